@@ -1,0 +1,147 @@
+/*
+ * cribo/base.h: what every part of libcribo shares: status codes and messages, the version,
+ * the hooks through which a program lends the library its memory, threads, log and patience,
+ * and the counter-based random numbers on which reproducibility rests.
+ *
+ * Conventions that hold in all headers:
+ *  - Arrays are plain C pointers, row-major, float32 unless said otherwise; shapes stand in brackets.
+ *  - Letters: B images, V = 2 views, N patch tokens of a view, D token width, K clusters of an image,
+ *    R objects kept (of a whole batch), P prototypes, Q images that the memory bank can hold.
+ *  - Functions that can fail return a cribo_status and leave a message for cribo_last_error().
+ *  - The caller owns every array passed in or out; the library copies what it keeps.
+ *  - One handle is used by one thread at a time; different handles may be used at once.
+ */
+#ifndef CRIBO_BASE_H
+#define CRIBO_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(CRIBO_BUILDING) && defined(__GNUC__)
+#define CRIBO_API __attribute__((visibility("default")))
+#else
+#define CRIBO_API
+#endif
+
+#if defined(__GNUC__)
+#define CRIBO_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define CRIBO_MUST_CHECK
+#endif
+
+#define CRIBO_VERSION_MAJOR 0
+#define CRIBO_VERSION_MINOR 1
+#define CRIBO_VERSION_PATCH 0
+
+/* The outcome of a call. Values never change; new ones are only appended. */
+typedef enum cribo_status {
+    CRIBO_OK = 0,               /* it worked */
+    CRIBO_INVALID_ARGUMENT = 1, /* an argument is NULL, out of range, not finite or of the wrong size */
+    CRIBO_OUT_OF_MEMORY = 2,    /* the allocator returned NULL */
+    CRIBO_IO_ERROR = 3,         /* the system refused to open, read, write, flush or rename a file */
+    CRIBO_CORRUPT = 4,          /* a file's content breaks its format */
+    CRIBO_NOT_FINITE = 5,       /* a loss or a gradient became infinite or NaN; no state was changed */
+    CRIBO_CANCELLED = 6,        /* the progress callback asked to stop; no state was changed */
+    CRIBO_WRONG_STATE = 7,      /* the call is out of turn (cribo_trainer_learn before _teach, say) */
+    CRIBO_SYSTEM_ERROR = 8      /* the system refused something other than memory or a file: a thread, say */
+} cribo_status;
+
+/*
+ * The version of the library that is loaded, "major.minor.patch". Compare with CRIBO_VERSION_* to detect
+ * a header that does not belong to it.
+ * Ownership: a static string. Errors: none. Threads: any. Since 0.1.
+ */
+CRIBO_API const char *cribo_version(void);
+
+/*
+ * How the library was built and what it found on this machine, as one JSON object: version, BLIS version,
+ * BLIS kernel set, matrix kernel in use, CPU level of the row kernels, number of threads by default.
+ * Ownership: a static string, made at the first call. Errors: none. Threads: any. Since 0.1.
+ */
+CRIBO_API const char *cribo_build_info(void);
+
+/*
+ * The name of a status, "CRIBO_OK" and so on; "unknown status" for a number that is none.
+ * Ownership: a static string. Errors: none. Threads: any. Since 0.1.
+ */
+CRIBO_API const char *cribo_status_name(cribo_status status);
+
+/*
+ * The message of the latest failure in the calling thread: the argument or file at fault, its value, and
+ * what was expected. Empty before the first failure; a success leaves it as it is.
+ * Ownership: the thread's own buffer, valid until this thread's next failing call. Threads: each has its own.
+ * Since 0.1.
+ */
+CRIBO_API const char *cribo_last_error(void);
+
+/* How grave a log message is. */
+enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
+
+/*
+ * What a handle borrows from the program. Every member may stay zero: malloc and free, all the CPUs that
+ * the process may use, no log, never cancelled. Initialise with cribo_runtime_init, which sets struct_size.
+ *
+ * allocate / release  every allocation of the handle goes through them; `allocate` returns NULL on failure and
+ *                     memory aligned as malloc's. A training step allocates nothing.
+ * threads             worker threads, the caller included; 0 takes the affinity mask and the cgroup's quota.
+ *                     Results do not depend on it. At most 256.
+ * log                 receives messages (no newline) that are worth a person's attention. Called on the thread that
+ *                     made the call. NULL: silence.
+ * progress            called between the stretches of a long call with the phase's name and the share done so far,
+ *                     0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED. NULL: never asked.
+ */
+typedef struct cribo_runtime {
+    size_t struct_size;
+    int64_t threads;
+    void *(*allocate)(void *user, size_t bytes);
+    void (*release)(void *user, void *memory);
+    void *allocator_user;
+    void (*log)(void *user, int level, const char *message);
+    void *log_user;
+    int (*progress)(void *user, const char *phase, double share);
+    void *progress_user;
+} cribo_runtime;
+
+/*
+ * Zeroes a runtime and sets its struct_size. `struct_size` is sizeof(cribo_runtime) as the caller knows it.
+ * Errors: CRIBO_INVALID_ARGUMENT for NULL or a size this library never had. Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
+
+/*
+ * One setting of a config struct, as the settings tables describe it (for command lines and bindings).
+ *
+ * name     as in the struct and in cribo_..._config_set
+ * help     one line for a person
+ * integer  1: an int64_t field; 0: a double field
+ * minimum, maximum, initial  the allowed range, ends included, and the published default
+ */
+typedef struct cribo_setting {
+    const char *name;
+    const char *help;
+    int64_t integer;
+    double minimum;
+    double maximum;
+    double initial;
+} cribo_setting;
+
+/*
+ * `count` uniform numbers in [0, 1) with 53 random bits each: a pure function of (seed, stream, index), from
+ * Philox 4x32-10 (Salmon et al., SC 2011). Callers who draw their augmentations from it get batches that depend on nothing
+ * but (seed, image), whatever the number of loader threads.
+ *
+ * values [count] float64. Any `stream` and `index` are fine: the library's own draws use another key space.
+ * Errors: CRIBO_INVALID_ARGUMENT when values is NULL and count is not 0. Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_random_uniform(
+    uint64_t seed, uint64_t stream, uint64_t index, size_t count, double *values);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * cribo/clusterer.h: joint-view clustering (section 1 of the paper). The dense tokens of both views of an image are
+ * clustered together into K objects, on a cost that joins feature similarity and position, by Sinkhorn's algorithm.
+ *
+ * Works on anybody's dense features: no model, no trainer is needed.
+ */
+#ifndef CRIBO_CLUSTERER_H
+#define CRIBO_CLUSTERER_H
+
+#include "cribo/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Clusters batches of images. Holds its settings and its workspace. */
+typedef struct cribo_clusterer cribo_clusterer;
+
+/*
+ * Settings; cribo_clusterer_config_init sets the published defaults. Fields are only ever appended.
+ */
+typedef struct cribo_clusterer_config {
+    size_t struct_size;
+    int64_t clusters;            /* K, at most 2N; 32 (64 for COCO). 1 ... 4096 */
+    double position_weight;      /* lambda_pos, weight of the positional cost; 1.0 (2.0 for COCO). 0 ... 1e6 */
+    double sinkhorn_lambda;      /* sharpness of the transport, P = exp(-lambda M); 20. 0.001 ... 1e4 */
+    int64_t sinkhorn_iterations; /* row and column scalings; 5. 1 ... 1000 */
+    int64_t cluster_iterations;  /* assignments with updated means; 5. 1 ... 1000 */
+    int64_t update_marginal;     /* 1: clusters' masses follow their sizes; 0: all masses 1/K. 1 */
+    int64_t hard_assignment;     /* 1: a token belongs to one cluster; 0: to all, by shares. 1 */
+    int64_t batch_cost;          /* 1: normalise the cost over the batch, as the authors' code; 0: per image. 0 */
+    int64_t seed;                /* of the draws of initial tokens; 0. 0 ... 2^53 */
+} cribo_clusterer_config;
+
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_init(cribo_clusterer_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_set(
+    cribo_clusterer_config *config, const char *name, const char *value);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_setting(size_t index, cribo_setting *setting);
+
+/*
+ * Makes a clusterer for batches of up to `most_images` images with `tokens_per_view` tokens of `width` numbers.
+ * Ownership: free with cribo_clusterer_free; config and runtime (NULL: defaults) are copied.
+ * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY; *out is then NULL. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer_config *config,
+    const cribo_runtime *runtime, int64_t most_images, int64_t tokens_per_view, int64_t width);
+
+/* Frees a clusterer; NULL is fine. */
+CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
+
+/*
+ * A batch to cluster.
+ *
+ * images      B, at most the clusterer's most_images
+ * tokens      [B, 2, N, D] dense tokens of view 1, then view 2; finite; normalised inside, so any scale will do
+ * positions   [B, 2, N, 2] centres (x, y) of the patches in pixels of the original image; finite
+ * seed_tokens [B, K] the tokens (0 ... 2N - 1) that start the clusters; NULL draws them without replacement from
+ *             Philox(seed, call, image)
+ * call        number of the draw, a training step's for example; not used when seed_tokens is given
+ */
+typedef struct cribo_cluster_input {
+    size_t struct_size; /* sizeof(cribo_cluster_input) */
+    int64_t images;
+    const float *tokens;
+    const float *positions;
+    const int64_t *seed_tokens;
+    uint64_t call;
+} cribo_cluster_input;
+
+/*
+ * Where the result goes; any pointer may be NULL when it is not wanted.
+ *
+ * assignment  [B, 2, N, K] Q*, each column of each view summing to 1, or to 0 where the cluster is absent
+ * labels      [B, 2, N] the cluster to which each token belongs most
+ * valid       [B, K] 1 where the cluster has a token in both views, else 0
+ * objects     [B, 2, K, D] c_v^k = sum_n Q*_v(n, k) z_v^n; rows of clusters that are not valid are zero
+ */
+typedef struct cribo_cluster_output {
+    size_t struct_size; /* sizeof(cribo_cluster_output) */
+    float *assignment;
+    int64_t *labels;
+    uint8_t *valid;
+    float *objects;
+} cribo_cluster_output;
+
+/*
+ * Clusters a batch (equations in docs/algorithm.md, "Joint-view clustering"). With batch_cost = 0 an image's
+ * result does not depend on its neighbours in the batch.
+ * Aliasing: outputs must not overlap inputs or each other. Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not
+ * finite; nothing is then written. Threads: one call at a time per clusterer. Cost: O(B (N^2 + N K D)) time;
+ * no array of B * 2N * 2N * K is ever made. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_run(
+    cribo_clusterer *clusterer, const cribo_cluster_input *input, const cribo_cluster_output *output);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,12 @@
+/* cribo/cribo.h: all of libcribo. */
+#ifndef CRIBO_CRIBO_H
+#define CRIBO_CRIBO_H
+
+#include "cribo/base.h"
+#include "cribo/clusterer.h"
+#include "cribo/loss.h"
+#include "cribo/memory_bank.h"
+#include "cribo/model.h"
+#include "cribo/trainer.h"
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * cribo/loss.h: the three self-distillation losses of section 3, from logits, with gradients with respect to the student's.
+ *
+ * For callers with a model and heads of their own. A loss handle holds the two centres, which follow the teacher's logits.
+ * (The trainer does not pass through logits: it streams over the prototypes.)
+ */
+#ifndef CRIBO_LOSS_H
+#define CRIBO_LOSS_H
+
+#include "cribo/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cribo_loss cribo_loss;
+
+/* Settings; cribo_loss_config_init sets the published defaults. Fields are only ever appended. */
+typedef struct cribo_loss_config {
+    size_t struct_size;
+    int64_t prototypes;                /* P of the [CLS] head; 65 536. 1 ... 2^24 */
+    int64_t object_prototypes;         /* P of the object head; 65 536. 1 ... 2^24 */
+    double student_temperature;        /* tau_s for [CLS]; 0.1. 1e-4 ... 1e4 */
+    double object_student_temperature; /* tau_s for objects; 0.1. 1e-4 ... 1e4 */
+    double centre_momentum;            /* of the centres; 0.9. 0 ... 1 */
+    int64_t authors_normalisation;     /* 0: the paper's sums and Z1, Z2; 1: the authors' code (halves, one Z). 0 */
+} cribo_loss_config;
+
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_init(cribo_loss_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_set(
+    cribo_loss_config *config, const char *name, const char *value);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_setting(size_t index, cribo_setting *setting);
+
+/* Makes a loss with both centres zero. Free with cribo_loss_free. */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_create(
+    cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime);
+CRIBO_API void cribo_loss_free(cribo_loss *loss);
+
+/*
+ * The logits of a batch. Arrays with an axis of two views hold view 1 first.
+ *
+ * images, objects            B and R (of the whole batch); R may be 0
+ * student_cls, teacher_cls   [2, B, P] [CLS] logits
+ * student_objects, teacher_objects  [2, R, P'] object logits
+ * neighbours1, neighbours2   [R, P'] teacher logits of nn(c_1^k), nn(c_2^k); both NULL switches the cross-image loss off
+ * match1, match2             [R] the cycle indicators; rows of neighbours with 0 are never read
+ * teacher_temperature, object_teacher_temperature  tau_t of this step, > 0
+ */
+typedef struct cribo_loss_input {
+    size_t struct_size; /* sizeof(cribo_loss_input) */
+    int64_t images;
+    int64_t objects;
+    const float *student_cls;
+    const float *teacher_cls;
+    const float *student_objects;
+    const float *teacher_objects;
+    const float *neighbours1;
+    const float *neighbours2;
+    const uint8_t *match1;
+    const uint8_t *match2;
+    double teacher_temperature;
+    double object_teacher_temperature;
+} cribo_loss_input;
+
+/*
+ * Results. The gradients' pointers are set by the caller (NULL: not wanted), the losses by the call.
+ *
+ * global, cross_view, cross_image  L_cv^g, L_cv^o, L_ci^o; their sum is the training objective
+ * student_cls_gradient      [2, B, P]   d(sum of losses)/d(student_cls)
+ * student_objects_gradient  [2, R, P']
+ */
+typedef struct cribo_loss_output {
+    size_t struct_size; /* sizeof(cribo_loss_output) */
+    double global;
+    double cross_view;
+    double cross_image;
+    float *student_cls_gradient;
+    float *student_objects_gradient;
+} cribo_loss_output;
+
+/*
+ * Losses and gradients with the centres as they stand; no state changes.
+ * Errors: CRIBO_INVALID_ARGUMENT (nothing is written), CRIBO_NOT_FINITE naming the loss that is (outputs are then of no use).
+ * Gradients may not alias inputs. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_compute(
+    cribo_loss *loss, const cribo_loss_input *input, cribo_loss_output *output);
+
+/*
+ * Moves the centres by this step's teacher logits: centre <- m centre + (1 - m) mean over both views. Neighbours do not take
+ * part; with no objects the object centre stays. Errors: CRIBO_INVALID_ARGUMENT; the centres are then unchanged.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input *input);
+
+/* Reads or writes the centres: centre [P], object_centre [P']; either may be NULL. Values must be finite. */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_centres(
+    const cribo_loss *loss, float *centre, float *object_centre);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_set_centres(
+    cribo_loss *loss, const float *centre, const float *object_centre);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

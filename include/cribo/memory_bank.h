@@ -1,0 +1,115 @@
+/*
+ * cribo/memory_bank.h: the two aligned memory banks of section 2 (one per view), nearest neighbours, and the
+ * cycle-consistency test that decides which of them may teach.
+ *
+ * Works on any vectors that come in pairs (two views of one object). First in, first out, counted in images; an image
+ * may hold any number of objects up to objects_per_image.
+ */
+#ifndef CRIBO_MEMORY_BANK_H
+#define CRIBO_MEMORY_BANK_H
+
+#include "cribo/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cribo_memory_bank cribo_memory_bank;
+
+/* Settings; cribo_memory_bank_config_init sets the published defaults. Fields are only ever appended. */
+typedef struct cribo_memory_bank_config {
+    size_t struct_size;
+    int64_t bank_images;       /* Q, how many images it remembers; 25 000. 1 ... 2^31 */
+    int64_t objects_per_image; /* the most objects of one image (K); 32. 1 ... 4096 */
+    int64_t width;             /* D, numbers in a vector; 384. 1 ... 65 536 */
+    int64_t most_objects;      /* the most objects of one query or push; 0: 256 images' worth. 0 ... 2^31 */
+} cribo_memory_bank_config;
+
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_init(
+    cribo_memory_bank_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_set(
+    cribo_memory_bank_config *config, const char *name, const char *value);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(size_t index, cribo_setting *setting);
+
+/*
+ * Makes an empty bank. Memory: 2 * Q * K * D floats of address space, of which only what is filled is ever touched.
+ * Ownership: free with cribo_memory_bank_free. Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; *out is then NULL.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
+    cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);
+CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
+
+/*
+ * The objects of a batch: R rows, image by image.
+ *
+ * images            B
+ * objects_per_image [B] how many rows each image has (0 ... K); their sum is R
+ * view1, view2      [R, D] the two views of each object; raw (any length), finite
+ * ids               [B] an id per image, by which a query never matches objects of its own image; NULL: no exclusion,
+ *                   and pushed images match nobody's id
+ */
+typedef struct cribo_object_batch {
+    size_t struct_size; /* sizeof(cribo_object_batch) */
+    int64_t images;
+    const int64_t *objects_per_image;
+    const float *view1;
+    const float *view2;
+    const int64_t *ids;
+} cribo_object_batch;
+
+/*
+ * Where a query's result goes; any pointer may be NULL.
+ *
+ * index1, index2  [R] the bank entry nearest to view 1 (in bank 1) and to view 2 (in bank 2) by cosine: entry 0 is the first object of the
+ *                 newest image; -1 where there is none (bank empty, or all excluded). Ties: the lowest index
+ * match1, match2  [R] O(c_1^k), O(c_2^k) of section 2: 1 where the neighbour passes the cycle test, else 0
+ * neighbours1, neighbours2  [R, D] the raw vectors bank1[index1], bank2[index2]; zero where the index is -1
+ */
+typedef struct cribo_match {
+    size_t struct_size; /* sizeof(cribo_match) */
+    int64_t *index1;
+    int64_t *index2;
+    uint8_t *match1;
+    uint8_t *match2;
+    float *neighbours1;
+    float *neighbours2;
+} cribo_match;
+
+/*
+ * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this batch. The bank does not change.
+ * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Cost: 4 R V D flop for V entries; no array of R * V is ever
+ * made. Threads: one call at a time per bank. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_query(
+    cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match);
+
+/*
+ * Remembers a batch: image 0 becomes the newest. Of a batch larger than the bank the first Q images are kept.
+ * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged. Cost: O(R D), whatever the bank holds. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_push(cribo_memory_bank *bank, const cribo_object_batch *objects);
+
+/* How many images and objects the bank holds; either pointer may be NULL. */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
+    const cribo_memory_bank *bank, int64_t *images, int64_t *objects);
+
+/*
+ * Copies the bank out, newest image first: objects_per_image [images], ids [images] (-1: none), view1 and view2 [objects, D], with
+ * the counts of cribo_memory_bank_count. Any pointer may be NULL.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
+    const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2);
+
+/*
+ * Replaces the bank's content by what cribo_memory_bank_export gave, newest image first; objects->images may be 0 (empties the bank).
+ * An id of -1 means none. Errors: CRIBO_INVALID_ARGUMENT (more images than Q, an image with more than K objects, ...); the bank
+ * is then unchanged.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
+    cribo_memory_bank *bank, const cribo_object_batch *objects);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

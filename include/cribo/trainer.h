@@ -1,0 +1,259 @@
+/*
+ * cribo/trainer.h: the whole method in steps: teach, learn, update.
+ *
+ * A trainer joins a student and a teacher (both vision transformers with heads), a clusterer, a memory bank and the losses with
+ * AdamW and the schedules. The caller brings batches of augmented views.
+ */
+#ifndef CRIBO_TRAINER_H
+#define CRIBO_TRAINER_H
+
+#include "cribo/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cribo_trainer cribo_trainer;
+
+/*
+ * Settings; cribo_trainer_config_init sets the published defaults of ViT-S/16, cribo_trainer_config_preset those of a published run.
+ * A part's settings have the same names and meanings as in the part's own config. Fields are only ever appended.
+ *
+ * Schedules count in epochs of steps_per_epoch steps; a field ..._steps that is not 0 takes the place of its ..._epochs.
+ */
+typedef struct cribo_trainer_config {
+    size_t struct_size;
+
+    /* The model: see cribo_model_config. */
+    int64_t image_size;
+    int64_t patch_size;
+    int64_t width;
+    int64_t depth;
+    int64_t heads;
+    int64_t mlp_ratio;
+    double drop_path; /* student only */
+    int64_t head_hidden;
+    int64_t head_bottleneck;
+    int64_t prototypes;
+    int64_t object_prototypes;
+    int64_t normed_last_layer;
+
+    /* Clustering: see cribo_clusterer_config. */
+    int64_t clusters;
+    double position_weight;       /* lambda_pos in the first epoch */
+    double position_weight_final; /* and in the last, linear by epoch between them; 1.0 */
+    double sinkhorn_lambda;
+    int64_t sinkhorn_iterations;
+    int64_t cluster_iterations;
+    int64_t update_marginal;
+    int64_t hard_assignment;
+    int64_t batch_cost;
+
+    /* The memory bank, and when the cross-image loss begins. */
+    int64_t bank_images;           /* see cribo_memory_bank_config */
+    double cross_image_epochs;     /* epochs without the cross-image loss; 1 */
+    int64_t cross_image_steps;     /* the same in steps; 0: by epochs */
+    int64_t cross_image_objects;   /* nor before the bank holds so many objects; 1 */
+
+    /* Losses: see cribo_loss_config. */
+    double student_temperature;
+    double object_student_temperature;
+    double teacher_temperature_start;        /* tau_t of [CLS] in the first epoch; 0.04 */
+    double teacher_temperature;              /* after the warm-up; 0.07 */
+    double object_teacher_temperature_start; /* the same for objects; 0.04 */
+    double object_teacher_temperature;       /* 0.07 */
+    double teacher_temperature_epochs;       /* linear by epoch; 30 */
+    int64_t teacher_temperature_steps;       /* linear by step instead; 0: by epochs */
+    double centre_momentum;
+    int64_t authors_normalisation;
+
+    /* The optimiser. */
+    int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
+    int64_t micro_batch;        /* images that go through the networks together: memory, not results; 1 */
+    double learning_rate;       /* at its peak, per 256 images of a batch; 5e-4 */
+    double learning_rate_final; /* 1e-5 */
+    double warmup_epochs;       /* of the learning rate, from 0; 10 */
+    int64_t warmup_steps;       /* 0: by epochs */
+    double weight_decay;        /* 0.04 */
+    double weight_decay_final;  /* 0.4, cosine */
+    double ema_momentum;        /* of the teacher; 0.996 */
+    double ema_momentum_final;  /* 1, cosine */
+    double clip_norm;           /* of the gradient; 0: never clipped */
+    int64_t clip_per_tensor;    /* 0: the global norm; 1: each tensor by its own, as the authors' code */
+    double freeze_last_layer_epochs; /* the last layers rest; 1 */
+    int64_t freeze_last_layer_steps; /* 0: by epochs */
+    double epochs;              /* 300 */
+    int64_t steps_per_epoch;    /* turns epochs into steps; 1 */
+    int64_t total_steps;        /* 0: epochs * steps_per_epoch */
+    int64_t seed;               /* of every random choice; 0 */
+} cribo_trainer_config;
+
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_init(cribo_trainer_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_set(
+    cribo_trainer_config *config, const char *name, const char *value);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t index, cribo_setting *setting);
+
+/*
+ * Applies a preset on top of what is set:
+ *   "vits16-coco", "vits16-in1k", "vitb16-in1k"  the published runs
+ *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
+ *   "authors"                                    the authors' formulas where they differ from the paper's: normalisation of the
+ *                                                losses, cost normalised over the batch, clipping tensor by tensor
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(cribo_trainer_config *config, const char *name);
+
+/*
+ * Makes a trainer: fresh student, teacher a copy of it, empty bank, zero centres, step 0. All memory of all later steps is
+ * allocated here. Ownership: free with cribo_trainer_free; config and runtime are copied. Errors: CRIBO_INVALID_ARGUMENT,
+ * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR; *out is then NULL. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
+    cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime);
+CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
+
+/* The crop of an original image from which a view was made, in its pixels, edges included half a pixel outside of the centres. */
+typedef struct cribo_crop {
+    double x;       /* left edge */
+    double y;       /* top edge */
+    double width;
+    double height;
+    int64_t flipped; /* 1: mirrored left-right after the crop */
+} cribo_crop;
+
+/*
+ * A batch of two augmented views of each image.
+ *
+ * images       B, 1 ... batch_size
+ * view1, view2 [B, 3, S, S] float32, normalised (S = image_size); or NULL both, and view1_bytes, view2_bytes instead
+ * view1_bytes, view2_bytes  [B, 3, S, S] uint8; the library computes (byte / 255 - mean[c]) / deviation[c]
+ * mean, deviation  [3] of the channels, for bytes only
+ * crops1, crops2  [B] the crops, from which patch centres follow: left + (column p + p / 2) width / S - 1/2, ...; or NULL both, and
+ * positions    [B, 2, N, 2] the patch centres themselves (x, y)
+ * seed_tokens  [B, K] tokens that start the clusters; NULL: drawn from the trainer's seed, step and image
+ * ids          [B] an id per image: the bank never matches an image with itself; also the key of the image's random draws.
+ *              NULL: the index in the batch
+ */
+typedef struct cribo_batch {
+    size_t struct_size; /* sizeof(cribo_batch) */
+    int64_t images;
+    const float *view1;
+    const float *view2;
+    const uint8_t *view1_bytes;
+    const uint8_t *view2_bytes;
+    double mean[3];
+    double deviation[3];
+    const cribo_crop *crops1;
+    const cribo_crop *crops2;
+    const float *positions;
+    const int64_t *seed_tokens;
+    const int64_t *ids;
+} cribo_batch;
+
+/* What a step did, and the signs of collapse. */
+typedef struct cribo_report {
+    size_t struct_size; /* sizeof(cribo_report), set by the caller */
+    int64_t step;       /* the step reported, from 0 */
+    int64_t epoch;
+    int64_t images;
+    double loss;        /* the sum of the three */
+    double global_loss; /* L_cv^g */
+    double cross_view_loss;
+    double cross_image_loss;
+    double gradient_norm; /* global L2 norm before clipping */
+    double learning_rate;
+    double weight_decay;
+    double ema_momentum;
+    double teacher_temperature;
+    double object_teacher_temperature;
+    double position_weight;
+    double objects_per_image;  /* mean number of valid objects */
+    double matched_share;      /* of the objects of both views, the share with a cycle-consistent neighbour */
+    double cross_image_on;     /* 1 when the cross-image loss took part */
+    double bank_fill;          /* images in the bank over its capacity, after the step */
+    double uniform_loss;       /* ln P of the [CLS] head: a cross-entropy stuck there means collapse to uniform */
+    double teacher_entropy;    /* mean entropy of the teacher's [CLS] distributions, in nats: near 0 and near ln P are bad */
+    double mean_teacher_entropy; /* entropy of the mean teacher [CLS] distribution: near 0 means collapse to one prototype */
+    double prototypes_used;    /* share of object prototypes that are the arg-max of some teacher row of this step (of as many as there could be) */
+    double feature_deviation;  /* standard deviation of the L2-normalised teacher [CLS] features, times sqrt(D): 1 is isotropic, 0 collapsed */
+    double teach_ms;           /* time per phase */
+    double cluster_ms;         /* of it */
+    double match_ms;           /* of it */
+    double learn_ms;
+    double update_ms;
+} cribo_report;
+
+/*
+ * One whole step: teach, learn, update. `report` may be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_NOT_FINITE (naming the loss or gradient), CRIBO_CANCELLED: the trainer is as before the
+ * call. Allocates nothing. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
+    cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report);
+
+/*
+ * The three phases, for callers who look or intervene between them. In this order; teach may be repeated, which forgets what came
+ * after it. The batch's pixels must stay as they are until learn has returned.
+ *
+ * teach   teacher, clustering, objects, neighbours: the targets of this step. Errors: as _step.
+ * learn   student forward and backward, micro-batch by micro-batch: losses and gradients
+ * update  clipping, AdamW, teacher, centres, bank, step count. A gradient that is not finite: CRIBO_NOT_FINITE, nothing changed
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report);
+
+/*
+ * What teach found, until the next teach; any pointer may be NULL. labels [B, 2, N], valid [B, K], objects_per_image [B];
+ * index1, index2, match1, match2 [R] as in cribo_match.
+ */
+typedef struct cribo_targets {
+    size_t struct_size; /* sizeof(cribo_targets) */
+    int64_t *labels;
+    uint8_t *valid;
+    int64_t *objects_per_image;
+    int64_t *index1;
+    int64_t *index2;
+    uint8_t *match1;
+    uint8_t *match2;
+} cribo_targets;
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_targets *targets);
+
+/* The gradient of a student's parameter by name, as learn left it (before clipping): `count` floats. */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
+    const cribo_trainer *trainer, const char *name, float *values, int64_t count);
+
+/*
+ * The trainer's student and teacher, to read or write parameters and to compute features. Borrowed: they live and end with the
+ * trainer; do not free them. Do not write between learn and update. NULL trainer gives NULL.
+ */
+CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
+CRIBO_API cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
+
+/* Steps done so far. */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(const cribo_trainer *trainer, int64_t *steps);
+
+/* The moments of AdamW of a student's parameter (first, second: [count], either NULL), and how many updates it has had. */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name, float *first,
+    float *second, int64_t count, int64_t *updates);
+
+/* Reads or writes the centres: centre [P], object_centre [P']; either may be NULL. */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_centres(
+    const cribo_trainer *trainer, float *centre, float *object_centre);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
+    cribo_trainer *trainer, const float *centre, const float *object_centre);
+
+/* The trainer's memory bank, borrowed: to look, to export, to import. See cribo/memory_bank.h. */
+struct cribo_memory_bank;
+CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
+
+/*
+ * Writes student and teacher ("student." and "teacher." + name) with the settings as metadata to one safetensors file, atomically.
+ * Errors: CRIBO_IO_ERROR with the system's reason; an old file of that name is then as it was.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

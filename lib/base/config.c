@@ -1,0 +1,134 @@
+/* Settings tables. See config.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* newlocale, strtod_l */
+#endif
+#include "base/config.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t struct_size_of(const void *config)
+{
+    size_t size;
+    memcpy(&size, config, sizeof size);
+    return size;
+}
+
+double cb_config_get(const cb_field *field, const void *config)
+{
+    const char *place = (const char *)config + field->offset;
+    if (field->setting.integer) {
+        int64_t value;
+        memcpy(&value, place, sizeof value);
+        return (double)value;
+    }
+    double value;
+    memcpy(&value, place, sizeof value);
+    return value;
+}
+
+void cb_config_put(const cb_field *field, void *config, double value)
+{
+    char *place = (char *)config + field->offset;
+    int64_t integer = (int64_t)value;
+    memcpy(place, field->setting.integer ? (void *)&integer : (void *)&value, 8);
+}
+
+static cribo_status check_size(const cb_config_table *table, const void *config, size_t struct_size)
+{
+    CB_REQUIRE(config, "config is NULL (a %s)", table->type);
+    CB_REQUIRE(struct_size >= table->first_size && struct_size % 8 == 0 && struct_size <= 4096,
+        "struct_size = %zu, but %s has %zu bytes", struct_size, table->type, table->size);
+    return CRIBO_OK;
+}
+
+cribo_status cb_config_init(const cb_config_table *table, void *config, size_t struct_size)
+{
+    CB_TRY(check_size(table, config, struct_size));
+    memset(config, 0, struct_size);
+    memcpy(config, &struct_size, sizeof struct_size);
+    for (size_t i = 0; i < table->count; i++)
+        if (table->fields[i].offset + 8 <= struct_size)
+            cb_config_put(&table->fields[i], config, table->fields[i].setting.initial);
+    return CRIBO_OK;
+}
+
+static cribo_status check_value(const cb_field *field, double value)
+{
+    const cribo_setting *s = &field->setting;
+    CB_REQUIRE(value >= s->minimum && value <= s->maximum, "%s = %.10g must be in %.10g ... %.10g", s->name, value,
+        s->minimum, s->maximum); /* NaN fails too */
+    return CRIBO_OK;
+}
+
+cribo_status cb_config_import(const cb_config_table *table, void *full, const void *config)
+{
+    CB_REQUIRE(config, "config is NULL (a %s)", table->type);
+    size_t given = struct_size_of(config);
+    CB_TRY(check_size(table, config, given));
+    CB_TRY(cb_config_init(table, full, table->size));
+
+    size_t known = given < table->size ? given : table->size;
+    memcpy((char *)full + sizeof given, (const char *)config + sizeof given, known - sizeof given);
+    for (size_t i = table->size; i < given; i++)
+        CB_REQUIRE(((const char *)config)[i] == 0,
+            "%s: byte %zu is set, a setting that this version does not know", table->type, i);
+    for (size_t i = 0; i < table->count; i++)
+        CB_TRY(check_value(&table->fields[i], cb_config_get(&table->fields[i], full)));
+    return CRIBO_OK;
+}
+
+const cb_field *cb_config_find(const cb_config_table *table, const char *name)
+{
+    for (size_t i = 0; i < table->count; i++)
+        if (strcmp(table->fields[i].setting.name, name) == 0) return &table->fields[i];
+    return NULL;
+}
+
+/* strtod with a decimal point, whatever the program's locale says. */
+static double parse_number(const char *text, char **end)
+{
+    locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!c_locale) return strtod(text, end);
+    double value = strtod_l(text, end, c_locale);
+    freelocale(c_locale);
+    return value;
+}
+
+cribo_status cb_config_set(const cb_config_table *table, void *config, const char *name, const char *value)
+{
+    CB_REQUIRE_POINTER(name);
+    CB_REQUIRE_POINTER(value);
+    CB_REQUIRE(config, "config is NULL (a %s)", table->type);
+    size_t given = struct_size_of(config);
+    CB_TRY(check_size(table, config, given));
+    const cb_field *field = cb_config_find(table, name);
+    CB_REQUIRE(field && field->offset + 8 <= given, "%s has no setting named \"%s\"", table->type, name);
+
+    char *end;
+    double number = parse_number(value, &end);
+    CB_REQUIRE(end != value && *end == 0, "%s = \"%s\" is not a number", name, value);
+    CB_REQUIRE(!field->setting.integer || number == floor(number), "%s = %s must be a whole number", name, value);
+    CB_TRY(check_value(field, number));
+    cb_config_put(field, config, number);
+    return CRIBO_OK;
+}
+
+cribo_status cb_config_setting(const cb_config_table *table, size_t index, cribo_setting *out)
+{
+    CB_REQUIRE(out, "setting is NULL");
+    CB_REQUIRE(index < table->count, "index = %zu, but %s has %zu settings", index, table->type, table->count);
+    *out = table->fields[index].setting;
+    return CRIBO_OK;
+}
+
+void cb_config_project(
+    const cb_config_table *part_table, void *part, const cb_config_table *whole_table, const void *whole)
+{
+    for (size_t i = 0; i < part_table->count; i++) {
+        const cb_field *to = &part_table->fields[i], *from = cb_config_find(whole_table, to->setting.name);
+        if (from) cb_config_put(to, part, cb_config_get(from, whole));
+    }
+}

@@ -1,0 +1,74 @@
+/*
+ * Settings tables: one table per config struct (name, place, type, range, default, help) drives its initialisation, its check,
+ * assignment by name, the program's command line and a checkpoint's metadata.
+ *
+ * A config struct begins with `size_t struct_size`; all further fields are int64_t or double, so there is no padding, and
+ * structs only grow at the end.
+ */
+#ifndef CB_BASE_CONFIG_H
+#define CB_BASE_CONFIG_H
+
+#include "base/status.h"
+
+typedef struct cb_field {
+    cribo_setting setting;
+    size_t offset;
+} cb_field;
+
+#define CB_INTEGER(type, field, minimum, maximum, initial, help)                                             \
+    {{#field, help, 1, minimum, maximum, initial}, offsetof(type, field)}
+#define CB_REAL(type, field, minimum, maximum, initial, help)                                                \
+    {{#field, help, 0, minimum, maximum, initial}, offsetof(type, field)}
+
+typedef struct cb_config_table {
+    const char *type;  /* the struct's name, for messages */
+    size_t size;       /* of the struct as this library knows it */
+    size_t first_size; /* of the struct in the first release: no caller has a smaller one */
+    const cb_field *fields;
+    size_t count;
+} cb_config_table;
+
+#define CB_CONFIG_TABLE(type, fields)                                                                        \
+    {#type, sizeof(type), sizeof(type), fields, sizeof(fields) / sizeof(fields)[0]}
+
+/* Sets the defaults in the first `struct_size` bytes. */
+cribo_status cb_config_init(const cb_config_table *table, void *config, size_t struct_size);
+
+/* Copies a caller's config, older or newer, into a full one of this library, and checks every range. */
+cribo_status cb_config_import(const cb_config_table *table, void *full, const void *config);
+
+/* Assigns by name from text. */
+cribo_status cb_config_set(const cb_config_table *table, void *config, const char *name, const char *value);
+
+/* Setting number `index` into *out; CRIBO_INVALID_ARGUMENT past the last. */
+cribo_status cb_config_setting(const cb_config_table *table, size_t index, cribo_setting *out);
+
+/* Copies each setting of `part` from the setting with the same name in `whole`, where there is one. */
+void cb_config_project(
+    const cb_config_table *part_table, void *part, const cb_config_table *whole_table, const void *whole);
+
+/* The field with this name, or NULL. */
+const cb_field *cb_config_find(const cb_config_table *table, const char *name);
+
+/* A field's value, integers converted. */
+double cb_config_get(const cb_field *field, const void *config);
+void cb_config_put(const cb_field *field, void *config, double value);
+
+/*
+ * Defines the public functions of a config struct, cribo_NOUN_config_init, _set and _setting, in its api file.
+ */
+#define CB_CONFIG_FUNCTIONS(noun, table)                                                                     \
+    cribo_status cribo_##noun##_config_init(cribo_##noun##_config *config, size_t struct_size)               \
+    {                                                                                                        \
+        return cb_config_init(table, config, struct_size);                                                   \
+    }                                                                                                        \
+    cribo_status cribo_##noun##_config_set(cribo_##noun##_config *config, const char *name, const char *value) \
+    {                                                                                                        \
+        return cb_config_set(table, config, name, value);                                                    \
+    }                                                                                                        \
+    cribo_status cribo_##noun##_config_setting(size_t index, cribo_setting *setting)                         \
+    {                                                                                                        \
+        return cb_config_setting(table, index, setting);                                                     \
+    }
+
+#endif

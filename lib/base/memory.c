@@ -1,0 +1,113 @@
+/* The handle's allocator, and arenas. See memory.h. */
+#include "base/memory.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define CB_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CB_ASAN 1
+#endif
+#endif
+
+#ifdef CB_ASAN
+#include <sanitizer/asan_interface.h>
+#define RED_ZONE_BYTES CB_ALIGNMENT /* between arena blocks: an overrun hits poison, not its neighbour */
+#define POISON(pointer, bytes) ASAN_POISON_MEMORY_REGION(pointer, bytes)
+#define UNPOISON(pointer, bytes) ASAN_UNPOISON_MEMORY_REGION(pointer, bytes)
+#else
+#define RED_ZONE_BYTES 0
+#define POISON(pointer, bytes) ((void)(pointer), (void)(bytes))
+#define UNPOISON(pointer, bytes) ((void)(pointer), (void)(bytes))
+#endif
+
+bool cb_multiply(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+cribo_status cb_allocate(const cb_allocator *allocator, void **out, size_t count, size_t size, const char *what)
+{
+    size_t bytes;
+    *out = NULL;
+    if (!cb_multiply(count, size, &bytes) || bytes > SIZE_MAX - 2 * CB_ALIGNMENT)
+        return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: %zu elements of %zu bytes are more than an address can hold", what,
+            count, size);
+
+    /* The block that the allocator gave stands one pointer before the aligned one. */
+    size_t padded = bytes + 2 * CB_ALIGNMENT;
+    void *block = allocator->allocate ? allocator->allocate(allocator->user, padded) : calloc(1, padded);
+    if (!block) return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: no memory for %zu bytes", what, bytes);
+
+    uintptr_t address = ((uintptr_t)block + sizeof(void *) + CB_ALIGNMENT - 1) & ~(uintptr_t)(CB_ALIGNMENT - 1);
+    ((void **)address)[-1] = block;
+    if (allocator->allocate) memset((void *)address, 0, bytes); /* calloc's pages are zero already */
+    *out = (void *)address;
+    return CRIBO_OK;
+}
+
+void cb_release(const cb_allocator *allocator, void *memory)
+{
+    if (!memory) return;
+    void *block = ((void **)memory)[-1];
+    if (allocator->release)
+        allocator->release(allocator->user, block);
+    else
+        free(block);
+}
+
+cb_arena cb_arena_measure(void)
+{
+    return (cb_arena){0};
+}
+
+cribo_status cb_arena_create(const cb_allocator *allocator, cb_arena *arena, size_t bytes, const char *what)
+{
+    void *base;
+    *arena = cb_arena_measure();
+    CB_TRY(cb_allocate(allocator, &base, bytes, 1, what));
+    arena->base = base;
+    arena->capacity = bytes;
+    POISON(base, bytes);
+    return CRIBO_OK;
+}
+
+void cb_arena_destroy(const cb_allocator *allocator, cb_arena *arena)
+{
+    if (arena->base) UNPOISON(arena->base, arena->capacity);
+    cb_release(allocator, arena->base);
+    *arena = cb_arena_measure();
+}
+
+void *cb_arena_take(cb_arena *arena, size_t count, size_t size)
+{
+    size_t bytes = 0, end = 0;
+    bool fits = cb_multiply(count, size, &bytes) && bytes <= SIZE_MAX / 2 - arena->used;
+    if (!fits) { /* only while measuring absurd sizes: saturate, and the creation of the arena fails */
+        assert(!arena->base);
+        arena->peak = SIZE_MAX / 2;
+        return NULL;
+    }
+    bytes = (bytes + CB_ALIGNMENT - 1) & ~(size_t)(CB_ALIGNMENT - 1);
+    end = arena->used + bytes + RED_ZONE_BYTES;
+    unsigned char *block = arena->base ? arena->base + arena->used : NULL;
+    arena->used = end;
+    if (end > arena->peak) arena->peak = end;
+    if (!block) return NULL;
+    assert(end <= arena->capacity);
+    UNPOISON(block, count * size);
+#ifndef NDEBUG
+    memset(block, 0xff, count * size); /* all ones is a NaN: what is read before it is written shows */
+#endif
+    return block;
+}
+
+void cb_arena_return(cb_arena *arena, size_t mark)
+{
+    assert(mark <= arena->used);
+    if (arena->base) POISON(arena->base + mark, arena->used - mark);
+    arena->used = mark;
+}

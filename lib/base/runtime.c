@@ -1,0 +1,56 @@
+/* What a handle has from its program. See runtime.h. */
+#include "base/runtime.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size)
+{
+    CB_REQUIRE_POINTER(runtime);
+    CB_REQUIRE(struct_size == sizeof *runtime, "struct_size = %zu, but cribo_runtime has %zu bytes", struct_size,
+        sizeof *runtime);
+    memset(runtime, 0, struct_size);
+    runtime->struct_size = struct_size;
+    return CRIBO_OK;
+}
+
+cribo_status cb_runtime_begin(cb_runtime *runtime, const cribo_runtime *hooks)
+{
+    *runtime = (cb_runtime){0};
+    if (hooks) {
+        CB_REQUIRE(hooks->struct_size == sizeof *hooks,
+            "runtime.struct_size = %zu, but it should be %zu: was cribo_runtime_init called?", hooks->struct_size,
+            sizeof *hooks);
+        CB_REQUIRE(hooks->threads >= 0 && hooks->threads <= CB_POOL_MOST_THREADS,
+            "runtime.threads = %lld must be in 0 ... %d", (long long)hooks->threads, CB_POOL_MOST_THREADS);
+        CB_REQUIRE(!hooks->allocate == !hooks->release, "runtime.allocate and runtime.release go together: give both or none");
+        runtime->hooks = *hooks;
+        runtime->allocator = (cb_allocator){hooks->allocate, hooks->release, hooks->allocator_user};
+    }
+    return cb_pool_create(&runtime->allocator, &runtime->pool, (size_t)runtime->hooks.threads);
+}
+
+void cb_runtime_end(cb_runtime *runtime)
+{
+    cb_pool_free(runtime->pool);
+    runtime->pool = NULL;
+}
+
+void cb_log(const cb_runtime *runtime, int level, const char *format, ...)
+{
+    char message[512];
+    va_list arguments;
+    if (!runtime->hooks.log) return;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    runtime->hooks.log(runtime->hooks.log_user, level, message);
+}
+
+cribo_status cb_progress(const cb_runtime *runtime, const char *phase, double share)
+{
+    if (runtime->hooks.progress && runtime->hooks.progress(runtime->hooks.progress_user, phase, share) != 0)
+        return cb_fail(CRIBO_CANCELLED, "cancelled by the progress callback in %s", phase);
+    return CRIBO_OK;
+}

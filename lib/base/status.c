@@ -1,0 +1,38 @@
+/* Status names, and the message of this thread's latest failure. */
+#include "base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Initial-exec would not survive dlopen; the default model does, and a message is never on a hot path. */
+static _Thread_local char last_error[512];
+
+cribo_status cb_fail(cribo_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(last_error, sizeof last_error, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+const char *cribo_last_error(void)
+{
+    return last_error;
+}
+
+const char *cribo_status_name(cribo_status status)
+{
+    switch (status) {
+    case CRIBO_OK: return "CRIBO_OK";
+    case CRIBO_INVALID_ARGUMENT: return "CRIBO_INVALID_ARGUMENT";
+    case CRIBO_OUT_OF_MEMORY: return "CRIBO_OUT_OF_MEMORY";
+    case CRIBO_IO_ERROR: return "CRIBO_IO_ERROR";
+    case CRIBO_CORRUPT: return "CRIBO_CORRUPT";
+    case CRIBO_NOT_FINITE: return "CRIBO_NOT_FINITE";
+    case CRIBO_CANCELLED: return "CRIBO_CANCELLED";
+    case CRIBO_WRONG_STATE: return "CRIBO_WRONG_STATE";
+    case CRIBO_SYSTEM_ERROR: return "CRIBO_SYSTEM_ERROR";
+    }
+    return "unknown status";
+}

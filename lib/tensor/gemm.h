@@ -1,0 +1,35 @@
+/*
+ * Matrix products, through BLIS. gemm.c is the only file that knows BLIS.
+ *
+ * The bits of a product depend on its operands alone, not on the number of threads nor on how rows are shared out: the sum over
+ * k is never split, and BLIS's small-matrix paths, which sum in another order, are off.
+ */
+#ifndef CB_TENSOR_GEMM_H
+#define CB_TENSOR_GEMM_H
+
+#include "base/runtime.h"
+#include "tensor/real.h"
+
+/* How the operands are stored; all row-major, C [m, n] always plain. */
+typedef enum cb_gemm_form {
+    CB_NN, /* C = A B,   A [m, k], B [k, n]: dX = dY W */
+    CB_NT, /* C = A Bᵀ,  A [m, k], B [n, k]: Y = X Wᵀ */
+    CB_TN  /* C = Aᵀ B,  A [k, m], B [k, n]: dW = dYᵀ X */
+} cb_gemm_form;
+
+/*
+ * C = product, or C += product when `accumulate`. a_stride, b_stride, c_stride: elements from one stored row to the next.
+ * `pool` shares the work out; NULL: this thread alone (inside a task). k = 0 gives zero (or leaves C). C overlaps neither operand.
+ */
+void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a, size_t a_stride,
+    const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride);
+
+/* Chooses the kernels, once per process, and lets every worker of the pool make BLIS take the memory it will want: later products allocate nothing. */
+void cb_gemm_begin(const cb_runtime *runtime);
+
+/* For cribo_build_info: BLIS's version, its kernel set, and which micro-kernel we run ("blis" or "cribo-avx2", ...). */
+const char *cb_gemm_blis_version(void);
+const char *cb_gemm_blis_kernels(void);
+const char *cb_gemm_kernel(void);
+
+#endif

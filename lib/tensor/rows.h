@@ -1,0 +1,65 @@
+/*
+ * Row kernels: what is done to one row of numbers at a time. One portable source, rows_kernels.c, is compiled for several CPU levels;
+ * cb_rows() chooses the table once, by CPU features. Kernels never fail and never allocate.
+ *
+ * Outputs may be the same array as an input where the comment says so; n may be any size, pointers need no alignment.
+ */
+#ifndef CB_TENSOR_ROWS_H
+#define CB_TENSOR_ROWS_H
+
+#include "tensor/real.h"
+
+typedef struct cb_adamw {
+    cb_real learning_rate; /* lr / (1 - beta1^s): the bias correction of the first moment is in it */
+    cb_real decay;         /* 1 - lr * weight decay */
+    cb_real beta1, beta2;
+    cb_real root_correction; /* 1 / sqrt(1 - beta2^s) */
+    cb_real epsilon;
+    cb_real gradient_scale; /* clipping */
+} cb_adamw;
+
+typedef struct cb_row_kernels {
+    /* y = (x - mean) * inverse_deviation * gain + bias, biased variance, epsilon 1e-6; y may be x. */
+    void (*layer_norm)(cb_real *y, const cb_real *x, const cb_real *gain, const cb_real *bias, size_t n, cb_real *mean,
+        cb_real *inverse_deviation);
+    /* dx = (or +=) the gradient with respect to x; dx may be dy or x when it is not accumulated. */
+    void (*layer_norm_backward)(cb_real *dx, const cb_real *dy, const cb_real *x, const cb_real *gain, size_t n,
+        cb_real mean, cb_real inverse_deviation, bool accumulate);
+    /* dgain += dy (x - mean) inverse_deviation; dbias += dy. Element by element, so any stripe of a row may be given. */
+    void (*layer_norm_backward_parameters)(cb_real *dgain, cb_real *dbias, const cb_real *dy, const cb_real *x,
+        size_t n, cb_real mean, cb_real inverse_deviation);
+    /* y = x (1 + erf(x / sqrt 2)) / 2; y may be x. */
+    void (*gelu)(cb_real *y, const cb_real *x, size_t n);
+    /* dx = dy gelu'(x); dx may be dy or x. */
+    void (*gelu_backward)(cb_real *dx, const cb_real *dy, const cb_real *x, size_t n);
+    /* x = softmax(scale x). */
+    void (*softmax)(cb_real *x, cb_real scale, size_t n);
+    /* dp = scale p (dp - <p, dp>): from the gradient of p = softmax(scale x) to that of x. */
+    void (*softmax_backward)(cb_real *dp, const cb_real *p, cb_real scale, size_t n);
+    /* y = exp(x - shift); y may be x. */
+    void (*exp_shifted)(cb_real *y, const cb_real *x, cb_real shift, size_t n);
+    /* Keeps sum = Σ exp(x - maximum) over all that was seen, with its running maximum; begin with (-INFINITY, 0). */
+    void (*running_sum_exp)(const cb_real *x, size_t n, cb_real *maximum, cb_real *sum);
+    /* x = (x scale - centre) factor; scale and centre are rows, centre may be NULL (none). */
+    void (*scale_logits)(cb_real *x, const cb_real *scale, const cb_real *centre, cb_real factor, size_t n);
+    cb_real (*dot)(const cb_real *a, const cb_real *b, size_t n);
+    /* y += factor x. */
+    void (*add_scaled)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
+    /* y = factor x; y may be x. */
+    void (*scale)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
+    /* The largest element and the first place where it stands; n > 0. */
+    size_t (*arg_max)(const cb_real *x, size_t n, cb_real *maximum);
+    /* Loshchilov & Hutter: value = decay value; m, v; value -= learning_rate m / (sqrt(v) root_correction + epsilon). */
+    void (*adamw)(cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n);
+    /* teacher = momentum teacher + (1 - momentum) student. */
+    void (*ema)(cb_real *teacher, const cb_real *student, cb_real momentum, size_t n);
+    /* Sum of squares in double precision (gradient norms). */
+    double (*sum_squares)(const cb_real *x, size_t n);
+} cb_row_kernels;
+
+const cb_row_kernels *cb_rows(void);
+
+/* y = x / max(|x|, 1e-12), the ε of L2 normalisation everywhere; returns 1 / max(|x|, 1e-12). y may be x. */
+cb_real cb_normalise_row(cb_real *y, const cb_real *x, size_t n);
+
+#endif
