@@ -1,0 +1,62 @@
+/*
+ * The differentiable operations. Each takes and returns tensors by value; its forward and backward equations stand side by
+ * side in its source file.
+ */
+#ifndef CB_AUTOGRAD_OPERATIONS_H
+#define CB_AUTOGRAD_OPERATIONS_H
+
+#include "autograd/tape.h"
+#include "tensor/pooling.h"
+
+/* A batch of images [count, 3, height, width], as numbers or as bytes of which scale[c] * byte + shift[c] is taken. */
+typedef struct cb_images {
+    size_t count, height, width;
+    const float *pixels;  /* one of the two is NULL */
+    const uint8_t *bytes;
+    cb_real scale[3], shift[3];
+    cb_real *gradient; /* of the numbers, added to; NULL: not wanted */
+} cb_images;
+
+/* Cuts images into patches: [B N, 3 p p], patch r (W/p) + c holding its channels, each row by row. */
+cb_tensor cb_op_patches(cb_tape *tape, const cb_images *images, size_t patch);
+
+/* y = x Wᵀ + b; weight [out, in], bias [1, out]. */
+cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias);
+
+/* y = x (1 + erf(x / √2)) / 2. */
+cb_tensor cb_op_gelu(cb_tape *tape, cb_tensor x);
+
+/* y = (x − mean) / √(variance + 1e-6) · gain + bias, row by row. */
+cb_tensor cb_op_layer_norm(cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias);
+
+/*
+ * y = softmax(q kᵀ / √(D/H)) v within each of `images` images, for each of `heads` heads; qkv [B T, 3 D], whose rows are q | k | v, each
+ * head after head. No T × T matrix is held: queries are taken in blocks, and the backward pass computes their shares anew.
+ */
+cb_tensor cb_op_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads);
+
+/* The attention of each image's first token over all its tokens: shares [B, H, T], not differentiable. */
+void cb_first_token_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads, cb_real *shares);
+
+/*
+ * x + keep[b] y, where keep (NULL: all 1) holds a factor for each image: 0 drops the branch, 1 / (1 − p) makes up for it. The sum
+ * stays in x's gradient; without training also in x's memory.
+ */
+cb_tensor cb_op_residual(cb_tape *tape, cb_tensor x, cb_tensor y, size_t images, const cb_real *keep);
+
+/* x[b] = [cls; embedded[b]] + positions, [B (1 + N), D] from embedded [B N, D], cls [1, D], positions [1 + N, D]. The result begins a residual stream. */
+cb_tensor cb_op_tokens(cb_tape *tape, cb_tensor embedded, cb_tensor cls, cb_tensor positions, size_t images);
+
+/*
+ * Positions [1 + G G, D] of a square grid resampled to rows × columns: bicubic with A = −0.75, steps G / (rows + 0.1) and
+ * G / (columns + 0.1), taps clamped to the grid; the first row stays.
+ */
+cb_tensor cb_op_resample_positions(cb_tape *tape, cb_tensor positions, size_t grid, size_t rows, size_t columns);
+
+/* y[r] = Σ weight x[token] (pooling.h). The pooling is borrowed until the backward pass has ended. */
+cb_tensor cb_op_pool(cb_tape *tape, cb_tensor x, const cb_pooling *pooling);
+
+/* y = x / max(‖x‖, 1e-12), row by row. Has a gradient of its own: a loss reads it while it writes the gradient. */
+cb_tensor cb_op_normalise(cb_tape *tape, cb_tensor x);
+
+#endif

@@ -1,0 +1,72 @@
+/* The residual stream, which all blocks add to, and the pooling that ends it. */
+#include "autograd/operations.h"
+#include "tensor/rows.h"
+
+#include <string.h>
+
+typedef struct residual_node {
+    cb_node node;
+    cb_tensor x, y, z;
+    size_t tokens;       /* of an image */
+    const cb_real *keep; /* [images] */
+} residual_node;
+
+static cb_real kept(const residual_node *f, size_t row)
+{
+    return f->keep ? f->keep[row / f->tokens] : 1;
+}
+
+static void residual_row(void *context, size_t row, size_t worker)
+{
+    const residual_node *f = context;
+    size_t n = f->x.columns;
+    cb_real *z = f->z.value + row * n;
+    (void)worker;
+    if (z != f->x.value + row * n) memcpy(z, f->x.value + row * n, n * sizeof *z);
+    cb_rows()->add_scaled(z, f->y.value + row * n, kept(f, row), n);
+}
+
+/* dy = keep dz; dx and dz are the same memory. */
+static void residual_backward_row(void *context, size_t row, size_t worker)
+{
+    const residual_node *f = context;
+    size_t n = f->x.columns;
+    (void)worker;
+    cb_rows()->scale(f->y.gradient + row * n, f->z.gradient + row * n, kept(f, row), n);
+}
+
+static void residual_backward(cb_tape *tape, cb_node *node)
+{
+    residual_node *f = (residual_node *)node;
+    cb_pool_run(tape->pool, f->x.rows, residual_backward_row, f);
+}
+
+cb_tensor cb_op_residual(cb_tape *tape, cb_tensor x, cb_tensor y, size_t images, const cb_real *keep)
+{
+    residual_node f = {.x = x, .y = y, .z = x, .tokens = x.rows / images, .keep = keep};
+    if (tape->training) f.z.value = cb_arena_take(tape->arena, x.rows * x.columns, sizeof(cb_real));
+    cb_tape_record(tape, &f.node, sizeof f, residual_backward);
+    if (cb_tape_runs(tape)) cb_pool_run(tape->pool, x.rows, residual_row, &f);
+    return f.z;
+}
+
+typedef struct pool_node {
+    cb_node node;
+    cb_tensor x, y;
+    const cb_pooling *pooling;
+} pool_node;
+
+static void pool_backward(cb_tape *tape, cb_node *node)
+{
+    pool_node *f = (pool_node *)node;
+    if (!cb_tensor_accumulates(&f->x)) memset(f->x.gradient, 0, f->x.rows * f->x.columns * sizeof(cb_real));
+    cb_pool_tokens_backward(tape->pool, f->pooling, f->y.gradient, f->x.columns, f->x.gradient);
+}
+
+cb_tensor cb_op_pool(cb_tape *tape, cb_tensor x, const cb_pooling *pooling)
+{
+    pool_node f = {.x = x, .y = cb_tape_tensor(tape, pooling->rows, x.columns, false), .pooling = pooling};
+    cb_tape_record(tape, &f.node, sizeof f, pool_backward);
+    if (cb_tape_runs(tape)) cb_pool_tokens(tape->pool, pooling, x.value, x.columns, f.y.value);
+    return f.y;
+}
