@@ -1,0 +1,285 @@
+/* The self-distillation loss streamed over the prototypes. See prototype_loss.h. */
+#include "distillation/prototype_loss.h"
+
+#include "tensor/gemm.h"
+#include "tensor/rows.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#define LOGIT_COUNT ((size_t)1 << 22) /* 16 MiB in float: some share of a last-level cache */
+#define LEAST_CHUNK 1024              /* narrower products lose speed to packing */
+#define BLOCK 1024                    /* columns that a row's sweeps take at a time: they stay in the first-level cache */
+#define PARTS_PER_THREAD 4
+
+/* The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come the teacher's. */
+typedef struct stream {
+    const cb_prototype_job *job;
+    const cb_prototype_workspace *work;
+    size_t first, count; /* the chunk */
+    size_t parts;
+    bool scaled; /* the chunk's logits are over temperature already */
+} stream;
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* As many logits as asked for, but a column of all rows at least, and never more than there are. */
+static size_t planned_logits(size_t rows, size_t prototypes, size_t wanted)
+{
+    size_t chunk = rows > 0 ? wanted / rows : prototypes;
+    if (wanted == 0) chunk = rows > 0 && LOGIT_COUNT / rows > LEAST_CHUNK ? LOGIT_COUNT / rows : LEAST_CHUNK;
+    if (chunk == 0) chunk = 1;
+    size_t count;
+    return cb_multiply(rows, least(chunk, prototypes), &count) ? count : SIZE_MAX;
+}
+
+cb_prototype_workspace cb_prototype_workspace_take(
+    cb_arena *arena, size_t rows, size_t teacher_rows, size_t prototypes, size_t logit_count)
+{
+    size_t all = rows + teacher_rows;
+    cb_prototype_workspace work = {.logit_count = planned_logits(all, prototypes, logit_count)};
+    work.logits = cb_arena_take(arena, work.logit_count, sizeof *work.logits);
+    work.maximum = cb_arena_take(arena, all, sizeof *work.maximum);
+    work.sum = cb_arena_take(arena, all, sizeof *work.sum);
+    work.cross = cb_arena_take(arena, rows * CB_TERMS, sizeof *work.cross);
+    work.self = cb_arena_take(arena, teacher_rows, sizeof *work.self);
+    work.arg_max = cb_arena_take(arena, teacher_rows, sizeof *work.arg_max);
+    work.serves = cb_arena_take(arena, teacher_rows, sizeof *work.serves);
+    return work;
+}
+
+static void clear_rows(const cb_prototype_job *job, const cb_prototype_workspace *work)
+{
+    for (size_t i = 0; i < job->rows + job->teacher_rows; i++) {
+        work->maximum[i] = -(cb_real)INFINITY;
+        work->sum[i] = 0;
+    }
+    for (size_t r = 0; r < job->rows * CB_TERMS; r++) work->cross[r] = 0;
+    for (size_t t = 0; t < job->teacher_rows; t++) {
+        work->self[t] = 0;
+        work->arg_max[t] = 0;
+        work->serves[t] = 0;
+    }
+    for (size_t r = 0; r < job->rows; r++)
+        if (job->targets[r].row[0] != CB_NO_ROW) work->serves[job->targets[r].row[0]] = 1;
+}
+
+static void over_items(cb_pool *pool, stream *s, size_t items, cb_task *part)
+{
+    s->parts = least(items, cb_pool_threads(pool) * PARTS_PER_THREAD);
+    cb_pool_run(pool, s->parts, part, s);
+}
+
+static cb_real *logits_of(const stream *s, size_t i)
+{
+    return s->work->logits + i * s->count;
+}
+
+static bool is_sign(const stream *s, size_t t)
+{
+    return s->job->signs && s->work->serves[t];
+}
+
+/* The products of the chunk; the sweeps that follow bring them over temperature. */
+static void project_chunk(cb_pool *pool, stream *s)
+{
+    const cb_prototype_job *job = s->job;
+    const cb_prototypes *student = job->student, *teacher = job->teacher;
+    cb_gemm(pool, CB_NT, job->rows, s->count, student->width, job->x, student->width,
+        student->direction + s->first * student->width, student->width, false, logits_of(s, 0), s->count);
+    cb_gemm(pool, CB_NT, job->teacher_rows, s->count, teacher->width, job->teacher_x, teacher->width,
+        teacher->direction + s->first * teacher->width, teacher->width, false, logits_of(s, job->rows), s->count);
+    s->scaled = false;
+}
+
+static void scale_row(const stream *s, size_t i)
+{
+    const cb_prototype_job *job = s->job;
+    if (s->scaled) return;
+    if (i < job->rows)
+        cb_rows()->scale_logits(
+            logits_of(s, i), job->student->scale + s->first, NULL, 1 / job->student_temperature, s->count);
+    else
+        cb_rows()->scale_logits(logits_of(s, i), job->teacher->scale + s->first, job->centre + s->first,
+            1 / job->teacher_temperature, s->count);
+}
+
+/* First pass: maxima and sums. */
+static void measure_part(void *context, size_t part, size_t worker)
+{
+    const stream *s = context;
+    size_t student_rows = s->job->rows;
+    cb_range rows = cb_part(student_rows + s->job->teacher_rows, part, s->parts, 1);
+    (void)worker;
+    for (size_t i = rows.begin; i < rows.end; i++) {
+        scale_row(s, i);
+        if (i >= student_rows && is_sign(s, i - student_rows)) {
+            cb_real highest;
+            size_t p = cb_rows()->arg_max(logits_of(s, i), s->count, &highest);
+            if (highest > s->work->maximum[i]) s->work->arg_max[i - student_rows] = (uint32_t)(s->first + p);
+        }
+        cb_rows()->running_sum_exp(logits_of(s, i), s->count, s->work->maximum + i, s->work->sum + i);
+    }
+}
+
+static void shift(cb_real *y, const cb_real *x, cb_real by, size_t n)
+{
+    for (size_t p = 0; p < n; p++) y[p] = x[p] - by;
+}
+
+/* A teacher row's logits t become exp(t - max t): its distribution but for the sum, which the weights take in. */
+static void exponentiate_teacher_row(const stream *s, size_t t)
+{
+    size_t i = s->job->rows + t;
+    cb_real maximum = s->work->maximum[i];
+    cb_real shifted[BLOCK];
+    scale_row(s, i);
+    for (size_t p = 0; p < s->count; p += BLOCK) {
+        size_t n = least(BLOCK, s->count - p);
+        cb_real *t_p = logits_of(s, i) + p;
+        if (!is_sign(s, t)) {
+            cb_rows()->exp_shifted(t_p, t_p, maximum, n);
+            continue;
+        }
+        shift(shifted, t_p, maximum, n);
+        cb_rows()->exp_shifted(t_p, shifted, 0, n);
+        s->work->self[t] += (double)cb_rows()->dot(t_p, shifted, n);
+    }
+}
+
+static void teacher_part(void *context, size_t part, size_t worker)
+{
+    const stream *s = context;
+    cb_range rows = cb_part(s->job->teacher_rows, part, s->parts, 1);
+    (void)worker;
+    for (size_t t = rows.begin; t < rows.end; t++) exponentiate_teacher_row(s, t);
+}
+
+/* A student row's logits s become ((w_0 + w_1) softmax(s) - w_0 p_0 - w_1 p_1) / τ_s, and its cross terms grow. */
+static void mix_student_row(const stream *s, size_t r)
+{
+    const cb_prototype_job *job = s->job;
+    const cb_row_targets *targets = job->targets + r;
+    const cb_real *teacher[CB_TERMS] = {NULL, NULL};
+    cb_real factor[CB_TERMS] = {0, 0}, weight = 0;
+    for (size_t j = 0; j < CB_TERMS; j++) {
+        if (targets->row[j] == CB_NO_ROW) continue;
+        size_t i = job->rows + targets->row[j];
+        teacher[j] = logits_of(s, i);
+        factor[j] = targets->weight[j] / (s->work->sum[i] * job->student_temperature);
+        weight += targets->weight[j];
+    }
+    if (!teacher[0] && !teacher[1]) {
+        memset(logits_of(s, r), 0, s->count * sizeof(cb_real));
+        return;
+    }
+    weight /= s->work->sum[r] * job->student_temperature;
+    scale_row(s, r);
+    for (size_t p = 0; p < s->count; p += BLOCK) {
+        size_t n = least(BLOCK, s->count - p);
+        cb_real *s_p = logits_of(s, r) + p;
+        shift(s_p, s_p, s->work->maximum[r], n);
+        for (size_t j = 0; j < CB_TERMS; j++)
+            if (teacher[j]) s->work->cross[r * CB_TERMS + j] += (double)cb_rows()->dot(teacher[j] + p, s_p, n);
+        cb_rows()->exp_shifted(s_p, s_p, 0, n);
+        cb_rows()->scale(s_p, s_p, weight, n);
+        for (size_t j = 0; j < CB_TERMS; j++)
+            if (teacher[j]) cb_rows()->add_scaled(s_p, teacher[j] + p, -factor[j], n);
+    }
+}
+
+static void student_part(void *context, size_t part, size_t worker)
+{
+    const stream *s = context;
+    cb_range rows = cb_part(s->job->rows, part, s->parts, 1);
+    (void)worker;
+    for (size_t r = rows.begin; r < rows.end; r++) mix_student_row(s, r);
+}
+
+/* Rows are added in order, so the work is cut by prototypes. */
+static void mean_part(void *context, size_t part, size_t worker)
+{
+    const stream *s = context;
+    const cb_prototype_job *job = s->job;
+    cb_range range = cb_part(s->count, part, s->parts, CB_ALIGNMENT / sizeof(cb_real));
+    (void)worker;
+    for (size_t t = 0; t < job->teacher_rows; t++)
+        if (s->work->serves[t])
+            cb_rows()->add_scaled(job->signs->mean + s->first + range.begin,
+                logits_of(s, job->rows + t) + range.begin, 1 / s->work->sum[job->rows + t],
+                range.end - range.begin);
+}
+
+/* Second pass over one chunk: the loss, and the gradients. */
+static void learn_chunk(cb_pool *pool, stream *s)
+{
+    const cb_prototype_job *job = s->job;
+    over_items(pool, s, job->teacher_rows, teacher_part);
+    if (job->signs) over_items(pool, s, s->count, mean_part);
+    over_items(pool, s, job->rows, student_part);
+    cb_prototypes_backproject(
+        pool, job->student, s->first, s->count, logits_of(s, 0), job->x, job->rows, job->dx, job->du);
+}
+
+/* H(p, s) = log Σ exp(s - max s) - Σ p (s - max s). */
+static void sum_losses(cb_prototype_job *job, const cb_prototype_workspace *work)
+{
+    for (size_t r = 0; r < job->rows; r++)
+        for (size_t j = 0; j < CB_TERMS; j++) {
+            uint32_t t = job->targets[r].row[j];
+            if (t == CB_NO_ROW) continue;
+            double cross_entropy =
+                log((double)work->sum[r]) - work->cross[r * CB_TERMS + j] / (double)work->sum[job->rows + t];
+            job->loss[j] += (double)job->targets[r].weight[j] * cross_entropy;
+        }
+}
+
+static void gather_signs(const cb_prototype_job *job, const cb_prototype_workspace *work)
+{
+    for (size_t t = 0; t < job->teacher_rows; t++) {
+        if (!work->serves[t]) continue;
+        double sum = (double)work->sum[job->rows + t];
+        job->signs->entropy += log(sum) - work->self[t] / sum;
+        job->signs->used[work->arg_max[t]] = 1;
+        job->signs->rows++;
+    }
+}
+
+/* As wide as the workspace allows, in whole cache lines. */
+static size_t chunk_width(const cb_prototype_workspace *work, size_t rows, size_t prototypes)
+{
+    const size_t line = CB_ALIGNMENT / sizeof(cb_real);
+    size_t width = work->logit_count / rows;
+    assert(width > 0);
+    if (width >= prototypes) return prototypes;
+    return width < line ? width : width - width % line;
+}
+
+void cb_prototype_loss(cb_pool *pool, cb_prototype_job *job, const cb_prototype_workspace *work)
+{
+    size_t prototypes = job->student->count;
+    memset(job->dx, 0, job->rows * job->student->width * sizeof *job->dx);
+    memset(job->loss, 0, sizeof job->loss);
+    if (job->rows == 0 || job->teacher_rows == 0) return;
+
+    clear_rows(job, work);
+    size_t chunk = chunk_width(work, job->rows + job->teacher_rows, prototypes);
+    stream s = {.job = job, .work = work};
+    for (s.first = 0; s.first < prototypes; s.first += chunk) {
+        s.count = least(chunk, prototypes - s.first);
+        project_chunk(pool, &s);
+        over_items(pool, &s, job->rows + job->teacher_rows, measure_part);
+    }
+    for (s.first = 0; s.first < prototypes; s.first += chunk) {
+        s.count = least(chunk, prototypes - s.first);
+        s.scaled = chunk == prototypes;
+        if (!s.scaled) project_chunk(pool, &s);
+        learn_chunk(pool, &s);
+    }
+    sum_losses(job, work);
+    if (job->signs) gather_signs(job, work);
+}

@@ -1,0 +1,80 @@
+/* Schedules. See schedule.h; the formulas are those of the authors' code. */
+#include "training/schedule.h"
+
+#include <math.h>
+
+static const double pi = 3.14159265358979323846;
+
+/* The learning rate is given per so many images of a batch. */
+static const double reference_batch = 256;
+
+static int64_t at_most(int64_t value, int64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+double cb_schedule_cosine(double start, double base, double final, int64_t warmup, int64_t total, int64_t step)
+{
+    step = at_most(step, total - 1);
+    if (step < warmup) return cb_schedule_linear(start, base, warmup, step);
+    double progress = (double)(step - warmup) / (double)(total - warmup);
+    return final + 0.5 * (base - final) * (1 + cos(pi * progress));
+}
+
+double cb_schedule_linear(double first, double last, int64_t count, int64_t index)
+{
+    if (index >= count) return last;
+    if (count == 1) return first;
+    return first + (last - first) * (double)index / (double)(count - 1);
+}
+
+double cb_schedule_position_weight(double first, double last, int64_t epochs, int64_t epoch)
+{
+    return cb_schedule_linear(first, last, epochs, at_most(epoch, epochs - 1));
+}
+
+/* A span given in steps, or else in epochs. */
+static int64_t span_steps(const cribo_trainer_config *config, int64_t steps, double epochs)
+{
+    return steps != 0 ? steps : (int64_t)llround(epochs * (double)config->steps_per_epoch);
+}
+
+int64_t cb_schedule_total_steps(const cribo_trainer_config *config)
+{
+    int64_t total = span_steps(config, config->total_steps, config->epochs);
+    return total > 1 ? total : 1;
+}
+
+static double temperature(
+    const cribo_trainer_config *config, double start, double final, int64_t epoch, int64_t step)
+{
+    if (config->teacher_temperature_steps != 0)
+        return cb_schedule_linear(start, final, config->teacher_temperature_steps, step);
+    return cb_schedule_linear(start, final, (int64_t)llround(config->teacher_temperature_epochs), epoch);
+}
+
+void cb_schedule_at(const cribo_trainer_config *config, int64_t step, cb_schedule_values *out)
+{
+    int64_t total = cb_schedule_total_steps(config);
+    int64_t epochs = (total + config->steps_per_epoch - 1) / config->steps_per_epoch;
+    int64_t warmup = span_steps(config, config->warmup_steps, config->warmup_epochs);
+    double peak = config->learning_rate * (double)config->batch_size / reference_batch;
+
+    out->epoch = step / config->steps_per_epoch;
+    step = at_most(step, total - 1);
+    int64_t epoch = step / config->steps_per_epoch;
+    out->learning_rate = cb_schedule_cosine(0, peak, config->learning_rate_final, warmup, total, step);
+    out->weight_decay =
+        cb_schedule_cosine(0, config->weight_decay, config->weight_decay_final, 0, total, step);
+    out->ema_momentum =
+        cb_schedule_cosine(0, config->ema_momentum, config->ema_momentum_final, 0, total, step);
+    out->teacher_temperature = temperature(
+        config, config->teacher_temperature_start, config->teacher_temperature, epoch, step);
+    out->object_teacher_temperature = temperature(
+        config, config->object_teacher_temperature_start, config->object_teacher_temperature, epoch, step);
+    out->position_weight = cb_schedule_position_weight(
+        config->position_weight, config->position_weight_final, epochs, epoch);
+    out->last_layer_frozen =
+        step < span_steps(config, config->freeze_last_layer_steps, config->freeze_last_layer_epochs);
+    out->cross_image = step >= span_steps(config, config->cross_image_steps, config->cross_image_epochs);
+}
