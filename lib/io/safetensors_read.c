@@ -1,0 +1,375 @@
+/*
+ * Reading safetensors files: every claim of a header is checked before anybody relies on it. See
+ * safetensors.h.
+ */
+#include "base/file.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+#include <string.h>
+
+/* An array that grows by doubling. */
+typedef struct list {
+    void *items;
+    size_t count, capacity;
+} list;
+
+struct cb_safetensors {
+    cb_allocator allocator;
+    cb_file_reader reader;
+    char *path;
+    char *header; /* the decoded names live in it */
+    size_t header_length;
+    uint64_t data_bytes; /* after the header */
+    list tensors;        /* of cb_tensor_info, by offset */
+    list pairs;          /* of cb_metadata_pair, as they came */
+    size_t *by_name;     /* indices into tensors, sorted by name */
+};
+
+/* The types of the format, and the bits of an element. */
+static const struct {
+    const char *name;
+    unsigned bits;
+} dtypes[] = {{"F32", 32}, {"F16", 16}, {"BF16", 16}, {"F64", 64}, {"I64", 64}, {"I32", 32}, {"I16", 16},
+    {"I8", 8}, {"U64", 64}, {"U32", 32}, {"U16", 16}, {"U8", 8}, {"BOOL", 8}, {"C64", 64}, {"F8_E4M3", 8},
+    {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
+
+static cb_tensor_info *tensor_at(const cb_safetensors *file, size_t index) {
+    return (cb_tensor_info *)file->tensors.items + index;
+}
+
+static cb_metadata_pair *pair_at(const cb_safetensors *file, size_t index) {
+    return (cb_metadata_pair *)file->pairs.items + index;
+}
+
+/* A place for one more item of `size` bytes. */
+static cribo_status append(const cb_allocator *allocator, list *array, size_t size, const char *what) {
+    if (array->count == array->capacity) {
+        void *items;
+        size_t capacity = array->capacity ? 2 * array->capacity : 16;
+        CB_TRY(cb_allocate(allocator, &items, capacity, size, what));
+        if (array->count > 0) memcpy(items, array->items, array->count * size);
+        cb_release(allocator, array->items);
+        array->items = items;
+        array->capacity = capacity;
+    }
+    array->count++;
+    return CRIBO_OK;
+}
+
+/* Heapsort of indices: no memory, and no input makes it slow. `less` compares two of them. */
+typedef bool ordering(const cb_safetensors *file, size_t a, size_t b);
+
+static void sift_down(
+    const cb_safetensors *file, size_t *indices, size_t root, size_t count, ordering *less) {
+    for (size_t child = 2 * root + 1; child < count; root = child, child = 2 * root + 1) {
+        if (child + 1 < count && less(file, indices[child], indices[child + 1])) child++;
+        if (!less(file, indices[root], indices[child])) return;
+        size_t swapped = indices[root];
+        indices[root] = indices[child];
+        indices[child] = swapped;
+    }
+}
+
+static cribo_status sorted_indices(const cb_safetensors *file, size_t **out, size_t count, ordering *less) {
+    void *memory;
+    CB_TRY(cb_allocate(&file->allocator, &memory, count, sizeof(size_t), "safetensors index"));
+    size_t *indices = memory;
+    for (size_t i = 0; i < count; i++) indices[i] = i;
+    for (size_t i = count / 2; i-- > 0;) sift_down(file, indices, i, count, less);
+    for (size_t i = count; i-- > 1;) {
+        size_t last = indices[i];
+        indices[i] = indices[0];
+        indices[0] = last;
+        sift_down(file, indices, 0, i, less);
+    }
+    *out = indices;
+    return CRIBO_OK;
+}
+
+static bool name_less(const cb_safetensors *file, size_t a, size_t b) {
+    return strcmp(tensor_at(file, a)->name, tensor_at(file, b)->name) < 0;
+}
+
+static bool key_less(const cb_safetensors *file, size_t a, size_t b) {
+    return strcmp(pair_at(file, a)->key, pair_at(file, b)->key) < 0;
+}
+
+/* By offset; an empty tensor stands before the one that begins at the same byte. */
+static bool offset_less(const cb_safetensors *file, size_t a, size_t b) {
+    const cb_tensor_info *x = tensor_at(file, a), *y = tensor_at(file, b);
+    return x->begin != y->begin ? x->begin < y->begin : x->end < y->end;
+}
+
+static cribo_status read_metadata(cb_safetensors *file, cb_json *json) {
+    const char *key, *value;
+    cb_json_object(json);
+    while (cb_json_member(json, &key) && cb_json_string(json, &value)) {
+        CB_TRY(append(&file->allocator, &file->pairs, sizeof(cb_metadata_pair), "safetensors metadata"));
+        *pair_at(file, file->pairs.count - 1) = (cb_metadata_pair){key, value};
+    }
+    return CRIBO_OK;
+}
+
+static bool read_shape(cb_json *json, cb_tensor_info *tensor) {
+    if (!cb_json_array(json)) return false;
+    for (tensor->axes = 0; cb_json_element(json); tensor->axes++) {
+        if (tensor->axes == CB_MOST_AXES) return cb_json_refuse(json, "a shape with more than 8 axes");
+        if (!cb_json_integer(json, &tensor->shape[tensor->axes])) return false;
+    }
+    return !json->problem;
+}
+
+static bool read_offsets(cb_json *json, cb_tensor_info *tensor) {
+    uint64_t *offsets[2] = {&tensor->begin, &tensor->end};
+    if (!cb_json_array(json)) return false;
+    for (int i = 0; i < 2; i++) {
+        if (!cb_json_element(json)) return cb_json_refuse(json, "data_offsets needs two numbers");
+        if (!cb_json_integer(json, offsets[i])) return false;
+    }
+    return !cb_json_element(json) || cb_json_refuse(json, "data_offsets has more than two numbers");
+}
+
+/* {"dtype": ..., "shape": [...], "data_offsets": [...]}, each once, in any order, and nothing else. */
+static bool read_tensor(cb_json *json, cb_tensor_info *tensor) {
+    enum { DTYPE = 1, SHAPE = 2, OFFSETS = 4 };
+    const char *key;
+    unsigned seen = 0;
+    cb_json_object(json);
+    while (cb_json_member(json, &key)) {
+        unsigned field = !strcmp(key, "dtype")          ? DTYPE
+                         : !strcmp(key, "shape")        ? SHAPE
+                         : !strcmp(key, "data_offsets") ? OFFSETS
+                                                        : 0;
+        if (field == 0) return cb_json_refuse(json, "a field that tensors do not have");
+        if (seen & field) return cb_json_refuse(json, "a field of a tensor stands twice");
+        seen |= field;
+        bool read = field == DTYPE   ? cb_json_string(json, &tensor->dtype)
+                    : field == SHAPE ? read_shape(json, tensor)
+                                     : read_offsets(json, tensor);
+        if (!read) return false;
+    }
+    if (seen != (DTYPE | SHAPE | OFFSETS))
+        return cb_json_refuse(json, "a tensor needs dtype, shape and data_offsets");
+    return !json->problem;
+}
+
+static cribo_status syntax_error(const cb_safetensors *file, const cb_json *json, const char *name) {
+    return cb_fail(CRIBO_CORRUPT, "%.200s: header, at byte %zu%s%.100s%s: %s", file->path, 8 + json->position,
+        name ? ", in \"" : "", name ? name : "", name ? "\"" : "", json->problem);
+}
+
+static cribo_status read_header(cb_safetensors *file, cb_json *json) {
+    const char *name = NULL;
+    bool has_metadata = false;
+    cb_json_object(json);
+    while (cb_json_member(json, &name)) {
+        if (strcmp(name, "__metadata__") == 0) {
+            if (has_metadata) cb_json_refuse(json, "it stands twice");
+            has_metadata = true;
+            CB_TRY(read_metadata(file, json));
+        } else {
+            CB_TRY(append(&file->allocator, &file->tensors, sizeof(cb_tensor_info), "safetensors tensors"));
+            cb_tensor_info *tensor = tensor_at(file, file->tensors.count - 1);
+            tensor->name = name;
+            read_tensor(json, tensor);
+        }
+        if (json->problem) return syntax_error(file, json, name);
+    }
+    cb_json_end(json);
+    return json->problem ? syntax_error(file, json, NULL) : CRIBO_OK;
+}
+
+static cribo_status tensor_error(
+    const cb_safetensors *file, const cb_tensor_info *tensor, const char *problem) {
+    return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\", bytes %llu ... %llu of %llu: %s", file->path,
+        tensor->name, (unsigned long long)tensor->begin, (unsigned long long)tensor->end,
+        (unsigned long long)file->data_bytes, problem);
+}
+
+/* Bytes that a tensor of this shape has; false when there is no such type or number. */
+static bool bytes_of_shape(const cb_tensor_info *tensor, uint64_t *bytes) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if (strcmp(tensor->dtype, dtypes[i].name) == 0) bits = dtypes[i].bits;
+    if (bits == 0) return false;
+    for (size_t i = 0; i < tensor->axes; i++)
+        if (__builtin_mul_overflow(bits, tensor->shape[i], &bits)) return false;
+    *bytes = bits / 8;
+    return bits % 8 == 0;
+}
+
+/* Puts the tensors in the order of their bytes. */
+static cribo_status sort_tensors(cb_safetensors *file) {
+    void *sorted;
+    size_t *indices, count = file->tensors.count;
+    CB_TRY(sorted_indices(file, &indices, count, offset_less));
+    cribo_status status =
+        cb_allocate(&file->allocator, &sorted, count, sizeof(cb_tensor_info), "safetensors tensors");
+    if (status == CRIBO_OK) {
+        for (size_t i = 0; i < count; i++) ((cb_tensor_info *)sorted)[i] = *tensor_at(file, indices[i]);
+        cb_release(&file->allocator, file->tensors.items);
+        file->tensors.items = sorted;
+    }
+    cb_release(&file->allocator, indices);
+    return status;
+}
+
+/* From 0 to the end of the file, without holes or overlaps. */
+static cribo_status check_offsets(cb_safetensors *file) {
+    uint64_t end = 0, bytes;
+    CB_TRY(sort_tensors(file));
+    for (size_t i = 0; i < file->tensors.count; i++) {
+        const cb_tensor_info *tensor = tensor_at(file, i);
+        if (tensor->begin > tensor->end) return tensor_error(file, tensor, "it ends before it begins");
+        if (tensor->end > file->data_bytes) return tensor_error(file, tensor, "it ends after the file");
+        if (tensor->begin != end)
+            return tensor_error(
+                file, tensor, tensor->begin < end ? "it overlaps the tensor before it" : "a hole before it");
+        if (!bytes_of_shape(tensor, &bytes))
+            return tensor_error(file, tensor, "an unknown dtype, or too large a shape");
+        if (bytes != tensor->end - tensor->begin)
+            return tensor_error(file, tensor, "shape and offsets disagree");
+        end = tensor->end;
+    }
+    if (end != file->data_bytes)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: the tensors end at byte %llu of %llu", file->path,
+            (unsigned long long)end, (unsigned long long)file->data_bytes);
+    return CRIBO_OK;
+}
+
+static cribo_status check_names(cb_safetensors *file) {
+    CB_TRY(sorted_indices(file, &file->by_name, file->tensors.count, name_less));
+    for (size_t i = 1; i < file->tensors.count; i++)
+        if (!name_less(file, file->by_name[i - 1], file->by_name[i]))
+            return tensor_error(file, tensor_at(file, file->by_name[i]), "there are two of that name");
+    return CRIBO_OK;
+}
+
+static cribo_status check_keys(const cb_safetensors *file) {
+    size_t *by_key;
+    cribo_status status = CRIBO_OK;
+    CB_TRY(sorted_indices(file, &by_key, file->pairs.count, key_less));
+    for (size_t i = 1; i < file->pairs.count && status == CRIBO_OK; i++)
+        if (!key_less(file, by_key[i - 1], by_key[i]))
+            status = cb_fail(CRIBO_CORRUPT, "%.200s: the metadata key \"%.100s\" stands twice", file->path,
+                pair_at(file, by_key[i])->key);
+    cb_release(&file->allocator, by_key);
+    return status;
+}
+
+/* Reads the header's bytes, once its length is known to be possible. */
+static cribo_status load_header(cb_safetensors *file) {
+    uint64_t length;
+    void *header;
+    CB_TRY(cb_file_reader_read(&file->reader, 0, &length, sizeof length));
+    if (length > CB_MOST_HEADER_BYTES || length > file->reader.size - sizeof length)
+        return cb_fail(CRIBO_CORRUPT,
+            "%.200s: at byte 0: a header of %llu bytes in a file of %llu (at most %d)", file->path,
+            (unsigned long long)length, (unsigned long long)file->reader.size, CB_MOST_HEADER_BYTES);
+    CB_TRY(cb_allocate(&file->allocator, &header, (size_t)length, 1, "safetensors header"));
+    file->header = header;
+    file->header_length = (size_t)length;
+    file->data_bytes = file->reader.size - sizeof length - length;
+    CB_TRY(cb_file_reader_read(&file->reader, sizeof length, header, (size_t)length));
+    if (length == 0 || file->header[0] != '{')
+        return cb_fail(CRIBO_CORRUPT, "%.200s: at byte 8: the header does not begin with '{'", file->path);
+    return CRIBO_OK;
+}
+
+static cribo_status open_file(cb_safetensors *file, const char *path) {
+    void *copy;
+    size_t size = strlen(path) + 1;
+    CB_TRY(cb_allocate(&file->allocator, &copy, size, 1, "path"));
+    file->path = memcpy(copy, path, size);
+    CB_TRY(cb_file_reader_open(&file->reader, file->path));
+    CB_TRY(load_header(file));
+    cb_json json = cb_json_begin(file->header, file->header_length);
+    CB_TRY(read_header(file, &json));
+    CB_TRY(check_offsets(file));
+    CB_TRY(check_names(file));
+    return check_keys(file);
+}
+
+cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, const char *path) {
+    void *memory;
+    *out = NULL;
+    CB_TRY(cb_allocate(allocator, &memory, 1, sizeof(cb_safetensors), "safetensors file"));
+    cb_safetensors *file = memory;
+    file->allocator = *allocator;
+    file->reader.descriptor = -1;
+    cribo_status status = open_file(file, path);
+    if (status == CRIBO_OK)
+        *out = file;
+    else
+        cb_safetensors_close(file);
+    return status;
+}
+
+void cb_safetensors_close(cb_safetensors *file) {
+    if (!file) return;
+    cb_allocator allocator = file->allocator;
+    cb_file_reader_close(&file->reader);
+    cb_release(&allocator, file->by_name);
+    cb_release(&allocator, file->pairs.items);
+    cb_release(&allocator, file->tensors.items);
+    cb_release(&allocator, file->header);
+    cb_release(&allocator, file->path);
+    cb_release(&allocator, file);
+}
+
+size_t cb_safetensors_count(const cb_safetensors *file) {
+    return file->tensors.count;
+}
+
+const cb_tensor_info *cb_safetensors_tensor(const cb_safetensors *file, size_t index) {
+    return tensor_at(file, index);
+}
+
+size_t cb_safetensors_pair_count(const cb_safetensors *file) {
+    return file->pairs.count;
+}
+
+const cb_metadata_pair *cb_safetensors_pair(const cb_safetensors *file, size_t index) {
+    return pair_at(file, index);
+}
+
+/* strcmp(whole, prefix + name). */
+static int compare_joined(const char *whole, const char *prefix, const char *name) {
+    size_t length = strlen(prefix);
+    int order = strncmp(whole, prefix, length);
+    return order != 0 ? order : strcmp(whole + length, name);
+}
+
+const cb_tensor_info *cb_safetensors_find(const cb_safetensors *file, const char *prefix, const char *name) {
+    size_t low = 0, high = file->tensors.count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const cb_tensor_info *tensor = tensor_at(file, file->by_name[middle]);
+        int order = compare_joined(tensor->name, prefix ? prefix : "", name);
+        if (order == 0) return tensor;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+const char *cb_safetensors_metadata(const cb_safetensors *file, const char *key) {
+    for (size_t i = 0; i < file->pairs.count; i++)
+        if (strcmp(pair_at(file, i)->key, key) == 0) return pair_at(file, i)->value;
+    return NULL;
+}
+
+cribo_status cb_safetensors_read(
+    const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count) {
+    uint64_t bytes = tensor->end - tensor->begin;
+    CB_REQUIRE(strcmp(tensor->dtype, "F32") == 0,
+        "%.200s: tensor \"%.100s\" has dtype %s, but only F32 can be read", file->path, tensor->name,
+        tensor->dtype);
+    CB_REQUIRE(count == bytes / sizeof(float), "%.200s: tensor \"%.100s\" has %llu elements, not %zu",
+        file->path, tensor->name, (unsigned long long)(bytes / sizeof(float)), count);
+    return cb_file_reader_read(
+        &file->reader, sizeof(uint64_t) + file->header_length + tensor->begin, values, (size_t)bytes);
+}
