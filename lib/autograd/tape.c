@@ -11,6 +11,12 @@ cb_tape cb_tape_begin(cb_arena *arena, cb_pool *pool, bool training, size_t scra
     return tape;
 }
 
+size_t cb_tape_planned_bytes(const cb_tape *tape)
+{
+    size_t scratch = tape->scratch_bytes + 2 * CB_ALIGNMENT; /* with its alignment and its red zone */
+    return tape->arena->peak > SIZE_MAX / 2 - scratch ? SIZE_MAX / 2 : tape->arena->peak + scratch;
+}
+
 cb_tensor cb_tape_tensor(cb_tape *tape, size_t rows, size_t columns, bool own_gradient)
 {
     size_t count = 0;

@@ -50,6 +50,9 @@ struct cb_tape {
 /* Begins a measuring pass, or a pass in an arena that was planned by one whose tape ended with `scratch_bytes`. */
 cb_tape cb_tape_begin(cb_arena *arena, cb_pool *pool, bool training, size_t scratch_bytes);
 
+/* The bytes that an arena needs for what this tape measured. */
+size_t cb_tape_planned_bytes(const cb_tape *tape);
+
 /* Is there memory, so that operations compute? */
 static inline bool cb_tape_runs(const cb_tape *tape)
 {

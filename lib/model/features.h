@@ -1,0 +1,21 @@
+/* Features of a frozen model: dense tokens, [CLS], and the attention of the last block. */
+#ifndef CB_MODEL_FEATURES_H
+#define CB_MODEL_FEATURES_H
+
+#include "model/model.h"
+
+/* The workspace of the largest call so far. Zeroed: none yet. */
+typedef struct cb_features {
+    cb_arena arena;
+    size_t scratch_bytes, planned_height, planned_width;
+} cb_features;
+
+/*
+ * Features of images [count, 3, height, width] whose sides are multiples of the patch; dense [count, N, D], cls [count, D],
+ * attention [count, H, N], each NULL when not wanted. Fails only for lack of memory, before anything is written.
+ */
+cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *features, const cb_model *model,
+    const cb_images *images, cb_real *dense, cb_real *cls, cb_real *attention);
+void cb_features_free(const cb_runtime *runtime, cb_features *features);
+
+#endif

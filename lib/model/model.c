@@ -1,0 +1,100 @@
+/* Making models. See model.h. */
+#include "model/model.h"
+
+#include "tensor/gemm.h"
+
+#define M cribo_model_config
+static const cb_field fields[] = {
+    CB_INTEGER(M, image_size, 1, 16384, 224, "side of the square training image, a multiple of patch_size"),
+    CB_INTEGER(M, patch_size, 1, 1024, 16, "side of a patch in pixels"),
+    CB_INTEGER(M, width, 1, 65536, 384, "numbers in a token"),
+    CB_INTEGER(M, depth, 1, 1024, 12, "blocks"),
+    CB_INTEGER(M, heads, 1, 1024, 6, "attention heads; divides width"),
+    CB_INTEGER(M, mlp_ratio, 1, 64, 4, "hidden width of a block's MLP over width"),
+    CB_REAL(M, drop_path, 0, 0.99, 0.1, "stochastic depth of the last block, growing linearly from 0"),
+    CB_INTEGER(M, head_hidden, 1, 65536, 2048, "hidden width of the heads' MLP"),
+    CB_INTEGER(M, head_bottleneck, 1, 65536, 256, "output width of the heads' MLP"),
+    CB_INTEGER(M, prototypes, 0, 16777216, 65536, "prototypes of the [CLS] head; 0: no heads"),
+    CB_INTEGER(M, object_prototypes, 0, 16777216, 65536, "prototypes of the object head"),
+    CB_INTEGER(M, normed_last_layer, 0, 1, 0, "1: the last layers' gains stay 1; 0: they are trained"),
+    CB_INTEGER(M, seed, 0, 9007199254740992, 0, "of the initial parameters"),
+};
+#undef M
+
+const cb_config_table cb_model_settings = CB_CONFIG_TABLE(cribo_model_config, fields);
+
+static cribo_status check_combination(const cribo_model_config *c)
+{
+    CB_REQUIRE(c->image_size % c->patch_size == 0, "image_size = %lld must be a multiple of patch_size = %lld",
+        (long long)c->image_size, (long long)c->patch_size);
+    CB_REQUIRE(c->width % c->heads == 0, "heads = %lld must divide width = %lld", (long long)c->heads,
+        (long long)c->width);
+    CB_REQUIRE((c->prototypes == 0) == (c->object_prototypes == 0),
+        "prototypes = %lld and object_prototypes = %lld: both are 0 (no heads) or neither is",
+        (long long)c->prototypes, (long long)c->object_prototypes);
+    return CRIBO_OK;
+}
+
+/* Counts the parameters while there is no memory for them, and binds them when there is. */
+static void describe(cb_model *model)
+{
+    const cribo_model_config *c = &model->config;
+    model->vit.patch = (size_t)c->patch_size;
+    model->vit.width = (size_t)c->width;
+    model->vit.depth = (size_t)c->depth;
+    model->vit.heads = (size_t)c->heads;
+    model->vit.hidden = (size_t)(c->width * c->mlp_ratio);
+    model->vit.grid = (size_t)(c->image_size / c->patch_size);
+    model->heads.input = (size_t)c->width;
+    model->heads.hidden = (size_t)c->head_hidden;
+    model->heads.bottleneck = (size_t)c->head_bottleneck;
+    model->heads.prototypes = (size_t)c->prototypes;
+    model->heads.object_prototypes = (size_t)c->object_prototypes;
+    model->heads.fixed_gain = c->normed_last_layer != 0;
+
+    model->parameters.count = model->parameters.total = 0;
+    cb_vit_describe(&model->vit, &model->parameters);
+    if (c->prototypes) cb_heads_describe(&model->heads, &model->parameters);
+}
+
+static cribo_status allocate(const cb_allocator *allocator, cb_model *model, bool trained)
+{
+    cb_parameters *p = &model->parameters;
+    describe(model);
+    size_t total = p->total;
+    CB_TRY(cb_allocate(allocator, (void **)&model->vit.blocks, model->vit.depth, sizeof(cb_block), "blocks"));
+    CB_TRY(cb_allocate(allocator, (void **)&p->values, total, sizeof(cb_real), "parameters"));
+    if (trained) CB_TRY(cb_allocate(allocator, (void **)&p->gradients, total, sizeof(cb_real), "gradients"));
+    CB_TRY(cb_allocate(allocator, (void **)&p->list, p->count, sizeof(cb_parameter), "list of parameters"));
+    describe(model);
+    return CRIBO_OK;
+}
+
+cribo_status cb_model_create(
+    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
+{
+    cb_model *model;
+    *out = NULL;
+    CB_TRY(check_combination(config));
+    CB_TRY(cb_allocate(&runtime->allocator, (void **)&model, 1, sizeof *model, "model"));
+    model->config = *config;
+    cribo_status status = allocate(&runtime->allocator, model, trained);
+    if (status != CRIBO_OK) {
+        cb_model_free(runtime, model);
+        return status;
+    }
+    cb_gemm_begin(runtime);
+    cb_parameters_draw(&model->parameters, runtime->pool, (uint64_t)config->seed);
+    *out = model;
+    return CRIBO_OK;
+}
+
+void cb_model_free(const cb_runtime *runtime, cb_model *model)
+{
+    if (!model) return;
+    cb_release(&runtime->allocator, model->parameters.list);
+    cb_release(&runtime->allocator, model->parameters.gradients);
+    cb_release(&runtime->allocator, model->parameters.values);
+    cb_release(&runtime->allocator, model->vit.blocks);
+    cb_release(&runtime->allocator, model);
+}

@@ -1,0 +1,26 @@
+/*
+ * A model: a transformer with heads (or without), its parameters in one flat buffer, and, when it is to be trained, their gradients in another.
+ */
+#ifndef CB_MODEL_MODEL_H
+#define CB_MODEL_MODEL_H
+
+#include "base/config.h"
+#include "cribo/model.h"
+#include "model/heads.h"
+#include "model/vit.h"
+
+typedef struct cb_model {
+    cribo_model_config config;
+    cb_parameters parameters;
+    cb_vit vit;
+    cb_heads heads; /* prototypes = 0: there are none */
+} cb_model;
+
+extern const cb_config_table cb_model_settings;
+
+/* Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges hold. */
+cribo_status cb_model_create(
+    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained);
+void cb_model_free(const cb_runtime *runtime, cb_model *model);
+
+#endif

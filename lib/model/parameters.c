@@ -1,0 +1,100 @@
+/* Parameters: names for slices of flat buffers. See parameters.h. */
+#include "model/parameters.h"
+
+#include "base/random.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+/* Slices begin on a cache line; sizes that no address can hold saturate, and the allocation fails. */
+static size_t place(size_t total, size_t count)
+{
+    size_t line = CB_ALIGNMENT / sizeof(cb_real);
+    if (count > SIZE_MAX / 4 || total > SIZE_MAX / 4) return SIZE_MAX / 2;
+    return total + (count + line - 1) / line * line;
+}
+
+static cb_parameter describe(const char *name, const cb_parameter_traits *traits)
+{
+    cb_parameter parameter = {.count = 1, .initial = traits->initial, .fixed = traits->fixed,
+        .last_layer = traits->last_layer};
+    snprintf(parameter.name, sizeof parameter.name, "%s", name);
+    for (size_t i = 0; i < 4; i++) parameter.shape[i] = 1;
+    for (; parameter.axes < 4 && traits->shape[parameter.axes]; parameter.axes++) {
+        parameter.shape[parameter.axes] = traits->shape[parameter.axes];
+        if (!cb_multiply(parameter.count, traits->shape[parameter.axes], &parameter.count)) parameter.count = SIZE_MAX;
+    }
+    parameter.decays = parameter.axes >= 2 && !ends_with(parameter.name, ".bias");
+    return parameter;
+}
+
+cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits)
+{
+    cb_parameter parameter = describe(name, &traits);
+    cb_tensor view = {.rows = 1, .columns = parameter.count};
+    for (size_t i = 0; i + 1 < parameter.axes && view.rows == 1; i++) {
+        view.rows = parameter.shape[i];
+        view.columns = parameter.count / view.rows;
+    }
+    parameter.offset = parameters->total;
+    if (parameters->list) {
+        parameters->list[parameters->count] = parameter;
+        view.value = parameters->values + parameter.offset;
+        if (parameters->gradients && !parameter.fixed) view.gradient = parameters->gradients + parameter.offset;
+    }
+    parameters->count++;
+    parameters->total = place(parameters->total, parameter.count);
+    return view;
+}
+
+const cb_parameter *cb_parameters_find(const cb_parameters *parameters, const char *name)
+{
+    for (size_t i = 0; i < parameters->count; i++)
+        if (strcmp(parameters->list[i].name, name) == 0) return &parameters->list[i];
+    return NULL;
+}
+
+typedef struct draw_job {
+    const cb_parameters *parameters;
+    uint64_t seed;
+} draw_job;
+
+static cb_real draw_one(cb_random *random, const cb_parameter *parameter)
+{
+    double value = 0;
+    switch (parameter->initial) {
+    case CB_INITIAL_ZERO: return 0;
+    case CB_INITIAL_ONE: return 1;
+    case CB_INITIAL_NORMAL:
+        do value = 0.02 * cb_random_normal(random);
+        while (fabs(value) > 2);
+        break;
+    case CB_INITIAL_UNIFORM:
+        value = (2 * cb_random_uniform(random) - 1) / sqrt((double)(parameter->count / parameter->shape[0]));
+        break;
+    }
+    return (cb_real)value;
+}
+
+static void draw_parameter(void *context, size_t index, size_t worker)
+{
+    const draw_job *job = context;
+    const cb_parameter *parameter = &job->parameters->list[index];
+    cb_real *values = job->parameters->values + parameter->offset;
+    cb_random random = cb_random_begin(job->seed, CB_PURPOSE_PARAMETERS, index, 0);
+    (void)worker;
+    for (size_t i = 0; i < parameter->count; i++) values[i] = draw_one(&random, parameter);
+}
+
+void cb_parameters_draw(const cb_parameters *parameters, cb_pool *pool, uint64_t seed)
+{
+    draw_job job = {parameters, seed};
+    cb_pool_run(pool, parameters->count, draw_parameter, &job);
+}

@@ -1,0 +1,57 @@
+/*
+ * Parameters: names for slices of one flat buffer. Values, gradients, moments and the teacher's values are buffers of the same layout, so
+ * that clipping, AdamW and EMA are sweeps.
+ *
+ * A model describes its parameters by asking for each, in order, twice: first without memory, which counts; then with it, which
+ * fills the list and hands out views.
+ */
+#ifndef CB_MODEL_PARAMETERS_H
+#define CB_MODEL_PARAMETERS_H
+
+#include "autograd/tape.h"
+#include "base/runtime.h"
+
+#define CB_NAME_BYTES 64
+
+/* How a fresh parameter is drawn. */
+typedef enum cb_initial {
+    CB_INITIAL_ZERO,
+    CB_INITIAL_ONE,
+    CB_INITIAL_NORMAL, /* deviation 0.02, cut at ±2 as timm does */
+    CB_INITIAL_UNIFORM /* ±1/√(columns), a linear layer's default */
+} cb_initial;
+
+typedef struct cb_parameter {
+    char name[CB_NAME_BYTES];
+    size_t axes, shape[4];
+    size_t offset, count; /* in the flat buffers */
+    cb_initial initial;
+    bool fixed;      /* never trained: a gain that stays 1 */
+    bool decays;     /* weight decay applies: two or more axes and no bias */
+    bool last_layer; /* rests while the last layers are frozen */
+} cb_parameter;
+
+typedef struct cb_parameters {
+    cb_parameter *list; /* NULL while counting */
+    size_t count;
+    size_t total;                  /* numbers in a flat buffer */
+    cb_real *values, *gradients;   /* flat buffers that views point into; gradients may be NULL */
+} cb_parameters;
+
+/* The parameter's traits; the shape ends at the first 0. */
+typedef struct cb_parameter_traits {
+    cb_initial initial;
+    bool fixed, last_layer;
+    size_t shape[4];
+} cb_parameter_traits;
+
+/* Adds a parameter; its view has the first axis longer than 1 as rows and the rest as columns (a vector is one row). */
+cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits);
+
+/* The parameter of that name, or NULL. */
+const cb_parameter *cb_parameters_find(const cb_parameters *parameters, const char *name);
+
+/* Draws all values anew: a function of the seed alone. */
+void cb_parameters_draw(const cb_parameters *parameters, cb_pool *pool, uint64_t seed);
+
+#endif

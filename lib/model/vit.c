@@ -1,0 +1,98 @@
+/* The vision transformer. See vit.h. */
+#include "model/vit.h"
+
+#include <stdio.h>
+
+static const char *in_block(char *name, size_t block, const char *part)
+{
+    snprintf(name, CB_NAME_BYTES, "backbone.blocks.%zu.%s", block, part);
+    return name;
+}
+
+static cb_block describe_block(cb_parameters *parameters, const cb_vit *vit, size_t i)
+{
+    char name[CB_NAME_BYTES];
+    size_t d = vit->width;
+    cb_block block;
+    block.norm1 = cb_describe_norm(parameters, in_block(name, i, "norm1"), d);
+    block.qkv = cb_describe_linear(parameters, in_block(name, i, "attn.qkv"), 3 * d, d);
+    block.proj = cb_describe_linear(parameters, in_block(name, i, "attn.proj"), d, d);
+    block.norm2 = cb_describe_norm(parameters, in_block(name, i, "norm2"), d);
+    block.fc1 = cb_describe_linear(parameters, in_block(name, i, "mlp.fc1"), vit->hidden, d);
+    block.fc2 = cb_describe_linear(parameters, in_block(name, i, "mlp.fc2"), d, vit->hidden);
+    return block;
+}
+
+void cb_vit_describe(cb_vit *vit, cb_parameters *parameters)
+{
+    size_t d = vit->width, p = vit->patch;
+    vit->cls_token = cb_parameters_add(
+        parameters, "backbone.cls_token", (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, 1, d}});
+    vit->pos_embed = cb_parameters_add(parameters, "backbone.pos_embed",
+        (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, 1 + vit->grid * vit->grid, d}});
+    vit->patch_embed.weight = cb_parameters_add(parameters, "backbone.patch_embed.proj.weight",
+        (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {d, 3, p, p}});
+    vit->patch_embed.bias = cb_parameters_add(
+        parameters, "backbone.patch_embed.proj.bias", (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {d}});
+    for (size_t i = 0; i < vit->depth; i++) {
+        cb_block block = describe_block(parameters, vit, i);
+        if (vit->blocks) vit->blocks[i] = block;
+    }
+    vit->norm = cb_describe_norm(parameters, "backbone.norm", d);
+}
+
+size_t cb_vit_tokens(const cb_vit *vit, size_t height, size_t width)
+{
+    return 1 + (height / vit->patch) * (width / vit->patch);
+}
+
+/* What inference took since the mark is given back; training keeps it for the way back. */
+static void forget(cb_tape *tape, size_t mark)
+{
+    if (!tape->training) cb_arena_return(tape->arena, mark);
+}
+
+/* x + keep · proj(attention(norm1(x))) */
+static cb_tensor attention_branch(
+    const cb_vit *vit, cb_tape *tape, const cb_block *block, cb_tensor x, size_t images, const cb_real *keep, cb_real *shares)
+{
+    size_t mark = cb_arena_mark(tape->arena);
+    cb_tensor qkv = cb_linear(tape, cb_norm(tape, x, &block->norm1), &block->qkv);
+    if (shares) cb_first_token_attention(tape, qkv, images, vit->heads, shares);
+    cb_tensor y = cb_linear(tape, cb_op_attention(tape, qkv, images, vit->heads), &block->proj);
+    x = cb_op_residual(tape, x, y, images, keep);
+    forget(tape, mark);
+    return x;
+}
+
+/* x + keep · fc2(gelu(fc1(norm2(x)))) */
+static cb_tensor mlp_branch(cb_tape *tape, const cb_block *block, cb_tensor x, size_t images, const cb_real *keep)
+{
+    size_t mark = cb_arena_mark(tape->arena);
+    cb_tensor hidden = cb_op_gelu(tape, cb_linear(tape, cb_norm(tape, x, &block->norm2), &block->fc1));
+    x = cb_op_residual(tape, x, cb_linear(tape, hidden, &block->fc2), images, keep);
+    forget(tape, mark);
+    return x;
+}
+
+/* The positions of an image of another size, or another shape, are resampled. */
+static cb_tensor positions_for(const cb_vit *vit, cb_tape *tape, const cb_images *images)
+{
+    size_t rows = images->height / vit->patch, columns = images->width / vit->patch;
+    if (rows == vit->grid && columns == vit->grid) return vit->pos_embed;
+    return cb_op_resample_positions(tape, vit->pos_embed, vit->grid, rows, columns);
+}
+
+cb_tensor cb_vit_forward(const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options)
+{
+    const cb_real *keep = options->keep;
+    size_t n = images->count;
+    cb_tensor embedded = cb_linear(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
+    cb_tensor x = cb_op_tokens(tape, embedded, vit->cls_token, positions_for(vit, tape, images), n);
+    for (size_t i = 0; i < vit->depth; i++) {
+        cb_real *shares = i + 1 == vit->depth ? options->attention : NULL;
+        x = attention_branch(vit, tape, &vit->blocks[i], x, n, keep ? keep + 2 * i * n : NULL, shares);
+        x = mlp_branch(tape, &vit->blocks[i], x, n, keep ? keep + (2 * i + 1) * n : NULL);
+    }
+    return cb_norm(tape, x, &vit->norm);
+}
