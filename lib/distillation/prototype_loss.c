@@ -108,22 +108,30 @@ static void scale_row(const stream *s, size_t i)
             1 / job->teacher_temperature, s->count);
 }
 
-/* First pass: maxima and sums. */
+/* First pass over one row: its maximum, its sum, and where the maximum stands. */
+static void measure_row(const stream *s, size_t i)
+{
+    size_t rows = s->job->rows;
+    bool sign = i >= rows && is_sign(s, i - rows);
+    scale_row(s, i);
+    for (size_t p = 0; p < s->count; p += BLOCK) {
+        size_t n = least(BLOCK, s->count - p);
+        const cb_real *x_p = logits_of(s, i) + p;
+        if (sign) {
+            cb_real highest;
+            size_t place = cb_rows()->arg_max(x_p, n, &highest);
+            if (highest > s->work->maximum[i]) s->work->arg_max[i - rows] = (uint32_t)(s->first + p + place);
+        }
+        cb_rows()->running_sum_exp(x_p, n, s->work->maximum + i, s->work->sum + i);
+    }
+}
+
 static void measure_part(void *context, size_t part, size_t worker)
 {
     const stream *s = context;
-    size_t student_rows = s->job->rows;
-    cb_range rows = cb_part(student_rows + s->job->teacher_rows, part, s->parts, 1);
+    cb_range rows = cb_part(s->job->rows + s->job->teacher_rows, part, s->parts, 1);
     (void)worker;
-    for (size_t i = rows.begin; i < rows.end; i++) {
-        scale_row(s, i);
-        if (i >= student_rows && is_sign(s, i - student_rows)) {
-            cb_real highest;
-            size_t p = cb_rows()->arg_max(logits_of(s, i), s->count, &highest);
-            if (highest > s->work->maximum[i]) s->work->arg_max[i - student_rows] = (uint32_t)(s->first + p);
-        }
-        cb_rows()->running_sum_exp(logits_of(s, i), s->count, s->work->maximum + i, s->work->sum + i);
-    }
+    for (size_t i = rows.begin; i < rows.end; i++) measure_row(s, i);
 }
 
 static void shift(cb_real *y, const cb_real *x, cb_real by, size_t n)
