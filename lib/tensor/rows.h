@@ -49,6 +49,11 @@ typedef struct cb_row_kernels {
     void (*scale)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
     /* The largest element and the first place where it stands; n > 0. */
     size_t (*arg_max)(const cb_real *x, size_t n, cb_real *maximum);
+    /* best = min(best, d) where d, the squared distance of (x, y) to (x_j, y_j) but at most `most`, is not 0. */
+    void (*least_square)(
+        cb_real *best, const cb_real *x, const cb_real *y, cb_real x_j, cb_real y_j, cb_real most, size_t n);
+    /* best = min(best, p) where p, the product of x and factor but at most `most`, is not 0. */
+    void (*least_product)(cb_real *best, const cb_real *x, cb_real factor, cb_real most, size_t n);
     /* Loshchilov & Hutter: value = decay value; m, v; value -= learning_rate m / (sqrt(v) root_correction + epsilon). */
     void (*adamw)(cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n);
     /* teacher = momentum teacher + (1 - momentum) student. */

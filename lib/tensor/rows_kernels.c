@@ -184,6 +184,27 @@ static double sum_squares(const cb_real *x, size_t n)
     return sum;
 }
 
+static void least_square(
+    cb_real *best, const cb_real *x, const cb_real *y, cb_real x_j, cb_real y_j, cb_real most, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        cb_real dx = x[i] - x_j, dy = y[i] - y_j, d = dx * dx + dy * dy;
+        d = d < most ? d : most;
+        d = d == 0 ? (cb_real)INFINITY : d;
+        best[i] = d < best[i] ? d : best[i];
+    }
+}
+
+static void least_product(cb_real *best, const cb_real *x, cb_real factor, cb_real most, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        cb_real p = x[i] * factor;
+        p = p < most ? p : most;
+        p = p == 0 ? (cb_real)INFINITY : p;
+        best[i] = p < best[i] ? p : best[i];
+    }
+}
+
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 
@@ -203,6 +224,8 @@ const cb_row_kernels JOIN(cb_row_kernels_, CB_LEVEL) = {
     .add_scaled = add_scaled,
     .scale = scale_row,
     .arg_max = arg_max,
+    .least_square = least_square,
+    .least_product = least_product,
     .adamw = adamw,
     .ema = ema,
     .sum_squares = sum_squares,

@@ -1,0 +1,163 @@
+/* cribo/clusterer.h: checks, then the clusterer of lib/clustering. */
+#include "cribo/clusterer.h"
+
+#include "clustering/clusterer.h"
+#include "tensor/gemm.h"
+
+#include <math.h>
+
+struct cribo_clusterer {
+    cb_runtime runtime;
+    cb_clusterer *core;
+    int64_t most_images;
+    double position_weight;
+    uint64_t *seen; /* [2N / 64] marks, to find seeds that are given twice */
+};
+
+CB_CONFIG_FUNCTIONS(clusterer, &cb_clusterer_settings)
+
+static cribo_status check_sizes(int64_t most_images, int64_t tokens_per_view, int64_t width)
+{
+    CB_REQUIRE(most_images >= 1, "most_images = %lld must be at least 1", (long long)most_images);
+    CB_REQUIRE(tokens_per_view >= 1, "tokens_per_view = %lld must be at least 1", (long long)tokens_per_view);
+    CB_REQUIRE(width >= 1, "width = %lld must be at least 1", (long long)width);
+    return CRIBO_OK;
+}
+
+/* Fills in a clusterer whose runtime has begun. */
+static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_config *config, int64_t most_images,
+    int64_t tokens_per_view, int64_t width)
+{
+    void *seen;
+    cribo_clusterer_config full;
+    CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
+    CB_TRY(cb_clusterer_create(&clusterer->runtime, &clusterer->core, &full, (size_t)most_images,
+        (size_t)tokens_per_view, (size_t)width));
+    CB_TRY(cb_allocate(&clusterer->runtime.allocator, &seen, (size_t)tokens_per_view / 32 + 1, sizeof(uint64_t),
+        "clusterer's seed marks"));
+    cb_gemm_begin(&clusterer->runtime);
+    clusterer->seen = seen;
+    clusterer->most_images = most_images;
+    clusterer->position_weight = full.position_weight;
+    return CRIBO_OK;
+}
+
+cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer_config *config,
+    const cribo_runtime *runtime, int64_t most_images, int64_t tokens_per_view, int64_t width)
+{
+    cb_runtime own;
+    void *memory;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_REQUIRE_POINTER(config);
+    CB_TRY(check_sizes(most_images, tokens_per_view, width));
+    CB_TRY(cb_runtime_begin(&own, runtime));
+
+    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_clusterer), "clusterer");
+    if (status != CRIBO_OK) {
+        cb_runtime_end(&own);
+        return status;
+    }
+    cribo_clusterer *clusterer = memory;
+    clusterer->runtime = own;
+    status = build(clusterer, config, most_images, tokens_per_view, width);
+    if (status != CRIBO_OK) {
+        cribo_clusterer_free(clusterer);
+        return status;
+    }
+    *out = clusterer;
+    return CRIBO_OK;
+}
+
+void cribo_clusterer_free(cribo_clusterer *clusterer)
+{
+    if (!clusterer) return;
+    cb_runtime runtime = clusterer->runtime;
+    cb_release(&runtime.allocator, clusterer->seen);
+    cb_clusterer_free(&runtime, clusterer->core);
+    cb_release(&runtime.allocator, clusterer);
+    cb_runtime_end(&runtime);
+}
+
+static cribo_status check_finite(const char *name, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        CB_REQUIRE(isfinite(values[i]), "%s[%zu] = %g is not finite", name, i, (double)values[i]);
+    return CRIBO_OK;
+}
+
+/* Each image's seeds are distinct tokens. */
+static cribo_status check_seeds(const cribo_clusterer *clusterer, const int64_t *seeds, int64_t images)
+{
+    const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
+    const int64_t joint_tokens = 2 * (int64_t)shape.tokens;
+    for (int64_t b = 0; b < images; b++) {
+        for (int64_t w = 0; w <= joint_tokens / 64; w++) clusterer->seen[w] = 0;
+        for (int64_t k = 0; k < (int64_t)shape.clusters; k++) {
+            const int64_t seed = seeds[b * (int64_t)shape.clusters + k];
+            CB_REQUIRE(seed >= 0 && seed < joint_tokens, "seed_tokens[%lld, %lld] = %lld must be in 0 ... %lld",
+                (long long)b, (long long)k, (long long)seed, (long long)joint_tokens - 1);
+            uint64_t *word = &clusterer->seen[seed / 64], bit = UINT64_C(1) << (seed % 64);
+            CB_REQUIRE(!(*word & bit), "seed_tokens[%lld, %lld] = %lld occurs twice in its image", (long long)b,
+                (long long)k, (long long)seed);
+            *word |= bit;
+        }
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cluster_input *input)
+{
+    const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
+    CB_REQUIRE_POINTER(input);
+    CB_REQUIRE(input->struct_size == sizeof *input, "input.struct_size = %zu, but cribo_cluster_input has %zu bytes",
+        input->struct_size, sizeof *input);
+    CB_REQUIRE(input->images >= 1 && input->images <= clusterer->most_images, "images = %lld must be in 1 ... %lld",
+        (long long)input->images, (long long)clusterer->most_images);
+    CB_REQUIRE(input->tokens, "tokens is NULL");
+    CB_REQUIRE(input->positions, "positions is NULL");
+    const size_t rows = (size_t)input->images * 2 * shape.tokens;
+    CB_TRY(check_finite("positions", input->positions, rows * 2));
+    if (input->seed_tokens) CB_TRY(check_seeds(clusterer, input->seed_tokens, input->images));
+    return check_finite("tokens", input->tokens, rows * shape.width);
+}
+
+static void copy_out(const cribo_clusterer *clusterer, const cb_cluster_job *job, const cribo_cluster_output *output)
+{
+    const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
+    const size_t rows = job->images * 2 * shape.tokens;
+    if (output->assignment)
+        for (size_t i = 0; i < rows * shape.clusters; i++)
+            output->assignment[i] = cb_clusterer_assignment(clusterer->core)[i];
+    if (output->labels)
+        for (size_t i = 0; i < rows; i++) output->labels[i] = cb_clusterer_labels(clusterer->core)[i];
+    if (output->valid)
+        for (size_t i = 0; i < job->images * shape.clusters; i++)
+            output->valid[i] = cb_clusterer_valid(clusterer->core)[i];
+    if (output->objects)
+        cb_clusterer_pool_objects(clusterer->runtime.pool, clusterer->core, job, output->objects);
+}
+
+cribo_status cribo_clusterer_run(
+    cribo_clusterer *clusterer, const cribo_cluster_input *input, const cribo_cluster_output *output)
+{
+    CB_REQUIRE_POINTER(clusterer);
+    CB_TRY(check_input(clusterer, input));
+    CB_REQUIRE_POINTER(output);
+    CB_REQUIRE(output->struct_size == sizeof *output,
+        "output.struct_size = %zu, but cribo_cluster_output has %zu bytes", output->struct_size, sizeof *output);
+
+    const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
+    const cb_cluster_job job = {
+        .images = (size_t)input->images,
+        .view = {input->tokens, input->tokens + shape.tokens * shape.width},
+        .image_stride = 2 * shape.tokens * shape.width,
+        .positions = input->positions,
+        .seed_tokens = input->seed_tokens,
+        .call = input->call,
+        .position_weight = clusterer->position_weight,
+    };
+    cb_clusterer_run(clusterer->core, &job);
+    copy_out(clusterer, &job, output);
+    return CRIBO_OK;
+}

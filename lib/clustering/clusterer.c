@@ -1,0 +1,424 @@
+/*
+ * Joint-view clustering. See clusterer.h.
+ *
+ * An image has one buffer of K * 2N numbers, which is in turn the cost M, the transport P and at last Q*. With a cost of its own an image is
+ * one task from beginning to end; with the batch's cost a repetition is one task per image, from the assignment on the last cost to the
+ * next cost, and between repetitions the batch's range is joined. All else is scratch of the worker.
+ */
+#include "clustering/clusterer.h"
+
+#include "base/random.h"
+#include "clustering/positions.h"
+#include "clustering/sinkhorn.h"
+#include "tensor/gemm.h"
+#include "tensor/rows.h"
+
+#include <math.h>
+#include <string.h>
+
+static const cb_field fields[] = {
+    CB_INTEGER(cribo_clusterer_config, clusters, 1, 4096, 32, "clusters of an image, at most its tokens"),
+    CB_REAL(cribo_clusterer_config, position_weight, 0, 1e6, 1, "weight of the positional cost"),
+    CB_REAL(cribo_clusterer_config, sinkhorn_lambda, 0.001, 1e4, 20, "sharpness of the transport"),
+    CB_INTEGER(cribo_clusterer_config, sinkhorn_iterations, 1, 1000, 5, "row and column scalings of a transport"),
+    CB_INTEGER(cribo_clusterer_config, cluster_iterations, 1, 1000, 5, "assignments with updated means"),
+    CB_INTEGER(cribo_clusterer_config, update_marginal, 0, 1, 1, "1: masses of clusters follow their sizes"),
+    CB_INTEGER(cribo_clusterer_config, hard_assignment, 0, 1, 1, "1: a token belongs to one cluster; 0: shares"),
+    CB_INTEGER(cribo_clusterer_config, batch_cost, 0, 1, 0, "1: cost normalised over the batch; 0: per image"),
+    CB_INTEGER(cribo_clusterer_config, seed, 0, 9007199254740992.0, 0, "seed of the draws of initial tokens"),
+};
+const cb_config_table cb_clusterer_settings = CB_CONFIG_TABLE(cribo_clusterer_config, fields);
+
+/* A cluster without tokens keeps this many in its mass (authors' code). */
+static const double least_size = 0.01;
+
+/* A worker's scratch, for the image at hand. */
+typedef struct workspace {
+    cb_real *z;         /* [2N, D] normalised tokens */
+    cb_real *x, *y;     /* [2N] positions */
+    cb_real *distances; /* [2N, 2N] between tokens; soft assignment only */
+    cb_real *means;     /* [K, D] normalised */
+    cb_real *g;         /* [K, 2N] positional cost */
+    cb_real *rows;      /* [2, 2N] */
+    uint32_t *deck;     /* [2N] */
+} workspace;
+
+struct cb_clusterer {
+    cb_arena arena;
+    cb_pool *pool;
+    cribo_clusterer_config config;
+    size_t most_images, tokens, joint_tokens, width, clusters;
+    workspace *spaces; /* [workers] */
+
+    cb_real *plan;         /* [B, K, 2N], Q* [B, 2, N, K] after a run */
+    int32_t *labels;       /* [B, 2, N] */
+    uint8_t *valid;        /* [B, K] */
+    cb_real *mass;         /* [B, K] of the clusters */
+    cb_cost_range *ranges; /* [B] of the images' costs */
+
+    const cb_cluster_job *job; /* of the run at hand */
+    size_t repetition;
+    cb_cost_range batch_range;
+    cb_pool *inner; /* shares out the work inside an image; NULL where images are shared out */
+};
+
+/* ---- creation ---- */
+
+static workspace take_workspace(const cb_clusterer *c, cb_arena *arena)
+{
+    size_t joint = c->joint_tokens, real = sizeof(cb_real);
+    return (workspace){
+        .z = cb_arena_take(arena, joint, c->width * real),
+        .x = cb_arena_take(arena, joint, real),
+        .y = cb_arena_take(arena, joint, real),
+        .distances = c->config.hard_assignment ? NULL : cb_arena_take(arena, joint, joint * real),
+        .means = cb_arena_take(arena, c->clusters, c->width * real),
+        .g = cb_arena_take(arena, c->clusters, joint * real),
+        .rows = cb_arena_take(arena, 2, joint * real),
+        .deck = cb_arena_take(arena, joint, sizeof(uint32_t)),
+    };
+}
+
+static void lay_out(cb_clusterer *c, cb_arena *arena)
+{
+    size_t images = c->most_images, workers = cb_pool_threads(c->pool);
+    c->plan = cb_arena_take(arena, images, c->clusters * c->joint_tokens * sizeof(cb_real));
+    c->labels = cb_arena_take(arena, images, c->joint_tokens * sizeof(int32_t));
+    c->valid = cb_arena_take(arena, images, c->clusters);
+    c->mass = cb_arena_take(arena, images, c->clusters * sizeof(cb_real));
+    c->ranges = cb_arena_take(arena, images, sizeof(cb_cost_range));
+    c->spaces = cb_arena_take(arena, workers, sizeof(workspace));
+    for (size_t w = 0; w < workers; w++) {
+        workspace space = take_workspace(c, arena);
+        if (c->spaces) c->spaces[w] = space;
+    }
+}
+
+static cribo_status check_sizes(const cribo_clusterer_config *config, size_t most_images, size_t tokens, size_t width)
+{
+    const size_t most = 1 << 24;
+    CB_REQUIRE(most_images >= 1 && most_images <= most, "most_images = %zu must be in 1 ... %zu", most_images, most);
+    CB_REQUIRE(tokens >= 1 && tokens <= most, "tokens_per_view = %zu must be in 1 ... %zu", tokens, most);
+    CB_REQUIRE(width >= 1 && width <= most, "width = %zu must be in 1 ... %zu", width, most);
+    CB_REQUIRE((uint64_t)config->clusters <= 2 * tokens,
+        "clusters = %lld must be at most the %zu tokens of both views", (long long)config->clusters, 2 * tokens);
+    return CRIBO_OK;
+}
+
+cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out, const cribo_clusterer_config *config,
+    size_t most_images, size_t tokens_per_view, size_t width)
+{
+    cribo_clusterer_config full;
+    void *memory;
+    *out = NULL;
+    CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
+    CB_TRY(check_sizes(&full, most_images, tokens_per_view, width));
+    CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cb_clusterer), "clusterer"));
+
+    cb_clusterer *c = memory;
+    *c = (cb_clusterer){
+        .pool = runtime->pool,
+        .config = full,
+        .most_images = most_images,
+        .tokens = tokens_per_view,
+        .joint_tokens = 2 * tokens_per_view,
+        .width = width,
+        .clusters = (size_t)full.clusters,
+    };
+    cb_arena measure = cb_arena_measure();
+    lay_out(c, &measure);
+    cribo_status status = cb_arena_create(&runtime->allocator, &c->arena, measure.peak, "clusterer's workspace");
+    if (status != CRIBO_OK) {
+        cb_release(&runtime->allocator, c);
+        return status;
+    }
+    lay_out(c, &c->arena);
+    *out = c;
+    return CRIBO_OK;
+}
+
+void cb_clusterer_free(const cb_runtime *runtime, cb_clusterer *clusterer)
+{
+    if (!clusterer) return;
+    cb_arena_destroy(&runtime->allocator, &clusterer->arena);
+    cb_release(&runtime->allocator, clusterer);
+}
+
+/* ---- one image ---- */
+
+static cb_real *plan_of(const cb_clusterer *c, size_t b)
+{
+    return c->plan + b * c->clusters * c->joint_tokens;
+}
+
+static int32_t *labels_of(const cb_clusterer *c, size_t b)
+{
+    return c->labels + b * c->joint_tokens;
+}
+
+/* z = t / max(|t|, 1e-12); the length in double, since tokens may be of any scale. */
+static void normalise_tokens(cb_real *z, const cb_real *tokens, size_t rows, size_t width)
+{
+    for (size_t n = 0; n < rows; n++) {
+        double length = sqrt(cb_rows()->sum_squares(tokens + n * width, width));
+        cb_rows()->scale(z + n * width, tokens + n * width, (cb_real)(1 / fmax(length, 1e-12)), width);
+    }
+}
+
+/* What the worker needs to know of image b. */
+static void load(const cb_clusterer *c, const workspace *s, size_t b)
+{
+    const float *positions = c->job->positions + b * c->joint_tokens * 2;
+    for (size_t v = 0; v < 2; v++)
+        normalise_tokens(s->z + v * c->tokens * c->width, c->job->view[v] + b * c->job->image_stride, c->tokens, c->width);
+    for (size_t i = 0; i < c->joint_tokens; i++) {
+        s->x[i] = positions[2 * i];
+        s->y[i] = positions[2 * i + 1];
+    }
+    if (s->distances) cb_token_distances(s->distances, s->x, s->y, c->joint_tokens);
+}
+
+/* The first cards of a shuffled deck (Fisher and Yates): K distinct tokens. */
+static void draw_seeds(const cb_clusterer *c, size_t b, uint32_t *deck)
+{
+    uint64_t id = c->job->ids ? (uint64_t)c->job->ids[b] : b;
+    cb_random random = cb_random_begin((uint64_t)c->config.seed, CB_PURPOSE_SEED_TOKENS, c->job->call, id);
+    for (uint32_t i = 0; i < c->joint_tokens; i++) deck[i] = i;
+    for (size_t k = 0; k < c->clusters; k++) {
+        size_t other = k + cb_random_below(&random, (uint32_t)(c->joint_tokens - k));
+        uint32_t card = deck[k];
+        deck[k] = deck[other];
+        deck[other] = card;
+    }
+}
+
+/* To begin with the seeds alone have labels, and all clusters the same mass. */
+static void plant_seeds(const cb_clusterer *c, const workspace *s, size_t b)
+{
+    const int64_t *given = c->job->seed_tokens;
+    int32_t *labels = labels_of(c, b);
+    if (!given) draw_seeds(c, b, s->deck);
+    for (size_t i = 0; i < c->joint_tokens; i++) labels[i] = -1;
+    for (size_t k = 0; k < c->clusters; k++) {
+        labels[given ? (size_t)given[b * c->clusters + k] : s->deck[k]] = (int32_t)k;
+        c->mass[b * c->clusters + k] = 1 / (cb_real)c->clusters;
+    }
+}
+
+/* mu_k = sum of the shares of z in cluster k, of length 1, or 0 for a cluster without tokens. */
+static void take_means(const cb_clusterer *c, const workspace *s, size_t b, bool shares)
+{
+    const size_t width = c->width;
+    if (shares) {
+        cb_gemm(c->inner, CB_NN, c->clusters, width, c->joint_tokens, plan_of(c, b), c->joint_tokens, s->z, width, false,
+            s->means, width);
+    } else {
+        const int32_t *labels = labels_of(c, b);
+        memset(s->means, 0, c->clusters * width * sizeof *s->means);
+        for (size_t i = 0; i < c->joint_tokens; i++)
+            if (labels[i] >= 0)
+                cb_rows()->add_scaled(s->means + (size_t)labels[i] * width, s->z + i * width, 1, width);
+    }
+    for (size_t k = 0; k < c->clusters; k++) cb_normalise_row(s->means + k * width, s->means + k * width, width);
+}
+
+/* M = lambda_pos g - <mu, z> into the plan, and its range. */
+static void take_cost(const cb_clusterer *c, const workspace *s, size_t b, bool shares)
+{
+    const size_t joint = c->joint_tokens, size = c->clusters * joint;
+    cb_real *plan = plan_of(c, b);
+    if (shares)
+        cb_least_products(s->g, s->distances, plan, joint, c->clusters);
+    else
+        cb_nearest_members(s->g, s->x, s->y, labels_of(c, b), joint, c->clusters);
+    cb_normalise_positional_cost(s->g, joint, c->clusters, s->rows);
+
+    cb_gemm(c->inner, CB_NT, c->clusters, joint, c->width, s->means, c->width, s->z, c->width, false, plan, joint);
+    const cb_real weight = (cb_real)c->job->position_weight;
+    for (size_t i = 0; i < size; i++) plan[i] = weight * s->g[i] - plan[i];
+    c->ranges[b] = cb_find_cost_range(plan, joint, c->clusters, s->rows);
+}
+
+/* The cluster with the largest share for each token, the lowest of equals. `best` [2N] is scratch. */
+static void label_tokens(const cb_clusterer *c, int32_t *labels, const cb_real *plan, cb_real *best)
+{
+    memcpy(best, plan, c->joint_tokens * sizeof *best);
+    memset(labels, 0, c->joint_tokens * sizeof *labels);
+    for (size_t k = 1; k < c->clusters; k++) {
+        const cb_real *plan_k = plan + k * c->joint_tokens;
+        for (size_t i = 0; i < c->joint_tokens; i++) {
+            labels[i] = plan_k[i] > best[i] ? (int32_t)k : labels[i];
+            best[i] = plan_k[i] > best[i] ? plan_k[i] : best[i];
+        }
+    }
+}
+
+/* The masses follow the number of tokens with each label. */
+static void follow_sizes(const cb_clusterer *c, size_t b)
+{
+    const int32_t *labels = labels_of(c, b);
+    cb_real *mass = c->mass + b * c->clusters;
+    const double whole = (double)c->joint_tokens + least_size * (double)c->clusters;
+    memset(mass, 0, c->clusters * sizeof *mass);
+    for (size_t i = 0; i < c->joint_tokens; i++) mass[labels[i]] += 1;
+    for (size_t k = 0; k < c->clusters; k++) mass[k] = (cb_real)(((double)mass[k] + least_size) / whole);
+}
+
+/* From cost to transport and labels. */
+static void assign(const cb_clusterer *c, const workspace *s, size_t b, cb_cost_range range)
+{
+    cb_real *plan = plan_of(c, b);
+    cb_sinkhorn(plan, c->joint_tokens, c->clusters, c->mass + b * c->clusters, range, c->config.sinkhorn_lambda,
+        (size_t)c->config.sinkhorn_iterations, s->rows);
+    label_tokens(c, labels_of(c, b), plan, s->rows);
+    if (c->config.update_marginal) follow_sizes(c, b);
+}
+
+/* Q* of one view from its labels: 1 / size of the cluster in this view. */
+static void spread_labels(const cb_clusterer *c, cb_real *assignment, const int32_t *labels, cb_real *sizes)
+{
+    memset(assignment, 0, c->tokens * c->clusters * sizeof *assignment);
+    memset(sizes, 0, c->clusters * sizeof *sizes);
+    for (size_t n = 0; n < c->tokens; n++) sizes[labels[n]] += 1;
+    for (size_t n = 0; n < c->tokens; n++) assignment[n * c->clusters + (size_t)labels[n]] = 1 / sizes[labels[n]];
+}
+
+/* Q* of one view from its columns of the transport [K, 2N], and the labels after that. */
+static void spread_shares(const cb_clusterer *c, cb_real *assignment, int32_t *labels, const cb_real *transport)
+{
+    for (size_t k = 0; k < c->clusters; k++) {
+        const cb_real *transport_k = transport + k * c->joint_tokens;
+        double sum = 0;
+        for (size_t n = 0; n < c->tokens; n++) sum += (double)transport_k[n];
+        const double inverse = sum > 0 ? 1 / sum : 0;
+        for (size_t n = 0; n < c->tokens; n++)
+            assignment[n * c->clusters + k] = (cb_real)((double)transport_k[n] * inverse);
+    }
+    for (size_t n = 0; n < c->tokens; n++) {
+        cb_real most;
+        labels[n] = (int32_t)cb_rows()->arg_max(assignment + n * c->clusters, c->clusters, &most);
+    }
+}
+
+static void mark_valid(const cb_clusterer *c, size_t b)
+{
+    uint8_t *valid = c->valid + b * c->clusters;
+    const int32_t *labels = labels_of(c, b);
+    memset(valid, 0, c->clusters);
+    for (size_t n = 0; n < c->tokens; n++) valid[labels[n]] = 1;
+    for (size_t n = c->tokens; n < c->joint_tokens; n++) valid[labels[n]] |= 2;
+    for (size_t k = 0; k < c->clusters; k++) valid[k] = valid[k] == 3;
+}
+
+/* The last transport or labels become Q*. */
+static void finish(const cb_clusterer *c, const workspace *s, size_t b)
+{
+    cb_real *plan = plan_of(c, b);
+    int32_t *labels = labels_of(c, b);
+    const size_t half = c->tokens * c->clusters;
+    if (!c->config.hard_assignment) memcpy(s->g, plan, 2 * half * sizeof *plan);
+    for (size_t v = 0; v < 2; v++) {
+        if (c->config.hard_assignment)
+            spread_labels(c, plan + v * half, labels + v * c->tokens, s->rows);
+        else
+            spread_shares(c, plan + v * half, labels + v * c->tokens, s->g + v * c->tokens);
+    }
+    mark_valid(c, b);
+}
+
+/* ---- the run ---- */
+
+/* One repetition: assigns on the cost so far (or plants the seeds), then makes the next cost or the result. */
+static void advance(const cb_clusterer *c, const workspace *s, size_t b, size_t repetition, cb_cost_range range)
+{
+    const bool shares = repetition > 0 && !c->config.hard_assignment;
+    if (repetition == 0)
+        plant_seeds(c, s, b);
+    else
+        assign(c, s, b, range);
+
+    if (repetition == (size_t)c->config.cluster_iterations) {
+        finish(c, s, b);
+        return;
+    }
+    take_means(c, s, b, shares);
+    take_cost(c, s, b, shares);
+}
+
+static void cluster_image(void *context, size_t b, size_t worker)
+{
+    const cb_clusterer *c = context;
+    const workspace *s = &c->spaces[worker];
+    load(c, s, b);
+    for (size_t r = 0; r <= (size_t)c->config.cluster_iterations; r++) advance(c, s, b, r, c->ranges[b]);
+}
+
+static void advance_image(void *context, size_t b, size_t worker)
+{
+    const cb_clusterer *c = context;
+    load(c, &c->spaces[worker], b);
+    advance(c, &c->spaces[worker], b, c->repetition, c->batch_range);
+}
+
+static cb_cost_range join_ranges(const cb_cost_range *ranges, size_t images)
+{
+    cb_cost_range range = ranges[0];
+    for (size_t b = 1; b < images; b++) {
+        if (ranges[b].low < range.low) range.low = ranges[b].low;
+        if (ranges[b].high > range.high) range.high = ranges[b].high;
+    }
+    return range;
+}
+
+static void for_each_image(cb_clusterer *c, cb_task *task)
+{
+    const size_t images = c->job->images;
+    const bool few = 2 * images <= cb_pool_threads(c->pool);
+    c->inner = few ? c->pool : NULL;
+    cb_pool_run(few ? NULL : c->pool, images, task, c);
+}
+
+void cb_clusterer_run(cb_clusterer *clusterer, const cb_cluster_job *job)
+{
+    cb_clusterer *c = clusterer;
+    c->job = job;
+    if (c->config.batch_cost) {
+        for (c->repetition = 0; c->repetition <= (size_t)c->config.cluster_iterations; c->repetition++) {
+            for_each_image(c, advance_image);
+            c->batch_range = join_ranges(c->ranges, job->images);
+        }
+    } else {
+        for_each_image(c, cluster_image);
+    }
+    c->job = NULL;
+}
+
+/* ---- results ---- */
+
+const cb_real *cb_clusterer_assignment(const cb_clusterer *clusterer)
+{
+    return clusterer->plan;
+}
+
+const int32_t *cb_clusterer_labels(const cb_clusterer *clusterer)
+{
+    return clusterer->labels;
+}
+
+const uint8_t *cb_clusterer_valid(const cb_clusterer *clusterer)
+{
+    return clusterer->valid;
+}
+
+size_t cb_clusterer_count(const cb_clusterer *clusterer, size_t image)
+{
+    const uint8_t *valid = clusterer->valid + image * clusterer->clusters;
+    size_t count = 0;
+    for (size_t k = 0; k < clusterer->clusters; k++) count += valid[k];
+    return count;
+}
+
+cb_cluster_shape cb_clusterer_shape(const cb_clusterer *clusterer)
+{
+    return (cb_cluster_shape){clusterer->tokens, clusterer->width, clusterer->clusters, clusterer->config.hard_assignment != 0};
+}

@@ -1,0 +1,85 @@
+/* Patch centres and the positional cost. See positions.h. */
+#include "clustering/positions.h"
+
+#include "tensor/rows.h"
+
+#include <math.h>
+
+/* The bound of the authors' code, in pixels: nothing costs more than a member that far away. */
+static const cb_real farthest = 100000;
+
+void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid, size_t patch,
+    size_t size, float *positions)
+{
+    for (size_t row = 0; row < grid; row++)
+        for (size_t column = 0; column < grid; column++) {
+            size_t source = flipped ? grid - 1 - column : column;
+            double u = ((double)source + 0.5) * (double)patch, v = ((double)row + 0.5) * (double)patch;
+            *positions++ = (float)(left + u * width / (double)size - 0.5);
+            *positions++ = (float)(top + v * height / (double)size - 0.5);
+        }
+}
+
+static void fill(cb_real *x, cb_real value, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = value;
+}
+
+/* From the least value found, infinite where there was none, to g. */
+static void close_minimum(cb_real *g, size_t n)
+{
+    for (size_t i = 0; i < n; i++) g[i] = g[i] == (cb_real)INFINITY ? 0 : g[i];
+}
+
+void cb_nearest_members(
+    cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels, size_t joint_tokens, size_t clusters)
+{
+    const cb_real most = farthest * farthest;
+    fill(g, (cb_real)INFINITY, clusters * joint_tokens);
+    for (size_t j = 0; j < joint_tokens; j++)
+        if (labels[j] >= 0)
+            cb_rows()->least_square(g + (size_t)labels[j] * joint_tokens, x, y, x[j], y[j], most, joint_tokens);
+    close_minimum(g, clusters * joint_tokens);
+    for (size_t i = 0; i < clusters * joint_tokens; i++) g[i] = (cb_real)sqrt(g[i]);
+}
+
+void cb_token_distances(cb_real *distances, const cb_real *x, const cb_real *y, size_t joint_tokens)
+{
+    for (size_t j = 0; j < joint_tokens; j++)
+        for (size_t i = 0; i < joint_tokens; i++) {
+            cb_real dx = x[i] - x[j], dy = y[i] - y[j];
+            distances[j * joint_tokens + i] = (cb_real)sqrt(dx * dx + dy * dy);
+        }
+}
+
+void cb_least_products(
+    cb_real *g, const cb_real *distances, const cb_real *shares, size_t joint_tokens, size_t clusters)
+{
+    fill(g, (cb_real)INFINITY, clusters * joint_tokens);
+    for (size_t j = 0; j < joint_tokens; j++)
+        for (size_t k = 0; k < clusters; k++) {
+            cb_real share = shares[k * joint_tokens + j];
+            if (share > 0) /* nothing times an infinite distance would not be 0 */
+                cb_rows()->least_product(
+                    g + k * joint_tokens, distances + j * joint_tokens, share, farthest, joint_tokens);
+        }
+    close_minimum(g, clusters * joint_tokens);
+}
+
+void cb_normalise_positional_cost(cb_real *g, size_t joint_tokens, size_t clusters, cb_real *ones)
+{
+    double sum = 0;
+    cb_real most = 0;
+    fill(ones, 1, joint_tokens);
+    for (size_t k = 0; k < clusters; k++) {
+        cb_real largest;
+        cb_rows()->arg_max(g + k * joint_tokens, joint_tokens, &largest);
+        if (largest > most) most = largest;
+        sum += (double)cb_rows()->dot(g + k * joint_tokens, ones, joint_tokens);
+    }
+    if (most == 0) return; /* all in one place */
+
+    /* The mean is never above the largest, which is therefore the largest still once zeros have become the mean. */
+    const cb_real mean = (cb_real)(sum / (double)(clusters * joint_tokens)), inverse = 1 / most;
+    for (size_t i = 0; i < clusters * joint_tokens; i++) g[i] = (g[i] == 0 ? mean : g[i]) * inverse;
+}
