@@ -1,0 +1,29 @@
+/* An allocator that counts and fails. See faulty.h. */
+#include "support/faulty.h"
+
+#include <stdlib.h>
+
+#define HEAD_BYTES 16 /* before a block stands its size; keeps malloc's alignment */
+
+void *faulty_allocate(void *user, size_t bytes) {
+    faulty *state = user;
+    state->calls++;
+    if (state->fail_at &&
+        (state->calls == state->fail_at || (state->for_ever && state->calls > state->fail_at)))
+        return NULL;
+    char *block = malloc(bytes + HEAD_BYTES);
+    if (!block) return NULL;
+    *(size_t *)(void *)block = bytes;
+    state->held++;
+    state->bytes += bytes;
+    if (state->bytes > state->peak) state->peak = state->bytes;
+    return block + HEAD_BYTES;
+}
+
+void faulty_release(void *user, void *memory) {
+    faulty *state = user;
+    char *block = (char *)memory - HEAD_BYTES;
+    state->held--;
+    state->bytes -= *(size_t *)(void *)block;
+    free(block);
+}

@@ -1,0 +1,23 @@
+/*
+ * An allocator that counts, and fails when it is told to: at one call, or from that call on.
+ */
+#ifndef TESTS_FAULTY_H
+#define TESTS_FAULTY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct faulty {
+    size_t calls;   /* allocations asked for */
+    size_t held;    /* blocks not yet given back */
+    size_t bytes;   /* in them, as asked for */
+    size_t peak;    /* the most bytes at once */
+    size_t fail_at; /* the call that fails, from 1; 0: none */
+    bool for_ever;  /* all later calls fail too */
+} faulty;
+
+/* The hooks of a runtime or an allocator; `user` is a faulty. */
+void *faulty_allocate(void *user, size_t bytes);
+void faulty_release(void *user, void *memory);
+
+#endif
