@@ -1,0 +1,195 @@
+/* cribo/loss.h: arguments checked, then distillation/loss.h. */
+#include "distillation/loss.h"
+
+#include "tensor/finite.h"
+
+#include <math.h>
+#include <string.h>
+
+struct cribo_loss {
+    cb_runtime runtime;
+    cb_loss *loss;
+};
+
+CB_CONFIG_FUNCTIONS(loss, &cb_loss_settings)
+
+cribo_status cribo_loss_create(cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime)
+{
+    cribo_loss_config full;
+    cb_runtime own;
+    void *memory = NULL;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_TRY(cb_config_import(&cb_loss_settings, &full, config));
+    CB_TRY(cb_runtime_begin(&own, runtime));
+
+    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_loss), "loss");
+    if (status != CRIBO_OK) goto cleanup;
+    cribo_loss *loss = memory;
+    status = cb_loss_create(&own, &loss->loss, &full);
+    if (status != CRIBO_OK) goto cleanup;
+    loss->runtime = own;
+    *out = loss;
+    return CRIBO_OK;
+
+cleanup:
+    cb_release(&own.allocator, memory);
+    cb_runtime_end(&own);
+    return status;
+}
+
+void cribo_loss_free(cribo_loss *loss)
+{
+    if (!loss) return;
+    cb_runtime runtime = loss->runtime;
+    cb_loss_free(&runtime, loss->loss);
+    cb_release(&runtime.allocator, loss);
+    cb_runtime_end(&runtime);
+}
+
+static cribo_status check_logits(const float *logits, const char *name, size_t rows, size_t prototypes)
+{
+    if (rows == 0) return CRIBO_OK;
+    CB_REQUIRE(logits, "input.%s is NULL", name);
+    size_t count, strange;
+    CB_REQUIRE(cb_multiply(rows, prototypes, &count) && count <= SIZE_MAX / sizeof *logits,
+        "input.%s: %zu rows of %zu logits are more than an address can hold", name, rows, prototypes);
+    strange = cb_first_not_finite(logits, count);
+    CB_REQUIRE(strange == count, "input.%s: element %zu of row %zu = %g is not finite", name, strange % prototypes,
+        strange / prototypes, (double)logits[strange]);
+    return CRIBO_OK;
+}
+
+static cribo_status check_temperature(double temperature, const char *name)
+{
+    CB_REQUIRE(temperature >= 1e-4 && temperature <= 1e4, "input.%s = %g must be in 1e-4 ... 1e4", name, temperature);
+    return CRIBO_OK;
+}
+
+static cribo_status check_sizes(const cribo_loss *loss, const cribo_loss_input *input)
+{
+    const long long most = (long long)1 << 31;
+    CB_REQUIRE_POINTER(loss);
+    CB_REQUIRE_POINTER(input);
+    CB_REQUIRE(input->struct_size == sizeof *input, "input.struct_size = %zu, but it should be %zu",
+        input->struct_size, sizeof *input);
+    CB_REQUIRE(input->images >= 1 && input->images <= most, "input.images = %lld must be in 1 ... 2^31",
+        (long long)input->images);
+    CB_REQUIRE(input->objects >= 0 && input->objects <= most, "input.objects = %lld must be in 0 ... 2^31",
+        (long long)input->objects);
+    return CRIBO_OK;
+}
+
+static cribo_status check_teacher(const cribo_loss *loss, const cribo_loss_input *input)
+{
+    CB_TRY(check_logits(
+        input->teacher_cls, "teacher_cls", 2 * (size_t)input->images, cb_loss_prototypes(loss->loss, 0)));
+    return check_logits(
+        input->teacher_objects, "teacher_objects", 2 * (size_t)input->objects, cb_loss_prototypes(loss->loss, 1));
+}
+
+static cribo_status check_student(const cribo_loss *loss, const cribo_loss_input *input)
+{
+    CB_TRY(check_logits(
+        input->student_cls, "student_cls", 2 * (size_t)input->images, cb_loss_prototypes(loss->loss, 0)));
+    return check_logits(
+        input->student_objects, "student_objects", 2 * (size_t)input->objects, cb_loss_prototypes(loss->loss, 1));
+}
+
+/* Only the rows that will be read. */
+static cribo_status check_neighbours(
+    const float *neighbours, const uint8_t *match, int view, size_t objects, size_t prototypes)
+{
+    CB_REQUIRE(match, "input.match%d is NULL, but there are neighbours", view);
+    for (size_t k = 0; k < objects; k++) {
+        if (!match[k]) continue;
+        const float *row = neighbours + k * prototypes;
+        size_t strange = cb_first_not_finite(row, prototypes);
+        CB_REQUIRE(strange == prototypes, "input.neighbours%d: element %zu of row %zu = %g is not finite", view,
+            strange, k, (double)row[strange]);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_input(const cribo_loss *loss, const cribo_loss_input *input)
+{
+    CB_TRY(check_sizes(loss, input));
+    CB_TRY(check_temperature(input->teacher_temperature, "teacher_temperature"));
+    CB_TRY(check_temperature(input->object_teacher_temperature, "object_teacher_temperature"));
+    CB_TRY(check_student(loss, input));
+    CB_TRY(check_teacher(loss, input));
+    CB_REQUIRE(!input->neighbours1 == !input->neighbours2 || input->objects == 0,
+        "input.neighbours1 and input.neighbours2 go together: give both or none");
+    if (!input->neighbours1 || input->objects == 0) return CRIBO_OK;
+    size_t objects = (size_t)input->objects, prototypes = cb_loss_prototypes(loss->loss, 1);
+    CB_TRY(check_neighbours(input->neighbours1, input->match1, 1, objects, prototypes));
+    return check_neighbours(input->neighbours2, input->match2, 2, objects, prototypes);
+}
+
+static cb_loss_input translate(const cribo_loss_input *input)
+{
+    return (cb_loss_input){
+        .head = {{(size_t)input->images, input->student_cls, input->teacher_cls, input->teacher_temperature},
+            {(size_t)input->objects, input->student_objects, input->teacher_objects,
+                input->object_teacher_temperature}},
+        .neighbour = {input->neighbours1, input->neighbours2},
+        .match = {input->match1, input->match2},
+    };
+}
+
+static cribo_status check_finite(double value, const char *name)
+{
+    if (!isfinite(value)) return cb_fail(CRIBO_NOT_FINITE, "the %s loss is %g", name, value);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_loss_compute(cribo_loss *loss, const cribo_loss_input *input, cribo_loss_output *output)
+{
+    CB_TRY(check_input(loss, input));
+    CB_REQUIRE_POINTER(output);
+    CB_REQUIRE(output->struct_size == sizeof *output, "output.struct_size = %zu, but it should be %zu",
+        output->struct_size, sizeof *output);
+    cb_loss_input logits = translate(input);
+    cb_loss_output result = {.gradient = {output->student_cls_gradient, output->student_objects_gradient}};
+    cb_loss_compute(loss->loss, &logits, &result);
+    output->global = result.global;
+    output->cross_view = result.cross_view;
+    output->cross_image = result.cross_image;
+    CB_TRY(check_finite(result.global, "global"));
+    CB_TRY(check_finite(result.cross_view, "cross-view"));
+    return check_finite(result.cross_image, "cross-image");
+}
+
+cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input *input)
+{
+    CB_TRY(check_sizes(loss, input));
+    CB_TRY(check_teacher(loss, input));
+    cb_loss_input logits = translate(input);
+    cb_loss_update_centres(loss->loss, logits.head);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_loss_get_centres(const cribo_loss *loss, float *centre, float *object_centre)
+{
+    float *to[2] = {centre, object_centre};
+    CB_REQUIRE_POINTER(loss);
+    for (int head = 0; head < 2; head++)
+        if (to[head])
+            memcpy(to[head], cb_loss_centre(loss->loss, head), cb_loss_prototypes(loss->loss, head) * sizeof *centre);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_loss_set_centres(cribo_loss *loss, const float *centre, const float *object_centre)
+{
+    const float *from[2] = {centre, object_centre};
+    CB_REQUIRE_POINTER(loss);
+    for (int head = 0; head < 2; head++) {
+        size_t n = cb_loss_prototypes(loss->loss, head), strange = from[head] ? cb_first_not_finite(from[head], n) : n;
+        CB_REQUIRE(strange == n, "%s[%zu] = %g is not finite", head == 0 ? "centre" : "object_centre", strange,
+            (double)from[head][strange]);
+    }
+    for (int head = 0; head < 2; head++)
+        if (from[head])
+            memcpy(cb_loss_centre(loss->loss, head), from[head], cb_loss_prototypes(loss->loss, head) * sizeof *centre);
+    return CRIBO_OK;
+}

@@ -1,0 +1,107 @@
+/* cribo/memory_bank.h: arguments checked, then distillation/memory_bank.h. */
+#include "api/memory_bank.h"
+
+#include "tensor/gemm.h"
+
+CB_CONFIG_FUNCTIONS(memory_bank, &cb_memory_bank_settings)
+
+cribo_status cribo_memory_bank_create(
+    cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime)
+{
+    cribo_memory_bank_config full;
+    cb_runtime own;
+    void *memory = NULL;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_TRY(cb_config_import(&cb_memory_bank_settings, &full, config));
+    CB_TRY(cb_runtime_begin(&own, runtime));
+    cb_gemm_begin(&own);
+
+    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_memory_bank), "memory bank");
+    if (status != CRIBO_OK) goto cleanup;
+    cribo_memory_bank *bank = memory;
+    status = cb_memory_bank_create(&own, &bank->bank, &full);
+    if (status != CRIBO_OK) goto cleanup;
+    bank->runtime = own;
+    *out = bank;
+    return CRIBO_OK;
+
+cleanup:
+    cb_release(&own.allocator, memory);
+    cb_runtime_end(&own);
+    return status;
+}
+
+void cribo_memory_bank_free(cribo_memory_bank *bank)
+{
+    if (!bank) return;
+    cb_runtime runtime = bank->runtime;
+    cb_memory_bank_free(&runtime, bank->bank);
+    cb_release(&runtime.allocator, bank);
+    cb_runtime_end(&runtime);
+}
+
+/* The caller's batch as ours; its content is not checked yet. */
+static cribo_status translate(cb_objects *to, const cribo_object_batch *from)
+{
+    CB_REQUIRE(from, "objects is NULL");
+    CB_REQUIRE(from->struct_size == sizeof *from, "objects.struct_size = %zu, but it should be %zu",
+        from->struct_size, sizeof *from);
+    CB_REQUIRE(from->images >= 0, "objects.images = %lld must not be negative", (long long)from->images);
+    *to = (cb_objects){(size_t)from->images, from->objects_per_image, {from->view1, from->view2}, from->ids};
+    return CRIBO_OK;
+}
+
+/* A batch of a step: its objects are bounded, its images are not. */
+static cribo_status check_batch(const cribo_memory_bank *bank, const cribo_object_batch *from, cb_objects *to)
+{
+    CB_REQUIRE_POINTER(bank);
+    CB_TRY(translate(to, from));
+    return cb_memory_bank_check(bank->bank, to, SIZE_MAX, cb_memory_bank_most_objects(bank->bank));
+}
+
+cribo_status cribo_memory_bank_query(
+    cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match)
+{
+    cb_objects batch;
+    CB_TRY(check_batch(bank, objects, &batch));
+    CB_REQUIRE_POINTER(match);
+    CB_REQUIRE(match->struct_size == sizeof *match, "match.struct_size = %zu, but it should be %zu",
+        match->struct_size, sizeof *match);
+    cb_match found = {{match->index1, match->index2}, {match->match1, match->match2},
+        {match->neighbours1, match->neighbours2}};
+    cb_memory_bank_query(bank->bank, &batch, &found);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_memory_bank_push(cribo_memory_bank *bank, const cribo_object_batch *objects)
+{
+    cb_objects batch;
+    CB_TRY(check_batch(bank, objects, &batch));
+    cb_memory_bank_push(bank->bank, &batch);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_memory_bank_count(const cribo_memory_bank *bank, int64_t *images, int64_t *objects)
+{
+    CB_REQUIRE_POINTER(bank);
+    if (images) *images = (int64_t)cb_memory_bank_images(bank->bank);
+    if (objects) *objects = (int64_t)cb_memory_bank_count(bank->bank);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_memory_bank_export(
+    const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2)
+{
+    CB_REQUIRE_POINTER(bank);
+    cb_memory_bank_export(bank->bank, objects_per_image, ids, view1, view2);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_object_batch *objects)
+{
+    cb_objects batch;
+    CB_REQUIRE_POINTER(bank);
+    CB_TRY(translate(&batch, objects));
+    return cb_memory_bank_import(bank->bank, &batch);
+}

@@ -1,0 +1,69 @@
+/*
+ * The two aligned memory banks M_1, M_2 of section 2, nearest neighbours in them, and the cycle test.
+ *
+ *   index_1[k] = argmax_j <u_1[k], m_1[j]>                 nn(c_1^k), over the bank of the object's own view
+ *   back_1[k]  = argmax_k' <m_2[index_1[k]], u_2[k']>      over all objects of the batch
+ *   O(c_1^k)   = (back_1[k] = k)                           and the same with views exchanged
+ *
+ * u: L2-normalised objects of the batch; m: L2-normalised entries of the bank. Ties go to the lowest index. An object never
+ * matches an entry whose image has its own image's id.
+ *
+ * The search multiplies a block of entries with stripes of queries and keeps a running maximum per query, so nothing of size queries x
+ * entries is ever made. Each worker keeps maxima of its own; the best of several under "greater cosine, then lower index" does not
+ * depend on who saw which block, nor in what order.
+ */
+#ifndef CB_DISTILLATION_MEMORY_BANK_H
+#define CB_DISTILLATION_MEMORY_BANK_H
+
+#include "base/config.h"
+#include "base/runtime.h"
+#include "cribo/memory_bank.h"
+#include "distillation/object_queue.h"
+
+typedef struct cb_memory_bank cb_memory_bank;
+
+extern const cb_config_table cb_memory_bank_settings;
+
+/* `config` is a full and checked one. The bank keeps the runtime's pool, and is freed with the same runtime. */
+cribo_status cb_memory_bank_create(
+    const cb_runtime *runtime, cb_memory_bank **out, const cribo_memory_bank_config *config);
+void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank);
+
+/* Where a query's findings go; what is NULL is not wanted. */
+typedef struct cb_match {
+    int64_t *index[2];     /* [R] the nearest entry of each view's bank; -1 where none may be matched */
+    uint8_t *match[2];     /* [R] 1 where the cycle test passes, else 0 */
+    cb_real *neighbour[2]; /* [R, D] the raw vectors at `index`; zero for -1 */
+} cb_match;
+
+/* At most most_objects rows. Allocates nothing; the bank's content does not change. */
+void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const cb_match *match);
+
+/* The raw vector [D] of an entry; zeros for index -1. */
+void cb_memory_bank_copy(const cb_memory_bank *bank, int view, int64_t index, cb_real *to);
+
+/* Image 0 of the batch becomes the newest. */
+void cb_memory_bank_push(cb_memory_bank *bank, const cb_objects *objects);
+
+/* What is held, and what there is room for. */
+size_t cb_memory_bank_images(const cb_memory_bank *bank);
+size_t cb_memory_bank_count(const cb_memory_bank *bank);    /* objects */
+size_t cb_memory_bank_capacity(const cb_memory_bank *bank); /* images, Q */
+size_t cb_memory_bank_width(const cb_memory_bank *bank);
+size_t cb_memory_bank_most_objects(const cb_memory_bank *bank); /* of one query or push */
+
+/*
+ * Whether a batch from outside is sound: pointers, 0 ... K objects per image, at most `most_images` images and `most_objects`
+ * objects, finite vectors. The message names what is not.
+ */
+cribo_status cb_memory_bank_check(
+    const cb_memory_bank *bank, const cb_objects *objects, size_t most_images, size_t most_objects);
+
+/* Everything, newest image first; any pointer may be NULL. */
+void cb_memory_bank_export(
+    const cb_memory_bank *bank, int64_t *per_image, int64_t *ids, cb_real *view1, cb_real *view2);
+
+/* Replaces the content by what was exported. Checks it first; on failure the bank is unchanged. */
+cribo_status cb_memory_bank_import(cb_memory_bank *bank, const cb_objects *objects);
+
+#endif

@@ -1,0 +1,183 @@
+/* The store of the memory bank. See object_queue.h. */
+#include "distillation/object_queue.h"
+
+#include "tensor/rows.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A block is what a search multiplies at a time: 1024 rows, or fewer where wide rows would not stay in the cache. */
+#define MOST_BLOCK_ROWS 1024
+#define LEAST_BLOCK_ROWS 64
+#define BLOCK_NUMBERS (512 * 1024)
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t block_rows_for(size_t entries, size_t width)
+{
+    size_t rows = least(BLOCK_NUMBERS / width, MOST_BLOCK_ROWS);
+    if (rows < LEAST_BLOCK_ROWS) rows = LEAST_BLOCK_ROWS;
+    return least(rows, entries);
+}
+
+#define ALLOCATE(pointer, count, what)                                                                       \
+    CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
+
+cribo_status cb_object_queue_create(
+    const cb_allocator *allocator, cb_object_queue *queue, size_t most_images, size_t most_per_image, size_t width)
+{
+    size_t most = most_images * most_per_image, block_rows = block_rows_for(most, width);
+    /* Entries may begin at the last row of the newest block. */
+    size_t blocks = (most + 2 * (block_rows - 1)) / block_rows, rows = blocks * block_rows;
+    *queue = (cb_object_queue){.most_images = most_images,
+        .most_per_image = most_per_image,
+        .width = width,
+        .block_rows = block_rows,
+        .blocks = blocks};
+
+    for (int view = 0; view < 2; view++) {
+        ALLOCATE(queue->vector[view], rows * width, "vectors");
+        ALLOCATE(queue->inverse[view], rows, "lengths");
+    }
+    ALLOCATE(queue->id, rows, "ids of entries");
+    ALLOCATE(queue->in_use, blocks, "blocks in use");
+    ALLOCATE(queue->idle, blocks, "idle blocks");
+    ALLOCATE(queue->per_image, most_images, "objects per image");
+    ALLOCATE(queue->image_id, most_images, "ids of images");
+    cb_object_queue_clear(queue);
+    return CRIBO_OK;
+}
+
+void cb_object_queue_destroy(const cb_allocator *allocator, cb_object_queue *queue)
+{
+    cb_release(allocator, queue->image_id);
+    cb_release(allocator, queue->per_image);
+    cb_release(allocator, queue->idle);
+    cb_release(allocator, queue->in_use);
+    cb_release(allocator, queue->id);
+    for (int view = 2; view-- > 0;) {
+        cb_release(allocator, queue->inverse[view]);
+        cb_release(allocator, queue->vector[view]);
+    }
+    *queue = (cb_object_queue){0};
+}
+
+void cb_object_queue_clear(cb_object_queue *queue)
+{
+    queue->newest_block = queue->newest_image = 0;
+    queue->first = queue->entries = queue->images = 0;
+    queue->idle_count = queue->blocks;
+    for (size_t i = 0; i < queue->blocks; i++) queue->idle[i] = queue->blocks - 1 - i; /* block 0 comes first */
+}
+
+size_t cb_objects_count(const cb_objects *objects, size_t images)
+{
+    size_t count = 0;
+    for (size_t b = 0; b < images; b++) count += (size_t)objects->per_image[b];
+    return count;
+}
+
+cb_real cb_inverse_length(const cb_real *x, size_t n)
+{
+    return (cb_real)(1 / fmax(sqrt(cb_rows()->sum_squares(x, n)), 1e-12));
+}
+
+size_t cb_object_queue_blocks(const cb_object_queue *queue)
+{
+    return (queue->first + queue->entries + queue->block_rows - 1) / queue->block_rows;
+}
+
+static size_t *block_in_use(const cb_object_queue *queue, size_t block)
+{
+    return &queue->in_use[(queue->newest_block + block) % queue->blocks];
+}
+
+size_t cb_object_queue_row(const cb_object_queue *queue, size_t index)
+{
+    size_t row = queue->first + index;
+    return *block_in_use(queue, row / queue->block_rows) * queue->block_rows + row % queue->block_rows;
+}
+
+cb_object_block cb_object_queue_block(const cb_object_queue *queue, size_t block)
+{
+    size_t begin = block * queue->block_rows, end = least(begin + queue->block_rows, queue->first + queue->entries);
+    if (begin < queue->first) begin = queue->first; /* the newest block */
+    size_t index = begin - queue->first;
+    return (cb_object_block){index, cb_object_queue_row(queue, index), end - begin};
+}
+
+static size_t image_slot(const cb_object_queue *queue, size_t image)
+{
+    return (queue->newest_image + image) % queue->most_images;
+}
+
+int64_t cb_object_queue_per_image(const cb_object_queue *queue, size_t image)
+{
+    return queue->per_image[image_slot(queue, image)];
+}
+
+int64_t cb_object_queue_image_id(const cb_object_queue *queue, size_t image)
+{
+    return queue->image_id[image_slot(queue, image)];
+}
+
+static void drop_oldest_image(cb_object_queue *queue)
+{
+    size_t before = cb_object_queue_blocks(queue);
+    queue->entries -= (size_t)cb_object_queue_per_image(queue, --queue->images);
+    if (queue->entries == 0) queue->first = 0;
+    for (size_t block = cb_object_queue_blocks(queue); block < before; block++)
+        queue->idle[queue->idle_count++] = *block_in_use(queue, block);
+}
+
+static void add_newest_block(cb_object_queue *queue)
+{
+    queue->newest_block = (queue->newest_block + queue->blocks - 1) % queue->blocks;
+    queue->in_use[queue->newest_block] = queue->idle[--queue->idle_count];
+    queue->first = queue->block_rows;
+}
+
+/* Puts the first `count` rows of the batch in front of all entries, last row first. */
+static void put_in_front(cb_object_queue *queue, const cb_objects *objects, size_t count)
+{
+    size_t width = queue->width;
+    while (count > 0) {
+        if (queue->first == 0) add_newest_block(queue);
+        size_t rows = least(queue->first, count);
+        queue->first -= rows;
+        queue->entries += rows;
+        count -= rows;
+        size_t to = cb_object_queue_row(queue, 0);
+        for (int view = 0; view < 2; view++) {
+            const cb_real *from = objects->view[view] + count * width;
+            memcpy(queue->vector[view] + to * width, from, rows * width * sizeof *from);
+            for (size_t r = 0; r < rows; r++)
+                queue->inverse[view][to + r] = cb_inverse_length(from + r * width, width);
+        }
+    }
+}
+
+/* Counts and ids of the images whose objects now stand in front. */
+static void name_in_front(cb_object_queue *queue, const cb_objects *objects, size_t images)
+{
+    size_t entry = 0;
+    queue->newest_image = (queue->newest_image + queue->most_images - images) % queue->most_images;
+    queue->images += images;
+    for (size_t b = 0; b < images; b++) {
+        int64_t id = objects->ids ? objects->ids[b] : CB_NO_ID;
+        queue->per_image[image_slot(queue, b)] = objects->per_image[b];
+        queue->image_id[image_slot(queue, b)] = id;
+        for (int64_t k = 0; k < objects->per_image[b]; k++) queue->id[cb_object_queue_row(queue, entry++)] = id;
+    }
+}
+
+void cb_object_queue_push(cb_object_queue *queue, const cb_objects *objects)
+{
+    size_t images = least(objects->images, queue->most_images);
+    while (queue->images + images > queue->most_images) drop_oldest_image(queue);
+    put_in_front(queue, objects, cb_objects_count(objects, images));
+    name_in_front(queue, objects, images);
+}

@@ -1,0 +1,79 @@
+/*
+ * The store of the memory bank: object vectors of both views, first in, first out, counted in images.
+ *
+ * Entries are numbered from the newest image's first object (0) to the oldest image's last. They lie in blocks of
+ * `block_rows` rows, packed without gaps whatever the number of objects per image: entry i is row `first + i` of the blocks in their
+ * order from the newest on. New entries grow downwards from the front, so order in memory is order in age, and a search
+ * takes whole blocks. A block that runs empty is the next to be used again: only the memory of what is held is touched.
+ */
+#ifndef CB_DISTILLATION_OBJECT_QUEUE_H
+#define CB_DISTILLATION_OBJECT_QUEUE_H
+
+#include "base/memory.h"
+#include "tensor/real.h"
+
+#define CB_NO_ID ((int64_t)-1)
+
+/* The objects of a batch, image by image: R rows, the sum of per_image. */
+typedef struct cb_objects {
+    size_t images;
+    const int64_t *per_image; /* [images] */
+    const cb_real *view[2];   /* [R, D] raw vectors */
+    const int64_t *ids;       /* [images], CB_NO_ID where an image has none; NULL: none has */
+} cb_objects;
+
+typedef struct cb_object_queue {
+    size_t most_images, most_per_image, width; /* Q, K, D */
+
+    size_t block_rows, blocks;
+    cb_real *vector[2];  /* [blocks * block_rows, D] raw */
+    cb_real *inverse[2]; /* [blocks * block_rows] 1 / max(|vector|, 1e-12) */
+    int64_t *id;         /* [blocks * block_rows] of the entry's image */
+
+    size_t *in_use; /* [blocks] a ring of block numbers, newest first from `newest_block` */
+    size_t newest_block;
+    size_t *idle; /* [blocks] a stack of the other block numbers */
+    size_t idle_count;
+    size_t first;   /* row of entry 0 in the newest block */
+    size_t entries; /* how many are held */
+
+    int64_t *per_image; /* [Q] a ring, newest first from `newest_image` */
+    int64_t *image_id;  /* [Q] the same */
+    size_t newest_image;
+    size_t images; /* how many are held */
+} cb_object_queue;
+
+/* On failure what was allocated stays for cb_object_queue_destroy, which takes a zeroed queue too. */
+cribo_status cb_object_queue_create(
+    const cb_allocator *allocator, cb_object_queue *queue, size_t most_images, size_t most_per_image, size_t width);
+void cb_object_queue_destroy(const cb_allocator *allocator, cb_object_queue *queue);
+
+/* Forgets everything. */
+void cb_object_queue_clear(cb_object_queue *queue);
+
+/* Image 0 of the batch becomes the newest; of a batch larger than the queue the first Q images are kept. */
+void cb_object_queue_push(cb_object_queue *queue, const cb_objects *objects);
+
+/* The row of `vector` and its companions where entry `index` is stored. */
+size_t cb_object_queue_row(const cb_object_queue *queue, size_t index);
+
+/* A stretch of entries that lie together: `rows` of them from entry `index`, stored from row `row`. */
+typedef struct cb_object_block {
+    size_t index, row, rows;
+} cb_object_block;
+
+/* How many stretches hold all entries, and stretch number `block`, counted from the newest. */
+size_t cb_object_queue_blocks(const cb_object_queue *queue);
+cb_object_block cb_object_queue_block(const cb_object_queue *queue, size_t block);
+
+/* Image number `image`, from the newest: how many objects it has, and its id. */
+int64_t cb_object_queue_per_image(const cb_object_queue *queue, size_t image);
+int64_t cb_object_queue_image_id(const cb_object_queue *queue, size_t image);
+
+/* The number of objects of the first `images` images of a batch. */
+size_t cb_objects_count(const cb_objects *objects, size_t images);
+
+/* 1 / max(|x|, 1e-12), the factor of L2 normalisation; summed in double precision, so no length overflows. */
+cb_real cb_inverse_length(const cb_real *x, size_t n);
+
+#endif
