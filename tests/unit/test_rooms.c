@@ -1,0 +1,146 @@
+/*
+ * The rooms' walls: a room includes only the rooms above it, a public header only public headers, and BLIS
+ * is known to one file. Read off the #include lines of lib/ and include/.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <check.h>
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* From the top; "cribo" stands for the public headers, which everybody may include. */
+static const char *const rooms[] = {"cribo", "base", "tensor", "autograd", "model", "clustering",
+    "distillation", "training", "evaluation", "io", "api"};
+enum { ROOMS = sizeof rooms / sizeof rooms[0], NOWHERE = ROOMS };
+
+/* Rooms that see less than all above them. */
+static const struct {
+    const char *room, *sees;
+} narrow[] = {{"cribo", "cribo"}, {"clustering", "cribo base tensor clustering"}, {"io", "cribo base io"}};
+
+static size_t room_of(const char *name, size_t length) {
+    size_t room = 0;
+    while (room < ROOMS && (strlen(rooms[room]) != length || strncmp(rooms[room], name, length) != 0)) room++;
+    return room;
+}
+
+/* The room of "model/vit.h"; NOWHERE when it is in none. */
+static size_t room_of_path(const char *path) {
+    const char *slash = strchr(path, '/');
+    return slash ? room_of(path, (size_t)(slash - path)) : NOWHERE;
+}
+
+static bool sees(size_t room, size_t other) {
+    if (room == NOWHERE || other > room) return false;
+    for (size_t i = 0; i < sizeof narrow / sizeof narrow[0]; i++)
+        if (strcmp(narrow[i].room, rooms[room]) == 0) return strstr(narrow[i].sees, rooms[other]) != NULL;
+    return true;
+}
+
+/* Whether `file` ("model/vit.c", "cribo/base.h") may have this line. */
+static bool allowed(const char *file, const char *line) {
+    char name[256];
+    if (strstr(line, "#include") == NULL) return true;
+    if (strstr(line, "BLIS") || strstr(line, "blis")) return strcmp(file, "tensor/gemm.c") == 0;
+    if (sscanf(line, " #include \"%255[^\"]\"", name) != 1) return true; /* a system's header */
+    return sees(room_of_path(file), room_of_path(name));
+}
+
+/* Checks all lines of a source file, and counts its #include lines. */
+static size_t check_file(const char *path, const char *file) {
+    char line[1024];
+    size_t number = 0, includes = 0;
+    FILE *stream = fopen(path, "r");
+    ck_assert_msg(stream != NULL, "cannot read %s", path);
+    while (fgets(line, sizeof line, stream)) {
+        number++;
+        includes += strncmp(line, "#include", 8) == 0;
+        ck_assert_msg(allowed(file, line), "%s:%zu must not have %s", file, number, line);
+    }
+    fclose(stream);
+    return includes;
+}
+
+/* Checks the sources of a room, and counts their #include lines. */
+static size_t check_room(const char *folder, const char *room) {
+    char path[1024], file[512];
+    size_t includes = 0;
+    snprintf(path, sizeof path, "%s/%s/%s", CRIBO_SOURCE, folder, room);
+    DIR *directory = opendir(path);
+    if (!directory) return 0; /* a room that is not built yet */
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        size_t length = strlen(entry->d_name);
+        if (length < 3 || entry->d_name[length - 2] != '.' || !strchr("ch", entry->d_name[length - 1]))
+            continue;
+        snprintf(file, sizeof file, "%s/%s", room, entry->d_name);
+        snprintf(path, sizeof path, "%s/%s/%s", CRIBO_SOURCE, folder, file);
+        includes += check_file(path, file);
+    }
+    closedir(directory);
+    return includes;
+}
+
+START_TEST(test_rooms_of_the_library_include_only_what_they_may) {
+    ck_assert_uint_gt(check_room("include", rooms[0]), 5);
+    ck_assert_uint_gt(check_room("lib", "base"), 10);
+    for (size_t room = 2; room < ROOMS; room++) check_room("lib", rooms[room]);
+}
+END_TEST
+
+START_TEST(test_rooms_every_folder_of_the_library_is_one) {
+    DIR *directory = opendir(CRIBO_SOURCE "/lib");
+    ck_assert_ptr_nonnull(directory);
+    for (struct dirent *entry; (entry = readdir(directory));)
+        ck_assert_msg(strchr(entry->d_name, '.') || room_of(entry->d_name, strlen(entry->d_name)) != NOWHERE,
+            "lib/%s is no room that this test knows", entry->d_name);
+    closedir(directory);
+}
+END_TEST
+
+START_TEST(test_rooms_arrows_are_told_apart) {
+    static const struct {
+        bool right;
+        const char *file, *line;
+    } cases[] = {
+        {true, "model/vit.c", "#include \"model/vit.h\"\n"},
+        {true, "model/vit.c", "#include \"tensor/gemm.h\"\n"},
+        {true, "model/vit.c", "#include \"cribo/model.h\"\n"},
+        {true, "model/vit.c", "#include <math.h>\n"},
+        {true, "tensor/gemm.c", "#include CB_BLIS_HEADER\n"},
+        {true, "api/trainer.c", "#include \"io/safetensors.h\"\n"},
+        {true, "clustering/sinkhorn.c", "#include \"tensor/rows.h\"\n"},
+        {true, "cribo/loss.h", "#include \"cribo/base.h\"\n"},
+        {false, "model/vit.c", "#include \"clustering/sinkhorn.h\"\n"},
+        {false, "base/pool.c", "#include \"tensor/rows.h\"\n"},
+        {false, "training/step.c", "#include \"io/safetensors.h\"\n"},
+        {false, "io/safetensors.h", "  #include \"tensor/rows.h\"\n"},
+        {false, "clustering/sinkhorn.c", "#include \"autograd/tape.h\"\n"},
+        {false, "distillation/bank.c", "#include \"api/bank.h\"\n"},
+        {false, "cribo/loss.h", "#include \"base/status.h\"\n"},
+        {false, "model/vit.c", "#include \"vit.h\"\n"},
+        {false, "model/vit.c", "#include \"../tensor/rows.h\"\n"},
+        {false, "model/vit.c", "#include \"support/golden.h\"\n"},
+        {false, "tensor/rows.c", "#include CB_BLIS_HEADER\n"},
+        {false, "cribo/base.h", "#include <blis/blis.h>\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_msg(
+            allowed(cases[i].file, cases[i].line) == cases[i].right, "%s: %s", cases[i].file, cases[i].line);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("rooms");
+    TCase *tests = tcase_create("rooms");
+    tcase_add_test(tests, test_rooms_of_the_library_include_only_what_they_may);
+    tcase_add_test(tests, test_rooms_every_folder_of_the_library_is_one);
+    tcase_add_test(tests, test_rooms_arrows_are_told_apart);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}
