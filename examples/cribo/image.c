@@ -1,0 +1,123 @@
+/* Reading a file whole, telling its format, standing pictures upright. See image.h. */
+#include "image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <png.h>
+
+void image_free(struct image *image) {
+    free(image->pixels);
+    *image = (struct image){0};
+}
+
+bool image_make(struct image *image, int width, int height, int channels, struct problem *problem) {
+    *image = (struct image){0};
+    if (width < 1 || height < 1) return problem_set(problem, "it has no pixels");
+    if ((int64_t)width * height > IMAGE_MOST_PIXELS)
+        return problem_set(problem, "%d x %d pixels are more than the limit of %lld", width, height,
+            (long long)IMAGE_MOST_PIXELS);
+    size_t bytes = (size_t)width * (size_t)height * (size_t)channels;
+    uint8_t *pixels = malloc(bytes);
+    if (!pixels) return problem_set(problem, "no memory for %d x %d pixels", width, height);
+    *image = (struct image){width, height, channels, 1, pixels};
+    return true;
+}
+
+/* Where pixel (x, y) of the upright picture is in the file's; width and height are the file's. */
+static size_t upright_source(int orientation, int x, int y, int width, int height) {
+    bool transposed = orientation >= 5;
+    int sx = transposed ? y : x, sy = transposed ? x : y;
+    bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+    bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    if (mirror_x) sx = width - 1 - sx;
+    if (mirror_y) sy = height - 1 - sy;
+    return (size_t)sy * (size_t)width + (size_t)sx;
+}
+
+bool image_orient(struct image *image, int orientation, struct problem *problem) {
+    if (orientation < 2 || orientation > 8) return true;
+    bool transposed = orientation >= 5;
+    struct image upright;
+    if (!image_make(&upright, transposed ? image->height : image->width,
+            transposed ? image->width : image->height, image->channels, problem))
+        return false;
+    size_t channels = (size_t)image->channels;
+    uint8_t *out = upright.pixels;
+    for (int y = 0; y < upright.height; y++) {
+        for (int x = 0; x < upright.width; x++, out += channels) {
+            size_t from = upright_source(orientation, x, y, image->width, image->height);
+            memcpy(out, image->pixels + from * channels, channels);
+        }
+    }
+    upright.reduction = image->reduction;
+    image_free(image);
+    *image = upright;
+    return true;
+}
+
+bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
+    struct problem *problem) {
+    *image = (struct image){0};
+    if (size == 0) return problem_set(problem, "the file is empty");
+    if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
+        return image_decode_jpeg(image, bytes, size, channels, least_side, problem);
+    if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
+        return image_decode_png(image, bytes, size, channels, problem);
+    return problem_set(problem, "neither a JPEG nor a PNG file");
+}
+
+static bool read_all(int file, uint8_t *bytes, size_t size, struct problem *problem) {
+    for (size_t done = 0; done < size;) {
+        ssize_t got = read(file, bytes + done, size - done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return problem_set(problem, "%s", strerror(errno));
+        if (got == 0) return problem_set(problem, "the file became shorter while it was read");
+        done += (size_t)got;
+    }
+    return true;
+}
+
+static bool load_open(
+    struct image *image, int file, int channels, double least_side, struct problem *problem) {
+    struct stat status;
+    if (fstat(file, &status)) return problem_set(problem, "%s", strerror(errno));
+    if (!S_ISREG(status.st_mode)) return problem_set(problem, "not a regular file");
+    if (status.st_size > IMAGE_MOST_BYTES)
+        return problem_set(problem, "%lld bytes are more than the limit of %lld", (long long)status.st_size,
+            (long long)IMAGE_MOST_BYTES);
+    size_t size = (size_t)status.st_size;
+    uint8_t *bytes = malloc(size ? size : 1);
+    if (!bytes) return problem_set(problem, "no memory for a file of %zu bytes", size);
+    bool loaded = read_all(file, bytes, size, problem) &&
+                  image_decode(image, bytes, size, channels, least_side, problem);
+    free(bytes);
+    return loaded;
+}
+
+bool image_load(
+    struct image *image, const char *path, int channels, double least_side, struct problem *problem) {
+    *image = (struct image){0};
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
+    if (file < 0) return problem_set(problem, "%s", strerror(errno));
+    bool loaded = load_open(image, file, channels, least_side, problem);
+    close(file);
+    return loaded;
+}
+
+bool image_write_png(const struct image *image, const char *path, struct problem *problem) {
+    png_image png = {.version = PNG_IMAGE_VERSION,
+        .width = (png_uint_32)image->width,
+        .height = (png_uint_32)image->height,
+        .format = image->channels == 1   ? PNG_FORMAT_GRAY
+                  : image->channels == 3 ? PNG_FORMAT_RGB
+                                         : PNG_FORMAT_RGBA};
+    errno = 0;
+    if (png_image_write_to_file(&png, path, 0, image->pixels, 0, NULL)) return true;
+    const char *reason = errno ? strerror(errno) : png.message;
+    return problem_set(problem, "cannot write %s: %s", path, reason);
+}

@@ -1,0 +1,262 @@
+/*
+ * See loader.h. A ring of slots, each one batch: workers take items (one file of one slot) in order, the consumer takes slots in order.
+ * Items write only into their own place of their slot, so the lock is held for book-keeping alone.
+ */
+#include "loader.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLOTS = 4 }; /* one in use by the consumer, three ahead */
+
+/* Streams of the random numbers: epochs for the views, epochs above this bit for the order. */
+static const uint64_t order_stream = UINT64_C(1) << 63;
+
+struct slot {
+    uint8_t *views[2]; /* [batch][3][S][S] */
+    cribo_crop *crops[2];
+    int64_t *ids;
+    bool *made; /* [batch] */
+    uint64_t epoch;
+    size_t begun, done; /* items */
+};
+
+struct loader {
+    struct loader_options options;
+    size_t batch, epoch_batches, view_bytes;
+    uint32_t *order; /* of the epoch of the newest slot */
+    bool *broken;    /* [count] */
+    size_t broken_count;
+    struct slot slots[SLOTS];
+    uint64_t opened;   /* batches opened for the workers */
+    uint64_t taken;    /* batches handed to the consumer */
+    uint64_t released; /* batches that the consumer is through with */
+    uint64_t empty_in_a_row;
+    struct problem failure;
+    bool failed, stop;
+    pthread_mutex_t lock;
+    pthread_cond_t work, ready;
+    pthread_t *threads;
+    int started;
+};
+
+void loader_order(uint64_t seed, uint64_t epoch, size_t count, uint32_t *order) {
+    for (size_t i = 0; i < count; i++) order[i] = (uint32_t)i;
+    for (size_t i = count - 1; i > 0; i--) {
+        double draw;
+        if (cribo_random_uniform(seed, order_stream | epoch, i, 1, &draw) != CRIBO_OK) return;
+        size_t j = (size_t)(draw * (double)(i + 1));
+        uint32_t kept = order[i];
+        order[i] = order[j];
+        order[j] = kept;
+    }
+}
+
+void loader_draws(uint64_t seed, uint64_t epoch, uint64_t file, double *draws) {
+    if (cribo_random_uniform(seed, epoch, file, 2 * AUGMENT_DRAWS, draws) != CRIBO_OK)
+        memset(draws, 0, 2 * AUGMENT_DRAWS * sizeof *draws);
+}
+
+/* Under the lock: a free slot becomes the next batch. */
+static struct slot *open_slot(struct loader *loader) {
+    uint64_t number = loader->opened, place = number % loader->epoch_batches;
+    struct slot *slot = &loader->slots[number % SLOTS];
+    slot->epoch = number / loader->epoch_batches;
+    slot->begun = slot->done = 0;
+    if (place == 0) loader_order(loader->options.seed, slot->epoch, loader->options.count, loader->order);
+    for (size_t i = 0; i < loader->batch; i++) slot->ids[i] = loader->order[place * loader->batch + i];
+    loader->opened++;
+    return slot;
+}
+
+/* Under the lock: the slot with the next item, waiting until there is one; NULL at the end. */
+static struct slot *next_work(struct loader *loader) {
+    while (!loader->stop) {
+        struct slot *newest = loader->opened ? &loader->slots[(loader->opened - 1) % SLOTS] : NULL;
+        if (newest && newest->begun < loader->batch) return newest;
+        if (loader->opened < loader->released + SLOTS) return open_slot(loader);
+        pthread_cond_wait(&loader->work, &loader->lock);
+    }
+    return NULL;
+}
+
+static bool make_views(
+    struct loader *loader, struct slot *slot, size_t item, float *workspace, struct problem *problem) {
+    const struct loader_options *options = &loader->options;
+    size_t file = (size_t)slot->ids[item];
+    double draws[2 * AUGMENT_DRAWS];
+    struct image image;
+    if (!image_load(&image, options->paths[file], 3, augment_least_side(options->image_size), problem))
+        return false;
+    loader_draws(options->seed, slot->epoch, file, draws);
+    bool made = true;
+    for (int v = 0; v < 2 && made; v++)
+        made =
+            augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, options->image_size, draws + v * AUGMENT_DRAWS,
+                workspace, slot->views[v] + item * loader->view_bytes, &slot->crops[v][item], problem);
+    image_free(&image);
+    return made;
+}
+
+/* Under the lock. */
+static void note_broken(struct loader *loader, size_t file, const struct problem *problem) {
+    if (loader->broken[file]) return;
+    loader->broken[file] = true;
+    loader->broken_count++;
+    if (loader->options.broken)
+        loader->options.broken(loader->options.broken_user, loader->options.paths[file], problem->text);
+}
+
+/* Under the lock, which is let go while the views are made. */
+static void do_item(struct loader *loader, struct slot *slot, float *workspace) {
+    size_t item = slot->begun++, file = (size_t)slot->ids[item];
+    bool skip = loader->broken[file];
+    struct problem problem;
+    pthread_mutex_unlock(&loader->lock);
+    bool made = !skip && make_views(loader, slot, item, workspace, &problem);
+    pthread_mutex_lock(&loader->lock);
+    slot->made[item] = made;
+    if (!made && !skip) note_broken(loader, file, &problem);
+    if (++slot->done == loader->batch) pthread_cond_signal(&loader->ready);
+}
+
+static void *work(void *argument) {
+    struct loader *loader = argument;
+    float *workspace = malloc(augment_workspace(loader->options.image_size) * sizeof *workspace);
+    pthread_mutex_lock(&loader->lock);
+    if (!workspace) {
+        loader->failed = problem_set(&loader->failure, "no memory for a loader") || true;
+        pthread_cond_signal(&loader->ready);
+    }
+    for (struct slot *slot; workspace && (slot = next_work(loader));) do_item(loader, slot, workspace);
+    pthread_mutex_unlock(&loader->lock);
+    free(workspace);
+    return NULL;
+}
+
+/* Moves the views that could be made to the front. */
+static int64_t close_ranks(const struct loader *loader, struct slot *slot) {
+    size_t kept = 0;
+    for (size_t i = 0; i < loader->batch; i++) {
+        if (!slot->made[i]) continue;
+        for (int v = 0; v < 2 && kept < i; v++) {
+            memcpy(slot->views[v] + kept * loader->view_bytes, slot->views[v] + i * loader->view_bytes,
+                loader->view_bytes);
+            slot->crops[v][kept] = slot->crops[v][i];
+        }
+        slot->ids[kept++] = slot->ids[i];
+    }
+    return (int64_t)kept;
+}
+
+bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem) {
+    *batch = (struct loader_batch){0};
+    struct slot *slot = &loader->slots[loader->taken % SLOTS];
+    pthread_mutex_lock(&loader->lock);
+    loader->released = loader->taken;
+    pthread_cond_broadcast(&loader->work);
+    while (!loader->failed && (loader->opened <= loader->taken || slot->done < loader->batch))
+        pthread_cond_wait(&loader->ready, &loader->lock);
+    bool failed = loader->failed;
+    if (failed) *problem = loader->failure;
+    pthread_mutex_unlock(&loader->lock);
+    if (failed) return false;
+    loader->taken++;
+    batch->images = close_ranks(loader, slot);
+    loader->empty_in_a_row = batch->images ? 0 : loader->empty_in_a_row + 1;
+    if (loader->empty_in_a_row >= loader->epoch_batches)
+        return problem_set(problem, "none of the %zu picture files could be read", loader->options.count);
+    batch->view1 = slot->views[0];
+    batch->view2 = slot->views[1];
+    batch->crops1 = slot->crops[0];
+    batch->crops2 = slot->crops[1];
+    batch->ids = slot->ids;
+    return true;
+}
+
+size_t loader_epoch_batches(const struct loader *loader) {
+    return loader->epoch_batches;
+}
+
+size_t loader_broken(struct loader *loader) {
+    pthread_mutex_lock(&loader->lock);
+    size_t broken = loader->broken_count;
+    pthread_mutex_unlock(&loader->lock);
+    return broken;
+}
+
+static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes) {
+    for (int v = 0; v < 2; v++) {
+        slot->views[v] = calloc(batch, view_bytes);
+        slot->crops[v] = calloc(batch, sizeof *slot->crops[v]);
+    }
+    slot->ids = calloc(batch, sizeof *slot->ids);
+    slot->made = calloc(batch, sizeof *slot->made);
+    return slot->views[0] && slot->views[1] && slot->crops[0] && slot->crops[1] && slot->ids && slot->made;
+}
+
+static void slot_free(struct slot *slot) {
+    for (int v = 0; v < 2; v++) {
+        free(slot->views[v]);
+        free(slot->crops[v]);
+    }
+    free(slot->ids);
+    free(slot->made);
+}
+
+static bool allocate(struct loader *loader) {
+    const struct loader_options *options = &loader->options;
+    bool made = true;
+    for (int i = 0; i < SLOTS && made; i++)
+        made = slot_make(&loader->slots[i], loader->batch, loader->view_bytes);
+    loader->order = calloc(options->count, sizeof *loader->order);
+    loader->broken = calloc(options->count, sizeof *loader->broken);
+    loader->threads = calloc((size_t)options->workers, sizeof *loader->threads);
+    return made && loader->order && loader->broken && loader->threads;
+}
+
+static bool start(struct loader *loader) {
+    while (loader->started < loader->options.workers) {
+        if (pthread_create(&loader->threads[loader->started], NULL, work, loader)) break;
+        loader->started++;
+    }
+    return loader->started > 0; /* fewer will do */
+}
+
+bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem) {
+    *out = NULL;
+    struct loader *loader = calloc(1, sizeof *loader);
+    if (!loader) return problem_set(problem, "no memory for the loader");
+    loader->options = *options;
+    loader->batch = options->batch < options->count ? options->batch : options->count;
+    loader->epoch_batches = options->count / loader->batch;
+    loader->view_bytes = 3 * (size_t)options->image_size * (size_t)options->image_size;
+    pthread_mutex_init(&loader->lock, NULL);
+    pthread_cond_init(&loader->work, NULL);
+    pthread_cond_init(&loader->ready, NULL);
+    bool allocated = allocate(loader);
+    if (allocated && start(loader)) {
+        *out = loader;
+        return true;
+    }
+    loader_free(loader);
+    return problem_set(problem, allocated ? "cannot start a loader thread" : "no memory for the loader");
+}
+
+void loader_free(struct loader *loader) {
+    if (!loader) return;
+    pthread_mutex_lock(&loader->lock);
+    loader->stop = true;
+    pthread_cond_broadcast(&loader->work);
+    pthread_mutex_unlock(&loader->lock);
+    for (int i = 0; i < loader->started; i++) pthread_join(loader->threads[i], NULL);
+    for (int i = 0; i < SLOTS; i++) slot_free(&loader->slots[i]);
+    free(loader->order);
+    free(loader->broken);
+    free(loader->threads);
+    pthread_cond_destroy(&loader->ready);
+    pthread_cond_destroy(&loader->work);
+    pthread_mutex_destroy(&loader->lock);
+    free(loader);
+}
