@@ -5,7 +5,7 @@
 
 /* Images go through the model one by one: a single one fills the machine, and the workspace stays small. */
 
-/* The attention's row for one image, [H, T], stands before everything else in the arena. */
+/* The attention for one image, [H, T], stands before everything else in the arena. */
 static cb_tensor infer(cb_tape *tape, const cb_model *model, const cb_images *image, cb_real **attention)
 {
     size_t tokens = cb_vit_tokens(&model->vit, image->height, image->width);
@@ -13,18 +13,19 @@ static cb_tensor infer(cb_tape *tape, const cb_model *model, const cb_images *im
     return cb_vit_forward(&model->vit, tape, image, &(cb_vit_options){.attention = *attention});
 }
 
-static cribo_status plan(const cb_runtime *runtime, cb_features *features, const cb_model *model, const cb_images *image)
+/* Lets the workspace hold an image; tells the scratch that its tape begins with. */
+static cribo_status plan(const cb_runtime *runtime, cb_features *features, const cb_model *model,
+    const cb_images *image, size_t *scratch_bytes)
 {
-    if (features->arena.base && features->planned_height == image->height && features->planned_width == image->width)
-        return CRIBO_OK;
-    cb_arena measured = cb_arena_measure(), arena;
+    cb_arena measured = cb_arena_measure();
     cb_real *attention;
     cb_tape tape = cb_tape_begin(&measured, runtime->pool, false, 0);
     infer(&tape, model, image, &attention);
-    CB_TRY(cb_arena_create(&runtime->allocator, &arena, cb_tape_planned_bytes(&tape), "workspace of the features"));
+    size_t bytes = cb_tape_planned_bytes(&tape);
+    *scratch_bytes = tape.scratch_bytes;
+    if (bytes <= features->arena.capacity) return CRIBO_OK;
     cb_arena_destroy(&runtime->allocator, &features->arena);
-    *features = (cb_features){arena, tape.scratch_bytes, image->height, image->width};
-    return CRIBO_OK;
+    return cb_arena_create(&runtime->allocator, &features->arena, bytes, "workspace of the features");
 }
 
 /* Rows of all tokens but the first, from [H, 1 + N] to [H, N]. */
@@ -38,13 +39,13 @@ cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *feature
     const cb_images *images, cb_real *dense, cb_real *cls, cb_real *attention)
 {
     cb_images image = *images;
+    size_t scratch_bytes, tokens = cb_vit_tokens(&model->vit, image.height, image.width), d = model->vit.width;
     image.count = 1;
-    CB_TRY(plan(runtime, features, model, &image));
-    size_t tokens = cb_vit_tokens(&model->vit, image.height, image.width), d = model->vit.width;
+    CB_TRY(plan(runtime, features, model, &image, &scratch_bytes));
     for (size_t b = 0; b < images->count; b++) {
         cb_real *shares;
         cb_arena_return(&features->arena, 0);
-        cb_tape tape = cb_tape_begin(&features->arena, runtime->pool, false, features->scratch_bytes);
+        cb_tape tape = cb_tape_begin(&features->arena, runtime->pool, false, scratch_bytes);
         image.pixels = images->pixels + b * 3 * image.height * image.width;
         cb_tensor x = infer(&tape, model, &image, &shares);
         if (cls) memcpy(cls + b * d, x.value, d * sizeof *cls);

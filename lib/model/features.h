@@ -4,14 +4,13 @@
 
 #include "model/model.h"
 
-/* The workspace of the largest call so far. Zeroed: none yet. */
+/* The workspace of the largest image so far. Zeroed: none yet. */
 typedef struct cb_features {
     cb_arena arena;
-    size_t scratch_bytes, planned_height, planned_width;
 } cb_features;
 
 /*
- * Features of images [count, 3, height, width] whose sides are multiples of the patch; dense [count, N, D], cls [count, D],
+ * Features of images [count, 3, height, width], as numbers, whose sides are multiples of the patch; dense [count, N, D], cls [count, D],
  * attention [count, H, N], each NULL when not wanted. Fails only for lack of memory, before anything is written.
  */
 cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *features, const cb_model *model,

@@ -38,11 +38,9 @@ static cb_parameter describe(const char *name, const cb_parameter_traits *traits
 cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits)
 {
     cb_parameter parameter = describe(name, &traits);
-    cb_tensor view = {.rows = 1, .columns = parameter.count};
-    for (size_t i = 0; i + 1 < parameter.axes && view.rows == 1; i++) {
-        view.rows = parameter.shape[i];
-        view.columns = parameter.count / view.rows;
-    }
+    const size_t *shape = parameter.shape;
+    cb_tensor view = {.rows = parameter.axes == 1 ? 1 : parameter.axes == 3 ? shape[0] * shape[1] : shape[0]};
+    view.columns = parameter.count / view.rows;
     parameter.offset = parameters->total;
     if (parameters->list) {
         parameters->list[parameters->count] = parameter;

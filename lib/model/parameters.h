@@ -45,7 +45,10 @@ typedef struct cb_parameter_traits {
     size_t shape[4];
 } cb_parameter_traits;
 
-/* Adds a parameter; its view has the first axis longer than 1 as rows and the rest as columns (a vector is one row). */
+/*
+ * Adds a parameter. The rows of its view are its first axis; those of tokens, which have three axes, are the first two; a vector is one
+ * row.
+ */
 cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits);
 
 /* The parameter of that name, or NULL. */

@@ -1,0 +1,18 @@
+/* What the public handles hold, where files of this room share them. */
+#ifndef CB_API_HANDLES_H
+#define CB_API_HANDLES_H
+
+#include "model/features.h"
+
+/*
+ * A model by itself owns its runtime and parameters. The two of a trainer are lent: runtime and model are the trainer's, which
+ * frees them, and the features' workspace with cb_features_free.
+ */
+struct cribo_model {
+    cb_runtime own;            /* unused when lent */
+    const cb_runtime *runtime; /* &own, or the trainer's */
+    cb_model *model;
+    cb_features features;
+};
+
+#endif

@@ -1,0 +1,253 @@
+/* cribo/model.h: models by themselves, their parameters, their features, their files. */
+#include "cribo/model.h"
+
+#include "api/handles.h"
+#include "io/safetensors.h"
+
+#include <math.h>
+#include <string.h>
+
+cribo_status cribo_model_config_init(cribo_model_config *config, size_t struct_size)
+{
+    return cb_config_init(&cb_model_settings, config, struct_size);
+}
+
+cribo_status cribo_model_config_set(cribo_model_config *config, const char *name, const char *value)
+{
+    return cb_config_set(&cb_model_settings, config, name, value);
+}
+
+cribo_status cribo_model_config_setting(size_t index, cribo_setting *setting)
+{
+    return cb_config_setting(&cb_model_settings, index, setting);
+}
+
+/* The handle and its parameters, in a runtime that has begun. */
+static cribo_status create(const cb_runtime *runtime, cribo_model **out, const cribo_model_config *config)
+{
+    void *memory;
+    CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cribo_model), "model"));
+    cribo_model *model = memory;
+    model->own = *runtime;
+    model->runtime = &model->own;
+    cribo_status status = cb_model_create(model->runtime, &model->model, config, false);
+    if (status == CRIBO_OK)
+        *out = model;
+    else
+        cb_release(&runtime->allocator, model);
+    return status;
+}
+
+cribo_status cribo_model_create(cribo_model **out, const cribo_model_config *config, const cribo_runtime *hooks)
+{
+    cribo_model_config full;
+    cb_runtime runtime;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_TRY(cb_config_import(&cb_model_settings, &full, config));
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cribo_status status = create(&runtime, out, &full);
+    if (status != CRIBO_OK) cb_runtime_end(&runtime);
+    return status;
+}
+
+void cribo_model_free(cribo_model *model)
+{
+    if (!model) return;
+    cb_runtime runtime = model->own;
+    cb_features_free(&runtime, &model->features);
+    cb_model_free(&runtime, model->model);
+    cb_release(&runtime.allocator, model);
+    cb_runtime_end(&runtime);
+}
+
+cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count)
+{
+    CB_REQUIRE_POINTER(model);
+    CB_REQUIRE_POINTER(count);
+    *count = (int64_t)model->model->parameters.count;
+    return CRIBO_OK;
+}
+
+static cribo_status describe(const cb_parameter *from, cribo_parameter *to)
+{
+    CB_REQUIRE(to->struct_size == sizeof *to, "parameter.struct_size = %zu, but cribo_parameter has %zu bytes",
+        to->struct_size, sizeof *to);
+    to->name = from->name;
+    to->axes = (int64_t)from->axes;
+    for (size_t i = 0; i < 4; i++) to->shape[i] = (int64_t)from->shape[i];
+    to->count = (int64_t)from->count;
+    return CRIBO_OK;
+}
+
+static cribo_status find(const cribo_model *model, const char *name, const cb_parameter **found)
+{
+    CB_REQUIRE_POINTER(model);
+    CB_REQUIRE_POINTER(name);
+    *found = cb_parameters_find(&model->model->parameters, name);
+    CB_REQUIRE(*found, "name = \"%s\", but the model has no such parameter", name);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_model_parameter(const cribo_model *model, int64_t index, cribo_parameter *parameter)
+{
+    CB_REQUIRE_POINTER(model);
+    CB_REQUIRE_POINTER(parameter);
+    const cb_parameters *parameters = &model->model->parameters;
+    CB_REQUIRE(index >= 0 && (uint64_t)index < parameters->count, "index = %lld must be in 0 ... %zu",
+        (long long)index, parameters->count - 1);
+    return describe(&parameters->list[index], parameter);
+}
+
+cribo_status cribo_model_find_parameter(const cribo_model *model, const char *name, cribo_parameter *parameter)
+{
+    const cb_parameter *found;
+    CB_TRY(find(model, name, &found));
+    CB_REQUIRE_POINTER(parameter);
+    return describe(found, parameter);
+}
+
+/* The parameter whose values `count` floats are. */
+static cribo_status find_sized(
+    const cribo_model *model, const char *name, const float *values, int64_t count, const cb_parameter **found)
+{
+    CB_TRY(find(model, name, found));
+    CB_REQUIRE_POINTER(values);
+    CB_REQUIRE(count >= 0 && (uint64_t)count == (*found)->count, "count = %lld, but %s has %zu elements",
+        (long long)count, name, (*found)->count);
+    return CRIBO_OK;
+}
+
+/* The first of `count` numbers that is not finite; `count` when all are. */
+static size_t first_not_finite(const float *values, size_t count)
+{
+    size_t i = 0;
+    while (i < count && isfinite(values[i])) i++;
+    return i;
+}
+
+cribo_status cribo_model_read_parameter(const cribo_model *model, const char *name, float *values, int64_t count)
+{
+    const cb_parameter *parameter;
+    CB_TRY(find_sized(model, name, values, count, &parameter));
+    memcpy(values, model->model->parameters.values + parameter->offset, parameter->count * sizeof *values);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_model_write_parameter(cribo_model *model, const char *name, const float *values, int64_t count)
+{
+    const cb_parameter *parameter;
+    CB_TRY(find_sized(model, name, values, count, &parameter));
+    size_t bad = first_not_finite(values, parameter->count);
+    CB_REQUIRE(bad == parameter->count, "%s: values[%zu] = %g is not finite", name, bad, values[bad]);
+    memcpy(model->model->parameters.values + parameter->offset, values, parameter->count * sizeof *values);
+    return CRIBO_OK;
+}
+
+static cribo_status check_side(const cb_model *model, const char *name, int64_t side)
+{
+    int64_t patch = model->config.patch_size;
+    CB_REQUIRE(side > 0 && side % patch == 0, "%s = %lld must be a positive multiple of patch_size = %lld", name,
+        (long long)side, (long long)patch);
+    return CRIBO_OK;
+}
+
+/* Checks a batch of images, and wraps it. */
+static cribo_status check_images(const cb_model *model, int64_t images, int64_t height, int64_t width,
+    const float *pixels, cb_images *out)
+{
+    size_t count;
+    CB_REQUIRE(images > 0, "images = %lld must be positive", (long long)images);
+    CB_TRY(check_side(model, "height", height));
+    CB_TRY(check_side(model, "width", width));
+    CB_REQUIRE_POINTER(pixels);
+    bool fits = cb_multiply((size_t)height, (size_t)width, &count) && cb_multiply(count, (size_t)images, &count) &&
+                cb_multiply(count, 3 * sizeof *pixels, &count);
+    CB_REQUIRE(fits, "images = %lld of height = %lld and width = %lld are more than an address can hold",
+        (long long)images, (long long)height, (long long)width);
+    count /= sizeof *pixels;
+    size_t bad = first_not_finite(pixels, count);
+    CB_REQUIRE(bad == count, "pixels[%zu] = %g is not finite", bad, pixels[bad]);
+    *out = (cb_images){
+        .count = (size_t)images, .height = (size_t)height, .width = (size_t)width, .pixels = pixels};
+    return CRIBO_OK;
+}
+
+cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t height, int64_t width,
+    const float *pixels, float *dense, float *cls, float *attention)
+{
+    cb_images batch;
+    CB_REQUIRE_POINTER(model);
+    CB_TRY(check_images(model->model, images, height, width, pixels, &batch));
+    return cb_features_compute(model->runtime, &model->features, model->model, &batch, dense, cls, attention);
+}
+
+static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, const char *prefix)
+{
+    const cb_parameter *p = &parameters->list[index];
+    cb_tensor_entry entry = {.prefix = prefix, .name = p->name, .axes = (int64_t)p->axes,
+        .values = parameters->values + p->offset};
+    for (size_t i = 0; i < p->axes; i++) entry.shape[i] = (int64_t)p->shape[i];
+    return entry;
+}
+
+cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix)
+{
+    CB_REQUIRE_POINTER(model);
+    CB_REQUIRE_POINTER(path);
+    const cb_allocator *allocator = &model->runtime->allocator;
+    const cb_parameters *parameters = &model->model->parameters;
+    void *memory;
+    CB_TRY(cb_allocate(allocator, &memory, parameters->count, sizeof(cb_tensor_entry), "list of tensors"));
+    cb_tensor_entry *entries = memory;
+    for (size_t i = 0; i < parameters->count; i++) entries[i] = entry_of(parameters, i, prefix);
+    cribo_status status = cb_safetensors_write(allocator, path, entries, parameters->count, NULL, 0);
+    cb_release(allocator, entries);
+    return status;
+}
+
+/* Reads one parameter's tensor into `values`. */
+static cribo_status read_tensor(
+    const cb_safetensors *file, const char *path, const char *prefix, const cb_parameter *parameter, float *values)
+{
+    const cb_tensor_info *tensor = cb_safetensors_find(file, prefix, parameter->name);
+    CB_REQUIRE(tensor, "%.200s: there is no tensor \"%.100s%s\"", path, prefix ? prefix : "",
+        parameter->name);
+    CB_REQUIRE(tensor->axes == parameter->axes, "%.200s: tensor \"%.100s\" has %zu axes, not %zu", path,
+        tensor->name, tensor->axes, parameter->axes);
+    for (size_t i = 0; i < parameter->axes; i++)
+        CB_REQUIRE(tensor->shape[i] == parameter->shape[i], "%.200s: tensor \"%.100s\": axis %zu has length %llu, not %zu",
+            path, tensor->name, i, (unsigned long long)tensor->shape[i], parameter->shape[i]);
+    CB_TRY(cb_safetensors_read(file, tensor, values, parameter->count));
+    size_t bad = first_not_finite(values, parameter->count);
+    CB_REQUIRE(bad == parameter->count, "%.200s: tensor \"%.100s\": element %zu is not finite", path, tensor->name,
+        bad);
+    return CRIBO_OK;
+}
+
+/* All parameters, into a buffer of the model's layout. */
+static cribo_status read_tensors(const cb_allocator *allocator, const cb_parameters *parameters, const char *path,
+    const char *prefix, float *values)
+{
+    cb_safetensors *file;
+    CB_TRY(cb_safetensors_open(allocator, &file, path));
+    cribo_status status = CRIBO_OK;
+    for (size_t i = 0; i < parameters->count && status == CRIBO_OK; i++)
+        status = read_tensor(file, path, prefix, &parameters->list[i], values + parameters->list[i].offset);
+    cb_safetensors_close(file);
+    return status;
+}
+
+cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix)
+{
+    CB_REQUIRE_POINTER(model);
+    CB_REQUIRE_POINTER(path);
+    const cb_allocator *allocator = &model->runtime->allocator;
+    const cb_parameters *parameters = &model->model->parameters;
+    void *values;
+    CB_TRY(cb_allocate(allocator, &values, parameters->total, sizeof(float), "parameters that are read"));
+    cribo_status status = read_tensors(allocator, parameters, path, prefix, values);
+    if (status == CRIBO_OK) memcpy(parameters->values, values, parameters->total * sizeof(float));
+    cb_release(allocator, values);
+    return status;
+}
