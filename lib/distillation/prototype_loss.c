@@ -10,10 +10,13 @@
 
 #define LOGIT_COUNT ((size_t)1 << 22) /* 16 MiB in float: some share of a last-level cache */
 #define LEAST_CHUNK 1024              /* narrower products lose speed to packing */
-#define BLOCK 1024                    /* columns that a row's sweeps take at a time: they stay in the first-level cache */
+#define BLOCK 1024 /* columns a row's sweeps take at a time: they stay in the first-level cache */
 #define PARTS_PER_THREAD 4
 
-/* The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come the teacher's. */
+/*
+ * The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come the
+ * teacher's.
+ */
 typedef struct stream {
     const cb_prototype_job *job;
     const cb_prototype_workspace *work;
@@ -92,7 +95,8 @@ static void project_chunk(cb_pool *pool, stream *s)
     cb_gemm(pool, CB_NT, job->rows, s->count, student->width, job->x, student->width,
         student->direction + s->first * student->width, student->width, false, logits_of(s, 0), s->count);
     cb_gemm(pool, CB_NT, job->teacher_rows, s->count, teacher->width, job->teacher_x, teacher->width,
-        teacher->direction + s->first * teacher->width, teacher->width, false, logits_of(s, job->rows), s->count);
+        teacher->direction + s->first * teacher->width, teacher->width, false, logits_of(s, job->rows),
+        s->count);
     s->scaled = false;
 }
 
@@ -139,7 +143,7 @@ static void shift(cb_real *y, const cb_real *x, cb_real by, size_t n)
     for (size_t p = 0; p < n; p++) y[p] = x[p] - by;
 }
 
-/* A teacher row's logits t become exp(t - max t): its distribution but for the sum, which the weights take in. */
+/* A teacher row's logits t become exp(t - max t): p but for the sum, which the weights take in. */
 static void exponentiate_teacher_row(const stream *s, size_t t)
 {
     size_t i = s->job->rows + t;
@@ -167,7 +171,7 @@ static void teacher_part(void *context, size_t part, size_t worker)
     for (size_t t = rows.begin; t < rows.end; t++) exponentiate_teacher_row(s, t);
 }
 
-/* A student row's logits s become ((w_0 + w_1) softmax(s) - w_0 p_0 - w_1 p_1) / τ_s, and its cross terms grow. */
+/* A student row's logits s become ((w_0 + w_1) softmax(s) - w_0 p_0 - w_1 p_1) / τ_s; its cross terms grow. */
 static void mix_student_row(const stream *s, size_t r)
 {
     const cb_prototype_job *job = s->job;
@@ -192,7 +196,8 @@ static void mix_student_row(const stream *s, size_t r)
         cb_real *s_p = logits_of(s, r) + p;
         shift(s_p, s_p, s->work->maximum[r], n);
         for (size_t j = 0; j < CB_TERMS; j++)
-            if (teacher[j]) s->work->cross[r * CB_TERMS + j] += (double)cb_rows()->dot(teacher[j] + p, s_p, n);
+            if (teacher[j])
+                s->work->cross[r * CB_TERMS + j] += (double)cb_rows()->dot(teacher[j] + p, s_p, n);
         cb_rows()->exp_shifted(s_p, s_p, 0, n);
         cb_rows()->scale(s_p, s_p, weight, n);
         for (size_t j = 0; j < CB_TERMS; j++)

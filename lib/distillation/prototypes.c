@@ -93,8 +93,8 @@ void cb_prototypes_backproject(cb_pool *pool, const cb_prototypes *prototypes, s
     if (du)
         cb_gemm(pool, CB_TN, count, width, rows, dlogits, count, x, width, true, du + first * width, width);
     scale_columns(pool, prototypes, first, count, dlogits, rows);
-    cb_gemm(pool, CB_NN, rows, width, count, dlogits, count, prototypes->direction + first * width, width, true,
-        dx, width);
+    cb_gemm(pool, CB_NN, rows, width, count, dlogits, count, prototypes->direction + first * width, width,
+        true, dx, width);
 }
 
 static void weight_gradient_stripe(void *context, size_t part, size_t worker)
@@ -129,8 +129,8 @@ static void move_centre_stripe(void *context, size_t part, size_t worker)
     cb_range range = cb_part(teacher->count, part, sweep->parts, 1);
     (void)worker;
     for (size_t p = range.begin; p < range.end; p++) {
-        cb_real logit =
-            teacher->scale[p] * cb_rows()->dot(teacher->direction + p * teacher->width, sweep->mean_x, teacher->width);
+        cb_real logit = teacher->scale[p] * cb_rows()->dot(teacher->direction + p * teacher->width,
+                                                sweep->mean_x, teacher->width);
         sweep->centre[p] = sweep->momentum * sweep->centre[p] + (1 - sweep->momentum) * logit;
     }
 }

@@ -13,7 +13,8 @@ static int64_t at_most(int64_t value, int64_t limit)
     return value < limit ? value : limit;
 }
 
-double cb_schedule_cosine(double start, double base, double final, int64_t warmup, int64_t total, int64_t step)
+double cb_schedule_cosine(
+    double start, double base, double final, int64_t warmup, int64_t total, int64_t step)
 {
     step = at_most(step, total - 1);
     if (step < warmup) return cb_schedule_linear(start, base, warmup, step);
@@ -68,12 +69,12 @@ void cb_schedule_at(const cribo_trainer_config *config, int64_t step, cb_schedul
         cb_schedule_cosine(0, config->weight_decay, config->weight_decay_final, 0, total, step);
     out->ema_momentum =
         cb_schedule_cosine(0, config->ema_momentum, config->ema_momentum_final, 0, total, step);
-    out->teacher_temperature = temperature(
-        config, config->teacher_temperature_start, config->teacher_temperature, epoch, step);
+    out->teacher_temperature =
+        temperature(config, config->teacher_temperature_start, config->teacher_temperature, epoch, step);
     out->object_teacher_temperature = temperature(
         config, config->object_teacher_temperature_start, config->object_teacher_temperature, epoch, step);
-    out->position_weight = cb_schedule_position_weight(
-        config->position_weight, config->position_weight_final, epochs, epoch);
+    out->position_weight =
+        cb_schedule_position_weight(config->position_weight, config->position_weight_final, epochs, epoch);
     out->last_layer_frozen =
         step < span_steps(config, config->freeze_last_layer_steps, config->freeze_last_layer_epochs);
     out->cross_image = step >= span_steps(config, config->cross_image_steps, config->cross_image_epochs);

@@ -1,6 +1,6 @@
 /*
- * Schedules: what a step's settings are, as a function of the step alone. All in double precision. Steps and epochs count from 0;
- * beyond the last step the last step's values hold.
+ * Schedules: what a step's settings are, as a function of the step alone. All in double precision. Steps and epochs count
+ * from 0; beyond the last step the last step's values hold.
  */
 #ifndef CB_TRAINING_SCHEDULE_H
 #define CB_TRAINING_SCHEDULE_H
@@ -21,8 +21,8 @@ double cb_schedule_cosine(
 double cb_schedule_linear(double first, double last, int64_t count, int64_t index);
 
 /*
- * The positional cost's weight in an epoch of `epochs`: the first epoch's value comes first (the authors' option pos_alpha has the last
- * epoch's first). A single epoch has the first's.
+ * The positional cost's weight in an epoch of `epochs`: the first epoch's value comes first (the authors' option pos_alpha
+ * has the last epoch's first). A single epoch has the first's.
  */
 double cb_schedule_position_weight(double first, double last, int64_t epochs, int64_t epoch);
 

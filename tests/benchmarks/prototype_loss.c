@@ -1,6 +1,7 @@
 /*
- * The streamed loss at the published sizes: 16 [CLS] rows and 350 object rows over 65 536 prototypes of width 256. Prints the time of each,
- * and the rate of its products as a share of the rate of one large product: what is missing to 100 % goes to the sweeps over the logits.
+ * The streamed loss at the published sizes: 16 [CLS] rows and 350 object rows over 65 536 prototypes of width 256. Prints
+ * the time of each, and the rate of its products as a share of the rate of one large product: what is missing to 100 %
+ * goes to the sweeps over the logits.
  */
 #include "distillation/prototype_loss.h"
 #include "base/random.h"
@@ -87,21 +88,33 @@ static int measure(cb_pool *pool, const cb_prototypes *student, const cb_prototy
     cb_prototype_workspace work = cb_prototype_workspace_take(&arena, rows, rows, PROTOTYPES, 0);
     cb_row_targets *targets = malloc(rows * sizeof *targets);
     for (size_t r = 0; r < rows; r++)
-        targets[r] = (cb_row_targets){{(uint32_t)(rows - 1 - r), (uint32_t)r}, {1 / (cb_real)rows, 1 / (cb_real)rows}};
-    cb_real *x = random_reals(rows * WIDTH, 7, 1.0 / 16), *teacher_x = random_reals(rows * WIDTH, 8, 1.0 / 16);
+        targets[r] =
+            (cb_row_targets){{(uint32_t)(rows - 1 - r), (uint32_t)r}, {1 / (cb_real)rows, 1 / (cb_real)rows}};
+    cb_real *x = random_reals(rows * WIDTH, 7, 1.0 / 16),
+            *teacher_x = random_reals(rows * WIDTH, 8, 1.0 / 16);
     cb_real *centre = calloc(PROTOTYPES, sizeof *centre), *dx = malloc(rows * WIDTH * sizeof *dx);
     cb_real *du = frozen ? NULL : calloc(PROTOTYPES * WIDTH, sizeof *du);
-    cb_prototype_job job = {.student = student, .teacher = teacher, .centre = centre,
-        .student_temperature = (cb_real)0.1, .teacher_temperature = (cb_real)0.07, .rows = rows, .x = x,
-        .targets = targets, .teacher_rows = rows, .teacher_x = teacher_x, .dx = dx, .du = du};
+    cb_prototype_job job = {.student = student,
+        .teacher = teacher,
+        .centre = centre,
+        .student_temperature = (cb_real)0.1,
+        .teacher_temperature = (cb_real)0.07,
+        .rows = rows,
+        .x = x,
+        .targets = targets,
+        .teacher_rows = rows,
+        .teacher_x = teacher_x,
+        .dx = dx,
+        .du = du};
 
     double taken = best_time(pool, &job, &work);
     double once = 2.0 * (double)(rows * PROTOTYPES * WIDTH);
     bool twice = work.logit_count < 2 * rows * PROTOTYPES; /* the logits are computed again */
     double done = once * ((twice ? 4 : 2) + (frozen ? 1 : 2));
-    printf("%4zu rows%s: %7.1f ms, workspace %5.1f MiB, products %5.1f GFLOP at %4.0f GFLOP/s = %2.0f %% of peak, loss %.6f\n",
-        rows, frozen ? " (frozen)" : "", 1e3 * taken, (double)measured.peak / 1048576, 1e-9 * done, 1e-9 * done / taken,
-        100 * done / taken / peak, job.loss[0] + job.loss[1]);
+    printf("%4zu rows%s: %7.1f ms, workspace %5.1f MiB, ", rows, frozen ? " (frozen)" : "", 1e3 * taken,
+        (double)measured.peak / 1048576);
+    printf("products %5.1f GFLOP at %4.0f GFLOP/s = %2.0f %% of peak, loss %.6f\n", 1e-9 * done,
+        1e-9 * done / taken, 100 * done / taken / peak, job.loss[0] + job.loss[1]);
     free(targets);
     free(x);
     free(teacher_x);
@@ -116,7 +129,8 @@ int main(int count, char **arguments)
 {
     const cb_allocator allocator = {0};
     cb_pool *pool;
-    if (cb_pool_create(&allocator, &pool, count > 1 ? strtoul(arguments[1], NULL, 10) : 0) != CRIBO_OK) return 1;
+    if (cb_pool_create(&allocator, &pool, count > 1 ? strtoul(arguments[1], NULL, 10) : 0) != CRIBO_OK)
+        return 1;
     cb_prototypes student = random_prototypes(pool, 2), teacher = random_prototypes(pool, 3);
     double peak = peak_rate(pool);
     printf("%zu threads, large product %.0f GFLOP/s\n", cb_pool_threads(pool), 1e-9 * peak);

@@ -19,7 +19,8 @@ static void check_last_layer(const golden *file, const char *objective, const ch
     const float *dv = golden_floats(file, NULL, "%s.grad.%s.weight_v", objective, layer);
     size_t width = size / count;
     float *scale = calloc(count, sizeof *scale), *logits = calloc(rows * count, sizeof *logits);
-    float *dx = calloc(rows * width, sizeof *dx), *du = calloc(size, sizeof *du), *dgain = calloc(count, sizeof *dgain);
+    float *dx = calloc(rows * width, sizeof *dx), *du = calloc(size, sizeof *du),
+          *dgain = calloc(count, sizeof *dgain);
     bool trained = golden_has(file, "%s.grad.%s.weight_g", objective, layer);
     cb_prototypes prototypes = {count, width, direction, gain, scale};
 
@@ -43,10 +44,11 @@ static void check_last_layer(const golden *file, const char *objective, const ch
 }
 
 /*
- * The files have no gradient of the bottleneck, but that of mlp.4.bias: Σ over the rows of what goes back through the normalisation,
- * (dx - x <x, dx>) / |y|. |y| comes from the MLP, which this test computes from x in double precision.
+ * The files have no gradient of the bottleneck, but that of mlp.4.bias: Σ over the rows of what goes back through the
+ * normalisation, (dx - x <x, dx>) / |y|. |y| comes from the MLP, which this test computes from x in double precision.
  */
-static void linear(const golden *file, int layer, const double *x, size_t rows, size_t in, size_t out, double *y)
+static void linear(
+    const golden *file, int layer, const double *x, size_t rows, size_t in, size_t out, double *y)
 {
     const float *weight = golden_floats(file, NULL, "param.mlp.%d.weight", layer);
     const float *bias = golden_floats(file, NULL, "param.mlp.%d.bias", layer);
@@ -165,8 +167,8 @@ static void run_loss(cb_prototype_job *job, size_t size)
 static void assert_loss(const golden *file, const char *which, const char *mode, const char *name, double got)
 {
     double expected = golden_number(file, "%s.%s_%s_loss", which, mode, name);
-    ck_assert_msg(fabs(got - expected) <= 3e-6 * fabs(expected), "%s %s %s: %.9g, expected %.9g", which, mode, name, got,
-        expected);
+    ck_assert_msg(fabs(got - expected) <= 3e-6 * fabs(expected), "%s %s %s: %.9g, expected %.9g", which, mode,
+        name, got, expected);
 }
 
 /* [CLS]: each view's student row is taught by the other view's teacher row. */
@@ -190,17 +192,20 @@ static void check_cls(const golden *file, const char *which, const char *mode)
         .dx = dx};
     run_loss(&job, size);
     assert_loss(file, which, mode, "d", job.loss[0]);
-    assert_close("student_cls", dx, golden_floats(file, NULL, "%s.%s_grad_student_cls", which, mode), rows * size, 2e-5);
+    assert_close("student_cls", dx, golden_floats(file, NULL, "%s.%s_grad_student_cls", which, mode),
+        rows * size, 2e-5);
     free(targets);
     free(dx);
 }
 
 /* The weight of a matched neighbour that teaches `view`: the authors divide both views by the ones of mask1. */
-static float neighbour_weight(const golden *file, const char *which, bool official, size_t view, size_t objects)
+static float neighbour_weight(
+    const golden *file, const char *which, bool official, size_t view, size_t objects)
 {
     size_t ones[2] = {0, 0};
     for (size_t v = 0; v < 2; v++)
-        for (size_t k = 0; k < objects; k++) ones[v] += golden_bytes(file, NULL, "%s.mask%d", which, (int)v + 1)[k];
+        for (size_t k = 0; k < objects; k++)
+            ones[v] += golden_bytes(file, NULL, "%s.mask%d", which, (int)v + 1)[k];
     if (!golden_truth(file, "%s.nn_enabled", which)) return 0;
     size_t divisor = official ? ones[0] : ones[1 - view];
     return divisor == 0 ? 0 : (official ? 0.5f : 1.0f) / (float)divisor;
@@ -215,7 +220,8 @@ static void check_objects(const golden *file, const char *which, const char *mod
     float *teacher = calloc(4 * n * size, sizeof *teacher), *dx = calloc(2 * n * size, sizeof *dx);
     memcpy(teacher, golden_floats(file, NULL, "teacher_objects"), 2 * n * size * sizeof *teacher);
     memcpy(teacher + 2 * n * size, golden_floats(file, NULL, "teacher_nn"), n * size * sizeof *teacher);
-    memcpy(teacher + 3 * n * size, golden_floats(file, NULL, "teacher_nn2") + n * size, n * size * sizeof *teacher);
+    memcpy(teacher + 3 * n * size, golden_floats(file, NULL, "teacher_nn2") + n * size,
+        n * size * sizeof *teacher);
     for (size_t view = 0; view < 2; view++) {
         const uint8_t *mask = golden_bytes(file, NULL, "%s.mask%d", which, 2 - (int)view);
         float weight = neighbour_weight(file, which, official, view, n);

@@ -22,8 +22,8 @@ static double element(const json_t *object, const char *key, size_t index)
 
 static void assert_same(const char *kind, double index, double got, double expected)
 {
-    ck_assert_msg(fabs(got - expected) <= 1e-12 * fabs(expected), "%s at %g: %.17g, expected %.17g", kind, index, got,
-        expected);
+    ck_assert_msg(fabs(got - expected) <= 1e-12 * fabs(expected), "%s at %g: %.17g, expected %.17g", kind,
+        index, got, expected);
 }
 
 /* Calls `check` on every schedule of the kind; there must be some. */
@@ -49,8 +49,8 @@ static void check_cosine(const json_t *schedule, size_t values)
     int64_t total = (int64_t)number(schedule, "epochs") * per_epoch;
     for (size_t i = 0; i < values; i++) {
         double step = element(schedule, "iteration", i);
-        double got = cb_schedule_cosine(number(schedule, "start_warmup_value"), number(schedule, "base_value"),
-            number(schedule, "final_value"), warmup, total, (int64_t)step);
+        double got = cb_schedule_cosine(number(schedule, "start_warmup_value"),
+            number(schedule, "base_value"), number(schedule, "final_value"), warmup, total, (int64_t)step);
         assert_same("cosine", step, got, element(schedule, "value", i));
     }
 }
@@ -58,8 +58,8 @@ static void check_cosine(const json_t *schedule, size_t values)
 static void check_temperature(const json_t *schedule, size_t values)
 {
     for (size_t e = 0; e < values; e++) {
-        double got = cb_schedule_linear(number(schedule, "warmup_teacher_temp"), number(schedule, "teacher_temp"),
-            (int64_t)number(schedule, "warmup_epochs"), (int64_t)e);
+        double got = cb_schedule_linear(number(schedule, "warmup_teacher_temp"),
+            number(schedule, "teacher_temp"), (int64_t)number(schedule, "warmup_epochs"), (int64_t)e);
         assert_same("temperature", (double)e, got, element(schedule, "value", e));
     }
 }
@@ -68,8 +68,8 @@ static void check_temperature(const json_t *schedule, size_t values)
 static void check_position_weight(const json_t *schedule, size_t values)
 {
     for (size_t e = 0; e < values; e++) {
-        double got = cb_schedule_position_weight(element(schedule, "pos_alpha", 1), element(schedule, "pos_alpha", 0),
-            (int64_t)number(schedule, "epochs"), (int64_t)e);
+        double got = cb_schedule_position_weight(element(schedule, "pos_alpha", 1),
+            element(schedule, "pos_alpha", 0), (int64_t)number(schedule, "epochs"), (int64_t)e);
         assert_same("position weight", (double)e, got, element(schedule, "value", e));
     }
 }

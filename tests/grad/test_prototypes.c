@@ -1,4 +1,4 @@
-/* The gradients of the streamed loss with respect to bottlenecks, directions and gains, by finite differences in double precision. */
+/* The gradients of the streamed loss in bottlenecks, directions and gains, by finite differences in double precision. */
 #include "support/prototype_problem.h"
 
 typedef struct shape {
@@ -21,8 +21,8 @@ static double total_loss(prototype_problem *p, size_t logit_count)
 }
 
 /* Central differences; the problem is small enough to be smooth at this step. */
-static void check_gradient(
-    prototype_problem *p, size_t logit_count, const char *what, cb_real *values, const cb_real *gradient, size_t n)
+static void check_gradient(prototype_problem *p, size_t logit_count, const char *what, cb_real *values,
+    const cb_real *gradient, size_t n)
 {
     const double step = 1e-5;
     double largest = 0;
@@ -35,8 +35,8 @@ static void check_gradient(
         double below = total_loss(p, logit_count);
         values[i] = value;
         double expected = (above - below) / (2 * step);
-        ck_assert_msg(fabs(gradient[i] - expected) <= 1e-7 * (1 + largest), "d%s[%zu] = %.12g, by differences %.12g",
-            what, i, gradient[i], expected);
+        ck_assert_msg(fabs(gradient[i] - expected) <= 1e-7 * (1 + largest),
+            "d%s[%zu] = %.12g, by differences %.12g", what, i, gradient[i], expected);
     }
 }
 

@@ -1,6 +1,6 @@
 /*
- * A random problem for the streamed prototype loss, and the same loss computed directly: whole logits, double precision, no streaming.
- * In a header, because the tests use it in both precisions of cb_real.
+ * A random problem for the streamed prototype loss, and the same loss computed directly: whole logits, double precision,
+ * no streaming. In a header, because the tests use it in both precisions of cb_real.
  */
 #ifndef TESTS_PROTOTYPE_PROBLEM_H
 #define TESTS_PROTOTYPE_PROBLEM_H
@@ -39,7 +39,8 @@ static inline cb_row_targets *mixed_targets(size_t rows, size_t teacher_rows)
     for (size_t r = 0; r < rows; r++) {
         uint32_t own = teacher_rows ? (uint32_t)(r * 2 % teacher_rows) : CB_NO_ROW;
         uint32_t shared = teacher_rows ? (uint32_t)(r / 3 % teacher_rows) : CB_NO_ROW;
-        targets[r] = (cb_row_targets){{CB_NO_ROW, CB_NO_ROW}, {(cb_real)0.5, (cb_real)0.75 / (cb_real)(1 + r)}};
+        targets[r] =
+            (cb_row_targets){{CB_NO_ROW, CB_NO_ROW}, {(cb_real)0.5, (cb_real)0.75 / (cb_real)(1 + r)}};
         if (r % 4 == 0 || r % 4 == 1) targets[r].row[0] = own;
         if (r % 4 == 0 || r % 4 == 2) targets[r].row[1] = shared;
     }
@@ -50,7 +51,8 @@ static inline cb_row_targets *mixed_targets(size_t rows, size_t teacher_rows)
 static inline prototype_problem prototype_problem_create(
     size_t prototypes, size_t width, size_t rows, size_t teacher_rows, double sharpness)
 {
-    prototype_problem p = {.prototypes = prototypes, .width = width, .rows = rows, .teacher_rows = teacher_rows};
+    prototype_problem p = {
+        .prototypes = prototypes, .width = width, .rows = rows, .teacher_rows = teacher_rows};
     for (uint64_t side = 0; side < 2; side++) {
         p.direction[side] = random_reals(prototypes * width, 10 + side, 0, 1);
         p.gain[side] = random_reals(prototypes, 20 + side, sharpness, 0.2 * sharpness);
@@ -128,8 +130,8 @@ typedef struct direct_result {
 } direct_result;
 
 /* log softmax((<u, x> - centre) / temperature), with the prototype of the largest logit. */
-static inline size_t direct_log_softmax(const cb_prototypes *prototypes, const cb_real *x, const cb_real *centre,
-    double temperature, double *out)
+static inline size_t direct_log_softmax(
+    const cb_prototypes *prototypes, const cb_real *x, const cb_real *centre, double temperature, double *out)
 {
     size_t best = 0;
     double sum = 0;
@@ -165,7 +167,8 @@ static inline void direct_signs(const prototype_problem *p, const double *log_t,
     }
 }
 
-static inline void direct_row(const prototype_problem *p, size_t r, const double *log_t, double *log_s, direct_result *result)
+static inline void direct_row(
+    const prototype_problem *p, size_t r, const double *log_t, double *log_s, direct_result *result)
 {
     direct_log_softmax(&p->student, p->x + r * p->width, NULL, (double)p->job.student_temperature, log_s);
     for (size_t k = 0; k < p->prototypes; k++) {
@@ -223,8 +226,8 @@ static inline void assert_reals_near(
     double largest = 0;
     for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(expected[i]));
     for (size_t i = 0; i < n; i++)
-        ck_assert_msg(fabs((double)got[i] - expected[i]) <= tolerance * largest, "%s[%zu] = %.9g, expected %.9g", what,
-            i, (double)got[i], expected[i]);
+        ck_assert_msg(fabs((double)got[i] - expected[i]) <= tolerance * largest,
+            "%s[%zu] = %.9g, expected %.9g", what, i, (double)got[i], expected[i]);
 }
 
 #endif

@@ -1,8 +1,6 @@
 /* The prototypes and their streamed loss against direct computation, and their edges. */
 #include "support/prototype_problem.h"
 
-
-
 #define ONE_CHUNK 0 /* the default workspace holds the tests' problems whole */
 
 static void assert_equals_direct(prototype_problem *p, size_t logit_count, double tolerance)
@@ -42,7 +40,7 @@ END_TEST
 
 START_TEST(test_prototype_loss_large_logits_equals_direct)
 {
-    /* Logits over temperature in the thousands: exponentials without the maximum overflow; float rounding of the logits shows. */
+    /* Logits over temperature in the thousands: exponentials would overflow, and float rounding of the logits shows. */
     prototype_problem p = prototype_problem_create(500, 8, 9, 7, 300);
     assert_equals_direct(&p, 16 * 64, 2e-4);
     ck_assert(p.job.loss[0] > 1000);

@@ -110,7 +110,8 @@ START_TEST(test_schedule_steps_take_the_place_of_epochs)
     ck_assert_double_eq_tol(at(&config, 4).teacher_temperature, 0.07, tolerance);
     ck_assert(at(&config, 1).last_layer_frozen && !at(&config, 2).last_layer_frozen);
     ck_assert(!at(&config, 6).cross_image && at(&config, 7).cross_image);
-    ck_assert_double_eq_tol(at(&config, 5).position_weight, 1.5, tolerance); /* 3 epochs: the last one is cut short */
+    ck_assert_double_eq_tol(
+        at(&config, 5).position_weight, 1.5, tolerance); /* 3 epochs: the last one is cut short */
     ck_assert_double_eq(at(&config, 10).learning_rate, at(&config, 11).learning_rate);
 }
 END_TEST
