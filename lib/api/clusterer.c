@@ -2,9 +2,8 @@
 #include "cribo/clusterer.h"
 
 #include "clustering/clusterer.h"
+#include "tensor/finite.h"
 #include "tensor/gemm.h"
-
-#include <math.h>
 
 struct cribo_clusterer {
     cb_runtime runtime;
@@ -81,8 +80,8 @@ void cribo_clusterer_free(cribo_clusterer *clusterer)
 
 static cribo_status check_finite(const char *name, const float *values, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        CB_REQUIRE(isfinite(values[i]), "%s[%zu] = %g is not finite", name, i, (double)values[i]);
+    const size_t i = cb_first_not_finite(values, count);
+    CB_REQUIRE(i == count, "%s[%zu] = %g is not finite", name, i, (double)values[i]);
     return CRIBO_OK;
 }
 

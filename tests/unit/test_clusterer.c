@@ -505,6 +505,7 @@ END_TEST
 typedef struct accountant {
     size_t calls, live, fail_at; /* the call that fails, counted from 1; 0: none */
     bool fail_on;                /* and all after it */
+    size_t most_bytes;           /* larger calls fail; 0: none */
 } accountant;
 
 static void *account_allocate(void *user, size_t bytes)
@@ -512,6 +513,7 @@ static void *account_allocate(void *user, size_t bytes)
     accountant *a = user;
     a->calls++;
     if (a->fail_at && (a->calls == a->fail_at || (a->fail_on && a->calls > a->fail_at))) return NULL;
+    if (a->most_bytes && bytes > a->most_bytes) return NULL;
     void *memory = malloc(bytes);
     if (memory) memset(memory, 0xff, bytes);
     a->live += memory != NULL;
@@ -571,6 +573,23 @@ START_TEST(test_clusterer_create_without_memory_leaks_nothing)
 }
 END_TEST
 
+START_TEST(test_clusterer_create_enormous_sizes_are_refused)
+{
+    accountant a = {.most_bytes = (size_t)1 << 40}; /* sanitizers end a program that asks malloc for more */
+    scene s = make_scene(1, 16, 1, 32);
+    s.runtime.allocate = account_allocate;
+    s.runtime.release = account_release;
+    s.runtime.allocator_user = &a;
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(cribo_clusterer_create(&s.clusterer, &s.config, &s.runtime, i == 0 ? 1 << 24 : 1 << 14,
+                             i == 1 ? 1 << 24 : 1 << 20, i == 2 ? 1 << 24 : 1 << 20),
+            CRIBO_OUT_OF_MEMORY);
+    ck_assert_ptr_null(s.clusterer);
+    ck_assert_uint_eq(a.live, 0);
+    free_scene(&s);
+}
+END_TEST
+
 /* ---- bad arguments ---- */
 
 static void assert_refused(cribo_status status, const char *name)
@@ -616,7 +635,6 @@ START_TEST(test_clusterer_create_bad_sizes_are_named)
     config.struct_size = 4;
     assert_refused(cribo_clusterer_create(&c, &config, NULL, 1, 16, 1), "struct_size");
     config.struct_size = sizeof config;
-    ck_assert_int_eq(cribo_clusterer_create(&c, &config, NULL, 1 << 24, 1 << 24, 1 << 24), CRIBO_OUT_OF_MEMORY);
     cribo_runtime runtime = {0};
     assert_refused(cribo_clusterer_create(&c, &config, &runtime, 1, 16, 1), "runtime");
     ck_assert_ptr_null(c);
@@ -714,6 +732,7 @@ static void add_tests(TCase *tests)
     tcase_add_loop_test(tests, test_clusterer_poolings_skip_cls_tokens_and_continue, 0, 2);
     tcase_add_loop_test(tests, test_clusterer_run_allocates_nothing, 0, 4);
     tcase_add_loop_test(tests, test_clusterer_create_without_memory_leaks_nothing, 0, 2);
+    tcase_add_test(tests, test_clusterer_create_enormous_sizes_are_refused);
     tcase_add_test(tests, test_clusterer_create_bad_settings_are_named);
     tcase_add_test(tests, test_clusterer_create_bad_sizes_are_named);
     tcase_add_test(tests, test_clusterer_run_bad_arrays_are_named);
