@@ -5,7 +5,9 @@
 #include "base/config.h"
 
 #include <locale.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +97,21 @@ static double parse_number(const char *text, char **end)
     double value = strtod_l(text, end, c_locale);
     freelocale(c_locale);
     return value;
+}
+
+void cb_config_text(const cb_field *field, const void *config, char text[CB_NUMBER_BYTES])
+{
+    double value = cb_config_get(field, config);
+    if (field->setting.integer) {
+        snprintf(text, CB_NUMBER_BYTES, "%" PRId64, (int64_t)value);
+        return;
+    }
+    locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    locale_t before = c_locale ? uselocale(c_locale) : (locale_t)0; /* of this thread only */
+    snprintf(text, CB_NUMBER_BYTES, "%.17g", value);
+    if (!c_locale) return;
+    uselocale(before);
+    freelocale(c_locale);
 }
 
 cribo_status cb_config_set(const cb_config_table *table, void *config, const char *name, const char *value)

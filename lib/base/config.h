@@ -54,6 +54,10 @@ const cb_field *cb_config_find(const cb_config_table *table, const char *name);
 double cb_config_get(const cb_field *field, const void *config);
 void cb_config_put(const cb_field *field, void *config, double value);
 
+/* A field's value as text that cb_config_set reads back exactly, with a decimal point in every locale. */
+#define CB_NUMBER_BYTES 32
+void cb_config_text(const cb_field *field, const void *config, char text[CB_NUMBER_BYTES]);
+
 /*
  * Defines the public functions of a config struct, cribo_NOUN_config_init, _set and _setting, in its api file.
  */

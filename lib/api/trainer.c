@@ -1,0 +1,277 @@
+/* cribo/trainer.h: checks, then the step of lib/training. */
+#include "cribo/trainer.h"
+
+#include "api/handles.h"
+#include "api/memory_bank.h"
+#include "io/safetensors.h"
+#include "training/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct cribo_trainer {
+    cb_runtime runtime;
+    cb_trainer *core;
+    struct cribo_model student, teacher; /* lent */
+    struct cribo_memory_bank bank;       /* lent */
+};
+
+CB_CONFIG_FUNCTIONS(trainer, &cb_trainer_settings)
+
+cribo_status cribo_trainer_config_preset(cribo_trainer_config *config, const char *name)
+{
+    return cb_trainer_preset(config, name);
+}
+
+static cribo_status build(cribo_trainer *trainer, const cribo_trainer_config *config)
+{
+    cribo_trainer_config full;
+    CB_TRY(cb_config_import(&cb_trainer_settings, &full, config));
+    CB_TRY(cb_trainer_create(&trainer->runtime, &trainer->core, &full));
+    trainer->student = (struct cribo_model){.runtime = &trainer->runtime, .model = trainer->core->student};
+    trainer->teacher = (struct cribo_model){.runtime = &trainer->runtime, .model = trainer->core->teacher};
+    trainer->bank = (struct cribo_memory_bank){trainer->runtime, trainer->core->bank};
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_create(
+    cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime)
+{
+    cb_runtime own;
+    void *memory;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_TRY(cb_runtime_begin(&own, runtime));
+    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_trainer), "trainer");
+    if (status != CRIBO_OK) {
+        cb_runtime_end(&own);
+        return status;
+    }
+    cribo_trainer *trainer = memory;
+    trainer->runtime = own;
+    status = build(trainer, config);
+    if (status != CRIBO_OK) {
+        cribo_trainer_free(trainer);
+        return status;
+    }
+    *out = trainer;
+    return CRIBO_OK;
+}
+
+void cribo_trainer_free(cribo_trainer *trainer)
+{
+    if (!trainer) return;
+    cb_runtime runtime = trainer->runtime;
+    cb_features_free(&runtime, &trainer->teacher.features);
+    cb_features_free(&runtime, &trainer->student.features);
+    cb_trainer_free(&runtime, trainer->core);
+    cb_release(&runtime.allocator, trainer);
+    cb_runtime_end(&runtime);
+}
+
+static cribo_status check_report(const cribo_report *report)
+{
+    CB_REQUIRE(!report || report->struct_size == sizeof *report,
+        "report.struct_size = %zu, but cribo_report has %zu bytes", report->struct_size, sizeof *report);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_TRY(check_report(report));
+    CB_TRY(cb_batch_check(trainer->core, batch));
+    return cb_train_step(trainer->core, batch, report);
+}
+
+cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_TRY(cb_batch_check(trainer->core, batch));
+    return cb_train_teach(trainer->core, batch);
+}
+
+static cribo_status check_phase(const cribo_trainer *trainer, cb_phase least, const char *call, const char *missing)
+{
+    if (trainer->core->phase >= least) return CRIBO_OK;
+    return cb_fail(CRIBO_WRONG_STATE, "cribo_trainer_%s needs what cribo_trainer_%s finds: call that first", call, missing);
+}
+
+cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_TRY(check_phase(trainer, CB_PHASE_TAUGHT, "learn", "teach"));
+    CB_TRY(cb_batch_check(trainer->core, batch));
+    CB_REQUIRE((size_t)batch->images == trainer->core->targets.images,
+        "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch", (long long)batch->images,
+        trainer->core->targets.images);
+    return cb_train_learn(trainer->core, batch);
+}
+
+cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_TRY(check_report(report));
+    CB_TRY(check_phase(trainer, CB_PHASE_LEARNED, "update", "learn"));
+    return cb_train_update(trainer->core, report);
+}
+
+static void copy_match(const cb_step_targets *t, int v, int64_t *index, uint8_t *match)
+{
+    if (index) memcpy(index, t->index[v], t->objects * sizeof *index);
+    if (match) memcpy(match, t->match[v], t->objects * sizeof *match);
+}
+
+cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_targets *targets)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(targets);
+    CB_REQUIRE(targets->struct_size == sizeof *targets, "targets.struct_size = %zu, but cribo_targets has %zu bytes",
+        targets->struct_size, sizeof *targets);
+    const cb_trainer *core = trainer->core;
+    const cb_step_targets *t = &core->targets;
+    if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets before the first cribo_trainer_teach");
+    size_t tokens = t->images * 2 * (core->tokens - 1);
+    for (size_t i = 0; targets->labels && i < tokens; i++) targets->labels[i] = t->labels[i];
+    if (targets->valid) memcpy(targets->valid, t->valid, t->images * (size_t)core->config.clusters);
+    if (targets->objects_per_image)
+        memcpy(targets->objects_per_image, t->per_image, t->images * sizeof *t->per_image);
+    copy_match(t, 0, targets->index1, targets->match1);
+    copy_match(t, 1, targets->index2, targets->match2);
+    return CRIBO_OK;
+}
+
+/* The student's parameter of that name, which has `count` elements. */
+static cribo_status find(const cribo_trainer *trainer, const char *name, int64_t count, const cb_parameter **out)
+{
+    CB_REQUIRE_POINTER(name);
+    const cb_parameter *parameter = cb_parameters_find(&trainer->core->student->parameters, name);
+    CB_REQUIRE(parameter, "name = \"%s\" is no parameter of the student", name);
+    CB_REQUIRE(count == (int64_t)parameter->count, "count = %lld, but %s has %zu elements", (long long)count, name,
+        parameter->count);
+    *out = parameter;
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_gradient(const cribo_trainer *trainer, const char *name, float *values, int64_t count)
+{
+    const cb_parameter *parameter = NULL;
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(values);
+    CB_TRY(find(trainer, name, count, &parameter));
+    memcpy(values, trainer->core->student->parameters.gradients + parameter->offset, parameter->count * sizeof *values);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_moments(
+    const cribo_trainer *trainer, const char *name, float *first, float *second, int64_t count, int64_t *updates)
+{
+    const cb_parameter *parameter = NULL;
+    CB_REQUIRE_POINTER(trainer);
+    CB_TRY(find(trainer, name, count, &parameter));
+    const cb_optimiser *optimiser = &trainer->core->optimiser;
+    if (first) memcpy(first, optimiser->first + parameter->offset, parameter->count * sizeof *first);
+    if (second) memcpy(second, optimiser->second + parameter->offset, parameter->count * sizeof *second);
+    if (updates) *updates = optimiser->updates[parameter - optimiser->student->list];
+    return CRIBO_OK;
+}
+
+cribo_model *cribo_trainer_student(cribo_trainer *trainer)
+{
+    return trainer ? &trainer->student : NULL;
+}
+
+cribo_model *cribo_trainer_teacher(cribo_trainer *trainer)
+{
+    return trainer ? &trainer->teacher : NULL;
+}
+
+struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer)
+{
+    return trainer ? &trainer->bank : NULL;
+}
+
+cribo_status cribo_trainer_step_count(const cribo_trainer *trainer, int64_t *steps)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(steps);
+    *steps = trainer->core->step;
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_get_centres(const cribo_trainer *trainer, float *centre, float *object_centre)
+{
+    CB_REQUIRE_POINTER(trainer);
+    const cb_trainer *core = trainer->core;
+    if (centre) memcpy(centre, core->centre, core->teacher_layers.cls.count * sizeof *centre);
+    if (object_centre) memcpy(object_centre, core->object_centre, core->teacher_layers.objects.count * sizeof *object_centre);
+    return CRIBO_OK;
+}
+
+static cribo_status check_centre(const char *name, const float *values, size_t count)
+{
+    for (size_t i = 0; values && i < count; i++)
+        CB_REQUIRE(isfinite(values[i]), "%s[%zu] = %g is not finite", name, i, (double)values[i]);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *centre, const float *object_centre)
+{
+    CB_REQUIRE_POINTER(trainer);
+    cb_trainer *core = trainer->core;
+    size_t prototypes = core->teacher_layers.cls.count, object_prototypes = core->teacher_layers.objects.count;
+    CB_TRY(check_centre("centre", centre, prototypes));
+    CB_TRY(check_centre("object_centre", object_centre, object_prototypes));
+    if (centre) memcpy(core->centre, centre, prototypes * sizeof *centre);
+    if (object_centre) memcpy(core->object_centre, object_centre, object_prototypes * sizeof *object_centre);
+    return CRIBO_OK;
+}
+
+/* --- weights to a file --- */
+
+#define SETTINGS (sizeof(cribo_trainer_config) / 8) /* more than there are */
+
+static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, const char *prefix)
+{
+    const cb_parameter *parameter = &parameters->list[index];
+    cb_tensor_entry entry = {.prefix = prefix, .name = parameter->name, .axes = (int64_t)parameter->axes,
+        .values = parameters->values + parameter->offset};
+    for (size_t i = 0; i < parameter->axes; i++) entry.shape[i] = (int64_t)parameter->shape[i];
+    return entry;
+}
+
+/* Every setting by name, and the steps done, as text. */
+static size_t describe_run(const cb_trainer *core, cb_metadata_pair *pairs, char (*text)[CB_NUMBER_BYTES])
+{
+    size_t count = cb_trainer_settings.count;
+    for (size_t i = 0; i < count; i++) {
+        const cb_field *field = &cb_trainer_settings.fields[i];
+        cb_config_text(field, &core->config, text[i]);
+        pairs[i] = (cb_metadata_pair){field->setting.name, text[i]};
+    }
+    snprintf(text[count], CB_NUMBER_BYTES, "%lld", (long long)core->step);
+    pairs[count] = (cb_metadata_pair){"step", text[count]};
+    return count + 1;
+}
+
+cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    const cb_trainer *core = trainer->core;
+    const cb_parameters *student = &core->student->parameters, *teacher = &core->teacher->parameters;
+    char text[SETTINGS + 1][CB_NUMBER_BYTES];
+    cb_metadata_pair pairs[SETTINGS + 1];
+    cb_tensor_entry *entries;
+    CB_TRY(cb_allocate(&trainer->runtime.allocator, (void **)&entries, 2 * student->count, sizeof *entries, "list of tensors"));
+    for (size_t i = 0; i < student->count; i++) {
+        entries[i] = entry_of(student, i, "student.");
+        entries[student->count + i] = entry_of(teacher, i, "teacher.");
+    }
+    size_t described = describe_run(core, pairs, text);
+    cribo_status status = cb_safetensors_write(
+        &trainer->runtime.allocator, path, entries, 2 * student->count, pairs, described);
+    cb_release(&trainer->runtime.allocator, entries);
+    return status;
+}

@@ -1,0 +1,121 @@
+/* A caller's batch: is it sound, and its pixels and patch positions as the step wants them. */
+#include "training/trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+static cribo_status check_finite(const char *name, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        CB_REQUIRE(isfinite(values[i]), "batch.%s[%zu] = %g is not finite", name, i, (double)values[i]);
+    return CRIBO_OK;
+}
+
+static cribo_status check_pixels(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    size_t side = (size_t)trainer->config.image_size, count = (size_t)batch->images * 3 * side * side;
+    bool floats = batch->view1 || batch->view2, bytes = batch->view1_bytes || batch->view2_bytes;
+    CB_REQUIRE(floats != bytes, "batch: give view1 and view2, or view1_bytes and view2_bytes, %s",
+        floats ? "not both" : "but all are NULL");
+    if (floats) {
+        CB_REQUIRE(batch->view1 && batch->view2, "batch.%s is NULL", batch->view1 ? "view2" : "view1");
+        CB_TRY(check_finite("view1", batch->view1, count));
+        return check_finite("view2", batch->view2, count);
+    }
+    CB_REQUIRE(batch->view1_bytes && batch->view2_bytes, "batch.%s is NULL",
+        batch->view1_bytes ? "view2_bytes" : "view1_bytes");
+    for (int c = 0; c < 3; c++) {
+        CB_REQUIRE(isfinite(batch->mean[c]), "batch.mean[%d] = %g is not finite", c, batch->mean[c]);
+        CB_REQUIRE(isfinite(batch->deviation[c]) && batch->deviation[c] > 0,
+            "batch.deviation[%d] = %g must be above 0", c, batch->deviation[c]);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_crops(const char *name, const cribo_crop *crops, size_t count)
+{
+    CB_REQUIRE(crops, "batch.%s is NULL (or give positions instead of crops)", name);
+    for (size_t i = 0; i < count; i++) {
+        const cribo_crop *c = &crops[i];
+        CB_REQUIRE(isfinite(c->x) && isfinite(c->y) && fabs(c->x) < 1e9 && fabs(c->y) < 1e9,
+            "batch.%s[%zu] begins at (%g, %g), which is no place in an image", name, i, c->x, c->y);
+        CB_REQUIRE(c->width > 0 && c->height > 0 && c->width < 1e9 && c->height < 1e9,
+            "batch.%s[%zu] is %g x %g: its sides must be above 0", name, i, c->width, c->height);
+        CB_REQUIRE(c->flipped == 0 || c->flipped == 1, "batch.%s[%zu].flipped = %lld must be 0 or 1", name, i,
+            (long long)c->flipped);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_positions(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    size_t images = (size_t)batch->images;
+    if (!batch->positions) {
+        CB_TRY(check_crops("crops1", batch->crops1, images));
+        return check_crops("crops2", batch->crops2, images);
+    }
+    CB_REQUIRE(!batch->crops1 && !batch->crops2, "batch: give crops1 and crops2, or positions, not both");
+    return check_finite("positions", batch->positions, images * 2 * (trainer->tokens - 1) * 2);
+}
+
+static cribo_status check_seed_tokens(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    int64_t joint = 2 * (int64_t)(trainer->tokens - 1), clusters = trainer->config.clusters;
+    if (!batch->seed_tokens) return CRIBO_OK;
+    for (int64_t i = 0; i < batch->images * clusters; i++) {
+        int64_t token = batch->seed_tokens[i];
+        CB_REQUIRE(token >= 0 && token < joint, "batch.seed_tokens[%lld] = %lld must be in 0 ... %lld", (long long)i,
+            (long long)token, (long long)joint - 1);
+        for (int64_t j = i - i % clusters; j < i; j++)
+            CB_REQUIRE(batch->seed_tokens[j] != token, "batch.seed_tokens[%lld] = %lld starts another cluster of its image already",
+                (long long)i, (long long)token);
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cb_batch_check(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    CB_REQUIRE_POINTER(batch);
+    CB_REQUIRE(batch->struct_size == sizeof *batch, "batch.struct_size = %zu, but cribo_batch has %zu bytes",
+        batch->struct_size, sizeof *batch);
+    CB_REQUIRE(batch->images >= 1 && batch->images <= trainer->config.batch_size,
+        "batch.images = %lld must be in 1 ... batch_size = %lld", (long long)batch->images,
+        (long long)trainer->config.batch_size);
+    CB_TRY(check_pixels(trainer, batch));
+    CB_TRY(check_positions(trainer, batch));
+    return check_seed_tokens(trainer, batch);
+}
+
+typedef struct pixels_job {
+    const cribo_batch *batch;
+    float *to;
+    size_t first, plane; /* plane: pixels of a channel */
+} pixels_job;
+
+/* One task is a channel of a view. */
+static void copy_plane(void *context, size_t task, size_t worker)
+{
+    const pixels_job *job = context;
+    const cribo_batch *batch = job->batch;
+    size_t channel = task % 3, view = task / 3 % 2, image = job->first + task / 6;
+    size_t from = (image * 3 + channel) * job->plane;
+    float *to = job->to + task * job->plane;
+    (void)worker;
+    if (batch->view1) {
+        memcpy(to, (view ? batch->view2 : batch->view1) + from, job->plane * sizeof *to);
+        return;
+    }
+    const uint8_t *bytes = (view ? batch->view2_bytes : batch->view1_bytes) + from;
+    float scale = (float)(1 / (255 * batch->deviation[channel]));
+    float shift = (float)(-batch->mean[channel] / batch->deviation[channel]);
+    for (size_t i = 0; i < job->plane; i++) to[i] = bytes[i] * scale + shift;
+}
+
+cb_images cb_batch_images(cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, size_t first, size_t images)
+{
+    size_t side = (size_t)trainer->config.image_size;
+    float *pixels = cb_arena_take(tape->arena, 2 * images * 3 * side * side, sizeof *pixels);
+    pixels_job job = {batch, pixels, first, side * side};
+    if (cb_tape_runs(tape)) cb_pool_run(tape->pool, 2 * images * 3, copy_plane, &job);
+    return (cb_images){.count = 2 * images, .height = side, .width = side, .pixels = pixels};
+}
