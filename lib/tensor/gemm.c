@@ -3,11 +3,23 @@
  *
  * C is cut into slabs of rows and columns, never along k, and each slab is one single-threaded BLIS product with the
  * packing path forced: an element of C is then the same sequence of roundings whatever slab it falls into.
+ *
+ * BLIS 0.9 lets a client bring its own block sizes and micro-kernel in a copy of the context, and its own packing in the
+ * operands. We do so where its own set is worse (a CPU it does not know, AVX-512); elsewhere, and with any other version,
+ * the plain call serves.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* blis.h: pthread_barrier_t */
+#define _GNU_SOURCE /* secure_getenv; pthread_barrier_t for blis.h */
 #endif
 #include "tensor/gemm.h"
+
+#include "base/cpu.h"
+#include "tensor/gemm_kernels.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
@@ -23,10 +35,125 @@
 #endif
 
 #ifdef CB_DOUBLE
-#define blis_gemm bli_dgemm_ex
+#define CB_BLIS_TYPE BLIS_DOUBLE
 #else
-#define blis_gemm bli_sgemm_ex
+#define CB_BLIS_TYPE BLIS_FLOAT
+#if defined(CB_BLIS_HOOKS) && defined(__x86_64__)
+#define CB_OWN_KERNELS 1
 #endif
+#endif
+
+/* What runs in this process, chosen once. */
+static struct {
+    const cb_gemm_kernels *own; /* NULL: BLIS's */
+    bool poor;                  /* BLIS's portable C is all there is */
+#ifdef CB_OWN_KERNELS
+    cntx_t context;
+    packm_blk_var1_params_t packing_a, packing_b;
+#endif
+} chosen;
+static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
+
+#ifdef CB_OWN_KERNELS
+
+/* The four functions below have the types that BLIS calls; what they ignore is for triangles, complex numbers and scaling. */
+static void multiply_panels(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta, float *c,
+    inc_t c_row, inc_t c_column, auxinfo_t *data, cntx_t *context)
+{
+    (void)alpha, (void)data, (void)context;
+    chosen.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
+}
+
+#define PACKING_ARGUMENTS                                                                                    \
+    struc_t structure, diag_t diagonal, uplo_t triangle, conj_t conjugate, pack_t schema, bool invert,         \
+        dim_t count, dim_t length, dim_t count_max, dim_t length_max, dim_t count_offset, dim_t length_offset,  \
+        void *kappa, void *lines, inc_t line, inc_t step, void *panel, inc_t panel_step, inc_t imaginary,      \
+        cntx_t *context, void *parameters
+#define IGNORE_THE_REST                                                                                      \
+    (void)structure, (void)diagonal, (void)triangle, (void)conjugate, (void)schema, (void)invert,            \
+        (void)count_max, (void)length_max, (void)count_offset, (void)length_offset, (void)kappa,             \
+        (void)panel_step, (void)imaginary, (void)context, (void)parameters
+
+static void pack_a(PACKING_ARGUMENTS)
+{
+    IGNORE_THE_REST;
+    chosen.own->pack_a(panel, lines, (size_t)count, (size_t)length, line, step);
+}
+
+static void pack_b(PACKING_ARGUMENTS)
+{
+    IGNORE_THE_REST;
+    chosen.own->pack_b(panel, lines, (size_t)count, (size_t)length, line, step);
+}
+
+static const cb_gemm_kernels *own_kernels(void)
+{
+    switch (cb_cpu()) {
+    case CB_CPU_AVX512: return &cb_gemm_kernels_avx512;
+    case CB_CPU_AVX2: return &cb_gemm_kernels_avx2;
+    case CB_CPU_GENERIC: break;
+    }
+    return NULL;
+}
+
+static void set_block_size(cntx_t *context, bszid_t which, bszid_t multiple_of, size_t size)
+{
+    blksz_t sizes = *bli_cntx_get_blksz(which, context);
+    bli_blksz_set_def((dim_t)size, BLIS_FLOAT, &sizes);
+    bli_blksz_set_max((dim_t)size, BLIS_FLOAT, &sizes);
+    bli_cntx_set_blksz(which, &sizes, multiple_of, context);
+}
+
+typedef void micro_kernel(
+    dim_t, dim_t, dim_t, float *, float *, float *, float *, float *, inc_t, inc_t, auxinfo_t *, cntx_t *);
+
+static void install(const cb_gemm_kernels *own)
+{
+    cntx_t *context = &chosen.context;
+    *context = *bli_gks_query_nat_cntx();
+    set_block_size(context, BLIS_MR, BLIS_MR, own->mr);
+    set_block_size(context, BLIS_NR, BLIS_NR, own->nr);
+    set_block_size(context, BLIS_MC, BLIS_MR, own->mc);
+    set_block_size(context, BLIS_KC, BLIS_KR, own->kc);
+    set_block_size(context, BLIS_NC, BLIS_NR, own->nc);
+
+    micro_kernel *function = multiply_panels;
+    void_fp address; /* POSIX lets a function's address stand in a void pointer, ISO C has no cast for it */
+    memcpy(&address, &function, sizeof address);
+    func_t kernel = *bli_cntx_get_l3_nat_ukrs(BLIS_GEMM_UKR, context);
+    mbool_t by_rows = *bli_cntx_get_l3_nat_ukr_prefs(BLIS_GEMM_UKR, context);
+    bli_func_set_dt(address, BLIS_FLOAT, &kernel);
+    bli_mbool_set_dt(TRUE, BLIS_FLOAT, &by_rows);
+    bli_cntx_set_l3_nat_ukr(BLIS_GEMM_UKR, &kernel, context);
+    bli_cntx_set_l3_vir_ukr(BLIS_GEMM_UKR, &kernel, context);
+    bli_cntx_set_l3_nat_ukr_prefs(BLIS_GEMM_UKR, &by_rows, context);
+
+    chosen.packing_a.ukr_fn[BLIS_FLOAT][BLIS_FLOAT] = pack_a;
+    chosen.packing_b.ukr_fn[BLIS_FLOAT][BLIS_FLOAT] = pack_b;
+    chosen.own = own;
+}
+
+/* CRIBO_GEMM (blis, cribo) forces a path. Else: measured, ours are faster with AVX-512, BLIS's as fast with AVX2 where it knows the CPU. */
+static void choose_own(bool generic)
+{
+    const char *forced = secure_getenv("CRIBO_GEMM");
+    const cb_gemm_kernels *own = own_kernels();
+    bool better = generic || cb_cpu() == CB_CPU_AVX512;
+    if (forced && strcmp(forced, "blis") == 0) own = NULL;
+    if (forced && strcmp(forced, "cribo") == 0) better = true;
+    if (own && better && strncmp(bli_info_get_version_str(), "0.9.", 4) == 0) install(own);
+}
+
+#endif
+
+static void choose(void)
+{
+    bool generic = bli_arch_query_id() == BLIS_ARCH_GENERIC;
+#ifdef CB_OWN_KERNELS
+    choose_own(generic);
+#endif
+    chosen.poor = generic && !chosen.own;
+}
 
 /* A slab below this many multiplications costs more to hand over than it saves. */
 #define SMALLEST_SLAB 2.0e5
@@ -35,37 +162,56 @@
 #define ROW_GRAIN 48
 #define COLUMN_GRAIN 96
 
+typedef struct matrix {
+    const cb_real *numbers;
+    size_t row, column; /* elements from one row, or column, to the next */
+} matrix;
+
 typedef struct product {
-    trans_t transpose_a, transpose_b;
     size_t m, n, k;
-    const cb_real *a, *b;
-    inc_t a_stride, b_stride;
-    size_t a_row, b_column; /* elements from one row of op(A), or column of op(B), to the next */
-    cb_real beta;
+    matrix a, b; /* as multiplied: [m, k] and [k, n] */
+    bool accumulate;
     cb_real *c;
-    inc_t c_stride;
+    size_t c_stride;
     size_t row_parts, column_parts;
 } product;
+
+static obj_t view(matrix x, size_t rows, size_t columns)
+{
+    obj_t object;
+    bli_obj_create_with_attached_buffer(CB_BLIS_TYPE, (dim_t)rows, (dim_t)columns, (void *)x.numbers, (inc_t)x.row,
+        (inc_t)x.column, &object);
+    return object;
+}
 
 static void multiply_slab(void *context, size_t task, size_t worker)
 {
     const product *p = context;
     cb_range rows = cb_part(p->m, task / p->column_parts, p->row_parts, ROW_GRAIN);
     cb_range columns = cb_part(p->n, task % p->column_parts, p->column_parts, COLUMN_GRAIN);
-    if (rows.begin == rows.end || columns.begin == columns.end) return;
+    size_t m = rows.end - rows.begin, n = columns.end - columns.begin;
+    (void)worker;
+    if (m == 0 || n == 0) return;
 
+    const matrix at_a = {p->a.numbers + rows.begin * p->a.row, p->a.row, p->a.column};
+    const matrix at_b = {p->b.numbers + columns.begin * p->b.column, p->b.row, p->b.column};
+    const matrix at_c = {p->c + rows.begin * p->c_stride + columns.begin, p->c_stride, 1};
+    obj_t a = view(at_a, m, p->k), b = view(at_b, p->k, n), c = view(at_c, m, n);
+    cntx_t *blis_context = NULL;
+#ifdef CB_OWN_KERNELS
+    if (chosen.own) {
+        bli_obj_set_pack_params(&chosen.packing_a, &a);
+        bli_obj_set_pack_params(&chosen.packing_b, &b);
+        blis_context = &chosen.context;
+    }
+#endif
     rntm_t runtime = BLIS_RNTM_INITIALIZER; /* of this call alone: no global of BLIS is touched */
     bli_rntm_set_num_threads(1, &runtime);
     bli_rntm_disable_l3_sup(&runtime);
-    cb_real one = 1, beta = p->beta;
-    blis_gemm(p->transpose_a, p->transpose_b, (dim_t)(rows.end - rows.begin), (dim_t)(columns.end - columns.begin),
-        (dim_t)p->k, &one, (cb_real *)p->a + rows.begin * p->a_row, p->a_stride, 1,
-        (cb_real *)p->b + columns.begin * p->b_column, p->b_stride, 1, &beta,
-        p->c + rows.begin * (size_t)p->c_stride + columns.begin, p->c_stride, 1, NULL, &runtime);
-    (void)worker;
+    bli_gemm_ex(&BLIS_ONE, &a, &b, p->accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
 }
 
-/* Cuts the longer side first: rows share B, columns share A, and the shared operand is packed by each. */
+/* Cuts the longer side: each part packs the other operand for itself. */
 static void cut(product *p, size_t threads)
 {
     double work = (double)p->m * (double)p->n * (double)p->k;
@@ -81,15 +227,17 @@ static void cut(product *p, size_t threads)
 void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a, size_t a_stride,
     const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride)
 {
+    pthread_once(&choose_once, choose);
     if (m == 0 || n == 0 || (k == 0 && accumulate)) return;
     product p = {
-        .transpose_a = form == CB_TN ? BLIS_TRANSPOSE : BLIS_NO_TRANSPOSE,
-        .transpose_b = form == CB_NT ? BLIS_TRANSPOSE : BLIS_NO_TRANSPOSE,
-        .m = m, .n = n, .k = k,
-        .a = a, .a_stride = (inc_t)a_stride, .a_row = form == CB_TN ? 1 : a_stride,
-        .b = b, .b_stride = (inc_t)b_stride, .b_column = form == CB_NT ? b_stride : 1,
-        .beta = accumulate ? 1 : 0,
-        .c = c, .c_stride = (inc_t)c_stride,
+        .m = m,
+        .n = n,
+        .k = k,
+        .a = form == CB_TN ? (matrix){a, 1, a_stride} : (matrix){a, a_stride, 1},
+        .b = form == CB_NT ? (matrix){b, 1, b_stride} : (matrix){b, b_stride, 1},
+        .accumulate = accumulate,
+        .c = c,
+        .c_stride = c_stride,
     };
     cut(&p, cb_pool_threads(pool));
     cb_pool_run(pool, p.row_parts * p.column_parts, multiply_slab, &p);
@@ -105,6 +253,12 @@ static void warm_up(void *context, size_t task, size_t worker)
 
 void cb_gemm_begin(const cb_runtime *runtime)
 {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
+    pthread_once(&choose_once, choose);
+    if (chosen.poor && runtime->hooks.log && !atomic_flag_test_and_set(&told))
+        cb_log(runtime, CRIBO_LOG_WARNING,
+            "BLIS %s has no kernels for this CPU, and ours do not fit it: matrix products will be slow",
+            bli_info_get_version_str());
     cb_pool_run(runtime->pool, cb_pool_threads(runtime->pool), warm_up, NULL);
 }
 
@@ -120,5 +274,6 @@ const char *cb_gemm_blis_kernels(void)
 
 const char *cb_gemm_kernel(void)
 {
-    return "blis";
+    pthread_once(&choose_once, choose);
+    return chosen.own ? chosen.own->name : "blis";
 }

@@ -1,0 +1,35 @@
+/*
+ * The inner parts of a matrix product that gemm.c lends to BLIS: packing, and the product of two packed panels. One portable
+ * source, gemm_kernels.c, is compiled for each CPU level that has a vector FMA.
+ *
+ * A panel of A is [k][mr], one of B is [k][nr]: what stands beside each other in C stands beside each other in memory.
+ */
+#ifndef CB_TENSOR_GEMM_KERNELS_H
+#define CB_TENSOR_GEMM_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct cb_gemm_kernels {
+    const char *name;
+    size_t mr, nr;     /* the tile of C that stays in registers */
+    size_t mc, kc, nc; /* the blocks of A (mc x kc) and B (kc x nc) that are packed at a time; multiples of mr and nr */
+
+    /*
+     * The m x n corner of C = A B, or C += A B when `accumulate`, for panels of k; m <= mr and n <= nr. C is not read
+     * unless it accumulates.
+     */
+    void (*multiply)(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
+        ptrdiff_t c_row, ptrdiff_t c_column);
+
+    /* Packs `count` lines of `length` numbers into a panel of mr (nr) lines; the missing lines become zeros. */
+    void (*pack_a)(float *panel, const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step);
+    void (*pack_b)(float *panel, const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step);
+} cb_gemm_kernels;
+
+#if defined(__x86_64__)
+extern const cb_gemm_kernels cb_gemm_kernels_avx2;
+extern const cb_gemm_kernels cb_gemm_kernels_avx512;
+#endif
+
+#endif
