@@ -49,41 +49,31 @@ static struct {
     bool poor;                  /* BLIS's portable C is all there is */
 #ifdef CB_OWN_KERNELS
     cntx_t context;
-    packm_blk_var1_params_t packing_a, packing_b;
 #endif
 } chosen;
 static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
 
 #ifdef CB_OWN_KERNELS
 
-/* The four functions below have the types that BLIS calls; what they ignore is for triangles, complex numbers and scaling. */
-static void multiply_panels(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta, float *c,
-    inc_t c_row, inc_t c_column, auxinfo_t *data, cntx_t *context)
+/*
+ * BLIS sweeps C down the columns of its tiles. C is row-major, so we let it see a kernel of columns: it then transposes
+ * the whole product, and what BLIS calls A, m and a row is our B, n and a column.
+ */
+static void multiply_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta, float *c,
+    inc_t c_column, inc_t c_row, auxinfo_t *data, cntx_t *context)
 {
-    (void)alpha, (void)data, (void)context;
+    (void)alpha, (void)data, (void)context; /* alpha is 1 */
     chosen.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
 }
 
-#define PACKING_ARGUMENTS                                                                                    \
-    struc_t structure, diag_t diagonal, uplo_t triangle, conj_t conjugate, pack_t schema, bool invert,         \
-        dim_t count, dim_t length, dim_t count_max, dim_t length_max, dim_t count_offset, dim_t length_offset,  \
-        void *kappa, void *lines, inc_t line, inc_t step, void *panel, inc_t panel_step, inc_t imaginary,      \
-        cntx_t *context, void *parameters
-#define IGNORE_THE_REST                                                                                      \
-    (void)structure, (void)diagonal, (void)triangle, (void)conjugate, (void)schema, (void)invert,            \
-        (void)count_max, (void)length_max, (void)count_offset, (void)length_offset, (void)kappa,             \
-        (void)panel_step, (void)imaginary, (void)context, (void)parameters
-
-static void pack_a(PACKING_ARGUMENTS)
+/* A block of either operand into panels, in the place of bli_packm_blk_var1. BLIS has turned it so that its rows are the lines. */
+static void pack_block(
+    obj_t *block, obj_t *packed, cntx_t *context, rntm_t *runtime, cntl_t *control, thrinfo_t *thread)
 {
-    IGNORE_THE_REST;
-    chosen.own->pack_a(panel, lines, (size_t)count, (size_t)length, line, step);
-}
-
-static void pack_b(PACKING_ARGUMENTS)
-{
-    IGNORE_THE_REST;
-    chosen.own->pack_b(panel, lines, (size_t)count, (size_t)length, line, step);
+    if (!bli_packm_init(block, packed, context, runtime, control, thread)) return;
+    chosen.own->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed), (size_t)bli_obj_panel_dim(packed),
+        bli_obj_buffer_at_off(block), (size_t)bli_obj_length(packed), (size_t)bli_obj_width(packed),
+        bli_obj_row_stride(block), bli_obj_col_stride(block));
 }
 
 static const cb_gemm_kernels *own_kernels(void)
@@ -111,25 +101,23 @@ static void install(const cb_gemm_kernels *own)
 {
     cntx_t *context = &chosen.context;
     *context = *bli_gks_query_nat_cntx();
-    set_block_size(context, BLIS_MR, BLIS_MR, own->mr);
-    set_block_size(context, BLIS_NR, BLIS_NR, own->nr);
-    set_block_size(context, BLIS_MC, BLIS_MR, own->mc);
+    set_block_size(context, BLIS_MR, BLIS_MR, own->nr);
+    set_block_size(context, BLIS_NR, BLIS_NR, own->mr);
+    set_block_size(context, BLIS_MC, BLIS_MR, own->nc);
     set_block_size(context, BLIS_KC, BLIS_KR, own->kc);
-    set_block_size(context, BLIS_NC, BLIS_NR, own->nc);
+    set_block_size(context, BLIS_NC, BLIS_NR, own->mc);
 
     micro_kernel *function = multiply_panels;
     void_fp address; /* POSIX lets a function's address stand in a void pointer, ISO C has no cast for it */
     memcpy(&address, &function, sizeof address);
     func_t kernel = *bli_cntx_get_l3_nat_ukrs(BLIS_GEMM_UKR, context);
-    mbool_t by_rows = *bli_cntx_get_l3_nat_ukr_prefs(BLIS_GEMM_UKR, context);
+    mbool_t rows_first = *bli_cntx_get_l3_nat_ukr_prefs(BLIS_GEMM_UKR, context);
     bli_func_set_dt(address, BLIS_FLOAT, &kernel);
-    bli_mbool_set_dt(TRUE, BLIS_FLOAT, &by_rows);
+    bli_mbool_set_dt(FALSE, BLIS_FLOAT, &rows_first);
     bli_cntx_set_l3_nat_ukr(BLIS_GEMM_UKR, &kernel, context);
     bli_cntx_set_l3_vir_ukr(BLIS_GEMM_UKR, &kernel, context);
-    bli_cntx_set_l3_nat_ukr_prefs(BLIS_GEMM_UKR, &by_rows, context);
+    bli_cntx_set_l3_nat_ukr_prefs(BLIS_GEMM_UKR, &rows_first, context);
 
-    chosen.packing_a.ukr_fn[BLIS_FLOAT][BLIS_FLOAT] = pack_a;
-    chosen.packing_b.ukr_fn[BLIS_FLOAT][BLIS_FLOAT] = pack_b;
     chosen.own = own;
 }
 
@@ -155,8 +143,11 @@ static void choose(void)
     chosen.poor = generic && !chosen.own;
 }
 
-/* A slab below this many multiplications costs more to hand over than it saves. */
-#define SMALLEST_SLAB 2.0e5
+/* A slab below this many multiplications (some 5 us) costs more to hand over than it saves. */
+#define SMALLEST_SLAB 5.0e5
+
+/* Packing a row or column of k numbers takes about as long as multiplying it with this many. */
+#define PACKING_COST 32
 
 /* Slabs end at whole micro-tiles of every kernel in use, so that cutting adds no edge work. */
 #define ROW_GRAIN 48
@@ -200,8 +191,8 @@ static void multiply_slab(void *context, size_t task, size_t worker)
     cntx_t *blis_context = NULL;
 #ifdef CB_OWN_KERNELS
     if (chosen.own) {
-        bli_obj_set_pack_params(&chosen.packing_a, &a);
-        bli_obj_set_pack_params(&chosen.packing_b, &b);
+        bli_obj_set_pack_fn(pack_block, &a);
+        bli_obj_set_pack_fn(pack_block, &b);
         blis_context = &chosen.context;
     }
 #endif
@@ -211,17 +202,26 @@ static void multiply_slab(void *context, size_t task, size_t worker)
     bli_gemm_ex(&BLIS_ONE, &a, &b, p->accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
 }
 
-/* Cuts the longer side: each part packs the other operand for itself. */
+static size_t largest_part(size_t items, size_t parts, size_t grain)
+{
+    size_t grains = (items + grain - 1) / grain, most = (grains + parts - 1) / parts * grain;
+    return most < items ? most : items;
+}
+
+/* The grid whose largest slab is done first; each slab packs its rows of A and its columns of B for itself. */
 static void cut(product *p, size_t threads)
 {
-    double work = (double)p->m * (double)p->n * (double)p->k;
-    size_t most = work < SMALLEST_SLAB * (double)threads ? (size_t)(work / SMALLEST_SLAB) : threads;
-    p->row_parts = p->column_parts = 1;
-    if (most <= 1) return;
-    if (p->m >= p->n)
-        p->row_parts = most;
-    else
-        p->column_parts = most;
+    double slabs = (double)p->m * (double)p->n * (double)p->k / SMALLEST_SLAB, least = 0;
+    if (slabs < (double)threads) threads = slabs < 1 ? 1 : (size_t)slabs;
+    for (size_t row_parts = 1; row_parts <= threads; row_parts++) {
+        double rows = (double)largest_part(p->m, row_parts, ROW_GRAIN);
+        double columns = (double)largest_part(p->n, threads / row_parts, COLUMN_GRAIN);
+        double cost = rows * columns + PACKING_COST * (rows + columns);
+        if (row_parts > 1 && cost >= least) continue;
+        least = cost;
+        p->row_parts = row_parts;
+        p->column_parts = threads / row_parts;
+    }
 }
 
 void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a, size_t a_stride,

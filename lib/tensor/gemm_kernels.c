@@ -11,15 +11,15 @@
 #if defined(__AVX512F__)
 #define LANES 16
 #define MR 12 /* 24 of 32 registers hold C */
-#define MC 240
+#define MC 3072
 #define KC 384
-#define NC 3072
+#define NC 384
 #else
 #define LANES 8
 #define MR 6 /* 12 of 16 registers hold C */
-#define MC 168
+#define MC 3072
 #define KC 256
-#define NC 4080
+#define NC 256
 #endif
 #define NR (2 * LANES)
 
@@ -107,46 +107,76 @@ static inline __attribute__((always_inline)) void transpose(vector row[LANES])
     EXCHANGE(row, 1)
 }
 
-/* Lines are rows in memory: LANES steps of up to LANES lines at a time. */
-static inline __attribute__((always_inline)) size_t pack_rows(
+/* Numbers p_begin ... length - 1 of the lines of one panel, whatever the strides. */
+static void pack_slowly(float *panel, size_t width, const float *lines, size_t count, size_t p_begin, size_t length,
+    ptrdiff_t line, ptrdiff_t step)
+{
+    for (size_t p = p_begin; p < length; p++)
+        for (size_t i = 0; i < width; i++)
+            panel[p * width + i] = i < count ? lines[(ptrdiff_t)i * line + (ptrdiff_t)p * step] : 0;
+}
+
+/* Lines are rows in memory: transposes blocks of LANES lines and LANES numbers. */
+static inline __attribute__((always_inline)) void pack_rows(
     float *panel, size_t width, const float *lines, size_t count, size_t length, ptrdiff_t line)
 {
     size_t p = 0;
     for (; p + LANES <= length; p += LANES)
         for (size_t first = 0; first < width; first += LANES) {
             size_t block = width - first < LANES ? width - first : LANES;
+            const float *corner = lines + (ptrdiff_t)first * line + p;
             vector row[LANES];
 #pragma GCC unroll 16
             for (size_t i = 0; i < LANES; i++)
-                row[i] = first + i < count ? load(lines + (ptrdiff_t)(first + i) * line + p) : (vector){0};
+                row[i] = first + i < count ? load(corner + (ptrdiff_t)i * line) : (vector){0};
+#pragma GCC unroll 16
+            for (size_t i = 0; i < block; i++) /* the next panel: rows are too short for the CPU to foresee it */
+                __builtin_prefetch(corner + (ptrdiff_t)(width + i) * line, 0, 2);
             transpose(row);
 #pragma GCC unroll 16
             for (size_t i = 0; i < LANES; i++)
                 memcpy(panel + (p + i) * width + first, &row[i], block * sizeof(float));
         }
-    return p;
+    pack_slowly(panel, width, lines, count, p, length, line, 1);
 }
 
-static inline __attribute__((always_inline)) void pack(
-    float *panel, size_t width, const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step)
+/* Lines are columns in memory: reads along the rows, and deals them out to the panels. */
+static inline __attribute__((always_inline)) void pack_columns(float *panels, size_t panel_stride, size_t width,
+    const float *lines, size_t count, size_t length, ptrdiff_t step)
 {
-    size_t p = 0;
-    if (step == 1) p = pack_rows(panel, width, lines, count, length, line);
-    if (line == 1 && count == width)
-        for (; p < length; p++) memcpy(panel + p * width, lines + (ptrdiff_t)p * step, width * sizeof(float));
-    for (; p < length; p++)
-        for (size_t i = 0; i < width; i++)
-            panel[p * width + i] = i < count ? lines[(ptrdiff_t)i * line + (ptrdiff_t)p * step] : 0;
+    size_t whole = count / width;
+    for (size_t p = 0; p < length; p++)
+        for (size_t i = 0; i < whole; i++)
+            memcpy(panels + i * panel_stride + p * width, lines + (ptrdiff_t)p * step + i * width,
+                width * sizeof(float));
+    if (count > whole * width)
+        pack_slowly(panels + whole * panel_stride, width, lines + whole * width, count - whole * width, 0, length, 1,
+            step);
 }
 
-static void pack_a(float *panel, const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step)
+static inline __attribute__((always_inline)) void pack_as(float *panels, size_t panel_stride, size_t width,
+    const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step)
 {
-    pack(panel, MR, lines, count, length, line, step);
+    if (line == 1) {
+        pack_columns(panels, panel_stride, width, lines, count, length, step);
+        return;
+    }
+    for (size_t first = 0; first < count; first += width, panels += panel_stride, lines += (ptrdiff_t)width * line) {
+        size_t here = count - first < width ? count - first : width;
+        if (step == 1)
+            pack_rows(panels, width, lines, here, length, line);
+        else
+            pack_slowly(panels, width, lines, here, 0, length, line, step);
+    }
 }
 
-static void pack_b(float *panel, const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step)
+static void pack(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count, size_t length,
+    ptrdiff_t line, ptrdiff_t step)
 {
-    pack(panel, NR, lines, count, length, line, step);
+    if (width == MR) /* constant widths make constant copies */
+        pack_as(panels, panel_stride, MR, lines, count, length, line, step);
+    else
+        pack_as(panels, panel_stride, NR, lines, count, length, line, step);
 }
 
 #define TEXT_(x) #x
@@ -162,6 +192,5 @@ const cb_gemm_kernels JOIN(cb_gemm_kernels_, CB_LEVEL) = {
     .kc = KC,
     .nc = NC,
     .multiply = multiply,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
+    .pack = pack,
 };

@@ -13,7 +13,8 @@
 typedef struct cb_gemm_kernels {
     const char *name;
     size_t mr, nr;     /* the tile of C that stays in registers */
-    size_t mc, kc, nc; /* the blocks of A (mc x kc) and B (kc x nc) that are packed at a time; multiples of mr and nr */
+    size_t mc, kc, nc; /* the blocks of A (mc x kc) and B (kc x nc) that are packed at a time: a panel of A stays in the
+                          first-level cache, a block of B in the second; mc, nc are multiples of mr, nr */
 
     /*
      * The m x n corner of C = A B, or C += A B when `accumulate`, for panels of k; m <= mr and n <= nr. C is not read
@@ -22,9 +23,12 @@ typedef struct cb_gemm_kernels {
     void (*multiply)(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
         ptrdiff_t c_row, ptrdiff_t c_column);
 
-    /* Packs `count` lines of `length` numbers into a panel of mr (nr) lines; the missing lines become zeros. */
-    void (*pack_a)(float *panel, const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step);
-    void (*pack_b)(float *panel, const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step);
+    /*
+     * Packs `count` lines of `length` numbers, `line` and `step` elements apart, into panels of `width` (mr or nr) lines
+     * that begin `panel_stride` elements apart. The lines that the last panel lacks become zeros.
+     */
+    void (*pack)(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count, size_t length,
+        ptrdiff_t line, ptrdiff_t step);
 } cb_gemm_kernels;
 
 #if defined(__x86_64__)
