@@ -28,21 +28,25 @@ enum {
 
 static const double least_area = 0.25, most_area = 1.0, least_ratio = 3.0 / 4.0, most_ratio = 4.0 / 3.0;
 
-double augment_least_side(int size) {
+double augment_least_side(int size)
+{
     /* The short side of the smallest crop is side * sqrt(least_area * least_ratio). */
     return 2.0 * size / sqrt(least_area * least_ratio);
 }
 
-size_t augment_workspace(int size) {
+size_t augment_workspace(int size)
+{
     return 6 * (size_t)size * (size_t)size;
 }
 
-static double between(double draw, double low, double high) {
+static double between(double draw, double low, double high)
+{
     return low + draw * (high - low);
 }
 
 /* The largest box in the middle whose ratio is allowed: when ten attempts did not fit. */
-static struct box central_box(int width, int height) {
+static struct box central_box(int width, int height)
+{
     struct box box = {0, 0, width, height};
     double ratio = (double)width / height;
     if (ratio < least_ratio)
@@ -57,7 +61,8 @@ static struct box central_box(int width, int height) {
 }
 
 /* As torchvision's RandomResizedCrop.get_params. */
-static struct box choose_box(const double *draws, int width, int height) {
+static struct box choose_box(const double *draws, int width, int height)
+{
     double area = (double)width * height;
     for (int i = 0; i < CROP_ATTEMPTS; i++, draws += 4) {
         double target = area * between(draws[0], least_area, most_area);
@@ -70,7 +75,8 @@ static struct box choose_box(const double *draws, int width, int height) {
 }
 
 /* interleaved [size][size][3] in 0 ... 255 to colour [3][size][size] in 0 ... 1, mirrored if asked. */
-static void to_planes(const float *interleaved, int size, bool mirror, float *colour) {
+static void to_planes(const float *interleaved, int size, bool mirror, float *colour)
+{
     size_t plane = (size_t)size * (size_t)size;
     for (int y = 0; y < size; y++) {
         for (int x = 0; x < size; x++, interleaved += 3) {
@@ -80,26 +86,31 @@ static void to_planes(const float *interleaved, int size, bool mirror, float *co
     }
 }
 
-static float unit(float value) {
+static float unit(float value)
+{
     return fminf(fmaxf(value, 0.0f), 1.0f);
 }
 
-static float grey_of(const float *colour, size_t plane, size_t i) {
+static float grey_of(const float *colour, size_t plane, size_t i)
+{
     return 0.299f * colour[i] + 0.587f * colour[plane + i] + 0.114f * colour[2 * plane + i];
 }
 
-static void brighten(float *colour, size_t plane, float factor) {
+static void brighten(float *colour, size_t plane, float factor)
+{
     for (size_t i = 0; i < 3 * plane; i++) colour[i] = unit(factor * colour[i]);
 }
 
-static void contrast(float *colour, size_t plane, float factor) {
+static void contrast(float *colour, size_t plane, float factor)
+{
     double sum = 0;
     for (size_t i = 0; i < plane; i++) sum += grey_of(colour, plane, i);
     float rest = (1 - factor) * (float)(sum / (double)plane);
     for (size_t i = 0; i < 3 * plane; i++) colour[i] = unit(factor * colour[i] + rest);
 }
 
-static void saturate(float *colour, size_t plane, float factor) {
+static void saturate(float *colour, size_t plane, float factor)
+{
     for (size_t i = 0; i < plane; i++) {
         float grey = (1 - factor) * grey_of(colour, plane, i);
         for (size_t c = 0; c < 3; c++) colour[c * plane + i] = unit(factor * colour[c * plane + i] + grey);
@@ -107,7 +118,8 @@ static void saturate(float *colour, size_t plane, float factor) {
 }
 
 /* Turns the hue of one pixel by `turn` of the whole circle, through HSV. */
-static void turn_pixel(float *red, float *green, float *blue, float turn) {
+static void turn_pixel(float *red, float *green, float *blue, float turn)
+{
     float r = *red, g = *green, b = *blue;
     float value = fmaxf(r, fmaxf(g, b)), chroma = value - fminf(r, fminf(g, b));
     if (chroma <= 0) return;
@@ -121,13 +133,15 @@ static void turn_pixel(float *red, float *green, float *blue, float turn) {
     }
 }
 
-static void turn_hue(float *colour, size_t plane, float turn) {
+static void turn_hue(float *colour, size_t plane, float turn)
+{
     for (size_t i = 0; i < plane; i++)
         turn_pixel(colour + i, colour + plane + i, colour + 2 * plane + i, turn);
 }
 
 /* Permutation number draw of the four operations, by Fisher and Yates. */
-static void choose_order(const double *draws, int order[4]) {
+static void choose_order(const double *draws, int order[4])
+{
     for (int i = 0; i < 4; i++) order[i] = i;
     for (int i = 3; i > 0; i--) {
         int j = (int)(draws[3 - i] * (i + 1)), kept = order[i];
@@ -136,7 +150,8 @@ static void choose_order(const double *draws, int order[4]) {
     }
 }
 
-static void jitter(float *colour, size_t plane, const double *draws) {
+static void jitter(float *colour, size_t plane, const double *draws)
+{
     int order[4];
     choose_order(draws + DRAW_ORDER, order);
     for (int i = 0; i < 4; i++) {
@@ -157,7 +172,8 @@ static void jitter(float *colour, size_t plane, const double *draws) {
     }
 }
 
-static void make_grey(float *colour, size_t plane) {
+static void make_grey(float *colour, size_t plane)
+{
     for (size_t i = 0; i < plane; i++) {
         float grey = grey_of(colour, plane, i);
         for (size_t c = 0; c < 3; c++) colour[c * plane + i] = grey;
@@ -167,7 +183,8 @@ static void make_grey(float *colour, size_t plane) {
 enum { MOST_RADIUS = 8 }; /* four deviations of 2 pixels */
 
 /* Blurs the rows of in [size][size] into the columns of out: twice is both directions, upright again. */
-static void blur_transposed(const float *in, int size, const float *kernel, int radius, float *out) {
+static void blur_transposed(const float *in, int size, const float *kernel, int radius, float *out)
+{
     for (int y = 0; y < size; y++) {
         const float *row = in + (size_t)y * (size_t)size;
         for (int x = 0; x < size; x++) {
@@ -181,7 +198,8 @@ static void blur_transposed(const float *in, int size, const float *kernel, int 
     }
 }
 
-static void blur(float *colour, int size, double deviation, float *scratch) {
+static void blur(float *colour, int size, double deviation, float *scratch)
+{
     float kernel[2 * MOST_RADIUS + 1];
     int radius = (int)ceil(4 * deviation);
     double sum = 0;
@@ -194,13 +212,14 @@ static void blur(float *colour, int size, double deviation, float *scratch) {
     }
 }
 
-static void solarise(float *colour, size_t plane) {
+static void solarise(float *colour, size_t plane)
+{
     for (size_t i = 0; i < 3 * plane; i++)
         if (colour[i] >= 128.0f / 255.0f) colour[i] = 1 - colour[i];
 }
 
-static void change_colours(
-    float *colour, enum view_kind kind, int size, const double *draws, float *scratch) {
+static void change_colours(float *colour, enum view_kind kind, int size, const double *draws, float *scratch)
+{
     size_t plane = (size_t)size * (size_t)size;
     bool second = kind == VIEW_SECOND;
     if (draws[DRAW_JITTER] < 0.8) jitter(colour, plane, draws);
@@ -211,7 +230,8 @@ static void change_colours(
 }
 
 bool augment_view(const struct image *image, enum view_kind kind, int size, const double *draws,
-    float *workspace, uint8_t *view, cribo_crop *crop, struct problem *problem) {
+    float *workspace, uint8_t *view, cribo_crop *crop, struct problem *problem)
+{
     size_t values = 3 * (size_t)size * (size_t)size;
     float *colour = workspace, *scratch = workspace + values;
     struct box box = choose_box(draws + DRAW_CROPS, image->width, image->height);

@@ -28,14 +28,16 @@ static const struct argp_option table[] = {
     {0},
 };
 
-static enum split parse_split(struct argp_state *state, const char *text) {
+static enum split parse_split(struct argp_state *state, const char *text)
+{
     if (!strcmp(text, "train")) return SPLIT_TRAIN;
     if (!strcmp(text, "all")) return SPLIT_ALL;
     if (strcmp(text, "val")) argp_error(state, "--split=%s: expected train, val or all", text);
     return SPLIT_VALIDATION;
 }
 
-static error_t parse(int key, char *value, struct argp_state *state) {
+static error_t parse(int key, char *value, struct argp_state *state)
+{
     struct scenes_options *options = state->input;
     switch (key) {
     case 'o':
@@ -76,7 +78,8 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     }
 }
 
-int command_scenes(int count, char **arguments) {
+int command_scenes(int count, char **arguments)
+{
     static const struct argp argp = {.options = table,
         .parser = parse,
         .args_doc = "-o OUT",

@@ -5,16 +5,19 @@
  */
 #include "image.h"
 
-static unsigned read16(const uint8_t *bytes, bool big) {
+static unsigned read16(const uint8_t *bytes, bool big)
+{
     return big ? (unsigned)bytes[0] << 8 | bytes[1] : (unsigned)bytes[1] << 8 | bytes[0];
 }
 
-static size_t read32(const uint8_t *bytes, bool big) {
+static size_t read32(const uint8_t *bytes, bool big)
+{
     size_t first = read16(bytes, big), second = read16(bytes + 2, big);
     return big ? first << 16 | second : second << 16 | first;
 }
 
-int exif_orientation(const uint8_t *tiff, size_t size) {
+int exif_orientation(const uint8_t *tiff, size_t size)
+{
     enum { ENTRY = 12, ORIENTATION = 0x0112, SHORT = 3 };
     if (size < 8) return 1;
     bool big = tiff[0] == 'M' && tiff[1] == 'M';

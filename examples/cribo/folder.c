@@ -30,7 +30,8 @@ struct listing {
     struct problem *problem;
 };
 
-char *path_join(const char *folder, const char *name) {
+char *path_join(const char *folder, const char *name)
+{
     size_t length = strlen(folder), size = length + strlen(name) + 2;
     char *path = malloc(size);
     bool slash = length > 0 && folder[length - 1] == '/';
@@ -38,7 +39,8 @@ char *path_join(const char *folder, const char *name) {
     return path;
 }
 
-static size_t seen_slot(const struct seen *seen, struct identity id) {
+static size_t seen_slot(const struct seen *seen, struct identity id)
+{
     size_t hash = ((size_t)id.inode * 0x9E3779B97F4A7C15u) ^ (size_t)id.device;
     size_t i = hash % seen->capacity;
     while (seen->slots[i].inode && (seen->slots[i].inode != id.inode || seen->slots[i].device != id.device))
@@ -46,7 +48,8 @@ static size_t seen_slot(const struct seen *seen, struct identity id) {
     return i;
 }
 
-static bool seen_grow(struct seen *seen) {
+static bool seen_grow(struct seen *seen)
+{
     struct seen larger = {.capacity = seen->capacity ? 2 * seen->capacity : 1024, .count = seen->count};
     larger.slots = calloc(larger.capacity, sizeof *larger.slots);
     if (!larger.slots) return false;
@@ -58,7 +61,8 @@ static bool seen_grow(struct seen *seen) {
 }
 
 /* Adds what is not there yet; *first tells whether it was new. */
-static bool seen_add(struct seen *seen, const struct stat *status, bool *first) {
+static bool seen_add(struct seen *seen, const struct stat *status, bool *first)
+{
     if (2 * (seen->count + 1) > seen->capacity && !seen_grow(seen)) return false;
     struct identity id = {status->st_dev, status->st_ino};
     size_t slot = seen_slot(seen, id);
@@ -70,11 +74,13 @@ static bool seen_add(struct seen *seen, const struct stat *status, bool *first) 
     return true;
 }
 
-static bool out_of_memory(struct listing *listing) {
+static bool out_of_memory(struct listing *listing)
+{
     return problem_set(listing->problem, "no memory for the list of files");
 }
 
-static bool keep_path(struct listing *listing, char *path) {
+static bool keep_path(struct listing *listing, char *path)
+{
     struct folder *folder = listing->folder;
     if (folder->count == listing->capacity) {
         size_t capacity = listing->capacity ? 2 * listing->capacity : 256;
@@ -87,7 +93,8 @@ static bool keep_path(struct listing *listing, char *path) {
     return true;
 }
 
-static bool is_picture_name(const char *name) {
+static bool is_picture_name(const char *name)
+{
     static const char *const endings[] = {".jpg", ".jpeg", ".jpe", ".png"};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
@@ -95,18 +102,21 @@ static bool is_picture_name(const char *name) {
     return false;
 }
 
-static int is_listed(const struct dirent *entry) {
+static int is_listed(const struct dirent *entry)
+{
     return entry->d_name[0] != '.';
 }
 
-static int by_bytes(const struct dirent **a, const struct dirent **b) {
+static int by_bytes(const struct dirent **a, const struct dirent **b)
+{
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 static bool visit_folder(struct listing *listing, const char *path);
 
 /* Takes over `path`. */
-static bool visit_entry(struct listing *listing, char *path, const char *name) {
+static bool visit_entry(struct listing *listing, char *path, const char *name)
+{
     struct stat status;
     bool first = false, kept = false, visited = true;
     if (!path) return out_of_memory(listing);
@@ -126,7 +136,8 @@ static bool visit_entry(struct listing *listing, char *path, const char *name) {
     return visited;
 }
 
-static bool visit_folder(struct listing *listing, const char *path) {
+static bool visit_folder(struct listing *listing, const char *path)
+{
     struct dirent **entries = NULL;
     int count = scandir(path, &entries, is_listed, by_bytes);
     if (count < 0 && errno == ENOMEM) return out_of_memory(listing);
@@ -141,11 +152,13 @@ static bool visit_folder(struct listing *listing, const char *path) {
     return visited;
 }
 
-static int by_path(const void *a, const void *b) {
+static int by_path(const void *a, const void *b)
+{
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-bool folder_list(struct folder *folder, const char *root, struct problem *problem) {
+bool folder_list(struct folder *folder, const char *root, struct problem *problem)
+{
     *folder = (struct folder){0};
     struct stat status;
     if (stat(root, &status)) return problem_set(problem, "%s: %s", root, strerror(errno));
@@ -160,13 +173,15 @@ bool folder_list(struct folder *folder, const char *root, struct problem *proble
     return listed;
 }
 
-void folder_free(struct folder *folder) {
+void folder_free(struct folder *folder)
+{
     for (size_t i = 0; i < folder->count; i++) free(folder->paths[i]);
     free(folder->paths);
     *folder = (struct folder){0};
 }
 
-bool folder_make(const char *path, struct problem *problem) {
+bool folder_make(const char *path, struct problem *problem)
+{
     char *partial = strdup(path);
     if (!partial) return problem_set(problem, "no memory");
     int failed = 0;

@@ -10,12 +10,14 @@
 
 #include <png.h>
 
-void image_free(struct image *image) {
+void image_free(struct image *image)
+{
     free(image->pixels);
     *image = (struct image){0};
 }
 
-bool image_make(struct image *image, int width, int height, int channels, struct problem *problem) {
+bool image_make(struct image *image, int width, int height, int channels, struct problem *problem)
+{
     *image = (struct image){0};
     if (width < 1 || height < 1) return problem_set(problem, "it has no pixels");
     if ((int64_t)width * height > IMAGE_MOST_PIXELS)
@@ -29,7 +31,8 @@ bool image_make(struct image *image, int width, int height, int channels, struct
 }
 
 /* Where pixel (x, y) of the upright picture is in the file's; width and height are the file's. */
-static size_t upright_source(int orientation, int x, int y, int width, int height) {
+static size_t upright_source(int orientation, int x, int y, int width, int height)
+{
     bool transposed = orientation >= 5;
     int sx = transposed ? y : x, sy = transposed ? x : y;
     bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
@@ -39,7 +42,8 @@ static size_t upright_source(int orientation, int x, int y, int width, int heigh
     return (size_t)sy * (size_t)width + (size_t)sx;
 }
 
-bool image_orient(struct image *image, int orientation, struct problem *problem) {
+bool image_orient(struct image *image, int orientation, struct problem *problem)
+{
     if (orientation < 2 || orientation > 8) return true;
     bool transposed = orientation >= 5;
     struct image upright;
@@ -61,7 +65,8 @@ bool image_orient(struct image *image, int orientation, struct problem *problem)
 }
 
 bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
-    struct problem *problem) {
+    struct problem *problem)
+{
     *image = (struct image){0};
     if (size == 0) return problem_set(problem, "the file is empty");
     if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
@@ -71,7 +76,8 @@ bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int ch
     return problem_set(problem, "neither a JPEG nor a PNG file");
 }
 
-static bool read_all(int file, uint8_t *bytes, size_t size, struct problem *problem) {
+static bool read_all(int file, uint8_t *bytes, size_t size, struct problem *problem)
+{
     for (size_t done = 0; done < size;) {
         ssize_t got = read(file, bytes + done, size - done);
         if (got < 0 && errno == EINTR) continue;
@@ -82,8 +88,8 @@ static bool read_all(int file, uint8_t *bytes, size_t size, struct problem *prob
     return true;
 }
 
-static bool load_open(
-    struct image *image, int file, int channels, double least_side, struct problem *problem) {
+static bool load_open(struct image *image, int file, int channels, double least_side, struct problem *problem)
+{
     struct stat status;
     if (fstat(file, &status)) return problem_set(problem, "%s", strerror(errno));
     if (!S_ISREG(status.st_mode)) return problem_set(problem, "not a regular file");
@@ -100,7 +106,8 @@ static bool load_open(
 }
 
 bool image_load(
-    struct image *image, const char *path, int channels, double least_side, struct problem *problem) {
+    struct image *image, const char *path, int channels, double least_side, struct problem *problem)
+{
     *image = (struct image){0};
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
     if (file < 0) return problem_set(problem, "%s", strerror(errno));
@@ -109,7 +116,8 @@ bool image_load(
     return loaded;
 }
 
-bool image_write_png(const struct image *image, const char *path, struct problem *problem) {
+bool image_write_png(const struct image *image, const char *path, struct problem *problem)
+{
     png_image png = {.version = PNG_IMAGE_VERSION,
         .width = (png_uint_32)image->width,
         .height = (png_uint_32)image->height,

@@ -25,11 +25,13 @@ struct decoder {
     uint8_t *row; /* [4 * width] of a CMYK picture */
 };
 
-static struct decoder *decoder_of(j_common_ptr jpeg) {
+static struct decoder *decoder_of(j_common_ptr jpeg)
+{
     return jpeg->client_data;
 }
 
-static void give_up(j_common_ptr jpeg) {
+static void give_up(j_common_ptr jpeg)
+{
     char text[JMSG_LENGTH_MAX];
     struct decoder *decoder = decoder_of(jpeg);
     jpeg->err->format_message(jpeg, text);
@@ -37,24 +39,28 @@ static void give_up(j_common_ptr jpeg) {
     longjmp(decoder->escape, 1);
 }
 
-static void hear_message(j_common_ptr jpeg, int level) {
+static void hear_message(j_common_ptr jpeg, int level)
+{
     if (level >= 0) return; /* traces */
     int code = jpeg->err->msg_code;
     if (code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER) give_up(jpeg);
 }
 
-static void hear_progress(j_common_ptr jpeg) {
+static void hear_progress(j_common_ptr jpeg)
+{
     struct decoder *decoder = decoder_of(jpeg);
     if (decoder->jpeg.input_scan_number <= MOST_SCANS) return;
     problem_set(decoder->problem, "broken JPEG: more than %d scans", MOST_SCANS);
     longjmp(decoder->escape, 1);
 }
 
-static void print_nothing(j_common_ptr jpeg) {
+static void print_nothing(j_common_ptr jpeg)
+{
     (void)jpeg;
 }
 
-static int orientation_of(const struct jpeg_decompress_struct *jpeg) {
+static int orientation_of(const struct jpeg_decompress_struct *jpeg)
+{
     for (jpeg_saved_marker_ptr marker = jpeg->marker_list; marker; marker = marker->next) {
         if (marker->marker == JPEG_APP0 + 1 && marker->data_length > 6 && !memcmp(marker->data, "Exif\0", 6))
             return exif_orientation(marker->data + 6, marker->data_length - 6);
@@ -63,7 +69,8 @@ static int orientation_of(const struct jpeg_decompress_struct *jpeg) {
 }
 
 /* The largest of 1, 2, 4, 8 by which the picture may shrink and keep the root of its area at least least_side. */
-static unsigned choose_reduction(double width, double height, double least_side) {
+static unsigned choose_reduction(double width, double height, double least_side)
+{
     unsigned reduction = 1;
     if (least_side <= 0) return 1;
     while (reduction < 8 && width * height >= least_side * least_side * (4.0 * reduction * reduction))
@@ -72,7 +79,8 @@ static unsigned choose_reduction(double width, double height, double least_side)
 }
 
 /* Adobe's programs, which write nearly all CMYK files, store the inks inverted. */
-static void inks_to_rgb(const uint8_t *inks, int width, bool inverted, uint8_t *out) {
+static void inks_to_rgb(const uint8_t *inks, int width, bool inverted, uint8_t *out)
+{
     for (int x = 0; x < width; x++, inks += 4, out += 3) {
         for (int c = 0; c < 3; c++) {
             int light = inverted ? inks[c] : 255 - inks[c], key = inverted ? inks[3] : 255 - inks[3];
@@ -81,7 +89,8 @@ static void inks_to_rgb(const uint8_t *inks, int width, bool inverted, uint8_t *
     }
 }
 
-static void add_opaque_alpha(uint8_t *row, int width) {
+static void add_opaque_alpha(uint8_t *row, int width)
+{
     for (int x = width - 1; x >= 0; x--) {
         uint8_t red = row[3 * x], green = row[3 * x + 1], blue = row[3 * x + 2];
         row[4 * x] = red;
@@ -91,7 +100,8 @@ static void add_opaque_alpha(uint8_t *row, int width) {
     }
 }
 
-static void read_rows(struct decoder *decoder) {
+static void read_rows(struct decoder *decoder)
+{
     struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
     struct image *image = decoder->image;
     bool cmyk = jpeg->out_color_space == JCS_CMYK;
@@ -112,7 +122,8 @@ static void read_rows(struct decoder *decoder) {
 }
 
 /* Runs between setjmp and the end: any call into libjpeg may jump away. */
-static bool decode(struct decoder *decoder, int channels, double least_side) {
+static bool decode(struct decoder *decoder, int channels, double least_side)
+{
     struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
     jpeg_read_header(jpeg, TRUE);
     int width = (int)jpeg->image_width, height = (int)jpeg->image_height;
@@ -132,12 +143,14 @@ static bool decode(struct decoder *decoder, int channels, double least_side) {
     decoder->row = malloc(4 * (size_t)jpeg->output_width);
     if (!decoder->row) return problem_set(decoder->problem, "no memory for a row of %d pixels", width);
     read_rows(decoder);
+    int orientation = orientation_of(jpeg); /* the next call forgets the markers */
     jpeg_finish_decompress(jpeg);
-    return image_orient(decoder->image, orientation_of(jpeg), decoder->problem);
+    return image_orient(decoder->image, orientation, decoder->problem);
 }
 
 bool image_decode_jpeg(struct image *image, const uint8_t *bytes, size_t size, int channels,
-    double least_side, struct problem *problem) {
+    double least_side, struct problem *problem)
+{
     struct decoder decoder = {.problem = problem, .image = image};
     volatile bool decoded = false;
     decoder.jpeg.err = jpeg_std_error(&decoder.errors);

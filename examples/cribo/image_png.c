@@ -13,7 +13,8 @@ struct source {
     png_bytep *rows;
 };
 
-static void take_bytes(png_structp png, png_bytep out, size_t count) {
+static void take_bytes(png_structp png, png_bytep out, size_t count)
+{
     struct source *source = png_get_io_ptr(png);
     if (count > source->left) png_error(png, "the data end early");
     memcpy(out, source->bytes, count);
@@ -21,19 +22,22 @@ static void take_bytes(png_structp png, png_bytep out, size_t count) {
     source->left -= count;
 }
 
-static void give_up(png_structp png, png_const_charp message) {
+static void give_up(png_structp png, png_const_charp message)
+{
     struct source *source = png_get_error_ptr(png);
     problem_set(source->problem, "broken PNG: %s", message);
     png_longjmp(png, 1);
 }
 
-static void ignore_warning(png_structp png, png_const_charp message) {
+static void ignore_warning(png_structp png, png_const_charp message)
+{
     (void)png;
     (void)message;
 }
 
 /* Lays an RGBA picture on white and packs it to RGB, in place. */
-static void flatten(struct image *image) {
+static void flatten(struct image *image)
+{
     size_t count = (size_t)image->width * (size_t)image->height;
     const uint8_t *in = image->pixels;
     uint8_t *out = image->pixels;
@@ -45,7 +49,8 @@ static void flatten(struct image *image) {
 }
 
 /* Asks libpng for 8-bit RGB, or RGBA where there is or must be alpha; says how many channels that gives. */
-static int ask_for_channels(png_structp png, png_infop info, int channels) {
+static int ask_for_channels(png_structp png, png_infop info, int channels)
+{
     bool alpha =
         (png_get_color_type(png, info) & PNG_COLOR_MASK_ALPHA) || png_get_valid(png, info, PNG_INFO_tRNS);
     png_set_expand(png);
@@ -57,7 +62,8 @@ static int ask_for_channels(png_structp png, png_infop info, int channels) {
     return alpha || channels == 4 ? 4 : 3;
 }
 
-static int orientation_of(png_structp png, png_infop info) {
+static int orientation_of(png_structp png, png_infop info)
+{
     png_uint_32 size = 0;
     png_bytep exif = NULL;
     if (!png_get_eXIf_1(png, info, &size, &exif) || !exif) return 1;
@@ -65,8 +71,8 @@ static int orientation_of(png_structp png, png_infop info) {
 }
 
 /* Runs between setjmp and the end: any call into libpng may jump away. */
-static bool decode(
-    png_structp png, png_infop info, struct source *source, struct image *image, int channels) {
+static bool decode(png_structp png, png_infop info, struct source *source, struct image *image, int channels)
+{
     png_set_read_fn(png, source, take_bytes);
     png_set_user_limits(png, 0x7fffffff, 0x7fffffff); /* image_make has the limit, and the better message */
     png_read_info(png, info);
@@ -89,7 +95,8 @@ static bool decode(
 }
 
 bool image_decode_png(
-    struct image *image, const uint8_t *bytes, size_t size, int channels, struct problem *problem) {
+    struct image *image, const uint8_t *bytes, size_t size, int channels, struct problem *problem)
+{
     struct source source = {.bytes = bytes, .left = size, .problem = problem};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, give_up, ignore_warning);
     png_infop info = png ? png_create_info_struct(png) : NULL;

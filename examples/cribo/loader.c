@@ -41,7 +41,8 @@ struct loader {
     int started;
 };
 
-void loader_order(uint64_t seed, uint64_t epoch, size_t count, uint32_t *order) {
+void loader_order(uint64_t seed, uint64_t epoch, size_t count, uint32_t *order)
+{
     for (size_t i = 0; i < count; i++) order[i] = (uint32_t)i;
     for (size_t i = count - 1; i > 0; i--) {
         double draw;
@@ -53,13 +54,15 @@ void loader_order(uint64_t seed, uint64_t epoch, size_t count, uint32_t *order) 
     }
 }
 
-void loader_draws(uint64_t seed, uint64_t epoch, uint64_t file, double *draws) {
+void loader_draws(uint64_t seed, uint64_t epoch, uint64_t file, double *draws)
+{
     if (cribo_random_uniform(seed, epoch, file, 2 * AUGMENT_DRAWS, draws) != CRIBO_OK)
         memset(draws, 0, 2 * AUGMENT_DRAWS * sizeof *draws);
 }
 
 /* Under the lock: a free slot becomes the next batch. */
-static struct slot *open_slot(struct loader *loader) {
+static struct slot *open_slot(struct loader *loader)
+{
     uint64_t number = loader->opened, place = number % loader->epoch_batches;
     struct slot *slot = &loader->slots[number % SLOTS];
     slot->epoch = number / loader->epoch_batches;
@@ -71,7 +74,8 @@ static struct slot *open_slot(struct loader *loader) {
 }
 
 /* Under the lock: the slot with the next item, waiting until there is one; NULL at the end. */
-static struct slot *next_work(struct loader *loader) {
+static struct slot *next_work(struct loader *loader)
+{
     while (!loader->stop) {
         struct slot *newest = loader->opened ? &loader->slots[(loader->opened - 1) % SLOTS] : NULL;
         if (newest && newest->begun < loader->batch) return newest;
@@ -82,7 +86,8 @@ static struct slot *next_work(struct loader *loader) {
 }
 
 static bool make_views(
-    struct loader *loader, struct slot *slot, size_t item, float *workspace, struct problem *problem) {
+    struct loader *loader, struct slot *slot, size_t item, float *workspace, struct problem *problem)
+{
     const struct loader_options *options = &loader->options;
     size_t file = (size_t)slot->ids[item];
     double draws[2 * AUGMENT_DRAWS];
@@ -100,7 +105,8 @@ static bool make_views(
 }
 
 /* Under the lock. */
-static void note_broken(struct loader *loader, size_t file, const struct problem *problem) {
+static void note_broken(struct loader *loader, size_t file, const struct problem *problem)
+{
     if (loader->broken[file]) return;
     loader->broken[file] = true;
     loader->broken_count++;
@@ -109,7 +115,8 @@ static void note_broken(struct loader *loader, size_t file, const struct problem
 }
 
 /* Under the lock, which is let go while the views are made. */
-static void do_item(struct loader *loader, struct slot *slot, float *workspace) {
+static void do_item(struct loader *loader, struct slot *slot, float *workspace)
+{
     size_t item = slot->begun++, file = (size_t)slot->ids[item];
     bool skip = loader->broken[file];
     struct problem problem;
@@ -121,7 +128,8 @@ static void do_item(struct loader *loader, struct slot *slot, float *workspace) 
     if (++slot->done == loader->batch) pthread_cond_signal(&loader->ready);
 }
 
-static void *work(void *argument) {
+static void *work(void *argument)
+{
     struct loader *loader = argument;
     float *workspace = malloc(augment_workspace(loader->options.image_size) * sizeof *workspace);
     pthread_mutex_lock(&loader->lock);
@@ -136,7 +144,8 @@ static void *work(void *argument) {
 }
 
 /* Moves the views that could be made to the front. */
-static int64_t close_ranks(const struct loader *loader, struct slot *slot) {
+static int64_t close_ranks(const struct loader *loader, struct slot *slot)
+{
     size_t kept = 0;
     for (size_t i = 0; i < loader->batch; i++) {
         if (!slot->made[i]) continue;
@@ -150,7 +159,8 @@ static int64_t close_ranks(const struct loader *loader, struct slot *slot) {
     return (int64_t)kept;
 }
 
-bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem) {
+bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem)
+{
     *batch = (struct loader_batch){0};
     struct slot *slot = &loader->slots[loader->taken % SLOTS];
     pthread_mutex_lock(&loader->lock);
@@ -175,18 +185,21 @@ bool loader_next(struct loader *loader, struct loader_batch *batch, struct probl
     return true;
 }
 
-size_t loader_epoch_batches(const struct loader *loader) {
+size_t loader_epoch_batches(const struct loader *loader)
+{
     return loader->epoch_batches;
 }
 
-size_t loader_broken(struct loader *loader) {
+size_t loader_broken(struct loader *loader)
+{
     pthread_mutex_lock(&loader->lock);
     size_t broken = loader->broken_count;
     pthread_mutex_unlock(&loader->lock);
     return broken;
 }
 
-static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes) {
+static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes)
+{
     for (int v = 0; v < 2; v++) {
         slot->views[v] = calloc(batch, view_bytes);
         slot->crops[v] = calloc(batch, sizeof *slot->crops[v]);
@@ -196,7 +209,8 @@ static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes) {
     return slot->views[0] && slot->views[1] && slot->crops[0] && slot->crops[1] && slot->ids && slot->made;
 }
 
-static void slot_free(struct slot *slot) {
+static void slot_free(struct slot *slot)
+{
     for (int v = 0; v < 2; v++) {
         free(slot->views[v]);
         free(slot->crops[v]);
@@ -205,7 +219,8 @@ static void slot_free(struct slot *slot) {
     free(slot->made);
 }
 
-static bool allocate(struct loader *loader) {
+static bool allocate(struct loader *loader)
+{
     const struct loader_options *options = &loader->options;
     bool made = true;
     for (int i = 0; i < SLOTS && made; i++)
@@ -216,7 +231,8 @@ static bool allocate(struct loader *loader) {
     return made && loader->order && loader->broken && loader->threads;
 }
 
-static bool start(struct loader *loader) {
+static bool start(struct loader *loader)
+{
     while (loader->started < loader->options.workers) {
         if (pthread_create(&loader->threads[loader->started], NULL, work, loader)) break;
         loader->started++;
@@ -224,7 +240,8 @@ static bool start(struct loader *loader) {
     return loader->started > 0; /* fewer will do */
 }
 
-bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem) {
+bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem)
+{
     *out = NULL;
     struct loader *loader = calloc(1, sizeof *loader);
     if (!loader) return problem_set(problem, "no memory for the loader");
@@ -244,7 +261,8 @@ bool loader_create(struct loader **out, const struct loader_options *options, st
     return problem_set(problem, allocated ? "cannot start a loader thread" : "no memory for the loader");
 }
 
-void loader_free(struct loader *loader) {
+void loader_free(struct loader *loader)
+{
     if (!loader) return;
     pthread_mutex_lock(&loader->lock);
     loader->stop = true;

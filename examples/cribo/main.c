@@ -31,7 +31,8 @@ static const struct {
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 int64_t command_integer(
-    struct argp_state *state, const char *option, const char *text, int64_t least, int64_t most) {
+    struct argp_state *state, const char *option, const char *text, int64_t least, int64_t most)
+{
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
@@ -41,14 +42,16 @@ int64_t command_integer(
     return value;
 }
 
-int command_cpus(void) {
+int command_cpus(void)
+{
     cpu_set_t cpus;
     if (sched_getaffinity(0, sizeof cpus, &cpus)) return 1;
     return CPU_COUNT(&cpus) > 0 ? CPU_COUNT(&cpus) : 1;
 }
 
 /* Output that could not be written must not look like success. */
-static int finish(int status) {
+static int finish(int status)
+{
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "cribo: cannot write to standard output: %s\n", strerror(errno));
         return status ? status : 1;
@@ -56,7 +59,8 @@ static int finish(int status) {
     return status;
 }
 
-int main(int count, char **arguments) {
+int main(int count, char **arguments)
+{
     const char *name = count > 1 ? arguments[1] : "";
     argp_err_exit_status = 2;
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {

@@ -64,23 +64,27 @@ static const char *const wallpapers[] = {
 };
 enum { WALLPAPERS = sizeof wallpapers / sizeof *wallpapers };
 
-static bool is_drawn(const char *path) {
+static bool is_drawn(const char *path)
+{
     for (size_t i = 0; i < sizeof drawn / sizeof *drawn; i++)
         if (strstr(path, drawn[i])) return true;
     return false;
 }
 
-static bool begins_with(const char *text, const char *start) {
+static bool begins_with(const char *text, const char *start)
+{
     return strncmp(text, start, strlen(start)) == 0;
 }
 
 /* Is file `i` of a sorted list of `count` in this half? */
-static bool in_split(size_t i, size_t count, enum split split) {
+static bool in_split(size_t i, size_t count, enum split split)
+{
     bool validation = i % 5 == 1 || i % 5 == 3;
     return split == SPLIT_ALL || count < 2 || validation == (split == SPLIT_VALIDATION);
 }
 
-static void keep_split(struct object_class *own, enum split split) {
+static void keep_split(struct object_class *own, enum split split)
+{
     size_t kept = 0;
     for (size_t i = 0; i < own->count; i++)
         if (in_split(i, own->count, split)) own->paths[kept++] = own->paths[i];
@@ -88,7 +92,8 @@ static void keep_split(struct object_class *own, enum split split) {
 }
 
 /* Which class a stamp belongs to, by its path inside the folder: 0 ..., or -1. */
-static int stamp_class(const char *inside) {
+static int stamp_class(const char *inside)
+{
     for (int k = 0; k < STAMP_CLASSES; k++)
         for (int f = 0; f < 2 && stamp_classes[k].folders[f]; f++)
             if (begins_with(inside, stamp_classes[k].folders[f])) return k;
@@ -96,7 +101,8 @@ static int stamp_class(const char *inside) {
 }
 
 /* Adds a class with room for `most` paths. */
-static struct object_class *add_class(struct pools *pools, const char *name, size_t length, size_t most) {
+static struct object_class *add_class(struct pools *pools, const char *name, size_t length, size_t most)
+{
     if (pools->class_count == MOST_CLASSES) return NULL;
     struct object_class *added = &pools->classes[pools->class_count++];
     added->name = strndup(name, length);
@@ -104,7 +110,8 @@ static struct object_class *add_class(struct pools *pools, const char *name, siz
     return added->name && added->paths ? added : NULL;
 }
 
-static bool sort_stamps(struct pools *pools, size_t prefix) {
+static bool sort_stamps(struct pools *pools, size_t prefix)
+{
     for (int k = 0; k < STAMP_CLASSES; k++)
         if (!add_class(pools, stamp_classes[k].name, strlen(stamp_classes[k].name), pools->stamps.count))
             return false;
@@ -119,7 +126,8 @@ static bool sort_stamps(struct pools *pools, size_t prefix) {
 }
 
 /* Each immediate folder is a class; the paths are sorted, so those of a folder stand together. */
-static bool sort_folders(struct pools *pools, size_t prefix) {
+static bool sort_folders(struct pools *pools, size_t prefix)
+{
     struct object_class *current = NULL;
     for (size_t i = 0; i < pools->stamps.count; i++) {
         char *path = pools->stamps.paths[i];
@@ -134,7 +142,8 @@ static bool sort_folders(struct pools *pools, size_t prefix) {
     return true;
 }
 
-static bool gather_stamps(struct pools *pools, const char *root, enum split split, struct problem *problem) {
+static bool gather_stamps(struct pools *pools, const char *root, enum split split, struct problem *problem)
+{
     if (!folder_list(&pools->stamps, root, problem)) {
         size_t used = strlen(problem->text);
         if (!strcmp(root, POOLS_STAMPS))
@@ -156,7 +165,8 @@ static bool gather_stamps(struct pools *pools, const char *root, enum split spli
            problem_set(problem, "%s: no stamps in it; expected folders with PNG files, one per class", root);
 }
 
-static bool add_wallpapers(struct folder *folder, struct problem *problem) {
+static bool add_wallpapers(struct folder *folder, struct problem *problem)
+{
     folder->paths = calloc(WALLPAPERS, sizeof *folder->paths);
     for (size_t i = 0; i < WALLPAPERS && folder->paths; i++) {
         char *path = path_join(wallpaper_root, wallpapers[i]);
@@ -175,7 +185,8 @@ static bool add_wallpapers(struct folder *folder, struct problem *problem) {
 }
 
 static bool gather_backgrounds(
-    struct pools *pools, const char *root, enum split split, struct problem *problem) {
+    struct pools *pools, const char *root, enum split split, struct problem *problem)
+{
     struct folder all = {0}, *kept = &pools->backgrounds;
     bool listed = root ? folder_list(&all, root, problem) : add_wallpapers(&all, problem);
     if (listed && all.count == 0) listed = problem_set(problem, "%s: no JPEG or PNG files in it", root);
@@ -194,7 +205,8 @@ static bool gather_backgrounds(
 }
 
 bool pools_gather(struct pools *pools, const char *stamps, const char *backgrounds, enum split split,
-    struct problem *problem) {
+    struct problem *problem)
+{
     *pools = (struct pools){0};
     if (gather_stamps(pools, stamps, split, problem) &&
         gather_backgrounds(pools, backgrounds, split, problem))
@@ -203,7 +215,8 @@ bool pools_gather(struct pools *pools, const char *stamps, const char *backgroun
     return false;
 }
 
-void pools_free(struct pools *pools) {
+void pools_free(struct pools *pools)
+{
     for (size_t k = 0; k < pools->class_count; k++) {
         free(pools->classes[k].name);
         free(pools->classes[k].paths);

@@ -4,7 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-bool problem_set(struct problem *problem, const char *format, ...) {
+bool problem_set(struct problem *problem, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(problem->text, sizeof problem->text, format, arguments);

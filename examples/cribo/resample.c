@@ -15,7 +15,8 @@ struct taps {
     float *weights;
 };
 
-static double cubic(double x) {
+static double cubic(double x)
+{
     const double a = -0.5;
     x = fabs(x);
     if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
@@ -23,13 +24,15 @@ static double cubic(double x) {
     return 0;
 }
 
-static void taps_free(struct taps *taps) {
+static void taps_free(struct taps *taps)
+{
     free(taps->first);
     free(taps->count);
     free(taps->weights);
 }
 
-static void fill_taps(struct taps *taps, int from, int to) {
+static void fill_taps(struct taps *taps, int from, int to)
+{
     double scale = (double)from / to, spread = scale > 1 ? scale : 1;
     for (int i = 0; i < to; i++) {
         double centre = (i + 0.5) * scale, sum = 0;
@@ -45,7 +48,8 @@ static void fill_taps(struct taps *taps, int from, int to) {
     }
 }
 
-static bool taps_make(struct taps *taps, int from, int to) {
+static bool taps_make(struct taps *taps, int from, int to)
+{
     double scale = (double)from / to;
     taps->most = (int)ceil(4 * (scale > 1 ? scale : 1)) + 2;
     taps->first = malloc((size_t)to * sizeof *taps->first);
@@ -57,7 +61,8 @@ static bool taps_make(struct taps *taps, int from, int to) {
 }
 
 /* in [*][channels] bytes from the box's left edge; out [width][channels]. */
-static void resample_row(const struct taps *taps, const uint8_t *in, int width, int channels, float *out) {
+static void resample_row(const struct taps *taps, const uint8_t *in, int width, int channels, float *out)
+{
     for (int x = 0; x < width; x++) {
         const float *weights = taps->weights + (size_t)x * (size_t)taps->most;
         const uint8_t *pixel = in + (size_t)taps->first[x] * (size_t)channels;
@@ -77,7 +82,8 @@ static void resample_row(const struct taps *taps, const uint8_t *in, int width, 
 }
 
 static void resample_rows(const struct image *image, struct box box, const struct taps *across,
-    const struct taps *down, int width, int height, float *row, float *out) {
+    const struct taps *down, int width, int height, float *row, float *out)
+{
     size_t channels = (size_t)image->channels, row_values = (size_t)width * channels;
     int begin = 0; /* output rows before it are complete */
     memset(out, 0, row_values * (size_t)height * sizeof *out);
@@ -95,12 +101,14 @@ static void resample_rows(const struct image *image, struct box box, const struc
     }
 }
 
-static void clamp(float *values, size_t count) {
+static void clamp(float *values, size_t count)
+{
     for (size_t i = 0; i < count; i++) values[i] = fminf(fmaxf(values[i], 0.0f), 255.0f);
 }
 
 bool resample(
-    const struct image *image, struct box box, int width, int height, float *out, struct problem *problem) {
+    const struct image *image, struct box box, int width, int height, float *out, struct problem *problem)
+{
     struct taps across = {0}, down = {0};
     size_t values = (size_t)width * (size_t)image->channels;
     float *row = malloc(values * sizeof *row);

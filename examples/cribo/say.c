@@ -13,24 +13,29 @@ static struct {
     bool line_open; /* a progress line stands on the terminal without its newline */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .name = "cribo"};
 
-void say_name(const char *name) {
+void say_name(const char *name)
+{
     state.name = name;
 }
 
-void say_quiet(bool quiet) {
+void say_quiet(bool quiet)
+{
     state.quiet = quiet;
 }
 
-bool say_on_terminal(void) {
+bool say_on_terminal(void)
+{
     return isatty(STDERR_FILENO);
 }
 
-static void clear_line(void) {
+static void clear_line(void)
+{
     if (state.line_open) fputs("\r\033[K", stderr);
     state.line_open = false;
 }
 
-static void say_line(bool named, const char *kind, const char *format, va_list arguments) {
+static void say_line(bool named, const char *kind, const char *format, va_list arguments)
+{
     char text[2048];
     vsnprintf(text, sizeof text, format, arguments);
     pthread_mutex_lock(&state.lock);
@@ -40,21 +45,24 @@ static void say_line(bool named, const char *kind, const char *format, va_list a
     pthread_mutex_unlock(&state.lock);
 }
 
-void say_error(const char *format, ...) {
+void say_error(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     say_line(true, "", format, arguments);
     va_end(arguments);
 }
 
-void say_warning(const char *format, ...) {
+void say_warning(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     say_line(true, "warning: ", format, arguments);
     va_end(arguments);
 }
 
-void say_note(const char *format, ...) {
+void say_note(const char *format, ...)
+{
     if (state.quiet) return;
     va_list arguments;
     va_start(arguments, format);
@@ -62,7 +70,8 @@ void say_note(const char *format, ...) {
     va_end(arguments);
 }
 
-void say_progress(const char *format, ...) {
+void say_progress(const char *format, ...)
+{
     if (state.quiet) return;
     char text[512];
     va_list arguments;
@@ -78,7 +87,8 @@ void say_progress(const char *format, ...) {
     pthread_mutex_unlock(&state.lock);
 }
 
-void say_progress_end(void) {
+void say_progress_end(void)
+{
     pthread_mutex_lock(&state.lock);
     if (state.line_open) fputc('\n', stderr);
     state.line_open = false;

@@ -32,19 +32,22 @@ enum {
 /* Shares of the background's short side, and of the scene's side for an object's long side. */
 static const double least_crop = 0.5, least_object = 0.3, most_object = 0.6;
 
-static size_t choose(double draw, size_t count) {
+static size_t choose(double draw, size_t count)
+{
     return (size_t)(draw * (double)count);
 }
 
 static bool load(
-    struct image *image, const char *path, int channels, double least_side, struct problem *problem) {
+    struct image *image, const char *path, int channels, double least_side, struct problem *problem)
+{
     struct problem reason;
     return image_load(image, path, channels, least_side, &reason) ||
            problem_set(problem, "%s: %s", path, reason.text);
 }
 
 static bool lay_background(
-    struct image *picture, const struct pools *pools, const double *draws, struct problem *problem) {
+    struct image *picture, const struct pools *pools, const double *draws, struct problem *problem)
+{
     struct image photograph;
     const struct folder *backgrounds = &pools->backgrounds;
     const char *path = backgrounds->paths[choose(draws[DRAW_BACKGROUND], backgrounds->count)];
@@ -65,7 +68,8 @@ static bool lay_background(
 }
 
 /* The box outside of which the stamp is all but transparent; false when all of it is. */
-static bool visible_box(const struct image *stamp, struct box *box) {
+static bool visible_box(const struct image *stamp, struct box *box)
+{
     int left = stamp->width, right = -1, top = stamp->height, bottom = -1;
     const uint8_t *alpha = stamp->pixels + 3;
     for (int y = 0; y < stamp->height; y++) {
@@ -89,7 +93,8 @@ struct placement {
 };
 
 /* object [height][width][4] in 0 ... 255, colours multiplied by alpha. */
-static void blend(struct scene *scene, const float *object, struct placement place) {
+static void blend(struct scene *scene, const float *object, struct placement place)
+{
     int size = scene->picture.width;
     for (int y = 0; y < place.height; y++) {
         for (int x = 0; x < place.width; x++, object += 4) {
@@ -110,7 +115,8 @@ static void blend(struct scene *scene, const float *object, struct placement pla
 }
 
 static bool place_stamp(struct scene *scene, const struct image *stamp, const char *path, uint8_t label,
-    const double *draws, struct problem *problem) {
+    const double *draws, struct problem *problem)
+{
     struct box box;
     if (!visible_box(stamp, &box)) return problem_set(problem, "%s: all of it is transparent", path);
     int size = scene->picture.width, longer = box.width > box.height ? box.width : box.height;
@@ -130,7 +136,8 @@ static bool place_stamp(struct scene *scene, const struct image *stamp, const ch
 }
 
 /* Classes without objects in this half are passed over. */
-static size_t choose_class(const struct pools *pools, double draw) {
+static size_t choose_class(const struct pools *pools, double draw)
+{
     size_t filled = 0, seen = 0;
     for (size_t k = 0; k < pools->class_count; k++) filled += pools->classes[k].count > 0;
     size_t wanted = choose(draw, filled);
@@ -140,7 +147,8 @@ static size_t choose_class(const struct pools *pools, double draw) {
 }
 
 static bool add_object(
-    struct scene *scene, const struct pools *pools, const double *draws, struct problem *problem) {
+    struct scene *scene, const struct pools *pools, const double *draws, struct problem *problem)
+{
     size_t k = choose_class(pools, draws[0]);
     const struct object_class *own = &pools->classes[k];
     const char *path = own->paths[choose(draws[1], own->count)];
@@ -152,7 +160,8 @@ static bool add_object(
 }
 
 bool scene_compose(struct scene *scene, const struct pools *pools, int size, uint64_t seed, uint64_t number,
-    struct problem *problem) {
+    struct problem *problem)
+{
     double draws[DRAWS];
     *scene = (struct scene){0};
     if (cribo_random_uniform(seed, 0, number, DRAWS, draws) != CRIBO_OK)
@@ -168,7 +177,8 @@ bool scene_compose(struct scene *scene, const struct pools *pools, int size, uin
     return composed;
 }
 
-void scene_free(struct scene *scene) {
+void scene_free(struct scene *scene)
+{
     image_free(&scene->picture);
     image_free(&scene->labels);
 }
@@ -184,7 +194,8 @@ struct workshop {
     struct problem problem; /* of the first failure */
 };
 
-static bool write_in(const char *folder, int number, const struct image *image, struct problem *problem) {
+static bool write_in(const char *folder, int number, const struct image *image, struct problem *problem)
+{
     char name[32];
     snprintf(name, sizeof name, "scene-%05d.png", number);
     char *path = path_join(folder, name);
@@ -193,7 +204,8 @@ static bool write_in(const char *folder, int number, const struct image *image, 
     return written;
 }
 
-static bool make_scene(const struct workshop *shop, int number, struct problem *problem) {
+static bool make_scene(const struct workshop *shop, int number, struct problem *problem)
+{
     struct scene scene;
     const struct scenes_options *options = shop->options;
     if (!scene_compose(&scene, &shop->pools, options->size, options->seed, (uint64_t)number, problem))
@@ -204,7 +216,8 @@ static bool make_scene(const struct workshop *shop, int number, struct problem *
     return written;
 }
 
-static void *work(void *argument) {
+static void *work(void *argument)
+{
     struct workshop *shop = argument;
     pthread_mutex_lock(&shop->lock);
     while (!shop->failed && shop->next < shop->options->count) {
@@ -222,7 +235,8 @@ static void *work(void *argument) {
     return NULL;
 }
 
-static bool make_all(struct workshop *shop, struct problem *problem) {
+static bool make_all(struct workshop *shop, struct problem *problem)
+{
     enum { MOST_WORKERS = 64 };
     pthread_t threads[MOST_WORKERS];
     int started = 0;
@@ -236,7 +250,8 @@ static bool make_all(struct workshop *shop, struct problem *problem) {
     return !shop->failed;
 }
 
-static bool write_classes(const struct workshop *shop, struct problem *problem) {
+static bool write_classes(const struct workshop *shop, struct problem *problem)
+{
     char *path = path_join(shop->options->out, "classes.txt");
     FILE *file = path ? fopen(path, "w") : NULL;
     bool written = file && fprintf(file, "0 background\n") > 0;
@@ -248,7 +263,8 @@ static bool write_classes(const struct workshop *shop, struct problem *problem) 
     return written;
 }
 
-static bool make_empty_folder(const char *path, struct problem *problem) {
+static bool make_empty_folder(const char *path, struct problem *problem)
+{
     if (!path) return problem_set(problem, "no memory");
     if (!folder_make(path, problem)) return false;
     DIR *folder = opendir(path);
@@ -260,7 +276,8 @@ static bool make_empty_folder(const char *path, struct problem *problem) {
            problem_set(problem, "%s: already holds files; choose another output folder or empty it", path);
 }
 
-bool scenes_write(const struct scenes_options *options, struct problem *problem) {
+bool scenes_write(const struct scenes_options *options, struct problem *problem)
+{
     struct workshop shop = {.options = options, .lock = PTHREAD_MUTEX_INITIALIZER};
     if (!pools_gather(&shop.pools, options->stamps, options->backgrounds, options->split, problem))
         return false;

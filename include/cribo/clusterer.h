@@ -38,7 +38,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_set(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Makes a clusterer for batches of up to `most_images` images with `tokens_per_view` tokens of `width` numbers.
+ * Makes a clusterer for batches of up to `most_images` images with `tokens_per_view` tokens of `width` numbers (each 1 ... 2^24).
  * Ownership: free with cribo_clusterer_free; config and runtime (NULL: defaults) are copied.
  * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY; *out is then NULL. Since 0.1.
  */
@@ -71,7 +71,7 @@ typedef struct cribo_cluster_input {
  * Where the result goes; any pointer may be NULL when it is not wanted.
  *
  * assignment  [B, 2, N, K] Q*, each column of each view summing to 1, or to 0 where the cluster is absent
- * labels      [B, 2, N] the cluster to which each token belongs most
+ * labels      [B, 2, N] the cluster to which each token belongs most, the lowest of equals
  * valid       [B, K] 1 where the cluster has a token in both views, else 0
  * objects     [B, 2, K, D] c_v^k = sum_n Q*_v(n, k) z_v^n; rows of clusters that are not valid are zero
  */
@@ -85,7 +85,8 @@ typedef struct cribo_cluster_output {
 
 /*
  * Clusters a batch (equations in docs/algorithm.md, "Joint-view clustering"). With batch_cost = 0 an image's
- * result does not depend on its neighbours in the batch.
+ * result does not depend on its neighbours in the batch. Any finite input has a defined, finite result: tokens of length 0 are
+ * like nothing, and where all tokens and positions of an image are equal cluster 0 takes them all.
  * Aliasing: outputs must not overlap inputs or each other. Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not
  * finite; nothing is then written. Threads: one call at a time per clusterer. Cost: O(B (N^2 + N K D)) time;
  * no array of B * 2N * 2N * K is ever made. Since 0.1.

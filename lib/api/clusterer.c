@@ -2,9 +2,8 @@
 #include "cribo/clusterer.h"
 
 #include "clustering/clusterer.h"
+#include "tensor/finite.h"
 #include "tensor/gemm.h"
-
-#include <math.h>
 
 struct cribo_clusterer {
     cb_runtime runtime;
@@ -25,16 +24,16 @@ static cribo_status check_sizes(int64_t most_images, int64_t tokens_per_view, in
 }
 
 /* Fills in a clusterer whose runtime has begun. */
-static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_config *config, int64_t most_images,
-    int64_t tokens_per_view, int64_t width)
+static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_config *config,
+    int64_t most_images, int64_t tokens_per_view, int64_t width)
 {
     void *seen;
     cribo_clusterer_config full;
     CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
     CB_TRY(cb_clusterer_create(&clusterer->runtime, &clusterer->core, &full, (size_t)most_images,
         (size_t)tokens_per_view, (size_t)width));
-    CB_TRY(cb_allocate(&clusterer->runtime.allocator, &seen, (size_t)tokens_per_view / 32 + 1, sizeof(uint64_t),
-        "clusterer's seed marks"));
+    CB_TRY(cb_allocate(&clusterer->runtime.allocator, &seen, (size_t)tokens_per_view / 32 + 1,
+        sizeof(uint64_t), "clusterer's seed marks"));
     cb_gemm_begin(&clusterer->runtime);
     clusterer->seen = seen;
     clusterer->most_images = most_images;
@@ -81,8 +80,8 @@ void cribo_clusterer_free(cribo_clusterer *clusterer)
 
 static cribo_status check_finite(const char *name, const float *values, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        CB_REQUIRE(isfinite(values[i]), "%s[%zu] = %g is not finite", name, i, (double)values[i]);
+    const size_t i = cb_first_not_finite(values, count);
+    CB_REQUIRE(i == count, "%s[%zu] = %g is not finite", name, i, (double)values[i]);
     return CRIBO_OK;
 }
 
@@ -95,11 +94,12 @@ static cribo_status check_seeds(const cribo_clusterer *clusterer, const int64_t 
         for (int64_t w = 0; w <= joint_tokens / 64; w++) clusterer->seen[w] = 0;
         for (int64_t k = 0; k < (int64_t)shape.clusters; k++) {
             const int64_t seed = seeds[b * (int64_t)shape.clusters + k];
-            CB_REQUIRE(seed >= 0 && seed < joint_tokens, "seed_tokens[%lld, %lld] = %lld must be in 0 ... %lld",
-                (long long)b, (long long)k, (long long)seed, (long long)joint_tokens - 1);
+            CB_REQUIRE(seed >= 0 && seed < joint_tokens,
+                "seed_tokens[%lld, %lld] = %lld must be in 0 ... %lld", (long long)b, (long long)k,
+                (long long)seed, (long long)joint_tokens - 1);
             uint64_t *word = &clusterer->seen[seed / 64], bit = UINT64_C(1) << (seed % 64);
-            CB_REQUIRE(!(*word & bit), "seed_tokens[%lld, %lld] = %lld occurs twice in its image", (long long)b,
-                (long long)k, (long long)seed);
+            CB_REQUIRE(!(*word & bit), "seed_tokens[%lld, %lld] = %lld occurs twice in its image",
+                (long long)b, (long long)k, (long long)seed);
             *word |= bit;
         }
     }
@@ -110,10 +110,10 @@ static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cl
 {
     const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
     CB_REQUIRE_POINTER(input);
-    CB_REQUIRE(input->struct_size == sizeof *input, "input.struct_size = %zu, but cribo_cluster_input has %zu bytes",
-        input->struct_size, sizeof *input);
-    CB_REQUIRE(input->images >= 1 && input->images <= clusterer->most_images, "images = %lld must be in 1 ... %lld",
-        (long long)input->images, (long long)clusterer->most_images);
+    CB_REQUIRE(input->struct_size == sizeof *input,
+        "input.struct_size = %zu, but cribo_cluster_input has %zu bytes", input->struct_size, sizeof *input);
+    CB_REQUIRE(input->images >= 1 && input->images <= clusterer->most_images,
+        "images = %lld must be in 1 ... %lld", (long long)input->images, (long long)clusterer->most_images);
     CB_REQUIRE(input->tokens, "tokens is NULL");
     CB_REQUIRE(input->positions, "positions is NULL");
     const size_t rows = (size_t)input->images * 2 * shape.tokens;
@@ -122,7 +122,8 @@ static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cl
     return check_finite("tokens", input->tokens, rows * shape.width);
 }
 
-static void copy_out(const cribo_clusterer *clusterer, const cb_cluster_job *job, const cribo_cluster_output *output)
+static void copy_out(
+    const cribo_clusterer *clusterer, const cb_cluster_job *job, const cribo_cluster_output *output)
 {
     const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
     const size_t rows = job->images * 2 * shape.tokens;
@@ -145,7 +146,8 @@ cribo_status cribo_clusterer_run(
     CB_TRY(check_input(clusterer, input));
     CB_REQUIRE_POINTER(output);
     CB_REQUIRE(output->struct_size == sizeof *output,
-        "output.struct_size = %zu, but cribo_cluster_output has %zu bytes", output->struct_size, sizeof *output);
+        "output.struct_size = %zu, but cribo_cluster_output has %zu bytes", output->struct_size,
+        sizeof *output);
 
     const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
     const cb_cluster_job job = {

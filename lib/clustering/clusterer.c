@@ -20,11 +20,14 @@ static const cb_field fields[] = {
     CB_INTEGER(cribo_clusterer_config, clusters, 1, 4096, 32, "clusters of an image, at most its tokens"),
     CB_REAL(cribo_clusterer_config, position_weight, 0, 1e6, 1, "weight of the positional cost"),
     CB_REAL(cribo_clusterer_config, sinkhorn_lambda, 0.001, 1e4, 20, "sharpness of the transport"),
-    CB_INTEGER(cribo_clusterer_config, sinkhorn_iterations, 1, 1000, 5, "row and column scalings of a transport"),
+    CB_INTEGER(
+        cribo_clusterer_config, sinkhorn_iterations, 1, 1000, 5, "row and column scalings of a transport"),
     CB_INTEGER(cribo_clusterer_config, cluster_iterations, 1, 1000, 5, "assignments with updated means"),
     CB_INTEGER(cribo_clusterer_config, update_marginal, 0, 1, 1, "1: masses of clusters follow their sizes"),
-    CB_INTEGER(cribo_clusterer_config, hard_assignment, 0, 1, 1, "1: a token belongs to one cluster; 0: shares"),
-    CB_INTEGER(cribo_clusterer_config, batch_cost, 0, 1, 0, "1: cost normalised over the batch; 0: per image"),
+    CB_INTEGER(
+        cribo_clusterer_config, hard_assignment, 0, 1, 1, "1: a token belongs to one cluster; 0: shares"),
+    CB_INTEGER(
+        cribo_clusterer_config, batch_cost, 0, 1, 0, "1: cost normalised over the batch; 0: per image"),
     CB_INTEGER(cribo_clusterer_config, seed, 0, 9007199254740992.0, 0, "seed of the draws of initial tokens"),
 };
 const cb_config_table cb_clusterer_settings = CB_CONFIG_TABLE(cribo_clusterer_config, fields);
@@ -94,19 +97,22 @@ static void lay_out(cb_clusterer *c, cb_arena *arena)
     }
 }
 
-static cribo_status check_sizes(const cribo_clusterer_config *config, size_t most_images, size_t tokens, size_t width)
+static cribo_status check_sizes(
+    const cribo_clusterer_config *config, size_t most_images, size_t tokens, size_t width)
 {
     const size_t most = 1 << 24;
-    CB_REQUIRE(most_images >= 1 && most_images <= most, "most_images = %zu must be in 1 ... %zu", most_images, most);
+    CB_REQUIRE(
+        most_images >= 1 && most_images <= most, "most_images = %zu must be in 1 ... %zu", most_images, most);
     CB_REQUIRE(tokens >= 1 && tokens <= most, "tokens_per_view = %zu must be in 1 ... %zu", tokens, most);
     CB_REQUIRE(width >= 1 && width <= most, "width = %zu must be in 1 ... %zu", width, most);
     CB_REQUIRE((uint64_t)config->clusters <= 2 * tokens,
-        "clusters = %lld must be at most the %zu tokens of both views", (long long)config->clusters, 2 * tokens);
+        "clusters = %lld must be at most the %zu tokens of both views", (long long)config->clusters,
+        2 * tokens);
     return CRIBO_OK;
 }
 
-cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out, const cribo_clusterer_config *config,
-    size_t most_images, size_t tokens_per_view, size_t width)
+cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
+    const cribo_clusterer_config *config, size_t most_images, size_t tokens_per_view, size_t width)
 {
     cribo_clusterer_config full;
     void *memory;
@@ -127,7 +133,8 @@ cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out, 
     };
     cb_arena measure = cb_arena_measure();
     lay_out(c, &measure);
-    cribo_status status = cb_arena_create(&runtime->allocator, &c->arena, measure.peak, "clusterer's workspace");
+    cribo_status status =
+        cb_arena_create(&runtime->allocator, &c->arena, measure.peak, "clusterer's workspace");
     if (status != CRIBO_OK) {
         cb_release(&runtime->allocator, c);
         return status;
@@ -170,7 +177,8 @@ static void load(const cb_clusterer *c, const workspace *s, size_t b)
 {
     const float *positions = c->job->positions + b * c->joint_tokens * 2;
     for (size_t v = 0; v < 2; v++)
-        normalise_tokens(s->z + v * c->tokens * c->width, c->job->view[v] + b * c->job->image_stride, c->tokens, c->width);
+        normalise_tokens(
+            s->z + v * c->tokens * c->width, c->job->view[v] + b * c->job->image_stride, c->tokens, c->width);
     for (size_t i = 0; i < c->joint_tokens; i++) {
         s->x[i] = positions[2 * i];
         s->y[i] = positions[2 * i + 1];
@@ -210,8 +218,8 @@ static void take_means(const cb_clusterer *c, const workspace *s, size_t b, bool
 {
     const size_t width = c->width;
     if (shares) {
-        cb_gemm(c->inner, CB_NN, c->clusters, width, c->joint_tokens, plan_of(c, b), c->joint_tokens, s->z, width, false,
-            s->means, width);
+        cb_gemm(c->inner, CB_NN, c->clusters, width, c->joint_tokens, plan_of(c, b), c->joint_tokens, s->z,
+            width, false, s->means, width);
     } else {
         const int32_t *labels = labels_of(c, b);
         memset(s->means, 0, c->clusters * width * sizeof *s->means);
@@ -219,7 +227,8 @@ static void take_means(const cb_clusterer *c, const workspace *s, size_t b, bool
             if (labels[i] >= 0)
                 cb_rows()->add_scaled(s->means + (size_t)labels[i] * width, s->z + i * width, 1, width);
     }
-    for (size_t k = 0; k < c->clusters; k++) cb_normalise_row(s->means + k * width, s->means + k * width, width);
+    for (size_t k = 0; k < c->clusters; k++)
+        cb_normalise_row(s->means + k * width, s->means + k * width, width);
 }
 
 /* M = lambda_pos g - <mu, z> into the plan, and its range. */
@@ -233,7 +242,8 @@ static void take_cost(const cb_clusterer *c, const workspace *s, size_t b, bool 
         cb_nearest_members(s->g, s->x, s->y, labels_of(c, b), joint, c->clusters);
     cb_normalise_positional_cost(s->g, joint, c->clusters, s->rows);
 
-    cb_gemm(c->inner, CB_NT, c->clusters, joint, c->width, s->means, c->width, s->z, c->width, false, plan, joint);
+    cb_gemm(c->inner, CB_NT, c->clusters, joint, c->width, s->means, c->width, s->z, c->width, false, plan,
+        joint);
     const cb_real weight = (cb_real)c->job->position_weight;
     for (size_t i = 0; i < size; i++) plan[i] = weight * s->g[i] - plan[i];
     c->ranges[b] = cb_find_cost_range(plan, joint, c->clusters, s->rows);
@@ -268,8 +278,8 @@ static void follow_sizes(const cb_clusterer *c, size_t b)
 static void assign(const cb_clusterer *c, const workspace *s, size_t b, cb_cost_range range)
 {
     cb_real *plan = plan_of(c, b);
-    cb_sinkhorn(plan, c->joint_tokens, c->clusters, c->mass + b * c->clusters, range, c->config.sinkhorn_lambda,
-        (size_t)c->config.sinkhorn_iterations, s->rows);
+    cb_sinkhorn(plan, c->joint_tokens, c->clusters, c->mass + b * c->clusters, range,
+        c->config.sinkhorn_lambda, (size_t)c->config.sinkhorn_iterations, s->rows);
     label_tokens(c, labels_of(c, b), plan, s->rows);
     if (c->config.update_marginal) follow_sizes(c, b);
 }
@@ -280,11 +290,13 @@ static void spread_labels(const cb_clusterer *c, cb_real *assignment, const int3
     memset(assignment, 0, c->tokens * c->clusters * sizeof *assignment);
     memset(sizes, 0, c->clusters * sizeof *sizes);
     for (size_t n = 0; n < c->tokens; n++) sizes[labels[n]] += 1;
-    for (size_t n = 0; n < c->tokens; n++) assignment[n * c->clusters + (size_t)labels[n]] = 1 / sizes[labels[n]];
+    for (size_t n = 0; n < c->tokens; n++)
+        assignment[n * c->clusters + (size_t)labels[n]] = 1 / sizes[labels[n]];
 }
 
 /* Q* of one view from its columns of the transport [K, 2N], and the labels after that. */
-static void spread_shares(const cb_clusterer *c, cb_real *assignment, int32_t *labels, const cb_real *transport)
+static void spread_shares(
+    const cb_clusterer *c, cb_real *assignment, int32_t *labels, const cb_real *transport)
 {
     for (size_t k = 0; k < c->clusters; k++) {
         const cb_real *transport_k = transport + k * c->joint_tokens;
@@ -329,7 +341,8 @@ static void finish(const cb_clusterer *c, const workspace *s, size_t b)
 /* ---- the run ---- */
 
 /* One repetition: assigns on the cost so far (or plants the seeds), then makes the next cost or the result. */
-static void advance(const cb_clusterer *c, const workspace *s, size_t b, size_t repetition, cb_cost_range range)
+static void advance(
+    const cb_clusterer *c, const workspace *s, size_t b, size_t repetition, cb_cost_range range)
 {
     const bool shares = repetition > 0 && !c->config.hard_assignment;
     if (repetition == 0)
@@ -420,5 +433,6 @@ size_t cb_clusterer_count(const cb_clusterer *clusterer, size_t image)
 
 cb_cluster_shape cb_clusterer_shape(const cb_clusterer *clusterer)
 {
-    return (cb_cluster_shape){clusterer->tokens, clusterer->width, clusterer->clusters, clusterer->config.hard_assignment != 0};
+    return (cb_cluster_shape){
+        clusterer->tokens, clusterer->width, clusterer->clusters, clusterer->config.hard_assignment != 0};
 }

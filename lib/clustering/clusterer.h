@@ -21,8 +21,8 @@ typedef struct cb_clusterer cb_clusterer;
 extern const cb_config_table cb_clusterer_settings; /* of cribo_clusterer_config */
 
 /* Its workspace comes from the runtime, whose pool it borrows. Errors: settings out of range, K > 2N, no memory. */
-cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out, const cribo_clusterer_config *config,
-    size_t most_images, size_t tokens_per_view, size_t width);
+cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
+    const cribo_clusterer_config *config, size_t most_images, size_t tokens_per_view, size_t width);
 void cb_clusterer_free(const cb_runtime *runtime, cb_clusterer *clusterer);
 
 /*
@@ -50,9 +50,9 @@ typedef struct cb_cluster_job {
 /* Allocates nothing and cannot fail. The results stay until the next run. */
 void cb_clusterer_run(cb_clusterer *clusterer, const cb_cluster_job *job);
 
-const cb_real *cb_clusterer_assignment(const cb_clusterer *clusterer); /* Q* [B, 2, N, K] */
-const int32_t *cb_clusterer_labels(const cb_clusterer *clusterer);     /* [B, 2, N] */
-const uint8_t *cb_clusterer_valid(const cb_clusterer *clusterer);      /* [B, K] has a label in both views */
+const cb_real *cb_clusterer_assignment(const cb_clusterer *clusterer);  /* Q* [B, 2, N, K] */
+const int32_t *cb_clusterer_labels(const cb_clusterer *clusterer);      /* [B, 2, N] */
+const uint8_t *cb_clusterer_valid(const cb_clusterer *clusterer);       /* [B, K] has a label in both views */
 size_t cb_clusterer_count(const cb_clusterer *clusterer, size_t image); /* valid clusters of an image */
 
 typedef struct cb_cluster_shape {

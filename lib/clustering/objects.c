@@ -12,13 +12,15 @@ size_t cb_clusterer_most_entries(const cb_clusterer *clusterer)
 }
 
 /* Q* of one image and view, [N, K]. */
-static const cb_real *assignment_of(const cb_clusterer *clusterer, cb_cluster_shape shape, size_t image, size_t view)
+static const cb_real *assignment_of(
+    const cb_clusterer *clusterer, cb_cluster_shape shape, size_t image, size_t view)
 {
     return cb_clusterer_assignment(clusterer) + (image * 2 + view) * shape.tokens * shape.clusters;
 }
 
 /* One row: column k of q, [N, K]. */
-static void append_object(cb_pooling *append, const cb_real *q, cb_cluster_shape shape, size_t k, size_t token_base)
+static void append_object(
+    cb_pooling *append, const cb_real *q, cb_cluster_shape shape, size_t k, size_t token_base)
 {
     uint32_t end = append->begin[append->rows];
     for (size_t n = 0; n < shape.tokens; n++) {
@@ -68,8 +70,8 @@ static void pool_objects(void *context, size_t task, size_t worker)
     for (size_t n = 0; n < shape.tokens; n++)
         for (size_t k = 0; k < shape.clusters; k++)
             if (valid[k] && q[n * shape.clusters + k] != 0)
-                cb_rows()->add_scaled(
-                    objects + k * shape.width, tokens + n * shape.width, q[n * shape.clusters + k], shape.width);
+                cb_rows()->add_scaled(objects + k * shape.width, tokens + n * shape.width,
+                    q[n * shape.clusters + k], shape.width);
 }
 
 void cb_clusterer_pool_objects(

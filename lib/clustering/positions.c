@@ -8,8 +8,8 @@
 /* The bound of the authors' code, in pixels: nothing costs more than a member that far away. */
 static const cb_real farthest = 100000;
 
-void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid, size_t patch,
-    size_t size, float *positions)
+void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid,
+    size_t patch, size_t size, float *positions)
 {
     for (size_t row = 0; row < grid; row++)
         for (size_t column = 0; column < grid; column++) {
@@ -31,14 +31,15 @@ static void close_minimum(cb_real *g, size_t n)
     for (size_t i = 0; i < n; i++) g[i] = g[i] == (cb_real)INFINITY ? 0 : g[i];
 }
 
-void cb_nearest_members(
-    cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels, size_t joint_tokens, size_t clusters)
+void cb_nearest_members(cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels,
+    size_t joint_tokens, size_t clusters)
 {
     const cb_real most = farthest * farthest;
     fill(g, (cb_real)INFINITY, clusters * joint_tokens);
     for (size_t j = 0; j < joint_tokens; j++)
         if (labels[j] >= 0)
-            cb_rows()->least_square(g + (size_t)labels[j] * joint_tokens, x, y, x[j], y[j], most, joint_tokens);
+            cb_rows()->least_square(
+                g + (size_t)labels[j] * joint_tokens, x, y, x[j], y[j], most, joint_tokens);
     close_minimum(g, clusters * joint_tokens);
     for (size_t i = 0; i < clusters * joint_tokens; i++) g[i] = (cb_real)sqrt(g[i]);
 }

@@ -19,12 +19,12 @@
  * The view is the crop (left, top, width, height), resized to size * size pixels in patches of patch * patch, then mirrored left-right if
  * `flipped`; centre of column c: left + (c patch + patch / 2) width / size - 1/2.
  */
-void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid, size_t patch,
-    size_t size, float *positions);
+void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid,
+    size_t patch, size_t size, float *positions);
 
 /* g [K, 2N] for hard labels [2N]; a negative label belongs to no cluster. x, y [2N]. O((2N)^2). */
-void cb_nearest_members(
-    cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels, size_t joint_tokens, size_t clusters);
+void cb_nearest_members(cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels,
+    size_t joint_tokens, size_t clusters);
 
 /* distances [2N, 2N] between all tokens. */
 void cb_token_distances(cb_real *distances, const cb_real *x, const cb_real *y, size_t joint_tokens);

@@ -70,8 +70,8 @@ static void rescale(
     }
 }
 
-void cb_sinkhorn(cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass, cb_cost_range range,
-    double lambda, size_t iterations, cb_real *scratch)
+void cb_sinkhorn(cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass,
+    cb_cost_range range, double lambda, size_t iterations, cb_real *scratch)
 {
     cb_real *factors = scratch, *sums = scratch + joint_tokens, width = range.high - range.low;
     cb_real sharpness = width > flat ? (cb_real)(lambda / (double)width) : 0;

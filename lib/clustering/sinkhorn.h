@@ -20,7 +20,7 @@ cb_cost_range cb_find_cost_range(const cb_real *cost, size_t joint_tokens, size_
  * takes part only where a cluster has not lost all its mass to rounding: it is then 0 for all tokens. A cost that is the same everywhere (up
  * to rounding) counts as 0. Never NaN. `scratch` [2 * 2N].
  */
-void cb_sinkhorn(cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass, cb_cost_range range,
-    double lambda, size_t iterations, cb_real *scratch);
+void cb_sinkhorn(cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass,
+    cb_cost_range range, double lambda, size_t iterations, cb_real *scratch);
 
 #endif

@@ -55,14 +55,15 @@ static void make_batch(const sizes *s, float *tokens, float *positions)
             int place = (int)(positions_i[2 * n] / 100) + 4 * (int)(positions_i[2 * n + 1] / 100);
             for (size_t d = 0; d < s->width; d++) {
                 double noise = sin((double)(n * s->width + d) * 12.9898 + (double)i) * 43758.5453;
-                tokens_i[n * s->width + d] = (float)(sin((double)d * (place + 2)) + (noise - floor(noise)) - 0.5);
+                tokens_i[n * s->width + d] =
+                    (float)(sin((double)d * (place + 2)) + (noise - floor(noise)) - 0.5);
             }
         }
     }
 }
 
-static void time_runs(const sizes *s, const char *name, const float *tokens, const float *positions, const char *setting,
-    const char *value)
+static void time_runs(const sizes *s, const char *name, const float *tokens, const float *positions,
+    const char *setting, const char *value)
 {
     cribo_runtime runtime;
     cribo_clusterer_config config;
@@ -72,7 +73,8 @@ static void time_runs(const sizes *s, const char *name, const float *tokens, con
     runtime.threads = (int64_t)s->threads;
     config.clusters = (int64_t)s->clusters;
     if (setting) check(cribo_clusterer_config_set(&config, setting, value));
-    check(cribo_clusterer_create(&clusterer, &config, &runtime, (int64_t)s->images, (int64_t)s->tokens, (int64_t)s->width));
+    check(cribo_clusterer_create(
+        &clusterer, &config, &runtime, (int64_t)s->images, (int64_t)s->tokens, (int64_t)s->width));
 
     int64_t *labels = allocate(s->images * 2 * s->tokens, sizeof *labels);
     float *objects = allocate(s->images * 2 * s->clusters * s->width, sizeof *objects);
@@ -84,23 +86,24 @@ static void time_runs(const sizes *s, const char *name, const float *tokens, con
         check(cribo_clusterer_run(clusterer, &input, &output));
         best = fmin(best, now() - begin);
     }
-    printf("%-24s %8.1f images/s  %7.3f ms per image\n", name, (double)s->images / best, 1e3 * best / (double)s->images);
+    printf("%-24s %8.1f images/s  %7.3f ms per image\n", name, (double)s->images / best,
+        1e3 * best / (double)s->images);
     free(labels);
     free(objects);
     cribo_clusterer_free(clusterer);
 }
 
 /* The least time of a stage over a few goes, in microseconds. */
-#define TIME_STAGE(name, times, prepare, stage)                                                              \
-    do {                                                                                                     \
-        double best_ = INFINITY;                                                                             \
-        for (int go_ = 0; go_ < 20; go_++) {                                                                 \
-            prepare;                                                                                         \
-            double begin_ = now();                                                                           \
-            stage;                                                                                           \
-            best_ = fmin(best_, now() - begin_);                                                             \
-        }                                                                                                    \
-        printf("  %-22s %2d times %8.1f us\n", name, times, best_ * 1e6);                                    \
+#define TIME_STAGE(name, times, prepare, stage) \
+    do { \
+        double best_ = INFINITY; \
+        for (int go_ = 0; go_ < 20; go_++) { \
+            prepare; \
+            double begin_ = now(); \
+            stage; \
+            best_ = fmin(best_, now() - begin_); \
+        } \
+        printf("  %-22s %2d times %8.1f us\n", name, times, best_ * 1e6); \
     } while (0)
 
 static void time_stages(const sizes *s, const float *tokens, const float *positions)
@@ -109,8 +112,10 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
     cb_runtime runtime;
     check(cb_runtime_begin(&runtime, NULL));
     cb_gemm_begin(&runtime);
-    float *z = allocate(joint * D, 4), *means = allocate(K * D, 4), *g = allocate(K * joint, 4), *x = allocate(joint, 4);
-    float *y = allocate(joint, 4), *scratch = allocate(2 * joint, 4), *mass = allocate(K, 4), *plan = allocate(K * joint, 4);
+    float *z = allocate(joint * D, 4), *means = allocate(K * D, 4), *g = allocate(K * joint, 4),
+          *x = allocate(joint, 4);
+    float *y = allocate(joint, 4), *scratch = allocate(2 * joint, 4), *mass = allocate(K, 4),
+          *plan = allocate(K * joint, 4);
     float *distances = allocate(joint * joint, 4);
     int32_t *labels = allocate(joint, sizeof *labels);
     for (size_t i = 0; i < joint; i++) {
@@ -124,8 +129,10 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
     TIME_STAGE("normalise tokens", 1, (void)0,
         for (size_t i = 0; i < joint; i++) cb_normalise_row(z + i * D, tokens + i * D, D));
     TIME_STAGE("means", 5, (void)0,
-        for (size_t i = 0; i < joint; i++) cb_rows()->add_scaled(means + (size_t)labels[i] * D, z + i * D, 1, D));
-    TIME_STAGE("similarities (gemm)", 5, (void)0, cb_gemm(NULL, CB_NT, K, joint, D, means, D, z, D, false, plan, joint));
+        for (size_t i = 0; i < joint; i++) cb_rows()->add_scaled(
+            means + (size_t)labels[i] * D, z + i * D, 1, D));
+    TIME_STAGE("similarities (gemm)", 5, (void)0,
+        cb_gemm(NULL, CB_NT, K, joint, D, means, D, z, D, false, plan, joint));
     TIME_STAGE("nearest members", 5, (void)0, cb_nearest_members(g, x, y, labels, joint, K));
     TIME_STAGE("positional normalisation", 5, cb_nearest_members(g, x, y, labels, joint, K),
         cb_normalise_positional_cost(g, joint, K, scratch));
@@ -134,9 +141,11 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
         cb_sinkhorn(plan, joint, K, mass, ((cb_cost_range){0, 1}), 20, 5, scratch));
     TIME_STAGE("distances (soft)", 1, (void)0, cb_token_distances(distances, x, y, joint));
     TIME_STAGE("least products (soft)", 4, (void)0, cb_least_products(g, distances, plan, joint, K));
-    TIME_STAGE("means (soft, gemm)", 4, (void)0, cb_gemm(NULL, CB_NN, K, D, joint, plan, joint, z, D, false, means, D));
+    TIME_STAGE("means (soft, gemm)", 4, (void)0,
+        cb_gemm(NULL, CB_NN, K, D, joint, plan, joint, z, D, false, means, D));
     cb_runtime_end(&runtime);
-    free(z), free(means), free(g), free(x), free(y), free(scratch), free(mass), free(plan), free(distances), free(labels);
+    free(z), free(means), free(g), free(x), free(y), free(scratch), free(mass), free(plan), free(distances),
+        free(labels);
 }
 
 static size_t argument(int count, char **arguments, int index, size_t otherwise)
@@ -147,7 +156,8 @@ static size_t argument(int count, char **arguments, int index, size_t otherwise)
 int main(int count, char **arguments)
 {
     const sizes s = {argument(count, arguments, 1, 64), argument(count, arguments, 2, 196),
-        argument(count, arguments, 3, 32), argument(count, arguments, 4, 384), argument(count, arguments, 5, 0)};
+        argument(count, arguments, 3, 32), argument(count, arguments, 4, 384),
+        argument(count, arguments, 5, 0)};
     float *tokens = allocate(s.images * 2 * s.tokens * s.width, sizeof *tokens);
     float *positions = allocate(s.images * 4 * s.tokens, sizeof *positions);
     make_batch(&s, tokens, positions);

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const files[] = {"clustering_empty_clusters", "clustering_low_overlap", "clustering_n196_d384_k64",
-    "clustering_n196_d64_k32", "clustering_n49_d32_k8", "clustering_same_crop"};
+static const char *const files[] = {"clustering_empty_clusters", "clustering_low_overlap",
+    "clustering_n196_d384_k64", "clustering_n196_d64_k32", "clustering_n49_d32_k8", "clustering_same_crop"};
 static const char *const variants[] = {"hard_updatec", "hard_fixedc", "soft_updatec", "soft_fixedc"};
 enum { FILES = 6, VARIANTS = 4 };
 
@@ -42,7 +42,8 @@ static cribo_clusterer_config config_of(const golden_run *run, int64_t repetitio
 }
 
 /* Clusters `repetitions` times; ends with end_run. */
-static golden_run begin_run(golden *file, const char *variant, size_t image, bool together, int64_t repetitions)
+static golden_run begin_run(
+    golden *file, const char *variant, size_t image, bool together, int64_t repetitions)
 {
     golden_run run = {.file = file, .together = together, .first = together ? 0 : image};
     snprintf(run.name, sizeof run.name, together ? "%s.batch" : "%s.image%zu", variant, image);
@@ -55,7 +56,9 @@ static golden_run begin_run(golden *file, const char *variant, size_t image, boo
 
     const cribo_clusterer_config config = config_of(&run, repetitions);
     ck_assert_int_eq(cb_runtime_begin(&run.runtime, NULL), CRIBO_OK);
-    ck_assert_int_eq(cb_clusterer_create(&run.runtime, &run.clusterer, &config, run.images, run.tokens, run.width), CRIBO_OK);
+    ck_assert_int_eq(
+        cb_clusterer_create(&run.runtime, &run.clusterer, &config, run.images, run.tokens, run.width),
+        CRIBO_OK);
     const float *tokens = golden_floats(file, NULL, "tokens") + run.first * 2 * run.tokens * run.width;
     run.job = (cb_cluster_job){
         .images = run.images,
@@ -79,8 +82,8 @@ static void check_labels(const char *what, const golden_run *run, const int64_t 
 {
     const int32_t *labels = cb_clusterer_labels(run->clusterer);
     for (size_t i = 0; i < run->images * 2 * run->tokens; i++)
-        ck_assert_msg(labels[i] == expected[i], "%s %s[%zu] = %d, expected %d", run->name, what, i, (int)labels[i],
-            (int)expected[i]);
+        ck_assert_msg(labels[i] == expected[i], "%s %s[%zu] = %d, expected %d", run->name, what, i,
+            (int)labels[i], (int)expected[i]);
 }
 
 static void check_validity(const golden_run *run)
@@ -114,7 +117,8 @@ static void check_objects(const golden_run *run, double tolerance)
 {
     const size_t N = run->tokens, D = run->width, K = run->clusters;
     const uint8_t *valid = golden_bytes(run->file, NULL, "%s.valid", run->name);
-    float *rows = malloc(run->images * K * D * sizeof *rows), *dense = malloc(run->images * 2 * K * D * sizeof *dense);
+    float *rows = malloc(run->images * K * D * sizeof *rows),
+          *dense = malloc(run->images * 2 * K * D * sizeof *dense);
     cb_clusterer_pool_objects(run->runtime.pool, run->clusterer, &run->job, dense);
     for (size_t v = 0; v < 2; v++) {
         size_t count, r = 0;
@@ -125,7 +129,8 @@ static void check_objects(const golden_run *run, double tolerance)
         assert_close("objects", rows, expected, count, tolerance);
         for (size_t i = 0; i < run->images * K; i++)
             if (valid[i])
-                assert_close("dense objects", dense + ((i / K * 2 + v) * K + i % K) * D, expected + r++ * D, D, tolerance);
+                assert_close("dense objects", dense + ((i / K * 2 + v) * K + i % K) * D, expected + r++ * D,
+                    D, tolerance);
             else
                 ck_assert(max_magnitude(dense + ((i / K * 2 + v) * K + i % K) * D, D) == 0);
         free_pooling(&pooling);
@@ -142,7 +147,8 @@ static void check_run(golden *file, const char *variant, size_t image, bool toge
     ck_assert_uint_eq(count, run.images * 2 * run.tokens * run.clusters);
     check_labels("labels", &run, golden_integers(file, NULL, "%s.labels", run.name));
     check_validity(&run);
-    assert_close("assignment", cb_clusterer_assignment(run.clusterer), assignment, count, run.hard ? 1e-6 : 3e-4);
+    assert_close(
+        "assignment", cb_clusterer_assignment(run.clusterer), assignment, count, run.hard ? 1e-6 : 3e-4);
     check_objects(&run, run.hard ? 1e-5 : 5e-4);
     end_run(&run);
 }
@@ -174,7 +180,8 @@ START_TEST(test_clustering_every_repetition_has_golden_labels)
     static const char *const traced[] = {"clustering_empty_clusters", "clustering_n49_d32_k8"};
     golden file = golden_open(traced[_i]);
     size_t seen = 0;
-    if (golden_has(&file, "hard_updatec.batch.trace.labels")) check_trace(&file, "hard_updatec", 0, true), seen++;
+    if (golden_has(&file, "hard_updatec.batch.trace.labels"))
+        check_trace(&file, "hard_updatec", 0, true), seen++;
     for (size_t b = 0; b < (size_t)golden_integer(&file, "batch"); b++)
         if (golden_has(&file, "hard_updatec.image%zu.trace.labels", b))
             check_trace(&file, "hard_updatec", b, false), seen++;
@@ -190,17 +197,20 @@ START_TEST(test_clustering_student_objects_and_gradient_agree)
     const size_t N = run.tokens, D = run.width;
     size_t size;
     const float *student = golden_floats(&file, &size, "student_tokens");
-    float *gradient = calloc(size, sizeof *gradient), *rows = malloc(run.images * run.clusters * D * sizeof *rows);
+    float *gradient = calloc(size, sizeof *gradient),
+          *rows = malloc(run.images * run.clusters * D * sizeof *rows);
     for (size_t v = 0; v < 2; v++) {
         size_t count;
         const float *expected = golden_floats(&file, &count, "student_centroids_v%zu", v + 1);
         cb_pooling pooling = pooling_of(&run, v, v * N, 2 * N);
         cb_pool_tokens(run.runtime.pool, &pooling, student, D, rows);
         assert_close("student objects", rows, expected, count, 2e-6);
-        cb_pool_tokens_backward(run.runtime.pool, &pooling, golden_floats(&file, NULL, "student_G%zu", v + 1), D, gradient);
+        cb_pool_tokens_backward(
+            run.runtime.pool, &pooling, golden_floats(&file, NULL, "student_G%zu", v + 1), D, gradient);
         free_pooling(&pooling);
     }
-    assert_close("student_tokens_grad", gradient, golden_floats(&file, NULL, "student_tokens_grad"), size, 2e-6);
+    assert_close(
+        "student_tokens_grad", gradient, golden_floats(&file, NULL, "student_tokens_grad"), size, 2e-6);
     free(gradient);
     free(rows);
     end_run(&run);
@@ -282,7 +292,8 @@ static void raw_cost(const piece *p, const int32_t *labels, float *cost)
     for (size_t k = 0; k < p->clusters; k++) {
         memset(mean, 0, p->width * sizeof *mean);
         for (size_t i = 0; i < p->tokens; i++)
-            for (size_t d = 0; labels[i] == (int32_t)k && d < p->width; d++) mean[d] += p->z[i * p->width + d];
+            for (size_t d = 0; labels[i] == (int32_t)k && d < p->width; d++)
+                mean[d] += p->z[i * p->width + d];
         unit_row(mean, mean, p->width);
         for (size_t i = 0; i < p->tokens; i++) {
             double cosine = 0;
@@ -312,7 +323,8 @@ START_TEST(test_positional_cost_every_repetition_agrees)
     for (size_t b = 0; b < p.images; b++)
         for (size_t i = 0; i < p.tokens; i++)
             for (size_t k = 0; k < p.clusters; k++) {
-                double got = (p.cost[(b * p.clusters + k) * p.tokens + i] - range.low) / (range.high - range.low);
+                double got =
+                    (p.cost[(b * p.clusters + k) * p.tokens + i] - range.low) / (range.high - range.low);
                 ck_assert_double_eq_tol(got, expected[(b * p.tokens + i) * p.clusters + k], 3e-6);
             }
     free(labels);
@@ -327,11 +339,14 @@ START_TEST(test_sinkhorn_every_repetition_agrees)
     for (size_t b = 0; b < p.images; b++) {
         const size_t row = (size_t)_i * p.images + b;
         const float *cost = golden_floats(&p.file, NULL, "hard_updatec.batch.trace.cost") + row * size;
-        const float *expected = golden_floats(&p.file, NULL, "hard_updatec.batch.trace.transport") + row * size;
-        const float *mass = golden_floats(&p.file, NULL, "hard_updatec.batch.trace.marginal") + row * p.clusters;
+        const float *expected =
+            golden_floats(&p.file, NULL, "hard_updatec.batch.trace.transport") + row * size;
+        const float *mass =
+            golden_floats(&p.file, NULL, "hard_updatec.batch.trace.marginal") + row * p.clusters;
         for (size_t i = 0; i < size; i++) p.cost[i % p.clusters * p.tokens + i / p.clusters] = cost[i];
         cb_sinkhorn(p.cost, p.tokens, p.clusters, mass, (cb_cost_range){0, 1},
-            golden_number(&p.file, "sinkhorn_lambda"), (size_t)golden_integer(&p.file, "sinkhorn_iterations"), p.scratch);
+            golden_number(&p.file, "sinkhorn_lambda"), (size_t)golden_integer(&p.file, "sinkhorn_iterations"),
+            p.scratch);
         for (size_t i = 0; i < size; i++)
             ck_assert_double_eq_tol(p.cost[i % p.clusters * p.tokens + i / p.clusters], expected[i], 3e-7);
     }

@@ -26,18 +26,20 @@ END_TEST
 
 START_TEST(test_patch_positions_golden_crops_agree_to_a_twentieth_pixel)
 {
-    static const char *const files[] = {"clustering_low_overlap", "clustering_n49_d32_k8", "clustering_same_crop",
-        "clustering_n196_d64_k32", "clustering_empty_clusters"};
+    static const char *const files[] = {"clustering_low_overlap", "clustering_n49_d32_k8",
+        "clustering_same_crop", "clustering_n196_d64_k32", "clustering_empty_clusters"};
     golden file = golden_open(files[_i]);
-    const size_t images = (size_t)golden_integer(&file, "batch"), tokens = (size_t)golden_integer(&file, "tokens_per_view");
-    const size_t size = (size_t)golden_integer(&file, "crop_size"), patch = (size_t)golden_integer(&file, "patch_size");
+    const size_t images = (size_t)golden_integer(&file, "batch"),
+                 tokens = (size_t)golden_integer(&file, "tokens_per_view");
+    const size_t size = (size_t)golden_integer(&file, "crop_size"),
+                 patch = (size_t)golden_integer(&file, "patch_size");
     const int64_t *crops = golden_integers(&file, NULL, "crop_boxes"); /* top, left, height, width, flip */
     const float *expected = golden_floats(&file, NULL, "positions");
     float *p = malloc(tokens * 2 * sizeof *p);
     for (size_t i = 0; i < images * 2; i++) {
         const int64_t *crop = crops + 5 * i;
-        cb_patch_positions((double)crop[1], (double)crop[0], (double)crop[3], (double)crop[2], crop[4] != 0, size / patch,
-            patch, size, p);
+        cb_patch_positions((double)crop[1], (double)crop[0], (double)crop[3], (double)crop[2], crop[4] != 0,
+            size / patch, patch, size, p);
         assert_close("positions", p, expected + i * tokens * 2, tokens * 2, 0.06);
     }
     free(p);
@@ -59,7 +61,8 @@ static void make_scene(scene *s)
         s->x[i] = (cb_real)(i * 17 % 7 * 10);
         s->y[i] = (cb_real)(i * 5 % 4 * 10);
         s->labels[i] = i == 0 ? 4 : i % 5 == 0 ? -1 : i % 3;
-        for (int k = 0; k < CLUSTERS; k++) s->shares[k * JOINT + i] = (cb_real)((i * 11 + k * 7) % 13 * (k != 3)) / 13;
+        for (int k = 0; k < CLUSTERS; k++)
+            s->shares[k * JOINT + i] = (cb_real)((i * 11 + k * 7) % 13 * (k != 3)) / 13;
     }
 }
 
@@ -78,7 +81,8 @@ static double least(const scene *s, int i, int k, bool hard)
 static void check_scene(const scene *s, bool hard)
 {
     for (int k = 0; k < CLUSTERS; k++)
-        for (int i = 0; i < JOINT; i++) ck_assert_double_eq_tol(s->g[k * JOINT + i], least(s, i, k, hard), 1e-4);
+        for (int i = 0; i < JOINT; i++)
+            ck_assert_double_eq_tol(s->g[k * JOINT + i], least(s, i, k, hard), 1e-4);
 }
 
 START_TEST(test_nearest_members_skip_the_own_place)

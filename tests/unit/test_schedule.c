@@ -92,6 +92,10 @@ START_TEST(test_schedule_beyond_the_end_holds_last_values)
     ck_assert_double_gt(last.learning_rate, 1e-5);
     ck_assert_double_lt(last.ema_momentum, 1);
     ck_assert_int_eq(beyond.epoch, 200000001);
+    ck_assert_double_eq(cb_schedule_cosine(0, 1, 0.5, 2, 10, 25), cb_schedule_cosine(0, 1, 0.5, 2, 10, 9));
+
+    config.teacher_temperature_epochs = 11; /* longer than the training */
+    ck_assert_double_eq_tol(at(&config, 1000).teacher_temperature, 0.055, tolerance);
 }
 END_TEST
 

@@ -1,0 +1,186 @@
+/* Views: crops match their boxes, and each operation does what its name says. */
+#include "augment.h"
+#include "files.h"
+#include "loader.h"
+#include "run.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { S = 32 };
+
+static uint8_t view[3 * S * S];
+static float workspace[6 * S * S];
+
+static cribo_crop make_view(const struct image *image, enum view_kind kind, const double *draws)
+{
+    cribo_crop crop;
+    struct problem problem;
+    ck_assert_uint_eq(augment_workspace(S), sizeof workspace / sizeof *workspace);
+    ck_assert(augment_view(image, kind, S, draws, workspace, view, &crop, &problem));
+    return crop;
+}
+
+START_TEST(test_augment_crops_stay_inside_with_the_published_shapes)
+{
+    static const int sizes[][2] = {{200, 100}, {100, 230}, {33, 33}, {1, 1}, {3, 90}, {400, 7}};
+    double draws[2 * AUGMENT_DRAWS];
+    for (size_t k = 0; k < 6; k++) {
+        struct image image = files_ramp(sizes[k][0], sizes[k][1]);
+        for (uint64_t i = 0; i < 60; i++) {
+            loader_draws(3, i, k, draws);
+            cribo_crop crop = make_view(&image, VIEW_PLAIN, draws);
+            ck_assert_double_ge(crop.x, 0);
+            ck_assert_double_ge(crop.y, 0);
+            ck_assert_double_ge(crop.width, 1);
+            ck_assert_double_ge(crop.height, 1);
+            ck_assert_double_le(crop.x + crop.width, image.width);
+            ck_assert_double_le(crop.y + crop.height, image.height);
+            if (k > 2) continue;
+            double area = crop.width * crop.height / (image.width * image.height),
+                   ratio = crop.width / crop.height;
+            ck_assert_double_ge(area, 0.25 * 0.9);
+            ck_assert(ratio > 0.75 * 0.9 && ratio < 4.0 / 3 * 1.1);
+        }
+        image_free(&image);
+    }
+}
+END_TEST
+
+/* In a picture whose colours are its coordinates, a view's colours say where it came from. */
+START_TEST(test_augment_pixels_come_from_the_crop_box)
+{
+    struct image image = files_ramp(240, 200);
+    double draws[2 * AUGMENT_DRAWS];
+    int flips = 0;
+    for (uint64_t i = 0; i < 40; i++) {
+        loader_draws(7, 0, i, draws);
+        cribo_crop crop = make_view(&image, VIEW_PLAIN, draws);
+        flips += crop.flipped != 0;
+        for (int y = 2; y < S - 2; y++) {
+            for (int x = 2; x < S - 2; x++) {
+                int column = crop.flipped ? S - 1 - x : x;
+                double expected_x = crop.x + (column + 0.5) * crop.width / S - 0.5;
+                double expected_y = crop.y + (y + 0.5) * crop.height / S - 0.5;
+                ck_assert_double_eq_tol(view[y * S + x], expected_x, 0.6);
+                ck_assert_double_eq_tol(view[S * S + y * S + x], expected_y, 0.6);
+                ck_assert_int_eq(view[2 * S * S + y * S + x], 77);
+            }
+        }
+    }
+    ck_assert(flips > 8 && flips < 32);
+    image_free(&image);
+}
+END_TEST
+
+START_TEST(test_augment_of_a_reduced_picture_gives_boxes_of_the_original)
+{
+    struct image image = files_ramp(240, 200);
+    double draws[2 * AUGMENT_DRAWS];
+    loader_draws(1, 2, 3, draws);
+    cribo_crop whole = make_view(&image, VIEW_PLAIN, draws);
+    image.reduction = 4;
+    cribo_crop reduced = make_view(&image, VIEW_PLAIN, draws);
+    ck_assert_double_eq(reduced.x, 4 * whole.x);
+    ck_assert_double_eq(reduced.y, 4 * whole.y);
+    ck_assert_double_eq(reduced.width, 4 * whole.width);
+    ck_assert_double_eq(reduced.height, 4 * whole.height);
+    image_free(&image);
+}
+END_TEST
+
+/* The draws of one operation set, all others such that nothing else happens. Their places are augment.c's. */
+enum { FLIP = 40, JITTER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GREY = 49, BLUR, DEVIATION, SOLARISE };
+
+static void quiet(double *draws)
+{
+    for (int i = 0; i < AUGMENT_DRAWS; i++) draws[i] = 0.5;
+    draws[FLIP] = draws[JITTER] = draws[GREY] = draws[BLUR] = draws[SOLARISE] = 0.99;
+}
+
+static struct image flat(int red, int green, int blue)
+{
+    struct image image = files_ramp(40, 40);
+    for (int i = 0; i < 1600; i++)
+        memcpy(image.pixels + 3 * i, (uint8_t[3]){(uint8_t)red, (uint8_t)green, (uint8_t)blue}, 3);
+    return image;
+}
+
+static void assert_colour(int red, int green, int blue)
+{
+    for (int i = 0; i < S * S; i++) {
+        ck_assert_int_le(abs(view[i] - red), 1);
+        ck_assert_int_le(abs(view[S * S + i] - green), 1);
+        ck_assert_int_le(abs(view[2 * S * S + i] - blue), 1);
+    }
+}
+
+START_TEST(test_augment_operations_change_a_flat_colour_as_computed_by_hand)
+{
+    struct image image = flat(200, 100, 50);
+    double draws[AUGMENT_DRAWS];
+    quiet(draws);
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(200, 100, 50);
+    draws[GREY] = 0.1;
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(124, 124, 124); /* 0.299 * 200 + 0.587 * 100 + 0.114 * 50 = 124.2 */
+    quiet(draws);
+    draws[SOLARISE] = 0.1;
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(55, 100, 50);
+    make_view(&image, VIEW_FIRST, draws);
+    assert_colour(200, 100, 50);
+    quiet(draws);
+    draws[JITTER] = 0; /* all factors 1, no turn */
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(200, 100, 50);
+    draws[BRIGHTNESS] = 0;
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(120, 60, 30);
+    draws[BRIGHTNESS] = draws[CONTRAST] = 0.5;
+    draws[CONTRAST] = 0;
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(170, 110, 80); /* 0.6 colour + 0.4 * 124.2 */
+    draws[CONTRAST] = 0.5;
+    draws[SATURATION] = 0;
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(185, 105, 65); /* 0.8 colour + 0.2 * 124.2 */
+    draws[SATURATION] = 0.5;
+    draws[HUE] = 1 - 1e-9; /* 36 degrees on: from 20 to 56 */
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(200, 190, 50);
+    draws[HUE] = 0; /* from 20 to -16 */
+    make_view(&image, VIEW_SECOND, draws);
+    assert_colour(200, 50, 90);
+    image_free(&image);
+}
+END_TEST
+
+START_TEST(test_augment_blur_has_its_deviation_and_keeps_the_sum)
+{
+    struct image image = flat(0, 0, 0);
+    double draws[AUGMENT_DRAWS], sum = 0, square = 0;
+    for (int c = 0; c < 3; c++) image.pixels[3 * (20 * 40 + 20) + c] = 255;
+    quiet(draws);
+    for (int i = 0; i < 40; i += 4) draws[i] = 1 - 1e-12; /* the whole picture, so the view is 32/40 of it */
+    draws[DEVIATION] = 1 - 1e-9;
+    draws[BLUR] = 0.5;
+    make_view(&image, VIEW_SECOND, draws); /* blurred with probability 0.1 only */
+    ck_assert_int_gt(view[16 * S + 16], 100);
+    make_view(&image, VIEW_FIRST, draws);
+    for (int i = 0; i < S * S; i++) {
+        double x = i % S + 0.5 - 16.4; /* 20.5 * 32 / 40 */
+        sum += view[i];
+        square += view[i] * x * x;
+    }
+    ck_assert_double_eq_tol(sum / 255, 0.64, 0.1);
+    ck_assert_double_eq_tol(sqrt(square / sum), 2, 0.2);
+    image_free(&image);
+}
+END_TEST
+
+RUN_TESTS("augment", test_augment_crops_stay_inside_with_the_published_shapes,
+    test_augment_pixels_come_from_the_crop_box, test_augment_of_a_reduced_picture_gives_boxes_of_the_original,
+    test_augment_operations_change_a_flat_colour_as_computed_by_hand,
+    test_augment_blur_has_its_deviation_and_keeps_the_sum)

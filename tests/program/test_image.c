@@ -1,0 +1,348 @@
+/* Pictures from files: formats, orientation, transparency, and everything that can be wrong with them. */
+#include "files.h"
+#include "run.h"
+
+#include <png.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool decode(
+    struct image *image, const uint8_t *bytes, size_t size, int channels, struct problem *problem)
+{
+    return image_decode(image, bytes, size, channels, 0, problem);
+}
+
+static void assert_near(const struct image *a, const struct image *b, int tolerance)
+{
+    ck_assert_int_eq(a->width, b->width);
+    ck_assert_int_eq(a->height, b->height);
+    ck_assert_int_eq(a->channels, b->channels);
+    size_t values = (size_t)a->width * (size_t)a->height * (size_t)a->channels;
+    for (size_t i = 0; i < values; i++) ck_assert_int_le(abs(a->pixels[i] - b->pixels[i]), tolerance);
+}
+
+START_TEST(test_image_jpeg_gives_its_pixels)
+{
+    struct image made = files_gradient(61, 37), read;
+    struct problem problem;
+    for (int progressive = 0; progressive < 2; progressive++) {
+        size_t size;
+        uint8_t *bytes = files_jpeg(&made, 95, 0, 0, progressive, &size);
+        ck_assert_msg(decode(&read, bytes, size, 3, &problem), "%s", problem.text);
+        assert_near(&read, &made, 6);
+        image_free(&read);
+        free(bytes);
+    }
+    image_free(&made);
+}
+END_TEST
+
+START_TEST(test_image_jpeg_with_alpha_asked_is_opaque)
+{
+    struct image made = files_gradient(9, 7), read;
+    struct problem problem;
+    size_t size;
+    uint8_t *bytes = files_jpeg(&made, 95, 0, 0, 0, &size);
+    ck_assert(decode(&read, bytes, size, 4, &problem));
+    ck_assert_int_eq(read.channels, 4);
+    for (int i = 0; i < 9 * 7; i++) {
+        ck_assert_int_eq(read.pixels[4 * i + 3], 255);
+        for (int c = 0; c < 3; c++) ck_assert_int_le(abs(read.pixels[4 * i + c] - made.pixels[3 * i + c]), 8);
+    }
+    image_free(&read);
+    image_free(&made);
+    free(bytes);
+}
+END_TEST
+
+START_TEST(test_image_grey_and_cmyk_jpeg_become_rgb)
+{
+    struct problem problem;
+    struct image grey, inks, read;
+    size_t size;
+    ck_assert(image_make(&grey, 16, 16, 1, &problem));
+    memset(grey.pixels, 90, 256);
+    uint8_t *bytes = files_jpeg(&grey, 95, 0, 0, 0, &size);
+    ck_assert(decode(&read, bytes, size, 3, &problem));
+    for (int i = 0; i < 3 * 256; i++) ck_assert_int_le(abs(read.pixels[i] - 90), 2);
+    image_free(&read);
+    free(bytes);
+    ck_assert(
+        image_make(&inks, 16, 16, 4, &problem)); /* inverted, as Adobe's marker says: light of each ink */
+    for (int i = 0; i < 256; i++) memcpy(inks.pixels + 4 * i, (uint8_t[4]){255, 128, 0, 128}, 4);
+    bytes = files_jpeg(&inks, 95, 0, 0, 0, &size);
+    ck_assert(decode(&read, bytes, size, 3, &problem));
+    ck_assert_int_le(abs(read.pixels[0] - 128), 3);
+    ck_assert_int_le(abs(read.pixels[1] - 64), 3);
+    ck_assert_int_le(read.pixels[2], 3);
+    image_free(&read);
+    image_free(&inks);
+    image_free(&grey);
+    free(bytes);
+}
+END_TEST
+
+/* Where the picture's top left and top right corners are in the file, by the standard's table. */
+START_TEST(test_image_orientation_is_applied)
+{
+    static const int corners[9][2][2] = {{{0, 0}}, {{0, 0}, {1, 0}}, {{1, 0}, {0, 0}}, {{1, 1}, {0, 1}},
+        {{0, 1}, {1, 1}}, {{0, 0}, {0, 1}}, {{0, 1}, {0, 0}}, {{1, 1}, {1, 0}}, {{1, 0}, {1, 1}}};
+    struct image made = files_gradient(48, 24), read;
+    struct problem problem;
+    for (int orientation = 1; orientation <= 8; orientation++) {
+        size_t size;
+        uint8_t *bytes = files_jpeg(&made, 95, orientation, orientation % 2, 0, &size);
+        ck_assert(decode(&read, bytes, size, 3, &problem));
+        ck_assert_int_eq(read.width, orientation >= 5 ? 24 : 48);
+        ck_assert_int_eq(read.height, orientation >= 5 ? 48 : 24);
+        for (int corner = 0; corner < 2; corner++) {
+            const int *where = corners[orientation][corner];
+            size_t from = (size_t)(where[1] * 23 * 48 + where[0] * 47),
+                   to = corner ? (size_t)(read.width - 1) : 0;
+            for (int c = 0; c < 3; c++)
+                ck_assert_int_le(abs(read.pixels[3 * to + (size_t)c] - made.pixels[3 * from + (size_t)c]), 8);
+        }
+        image_free(&read);
+        free(bytes);
+    }
+    image_free(&made);
+}
+END_TEST
+
+START_TEST(test_exif_malformed_counts_as_upright)
+{
+    uint8_t good[] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0};
+    ck_assert_int_eq(exif_orientation(good, sizeof good), 6);
+    for (size_t size = 0; size < sizeof good; size++) {
+        uint8_t *exact = malloc(size ? size : 1); /* so that a sanitizer sees reads beyond it */
+        memcpy(exact, good, size);
+        ck_assert_int_eq(exif_orientation(exact, size), 1);
+        free(exact);
+    }
+    for (size_t i = 0; i < sizeof good; i++) {
+        for (int bit = 0; bit < 8; bit++) {
+            uint8_t bad[sizeof good];
+            memcpy(bad, good, sizeof good);
+            bad[i] ^= (uint8_t)(1 << bit);
+            int orientation = exif_orientation(bad, sizeof bad);
+            ck_assert(orientation >= 1 && orientation <= 8);
+        }
+    }
+}
+END_TEST
+
+START_TEST(test_image_png_of_every_kind_gives_its_pixels)
+{
+    static const int kinds[][3] = {{PNG_COLOR_TYPE_RGB, 8, 0}, {PNG_COLOR_TYPE_RGB, 16, 1},
+        {PNG_COLOR_TYPE_RGBA, 8, 1}, {PNG_COLOR_TYPE_RGBA, 16, 0}, {PNG_COLOR_TYPE_GRAY, 8, 0},
+        {PNG_COLOR_TYPE_GRAY, 16, 1}, {PNG_COLOR_TYPE_GRAY_ALPHA, 8, 0}, {PNG_COLOR_TYPE_PALETTE, 2, 0},
+        {PNG_COLOR_TYPE_PALETTE, 8, 1}, {PNG_COLOR_TYPE_GRAY, 1, 0}};
+    static const uint8_t palette[4][3] = {{0, 0, 0}, {255, 0, 0}, {0, 255, 0}, {0, 0, 255}};
+    struct image made = files_ramp(200, 40), read;
+    struct problem problem;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        size_t size;
+        int type = kinds[k][0];
+        uint8_t *bytes = files_png(&made, type, kinds[k][1], kinds[k][2], 255, &size);
+        ck_assert_msg(decode(&read, bytes, size, 3, &problem), "%s", problem.text);
+        ck_assert_int_eq(read.width, 200);
+        ck_assert_int_eq(read.height, 40);
+        ck_assert_int_eq(read.channels, 3);
+        for (size_t i = 0; i < 200 * 40; i++) {
+            const uint8_t *in = made.pixels + 3 * i, *out = read.pixels + 3 * i;
+            for (int c = 0; c < 3; c++) {
+                int expected = type == PNG_COLOR_TYPE_PALETTE ? palette[in[0] % 4][c]
+                               : kinds[k][1] == 1             ? (in[0] + 127) / 255 * 255
+                               : type & PNG_COLOR_MASK_COLOR  ? in[c]
+                                                              : in[0];
+                ck_assert_int_eq(out[c], expected);
+            }
+        }
+        image_free(&read);
+        free(bytes);
+    }
+    image_free(&made);
+}
+END_TEST
+
+START_TEST(test_image_transparency_is_kept_or_laid_on_white)
+{
+    struct image made = files_ramp(5, 5), read;
+    struct problem problem;
+    size_t size;
+    uint8_t *bytes = files_png(&made, PNG_COLOR_TYPE_RGBA, 8, 0, 51, &size);
+    ck_assert(decode(&read, bytes, size, 4, &problem));
+    ck_assert_int_eq(read.pixels[2], 77);
+    ck_assert_int_eq(read.pixels[3], 51);
+    image_free(&read);
+    ck_assert(decode(&read, bytes, size, 3, &problem));
+    ck_assert_int_eq(read.channels, 3);
+    ck_assert_int_eq(read.pixels[2], (77 * 51 + 255 * 204 + 127) / 255);
+    image_free(&read);
+    image_free(&made);
+    free(bytes);
+}
+END_TEST
+
+START_TEST(test_image_truncated_anywhere_is_refused)
+{
+    struct image made = files_gradient(40, 30), read;
+    struct problem problem;
+    for (int kind = 0; kind < 4; kind++) {
+        size_t size;
+        uint8_t *bytes = kind < 2 ? files_jpeg(&made, 80, 6, 0, kind, &size)
+                                  : files_png(&made, PNG_COLOR_TYPE_RGBA, 8, kind == 3, 200, &size);
+        for (size_t cut = 0; cut < size; cut++) {
+            uint8_t *exact = malloc(cut ? cut : 1);
+            memcpy(exact, bytes, cut);
+            problem.text[0] = 0;
+            ck_assert_msg(
+                !decode(&read, exact, cut, 3, &problem), "kind %d cut at %zu of %zu", kind, cut, size);
+            ck_assert_ptr_null(read.pixels);
+            ck_assert_int_ne(problem.text[0], 0);
+            free(exact);
+        }
+        free(bytes);
+    }
+    image_free(&made);
+}
+END_TEST
+
+START_TEST(test_image_flipped_bits_never_crash)
+{
+    struct image made = files_gradient(24, 16), read;
+    struct problem problem;
+    int refused = 0;
+    for (int kind = 0; kind < 4; kind++) {
+        size_t size;
+        uint8_t *bytes = kind < 2 ? files_jpeg(&made, 80, 6, 0, kind, &size)
+                                  : files_png(&made, PNG_COLOR_TYPE_RGB, 16, kind == 3, 0, &size);
+        for (size_t i = 0; i < size; i++) {
+            bytes[i] ^= (uint8_t)(1 << (i * 5 % 8));
+            if (image_decode(&read, bytes, size, 3, 8, &problem))
+                image_free(&read);
+            else
+                refused++;
+            bytes[i] ^= (uint8_t)(1 << (i * 5 % 8));
+        }
+        free(bytes);
+    }
+    ck_assert_int_gt(refused, 0);
+    image_free(&made);
+}
+END_TEST
+
+/* CRC-32 as PNG has it. */
+static uint32_t crc(const uint8_t *bytes, size_t size)
+{
+    uint32_t value = 0xffffffff;
+    for (size_t i = 0; i < size; i++) {
+        value ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++) value = value >> 1 ^ (value & 1 ? 0xedb88320 : 0);
+    }
+    return ~value;
+}
+
+static void put32(uint8_t *out, uint32_t value)
+{
+    for (int i = 0; i < 4; i++) out[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+START_TEST(test_image_huge_by_its_header_is_refused_with_its_size)
+{
+    struct image made = files_gradient(16, 16), read;
+    struct problem problem;
+    size_t size;
+    uint8_t *png = files_png(&made, PNG_COLOR_TYPE_RGB, 8, 0, 0, &size);
+    put32(png + 16, 0x7fffffff);
+    put32(png + 20, 0x7fffffff);
+    put32(png + 29, crc(png + 12, 17));
+    ck_assert(!decode(&read, png, size, 3, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "2147483647 x 2147483647"));
+    free(png);
+    uint8_t *jpeg = files_jpeg(&made, 80, 0, 0, 0, &size);
+    for (size_t i = 0; i + 9 < size; i++) {
+        if (jpeg[i] != 0xff || jpeg[i + 1] != 0xc0) continue;
+        memset(jpeg + i + 5, 0xff, 4);
+        jpeg[i + 5] = jpeg[i + 7] = 0xf0;
+    }
+    ck_assert(!decode(&read, jpeg, size, 3, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "more than the limit"));
+    free(jpeg);
+    image_free(&made);
+}
+END_TEST
+
+START_TEST(test_image_file_that_is_none_is_refused)
+{
+    char *folder = files_make_folder();
+    struct image read;
+    struct problem problem;
+    const char *text = files_path(folder, "text.jpg"), *empty = files_path(folder, "empty.png");
+    const char *pipe = files_path(folder, "pipe.jpg");
+    files_write(text, "no picture at all\n", 18);
+    files_write(empty, "", 0);
+    ck_assert_int_eq(mkfifo(pipe, 0600), 0);
+    ck_assert(!image_load(&read, text, 3, 0, &problem));
+    ck_assert_str_eq(problem.text, "neither a JPEG nor a PNG file");
+    ck_assert(!image_load(&read, empty, 3, 0, &problem));
+    ck_assert_str_eq(problem.text, "the file is empty");
+    ck_assert(!image_load(&read, pipe, 3, 0, &problem));
+    ck_assert_str_eq(problem.text, "not a regular file");
+    ck_assert(!image_load(&read, folder, 3, 0, &problem));
+    ck_assert(!image_load(&read, files_path(folder, "missing.jpg"), 3, 0, &problem));
+    ck_assert_str_eq(problem.text, "No such file or directory");
+    files_remove(folder);
+}
+END_TEST
+
+START_TEST(test_image_large_jpeg_is_reduced_while_decoded)
+{
+    struct image made = files_gradient(803, 601), read, whole;
+    struct problem problem;
+    size_t size;
+    uint8_t *bytes = files_jpeg(&made, 95, 6, 0, 0, &size);
+    ck_assert(image_decode(&whole, bytes, size, 3, 0, &problem));
+    ck_assert(image_decode(&read, bytes, size, 3, 170, &problem));
+    ck_assert_double_eq(whole.reduction, 1);
+    ck_assert_double_eq(read.reduction, 4);
+    ck_assert_int_eq(read.width, 601 / 4);
+    ck_assert_int_eq(read.height, 803 / 4);
+    for (int y = 0; y < read.height; y++) {
+        for (int x = 0; x < read.width; x++) {
+            const uint8_t *small = read.pixels + 3 * (y * read.width + x);
+            const uint8_t *large = whole.pixels + 3 * ((4 * y + 2) * whole.width + 4 * x + 2);
+            for (int c = 0; c < 3; c++) ck_assert_int_le(abs(small[c] - large[c]), 5);
+        }
+    }
+    image_free(&whole);
+    image_free(&read);
+    image_free(&made);
+    free(bytes);
+}
+END_TEST
+
+START_TEST(test_image_written_is_read_back)
+{
+    char *folder = files_make_folder();
+    struct image made = files_ramp(33, 21), read;
+    struct problem problem;
+    const char *path = files_path(folder, "a.png");
+    ck_assert(image_write_png(&made, path, &problem));
+    ck_assert(image_load(&read, path, 3, 0, &problem));
+    assert_near(&read, &made, 0);
+    ck_assert(!image_write_png(&made, files_path(folder, "none/a.png"), &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "none/a.png: No such file"));
+    image_free(&made);
+    image_free(&read);
+    files_remove(folder);
+}
+END_TEST
+
+RUN_TESTS("image", test_image_jpeg_gives_its_pixels, test_image_jpeg_with_alpha_asked_is_opaque,
+    test_image_grey_and_cmyk_jpeg_become_rgb, test_image_orientation_is_applied,
+    test_exif_malformed_counts_as_upright, test_image_png_of_every_kind_gives_its_pixels,
+    test_image_transparency_is_kept_or_laid_on_white, test_image_truncated_anywhere_is_refused,
+    test_image_flipped_bits_never_crash, test_image_huge_by_its_header_is_refused_with_its_size,
+    test_image_file_that_is_none_is_refused, test_image_large_jpeg_is_reduced_while_decoded,
+    test_image_written_is_read_back)

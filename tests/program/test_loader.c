@@ -1,0 +1,177 @@
+/* Batches: the same for any number of workers, whatever files are broken. */
+#include "files.h"
+#include "folder.h"
+#include "loader.h"
+#include "run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { S = 16, FILES = 11, BATCH = 4 };
+
+static int warnings;
+
+static void count_broken(void *user, const char *path, const char *reason)
+{
+    (void)user;
+    ck_assert_ptr_nonnull(path);
+    ck_assert_int_ne(reason[0], 0);
+    warnings++;
+}
+
+/* Pictures of different sizes and formats; those with a number in `broken` are cut short. */
+static char *make_pictures(int files, unsigned broken)
+{
+    char *root = files_make_folder(), name[32];
+    for (int i = 0; i < files; i++) {
+        struct image image = files_gradient(30 + 7 * i, 60 - 3 * i);
+        size_t size;
+        uint8_t *bytes =
+            i % 2 ? files_jpeg(&image, 90, i % 8 + 1, 0, 0, &size) : files_png(&image, 2, 8, 0, 0, &size);
+        snprintf(name, sizeof name, "%02d.%s", i, i % 2 ? "jpg" : "png");
+        files_write(files_path(root, name), bytes, broken >> i & 1 ? size / 2 : size);
+        free(bytes);
+        image_free(&image);
+    }
+    return root;
+}
+
+static struct loader *make_loader(const struct folder *folder, int workers, size_t batch, uint64_t seed)
+{
+    struct loader_options options = {.paths = folder->paths,
+        .count = folder->count,
+        .image_size = S,
+        .batch = batch,
+        .workers = workers,
+        .seed = seed,
+        .broken = count_broken};
+    struct loader *loader;
+    struct problem problem;
+    warnings = 0;
+    ck_assert(loader_create(&loader, &options, &problem));
+    return loader;
+}
+
+/* A digest (FNV-1a) of everything in the first `batches` batches. */
+static uint64_t digest(const struct folder *folder, int workers, uint64_t seed, int batches)
+{
+    struct loader *loader = make_loader(folder, workers, BATCH, seed);
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (int t = 0; t < batches; t++) {
+        struct loader_batch batch;
+        struct problem problem;
+        ck_assert_msg(loader_next(loader, &batch, &problem), "%s", problem.text);
+        size_t count = (size_t)batch.images;
+        const void *parts[] = {batch.view1, batch.view2, batch.crops1, batch.crops2, batch.ids};
+        const size_t sizes[] = {
+            3 * S * S, 3 * S * S, sizeof(cribo_crop), sizeof(cribo_crop), sizeof(int64_t)};
+        for (int p = 0; p < 5; p++)
+            for (size_t i = 0; i < count * sizes[p]; i++)
+                hash = (hash ^ ((const uint8_t *)parts[p])[i]) * UINT64_C(1099511628211);
+        hash = (hash ^ count) * UINT64_C(1099511628211);
+    }
+    loader_free(loader);
+    return hash;
+}
+
+START_TEST(test_loader_any_number_of_workers_gives_the_same_batches)
+{
+    char *root = make_pictures(FILES, 1 << 3 | 1 << 4);
+    struct folder folder;
+    struct problem problem;
+    ck_assert(folder_list(&folder, root, &problem));
+    uint64_t one = digest(&folder, 1, 5, 9);
+    ck_assert_uint_eq(digest(&folder, 2, 5, 9), one);
+    ck_assert_uint_eq(digest(&folder, 7, 5, 9), one);
+    ck_assert_uint_ne(digest(&folder, 2, 6, 9), one);
+    folder_free(&folder);
+    files_remove(root);
+}
+END_TEST
+
+START_TEST(test_loader_epoch_has_each_file_at_most_once_in_a_new_order)
+{
+    char *root = make_pictures(FILES, 0);
+    struct folder folder;
+    struct problem problem;
+    struct loader_batch batch;
+    int64_t orders[6][2 * BATCH];
+    ck_assert(folder_list(&folder, root, &problem));
+    struct loader *loader = make_loader(&folder, 2, BATCH, 1);
+    ck_assert_uint_eq(loader_epoch_batches(loader), 2);
+    for (int epoch = 0; epoch < 6; epoch++) {
+        int seen[FILES] = {0};
+        for (int t = 0; t < 2; t++) {
+            ck_assert(loader_next(loader, &batch, &problem));
+            ck_assert_int_eq(batch.images, BATCH);
+            memcpy(orders[epoch] + t * BATCH, batch.ids, sizeof orders[0] / 2);
+            for (int i = 0; i < BATCH; i++) ck_assert_int_eq(seen[batch.ids[i]]++, 0);
+        }
+        ck_assert(epoch == 0 || memcmp(orders[epoch], orders[epoch - 1], sizeof orders[0]));
+    }
+    loader_free(loader);
+    folder_free(&folder);
+    files_remove(root);
+}
+END_TEST
+
+START_TEST(test_loader_broken_files_are_skipped_and_reported_once)
+{
+    char *root = make_pictures(FILES, 1 << 0 | 1 << 5);
+    struct folder folder;
+    struct problem problem;
+    struct loader_batch batch;
+    ck_assert(folder_list(&folder, root, &problem));
+    struct loader *loader = make_loader(&folder, 3, FILES, 1);
+    for (int t = 0; t < 5; t++) {
+        ck_assert(loader_next(loader, &batch, &problem));
+        ck_assert_int_eq(batch.images, FILES - 2);
+        for (int i = 0; i < FILES - 2; i++) ck_assert(batch.ids[i] != 0 && batch.ids[i] != 5);
+    }
+    ck_assert_int_eq(warnings, 2);
+    ck_assert_uint_eq(loader_broken(loader), 2);
+    loader_free(loader);
+    folder_free(&folder);
+    files_remove(root);
+}
+END_TEST
+
+START_TEST(test_loader_with_nothing_but_broken_files_fails)
+{
+    char *root = make_pictures(3, 7);
+    struct folder folder;
+    struct problem problem;
+    struct loader_batch batch;
+    ck_assert(folder_list(&folder, root, &problem));
+    struct loader *loader = make_loader(&folder, 2, 1, 1);
+    int calls = 0;
+    while (calls < 10 && loader_next(loader, &batch, &problem)) calls++;
+    ck_assert_int_eq(calls, 2);
+    ck_assert_str_eq(problem.text, "none of the 3 picture files could be read");
+    loader_free(loader);
+    folder_free(&folder);
+    files_remove(root);
+}
+END_TEST
+
+START_TEST(test_loader_fewer_files_than_a_batch_make_a_smaller_one)
+{
+    char *root = make_pictures(3, 0);
+    struct folder folder;
+    struct problem problem;
+    struct loader_batch batch;
+    ck_assert(folder_list(&folder, root, &problem));
+    struct loader *loader = make_loader(&folder, 2, 64, 1);
+    ck_assert_uint_eq(loader_epoch_batches(loader), 1);
+    ck_assert(loader_next(loader, &batch, &problem));
+    ck_assert_int_eq(batch.images, 3);
+    loader_free(loader);
+    folder_free(&folder);
+    files_remove(root);
+}
+END_TEST
+
+RUN_TESTS("loader", test_loader_any_number_of_workers_gives_the_same_batches,
+    test_loader_epoch_has_each_file_at_most_once_in_a_new_order,
+    test_loader_broken_files_are_skipped_and_reported_once, test_loader_with_nothing_but_broken_files_fails,
+    test_loader_fewer_files_than_a_batch_make_a_smaller_one)
