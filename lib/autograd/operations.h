@@ -1,6 +1,9 @@
 /*
  * The differentiable operations. Each takes and returns tensors by value; its forward and backward equations stand side by
  * side in its source file.
+ *
+ * Parameters, and the x of linear, layer_norm and pool, may have any kind of gradient (tape.h), or none. The activations that the others
+ * take have no other reader: their gradient is assigned.
  */
 #ifndef CB_AUTOGRAD_OPERATIONS_H
 #define CB_AUTOGRAD_OPERATIONS_H
