@@ -8,6 +8,7 @@
 #include "clustering/clusterer.h"
 
 #include "base/random.h"
+#include "clustering/assignment.h"
 #include "clustering/positions.h"
 #include "clustering/sinkhorn.h"
 #include "tensor/gemm.h"
@@ -249,20 +250,6 @@ static void take_cost(const cb_clusterer *c, const workspace *s, size_t b, bool 
     c->ranges[b] = cb_find_cost_range(plan, joint, c->clusters, s->rows);
 }
 
-/* The cluster with the largest share for each token, the lowest of equals. `best` [2N] is scratch. */
-static void label_tokens(const cb_clusterer *c, int32_t *labels, const cb_real *plan, cb_real *best)
-{
-    memcpy(best, plan, c->joint_tokens * sizeof *best);
-    memset(labels, 0, c->joint_tokens * sizeof *labels);
-    for (size_t k = 1; k < c->clusters; k++) {
-        const cb_real *plan_k = plan + k * c->joint_tokens;
-        for (size_t i = 0; i < c->joint_tokens; i++) {
-            labels[i] = plan_k[i] > best[i] ? (int32_t)k : labels[i];
-            best[i] = plan_k[i] > best[i] ? plan_k[i] : best[i];
-        }
-    }
-}
-
 /* The masses follow the number of tokens with each label. */
 static void follow_sizes(const cb_clusterer *c, size_t b)
 {
@@ -280,62 +267,24 @@ static void assign(const cb_clusterer *c, const workspace *s, size_t b, cb_cost_
     cb_real *plan = plan_of(c, b);
     cb_sinkhorn(plan, c->joint_tokens, c->clusters, c->mass + b * c->clusters, range,
         c->config.sinkhorn_lambda, (size_t)c->config.sinkhorn_iterations, s->rows);
-    label_tokens(c, labels_of(c, b), plan, s->rows);
+    cb_label_tokens(labels_of(c, b), plan, c->joint_tokens, c->clusters, s->rows);
     if (c->config.update_marginal) follow_sizes(c, b);
 }
 
-/* Q* of one view from its labels: 1 / size of the cluster in this view. */
-static void spread_labels(const cb_clusterer *c, cb_real *assignment, const int32_t *labels, cb_real *sizes)
-{
-    memset(assignment, 0, c->tokens * c->clusters * sizeof *assignment);
-    memset(sizes, 0, c->clusters * sizeof *sizes);
-    for (size_t n = 0; n < c->tokens; n++) sizes[labels[n]] += 1;
-    for (size_t n = 0; n < c->tokens; n++)
-        assignment[n * c->clusters + (size_t)labels[n]] = 1 / sizes[labels[n]];
-}
-
-/* Q* of one view from its columns of the transport [K, 2N], and the labels after that. */
-static void spread_shares(
-    const cb_clusterer *c, cb_real *assignment, int32_t *labels, const cb_real *transport)
-{
-    for (size_t k = 0; k < c->clusters; k++) {
-        const cb_real *transport_k = transport + k * c->joint_tokens;
-        double sum = 0;
-        for (size_t n = 0; n < c->tokens; n++) sum += (double)transport_k[n];
-        const double inverse = sum > 0 ? 1 / sum : 0;
-        for (size_t n = 0; n < c->tokens; n++)
-            assignment[n * c->clusters + k] = (cb_real)((double)transport_k[n] * inverse);
-    }
-    for (size_t n = 0; n < c->tokens; n++) {
-        cb_real most;
-        labels[n] = (int32_t)cb_rows()->arg_max(assignment + n * c->clusters, c->clusters, &most);
-    }
-}
-
-static void mark_valid(const cb_clusterer *c, size_t b)
-{
-    uint8_t *valid = c->valid + b * c->clusters;
-    const int32_t *labels = labels_of(c, b);
-    memset(valid, 0, c->clusters);
-    for (size_t n = 0; n < c->tokens; n++) valid[labels[n]] = 1;
-    for (size_t n = c->tokens; n < c->joint_tokens; n++) valid[labels[n]] |= 2;
-    for (size_t k = 0; k < c->clusters; k++) valid[k] = valid[k] == 3;
-}
-
-/* The last transport or labels become Q*. */
+/* The last labels or transport become Q*, view by view. */
 static void finish(const cb_clusterer *c, const workspace *s, size_t b)
 {
+    const size_t N = c->tokens, K = c->clusters;
     cb_real *plan = plan_of(c, b);
     int32_t *labels = labels_of(c, b);
-    const size_t half = c->tokens * c->clusters;
-    if (!c->config.hard_assignment) memcpy(s->g, plan, 2 * half * sizeof *plan);
+    if (!c->config.hard_assignment) memcpy(s->g, plan, 2 * N * K * sizeof *plan);
     for (size_t v = 0; v < 2; v++) {
         if (c->config.hard_assignment)
-            spread_labels(c, plan + v * half, labels + v * c->tokens, s->rows);
+            cb_assign_by_labels(plan + v * N * K, labels + v * N, N, K, s->rows);
         else
-            spread_shares(c, plan + v * half, labels + v * c->tokens, s->g + v * c->tokens);
+            cb_assign_by_shares(plan + v * N * K, labels + v * N, s->g + v * N, 2 * N, N, K);
     }
-    mark_valid(c, b);
+    cb_mark_valid(c->valid + b * K, labels, N, K);
 }
 
 /* ---- the run ---- */
