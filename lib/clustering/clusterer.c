@@ -164,11 +164,18 @@ static int32_t *labels_of(const cb_clusterer *c, size_t b)
     return c->labels + b * c->joint_tokens;
 }
 
-/* z = t / max(|t|, 1e-12); the length in double, since tokens may be of any scale. */
+/* |t|; squares that leave the range of float32 are taken again in double, since tokens may be of any scale. */
+static double length_of(const cb_real *token, size_t width)
+{
+    const double square = (double)cb_rows()->dot(token, token, width);
+    return sqrt(square > 1e-30 && square < 1e30 ? square : cb_rows()->sum_squares(token, width));
+}
+
+/* z = t / max(|t|, 1e-12). */
 static void normalise_tokens(cb_real *z, const cb_real *tokens, size_t rows, size_t width)
 {
     for (size_t n = 0; n < rows; n++) {
-        double length = sqrt(cb_rows()->sum_squares(tokens + n * width, width));
+        const double length = length_of(tokens + n * width, width);
         cb_rows()->scale(z + n * width, tokens + n * width, (cb_real)(1 / fmax(length, 1e-12)), width);
     }
 }
