@@ -211,7 +211,7 @@ START_TEST(test_writer_signals_do_not_disturb) {
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
     ck_assert_int_eq(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-    struct itimerspec often = {{0, 200000}, {0, 200000}};
+    struct itimerspec often = {{0, 2000000}, {0, 2000000}};
     timer_settime(timer, 0, &often, NULL);
     cribo_status status = replace(scratch_path("big"), bytes, BYTES);
     timer_delete(timer);
