@@ -12,6 +12,10 @@
 
 #include <cribo/trainer.h>
 
+/* Of the channels of ImageNet's pixels, 0 ... 1: what views are normalised with. */
+#define IMAGENET_MEAN 0.485, 0.456, 0.406
+#define IMAGENET_DEVIATION 0.229, 0.224, 0.225
+
 enum { AUGMENT_DRAWS = 64 };
 
 enum view_kind {

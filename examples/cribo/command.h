@@ -9,6 +9,7 @@
 
 #include <argp.h>
 
+int command_pretrain(int count, char **arguments);
 int command_scenes(int count, char **arguments);
 
 /*

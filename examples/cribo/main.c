@@ -26,6 +26,7 @@ static const struct {
     const char *name, *full_name;
     int (*run)(int count, char **arguments);
 } commands[] = {
+    {"pretrain", "cribo pretrain", command_pretrain},
     {"scenes", "cribo scenes", command_scenes},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

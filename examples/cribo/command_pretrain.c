@@ -1,0 +1,187 @@
+/* cribo pretrain: see pretrain.h. Its options are those below and one for each of the trainer's settings. */
+#include "command.h"
+#include "pretrain.h"
+#include "say.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    KEY_PRESET = 256,
+    KEY_STEPS,
+    KEY_THREADS,
+    KEY_WORKERS,
+    KEY_LOG_EVERY,
+    KEY_SAVE_EVERY,
+    KEY_OVERWRITE,
+    KEY_SETTINGS = 1024
+};
+enum { GROUP_OWN = 1, GROUP_SETTINGS = 2 };
+
+static const struct argp_option own[] = {
+    {"output", 'o', "RUN", 0, "Folder for the results (required); made if it is missing", GROUP_OWN},
+    {"preset", KEY_PRESET, "NAME", 0,
+        "A published run (vits16-coco, vits16-in1k, vitb16-in1k), a size (tiny, small, base) or authors, "
+        "their code's formulas",
+        GROUP_OWN},
+    {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; the same as --total-steps", GROUP_OWN},
+    {"threads", KEY_THREADS, "N", 0, "Threads that compute; the CPUs. Results do not depend on it",
+        GROUP_OWN},
+    {"workers", KEY_WORKERS, "N", 0, "Threads that load pictures; the CPUs. Nor on it", GROUP_OWN},
+    {"log-every", KEY_LOG_EVERY, "N", 0,
+        "Steps between progress lines where standard error is no terminal; 0: ten seconds", GROUP_OWN},
+    {"save-every", KEY_SAVE_EVERY, "N", 0, "Save the weights every N steps; 0: at the end", GROUP_OWN},
+    {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds", GROUP_OWN},
+    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", GROUP_OWN},
+    {NULL, 0, NULL, 0, "Settings of the trainer (in brackets: the library's default):", GROUP_SETTINGS},
+};
+enum { OWN = sizeof own / sizeof *own };
+
+static const char description[] =
+    "Pretrains a vision transformer on all JPEG and PNG files in DIR and the folders in it, and writes to "
+    "RUN: weights.safetensors (student and "
+    "teacher), log.jsonl (a line per step), config.json, loss.png (the losses), clusters-start.png and "
+    "clusters.png (the objects that the teacher "
+    "finds in some pictures, before and after).\v"
+    "Files that cannot be read are left out with a warning. Files that do not fill a batch at the end of an "
+    "epoch sit it out. Ctrl-C or SIGTERM "
+    "finishes the step, saves and exits with status 130 or 143; a second one exits at once.\n\n"
+    "Example: cribo pretrain ~/Pictures -o run --epochs 20\n\n";
+
+/* The options as argp wants them, with the texts made for the settings. */
+struct option_table {
+    struct argp_option options[OWN + MOST_SETTINGS + 1];
+    char names[MOST_SETTINGS][48], helps[MOST_SETTINGS][256];
+    char *doc;
+};
+
+struct parsing {
+    struct pretrain_options options;
+    struct problem problem;
+};
+
+static void fill_setting(struct option_table *table, int index, const cribo_setting *setting)
+{
+    char *name = table->names[index];
+    snprintf(name, sizeof table->names[0], "%s", setting->name);
+    for (char *c = name; *c; c++)
+        if (*c == '_') *c = '-';
+    snprintf(table->helps[index], sizeof table->helps[0], "%s [%.15g]", setting->help, setting->initial);
+    table->options[OWN + index] = (struct argp_option){.name = name,
+        .key = KEY_SETTINGS + index,
+        .arg = setting->integer ? "N" : "X",
+        .doc = table->helps[index],
+        .group = GROUP_SETTINGS};
+}
+
+static bool fill_table(struct option_table *table)
+{
+    cribo_setting setting;
+    memcpy(table->options, own, sizeof own);
+    for (int i = 0; i < MOST_SETTINGS && cribo_trainer_config_setting((size_t)i, &setting) == CRIBO_OK; i++)
+        fill_setting(table, i, &setting);
+    const char *after = strchr(description, '\v') + 1;
+    size_t before = (size_t)(after - description);
+    return asprintf(&table->doc, "%.*s%s\n\n%s", (int)before, description, settings_small_help, after) >= 0;
+}
+
+static void give(struct argp_state *state, const char *name, const char *value)
+{
+    struct parsing *parsing = state->input;
+    if (!settings_give(&parsing->options.settings, name, value, &parsing->problem))
+        argp_error(state, "%s", parsing->problem.text);
+}
+
+static void give_by_key(struct argp_state *state, int key, const char *value)
+{
+    cribo_setting setting;
+    if (cribo_trainer_config_setting((size_t)(key - KEY_SETTINGS), &setting) == CRIBO_OK)
+        give(state, setting.name, value);
+}
+
+/* Everything that can be checked before a file is touched. */
+static void check(struct argp_state *state, struct parsing *parsing)
+{
+    cribo_trainer_config config;
+    if (!parsing->options.folder) argp_error(state, "no folder of pictures; name one");
+    if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
+    if (!settings_apply(&parsing->options.settings, 0, &config, &parsing->problem))
+        argp_error(state, "%s", parsing->problem.text);
+}
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct parsing *parsing = state->input;
+    struct pretrain_options *options = &parsing->options;
+    switch (key) {
+    case 'o':
+        options->out = value;
+        return 0;
+    case 'q':
+        say_quiet(true);
+        return 0;
+    case KEY_PRESET:
+        options->settings.preset = value;
+        return 0;
+    case KEY_STEPS:
+        give(state, "total_steps", value);
+        return 0;
+    case KEY_THREADS:
+        options->threads = (int)command_integer(state, "threads", value, 1, 256);
+        return 0;
+    case KEY_WORKERS:
+        options->workers = (int)command_integer(state, "workers", value, 1, 256);
+        return 0;
+    case KEY_LOG_EVERY:
+        options->log_every = command_integer(state, "log-every", value, 0, INT64_MAX);
+        return 0;
+    case KEY_SAVE_EVERY:
+        options->save_every = command_integer(state, "save-every", value, 0, INT64_MAX);
+        return 0;
+    case KEY_OVERWRITE:
+        options->overwrite = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->folder) argp_error(state, "unexpected argument '%s': one folder at a time", value);
+        options->folder = value;
+        return 0;
+    case ARGP_KEY_END:
+        check(state, parsing);
+        return 0;
+    default:
+        if (key < KEY_SETTINGS || key >= KEY_SETTINGS + MOST_SETTINGS) return ARGP_ERR_UNKNOWN;
+        give_by_key(state, key, value);
+        return 0;
+    }
+}
+
+/* --learning_rate is --learning-rate. */
+static void hyphenate(int count, char **arguments)
+{
+    for (int i = 1; i < count && strcmp(arguments[i], "--"); i++) {
+        if (strncmp(arguments[i], "--", 2)) continue;
+        for (char *c = arguments[i]; *c && *c != '='; c++)
+            if (*c == '_') *c = '-';
+    }
+}
+
+int command_pretrain(int count, char **arguments)
+{
+    struct parsing parsing = {.options = {.workers = command_cpus()}};
+    struct option_table *table = calloc(1, sizeof *table);
+    say_name("cribo pretrain");
+    if (!table || !fill_table(table)) {
+        free(table);
+        say_error("no memory");
+        return 1;
+    }
+    struct argp argp = {
+        .options = table->options, .parser = parse, .args_doc = "DIR -o RUN", .doc = table->doc};
+    hyphenate(count, arguments);
+    int status = argp_parse(&argp, count, arguments, 0, NULL, &parsing) ? 1 : pretrain(&parsing.options);
+    free(table->doc);
+    free(table);
+    return status;
+}

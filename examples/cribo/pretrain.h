@@ -1,0 +1,24 @@
+/* The training run: pictures in, weights, log and pictures out. */
+#ifndef PRETRAIN_H
+#define PRETRAIN_H
+
+#include "settings.h"
+
+struct pretrain_options {
+    const char *folder, *out;
+    struct settings settings;
+    int threads; /* of the library; 0: its choice */
+    int workers; /* that load pictures */
+    int64_t
+        log_every; /* steps between progress lines where they are not rewritten; 0: about every ten seconds */
+    int64_t save_every; /* steps between saves of the weights; 0: at the end only */
+    bool overwrite;
+};
+
+/*
+ * Trains, and returns the program's exit status: 0, 1 after a failure that it has reported, 128 + signal when SIGINT or SIGTERM
+ * ended the run early, after finishing the step and saving.
+ */
+int pretrain(const struct pretrain_options *options);
+
+#endif

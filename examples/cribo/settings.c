@@ -1,0 +1,93 @@
+/* See settings.h. */
+#include "settings.h"
+
+#include <string.h>
+
+/*
+ * Settings for a folder of some hundred to some thousand pictures on a few CPU cores. Fewer prototypes and clusters than the published
+ * runs, since a small batch has fewer objects; a higher rate per 256 pictures and a faster teacher, since there are fewer steps.
+ */
+static const struct {
+    const char *name, *value;
+} small[] = {
+    {"width", "192"},
+    {"heads", "3"},
+    {"depth", "6"},
+    {"image_size", "96"},
+    {"patch_size", "8"},
+    {"drop_path", "0"},
+    {"head_hidden", "512"},
+    {"head_bottleneck", "128"},
+    {"prototypes", "4096"},
+    {"object_prototypes", "4096"},
+    {"clusters", "12"},
+    {"bank_images", "2000"},
+    {"batch_size", "16"},
+    {"micro_batch", "4"},
+    {"learning_rate", "0.008"},
+    {"ema_momentum", "0.99"},
+    {"clip_norm", "3"},
+    {"epochs", "100"},
+};
+
+const char settings_small_help[] = "Without --preset, settings for a small machine and a small folder: a "
+                                   "vision transformer of width 192, depth 6 and 3 heads on "
+                                   "images of 96 x 96 in patches of 8, 4096 prototypes, 12 clusters, batches "
+                                   "of 16, 100 epochs, warm-ups in proportion.";
+
+static bool set(cribo_trainer_config *config, const char *name, const char *value, struct problem *problem)
+{
+    return cribo_trainer_config_set(config, name, value) == CRIBO_OK ||
+           problem_set(problem, "%s", cribo_last_error());
+}
+
+bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem)
+{
+    if (settings->count == MOST_SETTINGS) return problem_set(problem, "more than %d settings", MOST_SETTINGS);
+    settings->given[settings->count].name = name;
+    settings->given[settings->count++].value = value;
+    return true;
+}
+
+static bool was_given(const struct settings *settings, const char *name)
+{
+    for (size_t i = 0; i < settings->count; i++)
+        if (!strcmp(settings->given[i].name, name)) return true;
+    return false;
+}
+
+/* Shares of the run in place of the published epochs, which would be longer than a short run. */
+static void shorten_warmups(const struct settings *settings, cribo_trainer_config *config)
+{
+    int64_t total = config->total_steps ? config->total_steps
+                                        : (int64_t)(config->epochs * (double)config->steps_per_epoch);
+    int64_t epoch = config->steps_per_epoch < total / 20 ? config->steps_per_epoch : total / 20;
+    if (!was_given(settings, "warmup_epochs") && !was_given(settings, "warmup_steps"))
+        config->warmup_steps = total / 10;
+    if (!was_given(settings, "teacher_temperature_epochs") &&
+        !was_given(settings, "teacher_temperature_steps"))
+        config->teacher_temperature_steps = total / 4;
+    if (!was_given(settings, "cross_image_epochs") && !was_given(settings, "cross_image_steps"))
+        config->cross_image_steps = epoch;
+    if (!was_given(settings, "freeze_last_layer_epochs") && !was_given(settings, "freeze_last_layer_steps"))
+        config->freeze_last_layer_steps = epoch;
+}
+
+bool settings_apply(
+    const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem)
+{
+    if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK)
+        return problem_set(problem, "%s", cribo_last_error());
+    if (settings->preset && cribo_trainer_config_preset(config, settings->preset) != CRIBO_OK)
+        return problem_set(problem, "%s", cribo_last_error());
+    for (size_t i = 0; !settings->preset && i < sizeof small / sizeof *small; i++)
+        if (!set(config, small[i].name, small[i].value, problem)) return false;
+    for (size_t i = 0; i < settings->count; i++)
+        if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
+    if (pictures > 0 && (int64_t)pictures < config->batch_size) config->batch_size = (int64_t)pictures;
+    if (config->micro_batch > config->batch_size) config->micro_batch = config->batch_size;
+    if (!was_given(settings, "steps_per_epoch") && pictures > 0)
+        config->steps_per_epoch = (int64_t)pictures / config->batch_size;
+    if (!settings->preset) shorten_warmups(settings, config);
+    return true;
+}

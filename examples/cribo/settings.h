@@ -1,0 +1,35 @@
+/*
+ * The trainer's settings as a command line gives them: by name, on top of presets or of defaults for a small machine.
+ */
+#ifndef SETTINGS_H
+#define SETTINGS_H
+
+#include "problem.h"
+
+#include <cribo/trainer.h>
+
+#include <stddef.h>
+
+enum { MOST_SETTINGS = 128 };
+
+struct settings {
+    const char *preset; /* NULL: the small machine's defaults */
+    struct {
+        const char *name, *value; /* borrowed */
+    } given[MOST_SETTINGS];
+    size_t count;
+};
+
+bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);
+
+/*
+ * Presets or small defaults first, then what was given, in its order, whatever the order on the command line. `pictures` decides
+ * steps_per_epoch and, without a preset, warm-ups of a share of all steps.
+ */
+bool settings_apply(
+    const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);
+
+/* What the small defaults are, for --help. */
+extern const char settings_small_help[];
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * A few pictures of the folder in two plain views each, and the objects that the teacher finds in them: what a person looks at to see
+ * whether a run learns.
+ */
+#ifndef SHOWCASE_H
+#define SHOWCASE_H
+
+#include "folder.h"
+
+#include <cribo/trainer.h>
+
+enum { SHOWCASE_MOST = 8 };
+
+struct showcase {
+    int images, size, patch;
+    int64_t clusters;
+    uint8_t *views[2]; /* [images][3][size][size] */
+    cribo_crop crops[2][SHOWCASE_MOST];
+    int64_t ids[SHOWCASE_MOST];
+    int64_t *labels; /* [images][2][N] */
+    uint8_t *valid;  /* [images][clusters] */
+};
+
+/* Picks pictures spread over the folder, at most a batch of them; those that cannot be read are passed over. */
+bool showcase_make(struct showcase *showcase, const struct folder *folder, const cribo_trainer_config *config,
+    struct problem *problem);
+
+/* Asks the trainer for the objects; it then stands as after cribo_trainer_teach. */
+bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);
+
+/*
+ * Draws each picture's two views, plain and with their objects, to a PNG file: an object has one colour in both views; what was not
+ * found in both is grey.
+ */
+bool showcase_draw(const struct showcase *showcase, const char *path, struct problem *problem);
+
+void showcase_free(struct showcase *showcase);
+
+#endif
