@@ -342,12 +342,12 @@ static void assert_all(const char *name, const float *x, size_t n, float expecte
     for (size_t i = 0; i < n; i++) ck_assert_msg(x[i] == expected, "%s[%zu] = %g", name, i, x[i]);
 }
 
-/* Bounds of five standard errors of n draws. */
+/* Bounds of five standard errors of n draws: σ/√n of a mean, σ/√(2n) of a deviation. */
 static void assert_statistics(const char *name, const float *x, size_t n, double deviation)
 {
     double mean = mean_of(x, n), got = deviation_of(x, n), error = deviation / sqrt((double)n);
     ck_assert_msg(fabs(mean) < 5 * error, "%s: mean %g", name, mean);
-    ck_assert_msg(fabs(got - deviation) < 5 * error, "%s: deviation %g", name, got);
+    ck_assert_msg(fabs(got - deviation) < 5 * error / sqrt(2), "%s: deviation %g", name, got);
 }
 
 static void check_fresh(const cribo_parameter *p, const float *x)

@@ -141,6 +141,35 @@ START_TEST(test_vit_passes_give_the_same_bits_again_and_for_any_threads)
 }
 END_TEST
 
+static void assert_view(cb_tensor x, size_t rows, size_t columns)
+{
+    ck_assert_uint_eq(x.rows, rows);
+    ck_assert_uint_eq(x.columns, columns);
+}
+
+/* A single output is a single row, whatever the other axes are. */
+START_TEST(test_vit_of_width_one_has_matrices_of_one_row)
+{
+    fixture f;
+    cribo_model_config config;
+    fixture_open(&f);
+    config = f.model->config;
+    config.width = config.heads = 1;
+    cb_model *narrow = model_of(&f.runtime, &config);
+    const cb_vit *vit = &narrow->vit;
+    assert_view(vit->cls_token, 1, 1);
+    assert_view(vit->pos_embed, 10, 1);
+    assert_view(vit->patch_embed.weight, 1, 12);
+    assert_view(vit->blocks[0].qkv.weight, 3, 1);
+    assert_view(vit->blocks[0].proj.weight, 1, 1);
+    assert_view(vit->blocks[0].fc1.weight, 4, 1);
+    assert_view(vit->blocks[0].fc2.weight, 1, 4);
+    assert_view(vit->norm.weight, 1, 1);
+    cb_model_free(&f.runtime, narrow);
+    fixture_close(&f);
+}
+END_TEST
+
 static size_t planned(fixture *f, size_t depth, bool training)
 {
     cb_arena arena = cb_arena_measure();
@@ -168,6 +197,7 @@ int main(void)
     tcase_add_test(tests, test_vit_factor_of_a_branch_is_that_of_its_last_layer);
     tcase_add_test(tests, test_vit_bytes_are_pixels_scaled_and_shifted);
     tcase_add_test(tests, test_vit_passes_give_the_same_bits_again_and_for_any_threads);
+    tcase_add_test(tests, test_vit_of_width_one_has_matrices_of_one_row);
     tcase_add_test(tests, test_vit_inference_needs_no_more_memory_for_more_blocks);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
