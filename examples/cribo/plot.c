@@ -28,7 +28,7 @@ static const struct {
     const char *name;
     struct colour colour;
 } curves[HISTORY_CURVES] = {
-    {"total", {40, 40, 40}},
+    {"mean of the losses", {40, 40, 40}},
     {"[CLS]", {31, 119, 180}},
     {"objects, other view", {214, 102, 14}},
     {"objects, other image", {44, 140, 44}},
@@ -44,10 +44,11 @@ bool history_add(struct history *history, const cribo_report *report, struct pro
         history->capacity = capacity;
     }
     double *losses = history->losses[history->count++];
-    losses[0] = report->loss;
+    bool third = report->cross_image_on != 0;
+    losses[0] = report->loss / (third ? 3 : 2);
     losses[1] = report->global_loss;
     losses[2] = report->cross_view_loss;
-    losses[3] = report->cross_image_on != 0 ? report->cross_image_loss : NAN;
+    losses[3] = third ? report->cross_image_loss : NAN;
     return true;
 }
 
@@ -115,16 +116,18 @@ static double smooth(
 
 static void find_range(struct axes *axes, const struct history *history)
 {
-    axes->low = 0;
-    axes->high = 0;
+    double low = INFINITY, high = -INFINITY;
     for (size_t i = 0; i < axes->points; i++) {
         for (int k = 0; k < HISTORY_CURVES; k++) {
             double loss = history_mean(history, k, first_step(axes, i), first_step(axes, i + 1));
-            if (loss > axes->high) axes->high = loss;
-            if (loss < axes->low) axes->low = loss;
+            if (isnan(loss)) continue;
+            low = fmin(low, loss);
+            high = fmax(high, loss);
         }
     }
-    axes->high = axes->high > axes->low ? axes->low + (axes->high - axes->low) * 1.05 : axes->low + 1;
+    double margin = high > low ? (high - low) * 0.05 : 1; /* also when no loss was finite */
+    axes->low = isfinite(low) ? low - margin : 0;
+    axes->high = isfinite(high) ? high + margin : 1;
 }
 
 static void draw_losses_axis(struct axes *axes)

@@ -8,7 +8,10 @@
 
 enum { HISTORY_CURVES = 4 };
 
-/* Losses kept for the plot: total, [CLS], objects between views, objects between images; one that took no part is NaN. */
+/*
+ * Losses kept for the plot: the mean of those that took part, [CLS], objects between views, objects between images; one that took
+ * no part is NaN. The mean, unlike the sum, doesn't jump when the last of them begins.
+ */
 struct history {
     double (*losses)[HISTORY_CURVES];
     size_t count, capacity;

@@ -245,17 +245,30 @@ static void say_plan(const struct session *session)
         (long long)config->batch_size, (long long)config->steps_per_epoch, session->options->out);
 }
 
+/* Means over the first and the last twentieth of the steps. */
+static void say_losses(const struct history *history)
+{
+    static const char *const names[HISTORY_CURVES] = {
+        "mean of the losses", "[CLS]", "objects, other view", "objects, other image"};
+    size_t stretch = history->count / 20 + 1;
+    for (int k = 0; k < HISTORY_CURVES; k++) {
+        size_t first = 0;
+        while (first < history->count && isnan(history->losses[first][k])) first++;
+        if (first == history->count) continue;
+        say_note("%-20s first %.4f, last %.4f", names[k], history_mean(history, k, first, first + stretch),
+            history_mean(history, k, history->count - stretch, history->count));
+    }
+}
+
 static void say_summary(struct session *session)
 {
-    const struct history *history = &session->history;
     char took[32];
-    size_t stretch = history->count / 20 + 1, broken = loader_broken(session->loader);
+    size_t broken = loader_broken(session->loader);
     format_time(took, sizeof took, now() - session->began);
     if (broken) say_warning("%zu of %zu pictures could not be read", broken, session->folder.count);
-    say_note("%zu steps in %s; loss %.4f at first, %.4f at last (means of %zu steps)", history->count, took,
-        history_mean(history, 0, 0, stretch),
-        history_mean(history, 0, history->count - stretch, history->count), stretch);
-    say_note("weights: %s\nlosses: %s\nobjects: %s (before training: %s)", session->run.weights,
+    say_note("%zu steps in %s", session->history.count, took);
+    say_losses(&session->history);
+    say_note("weights: %s\nlosses:  %s\nobjects: %s (before training: %s)", session->run.weights,
         session->run.losses, session->run.clusters, session->run.clusters_start);
 }
 

@@ -2,7 +2,7 @@
 #include "augment.h"
 #include "files.h"
 #include "loader.h"
-#include "run.h"
+#include "suite.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Listing folders. */
 #include "files.h"
 #include "folder.h"
-#include "run.h"
+#include "suite.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Pictures from files: formats, orientation, transparency, and everything that can be wrong with them. */
 #include "files.h"
-#include "run.h"
+#include "suite.h"
 
 #include <png.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "files.h"
 #include "folder.h"
 #include "loader.h"
-#include "run.h"
+#include "suite.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Bicubic resampling against known values and what any resampling must keep. */
 #include "files.h"
 #include "resample.h"
-#include "run.h"
+#include "suite.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* Composed scenes: deterministic, with labels that agree with the pixels, and with halves that share no file. */
 #include "files.h"
 #include "pools.h"
-#include "run.h"
+#include "suite.h"
 #include "scenes.h"
 
 #include <png.h>

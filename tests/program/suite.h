@@ -1,6 +1,6 @@
 /* The main function of a test program: one suite, run in this process under sanitizers. */
-#ifndef RUN_H
-#define RUN_H
+#ifndef SUITE_H
+#define SUITE_H
 
 #include <check.h>
 #include <stdlib.h>
