@@ -11,11 +11,14 @@
 #include "autograd/tape.h"
 #include "tensor/pooling.h"
 
-/* A batch of images [count, 3, height, width], as numbers or as bytes of which scale[c] * byte + shift[c] is taken. */
+/*
+ * Images [count, 3, height, width], as numbers or as bytes of which scale[c] * byte + shift[c] is taken. The two views of a batch are images
+ * 2 i and 2 i + 1, each view in an array of its own: then view2_... is where every second image comes from.
+ */
 typedef struct cb_images {
     size_t count, height, width;
-    const float *pixels;  /* one of the two is NULL */
-    const uint8_t *bytes;
+    const float *pixels, *view2_pixels;  /* or NULL: bytes; view2_... NULL: all images in one array */
+    const uint8_t *bytes, *view2_bytes;
     cb_real scale[3], shift[3];
     cb_real *gradient; /* of the numbers, added to; NULL: not wanted */
 } cb_images;

@@ -12,41 +12,41 @@ typedef struct patches_node {
     cb_tensor y;
 } patches_node;
 
-/* The place of a patch's pixel row: in the images, and in the patch's own row of y. */
-typedef struct patch_place {
-    size_t pixels, columns;
-} patch_place;
-
-static patch_place place_of(const patches_node *f, size_t image, size_t r, size_t c, size_t channel, size_t row)
+/* Where image b's pixels begin, counted from the array of its view. */
+static size_t image_begin(const cb_images *images, size_t image)
 {
-    size_t p = f->patch, height = f->images.height, width = f->images.width;
-    return (patch_place){((image * 3 + channel) * height + r * p + row) * width + c * p, (channel * p + row) * p};
+    bool two_arrays = images->view2_pixels || images->view2_bytes;
+    return (two_arrays ? image / 2 : image) * 3 * images->height * images->width;
 }
 
-static void read_pixels(const cb_images *images, size_t first, size_t channel, size_t n, cb_real *y)
+static void read_pixels(const cb_images *images, size_t image, size_t first, size_t channel, size_t n, cb_real *y)
 {
-    if (images->pixels)
-        for (size_t i = 0; i < n; i++) y[i] = images->pixels[first + i];
-    else
-        for (size_t i = 0; i < n; i++)
-            y[i] = images->bytes[first + i] * images->scale[channel] + images->shift[channel];
+    bool second = image % 2 == 1;
+    if (images->pixels) {
+        const float *pixels = (second && images->view2_pixels ? images->view2_pixels : images->pixels) + first;
+        for (size_t i = 0; i < n; i++) y[i] = pixels[i];
+    } else {
+        const uint8_t *bytes = (second && images->view2_bytes ? images->view2_bytes : images->bytes) + first;
+        for (size_t i = 0; i < n; i++) y[i] = bytes[i] * images->scale[channel] + images->shift[channel];
+    }
 }
 
 /* y[b N + r (W/p) + c, (channel p + i) p + j] = image[b, channel, r p + i, c p + j], or the gradient's way back. */
 static void move_patch_row(const patches_node *f, size_t task, bool backward)
 {
-    size_t p = f->patch, grid_rows = f->images.height / p, grid_columns = f->images.width / p;
+    const cb_images *images = &f->images;
+    size_t p = f->patch, grid_rows = images->height / p, grid_columns = images->width / p;
     size_t image = task / grid_rows, r = task % grid_rows;
     for (size_t c = 0; c < grid_columns; c++)
-        for (size_t channel = 0; channel < 3; channel++)
-            for (size_t i = 0; i < p; i++) {
-                patch_place at = place_of(f, image, r, c, channel, i);
-                size_t y = (task * grid_columns + c) * f->y.columns + at.columns;
-                if (backward)
-                    cb_rows()->add_scaled(f->images.gradient + at.pixels, f->y.gradient + y, 1, p);
-                else
-                    read_pixels(&f->images, at.pixels, channel, p, f->y.value + y);
-            }
+        for (size_t line = 0; line < 3 * p; line++) { /* channel by channel */
+            size_t channel = line / p, row = r * p + line % p;
+            size_t first = image_begin(images, image) + (channel * images->height + row) * images->width + c * p;
+            size_t y = (task * grid_columns + c) * f->y.columns + line * p;
+            if (backward)
+                cb_rows()->add_scaled(images->gradient + first, f->y.gradient + y, 1, p);
+            else
+                read_pixels(images, image, first, channel, p, f->y.value + y);
+        }
 }
 
 static void gather_patches(void *context, size_t task, size_t worker)

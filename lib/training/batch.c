@@ -1,8 +1,7 @@
-/* A caller's batch: is it sound, and its pixels and patch positions as the step wants them. */
+/* A caller's batch: is it sound, and its pixels as the networks want them. */
 #include "training/trainer.h"
 
 #include <math.h>
-#include <string.h>
 
 static cribo_status check_finite(const char *name, const float *values, size_t count)
 {
@@ -86,36 +85,20 @@ cribo_status cb_batch_check(const cb_trainer *trainer, const cribo_batch *batch)
     return check_seed_tokens(trainer, batch);
 }
 
-typedef struct pixels_job {
-    const cribo_batch *batch;
-    float *to;
-    size_t first, plane; /* plane: pixels of a channel */
-} pixels_job;
-
-/* One task is a channel of a view. */
-static void copy_plane(void *context, size_t task, size_t worker)
+cb_images cb_batch_images(const cb_trainer *trainer, const cribo_batch *batch, size_t first, size_t images)
 {
-    const pixels_job *job = context;
-    const cribo_batch *batch = job->batch;
-    size_t channel = task % 3, view = task / 3 % 2, image = job->first + task / 6;
-    size_t from = (image * 3 + channel) * job->plane;
-    float *to = job->to + task * job->plane;
-    (void)worker;
+    size_t side = (size_t)trainer->config.image_size, begin = first * 3 * side * side;
+    cb_images both = {.count = 2 * images, .height = side, .width = side};
     if (batch->view1) {
-        memcpy(to, (view ? batch->view2 : batch->view1) + from, job->plane * sizeof *to);
-        return;
+        both.pixels = batch->view1 + begin;
+        both.view2_pixels = batch->view2 + begin;
+        return both;
     }
-    const uint8_t *bytes = (view ? batch->view2_bytes : batch->view1_bytes) + from;
-    float scale = (float)(1 / (255 * batch->deviation[channel]));
-    float shift = (float)(-batch->mean[channel] / batch->deviation[channel]);
-    for (size_t i = 0; i < job->plane; i++) to[i] = bytes[i] * scale + shift;
-}
-
-cb_images cb_batch_images(cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, size_t first, size_t images)
-{
-    size_t side = (size_t)trainer->config.image_size;
-    float *pixels = cb_arena_take(tape->arena, 2 * images * 3 * side * side, sizeof *pixels);
-    pixels_job job = {batch, pixels, first, side * side};
-    if (cb_tape_runs(tape)) cb_pool_run(tape->pool, 2 * images * 3, copy_plane, &job);
-    return (cb_images){.count = 2 * images, .height = side, .width = side, .pixels = pixels};
+    both.bytes = batch->view1_bytes + begin;
+    both.view2_bytes = batch->view2_bytes + begin;
+    for (int c = 0; c < 3; c++) { /* (byte / 255 - mean) / deviation */
+        both.scale[c] = (cb_real)(1 / (255 * batch->deviation[c]));
+        both.shift[c] = (cb_real)(-batch->mean[c] / batch->deviation[c]);
+    }
+    return both;
 }

@@ -10,8 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-cb_tensor cb_student_forward(
-    cb_trainer *trainer, cb_tape *tape, cb_images *images, const cb_pooling *pooling, const cb_real *keep)
+cb_tensor cb_student_forward(const cb_trainer *trainer, cb_tape *tape, const cb_images *images,
+    const cb_pooling *pooling, const cb_real *keep)
 {
     cb_tensor z = cb_vit_forward(&trainer->student->vit, tape, images, &(cb_vit_options){.keep = keep});
     return cb_heads_forward(&trainer->student->heads, tape, cb_op_pool(tape, z, pooling));
@@ -131,7 +131,7 @@ static void learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, con
 {
     cb_tape tape = cb_trainer_begin_pass(trainer, true);
     const cb_real *keep = draw_depth(trainer, &tape, micro);
-    cb_images images = cb_batch_images(trainer, &tape, batch, micro->first, micro->images);
+    cb_images images = cb_batch_images(trainer, batch, micro->first, micro->images);
     cb_tensor x = cb_student_forward(trainer, &tape, &images, &micro->pooling, keep);
     size_t matches = micro->teacher_objects - 2 * micro->objects;
     cb_loss_scratch scratch = cb_loss_scratch_take(trainer, tape.arena, micro->images, micro->objects, matches);

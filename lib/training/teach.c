@@ -57,7 +57,7 @@ static cribo_status see(cb_trainer *trainer, const cribo_batch *batch, const cb_
 {
     size_t d = (size_t)trainer->config.width;
     cb_tape tape = cb_trainer_begin_pass(trainer, false);
-    cb_images images = cb_batch_images(trainer, &tape, batch, micro->first, micro->images);
+    cb_images images = cb_batch_images(trainer, batch, micro->first, micro->images);
     cb_tensor z = cb_vit_forward(&trainer->teacher->vit, &tape, &images, &(cb_vit_options){0});
     if (!isfinite(cb_rows()->sum_squares(z.value, z.rows * d)))
         return cb_fail(CRIBO_NOT_FINITE, "the teacher's tokens are not finite at step %lld", (long long)trainer->step);

@@ -142,9 +142,15 @@ static void release_targets(const cb_allocator *allocator, cb_trainer *trainer)
 
 /* --- memory of a pass --- */
 
+static cb_images measured_images(const cb_trainer *trainer)
+{
+    size_t side = (size_t)trainer->config.image_size;
+    return (cb_images){.count = 2 * trainer->micro, .height = side, .width = side};
+}
+
 static void measure_teacher(cb_trainer *trainer, cb_tape *tape)
 {
-    cb_images images = cb_batch_images(trainer, tape, NULL, 0, trainer->micro);
+    cb_images images = measured_images(trainer);
     cb_vit_forward(&trainer->teacher->vit, tape, &images, &(cb_vit_options){0});
 }
 
@@ -160,7 +166,7 @@ static void measure_student(cb_trainer *trainer, cb_tape *tape)
     size_t b = trainer->micro, objects = b * (size_t)trainer->config.clusters;
     cb_pooling pooling = {.rows = 2 * b + 2 * objects};
     const cb_real *keep = cb_arena_take(tape->arena, 4 * b * (size_t)trainer->config.depth, sizeof *keep);
-    cb_images images = cb_batch_images(trainer, tape, NULL, 0, b);
+    cb_images images = measured_images(trainer);
     cb_student_forward(trainer, tape, &images, &pooling, keep);
     cb_loss_scratch_take(trainer, tape->arena, b, objects, 2 * objects);
 }

@@ -101,14 +101,15 @@ cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_
 
 /* What the phases share. */
 
-/* Both views of images first ... first + images - 1 as [images, 2, 3, S, S] numbers in the pass's arena. */
-cb_images cb_batch_images(cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, size_t first, size_t images);
+/* Both views of images first ... first + images - 1; the pixels stay the batch's. */
+cb_images cb_batch_images(const cb_trainer *trainer, const cribo_batch *batch, size_t first, size_t images);
 
 /* Begins a pass in the emptied arena. */
 cb_tape cb_trainer_begin_pass(cb_trainer *trainer, bool training);
 
 /* The student's pass over a micro-batch: bottlenecks [2 b + 2 R_b, E]. */
-cb_tensor cb_student_forward(cb_trainer *trainer, cb_tape *tape, cb_images *images, const cb_pooling *pooling, const cb_real *keep);
+cb_tensor cb_student_forward(const cb_trainer *trainer, cb_tape *tape, const cb_images *images,
+    const cb_pooling *pooling, const cb_real *keep);
 
 /* Scratch of learn: the loss's, and the targets of its rows. */
 typedef struct cb_loss_scratch {
