@@ -102,7 +102,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(const cribo_model *mode
 /*
  * Reads all parameters from a safetensors file in which they are named prefix + name ("teacher." for the teacher of a
  * training run). Other tensors in the file are passed over. Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_INVALID_ARGUMENT (a parameter is
- * missing or has another shape); the model is then unchanged. Since 0.1.
+ * missing, has another shape or a number that is not finite); the model is then unchanged. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix);
 

@@ -28,9 +28,9 @@ typedef struct fixture {
     cb_images images;
 } fixture;
 
-static fixture fixture_open(const char *name)
+static fixture fixture_open(const char *name, int64_t threads)
 {
-    fixture f = {.file = golden_open(name), .runtime = runtime_of(2)};
+    fixture f = {.file = golden_open(name), .runtime = runtime_of(threads)};
     cribo_model_config config;
     ck_assert_int_eq(cb_config_init(&cb_model_settings, &config, sizeof config), CRIBO_OK);
     config.image_size = golden_integer(&f.file, "image_size");
@@ -88,7 +88,7 @@ static void run_both_ways(fixture *f, const char *prefix)
 
 START_TEST(test_vit_tokens_and_gradients_match_the_authors)
 {
-    fixture f = fixture_open(files[_i]);
+    fixture f = fixture_open(files[_i], 2);
     size_t count;
     f.images = golden_images(&f.file, "");
     const float *expected = golden_floats(&f.file, &count, "grad.images");
@@ -104,7 +104,7 @@ END_TEST
 /* Softmax does not see key biases: exactly, their gradient is zero (reference data, 6.15). */
 START_TEST(test_vit_key_biases_have_a_vanishing_gradient)
 {
-    fixture f = fixture_open(files[_i]);
+    fixture f = fixture_open(files[_i], 2);
     f.images = golden_images(&f.file, "");
     run_both_ways(&f, "");
     for (size_t i = 0; i < f.vit.depth; i++) {
@@ -117,10 +117,24 @@ START_TEST(test_vit_key_biases_have_a_vanishing_gradient)
 }
 END_TEST
 
+START_TEST(test_vit_gradients_are_the_same_bits_for_any_threads)
+{
+    fixture one = fixture_open(files[_i], 1), five = fixture_open(files[_i], 5);
+    const cb_parameters *expected = &one.model->parameters, *got = &five.model->parameters;
+    one.images = golden_images(&one.file, "");
+    five.images = golden_images(&five.file, "");
+    run_both_ways(&one, "");
+    run_both_ways(&five, "");
+    ck_assert_mem_eq(got->gradients, expected->gradients, expected->total * sizeof(float));
+    fixture_close(&one);
+    fixture_close(&five);
+}
+END_TEST
+
 /* A transformer that ends early gives the final norm of the tokens at that place. */
 START_TEST(test_vit_tokens_between_blocks_match_the_authors)
 {
-    fixture f = fixture_open(files[_i]);
+    fixture f = fixture_open(files[_i], 2);
     f.images = golden_images(&f.file, "");
     for (f.vit.depth = 0; f.vit.depth <= f.model->vit.depth; f.vit.depth++) {
         size_t count, d = f.vit.width;
@@ -169,7 +183,7 @@ static void check_size(fixture *f, const char *size)
 /* Metadata `extra_sizes`: "48x48,24x40". */
 START_TEST(test_vit_other_sizes_match_the_authors)
 {
-    fixture f = fixture_open(files[_i]);
+    fixture f = fixture_open(files[_i], 2);
     char sizes[256], *rest = sizes;
     snprintf(sizes, sizeof sizes, "%s", golden_text(&f.file, "extra_sizes"));
     for (char *size = strtok_r(sizes, ",", &rest); size; size = strtok_r(NULL, ",", &rest)) check_size(&f, size);
@@ -183,6 +197,7 @@ int main(void)
     TCase *tests = tcase_create("golden");
     tcase_add_loop_test(tests, test_vit_tokens_and_gradients_match_the_authors, 0, FILES);
     tcase_add_loop_test(tests, test_vit_key_biases_have_a_vanishing_gradient, 0, FILES);
+    tcase_add_loop_test(tests, test_vit_gradients_are_the_same_bits_for_any_threads, 0, FILES);
     tcase_add_loop_test(tests, test_vit_tokens_between_blocks_match_the_authors, 0, FILES);
     tcase_add_loop_test(tests, test_vit_other_sizes_match_the_authors, 0, FILES);
     suite_add_tcase(suite, tests);
