@@ -19,6 +19,7 @@
 #include "distillation/memory_bank.h"
 #include "distillation/prototype_loss.h"
 #include "model/model.h"
+#include "training/collapse.h"
 #include "training/optimiser.h"
 #include "training/schedule.h"
 #include "training/settings.h"
@@ -79,6 +80,7 @@ typedef struct cb_trainer {
     cb_schedule_values now; /* of the step under way */
     cb_step_targets targets;
     cb_tally tally;
+    cb_collapse_watch collapse;
 
     size_t tokens, micro, micro_batches; /* 1 + N; the most images of a micro-batch; the most micro-batches */
     size_t group;                        /* images clustered together: the batch with batch_cost, else a micro-batch */

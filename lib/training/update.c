@@ -158,6 +158,7 @@ cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report)
     trainer->step++;
     trainer->phase = CB_PHASE_IDLE;
     done.update_ms = cb_clock_ms() - start;
+    cb_collapse_look(&trainer->collapse, trainer->runtime, &done);
     if (report) *report = done;
     return CRIBO_OK;
 }
