@@ -1,0 +1,63 @@
+#!/bin/sh
+# What the documents cite in backticks exists in the sources: citations.sh SOURCE-FOLDER
+#
+#   `lib/base/pool.c`, `tests/`          a file or folder of the project, or of lib/
+#   `model/vit.c:cb_vit_forward`         a name in that file
+#   `cb_gemm`, `batch_cost`, `CRIBO_CPU` a name with an underscore that stands in some source, comments left out
+#
+# Other backticked text is passed over. The check must find the wrong citations of its own example, too.
+set -u
+cd "$1" || exit 2
+work=$(mktemp -d "${TMPDIR:-/tmp}/citations-XXXXXX") || exit 2
+trap 'rm -rf "$work"' EXIT
+
+find lib include examples tests pkgconfig -type f ! -path 'tests/reference/*' ! -path 'tests/docs/*' \
+    \( -name '*.c' -o -name '*.h' -o -name '*.cpp' -o -name 'meson.build' -o -name '*.sh' -o -name '*.map' \) -exec cat {} + |
+    cat - meson.build meson_options.txt | grep -v '^ *\(/\*\|\*\|//\|#[^a-z]\)' |
+    grep -o '[A-Za-z_][A-Za-z0-9_]*' | LC_ALL=C sort -u > "$work/names"
+
+# The file or folder that a path means, if there is one.
+resolve() {
+    for place in "$1" "lib/$1"; do
+        [ -e "$place" ] && printf '%s\n' "$place" && return 0
+    done
+    return 1
+}
+
+# The faults of one citation, a line each.
+check_citation() {
+    case $1 in
+    */*.[ch]:*)
+        file=$(resolve "${1%%:*}") || { echo "there is no file ${1%%:*}"; return; }
+        grep -qw -e "${1#*:}" "$file" || echo "$file has no ${1#*:}" ;;
+    lib/* | include/* | examples/* | tests/* | docs/* | pkgconfig/* | */*.[ch])
+        resolve "$1" > "$work/path" || echo "there is no $1" ;;
+    esac
+}
+
+# The faults of a document: FILE
+check_document() {
+    grep -v '^    ' "$1" | grep -o '`[^`]*`' | tr -d '`' | LC_ALL=C sort -u > "$work/cited"
+    grep -x '[A-Za-z][A-Za-z0-9]*_[A-Za-z0-9_]*\(()\)\{0,1\}' "$work/cited" | tr -d '()' | LC_ALL=C sort -u |
+        LC_ALL=C comm -23 - "$work/names" | sed 's/^/no source has /'
+    grep / "$work/cited" | grep -v '[ *{]' > "$work/paths"
+    while read -r cited; do check_citation "$cited"; done < "$work/paths"
+}
+
+cat > "$work/example.md" << 'END'
+Right: `cb_gemm`, `cb_gemm()`, `CRIBO_CPU`, `batch_cost`, `lib/base/`, `tensor/gemm.c`, `tensor/gemm.c:cut`, `x / y`.
+Wrong: `cb_gemn`, `cribo_train()`, `batch_costs`, `lib/bass/`, `tensor/gem.c`, `tensor/gemm.c:cb_vit_forward`, `tensor/gem.c:cut`.
+END
+faults=$(check_document "$work/example.md" | grep -c .)
+[ "$faults" = 7 ] || { echo "the example has 7 faults, of which $faults were found:"; check_document "$work/example.md"; exit 1; }
+
+failed=0 cited=0
+for document in docs/*.md README.md CHANGELOG.md; do
+    [ -f "$document" ] || continue
+    check_document "$document" > "$work/faults"
+    sed "s,^,$document: ," "$work/faults"
+    [ -s "$work/faults" ] && failed=1
+    cited=$((cited + $(grep -c . "$work/cited")))
+done
+echo "$cited citations"
+[ "$cited" -gt 100 ] && [ "$failed" = 0 ]
