@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the documents cite in backticks exists in the sources: citations.sh SOURCE-FOLDER
 #
-#   `lib/base/pool.c`, `tests/`          a file or folder of the project, or of lib/
+#   `lib/base/pool.c`, `tests/`          a file or folder of the project, of lib/ or of include/
 #   `model/vit.c:cb_vit_forward`         a name in that file
 #   `cb_gemm`, `batch_cost`, `CRIBO_CPU` a name with an underscore that stands in some source, comments left out
 #
@@ -18,7 +18,7 @@ find lib include examples tests pkgconfig -type f ! -path 'tests/reference/*' ! 
 
 # The file or folder that a path means, if there is one.
 resolve() {
-    for place in "$1" "lib/$1"; do
+    for place in "$1" "lib/$1" "include/$1"; do
         [ -e "$place" ] && printf '%s\n' "$place" && return 0
     done
     return 1
@@ -41,7 +41,7 @@ check_document() {
     grep -x '[A-Za-z][A-Za-z0-9]*_[A-Za-z0-9_]*\(()\)\{0,1\}' "$work/cited" | tr -d '()' | LC_ALL=C sort -u |
         LC_ALL=C comm -23 - "$work/names" | sed 's/^/no source has /'
     grep / "$work/cited" | grep -v '[ *{]' > "$work/paths"
-    while read -r cited; do check_citation "$cited"; done < "$work/paths"
+    while read -r path; do check_citation "$path"; done < "$work/paths"
 }
 
 cat > "$work/example.md" << 'END'
