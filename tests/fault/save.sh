@@ -1,7 +1,7 @@
 #!/bin/sh
 # Lets every system call of a save fail, and kills it at every one: save.sh PROGRAM FOLDER
 # After a failure the old file is there and no temporary; after a kill the old or the new file; never a torn one.
-program=$1
+program=$(realpath "$1") # the build system may give it relative to its own folder
 work=$(mktemp -d "$2/fault-XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
