@@ -30,14 +30,16 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* As many logits as asked for, but a column of all rows at least, and never more than there are. */
+/*
+ * As many logits as asked for, but a column of all rows at least, and never more than there are. Never fewer for more rows: a plan for
+ * the most rows covers every job.
+ */
 static size_t planned_logits(size_t rows, size_t prototypes, size_t wanted)
 {
-    size_t chunk = rows > 0 ? wanted / rows : prototypes;
-    if (wanted == 0) chunk = rows > 0 && LOGIT_COUNT / rows > LEAST_CHUNK ? LOGIT_COUNT / rows : LEAST_CHUNK;
-    if (chunk == 0) chunk = 1;
-    size_t count;
-    return cb_multiply(rows, least(chunk, prototypes), &count) ? count : SIZE_MAX;
+    size_t all, columns;
+    if (!cb_multiply(rows, prototypes, &all) || !cb_multiply(rows, LEAST_CHUNK, &columns)) return SIZE_MAX;
+    if (wanted == 0) wanted = columns > LOGIT_COUNT ? columns : LOGIT_COUNT;
+    return least(wanted > rows ? wanted : rows, all);
 }
 
 cb_prototype_workspace cb_prototype_workspace_take(

@@ -133,8 +133,8 @@ static void learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, con
     const cb_real *keep = draw_depth(trainer, &tape, micro);
     cb_images images = cb_batch_images(trainer, batch, micro->first, micro->images);
     cb_tensor x = cb_student_forward(trainer, &tape, &images, &micro->pooling, keep);
-    size_t matches = micro->teacher_objects - 2 * micro->objects;
-    cb_loss_scratch scratch = cb_loss_scratch_take(trainer, tape.arena, micro->images, micro->objects, matches);
+    size_t neighbours = micro->teacher_objects - 2 * micro->objects;
+    cb_loss_scratch scratch = cb_loss_scratch_take(trainer, tape.arena, micro->images, micro->objects, neighbours);
     lose_cls(trainer, micro, x, &scratch);
     lose_objects(trainer, micro, x, &scratch);
     cb_tape_backward(&tape);

@@ -17,14 +17,14 @@ cb_tape cb_trainer_begin_pass(cb_trainer *trainer, bool training)
 }
 
 cb_loss_scratch cb_loss_scratch_take(
-    const cb_trainer *trainer, cb_arena *arena, size_t images, size_t objects, size_t matches)
+    const cb_trainer *trainer, cb_arena *arena, size_t images, size_t objects, size_t neighbours)
 {
     size_t rows = 2 * images + 2 * objects;
     size_t prototypes = (size_t)(trainer->config.prototypes > trainer->config.object_prototypes
                                      ? trainer->config.prototypes
                                      : trainer->config.object_prototypes);
     cb_loss_scratch scratch = {.targets = cb_arena_take(arena, rows, sizeof(cb_row_targets))};
-    scratch.workspace = cb_prototype_workspace_take(arena, rows, rows + matches, prototypes, 0);
+    scratch.workspace = cb_prototype_workspace_take(arena, rows, rows + neighbours, prototypes, 0);
     return scratch;
 }
 

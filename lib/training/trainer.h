@@ -118,6 +118,6 @@ typedef struct cb_loss_scratch {
     cb_prototype_workspace workspace;
     cb_row_targets *targets; /* [2 b + 2 R_b] */
 } cb_loss_scratch;
-cb_loss_scratch cb_loss_scratch_take(const cb_trainer *trainer, cb_arena *arena, size_t images, size_t objects, size_t matches);
+cb_loss_scratch cb_loss_scratch_take(const cb_trainer *trainer, cb_arena *arena, size_t images, size_t objects, size_t neighbours);
 
 #endif

@@ -221,6 +221,19 @@ START_TEST(test_prototypes_ranges_join_to_the_whole)
 }
 END_TEST
 
+/* What is planned for the most rows covers every job of fewer. */
+START_TEST(test_prototype_workspace_of_fewer_rows_is_no_larger)
+{
+    size_t before = 0;
+    for (size_t rows = 1; rows < 5000; rows++) {
+        cb_arena measured = cb_arena_measure();
+        (void)cb_prototype_workspace_take(&measured, 300, rows, 65536, 0);
+        ck_assert_msg(measured.peak >= before, "%zu rows want %zu bytes, one row fewer %zu", rows, measured.peak, before);
+        before = measured.peak;
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("prototypes");
@@ -238,6 +251,7 @@ int main(void)
     tcase_add_test(cases, test_prototype_loss_smaller_job_fits_the_workspace);
     tcase_add_test(cases, test_prototype_loss_not_a_number_shows_in_loss);
     tcase_add_test(cases, test_prototype_workspace_default_stays_small);
+    tcase_add_test(cases, test_prototype_workspace_of_fewer_rows_is_no_larger);
     tcase_add_test(cases, test_prototypes_move_centre_follows_mean_of_logits);
     tcase_add_test(cases, test_prototypes_ranges_join_to_the_whole);
     suite_add_tcase(suite, cases);
