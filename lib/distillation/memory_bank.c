@@ -20,7 +20,7 @@ static const cb_field fields[] = {
 const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_bank_config, fields);
 
 #define DEFAULT_MOST_IMAGES 256
-#define SEARCH_ROWS 1024 /* queries multiplied at a time with a block of entries */
+#define SEARCH_ROWS 512 /* queries multiplied at a time with a block of entries: their cosines stay in the cache */
 #define CYCLE_ROWS 128   /* neighbours multiplied at a time with the batch: small, for there may be few */
 
 /* The most similar entry that was seen so far. */

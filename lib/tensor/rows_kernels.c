@@ -241,11 +241,16 @@ static void add_scaled(cb_real *y, const cb_real *x, cb_real factor, size_t n)
 
 static size_t arg_max(const cb_real *x, size_t n, cb_real *maximum)
 {
+    enum { STRETCH = 64 }; /* looked through at once, so that the search for the place is vectors too */
     cb_real most = largest(x, n);
+    size_t place = 0;
     *maximum = most;
-    for (size_t i = 0; i < n; i++)
-        if (x[i] == most) return i;
-    return 0;
+    for (int found = 0; place + STRETCH <= n; place += STRETCH) {
+        for (size_t i = 0; i < STRETCH; i++) found |= x[place + i] == most;
+        if (found) break;
+    }
+    while (place < n && x[place] != most) place++;
+    return place < n ? place : 0;
 }
 
 static void adamw(cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n)

@@ -4,21 +4,19 @@
  *
  *   benchmark_memory_bank [images [batch [threads [width]]]]
  */
+#include "base/clock.h"
 #include "base/random.h"
 #include "cribo/memory_bank.h"
 #include "tensor/gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define OBJECTS 22 /* kept of an image's 32 clusters, on average */
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return 1e-3 * cb_clock_ms();
 }
 
 static void require(cribo_status status)
