@@ -17,9 +17,11 @@
 #include "tensor/gemm_kernels.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
@@ -47,11 +49,30 @@
 static struct {
     const cb_gemm_kernels *own; /* NULL: BLIS's */
     bool poor;                  /* BLIS's portable C is all there is */
-#ifdef CB_OWN_KERNELS
-    cntx_t context;
+#ifdef CB_BLIS_HOOKS
+    bool hooks;                 /* the loaded BLIS has the context of our header */
+    cntx_t context;             /* BLIS's, with our kernels if we chose them */
+    cntx_t idle_context;        /* the same block sizes, but its kernel does nothing */
 #endif
 } chosen;
 static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
+
+#ifdef CB_BLIS_HOOKS
+
+typedef void micro_kernel(dim_t, dim_t, dim_t, cb_real *, cb_real *, cb_real *, cb_real *, cb_real *, inc_t, inc_t,
+    auxinfo_t *, cntx_t *);
+
+static void install_kernel(cntx_t *context, micro_kernel *kernel)
+{
+    void_fp address; /* POSIX lets a function's address stand in a void pointer, ISO C has no cast for it */
+    memcpy(&address, &kernel, sizeof address);
+    func_t kernels = *bli_cntx_get_l3_nat_ukrs(BLIS_GEMM_UKR, context);
+    bli_func_set_dt(address, CB_BLIS_TYPE, &kernels);
+    bli_cntx_set_l3_nat_ukr(BLIS_GEMM_UKR, &kernels, context);
+    bli_cntx_set_l3_vir_ukr(BLIS_GEMM_UKR, &kernels, context);
+}
+
+#endif
 
 #ifdef CB_OWN_KERNELS
 
@@ -94,30 +115,18 @@ static void set_block_size(cntx_t *context, bszid_t which, bszid_t multiple_of, 
     bli_cntx_set_blksz(which, &sizes, multiple_of, context);
 }
 
-typedef void micro_kernel(
-    dim_t, dim_t, dim_t, float *, float *, float *, float *, float *, inc_t, inc_t, auxinfo_t *, cntx_t *);
-
 static void install(const cb_gemm_kernels *own)
 {
     cntx_t *context = &chosen.context;
-    *context = *bli_gks_query_nat_cntx();
     set_block_size(context, BLIS_MR, BLIS_MR, own->nr);
     set_block_size(context, BLIS_NR, BLIS_NR, own->mr);
     set_block_size(context, BLIS_MC, BLIS_MR, own->nc);
     set_block_size(context, BLIS_KC, BLIS_KR, own->kc);
     set_block_size(context, BLIS_NC, BLIS_NR, own->mc);
-
-    micro_kernel *function = multiply_panels;
-    void_fp address; /* POSIX lets a function's address stand in a void pointer, ISO C has no cast for it */
-    memcpy(&address, &function, sizeof address);
-    func_t kernel = *bli_cntx_get_l3_nat_ukrs(BLIS_GEMM_UKR, context);
+    install_kernel(context, multiply_panels);
     mbool_t rows_first = *bli_cntx_get_l3_nat_ukr_prefs(BLIS_GEMM_UKR, context);
-    bli_func_set_dt(address, BLIS_FLOAT, &kernel);
     bli_mbool_set_dt(FALSE, BLIS_FLOAT, &rows_first);
-    bli_cntx_set_l3_nat_ukr(BLIS_GEMM_UKR, &kernel, context);
-    bli_cntx_set_l3_vir_ukr(BLIS_GEMM_UKR, &kernel, context);
     bli_cntx_set_l3_nat_ukr_prefs(BLIS_GEMM_UKR, &rows_first, context);
-
     chosen.own = own;
 }
 
@@ -129,7 +138,18 @@ static void choose_own(bool generic)
     bool better = generic || cb_cpu() == CB_CPU_AVX512;
     if (forced && strcmp(forced, "blis") == 0) own = NULL;
     if (forced && strcmp(forced, "cribo") == 0) better = true;
-    if (own && better && strncmp(bli_info_get_version_str(), "0.9.", 4) == 0) install(own);
+    if (own && better) install(own);
+}
+
+#endif
+
+#ifdef CB_BLIS_HOOKS
+
+static void multiply_nothing(dim_t m, dim_t n, dim_t k, cb_real *alpha, cb_real *a, cb_real *b, cb_real *beta,
+    cb_real *c, inc_t c_row, inc_t c_column, auxinfo_t *data, cntx_t *context)
+{
+    (void)m, (void)n, (void)k, (void)alpha, (void)a, (void)b, (void)beta, (void)c, (void)c_row, (void)c_column,
+        (void)data, (void)context;
 }
 
 #endif
@@ -137,8 +157,16 @@ static void choose_own(bool generic)
 static void choose(void)
 {
     bool generic = bli_arch_query_id() == BLIS_ARCH_GENERIC;
+#ifdef CB_BLIS_HOOKS
+    chosen.hooks = strncmp(bli_info_get_version_str(), "0.9.", 4) == 0;
+    if (chosen.hooks) {
+        chosen.context = *bli_gks_query_nat_cntx();
 #ifdef CB_OWN_KERNELS
-    choose_own(generic);
+        choose_own(generic);
+#endif
+        chosen.idle_context = chosen.context;
+        install_kernel(&chosen.idle_context, multiply_nothing);
+    }
 #endif
     chosen.poor = generic && !chosen.own;
 }
@@ -175,6 +203,15 @@ static obj_t view(matrix x, size_t rows, size_t columns)
     return object;
 }
 
+/* BLIS's settings for one call of one thread: no global of BLIS is touched. */
+static rntm_t alone(void)
+{
+    rntm_t runtime = BLIS_RNTM_INITIALIZER;
+    bli_rntm_set_num_threads(1, &runtime);
+    bli_rntm_disable_l3_sup(&runtime);
+    return runtime;
+}
+
 static void multiply_slab(void *context, size_t task, size_t worker)
 {
     const product *p = context;
@@ -196,9 +233,7 @@ static void multiply_slab(void *context, size_t task, size_t worker)
         blis_context = &chosen.context;
     }
 #endif
-    rntm_t runtime = BLIS_RNTM_INITIALIZER; /* of this call alone: no global of BLIS is touched */
-    bli_rntm_set_num_threads(1, &runtime);
-    bli_rntm_disable_l3_sup(&runtime);
+    rntm_t runtime = alone();
     bli_gemm_ex(&BLIS_ONE, &a, &b, p->accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
 }
 
@@ -243,7 +278,58 @@ void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, con
     cb_pool_run(pool, p.row_parts * p.column_parts, multiply_slab, &p);
 }
 
-/* One product per worker makes BLIS detect the CPU and take its packing buffers. */
+#ifdef CB_BLIS_HOOKS
+
+/*
+ * BLIS takes packing buffers when all that it has are in use, and aborts when there is no memory. So at the beginning all
+ * workers hold their largest buffers at once: the packing functions of an idle product wait for each other.
+ */
+static struct {
+    pthread_mutex_t one_at_a_time;
+    atomic_size_t arrived;
+    size_t workers;
+} meeting = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER};
+
+/* Waits until as many have come as workers; for a second at most, since a forked child may have been refused threads. */
+static void meet(void)
+{
+    size_t place = atomic_fetch_add(&meeting.arrived, 1), all = (place / meeting.workers + 1) * meeting.workers;
+    struct timespec begin, now;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do {
+        sched_yield();
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (atomic_load(&meeting.arrived) < all && now.tv_sec - begin.tv_sec < 2);
+}
+
+static void hold_block(
+    obj_t *block, obj_t *packed, cntx_t *context, rntm_t *runtime, cntl_t *control, thrinfo_t *thread)
+{
+    if (bli_packm_init(block, packed, context, runtime, control, thread)) meet();
+}
+
+/* A product of one whole block in each direction, which touches no number. */
+static void hold_buffers(void *context, size_t task, size_t worker)
+{
+    static cb_real nothing;
+    cntx_t *idle = &chosen.idle_context;
+    size_t m = (size_t)bli_cntx_get_blksz_max_dt(CB_BLIS_TYPE, BLIS_MC, idle);
+    size_t n = (size_t)bli_cntx_get_blksz_max_dt(CB_BLIS_TYPE, BLIS_NC, idle);
+    size_t k = (size_t)bli_cntx_get_blksz_max_dt(CB_BLIS_TYPE, BLIS_KC, idle);
+    (void)context, (void)task, (void)worker;
+
+    bool by_rows = bli_cntx_l3_nat_ukr_prefers_rows_dt(CB_BLIS_TYPE, BLIS_GEMM_UKR, idle);
+    obj_t a = view((matrix){&nothing, k, 1}, m, k), b = view((matrix){&nothing, n, 1}, k, n);
+    obj_t c = view(by_rows ? (matrix){&nothing, n, 1} : (matrix){&nothing, 1, m}, m, n); /* not to be transposed */
+    bli_obj_set_pack_fn(hold_block, &a);
+    bli_obj_set_pack_fn(hold_block, &b);
+    rntm_t runtime = alone();
+    bli_gemm_ex(&BLIS_ONE, &a, &b, &BLIS_ONE, &c, idle, &runtime);
+}
+
+#endif
+
+/* One small product per worker makes BLIS detect the CPU and begin. */
 static void warm_up(void *context, size_t task, size_t worker)
 {
     cb_real a[4] = {1, 0, 0, 1}, c[4];
@@ -259,7 +345,16 @@ void cb_gemm_begin(const cb_runtime *runtime)
         cb_log(runtime, CRIBO_LOG_WARNING,
             "BLIS %s has no kernels for this CPU, and ours do not fit it: matrix products will be slow",
             bli_info_get_version_str());
-    cb_pool_run(runtime->pool, cb_pool_threads(runtime->pool), warm_up, NULL);
+    size_t workers = cb_pool_threads(runtime->pool);
+    cb_pool_run(runtime->pool, workers, warm_up, NULL);
+#ifdef CB_BLIS_HOOKS
+    if (!chosen.hooks) return;
+    pthread_mutex_lock(&meeting.one_at_a_time);
+    meeting.workers = workers;
+    atomic_store(&meeting.arrived, 0);
+    cb_pool_run(runtime->pool, workers, hold_buffers, NULL);
+    pthread_mutex_unlock(&meeting.one_at_a_time);
+#endif
 }
 
 const char *cb_gemm_blis_version(void)

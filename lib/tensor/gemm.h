@@ -24,7 +24,10 @@ typedef enum cb_gemm_form {
 void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a, size_t a_stride,
     const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride);
 
-/* Chooses the kernels, once per process, and lets every worker of the pool make BLIS take the memory it will want: later products allocate nothing. */
+/*
+ * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will want: their later
+ * products allocate nothing. (Two handles that multiply at the same time for the first time may make it take more.)
+ */
 void cb_gemm_begin(const cb_runtime *runtime);
 
 /* For cribo_build_info: BLIS's version, its kernel set, and which micro-kernel we run ("blis" or "cribo-avx2", ...). */

@@ -5,6 +5,7 @@
 #include "tensor/gemm.h"
 
 #include <check.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,21 @@ START_TEST(test_gemm_forked_child_same_bits)
 }
 END_TEST
 
+/* Packing buffers are so large that malloc maps them: what is mapped must not grow after the beginning. */
+START_TEST(test_gemm_begun_takes_no_memory)
+{
+    cb_runtime runtime = start(4);
+    for (int form = CB_NN; form <= CB_TN; form++) {
+        problem p = pose((cb_gemm_form)form, (shape){1700, 1600, 500}, 0);
+        size_t mapped = mallinfo2().hblkhd;
+        solve(runtime.pool, &p, false, p.c.numbers);
+        ck_assert_uint_eq(mallinfo2().hblkhd, mapped);
+        dispose(&p);
+    }
+    cb_runtime_end(&runtime);
+}
+END_TEST
+
 START_TEST(test_gemm_kernel_named_as_forced)
 {
     const char *path = getenv("CRIBO_GEMM"), *level = getenv("CRIBO_CPU");
@@ -240,6 +256,7 @@ int main(void)
     tcase_add_loop_test(cases, test_gemm_any_thread_count_same_bits, 0, SHAPES);
     tcase_add_loop_test(cases, test_gemm_any_partition_same_bits, 0, SHAPES);
     tcase_add_test(cases, test_gemm_forked_child_same_bits);
+    tcase_add_test(cases, test_gemm_begun_takes_no_memory);
     tcase_add_test(cases, test_gemm_kernel_named_as_forced);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
