@@ -131,7 +131,7 @@ cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_tar
         targets->struct_size, sizeof *targets);
     const cb_trainer *core = trainer->core;
     const cb_step_targets *t = &core->targets;
-    if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets before the first cribo_trainer_teach");
+    if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets: cribo_trainer_teach finds them");
     size_t tokens = t->images * 2 * (core->tokens - 1);
     for (size_t i = 0; targets->labels && i < tokens; i++) targets->labels[i] = t->labels[i];
     if (targets->valid) memcpy(targets->valid, t->valid, t->images * (size_t)core->config.clusters);

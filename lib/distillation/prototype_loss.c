@@ -145,6 +145,12 @@ static void shift(cb_real *y, const cb_real *x, cb_real by, size_t n)
     for (size_t p = 0; p < n; p++) y[p] = x[p] - by;
 }
 
+/* The same, but where exp y is 0 anyway y stays finite: 0 times infinity is no number. */
+static void shift_bounded(cb_real *y, const cb_real *x, cb_real by, size_t n)
+{
+    for (size_t p = 0; p < n; p++) y[p] = x[p] - by < -1000 ? -1000 : x[p] - by;
+}
+
 /* A teacher row's logits t become exp(t - max t): p but for the sum, which the weights take in. */
 static void exponentiate_teacher_row(const stream *s, size_t t)
 {
@@ -159,7 +165,7 @@ static void exponentiate_teacher_row(const stream *s, size_t t)
             cb_rows()->exp_shifted(t_p, t_p, maximum, n);
             continue;
         }
-        shift(shifted, t_p, maximum, n);
+        shift_bounded(shifted, t_p, maximum, n);
         cb_rows()->exp_shifted(t_p, shifted, 0, n);
         s->work->self[t] += (double)cb_rows()->dot(t_p, shifted, n);
     }

@@ -191,19 +191,29 @@ static void project(cb_trainer *trainer, cb_micro_batch *micro)
     micro->teacher_objects = x.rows - cls;
 }
 
-cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
+static cribo_status find_targets(cb_trainer *trainer, const cribo_batch *batch)
 {
-    double start = cb_clock_ms();
     cb_step_targets *t = &trainer->targets;
-    trainer->phase = CB_PHASE_IDLE;
-    trainer->tally.cluster_ms = trainer->tally.match_ms = 0;
-    cb_schedule_at(&trainer->config, trainer->step, &trainer->now);
-    begin_targets(trainer, batch);
     size_t together = trainer->config.batch_cost ? t->micro_batches : 1;
     for (size_t m = 0; m < t->micro_batches; m += together)
         CB_TRY(find_objects(trainer, batch, m, m + together));
     find_neighbours(trainer);
     for (size_t m = 0; m < t->micro_batches; m++) project(trainer, &t->micro[m]);
+    return CRIBO_OK;
+}
+
+cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
+{
+    double start = cb_clock_ms();
+    trainer->phase = CB_PHASE_IDLE;
+    trainer->tally.cluster_ms = trainer->tally.match_ms = 0;
+    cb_schedule_at(&trainer->config, trainer->step, &trainer->now);
+    begin_targets(trainer, batch);
+    cribo_status status = find_targets(trainer, batch);
+    if (status != CRIBO_OK) {
+        trainer->targets.images = 0;
+        return status;
+    }
     trainer->phase = CB_PHASE_TAUGHT;
     trainer->tally.teach_ms = cb_clock_ms() - start;
     return CRIBO_OK;
