@@ -32,7 +32,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_set(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Makes an empty bank. Memory: 2 * Q * K * D floats of address space, of which only what is filled is ever touched.
+ * Makes an empty bank. Memory: 2 * Q * K * D floats and 16 bytes an entry of address space, of which (with the default
+ * allocator) only what is filled is ever touched; for queries 2 * most_objects * D floats, and some MB per thread.
  * Ownership: free with cribo_memory_bank_free. Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; *out is then NULL.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(

@@ -13,7 +13,8 @@ struct cribo_loss {
 
 CB_CONFIG_FUNCTIONS(loss, &cb_loss_settings)
 
-cribo_status cribo_loss_create(cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime)
+cribo_status cribo_loss_create(
+    cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime)
 {
     cribo_loss_config full;
     cb_runtime own;
@@ -55,14 +56,15 @@ static cribo_status check_logits(const float *logits, const char *name, size_t r
     CB_REQUIRE(cb_multiply(rows, prototypes, &count) && count <= SIZE_MAX / sizeof *logits,
         "input.%s: %zu rows of %zu logits are more than an address can hold", name, rows, prototypes);
     strange = cb_first_not_finite(logits, count);
-    CB_REQUIRE(strange == count, "input.%s: element %zu of row %zu = %g is not finite", name, strange % prototypes,
-        strange / prototypes, (double)logits[strange]);
+    CB_REQUIRE(strange == count, "input.%s: element %zu of row %zu = %g is not finite", name,
+        strange % prototypes, strange / prototypes, (double)logits[strange]);
     return CRIBO_OK;
 }
 
 static cribo_status check_temperature(double temperature, const char *name)
 {
-    CB_REQUIRE(temperature >= 1e-4 && temperature <= 1e4, "input.%s = %g must be in 1e-4 ... 1e4", name, temperature);
+    CB_REQUIRE(temperature >= 1e-4 && temperature <= 1e4, "input.%s = %g must be in 1e-4 ... 1e4", name,
+        temperature);
     return CRIBO_OK;
 }
 
@@ -84,16 +86,16 @@ static cribo_status check_teacher(const cribo_loss *loss, const cribo_loss_input
 {
     CB_TRY(check_logits(
         input->teacher_cls, "teacher_cls", 2 * (size_t)input->images, cb_loss_prototypes(loss->loss, 0)));
-    return check_logits(
-        input->teacher_objects, "teacher_objects", 2 * (size_t)input->objects, cb_loss_prototypes(loss->loss, 1));
+    return check_logits(input->teacher_objects, "teacher_objects", 2 * (size_t)input->objects,
+        cb_loss_prototypes(loss->loss, 1));
 }
 
 static cribo_status check_student(const cribo_loss *loss, const cribo_loss_input *input)
 {
     CB_TRY(check_logits(
         input->student_cls, "student_cls", 2 * (size_t)input->images, cb_loss_prototypes(loss->loss, 0)));
-    return check_logits(
-        input->student_objects, "student_objects", 2 * (size_t)input->objects, cb_loss_prototypes(loss->loss, 1));
+    return check_logits(input->student_objects, "student_objects", 2 * (size_t)input->objects,
+        cb_loss_prototypes(loss->loss, 1));
 }
 
 /* Only the rows that will be read. */
@@ -105,8 +107,8 @@ static cribo_status check_neighbours(
         if (!match[k]) continue;
         const float *row = neighbours + k * prototypes;
         size_t strange = cb_first_not_finite(row, prototypes);
-        CB_REQUIRE(strange == prototypes, "input.neighbours%d: element %zu of row %zu = %g is not finite", view,
-            strange, k, (double)row[strange]);
+        CB_REQUIRE(strange == prototypes, "input.neighbours%d: element %zu of row %zu = %g is not finite",
+            view, strange, k, (double)row[strange]);
     }
     return CRIBO_OK;
 }
@@ -175,7 +177,8 @@ cribo_status cribo_loss_get_centres(const cribo_loss *loss, float *centre, float
     CB_REQUIRE_POINTER(loss);
     for (int head = 0; head < 2; head++)
         if (to[head])
-            memcpy(to[head], cb_loss_centre(loss->loss, head), cb_loss_prototypes(loss->loss, head) * sizeof *centre);
+            memcpy(to[head], cb_loss_centre(loss->loss, head),
+                cb_loss_prototypes(loss->loss, head) * sizeof *centre);
     return CRIBO_OK;
 }
 
@@ -184,12 +187,14 @@ cribo_status cribo_loss_set_centres(cribo_loss *loss, const float *centre, const
     const float *from[2] = {centre, object_centre};
     CB_REQUIRE_POINTER(loss);
     for (int head = 0; head < 2; head++) {
-        size_t n = cb_loss_prototypes(loss->loss, head), strange = from[head] ? cb_first_not_finite(from[head], n) : n;
-        CB_REQUIRE(strange == n, "%s[%zu] = %g is not finite", head == 0 ? "centre" : "object_centre", strange,
-            (double)from[head][strange]);
+        size_t n = cb_loss_prototypes(loss->loss, head);
+        size_t strange = from[head] ? cb_first_not_finite(from[head], n) : n;
+        CB_REQUIRE(strange == n, "%s[%zu] = %g is not finite", head == 0 ? "centre" : "object_centre",
+            strange, (double)from[head][strange]);
     }
     for (int head = 0; head < 2; head++)
         if (from[head])
-            memcpy(cb_loss_centre(loss->loss, head), from[head], cb_loss_prototypes(loss->loss, head) * sizeof *centre);
+            memcpy(cb_loss_centre(loss->loss, head), from[head],
+                cb_loss_prototypes(loss->loss, head) * sizeof *centre);
     return CRIBO_OK;
 }

@@ -14,11 +14,12 @@ static const cb_field fields[] = {
     REAL(student_temperature, 1e-4, 1e4, 0.1, "the student's temperature for [CLS]"),
     REAL(object_student_temperature, 1e-4, 1e4, 0.1, "the student's temperature for objects"),
     REAL(centre_momentum, 0, 1, 0.9, "momentum of the centres"),
-    INTEGER(authors_normalisation, 0, 1, 0, "0: the paper's sums and Z1, Z2; 1: the authors' halves and one Z"),
+    INTEGER(
+        authors_normalisation, 0, 1, 0, "0: the paper's sums and Z1, Z2; 1: the authors' halves and one Z"),
 };
 const cb_config_table cb_loss_settings = CB_CONFIG_TABLE(cribo_loss_config, fields);
 
-#define MOST_PARTS 64      /* stretches of rows that workers share out: fixed, for their sums are added in order */
+#define MOST_PARTS 64      /* stretches of rows, shared out: fixed, for their sums are added in order */
 #define CENTRE_COLUMNS 512 /* of a centre, summed at a time in double precision */
 
 struct cb_loss {
@@ -34,7 +35,8 @@ static double inverse_of(double normaliser)
     return normaliser > 0 ? 1 / normaliser : 0;
 }
 
-cb_loss_weights cb_loss_weights_of(bool authors, size_t images, size_t objects, size_t matches1, size_t matches2)
+cb_loss_weights cb_loss_weights_of(
+    bool authors, size_t images, size_t objects, size_t matches1, size_t matches2)
 {
     double half = authors ? 0.5 : 1;
     return (cb_loss_weights){half * inverse_of((double)images), half * inverse_of((double)objects),
@@ -46,7 +48,7 @@ static size_t widest(const cb_loss *loss)
     return loss->prototypes[0] > loss->prototypes[1] ? loss->prototypes[0] : loss->prototypes[1];
 }
 
-#define ALLOCATE(pointer, count, what)                                                                       \
+#define ALLOCATE(pointer, count, what) \
     CB_TRY(cb_allocate(&runtime->allocator, (void **)&(pointer), count, sizeof *(pointer), "loss: " what))
 
 static cribo_status create_parts(const cb_runtime *runtime, cb_loss *loss)
@@ -111,7 +113,8 @@ typedef struct head_rows {
 } head_rows;
 
 /* x = (logits - centre - their maximum) / temperature; returns log Σ exp x. The largest x is 0, so nothing overflows. */
-static double shift_row(cb_real *x, const cb_real *logits, const cb_real *centre, double temperature, size_t n)
+static double shift_row(
+    cb_real *x, const cb_real *logits, const cb_real *centre, double temperature, size_t n)
 {
     cb_real maximum, top = 0, sum = 0, factor = (cb_real)(1 / temperature);
     if (centre)
@@ -131,12 +134,14 @@ static const cb_real *teacher_of(const head_rows *rows, int term, size_t view, s
     const cb_head_logits *logits = &input->head[rows->head];
     size_t n = rows->loss->prototypes[rows->head], other = 1 - view;
     if (term == OTHER_VIEW) return logits->teacher + (other * logits->rows + k) * n;
-    if (rows->weight[term] == 0 || (size_t)(term - NEIGHBOUR_1) != other || !input->match[other][k]) return NULL;
+    if (rows->weight[term] == 0 || (size_t)(term - NEIGHBOUR_1) != other || !input->match[other][k])
+        return NULL;
     return input->neighbour[other] + k * n;
 }
 
 /* One row of the student: its cross-entropies into `sums`, its gradient in place. */
-static void loss_of_row(const head_rows *rows, size_t row, cb_real *student, cb_real *teacher, entropies *sums)
+static void loss_of_row(
+    const head_rows *rows, size_t row, cb_real *student, cb_real *teacher, entropies *sums)
 {
     const cb_row_kernels *kernels = cb_rows();
     const cb_loss *loss = rows->loss;
@@ -149,11 +154,13 @@ static void loss_of_row(const head_rows *rows, size_t row, cb_real *student, cb_
     for (int term = 0; term < TERMS; term++) {
         const cb_real *from = teacher_of(rows, term, row / logits->rows, row % logits->rows);
         if (!from) continue;
-        double teacher_log_sum = shift_row(teacher, from, loss->centre[rows->head], logits->teacher_temperature, n);
+        double teacher_log_sum =
+            shift_row(teacher, from, loss->centre[rows->head], logits->teacher_temperature, n);
         kernels->exp_shifted(teacher, teacher, (cb_real)teacher_log_sum, n);
         sums->of[term] += log_sum - (double)kernels->dot(teacher, student, n);
         weight += rows->weight[term];
-        if (gradient) kernels->add_scaled(gradient, teacher, (cb_real)(-rows->weight[term] / rows->temperature), n);
+        if (gradient)
+            kernels->add_scaled(gradient, teacher, (cb_real)(-rows->weight[term] / rows->temperature), n);
     }
     if (!gradient) return;
     kernels->exp_shifted(student, student, (cb_real)log_sum, n);
@@ -166,7 +173,8 @@ static void loss_of_part(void *context, size_t task, size_t worker)
     size_t most = widest(rows->loss);
     cb_real *student = rows->loss->scratch + worker * 2 * most, *teacher = student + most;
     cb_range part = cb_part(2 * rows->input->head[rows->head].rows, task, rows->parts, 1);
-    for (size_t row = part.begin; row < part.end; row++) loss_of_row(rows, row, student, teacher, &rows->part[task]);
+    for (size_t row = part.begin; row < part.end; row++)
+        loss_of_row(rows, row, student, teacher, &rows->part[task]);
 }
 
 static entropies loss_of_head(head_rows *rows)
@@ -183,7 +191,8 @@ static entropies loss_of_head(head_rows *rows)
 static size_t count_matches(const cb_loss_input *input, int view)
 {
     size_t matches = 0;
-    for (size_t k = 0; input->neighbour[view] && k < input->head[1].rows; k++) matches += input->match[view][k] != 0;
+    for (size_t k = 0; input->neighbour[view] && k < input->head[1].rows; k++)
+        matches += input->match[view][k] != 0;
     return matches;
 }
 
@@ -193,11 +202,18 @@ void cb_loss_compute(const cb_loss *loss, const cb_loss_input *input, cb_loss_ou
     cb_loss_weights weights = cb_loss_weights_of(config->authors_normalisation != 0, input->head[0].rows,
         input->head[1].rows, count_matches(input, 0), count_matches(input, 1));
 
-    head_rows images = {.loss = loss, .input = input, .head = 0, .temperature = config->student_temperature,
-        .weight = {weights.global}, .gradient = output->gradient[0]};
+    head_rows images = {.loss = loss,
+        .input = input,
+        .head = 0,
+        .temperature = config->student_temperature,
+        .weight = {weights.global},
+        .gradient = output->gradient[0]};
     output->global = weights.global * loss_of_head(&images).of[OTHER_VIEW];
 
-    head_rows objects = {.loss = loss, .input = input, .head = 1, .temperature = config->object_student_temperature,
+    head_rows objects = {.loss = loss,
+        .input = input,
+        .head = 1,
+        .temperature = config->object_student_temperature,
         .weight = {weights.cross_view, weights.cross_image[0], weights.cross_image[1]},
         .gradient = output->gradient[1]};
     entropies sum = loss_of_head(&objects);
@@ -218,7 +234,8 @@ static void move_columns(void *context, size_t task, size_t worker)
 {
     const centre_move *move = context;
     double sum[CENTRE_COLUMNS] = {0};
-    size_t begin = task * CENTRE_COLUMNS, left = move->n - begin, n = left < CENTRE_COLUMNS ? left : CENTRE_COLUMNS;
+    size_t begin = task * CENTRE_COLUMNS, left = move->n - begin;
+    size_t n = left < CENTRE_COLUMNS ? left : CENTRE_COLUMNS;
     (void)worker;
     for (size_t r = 0; r < move->rows; r++)
         for (size_t p = 0; p < n; p++) sum[p] += (double)move->logits[r * move->n + begin + p];
@@ -231,8 +248,8 @@ void cb_loss_update_centres(cb_loss *loss, const cb_head_logits logits[2])
 {
     for (int head = 0; head < 2; head++) {
         if (logits[head].rows == 0) continue;
-        centre_move move = {loss->centre[head], logits[head].teacher, 2 * logits[head].rows, loss->prototypes[head],
-            loss->config.centre_momentum};
+        centre_move move = {loss->centre[head], logits[head].teacher, 2 * logits[head].rows,
+            loss->prototypes[head], loss->config.centre_momentum};
         cb_pool_run(loss->pool, (move.n + CENTRE_COLUMNS - 1) / CENTRE_COLUMNS, move_columns, &move);
     }
 }

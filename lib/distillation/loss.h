@@ -29,7 +29,8 @@ typedef struct cb_loss_weights {
  * The paper's sums: 1/B, 1/R and 1/Z_v. The authors' code: halves of 1/B and 1/R, and 1/(2 Z_1) for both masks. What has
  * nothing to count weighs 0.
  */
-cb_loss_weights cb_loss_weights_of(bool authors, size_t images, size_t objects, size_t matches1, size_t matches2);
+cb_loss_weights cb_loss_weights_of(
+    bool authors, size_t images, size_t objects, size_t matches1, size_t matches2);
 
 typedef struct cb_loss cb_loss;
 
@@ -49,7 +50,7 @@ typedef struct cb_head_logits {
 
 typedef struct cb_loss_input {
     cb_head_logits head[2];      /* [CLS], objects */
-    const cb_real *neighbour[2]; /* [R, P'] teacher logits of the neighbours of view 1, 2; both NULL: none teach */
+    const cb_real *neighbour[2]; /* [R, P'] the teacher's, of nn(c_1^k), nn(c_2^k); both NULL: none teach */
     const uint8_t *match[2];     /* [R] */
 } cb_loss_input;
 

@@ -20,8 +20,8 @@ static const cb_field fields[] = {
 const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_bank_config, fields);
 
 #define DEFAULT_MOST_IMAGES 256
-#define SEARCH_ROWS 512 /* queries multiplied at a time with a block of entries: their cosines stay in the cache */
-#define CYCLE_ROWS 128   /* neighbours multiplied at a time with the batch: small, for there may be few */
+#define SEARCH_ROWS 512 /* queries multiplied at a time with a block: their cosines stay in the cache */
+#define CYCLE_ROWS 128  /* neighbours multiplied at a time with the batch: small, for there may be few */
 
 /* The most similar entry that was seen so far. */
 typedef struct nearest {
@@ -46,7 +46,7 @@ struct cb_memory_bank {
     int64_t *id;       /* [most_objects] of their images */
     int64_t *index[2]; /* [most_objects] what was found */
     uint8_t *match[2]; /* [most_objects] */
-    scratch *workers; /* [threads] */
+    scratch *workers;  /* [threads] */
 };
 
 static size_t least(size_t a, size_t b)
@@ -54,8 +54,9 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-#define ALLOCATE(pointer, count, what)                                                                       \
-    CB_TRY(cb_allocate(&runtime->allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
+#define ALLOCATE(pointer, count, what) \
+    CB_TRY(cb_allocate( \
+        &runtime->allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
 
 static cribo_status create_worker(const cb_runtime *runtime, const cb_memory_bank *bank, scratch *worker)
 {
@@ -71,7 +72,8 @@ static cribo_status create_parts(
 {
     size_t width = (size_t)config->width, per_image = (size_t)config->objects_per_image;
     bank->pool = runtime->pool;
-    bank->most_objects = config->most_objects ? (size_t)config->most_objects : DEFAULT_MOST_IMAGES * per_image;
+    bank->most_objects =
+        config->most_objects ? (size_t)config->most_objects : DEFAULT_MOST_IMAGES * per_image;
     CB_TRY(cb_object_queue_create(
         &runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image, width));
     for (int view = 0; view < 2; view++) {
@@ -120,7 +122,8 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank)
     cb_release(allocator, bank);
 }
 
-static void normalise_rows(cb_real *unit, const cb_real *raw, const cb_real *inverse, size_t rows, size_t width)
+static void normalise_rows(
+    cb_real *unit, const cb_real *raw, const cb_real *inverse, size_t rows, size_t width)
 {
     for (size_t r = 0; r < rows; r++) cb_rows()->scale(unit + r * width, raw + r * width, inverse[r], width);
 }
@@ -206,13 +209,14 @@ static void search_block(void *context, size_t task, size_t worker)
     size_t view = task % 2, width = queue->width;
     cb_object_block block = cb_object_queue_block(queue, task / 2);
 
-    normalise_rows(
-        own->unit, queue->vector[view] + block.row * width, queue->inverse[view] + block.row, block.rows, width);
+    normalise_rows(own->unit, queue->vector[view] + block.row * width, queue->inverse[view] + block.row,
+        block.rows, width);
     for (size_t from = 0; from < bank->rows; from += SEARCH_ROWS) {
         size_t queries = least(bank->rows - from, SEARCH_ROWS);
-        cb_gemm(NULL, CB_NT, queries, block.rows, width, bank->unit[view] + from * width, width, own->unit, width,
-            false, own->cosines, block.rows);
-        consider_block(&own->best[view][from], own->cosines, &bank->id[from], queries, queue->id + block.row, block);
+        cb_gemm(NULL, CB_NT, queries, block.rows, width, bank->unit[view] + from * width, width, own->unit,
+            width, false, own->cosines, block.rows);
+        consider_block(
+            &own->best[view][from], own->cosines, &bank->id[from], queries, queue->id + block.row, block);
     }
 }
 
@@ -229,14 +233,16 @@ static void gather_nearest(cb_memory_bank *bank)
 }
 
 /* The neighbours' other views, normalised; zero where there is no neighbour. */
-static void fetch_other_views(const cb_object_queue *queue, size_t view, const int64_t *index, size_t rows, cb_real *unit)
+static void fetch_other_views(
+    const cb_object_queue *queue, size_t view, const int64_t *index, size_t rows, cb_real *unit)
 {
     size_t width = queue->width;
     memset(unit, 0, rows * width * sizeof *unit);
     for (size_t r = 0; r < rows; r++) {
         if (index[r] < 0) continue;
         size_t row = cb_object_queue_row(queue, (size_t)index[r]);
-        normalise_rows(unit + r * width, queue->vector[1 - view] + row * width, &queue->inverse[1 - view][row], 1, width);
+        normalise_rows(unit + r * width, queue->vector[1 - view] + row * width,
+            &queue->inverse[1 - view][row], 1, width);
     }
 }
 
@@ -259,8 +265,8 @@ static void test_cycle(void *context, size_t task, size_t worker)
     forget_nearest(back, rows);
     for (size_t from = 0; from < bank->rows; from += SEARCH_ROWS) {
         size_t objects = least(bank->rows - from, SEARCH_ROWS);
-        cb_gemm(NULL, CB_NT, rows, objects, width, own->unit, width, bank->unit[1 - view] + from * width, width, false,
-            own->cosines, objects);
+        cb_gemm(NULL, CB_NT, rows, objects, width, own->unit, width, bank->unit[1 - view] + from * width,
+            width, false, own->cosines, objects);
         for (size_t r = 0; r < rows; r++) consider(&back[r], own->cosines + r * objects, objects, from);
     }
     for (size_t r = 0; r < rows; r++)
@@ -283,7 +289,8 @@ static void give_findings(const cb_memory_bank *bank, const cb_match *to)
         if (to->index[view]) memcpy(to->index[view], bank->index[view], bank->rows * sizeof *to->index[view]);
         if (to->match[view]) memcpy(to->match[view], bank->match[view], bank->rows * sizeof *to->match[view]);
         for (size_t r = 0; to->neighbour[view] && r < bank->rows; r++)
-            cb_memory_bank_copy(bank, view, bank->index[view][r], to->neighbour[view] + r * bank->queue.width);
+            cb_memory_bank_copy(
+                bank, view, bank->index[view][r], to->neighbour[view] + r * bank->queue.width);
     }
 }
 
@@ -341,13 +348,14 @@ cribo_status cb_memory_bank_check(
     const cb_memory_bank *bank, const cb_objects *objects, size_t most_images, size_t most_objects)
 {
     size_t most = bank->queue.most_per_image, rows = 0;
-    CB_REQUIRE(objects->images <= most_images, "objects.images = %zu, but at most %zu are possible", objects->images,
-        most_images);
-    CB_REQUIRE(objects->per_image || objects->images == 0, "objects.objects_per_image is NULL, but there are %zu images",
-        objects->images);
+    CB_REQUIRE(objects->images <= most_images, "objects.images = %zu, but at most %zu are possible",
+        objects->images, most_images);
+    CB_REQUIRE(objects->per_image || objects->images == 0,
+        "objects.objects_per_image is NULL, but there are %zu images", objects->images);
     for (size_t b = 0; b < objects->images; b++) {
         CB_REQUIRE(objects->per_image[b] >= 0 && (uint64_t)objects->per_image[b] <= most,
-            "objects.objects_per_image[%zu] = %lld must be in 0 ... %zu", b, (long long)objects->per_image[b], most);
+            "objects.objects_per_image[%zu] = %lld must be in 0 ... %zu", b, (long long)objects->per_image[b],
+            most);
         rows += (size_t)objects->per_image[b];
         CB_REQUIRE(rows <= most_objects, "objects.objects_per_image: more than %zu objects", most_objects);
     }
@@ -360,13 +368,15 @@ void cb_memory_bank_export(
 {
     const cb_object_queue *queue = &bank->queue;
     cb_real *views[2] = {view1, view2};
-    for (size_t i = 0; per_image && i < queue->images; i++) per_image[i] = cb_object_queue_per_image(queue, i);
+    for (size_t i = 0; per_image && i < queue->images; i++)
+        per_image[i] = cb_object_queue_per_image(queue, i);
     for (size_t i = 0; ids && i < queue->images; i++) ids[i] = cb_object_queue_image_id(queue, i);
     for (size_t b = 0; b < cb_object_queue_blocks(queue); b++) {
         cb_object_block block = cb_object_queue_block(queue, b);
         for (int view = 0; view < 2; view++)
             if (views[view])
-                memcpy(views[view] + block.index * queue->width, queue->vector[view] + block.row * queue->width,
+                memcpy(views[view] + block.index * queue->width,
+                    queue->vector[view] + block.row * queue->width,
                     block.rows * queue->width * sizeof(cb_real));
     }
 }
@@ -374,7 +384,8 @@ void cb_memory_bank_export(
 cribo_status cb_memory_bank_import(cb_memory_bank *bank, const cb_objects *objects)
 {
     const cb_object_queue *queue = &bank->queue;
-    CB_TRY(cb_memory_bank_check(bank, objects, queue->most_images, queue->most_images * queue->most_per_image));
+    CB_TRY(
+        cb_memory_bank_check(bank, objects, queue->most_images, queue->most_images * queue->most_per_image));
     cb_object_queue_clear(&bank->queue);
     cb_object_queue_push(&bank->queue, objects);
     return CRIBO_OK;

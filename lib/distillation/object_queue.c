@@ -23,11 +23,11 @@ static size_t block_rows_for(size_t entries, size_t width)
     return least(rows, entries);
 }
 
-#define ALLOCATE(pointer, count, what)                                                                       \
+#define ALLOCATE(pointer, count, what) \
     CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
 
-cribo_status cb_object_queue_create(
-    const cb_allocator *allocator, cb_object_queue *queue, size_t most_images, size_t most_per_image, size_t width)
+cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t most_images,
+    size_t most_per_image, size_t width)
 {
     size_t most = most_images * most_per_image, block_rows = block_rows_for(most, width);
     /* Entries may begin at the last row of the newest block. */
@@ -70,7 +70,8 @@ void cb_object_queue_clear(cb_object_queue *queue)
     queue->newest_block = queue->newest_image = 0;
     queue->first = queue->entries = queue->images = 0;
     queue->idle_count = queue->blocks;
-    for (size_t i = 0; i < queue->blocks; i++) queue->idle[i] = queue->blocks - 1 - i; /* block 0 comes first */
+    for (size_t i = 0; i < queue->blocks; i++)
+        queue->idle[i] = queue->blocks - 1 - i; /* block 0 comes first */
 }
 
 size_t cb_objects_count(const cb_objects *objects, size_t images)
@@ -103,7 +104,8 @@ size_t cb_object_queue_row(const cb_object_queue *queue, size_t index)
 
 cb_object_block cb_object_queue_block(const cb_object_queue *queue, size_t block)
 {
-    size_t begin = block * queue->block_rows, end = least(begin + queue->block_rows, queue->first + queue->entries);
+    size_t begin = block * queue->block_rows,
+           end = least(begin + queue->block_rows, queue->first + queue->entries);
     if (begin < queue->first) begin = queue->first; /* the newest block */
     size_t index = begin - queue->first;
     return (cb_object_block){index, cb_object_queue_row(queue, index), end - begin};
@@ -170,7 +172,8 @@ static void name_in_front(cb_object_queue *queue, const cb_objects *objects, siz
         int64_t id = objects->ids ? objects->ids[b] : CB_NO_ID;
         queue->per_image[image_slot(queue, b)] = objects->per_image[b];
         queue->image_id[image_slot(queue, b)] = id;
-        for (int64_t k = 0; k < objects->per_image[b]; k++) queue->id[cb_object_queue_row(queue, entry++)] = id;
+        for (int64_t k = 0; k < objects->per_image[b]; k++)
+            queue->id[cb_object_queue_row(queue, entry++)] = id;
     }
 }
 

@@ -61,7 +61,8 @@ static void fill(cribo_memory_bank *bank, int64_t images, cribo_object_batch *ba
 
 int main(int count, char **arguments)
 {
-    int64_t images = count > 1 ? atoll(arguments[1]) : 9000, batch_images = count > 2 ? atoll(arguments[2]) : 128;
+    int64_t images = count > 1 ? atoll(arguments[1]) : 9000,
+            batch_images = count > 2 ? atoll(arguments[2]) : 128;
     int64_t threads = count > 3 ? atoll(arguments[3]) : 0, width = count > 4 ? atoll(arguments[4]) : 384;
     cribo_memory_bank_config config;
     cribo_runtime hooks;
@@ -91,8 +92,10 @@ int main(int count, char **arguments)
         require(cribo_memory_bank_query(bank, &batch, &match));
         double seconds = now() - begin;
         double speed = 4e-9 * (double)rows * ((double)entries + (double)rows) * (double)width / seconds;
-        printf("query: %zu objects, %lld entries: %.3f s, %.1f ms per image, %.0f GFLOP/s, %.0f %% of a product's %.0f\n",
-            rows, (long long)entries, seconds, 1e3 * seconds / (double)batch_images, speed, 100 * speed / plain, plain);
+        printf("query: %zu objects, %lld entries: %.3f s, %.1f ms per image, %.0f GFLOP/s, %.0f %% of a "
+               "product's %.0f\n",
+            rows, (long long)entries, seconds, 1e3 * seconds / (double)batch_images, speed,
+            100 * speed / plain, plain);
     }
     cb_runtime_end(&runtime);
     cribo_memory_bank_free(bank);

@@ -32,8 +32,8 @@ static cribo_memory_bank *bank_of(const golden *file, const shapes *s, int64_t t
 
     size_t count;
     const float *initial = golden_floats(file, &count, "initial.centroids_queue");
-    cribo_object_batch content = {sizeof content, s->images, golden_integers(file, NULL, "initial.cpv_queue"), initial,
-        second_half(initial, count), NULL};
+    cribo_object_batch content = {sizeof content, s->images, golden_integers(file, NULL, "initial.cpv_queue"),
+        initial, second_half(initial, count), NULL};
     ck_assert_int_eq(cribo_memory_bank_import(bank, &content), CRIBO_OK);
     return bank;
 }
@@ -43,17 +43,19 @@ static void assert_same_floats(const char *what, const float *got, const float *
     ck_assert_msg(memcmp(got, expected, n * sizeof *got) == 0, "%s differ", what);
 }
 
-static void check_query(cribo_memory_bank *bank, const golden *file, int call, const cribo_object_batch *batch, size_t width)
+static void check_query(
+    cribo_memory_bank *bank, const golden *file, int call, const cribo_object_batch *batch, size_t width)
 {
     size_t rows;
-    const int64_t *index[2] = {
-        golden_integers(file, &rows, "call%d.index1", call), golden_integers(file, NULL, "call%d.index2", call)};
+    const int64_t *index[2] = {golden_integers(file, &rows, "call%d.index1", call),
+        golden_integers(file, NULL, "call%d.index2", call)};
     const uint8_t *mask[2] = {
         golden_bytes(file, NULL, "call%d.mask1", call), golden_bytes(file, NULL, "call%d.mask2", call)};
     int64_t *got = malloc(2 * rows * sizeof *got);
     uint8_t *matches = malloc(2 * rows);
     float *neighbours = malloc(2 * rows * width * sizeof *neighbours);
-    cribo_match match = {sizeof match, got, got + rows, matches, matches + rows, neighbours, neighbours + rows * width};
+    cribo_match match = {
+        sizeof match, got, got + rows, matches, matches + rows, neighbours, neighbours + rows * width};
     ck_assert_int_eq(cribo_memory_bank_query(bank, batch, &match), CRIBO_OK);
 
     for (size_t v = 0; v < 2; v++)
@@ -62,7 +64,8 @@ static void check_query(cribo_memory_bank *bank, const golden *file, int call, c
             ck_assert_int_eq(matches[v * rows + k], mask[v][k]);
         }
     /* The authors fetch both views of both neighbours; those that teach are view 1 of nn and view 2 of nn2. */
-    assert_same_floats("neighbours of view 1", match.neighbours1, golden_floats(file, NULL, "call%d.nn", call), rows * width);
+    assert_same_floats("neighbours of view 1", match.neighbours1,
+        golden_floats(file, NULL, "call%d.nn", call), rows * width);
     assert_same_floats("neighbours of view 2", match.neighbours2,
         golden_floats(file, NULL, "call%d.nn2", call) + rows * width, rows * width);
     free(neighbours);
@@ -93,7 +96,8 @@ static void check_content(const cribo_memory_bank *bank, const golden *file, int
 static void check_file(const char *name, int64_t threads)
 {
     golden file = golden_open(name);
-    shapes s = {golden_integer(&file, "queue_size"), golden_integer(&file, "clusters"), (size_t)golden_integer(&file, "dim")};
+    shapes s = {golden_integer(&file, "queue_size"), golden_integer(&file, "clusters"),
+        (size_t)golden_integer(&file, "dim")};
     cribo_memory_bank *bank = bank_of(&file, &s, threads);
     for (int call = 0; call < 3; call++) {
         size_t images;

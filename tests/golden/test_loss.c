@@ -6,7 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const char *const cases[] = {"epoch0_partial", "all", "partial", "none", "first_empty", "second_empty"};
+static const char *const cases[] = {
+    "epoch0_partial", "all", "partial", "none", "first_empty", "second_empty"};
 static const char *const files[] = {"loss_small", "loss_large_logits"};
 #define CASES (sizeof cases / sizeof cases[0])
 #define FILES (sizeof files / sizeof files[0])
@@ -66,7 +67,8 @@ static void problem_close(problem *p)
 static void assert_loss(const problem *p, double got, const char *name)
 {
     double expected = golden_number(&p->file, "%s.%s", p->name, name);
-    ck_assert_msg(fabs(got - expected) <= 3e-6 * fabs(expected), "%s.%s = %.9g, expected %.9g", p->name, name, got, expected);
+    ck_assert_msg(fabs(got - expected) <= 3e-6 * fabs(expected), "%s.%s = %.9g, expected %.9g", p->name, name,
+        got, expected);
 }
 
 static void assert_gradient(const problem *p, const float *got, const char *name)
@@ -120,7 +122,8 @@ START_TEST(test_loss_centres_move_as_the_authors)
     float *object_centre = malloc(p.object_prototypes * sizeof *object_centre);
     ck_assert_int_eq(cribo_loss_update_centres(p.loss, &p.input), CRIBO_OK);
     ck_assert_int_eq(cribo_loss_get_centres(p.loss, centre, object_centre), CRIBO_OK);
-    assert_close("centre", centre, golden_floats(&p.file, NULL, "%s.center_after", p.name), p.prototypes, 1e-6);
+    assert_close(
+        "centre", centre, golden_floats(&p.file, NULL, "%s.center_after", p.name), p.prototypes, 1e-6);
     assert_close("object_centre", object_centre, golden_floats(&p.file, NULL, "%s.center_c_after", p.name),
         p.object_prototypes, 1e-6);
     free(object_centre);

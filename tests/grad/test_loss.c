@@ -70,8 +70,8 @@ static void check_gradient(problem *p, int head, const cb_real *gradient)
         *x = before - step;
         double difference = (above - objective(p)) / (2 * step);
         *x = before;
-        ck_assert_msg(fabs(gradient[i] - difference) < 1e-7, "head %d, logit %zu: %.9g, by differences %.9g", head, i,
-            gradient[i], difference);
+        ck_assert_msg(fabs(gradient[i] - difference) < 1e-7, "head %d, logit %zu: %.9g, by differences %.9g",
+            head, i, gradient[i], difference);
     }
 }
 

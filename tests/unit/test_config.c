@@ -95,9 +95,10 @@ START_TEST(test_config_settings_are_complete_and_defaults_in_range)
     size_t index = 0;
     while (described[_i].setting(index, &setting) == CRIBO_OK) {
         ck_assert_str_eq(setting.name, table->fields[index].setting.name);
-        ck_assert_msg(setting.help && strlen(setting.help) > 3, "%s: %s has no help", table->type, setting.name);
-        ck_assert_msg(setting.minimum <= setting.initial && setting.initial <= setting.maximum, "%s: default of %s",
-            table->type, setting.name);
+        ck_assert_msg(
+            setting.help && strlen(setting.help) > 3, "%s: %s has no help", table->type, setting.name);
+        ck_assert_msg(setting.minimum <= setting.initial && setting.initial <= setting.maximum,
+            "%s: default of %s", table->type, setting.name);
         index++;
     }
     ck_assert_uint_eq(index, table->count);
@@ -141,7 +142,8 @@ typedef struct future {
 static void assert_refused(cribo_status status, const char *part)
 {
     ck_assert_int_eq(status, CRIBO_INVALID_ARGUMENT);
-    ck_assert_msg(strstr(cribo_last_error(), part) != NULL, "\"%s\" does not tell of \"%s\"", cribo_last_error(), part);
+    ck_assert_msg(
+        strstr(cribo_last_error(), part) != NULL, "\"%s\" does not tell of \"%s\"", cribo_last_error(), part);
 }
 
 START_TEST(test_config_init_sets_what_the_caller_has_and_no_more)
@@ -227,10 +229,12 @@ START_TEST(test_config_set_bad_text_is_refused_and_changes_nothing)
 {
     static const struct {
         const char *name, *value, *part;
-    } bad[] = {{"height", "1", "no setting named \"height\""}, {"", "1", "no setting"}, {"width", "", "not a number"},
-        {"width", "three", "not a number"}, {"width", "3x", "not a number"}, {"width", "3 4", "not a number"},
-        {"width", "3.5", "whole number"}, {"width", "0", "must be in 1 ... 100"}, {"width", "1e99", "must be in"},
-        {"rate", "0,5", "not a number"}, {"rate", "nan", "must be in"}, {"rate", "inf", "must be in"}, {"width", "nan", "width"}};
+    } bad[] = {{"height", "1", "no setting named \"height\""}, {"", "1", "no setting"},
+        {"width", "", "not a number"}, {"width", "three", "not a number"}, {"width", "3x", "not a number"},
+        {"width", "3 4", "not a number"}, {"width", "3.5", "whole number"},
+        {"width", "0", "must be in 1 ... 100"}, {"width", "1e99", "must be in"},
+        {"rate", "0,5", "not a number"}, {"rate", "nan", "must be in"}, {"rate", "inf", "must be in"},
+        {"width", "nan", "width"}};
     grown config, before;
     ck_assert_int_eq(cb_config_init(&grown_table, &config, sizeof config), CRIBO_OK);
     before = config;
@@ -242,14 +246,15 @@ START_TEST(test_config_set_bad_text_is_refused_and_changes_nothing)
     ck_assert(memcmp(&config, &before, sizeof config) == 0);
 
     ck_assert_int_eq(cb_config_init(&grown_table, &config, offsetof(grown, rate)), CRIBO_OK);
-    assert_refused(cb_config_set(&grown_table, &config, "depth", "1"), "no setting named \"depth\""); /* beyond its end */
+    assert_refused(cb_config_set(&grown_table, &config, "depth", "1"),
+        "no setting named \"depth\""); /* beyond its end */
 }
 END_TEST
 
 START_TEST(test_config_set_ignores_the_locale)
 {
-    static const char *const with_comma[] = {"de_DE.UTF-8", "de_DE.utf8", "de_DE", "fr_FR.UTF-8", "fr_FR.utf8", "it_IT.UTF-8",
-        "es_ES.UTF-8", "pt_BR.UTF-8", "nl_NL.UTF-8"};
+    static const char *const with_comma[] = {"de_DE.UTF-8", "de_DE.utf8", "de_DE", "fr_FR.UTF-8",
+        "fr_FR.utf8", "it_IT.UTF-8", "es_ES.UTF-8", "pt_BR.UTF-8", "nl_NL.UTF-8"};
     grown config;
     bool comma = false;
     for (size_t i = 0; !comma && i < sizeof with_comma / sizeof with_comma[0]; i++)

@@ -38,8 +38,9 @@ static logits *new_logits(void)
         l->neighbours[view] = random_floats(OBJECTS * OBJECT, 4 + (uint64_t)view);
         for (size_t k = 0; k < OBJECTS; k++) l->match[view][k] = (k * 7 + (size_t)view) % 3 == 0;
     }
-    l->input = (cribo_loss_input){sizeof l->input, IMAGES, OBJECTS, l->student_cls, l->teacher_cls, l->student_objects,
-        l->teacher_objects, l->neighbours[0], l->neighbours[1], l->match[0], l->match[1], 0.04, 0.05};
+    l->input = (cribo_loss_input){sizeof l->input, IMAGES, OBJECTS, l->student_cls, l->teacher_cls,
+        l->student_objects, l->teacher_objects, l->neighbours[0], l->neighbours[1], l->match[0], l->match[1],
+        0.04, 0.05};
     return l;
 }
 
@@ -83,7 +84,8 @@ static cribo_loss_output compute(cribo_loss *loss, const cribo_loss_input *input
 static void assert_refused(cribo_status status, const char *part)
 {
     ck_assert_int_eq(status, CRIBO_INVALID_ARGUMENT);
-    ck_assert_msg(strstr(cribo_last_error(), part) != NULL, "\"%s\" does not tell of \"%s\"", cribo_last_error(), part);
+    ck_assert_msg(
+        strstr(cribo_last_error(), part) != NULL, "\"%s\" does not tell of \"%s\"", cribo_last_error(), part);
 }
 
 START_TEST(test_loss_weights_paper_counts_each_mask)
@@ -98,7 +100,8 @@ END_TEST
 START_TEST(test_loss_weights_authors_count_the_first_mask)
 {
     cb_loss_weights w = cb_loss_weights_of(true, 4, 10, 5, 2);
-    ck_assert(w.global == 0.125 && w.cross_view == 0.05 && w.cross_image[0] == 0.1 && w.cross_image[1] == 0.1);
+    ck_assert(
+        w.global == 0.125 && w.cross_view == 0.05 && w.cross_image[0] == 0.1 && w.cross_image[1] == 0.1);
     w = cb_loss_weights_of(true, 4, 10, 0, 3);
     ck_assert(w.cross_image[0] == 0 && w.cross_image[1] == 0);
 }
@@ -175,7 +178,8 @@ START_TEST(test_loss_results_do_not_depend_on_threads)
         gradient[i] = malloc(all * sizeof(float));
         centres[i] = malloc((CLS + OBJECT) * sizeof(float));
         output[i] = (cribo_loss_output){.struct_size = sizeof output[i],
-            .student_cls_gradient = gradient[i], .student_objects_gradient = gradient[i] + cls};
+            .student_cls_gradient = gradient[i],
+            .student_objects_gradient = gradient[i] + cls};
         ck_assert_int_eq(cribo_loss_update_centres(loss, &l->input), CRIBO_OK);
         ck_assert_int_eq(cribo_loss_compute(loss, &l->input, &output[i]), CRIBO_OK);
         ck_assert_int_eq(cribo_loss_get_centres(loss, centres[i], centres[i] + CLS), CRIBO_OK);
@@ -199,11 +203,11 @@ START_TEST(test_loss_bad_inputs_are_refused)
     cribo_loss *loss = new_loss(1);
     cribo_loss_output output = {.struct_size = sizeof output, .global = 5};
     const cribo_loss_input good = l->input;
-#define REFUSE(change, part)                                                                                 \
-    do {                                                                                                     \
-        cribo_loss_input input = good;                                                                       \
-        change;                                                                                              \
-        assert_refused(cribo_loss_compute(loss, &input, &output), part);                                     \
+#define REFUSE(change, part) \
+    do { \
+        cribo_loss_input input = good; \
+        change; \
+        assert_refused(cribo_loss_compute(loss, &input, &output), part); \
     } while (0)
     REFUSE(input.struct_size = 8, "input.struct_size = 8");
     REFUSE(input.images = 0, "input.images = 0");
@@ -243,9 +247,11 @@ START_TEST(test_loss_logits_not_finite_are_refused_by_place)
     struct {
         float *logit;
         const char *part;
-    } bad[] = {{&l->student_cls[CLS * 3 + 5], "student_cls: element 5 of row 3 = nan"}, {&l->teacher_cls[CLS + 1], "teacher_cls: element 1 of row 1"},
+    } bad[] = {{&l->student_cls[CLS * 3 + 5], "student_cls: element 5 of row 3 = nan"},
+        {&l->teacher_cls[CLS + 1], "teacher_cls: element 1 of row 1"},
         {&l->student_objects[7], "student_objects: element 7 of row 0"},
-        {&l->teacher_objects[OBJECT * 2], "teacher_objects: element 0 of row 2"}, {&l->neighbours[0][4], "neighbours1: element 4 of row 0"},
+        {&l->teacher_objects[OBJECT * 2], "teacher_objects: element 0 of row 2"},
+        {&l->neighbours[0][4], "neighbours1: element 4 of row 0"},
         {&l->neighbours[1][2 * OBJECT + 1], "neighbours2: element 1 of row 2"}};
     ck_assert(l->match[0][0] && l->match[1][2]);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -274,7 +280,8 @@ START_TEST(test_loss_overflow_is_not_finite_and_named)
         cribo_loss *loss = new_loss(1);
         cribo_loss_output output = {.struct_size = sizeof output};
         float huge[OBJECT] = {0};
-        if (i == 0) /* the student is sure of what the teacher thinks impossible, by more than a float can say */
+        if (i ==
+            0) /* the student is sure of what the teacher thinks impossible, by more than a float can say */
             l->student_cls[0] = 3e38f, l->student_cls[1] = -3e38f;
         if (i == 1) l->student_objects[0] = 3e38f, l->student_objects[1] = -3e38f;
         if (i == 2) { /* the centre lifts a neighbour's logit beyond the largest float */

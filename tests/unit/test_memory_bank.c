@@ -24,7 +24,8 @@ static void fill_coarse(float *x, size_t n, cb_random *random)
     for (size_t i = 0; i < n; i++) x[i] = (float)cb_random_below(random, 5) - 2;
 }
 
-static own_batch random_objects(uint64_t seed, size_t images, size_t most, size_t width, uint32_t different_ids)
+static own_batch random_objects(
+    uint64_t seed, size_t images, size_t most, size_t width, uint32_t different_ids)
 {
     own_batch o = {0};
     cb_random random = cb_random_begin(seed, CB_PURPOSE_CALLER, 0, 0);
@@ -39,8 +40,8 @@ static own_batch random_objects(uint64_t seed, size_t images, size_t most, size_
         o.view[view] = malloc((o.rows * width + 1) * sizeof(float));
         fill_coarse(o.view[view], o.rows * width, &random);
     }
-    o.batch = (cribo_object_batch){sizeof o.batch, (int64_t)images, o.per_image, o.view[0], o.view[1],
-        different_ids ? o.ids : NULL};
+    o.batch = (cribo_object_batch){
+        sizeof o.batch, (int64_t)images, o.per_image, o.view[0], o.view[1], different_ids ? o.ids : NULL};
     return o;
 }
 
@@ -80,7 +81,8 @@ static content empty_content(int64_t most_images, int64_t most_objects, size_t w
     content c = {0};
     c.per_image = calloc((size_t)most_images + 1, sizeof *c.per_image);
     c.ids = calloc((size_t)most_images + 1, sizeof *c.ids);
-    for (int view = 0; view < 2; view++) c.view[view] = calloc((size_t)most_objects * width + 1, sizeof(float));
+    for (int view = 0; view < 2; view++)
+        c.view[view] = calloc((size_t)most_objects * width + 1, sizeof(float));
     return c;
 }
 
@@ -114,7 +116,8 @@ static void assert_same_content(const content *a, const content *b, size_t width
 }
 
 /* The naive push: new images, then as many old ones as there is room for. */
-static content pushed(const content *old, const own_batch *new, int64_t most_images, int64_t most_objects, size_t width)
+static content pushed(
+    const content *old, const own_batch *new, int64_t most_images, int64_t most_objects, size_t width)
 {
     content c = empty_content(most_images, most_objects, width);
     const int64_t *counts[2] = {new->per_image, old->per_image};
@@ -128,7 +131,8 @@ static content pushed(const content *old, const own_batch *new, int64_t most_ima
             c.per_image[c.images] = counts[source][b];
             c.ids[c.images] = ids[source] ? ids[source][b] : -1;
             for (int view = 0; view < 2; view++)
-                memcpy(c.view[view] + (size_t)c.objects * width, from[view] + row * width, rows * width * sizeof(float));
+                memcpy(c.view[view] + (size_t)c.objects * width, from[view] + row * width,
+                    rows * width * sizeof(float));
             c.objects += (int64_t)rows;
             row += rows;
         }
@@ -150,7 +154,8 @@ static findings query(cribo_memory_bank *bank, const own_batch *o, size_t width)
         f.match[view] = malloc(o->rows + 1);
         f.neighbours[view] = malloc((o->rows * width + 1) * sizeof(float));
     }
-    cribo_match match = {sizeof match, f.index[0], f.index[1], f.match[0], f.match[1], f.neighbours[0], f.neighbours[1]};
+    cribo_match match = {
+        sizeof match, f.index[0], f.index[1], f.match[0], f.match[1], f.neighbours[0], f.neighbours[1]};
     ck_assert_int_eq(cribo_memory_bank_query(bank, &o->batch, &match), CRIBO_OK);
     return f;
 }
@@ -184,7 +189,8 @@ static int64_t image_of(const int64_t *per_image, int64_t row)
 }
 
 /* The best cosine with any entry that view `view` of object `k` may match; -2 when there is none. */
-static double best_cosine(const content *c, const own_batch *o, int view, size_t k, size_t width, int64_t *entry_id)
+static double best_cosine(
+    const content *c, const own_batch *o, int view, size_t k, size_t width, int64_t *entry_id)
 {
     double best = -2;
     int64_t id = o->batch.ids ? o->ids[image_of(o->per_image, (int64_t)k)] : -1;
@@ -198,8 +204,8 @@ static double best_cosine(const content *c, const own_batch *o, int view, size_t
 /* Cosines that differ by rounding alone count as equal: any of them may be found. */
 #define ROUNDING 1e-6
 
-static void check_neighbour(
-    const content *c, const own_batch *o, const findings *f, int view, size_t k, size_t width, int64_t *entry_id)
+static void check_neighbour(const content *c, const own_batch *o, const findings *f, int view, size_t k,
+    size_t width, int64_t *entry_id)
 {
     int64_t index = f->index[view][k];
     const float *neighbour = f->neighbours[view] + k * width;
@@ -214,7 +220,8 @@ static void check_neighbour(
     ck_assert_int_lt(index, c->objects);
     if (o->batch.ids && o->ids[image_of(o->per_image, (int64_t)k)] != -1)
         ck_assert_int_ne(entry_id[index], o->ids[image_of(o->per_image, (int64_t)k)]);
-    const float *entry = c->view[view] + (size_t)index * width, *other = c->view[1 - view] + (size_t)index * width;
+    const float *entry = c->view[view] + (size_t)index * width,
+                *other = c->view[1 - view] + (size_t)index * width;
     ck_assert(memcmp(neighbour, entry, width * sizeof(float)) == 0);
     ck_assert(cosine(o->view[view] + k * width, entry, width) >= best - ROUNDING);
 
@@ -252,13 +259,15 @@ START_TEST(test_memory_bank_random_pushes_equal_plain_list)
     static const struct {
         int64_t images, most;
         size_t width, batch;
-    } shapes[] = {{1, 1, 1, 1}, {5, 3, 4, 2}, {7, 4, 3, 9}, {40, 5, 6, 7}, {300, 8, 5, 64}, {64, 40, 2, 33}, {3, 600, 9, 2}};
+    } shapes[] = {{1, 1, 1, 1}, {5, 3, 4, 2}, {7, 4, 3, 9}, {40, 5, 6, 7}, {300, 8, 5, 64}, {64, 40, 2, 33},
+        {3, 600, 9, 2}};
     int64_t most_images = shapes[_i].images, most_objects = most_images * shapes[_i].most;
     size_t width = shapes[_i].width;
     cribo_memory_bank *bank = new_bank(most_images, shapes[_i].most, width, 2);
     content expected = empty_content(0, 0, width);
     for (uint64_t step = 0; step < 40; step++) {
-        own_batch o = random_objects(step, (size_t)(step * 7) % (shapes[_i].batch + 1), (size_t)shapes[_i].most, width, step % 3 ? 9 : 0);
+        own_batch o = random_objects(step, (size_t)(step * 7) % (shapes[_i].batch + 1),
+            (size_t)shapes[_i].most, width, step % 3 ? 9 : 0);
         ck_assert_int_eq(cribo_memory_bank_push(bank, &o.batch), CRIBO_OK);
         content next = pushed(&expected, &o, most_images, most_objects, width), got = content_of(bank, width);
         assert_same_content(&got, &next, width);
@@ -278,11 +287,13 @@ START_TEST(test_memory_bank_query_equals_exhaustive_search)
         int64_t images, most;
         size_t width;
         uint32_t ids;
-    } shapes[] = {{1, 1, 1, 0}, {6, 3, 8, 0}, {300, 8, 24, 0}, {300, 8, 24, 20}, {40, 5, 6, 2}, {30, 100, 700, 7}};
+    } shapes[] = {
+        {1, 1, 1, 0}, {6, 3, 8, 0}, {300, 8, 24, 0}, {300, 8, 24, 20}, {40, 5, 6, 2}, {30, 100, 700, 7}};
     size_t width = shapes[_i].width;
     cribo_memory_bank *bank = new_bank(shapes[_i].images, shapes[_i].most, width, 2);
     for (uint64_t step = 0; step < (width > 100 ? 3 : 7); step++) {
-        own_batch o = random_objects(100 + step, (size_t)shapes[_i].images / 3 + 1, (size_t)shapes[_i].most, width, shapes[_i].ids);
+        own_batch o = random_objects(
+            100 + step, (size_t)shapes[_i].images / 3 + 1, (size_t)shapes[_i].most, width, shapes[_i].ids);
         check_query(bank, &o, width);
         ck_assert_int_eq(cribo_memory_bank_push(bank, &o.batch), CRIBO_OK);
         free_objects(&o);
@@ -302,10 +313,15 @@ START_TEST(test_memory_bank_query_tie_finds_newest_entry)
     cribo_object_batch objects = {sizeof objects, 1, &three, scaled, scaled, NULL};
     int64_t index[6];
     uint8_t matches[6];
-    cribo_match match = {.struct_size = sizeof match, .index1 = index, .index2 = index + 3, .match1 = matches, .match2 = matches + 3};
+    cribo_match match = {.struct_size = sizeof match,
+        .index1 = index,
+        .index2 = index + 3,
+        .match1 = matches,
+        .match2 = matches + 3};
     for (int64_t threads = 1; threads < 5; threads++) {
         cribo_memory_bank *bank = new_bank(IMAGES, 3, WIDTH, threads);
-        for (int i = 0; i < 2 * IMAGES + 17; i++) ck_assert_int_eq(cribo_memory_bank_push(bank, &entry), CRIBO_OK);
+        for (int i = 0; i < 2 * IMAGES + 17; i++)
+            ck_assert_int_eq(cribo_memory_bank_push(bank, &entry), CRIBO_OK);
         ck_assert_int_eq(cribo_memory_bank_query(bank, &objects, &match), CRIBO_OK);
         for (int view = 0; view < 2; view++) {
             ck_assert_int_eq(index[3 * view], 2);
@@ -441,7 +457,8 @@ START_TEST(test_memory_bank_export_then_import_is_the_same_bank)
     for (uint64_t step = 0; step < 8; step++) {
         own_batch o = random_objects(step, 31, MOST, WIDTH, 12);
         content held = content_of(bank, WIDTH);
-        cribo_object_batch batch = {sizeof batch, held.images, held.per_image, held.view[0], held.view[1], held.ids};
+        cribo_object_batch batch = {
+            sizeof batch, held.images, held.per_image, held.view[0], held.view[1], held.ids};
         ck_assert_int_eq(cribo_memory_bank_import(copy, &batch), CRIBO_OK);
         content copied = content_of(copy, WIDTH);
         assert_same_content(&copied, &held, WIDTH);
@@ -465,7 +482,8 @@ END_TEST
 static void assert_refused(cribo_status status, const char *part)
 {
     ck_assert_int_eq(status, CRIBO_INVALID_ARGUMENT);
-    ck_assert_msg(strstr(cribo_last_error(), part) != NULL, "\"%s\" does not tell of \"%s\"", cribo_last_error(), part);
+    ck_assert_msg(
+        strstr(cribo_last_error(), part) != NULL, "\"%s\" does not tell of \"%s\"", cribo_last_error(), part);
 }
 
 START_TEST(test_memory_bank_create_bad_settings_are_refused)
@@ -474,7 +492,8 @@ START_TEST(test_memory_bank_create_bad_settings_are_refused)
         const char *name;
         int64_t value;
     } bad[] = {{"bank_images", 0}, {"bank_images", ((int64_t)1 << 31) + 1}, {"objects_per_image", 0},
-        {"objects_per_image", 4097}, {"width", 0}, {"width", 65537}, {"most_objects", -1}, {"most_objects", INT64_MAX}};
+        {"objects_per_image", 4097}, {"width", 0}, {"width", 65537}, {"most_objects", -1},
+        {"most_objects", INT64_MAX}};
     cribo_memory_bank_config config;
     cribo_memory_bank *bank = (cribo_memory_bank *)&config;
     ck_assert_int_eq(cribo_memory_bank_config_init(&config, sizeof config), CRIBO_OK);
@@ -483,10 +502,10 @@ START_TEST(test_memory_bank_create_bad_settings_are_refused)
     ck_assert_ptr_null(bank);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         ck_assert_int_eq(cribo_memory_bank_config_init(&config, sizeof config), CRIBO_OK);
-        int64_t *field = strcmp(bad[i].name, "bank_images") == 0 ? &config.bank_images
-            : strcmp(bad[i].name, "objects_per_image") == 0     ? &config.objects_per_image
-            : strcmp(bad[i].name, "width") == 0                 ? &config.width
-                                                                : &config.most_objects;
+        int64_t *field = strcmp(bad[i].name, "bank_images") == 0         ? &config.bank_images
+                         : strcmp(bad[i].name, "objects_per_image") == 0 ? &config.objects_per_image
+                         : strcmp(bad[i].name, "width") == 0             ? &config.width
+                                                                         : &config.most_objects;
         *field = bad[i].value;
         bank = (cribo_memory_bank *)&config;
         assert_refused(cribo_memory_bank_create(&bank, &config, NULL), bad[i].name);

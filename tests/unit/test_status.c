@@ -7,8 +7,9 @@
 
 START_TEST(test_status_names_are_those_of_the_header)
 {
-    static const char *const names[] = {"CRIBO_OK", "CRIBO_INVALID_ARGUMENT", "CRIBO_OUT_OF_MEMORY", "CRIBO_IO_ERROR",
-        "CRIBO_CORRUPT", "CRIBO_NOT_FINITE", "CRIBO_CANCELLED", "CRIBO_WRONG_STATE", "CRIBO_SYSTEM_ERROR"};
+    static const char *const names[] = {"CRIBO_OK", "CRIBO_INVALID_ARGUMENT", "CRIBO_OUT_OF_MEMORY",
+        "CRIBO_IO_ERROR", "CRIBO_CORRUPT", "CRIBO_NOT_FINITE", "CRIBO_CANCELLED", "CRIBO_WRONG_STATE",
+        "CRIBO_SYSTEM_ERROR"};
     for (int status = 0; status < 9; status++)
         ck_assert_str_eq(cribo_status_name((cribo_status)status), names[status]);
     ck_assert_str_eq(cribo_status_name((cribo_status)9), "unknown status");
