@@ -170,10 +170,10 @@ static void say_step(struct session *session, const cribo_report *report, double
     format_time(
         left, sizeof left, session->seconds_per_step * (double)(session->total_steps - report->step - 1));
     if (report->cross_image_on != 0) snprintf(between, sizeof between, "%.3f", report->cross_image_loss);
-    say_progress("step %lld/%lld  epoch %lld  loss %.3f (cls %.3f, other view %.3f, other image %s)  %.1f "
-                 "images/s  %s left",
-        (long long)report->step + 1, (long long)session->total_steps, (long long)report->epoch, report->loss,
-        report->global_loss, report->cross_view_loss, between, images_per_second, left);
+    say_progress(
+        "step %lld/%lld, %s left: loss %.3f (cls %.3f, view %.3f, image %s), %.1f images/s, epoch %lld",
+        (long long)report->step + 1, (long long)session->total_steps, left, report->loss, report->global_loss,
+        report->cross_view_loss, between, images_per_second, (long long)report->epoch + 1);
 }
 
 /* A report has been made: keep it everywhere. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -50,7 +51,8 @@ static bool open_log(struct run *run, const char *folder, bool overwrite, struct
 {
     if (!name_files(run, folder)) return problem_set(problem, "no memory");
     if (!folder_make(folder, problem)) return false;
-    bool used = access(run->log, F_OK) == 0 || access(run->weights, F_OK) == 0;
+    struct stat log; /* empty: of a run that did not come to its first step */
+    bool used = access(run->weights, F_OK) == 0 || (stat(run->log, &log) == 0 && log.st_size > 0);
     if (used && !overwrite)
         return problem_set(
             problem, "%s: holds a run already; choose another folder or give --overwrite", folder);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static struct {
@@ -70,6 +71,14 @@ void say_note(const char *format, ...)
     va_end(arguments);
 }
 
+/* A line that wraps could not be rewritten in place. */
+static void fit_terminal(char *text, size_t size)
+{
+    struct winsize window;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 && window.ws_col <= size)
+        text[window.ws_col - 1] = '\0';
+}
+
 void say_progress(const char *format, ...)
 {
     if (state.quiet) return;
@@ -79,6 +88,7 @@ void say_progress(const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     bool terminal = say_on_terminal();
+    if (terminal) fit_terminal(text, sizeof text);
     pthread_mutex_lock(&state.lock);
     clear_line();
     fprintf(stderr, terminal ? "%s" : "%s\n", text);

@@ -27,7 +27,7 @@ mkdir "$work/empty" "$work/pictures" "$work/broken" "$work/used"
 echo nonsense >"$work/broken/a.jpg"
 : >"$work/broken/b.png"
 : >"$work/file"
-: >"$work/used/log.jsonl"
+echo '{"step":0}' >"$work/used/log.jsonl"
 small="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
     --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 4 --threads 2 --workers 2"
 
@@ -58,6 +58,8 @@ expect 1 "$work/missing: No such file or directory" pretrain "$work/missing" -o 
 expect 1 "$work/file: not a folder" pretrain "$work/file" -o "$work/run"
 expect 1 "$work/empty: no JPEG or PNG files" pretrain "$work/empty" -o "$work/run"
 expect 1 "$work/file/run" pretrain "$work/pictures" -o "$work/file/run"
+expect 1 "cannot make the folder /proc/run" pretrain "$work/pictures" -o /proc/run
+expect 1 "clusters" pretrain "$work/pictures" -o "$work/run0" $small --clusters 40
 expect 1 "$work/used: holds a run already" pretrain "$work/pictures" -o "$work/used"
 expect 1 "none of the 2 picture files could be read" pretrain "$work/broken" -o "$work/run1" $small
 expect 1 "$work/missing: No such file or directory" scenes -o "$work/scenes" --stamps "$work/missing"
@@ -86,6 +88,14 @@ expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --thread
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" || fail "other threads gave other weights"
 expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --seed 1 --overwrite --quiet
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" && fail "another seed gave the same weights"
+
+# A full disk costs the log, not the training; weights that cannot be saved are a failure.
+mkdir "$work/full" "$work/blocked" "$work/blocked/weights.safetensors"
+if [ -c /dev/full ]; then
+    ln -s /dev/full "$work/full/log.jsonl"
+    expect 0 "full/log.jsonl: No space left on device; training goes on" pretrain "$work/pictures" -o "$work/full" $small --steps 2
+fi
+expect 1 "weights.safetensors" pretrain "$work/pictures" -o "$work/blocked" $small --steps 1 --overwrite
 
 # A signal finishes the step and saves.
 for signal in INT TERM; do

@@ -1,0 +1,83 @@
+/* Settings from a command line: what wins over what. */
+#include "settings.h"
+#include "suite.h"
+
+#include <string.h>
+
+static cribo_trainer_config apply(const struct settings *settings, size_t pictures)
+{
+    cribo_trainer_config config;
+    struct problem problem;
+    ck_assert_msg(settings_apply(settings, pictures, &config, &problem), "%s", problem.text);
+    return config;
+}
+
+static void give(struct settings *settings, const char *name, const char *value)
+{
+    struct problem problem;
+    ck_assert(settings_give(settings, name, value, &problem));
+}
+
+START_TEST(test_settings_without_preset_suit_a_small_machine)
+{
+    struct settings settings = {0};
+    cribo_trainer_config config = apply(&settings, 330);
+    ck_assert_int_eq(config.width, 192);
+    ck_assert_int_le(config.prototypes, 4096);
+    ck_assert_int_eq(config.steps_per_epoch, 330 / config.batch_size);
+    int64_t total = (int64_t)(config.epochs * (double)config.steps_per_epoch);
+    ck_assert_int_gt(config.warmup_steps, 0);
+    ck_assert_int_lt(config.warmup_steps, total / 4);
+    ck_assert_int_gt(config.cross_image_steps, 0);
+}
+END_TEST
+
+START_TEST(test_settings_given_win_over_presets_and_small_defaults)
+{
+    struct settings settings = {.preset = "tiny"};
+    give(&settings, "clusters", "9");
+    give(&settings, "warmup_epochs", "2");
+    cribo_trainer_config config = apply(&settings, 5000);
+    ck_assert_int_eq(config.width, 192);
+    ck_assert_int_eq(config.depth, 12);
+    ck_assert_int_eq(config.prototypes, 65536);
+    ck_assert_int_eq(config.clusters, 9);
+    ck_assert_int_eq(config.batch_size, 256);
+    ck_assert_int_eq(config.warmup_steps, 0);
+    settings.preset = NULL;
+    config = apply(&settings, 5000);
+    ck_assert_int_eq(config.clusters, 9);
+    ck_assert_double_eq(config.warmup_epochs, 2);
+    ck_assert_int_eq(config.warmup_steps, 0);
+    ck_assert_int_gt(config.teacher_temperature_steps, 0);
+}
+END_TEST
+
+START_TEST(test_settings_batch_is_no_larger_than_the_folder)
+{
+    struct settings settings = {0};
+    give(&settings, "batch_size", "64");
+    cribo_trainer_config config = apply(&settings, 3);
+    ck_assert_int_eq(config.batch_size, 3);
+    ck_assert_int_le(config.micro_batch, 3);
+    ck_assert_int_eq(config.steps_per_epoch, 1);
+}
+END_TEST
+
+START_TEST(test_settings_wrong_ones_are_named)
+{
+    struct settings settings = {0};
+    cribo_trainer_config config;
+    struct problem problem;
+    give(&settings, "no_such_setting", "1");
+    ck_assert(!settings_apply(&settings, 10, &config, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "no_such_setting"));
+    settings = (struct settings){0};
+    for (int i = 0; i < MOST_SETTINGS; i++) give(&settings, "seed", "1");
+    ck_assert(!settings_give(&settings, "seed", "1", &problem));
+}
+END_TEST
+
+RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
+    test_settings_given_win_over_presets_and_small_defaults, test_settings_batch_is_no_larger_than_the_folder,
+    test_settings_wrong_ones_are_named)
