@@ -72,8 +72,8 @@ CRIBO_API const char *cribo_status_name(cribo_status status);
 
 /*
  * The message of the latest failure in the calling thread: the argument or file at fault, its value, and
- * what was expected. Empty before the first failure; a success leaves it as it is.
- * Ownership: the thread's own buffer, valid until this thread's next failing call. Threads: each has its own.
+ * what was expected. Empty before the first failure; a success leaves it as it is. At most 511 bytes.
+ * Ownership: the thread's own buffer, valid until this thread's next failing call. Errors: none. Threads: each has its own.
  * Since 0.1.
  */
 CRIBO_API const char *cribo_last_error(void);

@@ -32,6 +32,12 @@ typedef struct cribo_clusterer_config {
     int64_t seed;                /* of the draws of initial tokens; 0. 0 ... 2^53 */
 } cribo_clusterer_config;
 
+/*
+ * _init sets the defaults; `struct_size` is sizeof(cribo_clusterer_config) as the caller knows it. _set assigns a setting by its name from
+ * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
+ * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_init(cribo_clusterer_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_set(
     cribo_clusterer_config *config, const char *name, const char *value);
@@ -40,12 +46,14 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_setting(size_t in
 /*
  * Makes a clusterer for batches of up to `most_images` images with `tokens_per_view` tokens of `width` numbers (each 1 ... 2^24).
  * Ownership: free with cribo_clusterer_free; config and runtime (NULL: defaults) are copied.
- * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY; *out is then NULL. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is
+ * then NULL. Threads: any. Cost: memory for most_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more (soft assignment:
+ * 2N * 2N, too). Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer_config *config,
     const cribo_runtime *runtime, int64_t most_images, int64_t tokens_per_view, int64_t width);
 
-/* Frees a clusterer; NULL is fine. */
+/* Frees a clusterer; NULL is fine. Errors: none. Threads: no other call on this clusterer. Since 0.1. */
 CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
 
 /*
@@ -54,7 +62,7 @@ CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
  * images      B, at most the clusterer's most_images
  * tokens      [B, 2, N, D] dense tokens of view 1, then view 2; finite; normalised inside, so any scale will do
  * positions   [B, 2, N, 2] centres (x, y) of the patches in pixels of the original image; finite
- * seed_tokens [B, K] the tokens (0 ... 2N - 1) that start the clusters; NULL draws them without replacement from
+ * seed_tokens [B, K] the tokens (0 ... 2N - 1) that start the clusters, distinct within an image; NULL draws them from
  *             Philox(seed, call, image)
  * call        number of the draw, a training step's for example; not used when seed_tokens is given
  */

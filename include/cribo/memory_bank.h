@@ -14,6 +14,7 @@
 extern "C" {
 #endif
 
+/* Objects of earlier images, newest first. Holds its settings, its entries and a workspace. */
 typedef struct cribo_memory_bank cribo_memory_bank;
 
 /* Settings; cribo_memory_bank_config_init sets the published defaults. Fields are only ever appended. */
@@ -25,6 +26,12 @@ typedef struct cribo_memory_bank_config {
     int64_t most_objects;      /* the most objects of one query or push; 0: 256 images' worth. 0 ... 2^31 */
 } cribo_memory_bank_config;
 
+/*
+ * _init sets the defaults; `struct_size` is sizeof(cribo_memory_bank_config) as the caller knows it. _set assigns a setting by its name from
+ * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
+ * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_init(
     cribo_memory_bank_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_set(
@@ -34,10 +41,13 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(size_t 
 /*
  * Makes an empty bank. Memory: 2 * Q * K * D floats and 16 bytes an entry of address space, of which (with the default
  * allocator) only what is filled is ever touched; for queries 2 * most_objects * D floats, and some MB per thread.
- * Ownership: free with cribo_memory_bank_free. Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; *out is then NULL.
+ * Ownership: free with cribo_memory_bank_free; config and runtime (NULL: defaults) are copied. Errors: CRIBO_INVALID_ARGUMENT,
+ * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL. Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);
+
+/* Frees a bank that cribo_memory_bank_create made (not a trainer's); NULL is fine. Errors: none. Threads: no other call on this bank. Since 0.1. */
 CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
 
 /*
@@ -46,8 +56,8 @@ CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
  * images            B
  * objects_per_image [B] how many rows each image has (0 ... K); their sum is R
  * view1, view2      [R, D] the two views of each object; raw (any length), finite
- * ids               [B] an id per image, by which a query never matches objects of its own image; NULL: no exclusion,
- *                   and pushed images match nobody's id
+ * ids               [B] an id per image, by which a query never matches objects of its own image; -1: this image has none. NULL: no image has,
+ *                   so nothing is excluded
  */
 typedef struct cribo_object_batch {
     size_t struct_size; /* sizeof(cribo_object_batch) */
@@ -79,24 +89,29 @@ typedef struct cribo_match {
 /*
  * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this batch. The bank does not change.
  * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Cost: 4 R V D flop for V entries; no array of R * V is ever
- * made. Threads: one call at a time per bank. Since 0.1.
+ * made. Aliasing: results must not overlap inputs or each other. Threads: one call at a time per bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match);
 
 /*
  * Remembers a batch: image 0 becomes the newest. Of a batch larger than the bank the first Q images are kept.
- * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged. Cost: O(R D), whatever the bank holds. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged. Threads: one call at a time per bank. Cost: O(R D), whatever the bank
+ * holds. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_push(cribo_memory_bank *bank, const cribo_object_batch *objects);
 
-/* How many images and objects the bank holds; either pointer may be NULL. */
+/*
+ * How many images and objects the bank holds; either pointer may be NULL. Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
+ * Threads: one call at a time per bank. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
     const cribo_memory_bank *bank, int64_t *images, int64_t *objects);
 
 /*
  * Copies the bank out, newest image first: objects_per_image [images], ids [images] (-1: none), view1 and view2 [objects, D], with
- * the counts of cribo_memory_bank_count. Any pointer may be NULL.
+ * the counts of cribo_memory_bank_count; the vectors raw, as pushed. Any pointer may be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL). Threads: one call at a time per bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2);
@@ -104,7 +119,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
 /*
  * Replaces the bank's content by what cribo_memory_bank_export gave, newest image first; objects->images may be 0 (empties the bank).
  * An id of -1 means none. Errors: CRIBO_INVALID_ARGUMENT (more images than Q, an image with more than K objects, ...); the bank
- * is then unchanged.
+ * is then unchanged. Threads: one call at a time per bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
     cribo_memory_bank *bank, const cribo_object_batch *objects);

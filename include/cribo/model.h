@@ -11,6 +11,7 @@
 extern "C" {
 #endif
 
+/* A transformer with its heads (or without): parameters, and a workspace for features. */
 typedef struct cribo_model cribo_model;
 
 /*
@@ -34,20 +35,27 @@ typedef struct cribo_model_config {
     int64_t seed;                 /* of the initial parameters; 0. 0 ... 2^53 */
 } cribo_model_config;
 
+/*
+ * _init sets the defaults; `struct_size` is sizeof(cribo_model_config) as the caller knows it. _set assigns a setting by its name from
+ * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
+ * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_init(cribo_model_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_set(
     cribo_model_config *config, const char *name, const char *value);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Makes a model with fresh parameters: truncated normal with deviation 0.02 for weights, tokens and positions, zero biases, unit norms
- * (those of the last layers' directions: uniform as a linear layer's).
- * Ownership: free with cribo_model_free. Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; *out is then NULL. Since 0.1.
+ * Makes a model with fresh parameters: normal with deviation 0.02 for weights, [CLS] token and positions, 0 for biases, 1 for the gains of
+ * norms and last layers, uniform in +-1/sqrt(head_bottleneck) for the last layers' directions (docs/algorithm.md, "Initial parameters").
+ * Ownership: free with cribo_model_free; config and runtime (NULL: defaults) are copied. Errors: CRIBO_INVALID_ARGUMENT,
+ * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL. Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_create(
     cribo_model **out, const cribo_model_config *config, const cribo_runtime *runtime);
 
-/* Frees a model that cribo_model_create made; NULL is fine. */
+/* Frees a model that cribo_model_create made (not a trainer's); NULL is fine. Errors: none. Threads: no other call on this model. Since 0.1. */
 CRIBO_API void cribo_model_free(cribo_model *model);
 
 /*
@@ -63,16 +71,23 @@ typedef struct cribo_parameter {
     int64_t count;      /* elements */
 } cribo_parameter;
 
-/* How many parameters (tensors) the model has. */
+/* How many parameters (tensors) the model has. Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per model. Since 0.1. */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count);
 
-/* Describes parameter `index` (0 ... count - 1), or the one called `name`. */
+/*
+ * Describes parameter `index` (0 ... count - 1), or the one called `name`. Errors: CRIBO_INVALID_ARGUMENT (NULL, no such index or
+ * name, struct_size not set); *parameter is then unchanged. Threads: one call at a time per model. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter(
     const cribo_model *model, int64_t index, cribo_parameter *parameter);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_find_parameter(
     const cribo_model *model, const char *name, cribo_parameter *parameter);
 
-/* Copies a parameter out of or into the model: `count` floats, which must be the parameter's count, finite when written. */
+/*
+ * Copies a parameter out of or into the model: `count` floats, which must be the parameter's count, finite when written.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, not finite); nothing is then written. Threads: one call at a time
+ * per model. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_read_parameter(
     const cribo_model *model, const char *name, float *values, int64_t count);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_write_parameter(
@@ -95,14 +110,17 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model,
 
 /*
  * Writes the parameters to a safetensors file, each named prefix + name (prefix NULL: none), through a temporary file
- * that is renamed: the old file or the new one is there at any moment. Errors: CRIBO_IO_ERROR with the system's reason. Since 0.1.
+ * that is renamed: the old file or the new one is there at any moment. Errors: CRIBO_IO_ERROR with the system's reason,
+ * CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a prefix that is not UTF-8); an old file is then as it was. Threads: one call at a
+ * time per model. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix);
 
 /*
  * Reads all parameters from a safetensors file in which they are named prefix + name ("teacher." for the teacher of a
- * training run). Other tensors in the file are passed over. Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_INVALID_ARGUMENT (a parameter is
- * missing, has another shape or a number that is not finite); the model is then unchanged. Since 0.1.
+ * training run). Other tensors in the file are passed over. Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY (a second copy is
+ * held while reading), CRIBO_INVALID_ARGUMENT (a parameter is missing, is not float32, has another shape or is not finite); the model is
+ * then unchanged. Threads: one call at a time per model. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix);
 

@@ -13,6 +13,7 @@
 extern "C" {
 #endif
 
+/* A training run: networks, moments, centres, memory bank, step count, and the memory of a step. */
 typedef struct cribo_trainer cribo_trainer;
 
 /*
@@ -69,7 +70,7 @@ typedef struct cribo_trainer_config {
 
     /* The optimiser. */
     int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
-    int64_t micro_batch;        /* images that go through the networks together: memory, not results; 1 */
+    int64_t micro_batch;        /* images that go through the networks together: memory; results but for rounding do not depend on it; 1 */
     double learning_rate;       /* at its peak, per 256 images of a batch; 5e-4 */
     double learning_rate_final; /* 1e-5 */
     double warmup_epochs;       /* of the learning rate, from 0; 10 */
@@ -88,6 +89,12 @@ typedef struct cribo_trainer_config {
     int64_t seed;               /* of every random choice; 0 */
 } cribo_trainer_config;
 
+/*
+ * _init sets the defaults; `struct_size` is sizeof(cribo_trainer_config) as the caller knows it. _set assigns a setting by its name from
+ * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
+ * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_init(cribo_trainer_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_set(
     cribo_trainer_config *config, const char *name, const char *value);
@@ -99,16 +106,20 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
  *   "authors"                                    the authors' formulas where they differ from the paper's: normalisation of the
  *                                                losses, cost normalised over the batch, clipping tensor by tensor
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already); the config is then unchanged.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(cribo_trainer_config *config, const char *name);
 
 /*
  * Makes a trainer: fresh student, teacher a copy of it, empty bank, zero centres, step 0. All memory of all later steps is
- * allocated here. Ownership: free with cribo_trainer_free; config and runtime are copied. Errors: CRIBO_INVALID_ARGUMENT,
- * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR; *out is then NULL. Since 0.1.
+ * allocated here. Ownership: free with cribo_trainer_free; config and runtime (NULL: defaults) are copied. Errors: CRIBO_INVALID_ARGUMENT,
+ * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL. Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime);
+
+/* Frees a trainer with what it has lent; NULL is fine. Errors: none. Threads: no other call on this trainer. Since 0.1. */
 CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
 
 /* The crop of an original image from which a view was made, in its pixels, edges included half a pixel outside of the centres. */
@@ -130,8 +141,8 @@ typedef struct cribo_crop {
  * crops1, crops2  [B] the crops, from which patch centres follow: left + (column p + p / 2) width / S - 1/2, ...; or NULL both, and
  * positions    [B, 2, N, 2] the patch centres themselves (x, y)
  * seed_tokens  [B, K] tokens that start the clusters; NULL: drawn from the trainer's seed, step and image
- * ids          [B] an id per image: the bank never matches an image with itself; also the key of the image's random draws.
- *              NULL: the index in the batch
+ * ids          [B] an id per image: the bank never matches an image with itself; also the key of the image's random draws. An image
+ *              with id -1 has none and is matched with any. NULL: none has, and the index in the batch is the key
  */
 typedef struct cribo_batch {
     size_t struct_size; /* sizeof(cribo_batch) */
@@ -183,9 +194,9 @@ typedef struct cribo_report {
 } cribo_report;
 
 /*
- * One whole step: teach, learn, update. `report` may be NULL.
+ * One whole step: teach, learn, update. `report` may be NULL. All arrays of the batch stay the caller's.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_NOT_FINITE (naming the loss or gradient), CRIBO_CANCELLED: the trainer is as before the
- * call. Allocates nothing. Since 0.1.
+ * call. Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
     cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report);
@@ -197,6 +208,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
  * teach   teacher, clustering, objects, neighbours: the targets of this step. Errors: as _step.
  * learn   student forward and backward, micro-batch by micro-batch: losses and gradients
  * update  clipping, AdamW, teacher, centres, bank, step count. A gradient that is not finite: CRIBO_NOT_FINITE, nothing changed
+ *
+ * Out of turn: CRIBO_WRONG_STATE. All that outlives a step (parameters, moments, centres, bank, step count) changes in update alone, after
+ * everything that can fail. Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch);
@@ -204,7 +218,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trai
 
 /*
  * What teach found, until the next teach; any pointer may be NULL. labels [B, 2, N], valid [B, K], objects_per_image [B];
- * index1, index2, match1, match2 [R] as in cribo_match.
+ * index1, index2, match1, match2 [R] as in cribo_match, R being the sum of objects_per_image. Neighbours are looked for, and counted in
+ * match1 and match2, in steps without the cross-image loss, too.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach); nothing is then written.
+ * Threads: one call at a time per trainer. Since 0.1.
  */
 typedef struct cribo_targets {
     size_t struct_size; /* sizeof(cribo_targets) */
@@ -218,37 +235,52 @@ typedef struct cribo_targets {
 } cribo_targets;
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_targets *targets);
 
-/* The gradient of a student's parameter by name, as learn left it (before clipping): `count` floats. */
+/*
+ * The gradient of a student's parameter by name, as learn left it (before clipping): `count` floats. Zero before the first learn, for
+ * last layers that are frozen, and for gains that stay 1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count); nothing is then written. Threads: one call at a time per trainer. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count);
 
 /*
  * The trainer's student and teacher, to read or write parameters and to compute features. Borrowed: they live and end with the
- * trainer; do not free them. Do not write between learn and update. NULL trainer gives NULL.
+ * trainer; do not free them. Do not write between teach and update. NULL trainer gives NULL. Errors: none. Threads: a call on them counts
+ * as one on the trainer. Since 0.1.
  */
 CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
 CRIBO_API cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
 
-/* Steps done so far. */
+/* Steps done so far. Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per trainer. Since 0.1. */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(const cribo_trainer *trainer, int64_t *steps);
 
-/* The moments of AdamW of a student's parameter (first, second: [count], either NULL), and how many updates it has had. */
+/*
+ * The moments of AdamW of a student's parameter (first, second: [count]), and how many updates it has had; any pointer may be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count); nothing is then written. Threads: one call at a time per trainer. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name, float *first,
     float *second, int64_t count, int64_t *updates);
 
-/* Reads or writes the centres: centre [P], object_centre [P']; either may be NULL. */
+/*
+ * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL. Errors: CRIBO_INVALID_ARGUMENT (trainer is
+ * NULL, a value written is not finite); the centres are then unchanged. Threads: one call at a time per trainer. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_centres(
     const cribo_trainer *trainer, float *centre, float *object_centre);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre);
 
-/* The trainer's memory bank, borrowed: to look, to export, to import. See cribo/memory_bank.h. */
+/*
+ * The trainer's memory bank, borrowed: to look, to export, to import (not between teach and update). See cribo/memory_bank.h. It lives and
+ * ends with the trainer; do not free it. NULL trainer gives NULL. Errors: none. Threads: a call on it counts as one on the trainer. Since 0.1.
+ */
 struct cribo_memory_bank;
 CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
 
 /*
  * Writes student and teacher ("student." and "teacher." + name) with the settings as metadata to one safetensors file, atomically.
- * Errors: CRIBO_IO_ERROR with the system's reason; an old file of that name is then as it was.
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old file of that name is then
+ * as it was. Threads: one call at a time per trainer. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path);
 
