@@ -3,6 +3,8 @@
 
 #include "tensor/gemm.h"
 
+#include <string.h>
+
 #define M cribo_model_config
 static const cb_field fields[] = {
     CB_INTEGER(M, image_size, 1, 16384, 224, "side of the square training image, a multiple of patch_size"),
@@ -70,13 +72,13 @@ static cribo_status allocate(const cb_allocator *allocator, cb_model *model, boo
     return CRIBO_OK;
 }
 
-cribo_status cb_model_create(
-    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
+/* A model whose parameters are all zero. */
+static cribo_status create(const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
 {
-    cb_model *model;
+    void *memory;
     *out = NULL;
-    CB_TRY(check_combination(config));
-    CB_TRY(cb_allocate(&runtime->allocator, (void **)&model, 1, sizeof *model, "model"));
+    CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cb_model), "model"));
+    cb_model *model = memory;
     model->config = *config;
     cribo_status status = allocate(&runtime->allocator, model, trained);
     if (status != CRIBO_OK) {
@@ -84,8 +86,24 @@ cribo_status cb_model_create(
         return status;
     }
     cb_gemm_begin(runtime);
-    cb_parameters_draw(&model->parameters, runtime->pool, (uint64_t)config->seed);
     *out = model;
+    return CRIBO_OK;
+}
+
+cribo_status cb_model_create(
+    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
+{
+    *out = NULL;
+    CB_TRY(check_combination(config));
+    CB_TRY(create(runtime, out, config, trained));
+    cb_parameters_draw(&(*out)->parameters, runtime->pool, (uint64_t)config->seed);
+    return CRIBO_OK;
+}
+
+cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_model *source)
+{
+    CB_TRY(create(runtime, out, &source->config, false));
+    memcpy((*out)->parameters.values, source->parameters.values, source->parameters.total * sizeof(cb_real));
     return CRIBO_OK;
 }
 

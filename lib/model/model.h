@@ -21,6 +21,10 @@ extern const cb_config_table cb_model_settings;
 /* Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges hold. */
 cribo_status cb_model_create(
     const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained);
+
+/* A frozen copy of a model: the same settings and values, no gradients. */
+cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_model *source);
+
 void cb_model_free(const cb_runtime *runtime, cb_model *model);
 
 #endif

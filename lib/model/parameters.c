@@ -81,18 +81,31 @@ static cb_real draw_one(cb_random *random, const cb_parameter *parameter)
     return (cb_real)value;
 }
 
-static void draw_parameter(void *context, size_t index, size_t worker)
+/* Large parameters are drawn in pieces, each with random numbers of its own, so that all workers have a share. */
+#define PIECE 65536
+
+static size_t pieces_of(const cb_parameter *parameter)
+{
+    return (parameter->count + PIECE - 1) / PIECE;
+}
+
+static void draw_piece(void *context, size_t task, size_t worker)
 {
     const draw_job *job = context;
-    const cb_parameter *parameter = &job->parameters->list[index];
-    cb_real *values = job->parameters->values + parameter->offset;
-    cb_random random = cb_random_begin(job->seed, CB_PURPOSE_PARAMETERS, index, 0);
+    size_t index = 0, piece = task;
+    const cb_parameter *parameter = job->parameters->list;
     (void)worker;
-    for (size_t i = 0; i < parameter->count; i++) values[i] = draw_one(&random, parameter);
+    for (; piece >= pieces_of(parameter); index++, parameter++) piece -= pieces_of(parameter);
+    cb_random random = cb_random_begin(job->seed, CB_PURPOSE_PARAMETERS, index, piece);
+    cb_real *values = job->parameters->values + parameter->offset;
+    size_t end = parameter->count - piece * PIECE < PIECE ? parameter->count : (piece + 1) * PIECE;
+    for (size_t i = piece * PIECE; i < end; i++) values[i] = draw_one(&random, parameter);
 }
 
 void cb_parameters_draw(const cb_parameters *parameters, cb_pool *pool, uint64_t seed)
 {
     draw_job job = {parameters, seed};
-    cb_pool_run(pool, parameters->count, draw_parameter, &job);
+    size_t pieces = 0;
+    for (size_t i = 0; i < parameters->count; i++) pieces += pieces_of(&parameters->list[i]);
+    cb_pool_run(pool, pieces, draw_piece, &job);
 }

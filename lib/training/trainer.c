@@ -3,8 +3,6 @@
 
 #include "tensor/gemm.h"
 
-#include <string.h>
-
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -35,10 +33,9 @@ static cribo_status create_models(const cb_runtime *runtime, cb_trainer *trainer
     cribo_model_config config = {.struct_size = sizeof config};
     cb_config_project(&cb_model_settings, &config, &cb_trainer_settings, &trainer->config);
     CB_TRY(cb_model_create(runtime, &trainer->student, &config, true));
-    CB_TRY(cb_model_create(runtime, &trainer->teacher, &config, false));
-    const cb_parameters *student = &trainer->student->parameters, *teacher = &trainer->teacher->parameters;
-    memcpy(teacher->values, student->values, student->total * sizeof(cb_real));
-    return cb_optimiser_create(runtime, &trainer->optimiser, student, teacher->values);
+    CB_TRY(cb_model_copy(runtime, &trainer->teacher, trainer->student));
+    return cb_optimiser_create(
+        runtime, &trainer->optimiser, &trainer->student->parameters, trainer->teacher->parameters.values);
 }
 
 static cribo_status create_clusterer(const cb_runtime *runtime, cb_trainer *trainer)
