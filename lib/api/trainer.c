@@ -39,16 +39,15 @@ cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime)
 {
     cb_runtime own;
-    void *memory;
+    cribo_trainer *trainer;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_TRY(cb_runtime_begin(&own, runtime));
-    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_trainer), "trainer");
+    cribo_status status = cb_allocate(&own.allocator, &trainer, 1, sizeof *trainer, "trainer");
     if (status != CRIBO_OK) {
         cb_runtime_end(&own);
         return status;
     }
-    cribo_trainer *trainer = memory;
     trainer->runtime = own;
     status = build(trainer, config);
     if (status != CRIBO_OK) {
@@ -264,7 +263,7 @@ cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char
     char text[SETTINGS + 1][CB_NUMBER_BYTES];
     cb_metadata_pair pairs[SETTINGS + 1];
     cb_tensor_entry *entries;
-    CB_TRY(cb_allocate(&trainer->runtime.allocator, (void **)&entries, 2 * student->count, sizeof *entries, "list of tensors"));
+    CB_TRY(cb_allocate(&trainer->runtime.allocator, &entries, 2 * student->count, sizeof *entries, "list of tensors"));
     for (size_t i = 0; i < student->count; i++) {
         entries[i] = entry_of(student, i, "student.");
         entries[student->count + i] = entry_of(teacher, i, "teacher.");

@@ -29,10 +29,16 @@ bool cb_multiply(size_t a, size_t b, size_t *out)
     return !__builtin_mul_overflow(a, b, out);
 }
 
-cribo_status cb_allocate(const cb_allocator *allocator, void **out, size_t count, size_t size, const char *what)
+/* Pointers to objects all look the same in memory here, but C has no lvalue for "some pointer". */
+static void set_pointer(void *out, void *memory)
+{
+    memcpy(out, &memory, sizeof memory);
+}
+
+cribo_status cb_allocate(const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what)
 {
     size_t bytes;
-    *out = NULL;
+    set_pointer(out, NULL);
     if (!cb_multiply(count, size, &bytes) || bytes > SIZE_MAX - 2 * CB_ALIGNMENT)
         return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: %zu elements of %zu bytes are more than an address can hold", what,
             count, size);
@@ -45,7 +51,7 @@ cribo_status cb_allocate(const cb_allocator *allocator, void **out, size_t count
     uintptr_t address = ((uintptr_t)block + sizeof(void *) + CB_ALIGNMENT - 1) & ~(uintptr_t)(CB_ALIGNMENT - 1);
     ((void **)address)[-1] = block;
     if (allocator->allocate) memset((void *)address, 0, bytes); /* calloc's pages are zero already */
-    *out = (void *)address;
+    set_pointer(out, (void *)address);
     return CRIBO_OK;
 }
 

@@ -22,11 +22,11 @@ typedef struct cb_allocator {
 } cb_allocator;
 
 /*
- * count * size bytes, zeroed, aligned to CB_ALIGNMENT, into *out (NULL on failure). `what` names the thing in the
- * message. A count of 0 gives a valid block. Large blocks of the default allocator are fresh pages that cost
+ * count * size bytes, zeroed, aligned to CB_ALIGNMENT. `out` is the address of a pointer, of whatever type, that is to point to them (NULL
+ * on failure). `what` names the thing in the message. A count of 0 gives a valid block. Large blocks of the default allocator are fresh pages that cost
  * nothing until they are touched.
  */
-cribo_status cb_allocate(const cb_allocator *allocator, void **out, size_t count, size_t size, const char *what);
+cribo_status cb_allocate(const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what);
 
 /* Gives a block back; NULL is fine. */
 void cb_release(const cb_allocator *allocator, void *memory);

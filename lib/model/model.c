@@ -64,10 +64,10 @@ static cribo_status allocate(const cb_allocator *allocator, cb_model *model, boo
     cb_parameters *p = &model->parameters;
     describe(model);
     size_t total = p->total;
-    CB_TRY(cb_allocate(allocator, (void **)&model->vit.blocks, model->vit.depth, sizeof(cb_block), "blocks"));
-    CB_TRY(cb_allocate(allocator, (void **)&p->values, total, sizeof(cb_real), "parameters"));
-    if (trained) CB_TRY(cb_allocate(allocator, (void **)&p->gradients, total, sizeof(cb_real), "gradients"));
-    CB_TRY(cb_allocate(allocator, (void **)&p->list, p->count, sizeof(cb_parameter), "list of parameters"));
+    CB_TRY(cb_allocate(allocator, &model->vit.blocks, model->vit.depth, sizeof(cb_block), "blocks"));
+    CB_TRY(cb_allocate(allocator, &p->values, total, sizeof(cb_real), "parameters"));
+    if (trained) CB_TRY(cb_allocate(allocator, &p->gradients, total, sizeof(cb_real), "gradients"));
+    CB_TRY(cb_allocate(allocator, &p->list, p->count, sizeof(cb_parameter), "list of parameters"));
     describe(model);
     return CRIBO_OK;
 }
@@ -75,10 +75,9 @@ static cribo_status allocate(const cb_allocator *allocator, cb_model *model, boo
 /* A model whose parameters are all zero. */
 static cribo_status create(const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
 {
-    void *memory;
+    cb_model *model;
     *out = NULL;
-    CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cb_model), "model"));
-    cb_model *model = memory;
+    CB_TRY(cb_allocate(&runtime->allocator, &model, 1, sizeof *model, "model"));
     model->config = *config;
     cribo_status status = allocate(&runtime->allocator, model, trained);
     if (status != CRIBO_OK) {

@@ -27,12 +27,12 @@ static size_t cut(const cb_parameters *parameters, cb_piece *pieces)
 static cribo_status allocate(const cb_allocator *allocator, cb_optimiser *o)
 {
     size_t total = o->student->total, count = o->student->count;
-    CB_TRY(cb_allocate(allocator, (void **)&o->first, total, sizeof(cb_real), "first moments"));
-    CB_TRY(cb_allocate(allocator, (void **)&o->second, total, sizeof(cb_real), "second moments"));
-    CB_TRY(cb_allocate(allocator, (void **)&o->updates, count, sizeof(int64_t), "update counts"));
-    CB_TRY(cb_allocate(allocator, (void **)&o->norms, count, sizeof(double), "gradient norms"));
-    CB_TRY(cb_allocate(allocator, (void **)&o->squares, o->piece_count, sizeof(double), "gradient norms"));
-    return cb_allocate(allocator, (void **)&o->pieces, o->piece_count, sizeof(cb_piece), "optimiser's pieces");
+    CB_TRY(cb_allocate(allocator, &o->first, total, sizeof(cb_real), "first moments"));
+    CB_TRY(cb_allocate(allocator, &o->second, total, sizeof(cb_real), "second moments"));
+    CB_TRY(cb_allocate(allocator, &o->updates, count, sizeof(int64_t), "update counts"));
+    CB_TRY(cb_allocate(allocator, &o->norms, count, sizeof(double), "gradient norms"));
+    CB_TRY(cb_allocate(allocator, &o->squares, o->piece_count, sizeof(double), "gradient norms"));
+    return cb_allocate(allocator, &o->pieces, o->piece_count, sizeof(cb_piece), "optimiser's pieces");
 }
 
 cribo_status cb_optimiser_create(

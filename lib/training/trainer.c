@@ -62,7 +62,7 @@ static cribo_status create_layer(const cb_allocator *allocator, cb_prototypes *p
 {
     *prototypes = (cb_prototypes){.count = layer->direction.rows, .width = layer->direction.columns,
         .direction = layer->direction.value, .gain = layer->gain.value};
-    return cb_allocate(allocator, (void **)&prototypes->scale, prototypes->count, sizeof(cb_real), "prototypes");
+    return cb_allocate(allocator, &prototypes->scale, prototypes->count, sizeof(cb_real), "prototypes");
 }
 
 static cribo_status create_layers(const cb_allocator *allocator, cb_last_layers *layers, const cb_heads *heads)
@@ -73,7 +73,7 @@ static cribo_status create_layers(const cb_allocator *allocator, cb_last_layers 
 
 /* --- memory of the targets --- */
 
-#define ALLOCATE(place, count) cb_allocate(allocator, (void **)&(place), (count), sizeof *(place), "targets of a step")
+#define ALLOCATE(place, count) cb_allocate(allocator, &(place), (count), sizeof *(place), "targets of a step")
 
 static cribo_status allocate_batch(const cb_allocator *allocator, cb_trainer *trainer)
 {
@@ -203,7 +203,7 @@ cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out, cons
 {
     cb_trainer *trainer;
     *out = NULL;
-    CB_TRY(cb_allocate(&runtime->allocator, (void **)&trainer, 1, sizeof *trainer, "trainer"));
+    CB_TRY(cb_allocate(&runtime->allocator, &trainer, 1, sizeof *trainer, "trainer"));
     size_t batch = (size_t)config->batch_size;
     trainer->runtime = runtime;
     trainer->config = *config;
