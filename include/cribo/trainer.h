@@ -220,7 +220,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trai
  * What teach found, until the next teach; any pointer may be NULL. labels [B, 2, N], valid [B, K], objects_per_image [B];
  * index1, index2, match1, match2 [R] as in cribo_match, R being the sum of objects_per_image. Neighbours are looked for, and counted in
  * match1 and match2, in steps without the cross-image loss, too.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach); nothing is then written.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach, or after one that failed);
+ * nothing is then written.
  * Threads: one call at a time per trainer. Since 0.1.
  */
 typedef struct cribo_targets {
