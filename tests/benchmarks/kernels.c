@@ -1,0 +1,258 @@
+/*
+ * Matrix products as shares of the FMA peak, row kernels as shares of the copying bandwidth, with one thread and with all.
+ * Machines are shared and clocks vary: one thread is timed by what it ran, each repeat measures its ceiling right beside the
+ * kernel, and the shares' median counts.
+ */
+#include "base/cpu.h"
+#include "tensor/gemm.h"
+#include "tensor/rows.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { REPEATS = 9 };
+
+typedef void work(void *context);
+
+static cb_pool *pool;
+
+/* Of this thread while it works alone, else of the clock on the wall. */
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(cb_pool_threads(pool) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static double rate(work *run, void *context, double amount)
+{
+    double begin = seconds();
+    size_t times = 0;
+    do {
+        run(context);
+        times++;
+    } while (seconds() - begin < 0.01);
+    return (double)times * amount / (seconds() - begin);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+typedef struct ceiling {
+    work *run;
+    void *context;
+    double amount;
+    const char *unit;
+} ceiling;
+
+static void report(const char *name, work *run, void *context, double amount, const ceiling *most)
+{
+    double rates[REPEATS], shares[REPEATS];
+    rate(run, context, amount);
+    for (int i = 0; i < REPEATS; i++) {
+        double before = rate(most->run, most->context, most->amount);
+        rates[i] = rate(run, context, amount);
+        double after = rate(most->run, most->context, most->amount);
+        shares[i] = 2 * rates[i] / (before + after);
+    }
+    qsort(rates, REPEATS, sizeof *rates, ascending);
+    qsort(shares, REPEATS, sizeof *shares, ascending);
+    printf("  %-34s %8.1f %s  %5.1f %%\n", name, rates[REPEATS / 2] * 1e-9, most->unit, 100 * shares[REPEATS / 2]);
+}
+
+/* 16 independent chains of FMAs in registers. */
+#define CHAINS 16
+#define ROUNDS 20000
+#define DEFINE_BURN(name, attribute, lanes, constraint)                                                      \
+    attribute static void name(void)                                                                         \
+    {                                                                                                        \
+        typedef float vector __attribute__((vector_size(4 * lanes)));                                        \
+        vector chain[CHAINS] = {{0}}, factor = {0}, zero = {0};                                              \
+        for (int round = 0; round < ROUNDS; round++)                                                         \
+            _Pragma("GCC unroll 16") for (int i = 0; i < CHAINS; i++)                                        \
+            {                                                                                                \
+                chain[i] = chain[i] * factor + zero;                                                         \
+                __asm__ volatile("" : constraint(chain[i]));                                                 \
+            }                                                                                                \
+    }
+
+#if defined(__x86_64__)
+DEFINE_BURN(burn_generic, , 4, "+x")
+DEFINE_BURN(burn_avx2, __attribute__((target("avx2,fma"))), 8, "+x")
+DEFINE_BURN(burn_avx512, __attribute__((target("avx512f"))), 16, "+v")
+static void (*const burns[])(void) = {burn_generic, burn_avx2, burn_avx512};
+static const double burn_lanes[] = {4, 8, 16};
+#else
+DEFINE_BURN(burn_generic, , 4, "+w")
+static void (*const burns[])(void) = {burn_generic};
+static const double burn_lanes[] = {4};
+#endif
+
+static void burn_task(void *context, size_t task, size_t worker)
+{
+    (void)context, (void)task, (void)worker;
+    burns[cb_cpu()]();
+}
+
+static void burn(void *context)
+{
+    (void)context;
+    cb_pool_run(pool, cb_pool_threads(pool), burn_task, NULL);
+}
+
+typedef struct sheet {
+    size_t rows, width;
+    float *y, *x, *gain, *bias;
+    void (*row)(const struct sheet *s, size_t i);
+} sheet;
+
+static void sheet_task(void *context, size_t part, size_t worker)
+{
+    const sheet *s = context;
+    cb_range rows = cb_part(s->rows, part, cb_pool_threads(pool), 1);
+    (void)worker;
+    for (size_t i = rows.begin; i < rows.end; i++) s->row(s, i);
+}
+
+static void sweep(void *context)
+{
+    cb_pool_run(pool, cb_pool_threads(pool), sheet_task, context);
+}
+
+static void copy_row(const sheet *s, size_t i)
+{
+    memcpy(s->y + i * s->width, s->x + i * s->width, s->width * sizeof(float));
+}
+
+static void gelu_row(const sheet *s, size_t i)
+{
+    cb_rows()->gelu(s->y + i * s->width, s->x + i * s->width, s->width);
+}
+
+static void gelu_backward_row(const sheet *s, size_t i)
+{
+    cb_rows()->gelu_backward(s->y + i * s->width, s->y + i * s->width, s->x + i * s->width, s->width);
+}
+
+static void layer_norm_row(const sheet *s, size_t i)
+{
+    float mean, inverse;
+    cb_rows()->layer_norm(s->y + i * s->width, s->x + i * s->width, s->gain, s->bias, s->width, &mean, &inverse);
+}
+
+static void softmax_row(const sheet *s, size_t i)
+{
+    cb_rows()->softmax(s->y + i * s->width, 0.125f, s->width);
+}
+
+static void adamw_row(const sheet *s, size_t i)
+{
+    static const cb_adamw step = {1e-4f, 0.9999f, 0.9f, 0.999f, 1, 1e-8f, 1};
+    size_t quarter = s->width / 4;
+    float *value = s->y + i * s->width;
+    cb_rows()->adamw(value, value + quarter, value + 2 * quarter, s->x + i * s->width, &step, quarter);
+}
+
+static float *numbers(size_t count)
+{
+    float *x = malloc(count * sizeof(float));
+    if (!x) exit(1);
+    for (size_t i = 0; i < count; i++) x[i] = (float)(i % 7) - 3;
+    return x;
+}
+
+static void benchmark_rows(void)
+{
+    sheet s = {.rows = 6272, .width = 1536};
+    const double bytes = (double)(s.rows * s.width * sizeof(float));
+    s.x = numbers(s.rows * s.width);
+    s.y = numbers(s.rows * s.width);
+    s.gain = numbers(s.width);
+    s.bias = numbers(s.width);
+    sheet copy = s;
+    copy.row = copy_row;
+    const ceiling bandwidth = {sweep, &copy, 2 * bytes, "GB/s"};
+    const struct {
+        const char *name;
+        void (*row)(const sheet *, size_t);
+        size_t width;
+        double sweeps; /* how often the sheet crosses the memory bus */
+    } cases[] = {{"gelu", gelu_row, 1536, 2}, {"gelu_backward", gelu_backward_row, 1536, 3},
+        {"layer_norm, rows of 384", layer_norm_row, 384, 2}, {"softmax, rows of 192", softmax_row, 192, 2},
+        {"adamw", adamw_row, 1536, 1.75}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sheet one = s;
+        one.row = cases[i].row;
+        one.width = cases[i].width;
+        one.rows = s.rows * s.width / one.width;
+        report(cases[i].name, sweep, &one, cases[i].sweeps * bytes, &bandwidth);
+    }
+    free(s.x);
+    free(s.y);
+    free(s.gain);
+    free(s.bias);
+}
+
+typedef struct product {
+    cb_gemm_form form;
+    size_t m, n, k;
+    float *a, *b, *c;
+} product;
+
+static void multiply(void *context)
+{
+    const product *p = context;
+    cb_gemm(pool, p->form, p->m, p->n, p->k, p->a, p->form == CB_TN ? p->m : p->k, p->b,
+        p->form == CB_NT ? p->k : p->n, false, p->c, p->n);
+}
+
+static void benchmark_products(void)
+{
+    static const product cases[] = {{CB_NT, 6272, 1152, 384, 0, 0, 0}, {CB_NT, 6272, 384, 384, 0, 0, 0},
+        {CB_NT, 6272, 1536, 384, 0, 0, 0}, {CB_NT, 6272, 384, 1536, 0, 0, 0}, {CB_NN, 6272, 384, 1152, 0, 0, 0},
+        {CB_NN, 6272, 1536, 384, 0, 0, 0}, {CB_NN, 6272, 384, 1536, 0, 0, 0}, {CB_TN, 1152, 384, 6272, 0, 0, 0},
+        {CB_TN, 1536, 384, 6272, 0, 0, 0}, {CB_TN, 384, 1536, 6272, 0, 0, 0}, {CB_NT, 1576, 1152, 384, 0, 0, 0},
+        {CB_NT, 1576, 1536, 384, 0, 0, 0}, {CB_NT, 1576, 384, 1536, 0, 0, 0}, {CB_NN, 1576, 384, 1536, 0, 0, 0},
+        {CB_TN, 1536, 384, 1576, 0, 0, 0}, {CB_NT, 350, 65536, 256, 0, 0, 0}, {CB_NN, 350, 256, 65536, 0, 0, 0},
+        {CB_TN, 65536, 256, 350, 0, 0, 0}, {CB_NT, 32, 65536, 256, 0, 0, 0}, {CB_NT, 197, 197, 64, 0, 0, 0}};
+    static const char *const forms[] = {"NN", "NT", "TN"};
+    const ceiling peak = {burn, NULL, 2.0 * CHAINS * ROUNDS * burn_lanes[cb_cpu()] * (double)cb_pool_threads(pool),
+        "GFLOP/s"};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        product p = cases[i];
+        char name[64];
+        p.a = numbers(p.m * p.k);
+        p.b = numbers(p.n * p.k);
+        p.c = numbers(p.m * p.n);
+        snprintf(name, sizeof name, "gemm %s %zu x %zu x %zu", forms[p.form], p.m, p.n, p.k);
+        report(name, multiply, &p, 2.0 * (double)p.m * (double)p.n * (double)p.k, &peak);
+        free(p.a);
+        free(p.b);
+        free(p.c);
+    }
+}
+
+int main(void)
+{
+    size_t most = cb_pool_default_threads();
+    printf("%s\n", cribo_build_info());
+    for (size_t threads = 1; threads <= most; threads = threads < most ? most : most + 1) {
+        cribo_runtime hooks;
+        cb_runtime runtime;
+        if (cribo_runtime_init(&hooks, sizeof hooks) != CRIBO_OK) return 1;
+        hooks.threads = (int64_t)threads;
+        if (cb_runtime_begin(&runtime, &hooks) != CRIBO_OK) return 1;
+        cb_gemm_begin(&runtime);
+        pool = runtime.pool;
+        printf("%zu thread%s:\n", threads, threads == 1 ? "" : "s");
+        benchmark_products();
+        benchmark_rows();
+        cb_runtime_end(&runtime);
+    }
+    return 0;
+}
