@@ -281,19 +281,22 @@ START_TEST(test_memory_bank_random_pushes_equal_plain_list)
 }
 END_TEST
 
+/* Among them: several blocks of entries, several stripes of queries, vectors so wide that blocks are shorter. */
 START_TEST(test_memory_bank_query_equals_exhaustive_search)
 {
     static const struct {
-        int64_t images, most;
-        size_t width;
+        size_t images, most, width;
         uint32_t ids;
-    } shapes[] = {
-        {1, 1, 1, 0}, {6, 3, 8, 0}, {300, 8, 24, 0}, {300, 8, 24, 20}, {40, 5, 6, 2}, {30, 100, 700, 7}};
-    size_t width = shapes[_i].width;
-    cribo_memory_bank *bank = new_bank(shapes[_i].images, shapes[_i].most, width, 2);
-    for (uint64_t step = 0; step < (width > 100 ? 3 : 7); step++) {
-        own_batch o = random_objects(
-            100 + step, (size_t)shapes[_i].images / 3 + 1, (size_t)shapes[_i].most, width, shapes[_i].ids);
+        size_t batch;
+    } shapes[] = {{1, 1, 1, 0, 1}, {6, 3, 8, 0, 3}, {300, 8, 24, 0, 80}, {300, 8, 24, 20, 80},
+        {40, 5, 6, 2, 14}, {150, 24, 6, 30, 60}, {30, 100, 700, 7, 2}};
+    size_t images = shapes[_i].images, most = shapes[_i].most, width = shapes[_i].width;
+    cribo_memory_bank *bank = new_bank((int64_t)images, (int64_t)most, width, 2);
+    own_batch first = random_objects(99, images * 3 / 4, most, width, shapes[_i].ids);
+    ck_assert_int_eq(cribo_memory_bank_push(bank, &first.batch), CRIBO_OK);
+    free_objects(&first);
+    for (uint64_t step = 0; step < (width > 100 ? 1 : 4); step++) {
+        own_batch o = random_objects(100 + step, shapes[_i].batch, most, width, shapes[_i].ids);
         check_query(bank, &o, width);
         ck_assert_int_eq(cribo_memory_bank_push(bank, &o.batch), CRIBO_OK);
         free_objects(&o);
@@ -657,7 +660,7 @@ int main(void)
     TCase *group = tcase_create("memory bank");
     tcase_set_timeout(group, 120);
     tcase_add_loop_test(group, test_memory_bank_random_pushes_equal_plain_list, 0, 7);
-    tcase_add_loop_test(group, test_memory_bank_query_equals_exhaustive_search, 0, 6);
+    tcase_add_loop_test(group, test_memory_bank_query_equals_exhaustive_search, 0, 7);
     tcase_add_test(group, test_memory_bank_query_tie_finds_newest_entry);
     tcase_add_test(group, test_memory_bank_query_own_image_is_never_matched);
     tcase_add_test(group, test_memory_bank_zero_and_extreme_vectors_are_defined);
