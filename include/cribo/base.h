@@ -1,7 +1,7 @@
 /*
- * cribo/base.h: what every part of libcribo shares: status codes and messages, the version,
- * the hooks through which a program lends the library its memory, threads, log and patience,
- * and the counter-based random numbers on which reproducibility rests.
+ * cribo/base.h: what every part of libcribo shares: status codes and messages, the version, the hooks through
+ * which a program lends the library its memory, threads, log and patience, and the counter-based random
+ * numbers on which reproducibility rests.
  *
  * Conventions that hold in all headers:
  *  - Arrays are plain C pointers, row-major, float32 unless said otherwise; shapes stand in brackets.
@@ -51,30 +51,37 @@ typedef enum cribo_status {
 } cribo_status;
 
 /*
- * The version of the library that is loaded, "major.minor.patch". Compare with CRIBO_VERSION_* to detect
- * a header that does not belong to it.
- * Ownership: a static string. Errors: none. Threads: any. Since 0.1.
+ * The version of the library that is loaded, "major.minor.patch". Compare with CRIBO_VERSION_* to detect a
+ * header that does not belong to it.
+ * Ownership: a static string.
+ * Errors: none.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API const char *cribo_version(void);
 
 /*
  * How the library was built and what it found on this machine, as one JSON object: version, BLIS version,
  * BLIS kernel set, matrix kernel in use, CPU level of the row kernels, number of threads by default.
- * Ownership: a static string, made at the first call. Errors: none. Threads: any. Since 0.1.
+ * Ownership: a static string, made at the first call.
+ * Errors: none.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API const char *cribo_build_info(void);
 
 /*
  * The name of a status, "CRIBO_OK" and so on; "unknown status" for a number that is none.
- * Ownership: a static string. Errors: none. Threads: any. Since 0.1.
+ * Ownership: a static string.
+ * Errors: none.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API const char *cribo_status_name(cribo_status status);
 
 /*
- * The message of the latest failure in the calling thread: the argument or file at fault, its value, and
- * what was expected. Empty before the first failure; a success leaves it as it is. At most 511 bytes.
- * Ownership: the thread's own buffer, valid until this thread's next failing call. Errors: none. Threads: each has its own.
- * Since 0.1.
+ * The message of the latest failure in the calling thread: the argument or file at fault, its value, and what
+ * was expected. Empty before the first failure; a success leaves it as it is. At most 511 bytes.
+ * Ownership: the thread's own buffer, valid until this thread's next failing call.
+ * Errors: none.
+ * Threads: each has its own. Since 0.1.
  */
 CRIBO_API const char *cribo_last_error(void);
 
@@ -82,17 +89,18 @@ CRIBO_API const char *cribo_last_error(void);
 enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
 
 /*
- * What a handle borrows from the program. Every member may stay zero: malloc and free, all the CPUs that
- * the process may use, no log, never cancelled. Initialise with cribo_runtime_init, which sets struct_size.
+ * What a handle borrows from the program. Every member may stay zero: malloc and free, all the CPUs that the
+ * process may use, no log, never cancelled. Initialise with cribo_runtime_init, which sets struct_size.
  *
- * allocate / release  every allocation of the handle goes through them; `allocate` returns NULL on failure and
- *                     memory aligned as malloc's. A training step allocates nothing.
+ * allocate / release  every allocation of the handle goes through them; `allocate` returns NULL on failure
+ *                     and memory aligned as malloc's. A training step allocates nothing.
  * threads             worker threads, the caller included; 0 takes the affinity mask and the cgroup's quota.
  *                     Results do not depend on it. At most 256.
- * log                 receives messages (no newline) that are worth a person's attention. Called on the thread that
- *                     made the call. NULL: silence.
- * progress            called between the stretches of a long call with the phase's name and the share done so far,
- *                     0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED. NULL: never asked.
+ * log                 receives messages (no newline) that are worth a person's attention. Called on the
+ *                     thread that made the call. NULL: silence.
+ * progress            called between the stretches of a long call with the phase's name and the share done so
+ *                     far, 0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED. NULL:
+ *                     never asked.
  */
 typedef struct cribo_runtime {
     size_t struct_size;
@@ -108,7 +116,8 @@ typedef struct cribo_runtime {
 
 /*
  * Zeroes a runtime and sets its struct_size. `struct_size` is sizeof(cribo_runtime) as the caller knows it.
- * Errors: CRIBO_INVALID_ARGUMENT for NULL or a size this library never had. Threads: any. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT for NULL or a size this library never had.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
 
@@ -131,11 +140,12 @@ typedef struct cribo_setting {
 
 /*
  * `count` uniform numbers in [0, 1) with 53 random bits each: a pure function of (seed, stream, index), from
- * Philox 4x32-10 (Salmon et al., SC 2011). Callers who draw their augmentations from it get batches that depend on nothing
- * but (seed, image), whatever the number of loader threads.
+ * Philox 4x32-10 (Salmon et al., SC 2011). Callers who draw their augmentations from it get batches that
+ * depend on nothing but (seed, image), whatever the number of loader threads.
  *
  * values [count] float64. Any `stream` and `index` are fine: the library's own draws use another key space.
- * Errors: CRIBO_INVALID_ARGUMENT when values is NULL and count is not 0. Threads: any. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT when values is NULL and count is not 0.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_random_uniform(
     uint64_t seed, uint64_t stream, uint64_t index, size_t count, double *values);

@@ -1,6 +1,7 @@
 /*
- * cribo/clusterer.h: joint-view clustering (section 1 of the paper). The dense tokens of both views of an image are
- * clustered together into K objects, on a cost that joins feature similarity and position, by Sinkhorn's algorithm.
+ * cribo/clusterer.h: joint-view clustering (section 1 of the paper). The dense tokens of both views of an
+ * image are clustered together into K objects, on a cost that joins feature similarity and position, by
+ * Sinkhorn's algorithm.
  *
  * Works on anybody's dense features: no model, no trainer is needed.
  */
@@ -22,36 +23,42 @@ typedef struct cribo_clusterer cribo_clusterer;
 typedef struct cribo_clusterer_config {
     size_t struct_size;
     int64_t clusters;            /* K, at most 2N; 32 (64 for COCO). 1 ... 4096 */
-    double position_weight;      /* lambda_pos, weight of the positional cost; 1.0 (2.0 for COCO). 0 ... 1e6 */
+    double position_weight;      /* lambda_pos, of the positional cost; 1.0 (2.0 for COCO). 0 ... 1e6 */
     double sinkhorn_lambda;      /* sharpness of the transport, P = exp(-lambda M); 20. 0.001 ... 1e4 */
     int64_t sinkhorn_iterations; /* row and column scalings; 5. 1 ... 1000 */
     int64_t cluster_iterations;  /* assignments with updated means; 5. 1 ... 1000 */
     int64_t update_marginal;     /* 1: clusters' masses follow their sizes; 0: all masses 1/K. 1 */
     int64_t hard_assignment;     /* 1: a token belongs to one cluster; 0: to all, by shares. 1 */
-    int64_t batch_cost;          /* 1: normalise the cost over the batch, as the authors' code; 0: per image. 0 */
+    int64_t batch_cost;          /* 1: cost normalised over the batch (authors' code); 0: per image. 0 */
     int64_t seed;                /* of the draws of initial tokens; 0. 0 ... 2^53 */
 } cribo_clusterer_config;
 
 /*
- * _init sets the defaults; `struct_size` is sizeof(cribo_clusterer_config) as the caller knows it. _set assigns a setting by its name from
- * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
- * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ * _init sets the defaults; `struct_size` is sizeof(cribo_clusterer_config) as the caller knows it. _set
+ * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
+ * `index`, from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
+ * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * Threads: any. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_init(cribo_clusterer_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_init(
+    cribo_clusterer_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_set(
     cribo_clusterer_config *config, const char *name, const char *value);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Makes a clusterer for batches of up to `most_images` images with `tokens_per_view` tokens of `width` numbers (each 1 ... 2^24).
+ * Makes a clusterer for batches of up to `most_images` images with `tokens_per_view` tokens of `width`
+ * numbers (each 1 ... 2^24).
  * Ownership: free with cribo_clusterer_free; config and runtime (NULL: defaults) are copied.
- * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is
- * then NULL. Threads: any. Cost: memory for most_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more (soft assignment:
- * 2N * 2N, too). Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR
+ * (no threads); *out is then NULL.
+ * Threads: any. Cost: memory for most_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more
+ * (soft assignment: 2N * 2N, too). Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer_config *config,
-    const cribo_runtime *runtime, int64_t most_images, int64_t tokens_per_view, int64_t width);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(
+    cribo_clusterer **out, const cribo_clusterer_config *config, const cribo_runtime *runtime,
+    int64_t most_images, int64_t tokens_per_view, int64_t width);
 
 /* Frees a clusterer; NULL is fine. Errors: none. Threads: no other call on this clusterer. Since 0.1. */
 CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
@@ -60,10 +67,11 @@ CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
  * A batch to cluster.
  *
  * images      B, at most the clusterer's most_images
- * tokens      [B, 2, N, D] dense tokens of view 1, then view 2; finite; normalised inside, so any scale will do
+ * tokens      [B, 2, N, D] dense tokens of view 1, then view 2; finite; normalised inside, so any scale will
+ *             do
  * positions   [B, 2, N, 2] centres (x, y) of the patches in pixels of the original image; finite
- * seed_tokens [B, K] the tokens (0 ... 2N - 1) that start the clusters, distinct within an image; NULL draws them from
- *             Philox(seed, call, image)
+ * seed_tokens [B, K] the tokens (0 ... 2N - 1) that start the clusters, distinct within an image; NULL draws
+ *             them from Philox(seed, call, image)
  * call        number of the draw, a training step's for example; not used when seed_tokens is given
  */
 typedef struct cribo_cluster_input {
@@ -93,11 +101,13 @@ typedef struct cribo_cluster_output {
 
 /*
  * Clusters a batch (equations in docs/algorithm.md, "Joint-view clustering"). With batch_cost = 0 an image's
- * result does not depend on its neighbours in the batch. Any finite input has a defined, finite result: tokens of length 0 are
- * like nothing, and where all tokens and positions of an image are equal cluster 0 takes them all.
- * Aliasing: outputs must not overlap inputs or each other. Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not
- * finite; nothing is then written. Threads: one call at a time per clusterer. Cost: O(B (N^2 + N K D)) time;
- * no array of B * 2N * 2N * K is ever made. Since 0.1.
+ * result does not depend on its neighbours in the batch. Any finite input has a defined, finite result:
+ * tokens of length 0 are like nothing, and where all tokens and positions of an image are equal cluster 0
+ * takes them all.
+ * Aliasing: outputs must not overlap inputs or each other.
+ * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite; nothing is then written.
+ * Threads: one call at a time per clusterer. Cost: O(B (N^2 + N K D)) time; no array of B * 2N * 2N * K is
+ * ever made. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_run(
     cribo_clusterer *clusterer, const cribo_cluster_input *input, const cribo_cluster_output *output);

@@ -1,8 +1,9 @@
 /*
- * cribo/loss.h: the three self-distillation losses of section 3, from logits, with gradients with respect to the student's.
+ * cribo/loss.h: the three self-distillation losses of section 3, from logits, with gradients with respect to
+ * the student's.
  *
- * For callers with a model and heads of their own. A loss handle holds the two centres, which follow the teacher's logits.
- * (The trainer does not pass through logits: it streams over the prototypes.)
+ * For callers with a model and heads of their own. A loss handle holds the two centres, which follow the
+ * teacher's logits. (The trainer does not pass through logits: it streams over the prototypes.)
  */
 #ifndef CRIBO_LOSS_H
 #define CRIBO_LOSS_H
@@ -24,14 +25,16 @@ typedef struct cribo_loss_config {
     double student_temperature;        /* tau_s for [CLS]; 0.1. 1e-4 ... 1e4 */
     double object_student_temperature; /* tau_s for objects; 0.1. 1e-4 ... 1e4 */
     double centre_momentum;            /* of the centres; 0.9. 0 ... 1 */
-    int64_t authors_normalisation;     /* 0: the paper's sums and Z1, Z2; 1: the authors' code (halves, one Z). 0 */
+    int64_t authors_normalisation;     /* 0: the paper's sums, Z1 and Z2; 1: the authors' halves, one Z. 0 */
 } cribo_loss_config;
 
 /*
- * _init sets the defaults; `struct_size` is sizeof(cribo_loss_config) as the caller knows it. _set assigns a setting by its name from
- * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
- * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ * _init sets the defaults; `struct_size` is sizeof(cribo_loss_config) as the caller knows it. _set assigns a
+ * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
+ * from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
+ * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_init(cribo_loss_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_set(
@@ -39,8 +42,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_set(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Makes a loss with both centres zero. Ownership: free with cribo_loss_free; config and runtime (NULL: defaults) are copied.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL. Threads: any. Since 0.1.
+ * Makes a loss with both centres zero.
+ * Ownership: free with cribo_loss_free; config and runtime (NULL: defaults) are copied.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_create(
     cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime);
@@ -54,8 +59,10 @@ CRIBO_API void cribo_loss_free(cribo_loss *loss);
  * images, objects            B, 1 ... 2^31, and R (of the whole batch), 0 ... 2^31
  * student_cls, teacher_cls   [2, B, P] [CLS] logits
  * student_objects, teacher_objects  [2, R, P'] object logits
- * neighbours1, neighbours2   [R, P'] teacher logits of nn(c_1^k), nn(c_2^k); both NULL switches the cross-image loss off
- * match1, match2             [R] the cycle indicators; rows of neighbours with 0 are never read. Only with neighbours
+ * neighbours1, neighbours2   [R, P'] teacher logits of nn(c_1^k), nn(c_2^k); both NULL switches the
+ *                            cross-image loss off
+ * match1, match2             [R] the cycle indicators; rows of neighbours with 0 are never read. Only with
+ *                            neighbours
  * teacher_temperature, object_teacher_temperature  tau_t of this step, 1e-4 ... 1e4
  */
 typedef struct cribo_loss_input {
@@ -91,24 +98,32 @@ typedef struct cribo_loss_output {
 } cribo_loss_output;
 
 /*
- * Losses and gradients with the centres as they stand; no state changes (equations in docs/algorithm.md, "Losses").
- * Ownership: all arrays stay the caller's. Aliasing: gradients must not overlap inputs or each other.
- * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite (nothing is written), CRIBO_NOT_FINITE names the loss
- * that is not (outputs are then of no use). Threads: one call at a time per loss. Cost: a few sweeps over the logits, no allocation. Since 0.1.
+ * Losses and gradients with the centres as they stand; no state changes (equations in docs/algorithm.md,
+ * "Losses").
+ * Ownership: all arrays stay the caller's.
+ * Aliasing: gradients must not overlap inputs or each other.
+ * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite (nothing is written),
+ * CRIBO_NOT_FINITE names the loss that is not (outputs are then of no use).
+ * Threads: one call at a time per loss. Cost: a few sweeps over the logits, no allocation. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_compute(
     cribo_loss *loss, const cribo_loss_input *input, cribo_loss_output *output);
 
 /*
- * Moves the centres by this step's teacher logits: centre <- m centre + (1 - m) mean over both views. Neighbours do not take
- * part; with no objects the object centre stays. Of the input only images, objects, teacher_cls and teacher_objects are read.
- * Errors: CRIBO_INVALID_ARGUMENT; the centres are then unchanged. Threads: one call at a time per loss. Since 0.1.
+ * Moves the centres by this step's teacher logits: centre <- m centre + (1 - m) mean over both views.
+ * Neighbours do not take part; with no objects the object centre stays. Of the input only images, objects,
+ * teacher_cls and teacher_objects are read.
+ * Errors: CRIBO_INVALID_ARGUMENT; the centres are then unchanged.
+ * Threads: one call at a time per loss. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input *input);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_update_centres(
+    cribo_loss *loss, const cribo_loss_input *input);
 
 /*
- * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL. Errors: CRIBO_INVALID_ARGUMENT (loss is
- * NULL, a value written is not finite); the centres are then unchanged. Threads: one call at a time per loss. Since 0.1.
+ * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT (loss is NULL, a value written is not finite); the centres are then
+ * unchanged.
+ * Threads: one call at a time per loss. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_centres(
     const cribo_loss *loss, float *centre, float *object_centre);

@@ -2,8 +2,8 @@
  * cribo/memory_bank.h: the two aligned memory banks of section 2 (one per view), nearest neighbours, and the
  * cycle-consistency test that decides which of them may teach.
  *
- * Works on any vectors that come in pairs (two views of one object). First in, first out, counted in images; an image
- * may hold any number of objects up to objects_per_image.
+ * Works on any vectors that come in pairs (two views of one object). First in, first out, counted in images;
+ * an image may hold any number of objects up to objects_per_image.
  */
 #ifndef CRIBO_MEMORY_BANK_H
 #define CRIBO_MEMORY_BANK_H
@@ -27,27 +27,36 @@ typedef struct cribo_memory_bank_config {
 } cribo_memory_bank_config;
 
 /*
- * _init sets the defaults; `struct_size` is sizeof(cribo_memory_bank_config) as the caller knows it. _set assigns a setting by its name from
- * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
- * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ * _init sets the defaults; `struct_size` is sizeof(cribo_memory_bank_config) as the caller knows it. _set
+ * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
+ * `index`, from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
+ * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_init(
     cribo_memory_bank_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_set(
     cribo_memory_bank_config *config, const char *name, const char *value);
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(size_t index, cribo_setting *setting);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(
+    size_t index, cribo_setting *setting);
 
 /*
- * Makes an empty bank. Memory: 2 * Q * K * D floats and 16 bytes an entry of address space, of which (with the default
- * allocator) only what is filled is ever touched; for queries 2 * most_objects * D floats, and some MB per thread.
- * Ownership: free with cribo_memory_bank_free; config and runtime (NULL: defaults) are copied. Errors: CRIBO_INVALID_ARGUMENT,
- * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL. Threads: any. Since 0.1.
+ * Makes an empty bank. Memory: 2 * Q * K * D floats and 16 bytes an entry of address space, of which (with
+ * the default allocator) only what is filled is ever touched; for queries 2 * most_objects * D floats, and
+ * some MB per thread.
+ * Ownership: free with cribo_memory_bank_free; config and runtime (NULL: defaults) are copied.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);
 
-/* Frees a bank that cribo_memory_bank_create made (not a trainer's); NULL is fine. Errors: none. Threads: no other call on this bank. Since 0.1. */
+/*
+ * Frees a bank that cribo_memory_bank_create made (not a trainer's); NULL is fine.
+ * Errors: none.
+ * Threads: no other call on this bank. Since 0.1.
+ */
 CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
 
 /*
@@ -56,8 +65,8 @@ CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
  * images            B
  * objects_per_image [B] how many rows each image has (0 ... K); their sum is R
  * view1, view2      [R, D] the two views of each object; raw (any length), finite
- * ids               [B] an id per image, by which a query never matches objects of its own image; -1: this image has none. NULL: no image has,
- *                   so nothing is excluded
+ * ids               [B] an id per image, by which a query never matches objects of its own image; -1: this
+ *                   image has none. NULL: no image has, so nothing is excluded
  */
 typedef struct cribo_object_batch {
     size_t struct_size; /* sizeof(cribo_object_batch) */
@@ -71,8 +80,9 @@ typedef struct cribo_object_batch {
 /*
  * Where a query's result goes; any pointer may be NULL.
  *
- * index1, index2  [R] the bank entry nearest to view 1 (in bank 1) and to view 2 (in bank 2) by cosine: entry 0 is the first object of the
- *                 newest image; -1 where there is none (bank empty, or all excluded). Ties: the lowest index
+ * index1, index2  [R] the bank entry nearest to view 1 (in bank 1) and to view 2 (in bank 2) by cosine: entry
+ *                 0 is the first object of the newest image; -1 where there is none (bank empty, or all
+ *                 excluded). Ties: the lowest index
  * match1, match2  [R] O(c_1^k), O(c_2^k) of section 2: 1 where the neighbour passes the cycle test, else 0
  * neighbours1, neighbours2  [R, D] the raw vectors bank1[index1], bank2[index2]; zero where the index is -1
  */
@@ -87,39 +97,48 @@ typedef struct cribo_match {
 } cribo_match;
 
 /*
- * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this batch. The bank does not change.
- * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Cost: 4 R V D flop for V entries; no array of R * V is ever
- * made. Aliasing: results must not overlap inputs or each other. Threads: one call at a time per bank. Since 0.1.
+ * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this
+ * batch. The bank does not change.
+ * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Cost: 4 R V D flop for V entries; no array of R *
+ * V is ever made.
+ * Aliasing: results must not overlap inputs or each other.
+ * Threads: one call at a time per bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match);
 
 /*
  * Remembers a batch: image 0 becomes the newest. Of a batch larger than the bank the first Q images are kept.
- * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged. Threads: one call at a time per bank. Cost: O(R D), whatever the bank
- * holds. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged.
+ * Threads: one call at a time per bank. Cost: O(R D), whatever the bank holds. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_push(cribo_memory_bank *bank, const cribo_object_batch *objects);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_push(
+    cribo_memory_bank *bank, const cribo_object_batch *objects);
 
 /*
- * How many images and objects the bank holds; either pointer may be NULL. Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
+ * How many images and objects the bank holds; either pointer may be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
  * Threads: one call at a time per bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
     const cribo_memory_bank *bank, int64_t *images, int64_t *objects);
 
 /*
- * Copies the bank out, newest image first: objects_per_image [images], ids [images] (-1: none), view1 and view2 [objects, D], with
- * the counts of cribo_memory_bank_count; the vectors raw, as pushed. Any pointer may be NULL.
- * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL). Threads: one call at a time per bank. Since 0.1.
+ * Copies the bank out, newest image first: objects_per_image [images], ids [images] (-1: none), view1 and
+ * view2 [objects, D], with the counts of cribo_memory_bank_count; the vectors raw, as pushed. Any pointer may
+ * be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
+ * Threads: one call at a time per bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2);
 
 /*
- * Replaces the bank's content by what cribo_memory_bank_export gave, newest image first; objects->images may be 0 (empties the bank).
- * An id of -1 means none. Errors: CRIBO_INVALID_ARGUMENT (more images than Q, an image with more than K objects, ...); the bank
- * is then unchanged. Threads: one call at a time per bank. Since 0.1.
+ * Replaces the bank's content by what cribo_memory_bank_export gave, newest image first; objects->images may
+ * be 0 (empties the bank). An id of -1 means none.
+ * Errors: CRIBO_INVALID_ARGUMENT (more images than Q, an image with more than K objects, ...); the bank is
+ * then unchanged.
+ * Threads: one call at a time per bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
     cribo_memory_bank *bank, const cribo_object_batch *objects);

@@ -1,6 +1,6 @@
 /*
- * cribo/model.h: the vision transformer with its projection heads: making one, reading and writing its parameters,
- * and using it frozen for features.
+ * cribo/model.h: the vision transformer with its projection heads: making one, reading and writing its
+ * parameters, and using it frozen for features.
  */
 #ifndef CRIBO_MODEL_H
 #define CRIBO_MODEL_H
@@ -15,53 +15,63 @@ extern "C" {
 typedef struct cribo_model cribo_model;
 
 /*
- * Settings; cribo_model_config_init sets those of ViT-S/16 with the published heads. Fields are only ever appended.
- * tiny: width 192, heads 3; small: 384, 6; base: 768, 12; any other combination is fine while heads divides width.
+ * Settings; cribo_model_config_init sets those of ViT-S/16 with the published heads. Fields are only ever
+ * appended. tiny: width 192, heads 3; small: 384, 6; base: 768, 12; any other combination is fine while heads
+ * divides width.
  */
 typedef struct cribo_model_config {
     size_t struct_size;
-    int64_t image_size;           /* side of the square training image, a multiple of patch_size; 224. 1 ... 16 384 */
+    int64_t image_size;           /* side of the training images, a multiple of patch_size; 224. 1 ... 16 384 */
     int64_t patch_size;           /* p; 16. 1 ... 1024 */
     int64_t width;                /* D; 384. 1 ... 65 536 */
     int64_t depth;                /* L, blocks; 12. 1 ... 1024 */
     int64_t heads;                /* H, divides width; 6. 1 ... 1024 */
     int64_t mlp_ratio;            /* hidden width of a block's MLP over D; 4. 1 ... 64 */
-    double drop_path;             /* stochastic depth of the last block, growing linearly from 0; training only; 0.1. 0 ... 0.99 */
+    double drop_path;             /* stochastic depth, from 0 in the first block to this; training only; 0.1. 0 ... 0.99 */
     int64_t head_hidden;          /* hidden width of the heads' shared MLP; 2048. 1 ... 65 536 */
     int64_t head_bottleneck;      /* its output width; 256. 1 ... 65 536 */
     int64_t prototypes;           /* P of the [CLS] head; 65 536. 0 (no heads at all) ... 2^24 */
-    int64_t object_prototypes;    /* P of the object head; 65 536. 0 ... 2^24, 0 exactly when prototypes is 0 */
+    int64_t object_prototypes;    /* P of the object head; 65 536. 0 ... 2^24, 0 where prototypes is 0 */
     int64_t normed_last_layer;    /* 1: the last layers' gains stay 1; 0: they are trained. 0 */
     int64_t seed;                 /* of the initial parameters; 0. 0 ... 2^53 */
 } cribo_model_config;
 
 /*
- * _init sets the defaults; `struct_size` is sizeof(cribo_model_config) as the caller knows it. _set assigns a setting by its name from
- * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
- * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ * _init sets the defaults; `struct_size` is sizeof(cribo_model_config) as the caller knows it. _set assigns a
+ * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
+ * from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
+ * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * Threads: any. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_init(cribo_model_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_init(
+    cribo_model_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_set(
     cribo_model_config *config, const char *name, const char *value);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Makes a model with fresh parameters: normal with deviation 0.02 for weights, [CLS] token and positions, 0 for biases, 1 for the gains of
- * norms and last layers, uniform in +-1/sqrt(head_bottleneck) for the last layers' directions (docs/algorithm.md, "Initial parameters").
- * Ownership: free with cribo_model_free; config and runtime (NULL: defaults) are copied. Errors: CRIBO_INVALID_ARGUMENT,
- * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL. Threads: any. Since 0.1.
+ * Makes a model with fresh parameters: normal with deviation 0.02 for weights, [CLS] token and positions, 0
+ * for biases, 1 for the gains of norms and last layers, uniform in +-1/sqrt(head_bottleneck) for the last
+ * layers' directions (docs/algorithm.md, "Initial parameters").
+ * Ownership: free with cribo_model_free; config and runtime (NULL: defaults) are copied.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_create(
     cribo_model **out, const cribo_model_config *config, const cribo_runtime *runtime);
 
-/* Frees a model that cribo_model_create made (not a trainer's); NULL is fine. Errors: none. Threads: no other call on this model. Since 0.1. */
+/*
+ * Frees a model that cribo_model_create made (not a trainer's); NULL is fine.
+ * Errors: none.
+ * Threads: no other call on this model. Since 0.1.
+ */
 CRIBO_API void cribo_model_free(cribo_model *model);
 
 /*
- * One parameter. Names are those of the authors' code: "backbone." + the names that timm and DINO use ("cls_token",
- * "blocks.0.attn.qkv.weight", ...), "head.mlp.{0,2,4}.{weight,bias}", "head.last_layer.weight_g" and "weight_v" ([CLS]),
- * "head.last_layer_c.weight_g" and "weight_v" (objects).
+ * One parameter. Names are those of the authors' code: "backbone." + the names that timm and DINO use
+ * ("cls_token", "blocks.0.attn.qkv.weight", ...), "head.mlp.{0,2,4}.{weight,bias}",
+ * "head.last_layer.weight_g" and "weight_v" ([CLS]), "head.last_layer_c.weight_g" and "weight_v" (objects).
  */
 typedef struct cribo_parameter {
     size_t struct_size; /* sizeof(cribo_parameter), set by the caller */
@@ -71,12 +81,18 @@ typedef struct cribo_parameter {
     int64_t count;      /* elements */
 } cribo_parameter;
 
-/* How many parameters (tensors) the model has. Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per model. Since 0.1. */
+/*
+ * How many parameters (tensors) the model has.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL).
+ * Threads: one call at a time per model. Since 0.1.
+ */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count);
 
 /*
- * Describes parameter `index` (0 ... count - 1), or the one called `name`. Errors: CRIBO_INVALID_ARGUMENT (NULL, no such index or
- * name, struct_size not set); *parameter is then unchanged. Threads: one call at a time per model. Since 0.1.
+ * Describes parameter `index` (0 ... count - 1), or the one called `name`.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such index or name, struct_size not set); *parameter is then
+ * unchanged.
+ * Threads: one call at a time per model. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter(
     const cribo_model *model, int64_t index, cribo_parameter *parameter);
@@ -84,9 +100,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_find_parameter(
     const cribo_model *model, const char *name, cribo_parameter *parameter);
 
 /*
- * Copies a parameter out of or into the model: `count` floats, which must be the parameter's count, finite when written.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, not finite); nothing is then written. Threads: one call at a time
- * per model. Since 0.1.
+ * Copies a parameter out of or into the model: `count` floats, which must be the parameter's count, finite
+ * when written.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, not finite); nothing is then written.
+ * Threads: one call at a time per model. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_read_parameter(
     const cribo_model *model, const char *name, float *values, int64_t count);
@@ -99,30 +116,39 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_write_parameter(
  * images         B
  * height, width  of the images, multiples of patch_size; other than image_size: positions are interpolated
  * pixels         [B, 3, height, width] float32, normalised as in training; finite
- * dense          [B, N, D] tokens after the final norm, N = (height / p) (width / p), row by row; NULL: not wanted
+ * dense          [B, N, D] tokens after the final norm, N = (height / p) (width / p), row by row; NULL: not
+ *                wanted
  * cls            [B, D] the [CLS] token after the final norm; NULL: not wanted
- * attention      [B, H, N] attention of the last block from [CLS] to each patch (the share of [CLS] itself is left out); NULL: not wanted
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; nothing is then written. Workspace is kept for the next call and grows when a larger
- * image comes. Threads: one call at a time per model. Since 0.1.
+ * attention      [B, H, N] attention of the last block from [CLS] to each patch (the share of [CLS] itself is
+ *                left out); NULL: not wanted
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; nothing is then written. Workspace is kept for the
+ * next call and grows when a larger image comes.
+ * Threads: one call at a time per model. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t height,
-    int64_t width, const float *pixels, float *dense, float *cls, float *attention);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(
+    cribo_model *model, int64_t images, int64_t height, int64_t width, const float *pixels, float *dense,
+    float *cls, float *attention);
 
 /*
- * Writes the parameters to a safetensors file, each named prefix + name (prefix NULL: none), through a temporary file
- * that is renamed: the old file or the new one is there at any moment. Errors: CRIBO_IO_ERROR with the system's reason,
- * CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a prefix that is not UTF-8); an old file is then as it was. Threads: one call at a
- * time per model. Since 0.1.
+ * Writes the parameters to a safetensors file, each named prefix + name (prefix NULL: none), through a
+ * temporary file that is renamed: the old file or the new one is there at any moment.
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a
+ * prefix that is not UTF-8); an old file is then as it was.
+ * Threads: one call at a time per model. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(
+    const cribo_model *model, const char *path, const char *prefix);
 
 /*
- * Reads all parameters from a safetensors file in which they are named prefix + name ("teacher." for the teacher of a
- * training run). Other tensors in the file are passed over. Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY (a second copy is
- * held while reading), CRIBO_INVALID_ARGUMENT (a parameter is missing, is not float32, has another shape or is not finite); the model is
- * then unchanged. Threads: one call at a time per model. Since 0.1.
+ * Reads all parameters from a safetensors file in which they are named prefix + name ("teacher." for the
+ * teacher of a training run). Other tensors in the file are passed over.
+ * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY (a second copy is held while reading),
+ * CRIBO_INVALID_ARGUMENT (a parameter is missing, is not float32, has another shape or is not finite); the
+ * model is then unchanged.
+ * Threads: one call at a time per model. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load(
+    cribo_model *model, const char *path, const char *prefix);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,8 @@
 /*
  * cribo/trainer.h: the whole method in steps: teach, learn, update.
  *
- * A trainer joins a student and a teacher (both vision transformers with heads), a clusterer, a memory bank and the losses with
- * AdamW and the schedules. The caller brings batches of augmented views.
+ * A trainer joins a student and a teacher (both vision transformers with heads), a clusterer, a memory bank
+ * and the losses with AdamW and the schedules. The caller brings batches of augmented views.
  */
 #ifndef CRIBO_TRAINER_H
 #define CRIBO_TRAINER_H
@@ -17,10 +17,13 @@ extern "C" {
 typedef struct cribo_trainer cribo_trainer;
 
 /*
- * Settings; cribo_trainer_config_init sets the published defaults of ViT-S/16, cribo_trainer_config_preset those of a published run.
- * A part's settings have the same names and meanings as in the part's own config. Fields are only ever appended.
+ * Settings; cribo_trainer_config_init sets the published defaults of ViT-S/16, cribo_trainer_config_preset
+ * those of a published run. A part's settings have the same names and meanings as in the part's own config.
+ * Fields are only ever appended.
  *
- * Schedules count in epochs of steps_per_epoch steps; a field ..._steps that is not 0 takes the place of its ..._epochs.
+ * The micro-batch decides how much memory a step takes; results depend on it by rounding only. Schedules
+ * count in epochs of steps_per_epoch steps; a field ..._steps that is not 0 takes the place of its
+ * ..._epochs.
  */
 typedef struct cribo_trainer_config {
     size_t struct_size;
@@ -70,7 +73,7 @@ typedef struct cribo_trainer_config {
 
     /* The optimiser. */
     int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
-    int64_t micro_batch;        /* images that go through the networks together: memory; results but for rounding do not depend on it; 1 */
+    int64_t micro_batch;        /* images that go through the networks together: memory, not results; 1 */
     double learning_rate;       /* at its peak, per 256 images of a batch; 5e-4 */
     double learning_rate_final; /* 1e-5 */
     double warmup_epochs;       /* of the learning rate, from 0; 10 */
@@ -90,12 +93,15 @@ typedef struct cribo_trainer_config {
 } cribo_trainer_config;
 
 /*
- * _init sets the defaults; `struct_size` is sizeof(cribo_trainer_config) as the caller knows it. _set assigns a setting by its name from
- * text, with a decimal point in every locale. _setting describes setting `index`, from 0 on; its strings are static.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no number, a value out of
- * range, an index past the last); what was to be written is unchanged. Threads: any. Since 0.1.
+ * _init sets the defaults; `struct_size` is sizeof(cribo_trainer_config) as the caller knows it. _set assigns
+ * a setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
+ * from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
+ * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * Threads: any. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_init(cribo_trainer_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_init(
+    cribo_trainer_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_set(
     cribo_trainer_config *config, const char *name, const char *value);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t index, cribo_setting *setting);
@@ -104,25 +110,37 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  * Applies a preset on top of what is set:
  *   "vits16-coco", "vits16-in1k", "vitb16-in1k"  the published runs
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
- *   "authors"                                    the authors' formulas where they differ from the paper's: normalisation of the
- *                                                losses, cost normalised over the batch, clipping tensor by tensor
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already); the config is then unchanged.
+ *   "authors"                                    the authors' formulas where they differ from the paper's:
+ *                                                normalisation of the losses, cost normalised over the batch,
+ *                                                clipping tensor by tensor
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already); the config
+ * is then unchanged.
  * Threads: any. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(cribo_trainer_config *config, const char *name);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(
+    cribo_trainer_config *config, const char *name);
 
 /*
- * Makes a trainer: fresh student, teacher a copy of it, empty bank, zero centres, step 0. All memory of all later steps is
- * allocated here. Ownership: free with cribo_trainer_free; config and runtime (NULL: defaults) are copied. Errors: CRIBO_INVALID_ARGUMENT,
- * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL. Threads: any. Since 0.1.
+ * Makes a trainer: fresh student, teacher a copy of it, empty bank, zero centres, step 0. All memory of all
+ * later steps is allocated here.
+ * Ownership: free with cribo_trainer_free; config and runtime (NULL: defaults) are copied.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
+ * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime);
 
-/* Frees a trainer with what it has lent; NULL is fine. Errors: none. Threads: no other call on this trainer. Since 0.1. */
+/*
+ * Frees a trainer with what it has lent; NULL is fine.
+ * Errors: none.
+ * Threads: no other call on this trainer. Since 0.1.
+ */
 CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
 
-/* The crop of an original image from which a view was made, in its pixels, edges included half a pixel outside of the centres. */
+/*
+ * The crop of an original image from which a view was made, in its pixels, edges included half a pixel
+ * outside of the centres.
+ */
 typedef struct cribo_crop {
     double x;       /* left edge */
     double y;       /* top edge */
@@ -135,14 +153,17 @@ typedef struct cribo_crop {
  * A batch of two augmented views of each image.
  *
  * images       B, 1 ... batch_size
- * view1, view2 [B, 3, S, S] float32, normalised (S = image_size); or NULL both, and view1_bytes, view2_bytes instead
+ * view1, view2 [B, 3, S, S] float32, normalised (S = image_size); or NULL both, and view1_bytes, view2_bytes
+ *              instead
  * view1_bytes, view2_bytes  [B, 3, S, S] uint8; the library computes (byte / 255 - mean[c]) / deviation[c]
  * mean, deviation  [3] of the channels, for bytes only
- * crops1, crops2  [B] the crops, from which patch centres follow: left + (column p + p / 2) width / S - 1/2, ...; or NULL both, and
+ * crops1, crops2  [B] the crops, from which patch centres follow: left + (column p + p / 2) width / S - 1/2,
+ *                 ...; or NULL both, and
  * positions    [B, 2, N, 2] the patch centres themselves (x, y)
  * seed_tokens  [B, K] tokens that start the clusters; NULL: drawn from the trainer's seed, step and image
- * ids          [B] an id per image: the bank never matches an image with itself; also the key of the image's random draws. An image
- *              with id -1 has none and is matched with any. NULL: none has, and the index in the batch is the key
+ * ids          [B] an id per image: the bank never matches an image with itself; also the key of the image's
+ *              random draws. An image with id -1 has none and is matched with any. NULL: none has, and the
+ *              index in the batch is the key
  */
 typedef struct cribo_batch {
     size_t struct_size; /* sizeof(cribo_batch) */
@@ -160,7 +181,15 @@ typedef struct cribo_batch {
     const int64_t *ids;
 } cribo_batch;
 
-/* What a step did, and the signs of collapse. */
+/*
+ * What a step did, and the signs of collapse:
+ *   uniform_loss          a global loss stuck there (at twice it with the paper's sums) means collapse to
+ *                         uniform distributions
+ *   teacher_entropy       near 0 and near ln P are bad
+ *   mean_teacher_entropy  near 0 means that all images have the same prototype
+ *   prototypes_used       of as many as the step's rows could use; near 0 is bad
+ *   feature_deviation     1 where features point everywhere, 0 where all are equal
+ */
 typedef struct cribo_report {
     size_t struct_size; /* sizeof(cribo_report), set by the caller */
     int64_t step;       /* the step reported, from 0 */
@@ -170,7 +199,7 @@ typedef struct cribo_report {
     double global_loss; /* L_cv^g */
     double cross_view_loss;
     double cross_image_loss;
-    double gradient_norm; /* global L2 norm before clipping */
+    double gradient_norm; /* global L2 norm before clipping, without frozen last layers */
     double learning_rate;
     double weight_decay;
     double ema_momentum;
@@ -181,11 +210,11 @@ typedef struct cribo_report {
     double matched_share;      /* of the objects of both views, the share with a cycle-consistent neighbour */
     double cross_image_on;     /* 1 when the cross-image loss took part */
     double bank_fill;          /* images in the bank over its capacity, after the step */
-    double uniform_loss;       /* ln P of the [CLS] head: a cross-entropy stuck there means collapse to uniform */
-    double teacher_entropy;    /* mean entropy of the teacher's [CLS] distributions, in nats: near 0 and near ln P are bad */
-    double mean_teacher_entropy; /* entropy of the mean teacher [CLS] distribution: near 0 means collapse to one prototype */
-    double prototypes_used;    /* share of object prototypes that are the arg-max of some teacher row of this step (of as many as there could be) */
-    double feature_deviation;  /* standard deviation of the L2-normalised teacher [CLS] features, times sqrt(D): 1 is isotropic, 0 collapsed */
+    double uniform_loss;       /* ln P of the [CLS] head */
+    double teacher_entropy;    /* mean entropy of the teacher's [CLS] distributions, in nats */
+    double mean_teacher_entropy; /* entropy of the mean of these distributions */
+    double prototypes_used;    /* share of object prototypes that are some teacher row's largest */
+    double feature_deviation;  /* standard deviation of the L2-normalised [CLS] features, times sqrt(D) */
     double teach_ms;           /* time per phase */
     double cluster_ms;         /* of it */
     double match_ms;           /* of it */
@@ -195,33 +224,37 @@ typedef struct cribo_report {
 
 /*
  * One whole step: teach, learn, update. `report` may be NULL. All arrays of the batch stay the caller's.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_NOT_FINITE (naming the loss or gradient), CRIBO_CANCELLED: the trainer is as before the
- * call. Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_NOT_FINITE (naming the loss or gradient), CRIBO_CANCELLED: the
+ * trainer is as before the call.
+ * Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
     cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report);
 
 /*
- * The three phases, for callers who look or intervene between them. In this order; teach may be repeated, which forgets what came
- * after it. The batch's pixels must stay as they are until learn has returned.
+ * The three phases, for callers who look or intervene between them. In this order; teach may be repeated,
+ * which forgets what came after it. The batch's pixels must stay as they are until learn has returned.
  *
  * teach   teacher, clustering, objects, neighbours: the targets of this step. Errors: as _step.
  * learn   student forward and backward, micro-batch by micro-batch: losses and gradients
- * update  clipping, AdamW, teacher, centres, bank, step count. A gradient that is not finite: CRIBO_NOT_FINITE, nothing changed
+ * update  clipping, AdamW, teacher, centres, bank, step count. A gradient that is not finite:
+ *         CRIBO_NOT_FINITE, nothing changed
  *
- * Out of turn: CRIBO_WRONG_STATE. All that outlives a step (parameters, moments, centres, bank, step count) changes in update alone, after
- * everything that can fail. Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
+ * Out of turn: CRIBO_WRONG_STATE. All that outlives a step (parameters, moments, centres, bank, step count)
+ * changes in update alone, after everything that can fail.
+ * Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report);
 
 /*
- * What teach found, until the next teach; any pointer may be NULL. labels [B, 2, N], valid [B, K], objects_per_image [B];
- * index1, index2, match1, match2 [R] as in cribo_match, R being the sum of objects_per_image. Neighbours are looked for, and counted in
- * match1 and match2, in steps without the cross-image loss, too.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach, or after one that failed);
- * nothing is then written.
+ * What teach found, until the next teach; any pointer may be NULL. labels [B, 2, N], valid [B, K],
+ * objects_per_image [B]; index1, index2, match1, match2 [R] as in cribo_match, R being the sum of
+ * objects_per_image. Neighbours are looked for, and counted in match1 and match2, in steps without the
+ * cross-image loss, too.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach, or
+ * after one that failed); nothing is then written.
  * Threads: one call at a time per trainer. Since 0.1.
  */
 typedef struct cribo_targets {
@@ -234,37 +267,50 @@ typedef struct cribo_targets {
     uint8_t *match1;
     uint8_t *match2;
 } cribo_targets;
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_targets *targets);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(
+    const cribo_trainer *trainer, const cribo_targets *targets);
 
 /*
- * The gradient of a student's parameter by name, as learn left it (before clipping): `count` floats. Zero before the first learn, for
- * last layers that are frozen, and for gains that stay 1.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count); nothing is then written. Threads: one call at a time per trainer. Since 0.1.
+ * The gradient of a student's parameter by name, as learn left it (before clipping): `count` floats. Zero
+ * before the first learn, for last layers that are frozen, and for gains that stay 1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count); nothing is then written.
+ * Threads: one call at a time per trainer. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count);
 
 /*
- * The trainer's student and teacher, to read or write parameters and to compute features. Borrowed: they live and end with the
- * trainer; do not free them. Do not write between teach and update. NULL trainer gives NULL. Errors: none. Threads: a call on them counts
- * as one on the trainer. Since 0.1.
+ * The trainer's student and teacher, to read or write parameters and to compute features. Borrowed: they live
+ * and end with the trainer; do not free them. Do not write between teach and update. NULL trainer gives NULL.
+ * Errors: none.
+ * Threads: a call on them counts as one on the trainer. Since 0.1.
  */
 CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
 CRIBO_API cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
 
-/* Steps done so far. Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per trainer. Since 0.1. */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(const cribo_trainer *trainer, int64_t *steps);
-
 /*
- * The moments of AdamW of a student's parameter (first, second: [count]), and how many updates it has had; any pointer may be NULL.
- * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count); nothing is then written. Threads: one call at a time per trainer. Since 0.1.
+ * Steps done so far.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL).
+ * Threads: one call at a time per trainer. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name, float *first,
-    float *second, int64_t count, int64_t *updates);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(
+    const cribo_trainer *trainer, int64_t *steps);
 
 /*
- * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL. Errors: CRIBO_INVALID_ARGUMENT (trainer is
- * NULL, a value written is not finite); the centres are then unchanged. Threads: one call at a time per trainer. Since 0.1.
+ * The moments of AdamW of a student's parameter (first, second: [count]), and how many updates it has had;
+ * any pointer may be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count); nothing is then written.
+ * Threads: one call at a time per trainer. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(
+    const cribo_trainer *trainer, const char *name, float *first, float *second, int64_t count,
+    int64_t *updates);
+
+/*
+ * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
+ * Errors: CRIBO_INVALID_ARGUMENT (trainer is NULL, a value written is not finite); the centres are then
+ * unchanged.
+ * Threads: one call at a time per trainer. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_centres(
     const cribo_trainer *trainer, float *centre, float *object_centre);
@@ -272,18 +318,23 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre);
 
 /*
- * The trainer's memory bank, borrowed: to look, to export, to import (not between teach and update). See cribo/memory_bank.h. It lives and
- * ends with the trainer; do not free it. NULL trainer gives NULL. Errors: none. Threads: a call on it counts as one on the trainer. Since 0.1.
+ * The trainer's memory bank, borrowed: to look, to export, to import (not between teach and update). See
+ * cribo/memory_bank.h. It lives and ends with the trainer; do not free it. NULL trainer gives NULL.
+ * Errors: none.
+ * Threads: a call on it counts as one on the trainer. Since 0.1.
  */
 struct cribo_memory_bank;
 CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
 
 /*
- * Writes student and teacher ("student." and "teacher." + name) with the settings as metadata to one safetensors file, atomically.
- * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old file of that name is then
- * as it was. Threads: one call at a time per trainer. Since 0.1.
+ * Writes student and teacher ("student." and "teacher." + name) with the settings as metadata to one
+ * safetensors file, atomically.
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old
+ * file of that name is then as it was.
+ * Threads: one call at a time per trainer. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
+    const cribo_trainer *trainer, const char *path);
 
 #ifdef __cplusplus
 }
