@@ -5,7 +5,8 @@
 #   `model/vit.c:cb_vit_forward`         a name in that file
 #   `cb_gemm`, `batch_cost`, `CRIBO_CPU` a name with an underscore that stands in some source, comments left out
 #
-# Other backticked text is passed over. The check must find the wrong citations of its own example, too.
+# Other backticked text is passed over. Documents and headings that sources name must exist as well. The check must find the wrong
+# citations of its own examples, too.
 set -u
 cd "$1" || exit 2
 work=$(mktemp -d "${TMPDIR:-/tmp}/citations-XXXXXX") || exit 2
@@ -51,7 +52,23 @@ END
 faults=$(check_document "$work/example.md" | grep -c .)
 [ "$faults" = 7 ] || { echo "the example has 7 faults, of which $faults were found:"; check_document "$work/example.md"; exit 1; }
 
+# The faults of what sources say of documents: docs/NAME.md, or docs/NAME.md, "Heading" in one line
+check_sources() {
+    grep -rhoE 'docs/[a-z_]+\.md(, "[^"]*")?' "$@" | LC_ALL=C sort -u | while IFS=, read -r document heading; do
+        heading=$(printf '%s' "$heading" | sed 's/^ "//; s/"$//')
+        [ -f "$document" ] || echo "a source names $document, which is not there"
+        [ -z "$heading" ] || grep -qxE "#+ $heading" "$document" || echo "$document has no heading \"$heading\""
+    done
+}
+
+printf '/* docs/algorithm.md, "Algorithm" docs/algorithm.md, "Algo" docs/algorythm.md */\n' > "$work/example.c"
+faults=$(check_sources "$work/example.c" | grep -c .)
+[ "$faults" = 2 ] || { echo "the second example has 2 faults, of which $faults were found"; exit 1; }
+
+check_sources lib include examples > "$work/faults"
+cat "$work/faults"
 failed=0 cited=0
+[ -s "$work/faults" ] && failed=1
 for document in docs/*.md README.md CHANGELOG.md; do
     [ -f "$document" ] || continue
     check_document "$document" > "$work/faults"
