@@ -39,7 +39,7 @@ cribo_status cb_allocate(const cb_allocator *allocator, void *out, size_t count,
 {
     size_t bytes;
     set_pointer(out, NULL);
-    if (!cb_multiply(count, size, &bytes) || bytes > SIZE_MAX - 2 * CB_ALIGNMENT)
+    if (!cb_multiply(count, size, &bytes) || bytes > PTRDIFF_MAX - 2 * CB_ALIGNMENT)
         return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: %zu elements of %zu bytes are more than an address can hold", what,
             count, size);
 
