@@ -1,0 +1,1104 @@
+/*
+ * Nonsense to every public function: NULL for each pointer, sizes of structs that never were, counts below nothing and beyond memory,
+ * numbers that are none. Each call must be refused with a message that names what is wrong; none may crash. A last test reads the headers,
+ * and finds every function in the table.
+ */
+#include "base/status.h"
+#include "support/scratch.h"
+#include "support/training.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void refused(cribo_status status, const char *call, const char *word)
+{
+    ck_assert_msg(status > CRIBO_OK && status <= CRIBO_SYSTEM_ERROR, "%s: status %d", call, (int)status);
+    ck_assert_msg(strstr(cribo_last_error(), word) != NULL, "%s: \"%s\" does not name %s", call, cribo_last_error(), word);
+}
+
+/* The call fails, and its message contains `word`; a message left from before would show. */
+#define BAD(call, word) ((void)cb_fail(CRIBO_OK, "-"), refused(call, #call, word))
+
+/* --- settings --- */
+
+static const size_t bad_sizes[] = {0, 1, 7, 8, 15, 4097, 4104, SIZE_MAX / 2, SIZE_MAX};
+static const char *const bad_numbers[] = {"", " ", "x", "nan", "-nan", "inf", "-inf", "1e400", "-1e400", "1 2", "1x", "0,5", "-1e300"};
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+static double beyond(const cribo_setting *s, int how)
+{
+    switch (how) {
+    case 0: return s->minimum > 0 ? s->minimum / 2 - (double)s->integer : s->minimum - 1;
+    case 1: return 2 * s->maximum + 1;
+    case 2: return s->integer ? -0x1p63 : (double)NAN;
+    case 3: return s->integer ? 0x1p62 : (double)INFINITY;
+    default: return s->integer ? -1 - 0x1p40 : -(double)INFINITY;
+    }
+}
+
+/* Puts a number beyond a setting's range into its place; the fields stand in the order of the table. */
+static void spoil(void *config, size_t index, const cribo_setting *s, int how)
+{
+    double value = beyond(s, how);
+    int64_t integer = s->integer ? (int64_t)value : 0;
+    memcpy((char *)config + 8 + 8 * index, s->integer ? (void *)&integer : (void *)&value, 8);
+}
+
+#define CONFIG(noun, some_setting)                                                                           \
+    static void noun##_config_init(void)                                                                     \
+    {                                                                                                        \
+        cribo_##noun##_config c;                                                                             \
+        BAD(cribo_##noun##_config_init(NULL, sizeof c), "config");                                           \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++)                                                        \
+            BAD(cribo_##noun##_config_init(&c, bad_sizes[i]), "struct_size");                                \
+    }                                                                                                        \
+    static void noun##_config_set(void)                                                                      \
+    {                                                                                                        \
+        cribo_##noun##_config c;                                                                             \
+        OK(cribo_##noun##_config_init(&c, sizeof c));                                                        \
+        BAD(cribo_##noun##_config_set(NULL, some_setting, "1"), "config");                                   \
+        BAD(cribo_##noun##_config_set(&c, NULL, "1"), "name");                                               \
+        BAD(cribo_##noun##_config_set(&c, some_setting, NULL), "value");                                     \
+        BAD(cribo_##noun##_config_set(&c, "nonsense", "1"), "nonsense");                                     \
+        BAD(cribo_##noun##_config_set(&c, "", "1"), "setting");                                              \
+        for (size_t i = 0; i < COUNT(bad_numbers); i++)                                                      \
+            BAD(cribo_##noun##_config_set(&c, some_setting, bad_numbers[i]), some_setting);                  \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) {                                                      \
+            c.struct_size = bad_sizes[i];                                                                    \
+            BAD(cribo_##noun##_config_set(&c, some_setting, "1"), "struct_size");                            \
+        }                                                                                                    \
+    }                                                                                                        \
+    static void noun##_config_setting(void)                                                                  \
+    {                                                                                                        \
+        cribo_setting s;                                                                                     \
+        BAD(cribo_##noun##_config_setting(0, NULL), "setting");                                              \
+        BAD(cribo_##noun##_config_setting(1000, &s), "index");                                               \
+        BAD(cribo_##noun##_config_setting(SIZE_MAX, &s), "index");                                           \
+    }
+
+CONFIG(clusterer, "clusters")
+CONFIG(loss, "prototypes")
+CONFIG(memory_bank, "bank_images")
+CONFIG(model, "depth")
+CONFIG(trainer, "batch_size")
+
+/* What every _create refuses; `...` are its arguments after the runtime, each with the comma before it. */
+#define BAD_CREATE(noun, config, ...)                                                                        \
+    do {                                                                                                     \
+        cribo_##noun *none = (cribo_##noun *)&none;                                                          \
+        cribo_runtime runtime = training_runtime(1);                                                         \
+        cribo_setting s;                                                                                     \
+        BAD(cribo_##noun##_create(NULL, &config, NULL __VA_ARGS__), "out");                                  \
+        BAD(cribo_##noun##_create(&none, NULL, NULL __VA_ARGS__), "config");                                 \
+        ck_assert_ptr_null(none);                                                                            \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) {                                                      \
+            config.struct_size = bad_sizes[i];                                                               \
+            BAD(cribo_##noun##_create(&none, &config, NULL __VA_ARGS__), "struct_size");                     \
+            config.struct_size = sizeof config;                                                              \
+            runtime.struct_size = bad_sizes[i];                                                              \
+            BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.struct_size");         \
+            runtime.struct_size = sizeof runtime;                                                            \
+        }                                                                                                    \
+        for (size_t i = 0; cribo_##noun##_config_setting(i, &s) == CRIBO_OK; i++)                            \
+            for (int how = 0; how < 5; how++) {                                                              \
+                cribo_##noun##_config spoilt = config;                                                       \
+                spoil(&spoilt, i, &s, how);                                                                  \
+                BAD(cribo_##noun##_create(&none, &spoilt, NULL __VA_ARGS__), s.name);                        \
+            }                                                                                                \
+        runtime.threads = -1;                                                                                \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads");                 \
+        runtime.threads = 257;                                                                               \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads");                 \
+        runtime.threads = INT64_MAX;                                                                         \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads");                 \
+        runtime.threads = 1;                                                                                 \
+        runtime.allocate = refuse_memory;                                                                    \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.allocate");                \
+        runtime.release = never_called;                                                                      \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "memory");                          \
+        ck_assert_ptr_null(none);                                                                            \
+    } while (0)
+
+static void *refuse_memory(void *user, size_t bytes)
+{
+    (void)user, (void)bytes;
+    return NULL;
+}
+
+static void never_called(void *user, void *memory)
+{
+    (void)user, (void)memory;
+    ck_abort_msg("memory is given back that was never given");
+}
+
+/* --- base --- */
+
+static void version(void)
+{
+    ck_assert_str_ne(cribo_version(), "");
+}
+
+static void build_info(void)
+{
+    ck_assert_str_ne(cribo_build_info(), "");
+}
+
+static void last_error(void)
+{
+    ck_assert_ptr_nonnull(cribo_last_error());
+}
+
+static void status_name(void)
+{
+    const int numbers[] = {-1, 9, 1000, INT32_MIN, INT32_MAX};
+    for (size_t i = 0; i < COUNT(numbers); i++) ck_assert_str_eq(cribo_status_name((cribo_status)numbers[i]), "unknown status");
+}
+
+static void runtime_init(void)
+{
+    cribo_runtime runtime;
+    BAD(cribo_runtime_init(NULL, sizeof runtime), "runtime");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) BAD(cribo_runtime_init(&runtime, bad_sizes[i]), "struct_size");
+}
+
+static void random_uniform(void)
+{
+    BAD(cribo_random_uniform(0, 0, 0, 1, NULL), "values");
+    BAD(cribo_random_uniform(0, 0, 0, SIZE_MAX, NULL), "values");
+    OK(cribo_random_uniform(0, 0, 0, 0, NULL));
+}
+
+/* --- clusterer --- */
+
+enum { TOKENS = 6, WIDTH = 4, CLUSTERS = 3, IMAGES = 2 };
+
+static cribo_clusterer_config clusterer_config(void)
+{
+    cribo_clusterer_config c;
+    OK(cribo_clusterer_config_init(&c, sizeof c));
+    c.clusters = CLUSTERS;
+    return c;
+}
+
+static void clusterer_create(void)
+{
+    cribo_clusterer_config c = clusterer_config();
+    cribo_clusterer *made;
+    BAD_CREATE(clusterer, c, , IMAGES, TOKENS, WIDTH);
+    const int64_t sizes[] = {0, -1, INT64_MIN, INT64_MAX, (int64_t)1 << 40};
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        BAD(cribo_clusterer_create(&made, &c, NULL, sizes[i], TOKENS, WIDTH), i < 4 ? "most_images" : "");
+        BAD(cribo_clusterer_create(&made, &c, NULL, IMAGES, sizes[i], WIDTH), "tokens_per_view");
+        BAD(cribo_clusterer_create(&made, &c, NULL, IMAGES, TOKENS, sizes[i]), "width");
+    }
+    c.clusters = 2 * TOKENS + 1;
+    BAD(cribo_clusterer_create(&made, &c, NULL, IMAGES, TOKENS, WIDTH), "clusters");
+}
+
+static void clusterer_free(void)
+{
+    cribo_clusterer_free(NULL);
+}
+
+static void clusterer_run(void)
+{
+    cribo_clusterer_config c = clusterer_config();
+    cribo_clusterer *clusterer;
+    float tokens[IMAGES * 2 * TOKENS * WIDTH], positions[IMAGES * 2 * TOKENS * 2];
+    int64_t seeds[IMAGES * CLUSTERS] = {0, 1, 2, 0, 1, 2};
+    for (size_t i = 0; i < COUNT(tokens); i++) tokens[i] = (float)(i % 7);
+    for (size_t i = 0; i < COUNT(positions); i++) positions[i] = (float)(i % 5);
+    const cribo_cluster_input sound = {
+        .struct_size = sizeof sound, .images = IMAGES, .tokens = tokens, .positions = positions, .seed_tokens = seeds};
+    cribo_cluster_input in = sound;
+    cribo_cluster_output out = {.struct_size = sizeof out};
+    OK(cribo_clusterer_create(&clusterer, &c, NULL, IMAGES, TOKENS, WIDTH));
+    OK(cribo_clusterer_run(clusterer, &in, &out));
+    BAD(cribo_clusterer_run(NULL, &in, &out), "clusterer");
+    BAD(cribo_clusterer_run(clusterer, NULL, &out), "input");
+    BAD(cribo_clusterer_run(clusterer, &in, NULL), "output");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        in.struct_size = bad_sizes[i];
+        BAD(cribo_clusterer_run(clusterer, &in, &out), "input.struct_size");
+        in = sound;
+        out.struct_size = bad_sizes[i];
+        BAD(cribo_clusterer_run(clusterer, &in, &out), "output.struct_size");
+        out.struct_size = sizeof out;
+    }
+    const int64_t images[] = {0, -1, IMAGES + 1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(images); i++) {
+        in.images = images[i];
+        BAD(cribo_clusterer_run(clusterer, &in, &out), "images");
+    }
+    in = sound;
+    in.tokens = NULL;
+    BAD(cribo_clusterer_run(clusterer, &in, &out), "tokens");
+    in = sound;
+    in.positions = NULL;
+    BAD(cribo_clusterer_run(clusterer, &in, &out), "positions");
+    in = sound;
+    const int64_t strange[] = {-1, 2 * TOKENS, INT64_MIN, INT64_MAX, 1};
+    for (size_t i = 0; i < COUNT(strange); i++) {
+        seeds[5] = strange[i];
+        BAD(cribo_clusterer_run(clusterer, &in, &out), "seed_tokens");
+    }
+    seeds[5] = 2;
+    tokens[COUNT(tokens) - 1] = (float)NAN;
+    BAD(cribo_clusterer_run(clusterer, &in, &out), "tokens");
+    tokens[COUNT(tokens) - 1] = 0;
+    positions[3] = -(float)INFINITY;
+    BAD(cribo_clusterer_run(clusterer, &in, &out), "positions");
+    cribo_clusterer_free(clusterer);
+}
+
+/* --- losses --- */
+
+static cribo_loss *loss_of(void)
+{
+    cribo_loss_config c;
+    cribo_loss *loss;
+    OK(cribo_loss_config_init(&c, sizeof c));
+    c.prototypes = 4;
+    c.object_prototypes = 3;
+    OK(cribo_loss_create(&loss, &c, NULL));
+    return loss;
+}
+
+static void loss_create(void)
+{
+    cribo_loss_config c;
+    OK(cribo_loss_config_init(&c, sizeof c));
+    c.prototypes = c.object_prototypes = 4;
+    BAD_CREATE(loss, c, );
+}
+
+static void loss_free(void)
+{
+    cribo_loss_free(NULL);
+}
+
+static float logits[64];
+static const uint8_t matches[4] = {1, 1, 1, 1};
+
+static cribo_loss_input loss_input(void)
+{
+    return (cribo_loss_input){.struct_size = sizeof(cribo_loss_input), .images = 2, .objects = 3, .student_cls = logits,
+        .teacher_cls = logits, .student_objects = logits, .teacher_objects = logits, .neighbours1 = logits, .neighbours2 = logits,
+        .match1 = matches, .match2 = matches, .teacher_temperature = 0.1, .object_teacher_temperature = 0.1};
+}
+
+typedef cribo_status loss_call(cribo_loss *loss, const cribo_loss_input *input);
+
+static cribo_status compute(cribo_loss *loss, const cribo_loss_input *input)
+{
+    cribo_loss_output output = {.struct_size = sizeof output};
+    return cribo_loss_compute(loss, input, &output);
+}
+
+/* What both calls that take logits refuse. */
+static void bad_loss_inputs(cribo_loss *loss, loss_call *call)
+{
+    static const int64_t counts[] = {-1, INT64_MIN, INT64_MAX, ((int64_t)1 << 31) + 1};
+    cribo_loss_input in = loss_input();
+    OK(call(loss, &in));
+    BAD(call(NULL, &in), "loss");
+    BAD(call(loss, NULL), "input");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        in.struct_size = bad_sizes[i];
+        BAD(call(loss, &in), "input.struct_size");
+    }
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        in = loss_input();
+        in.images = counts[i];
+        BAD(call(loss, &in), "images");
+        in = loss_input();
+        in.objects = counts[i];
+        BAD(call(loss, &in), "objects");
+    }
+    in = loss_input();
+    in.images = 0;
+    BAD(call(loss, &in), "images");
+    in = loss_input();
+    in.teacher_cls = NULL;
+    BAD(call(loss, &in), "teacher_cls");
+    in = loss_input();
+    in.teacher_objects = NULL;
+    BAD(call(loss, &in), "teacher_objects");
+}
+
+static void bad_temperatures(cribo_loss *loss)
+{
+    const double temperatures[] = {0, -1, 1e-300, 1e300, (double)NAN, (double)INFINITY};
+    for (size_t i = 0; i < COUNT(temperatures); i++) {
+        cribo_loss_input in = loss_input();
+        in.teacher_temperature = temperatures[i];
+        BAD(compute(loss, &in), "input.teacher_temperature");
+        in = loss_input();
+        in.object_teacher_temperature = temperatures[i];
+        BAD(compute(loss, &in), "object_teacher_temperature");
+    }
+}
+
+static void bad_pointers(cribo_loss *loss)
+{
+    const struct {
+        size_t place;
+        const char *name;
+    } pointers[] = {{offsetof(cribo_loss_input, student_cls), "student_cls"},
+        {offsetof(cribo_loss_input, student_objects), "student_objects"}, {offsetof(cribo_loss_input, neighbours1), "neighbours1"},
+        {offsetof(cribo_loss_input, neighbours2), "neighbours2"}, {offsetof(cribo_loss_input, match1), "match1"},
+        {offsetof(cribo_loss_input, match2), "match2"}};
+    for (size_t i = 0; i < COUNT(pointers); i++) {
+        cribo_loss_input in = loss_input();
+        memset((char *)&in + pointers[i].place, 0, sizeof(void *));
+        BAD(compute(loss, &in), pointers[i].name);
+    }
+}
+
+static void loss_compute(void)
+{
+    cribo_loss *loss = loss_of();
+    cribo_loss_input in = loss_input();
+    cribo_loss_output out = {.struct_size = sizeof out};
+    float strange[64] = {0, 0, (float)NAN};
+    bad_loss_inputs(loss, compute);
+    bad_temperatures(loss);
+    bad_pointers(loss);
+    BAD(cribo_loss_compute(loss, &in, NULL), "output");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        out.struct_size = bad_sizes[i];
+        BAD(cribo_loss_compute(loss, &in, &out), "output.struct_size");
+    }
+    in.student_cls = strange;
+    BAD(compute(loss, &in), "student_cls");
+    in = loss_input();
+    in.teacher_objects = strange;
+    BAD(compute(loss, &in), "teacher_objects");
+    in = loss_input();
+    in.neighbours2 = strange;
+    BAD(compute(loss, &in), "neighbours2");
+    cribo_loss_free(loss);
+}
+
+static void loss_update_centres(void)
+{
+    cribo_loss *loss = loss_of();
+    bad_loss_inputs(loss, cribo_loss_update_centres);
+    cribo_loss_free(loss);
+}
+
+static void loss_get_centres(void)
+{
+    cribo_loss *loss = loss_of();
+    float centre[4];
+    BAD(cribo_loss_get_centres(NULL, centre, centre), "loss");
+    OK(cribo_loss_get_centres(loss, NULL, NULL));
+    cribo_loss_free(loss);
+}
+
+static void loss_set_centres(void)
+{
+    cribo_loss *loss = loss_of();
+    const float strange[4] = {0, 0, (float)NAN, 0};
+    BAD(cribo_loss_set_centres(NULL, logits, logits), "loss");
+    BAD(cribo_loss_set_centres(loss, strange, logits), "centre[2]");
+    BAD(cribo_loss_set_centres(loss, logits, strange), "object_centre[2]");
+    OK(cribo_loss_set_centres(loss, NULL, NULL));
+    cribo_loss_free(loss);
+}
+
+/* --- memory bank --- */
+
+static cribo_memory_bank_config bank_config(void)
+{
+    cribo_memory_bank_config c;
+    OK(cribo_memory_bank_config_init(&c, sizeof c));
+    c.bank_images = 3;
+    c.objects_per_image = 2;
+    c.width = WIDTH;
+    c.most_objects = 6;
+    return c;
+}
+
+static cribo_memory_bank *bank_of(void)
+{
+    cribo_memory_bank_config c = bank_config();
+    cribo_memory_bank *bank;
+    OK(cribo_memory_bank_create(&bank, &c, NULL));
+    return bank;
+}
+
+static void memory_bank_create(void)
+{
+    cribo_memory_bank_config c = bank_config();
+    BAD_CREATE(memory_bank, c, );
+}
+
+static void memory_bank_free(void)
+{
+    cribo_memory_bank_free(NULL);
+}
+
+static const float vectors[6 * WIDTH] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const int64_t per_image[] = {2, 1, 2};
+
+static cribo_object_batch objects_of(void)
+{
+    return (cribo_object_batch){.struct_size = sizeof(cribo_object_batch), .images = 3, .objects_per_image = per_image,
+        .view1 = vectors, .view2 = vectors};
+}
+
+typedef cribo_status bank_call(cribo_memory_bank *bank, const cribo_object_batch *objects);
+
+static cribo_status query(cribo_memory_bank *bank, const cribo_object_batch *objects)
+{
+    cribo_match match = {.struct_size = sizeof match};
+    return cribo_memory_bank_query(bank, objects, &match);
+}
+
+/* What all calls that take objects refuse. */
+static void bad_objects(bank_call *call)
+{
+    static const int64_t strange_counts[][3] = {{2, -1, 2}, {3, 0, 0}, {INT64_MAX, INT64_MAX, 2}, {INT64_MIN, 0, 0}};
+    static const float strange[6 * WIDTH] = {0, 0, (float)INFINITY};
+    cribo_memory_bank *bank = bank_of();
+    cribo_object_batch in = objects_of();
+    OK(call(bank, &in));
+    BAD(call(NULL, &in), "bank");
+    BAD(call(bank, NULL), "objects");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        in.struct_size = bad_sizes[i];
+        BAD(call(bank, &in), "objects.struct_size");
+    }
+    in = objects_of();
+    in.images = -1;
+    BAD(call(bank, &in), "images");
+    in.images = INT64_MIN;
+    BAD(call(bank, &in), "images");
+    in = objects_of();
+    in.objects_per_image = NULL;
+    BAD(call(bank, &in), "objects_per_image");
+    for (size_t i = 0; i < COUNT(strange_counts); i++) {
+        in.objects_per_image = strange_counts[i];
+        BAD(call(bank, &in), "objects_per_image");
+    }
+    in = objects_of();
+    in.view1 = NULL;
+    BAD(call(bank, &in), "view1");
+    in.view1 = strange;
+    BAD(call(bank, &in), "view1");
+    in = objects_of();
+    in.view2 = NULL;
+    BAD(call(bank, &in), "view2");
+    in.view2 = strange;
+    BAD(call(bank, &in), "view2");
+    cribo_memory_bank_free(bank);
+}
+
+static void memory_bank_query(void)
+{
+    cribo_memory_bank *bank = bank_of();
+    cribo_object_batch in = objects_of();
+    cribo_match match = {.struct_size = sizeof match};
+    bad_objects(query);
+    BAD(cribo_memory_bank_query(bank, &in, NULL), "match");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        match.struct_size = bad_sizes[i];
+        BAD(cribo_memory_bank_query(bank, &in, &match), "match.struct_size");
+    }
+    cribo_memory_bank_free(bank);
+}
+
+static void memory_bank_push(void)
+{
+    bad_objects(cribo_memory_bank_push);
+}
+
+static void memory_bank_import(void)
+{
+    static const int64_t many[4] = {1, 1, 1, 1};
+    cribo_memory_bank *bank = bank_of();
+    cribo_object_batch in = objects_of();
+    bad_objects(cribo_memory_bank_import);
+    in.images = 4;
+    in.objects_per_image = many;
+    BAD(cribo_memory_bank_import(bank, &in), "images");
+    in.images = INT64_MAX;
+    BAD(cribo_memory_bank_import(bank, &in), "images");
+    cribo_memory_bank_free(bank);
+}
+
+static void memory_bank_count(void)
+{
+    cribo_memory_bank *bank = bank_of();
+    int64_t n;
+    BAD(cribo_memory_bank_count(NULL, &n, &n), "bank");
+    OK(cribo_memory_bank_count(bank, NULL, NULL));
+    cribo_memory_bank_free(bank);
+}
+
+static void memory_bank_export(void)
+{
+    cribo_memory_bank *bank = bank_of();
+    BAD(cribo_memory_bank_export(NULL, NULL, NULL, NULL, NULL), "bank");
+    OK(cribo_memory_bank_export(bank, NULL, NULL, NULL, NULL));
+    cribo_memory_bank_free(bank);
+}
+
+/* --- model --- */
+
+static cribo_model_config model_config(void)
+{
+    cribo_model_config c;
+    OK(cribo_model_config_init(&c, sizeof c));
+    c.image_size = 16;
+    c.patch_size = 8;
+    c.width = 8;
+    c.depth = 1;
+    c.heads = 2;
+    c.head_hidden = c.head_bottleneck = 4;
+    c.prototypes = c.object_prototypes = 5;
+    return c;
+}
+
+static cribo_model *model_of(void)
+{
+    cribo_model_config c = model_config();
+    cribo_model *model;
+    OK(cribo_model_create(&model, &c, NULL));
+    return model;
+}
+
+static void model_create(void)
+{
+    cribo_model_config c = model_config();
+    cribo_model *made;
+    BAD_CREATE(model, c, );
+    c.heads = 3;
+    BAD(cribo_model_create(&made, &c, NULL), "heads");
+    c = model_config();
+    c.image_size = 17;
+    BAD(cribo_model_create(&made, &c, NULL), "image_size");
+    c = model_config();
+    c.object_prototypes = 0;
+    BAD(cribo_model_create(&made, &c, NULL), "prototypes");
+}
+
+static void model_free(void)
+{
+    cribo_model_free(NULL);
+}
+
+static void model_parameter_count(void)
+{
+    cribo_model *model = model_of();
+    int64_t count;
+    BAD(cribo_model_parameter_count(NULL, &count), "model");
+    BAD(cribo_model_parameter_count(model, NULL), "count");
+    cribo_model_free(model);
+}
+
+static void model_parameter(void)
+{
+    cribo_model *model = model_of();
+    cribo_parameter p = {.struct_size = sizeof p};
+    const int64_t places[] = {-1, 1000, INT64_MIN, INT64_MAX};
+    BAD(cribo_model_parameter(NULL, 0, &p), "model");
+    BAD(cribo_model_parameter(model, 0, NULL), "parameter");
+    for (size_t i = 0; i < COUNT(places); i++) BAD(cribo_model_parameter(model, places[i], &p), "index");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        p.struct_size = bad_sizes[i];
+        BAD(cribo_model_parameter(model, 0, &p), "parameter.struct_size");
+    }
+    cribo_model_free(model);
+}
+
+static void model_find_parameter(void)
+{
+    cribo_model *model = model_of();
+    cribo_parameter p = {.struct_size = sizeof p};
+    BAD(cribo_model_find_parameter(NULL, "backbone.cls_token", &p), "model");
+    BAD(cribo_model_find_parameter(model, NULL, &p), "name");
+    BAD(cribo_model_find_parameter(model, "", &p), "name");
+    BAD(cribo_model_find_parameter(model, "nonsense", &p), "nonsense");
+    BAD(cribo_model_find_parameter(model, "backbone.cls_token", NULL), "parameter");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        p.struct_size = bad_sizes[i];
+        BAD(cribo_model_find_parameter(model, "backbone.cls_token", &p), "parameter.struct_size");
+    }
+    cribo_model_free(model);
+}
+
+static const int64_t bad_counts[] = {0, -1, 7, 9, INT64_MIN, INT64_MAX};
+
+static void model_read_parameter(void)
+{
+    cribo_model *model = model_of();
+    float values[8];
+    BAD(cribo_model_read_parameter(NULL, "backbone.cls_token", values, 8), "model");
+    BAD(cribo_model_read_parameter(model, NULL, values, 8), "name");
+    BAD(cribo_model_read_parameter(model, "nonsense", values, 8), "nonsense");
+    BAD(cribo_model_read_parameter(model, "backbone.cls_token", NULL, 8), "values");
+    for (size_t i = 0; i < COUNT(bad_counts); i++)
+        BAD(cribo_model_read_parameter(model, "backbone.cls_token", values, bad_counts[i]), "count");
+    cribo_model_free(model);
+}
+
+static void model_write_parameter(void)
+{
+    cribo_model *model = model_of();
+    float values[8] = {0};
+    BAD(cribo_model_write_parameter(NULL, "backbone.cls_token", values, 8), "model");
+    BAD(cribo_model_write_parameter(model, NULL, values, 8), "name");
+    BAD(cribo_model_write_parameter(model, "nonsense", values, 8), "nonsense");
+    BAD(cribo_model_write_parameter(model, "backbone.cls_token", NULL, 8), "values");
+    for (size_t i = 0; i < COUNT(bad_counts); i++)
+        BAD(cribo_model_write_parameter(model, "backbone.cls_token", values, bad_counts[i]), "count");
+    values[7] = (float)INFINITY;
+    BAD(cribo_model_write_parameter(model, "backbone.cls_token", values, 8), "values[7]");
+    cribo_model_free(model);
+}
+
+static void model_features(void)
+{
+    cribo_model *model = model_of();
+    static float pixels[3 * 16 * 16], cls[8];
+    const int64_t counts[] = {0, -1, INT64_MIN}, sides[] = {0, -8, 7, 12, INT64_MIN};
+    const int64_t huge = (int64_t)1 << 60;
+    BAD(cribo_model_features(NULL, 1, 16, 16, pixels, NULL, cls, NULL), "model");
+    BAD(cribo_model_features(model, 1, 16, 16, NULL, NULL, cls, NULL), "pixels");
+    for (size_t i = 0; i < COUNT(counts); i++)
+        BAD(cribo_model_features(model, counts[i], 16, 16, pixels, NULL, cls, NULL), "images");
+    for (size_t i = 0; i < COUNT(sides); i++) {
+        BAD(cribo_model_features(model, 1, sides[i], 16, pixels, NULL, cls, NULL), "height");
+        BAD(cribo_model_features(model, 1, 16, sides[i], pixels, NULL, cls, NULL), "width");
+    }
+    BAD(cribo_model_features(model, INT64_MAX, 16, 16, pixels, NULL, cls, NULL), "images");
+    BAD(cribo_model_features(model, 1, huge, huge, pixels, NULL, cls, NULL), "height");
+    pixels[99] = (float)NAN;
+    BAD(cribo_model_features(model, 1, 16, 16, pixels, NULL, cls, NULL), "pixels[99]");
+    pixels[99] = 0;
+    OK(cribo_model_features(model, 1, 16, 16, pixels, NULL, NULL, NULL));
+    cribo_model_free(model);
+}
+
+static void model_save(void)
+{
+    cribo_model *model = model_of();
+    BAD(cribo_model_save(NULL, scratch_path("file"), NULL), "model");
+    BAD(cribo_model_save(model, NULL, NULL), "path");
+    BAD(cribo_model_save(model, "", NULL), "");
+    BAD(cribo_model_save(model, scratch_path("none/file"), NULL), "none/file");
+    BAD(cribo_model_save(model, scratch_folder(), NULL), scratch_folder());
+    BAD(cribo_model_save(model, scratch_path("file"), "\xff"), "UTF-8");
+    cribo_model_free(model);
+}
+
+static void model_load(void)
+{
+    cribo_model *model = model_of();
+    write_bytes(scratch_path("nonsense"), "nonsense nonsense", 17);
+    BAD(cribo_model_load(NULL, scratch_path("nonsense"), NULL), "model");
+    BAD(cribo_model_load(model, NULL, NULL), "path");
+    BAD(cribo_model_load(model, "", NULL), "");
+    BAD(cribo_model_load(model, scratch_path("none"), NULL), "none");
+    BAD(cribo_model_load(model, scratch_folder(), NULL), scratch_folder());
+    BAD(cribo_model_load(model, scratch_path("nonsense"), NULL), "nonsense");
+    OK(cribo_model_save(model, scratch_path("sound"), NULL));
+    BAD(cribo_model_load(model, scratch_path("sound"), "student."), "student.");
+    cribo_model_free(model);
+}
+
+/* --- trainer --- */
+
+static cribo_trainer *trainer_of(void)
+{
+    cribo_trainer_config c = training_config();
+    return training_begin(&c, 1);
+}
+
+static void trainer_config_preset(void)
+{
+    cribo_trainer_config c = training_config();
+    BAD(cribo_trainer_config_preset(NULL, "tiny"), "config");
+    BAD(cribo_trainer_config_preset(&c, NULL), "name");
+    BAD(cribo_trainer_config_preset(&c, "nonsense"), "nonsense");
+    BAD(cribo_trainer_config_preset(&c, ""), "preset");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        c.struct_size = bad_sizes[i];
+        BAD(cribo_trainer_config_preset(&c, "tiny"), "struct_size");
+    }
+}
+
+static void trainer_create(void)
+{
+    cribo_trainer_config c = training_config();
+    cribo_trainer *made;
+    BAD_CREATE(trainer, c, );
+    c.heads = 3;
+    BAD(cribo_trainer_create(&made, &c, NULL), "heads");
+    c = training_config();
+    c.image_size = 25;
+    BAD(cribo_trainer_create(&made, &c, NULL), "image_size");
+    c = training_config();
+    c.clusters = 19;
+    BAD(cribo_trainer_create(&made, &c, NULL), "clusters");
+}
+
+static void trainer_free(void)
+{
+    cribo_trainer_free(NULL);
+}
+
+typedef cribo_status batch_call(cribo_trainer *trainer, const cribo_batch *batch);
+
+static cribo_status step(cribo_trainer *trainer, const cribo_batch *batch)
+{
+    return cribo_trainer_step(trainer, batch, NULL);
+}
+
+static void bad_views(batch_call *call, cribo_trainer *trainer, const cribo_batch *sound)
+{
+    const double deviations[] = {0, -1, (double)NAN, (double)INFINITY};
+    static const uint8_t bytes[5 * 3 * 24 * 24];
+    cribo_batch in = *sound;
+    in.view1 = NULL;
+    BAD(call(trainer, &in), "view1");
+    in.view2 = NULL;
+    BAD(call(trainer, &in), "view1");
+    in = *sound;
+    in.view2 = NULL;
+    BAD(call(trainer, &in), "view2");
+    in = *sound;
+    in.view1_bytes = bytes;
+    BAD(call(trainer, &in), "view1_bytes");
+    in.view1 = in.view2 = NULL;
+    BAD(call(trainer, &in), "view2_bytes");
+    in.view2_bytes = bytes;
+    for (size_t i = 0; i < COUNT(deviations); i++) {
+        for (int k = 0; k < 3; k++) in.deviation[k] = k == 1 ? deviations[i] : 1;
+        BAD(call(trainer, &in), "deviation[1]");
+    }
+    in.deviation[1] = 1;
+    in.mean[2] = (double)NAN;
+    BAD(call(trainer, &in), "mean[2]");
+}
+
+static void bad_places(batch_call *call, cribo_trainer *trainer, const cribo_batch *sound)
+{
+    const cribo_crop crops[] = {{(double)NAN, 0, 1, 1, 0}, {0, (double)INFINITY, 1, 1, 0}, {1e300, 0, 1, 1, 0}, {0, 0, 0, 1, 0},
+        {0, 0, 1, -1, 0}, {0, 0, (double)NAN, 1, 0}, {0, 0, 1, (double)INFINITY, 0}, {0, 0, 1, 1, 2}, {0, 0, 1, 1, -1}};
+    cribo_batch in = *sound;
+    in.images = 1;
+    for (size_t i = 0; i < COUNT(crops); i++) {
+        in.crops2 = &crops[i];
+        BAD(call(trainer, &in), "crops2[0]");
+    }
+    in.crops2 = NULL;
+    BAD(call(trainer, &in), "crops2");
+    in.crops1 = NULL;
+    BAD(call(trainer, &in), "crops1");
+    float positions[2 * 9 * 2] = {0, 0, (float)NAN};
+    in.positions = positions;
+    BAD(call(trainer, &in), "positions[2]");
+    positions[2] = 0;
+    in.crops1 = sound->crops1;
+    BAD(call(trainer, &in), "positions");
+}
+
+static void bad_seeds(batch_call *call, cribo_trainer *trainer, const cribo_batch *sound)
+{
+    const int64_t strange[] = {-1, 18, INT64_MIN, INT64_MAX, 3};
+    int64_t seeds[5] = {3, 4, 5, 6, 7};
+    cribo_batch in = *sound;
+    in.images = 1;
+    in.seed_tokens = seeds;
+    for (size_t i = 0; i < COUNT(strange); i++) {
+        seeds[4] = strange[i];
+        BAD(call(trainer, &in), "seed_tokens[4]");
+    }
+}
+
+/* What all calls that take a batch refuse. */
+static void bad_batches(batch_call *call, cribo_trainer *trainer)
+{
+    const int64_t images[] = {0, -1, 6, INT64_MIN, INT64_MAX};
+    cribo_trainer_config c = training_config();
+    training_batch made = training_batch_of(&c, 5, 0);
+    cribo_batch in = made.batch;
+    BAD(call(NULL, &in), "trainer");
+    BAD(call(trainer, NULL), "batch");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        in.struct_size = bad_sizes[i];
+        BAD(call(trainer, &in), "batch.struct_size");
+    }
+    in = made.batch;
+    for (size_t i = 0; i < COUNT(images); i++) {
+        in.images = images[i];
+        BAD(call(trainer, &in), "batch.images");
+    }
+    bad_views(call, trainer, &made.batch);
+    bad_places(call, trainer, &made.batch);
+    bad_seeds(call, trainer, &made.batch);
+    made.pixels[5 * 3 * 24 * 24 + 1] = -(float)INFINITY;
+    BAD(call(trainer, &made.batch), "view2[1]");
+    training_batch_free(&made);
+}
+
+static void bad_reports(cribo_trainer *trainer, const cribo_batch *batch)
+{
+    cribo_report report;
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        report.struct_size = bad_sizes[i];
+        if (batch)
+            BAD(cribo_trainer_step(trainer, batch, &report), "report.struct_size");
+        else
+            BAD(cribo_trainer_update(trainer, &report), "report.struct_size");
+    }
+}
+
+static void trainer_step(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_trainer_config c = training_config();
+    training_batch made = training_batch_of(&c, 5, 0);
+    bad_batches(step, trainer);
+    bad_reports(trainer, &made.batch);
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_teach(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    bad_batches(cribo_trainer_teach, trainer);
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_learn(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_trainer_config c = training_config();
+    training_batch made = training_batch_of(&c, 5, 0);
+    BAD(cribo_trainer_learn(trainer, &made.batch), "teach");
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    bad_batches(cribo_trainer_learn, trainer);
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_update(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_trainer_config c = training_config();
+    training_batch made = training_batch_of(&c, 5, 0);
+    BAD(cribo_trainer_update(NULL, NULL), "trainer");
+    BAD(cribo_trainer_update(trainer, NULL), "learn");
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    OK(cribo_trainer_learn(trainer, &made.batch));
+    bad_reports(trainer, NULL);
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_targets(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_targets targets = {.struct_size = sizeof targets};
+    BAD(cribo_trainer_targets(NULL, &targets), "trainer");
+    BAD(cribo_trainer_targets(trainer, NULL), "targets");
+    BAD(cribo_trainer_targets(trainer, &targets), "targets");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        targets.struct_size = bad_sizes[i];
+        BAD(cribo_trainer_targets(trainer, &targets), "targets.struct_size");
+    }
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_gradient(void)
+{
+    const int64_t counts[] = {0, -1, 15, INT64_MIN, INT64_MAX};
+    cribo_trainer *trainer = trainer_of();
+    float values[16];
+    BAD(cribo_trainer_gradient(NULL, "backbone.norm.weight", values, 16), "trainer");
+    BAD(cribo_trainer_gradient(trainer, NULL, values, 16), "name");
+    BAD(cribo_trainer_gradient(trainer, "nonsense", values, 16), "nonsense");
+    BAD(cribo_trainer_gradient(trainer, "backbone.norm.weight", NULL, 16), "values");
+    for (size_t i = 0; i < COUNT(counts); i++)
+        BAD(cribo_trainer_gradient(trainer, "backbone.norm.weight", values, counts[i]), "count");
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_moments(void)
+{
+    const int64_t counts[] = {0, -1, 15, INT64_MIN, INT64_MAX};
+    cribo_trainer *trainer = trainer_of();
+    float values[16];
+    int64_t updates;
+    BAD(cribo_trainer_moments(NULL, "backbone.norm.weight", values, values, 16, &updates), "trainer");
+    BAD(cribo_trainer_moments(trainer, NULL, values, values, 16, &updates), "name");
+    BAD(cribo_trainer_moments(trainer, "nonsense", values, values, 16, &updates), "nonsense");
+    for (size_t i = 0; i < COUNT(counts); i++)
+        BAD(cribo_trainer_moments(trainer, "backbone.norm.weight", values, values, counts[i], &updates), "count");
+    OK(cribo_trainer_moments(trainer, "backbone.norm.weight", NULL, NULL, 16, NULL));
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_student(void)
+{
+    ck_assert_ptr_null(cribo_trainer_student(NULL));
+}
+
+static void trainer_teacher(void)
+{
+    ck_assert_ptr_null(cribo_trainer_teacher(NULL));
+}
+
+static void trainer_memory_bank(void)
+{
+    ck_assert_ptr_null(cribo_trainer_memory_bank(NULL));
+}
+
+static void trainer_step_count(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    int64_t steps;
+    BAD(cribo_trainer_step_count(NULL, &steps), "trainer");
+    BAD(cribo_trainer_step_count(trainer, NULL), "steps");
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_get_centres(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    float centre[30];
+    BAD(cribo_trainer_get_centres(NULL, centre, centre), "trainer");
+    OK(cribo_trainer_get_centres(trainer, NULL, NULL));
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_set_centres(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    const float sound[30] = {0}, strange[30] = {0, 0, -(float)INFINITY};
+    BAD(cribo_trainer_set_centres(NULL, sound, sound), "trainer");
+    BAD(cribo_trainer_set_centres(trainer, strange, sound), "centre[2]");
+    BAD(cribo_trainer_set_centres(trainer, sound, strange), "object_centre[2]");
+    OK(cribo_trainer_set_centres(trainer, NULL, NULL));
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_save_weights(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    BAD(cribo_trainer_save_weights(NULL, scratch_path("file")), "trainer");
+    BAD(cribo_trainer_save_weights(trainer, NULL), "path");
+    BAD(cribo_trainer_save_weights(trainer, ""), "");
+    BAD(cribo_trainer_save_weights(trainer, scratch_path("none/file")), "none/file");
+    BAD(cribo_trainer_save_weights(trainer, scratch_folder()), scratch_folder());
+    cribo_trainer_free(trainer);
+}
+
+/* --- the table --- */
+
+typedef struct entry {
+    const char *name;
+    void (*nonsense)(void);
+} entry;
+
+#define ENTRY(name) {"cribo_" #name, name}
+#define CONFIG_ENTRIES(noun) ENTRY(noun##_config_init), ENTRY(noun##_config_set), ENTRY(noun##_config_setting)
+
+static const entry table[] = {
+    ENTRY(version), ENTRY(build_info), ENTRY(status_name), ENTRY(last_error), ENTRY(runtime_init), ENTRY(random_uniform),
+    CONFIG_ENTRIES(clusterer), ENTRY(clusterer_create), ENTRY(clusterer_free), ENTRY(clusterer_run),
+    CONFIG_ENTRIES(loss), ENTRY(loss_create), ENTRY(loss_free), ENTRY(loss_compute), ENTRY(loss_update_centres),
+    ENTRY(loss_get_centres), ENTRY(loss_set_centres),
+    CONFIG_ENTRIES(memory_bank), ENTRY(memory_bank_create), ENTRY(memory_bank_free), ENTRY(memory_bank_query),
+    ENTRY(memory_bank_push), ENTRY(memory_bank_count), ENTRY(memory_bank_export), ENTRY(memory_bank_import),
+    CONFIG_ENTRIES(model), ENTRY(model_create), ENTRY(model_free), ENTRY(model_parameter_count), ENTRY(model_parameter),
+    ENTRY(model_find_parameter), ENTRY(model_read_parameter), ENTRY(model_write_parameter), ENTRY(model_features),
+    ENTRY(model_save), ENTRY(model_load),
+    CONFIG_ENTRIES(trainer), ENTRY(trainer_config_preset), ENTRY(trainer_create), ENTRY(trainer_free), ENTRY(trainer_step),
+    ENTRY(trainer_teach), ENTRY(trainer_learn), ENTRY(trainer_update), ENTRY(trainer_targets), ENTRY(trainer_gradient),
+    ENTRY(trainer_student), ENTRY(trainer_teacher), ENTRY(trainer_step_count), ENTRY(trainer_moments),
+    ENTRY(trainer_get_centres), ENTRY(trainer_set_centres), ENTRY(trainer_memory_bank), ENTRY(trainer_save_weights),
+};
+
+START_TEST(test_nonsense_is_refused_by_name)
+{
+    table[_i].nonsense();
+}
+END_TEST
+
+static bool in_table(const char *name, size_t length)
+{
+    for (size_t i = 0; i < COUNT(table); i++)
+        if (strlen(table[i].name) == length && strncmp(table[i].name, name, length) == 0) return true;
+    return false;
+}
+
+static void blank_comments(char *text)
+{
+    for (char *from = text; (from = strstr(from, "/*"));) {
+        char *to = strstr(from, "*/");
+        if (!to) return;
+        memset(from, ' ', (size_t)(to + 2 - from));
+    }
+}
+
+/* The functions that a header declares: after CRIBO_API, the word before the first bracket. */
+static size_t check_header(const char *path)
+{
+    char *text = read_bytes(path, NULL);
+    size_t found = 0;
+    blank_comments(text);
+    for (char *at = text; (at = strstr(at, "CRIBO_API")); at++) {
+        char *end = at + strcspn(at, "(;\n\\\""), *bracket = at + strcspn(at, "(;");
+        if (strncmp(at, "CRIBO_API\n", 10) == 0 || end == at + 10 || *bracket != '(') continue; /* its definition */
+        if (at > text && strncmp(at - 8, "#define ", 8) == 0) continue;
+        char *name = bracket;
+        while (name > at && (isalnum((unsigned char)name[-1]) || name[-1] == '_')) name--;
+        ck_assert_msg(in_table(name, (size_t)(bracket - name)), "%s: %.*s has no nonsense here", path, (int)(bracket - name), name);
+        found++;
+    }
+    free(text);
+    return found;
+}
+
+START_TEST(test_nonsense_misses_no_function)
+{
+    char path[1024];
+    size_t found = 0;
+    DIR *folder = opendir(CRIBO_SOURCE "/include/cribo");
+    ck_assert_ptr_nonnull(folder);
+    for (struct dirent *file; (file = readdir(folder));) {
+        size_t length = strlen(file->d_name);
+        if (length < 3 || strcmp(file->d_name + length - 2, ".h") != 0) continue;
+        snprintf(path, sizeof path, "%s/include/cribo/%s", CRIBO_SOURCE, file->d_name);
+        found += check_header(path);
+    }
+    closedir(folder);
+    ck_assert_uint_eq(found, COUNT(table));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("nonsense");
+    TCase *tests = tcase_create("nonsense");
+    tcase_set_timeout(tests, 120);
+    tcase_add_checked_fixture(tests, scratch_begin, scratch_end);
+    tcase_add_loop_test(tests, test_nonsense_is_refused_by_name, 0, (int)COUNT(table));
+    tcase_add_test(tests, test_nonsense_misses_no_function);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
