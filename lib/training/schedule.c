@@ -34,10 +34,12 @@ double cb_schedule_position_weight(double first, double last, int64_t epochs, in
     return cb_schedule_linear(first, last, epochs, at_most(epoch, epochs - 1));
 }
 
+#define MOST_STEPS 1e18 /* longer spans are as good as endless; sums of a few still fit an integer */
+
 /* A span given in steps, or else in epochs. */
 static int64_t span_steps(const cribo_trainer_config *config, int64_t steps, double epochs)
 {
-    return steps != 0 ? steps : (int64_t)llround(epochs * (double)config->steps_per_epoch);
+    return steps != 0 ? steps : (int64_t)llround(fmin(epochs * (double)config->steps_per_epoch, MOST_STEPS));
 }
 
 int64_t cb_schedule_total_steps(const cribo_trainer_config *config)

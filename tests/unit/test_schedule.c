@@ -174,6 +174,22 @@ START_TEST(test_schedule_parts_of_epochs_round_to_steps)
 }
 END_TEST
 
+/* More steps than an integer holds. */
+START_TEST(test_schedule_enormous_epochs_are_endless)
+{
+    cribo_trainer_config config = small_config();
+    config.epochs = config.warmup_epochs = config.freeze_last_layer_epochs = config.cross_image_epochs = 1e9;
+    config.steps_per_epoch = 1000000000000;
+    ck_assert_int_gt(cb_schedule_total_steps(&config), 1000000000000000);
+    cb_schedule_values values = at(&config, 5);
+    ck_assert_double_gt(values.learning_rate, 0);
+    ck_assert_double_lt(values.learning_rate, 1e-12);
+    ck_assert_double_eq_tol(values.weight_decay, 0.04, 1e-12);
+    ck_assert(values.last_layer_frozen);
+    ck_assert(!values.cross_image);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("schedule");
@@ -188,6 +204,7 @@ int main(void)
     tcase_add_test(cases, test_schedule_warmup_of_one_step_starts_at_zero);
     tcase_add_test(cases, test_schedule_no_spans_are_over_at_once);
     tcase_add_test(cases, test_schedule_parts_of_epochs_round_to_steps);
+    tcase_add_test(cases, test_schedule_enormous_epochs_are_endless);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
