@@ -3,7 +3,8 @@
 #
 #   `lib/base/pool.c`, `tests/`          a file or folder of the project, of lib/ or of include/
 #   `model/vit.c:cb_vit_forward`         a name in that file
-#   `cb_gemm`, `batch_cost`, `CRIBO_CPU` a name with an underscore that stands in some source, comments left out
+#   `cb_gemm`, `CRIBO_CPU`               one of the project's names that stands in some source, comments left out
+#   `batch_cost`                         the same for any name with an underscore, in the documents that describe the sources
 #
 # Other backticked text is passed over. Documents and headings that sources name must exist as well. The check must find the wrong
 # citations of its own examples, too.
@@ -13,7 +14,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/citations-XXXXXX") || exit 2
 trap 'rm -rf "$work"' EXIT
 
 find lib include examples tests pkgconfig -type f ! -path 'tests/reference/*' ! -path 'tests/docs/*' \
-    \( -name '*.c' -o -name '*.h' -o -name '*.cpp' -o -name 'meson.build' -o -name '*.sh' -o -name '*.map' \) -exec cat {} + |
+    \( -name '*.c' -o -name '*.h' -o -name '*.cpp' -o -name 'meson.build' -o -name '*.sh' -o -name '*.map' -o -name '*.py' \) -exec cat {} + |
     cat - meson.build meson_options.txt | grep -v '^ *\(/\*\|\*\|//\|#[^a-z]\)' |
     grep -o '[A-Za-z_][A-Za-z0-9_]*' | LC_ALL=C sort -u > "$work/names"
 
@@ -39,7 +40,11 @@ check_citation() {
 # The faults of a document: FILE
 check_document() {
     grep -v '^    ' "$1" | grep -o '`[^`]*`' | tr -d '`' | LC_ALL=C sort -u > "$work/cited"
-    grep -x '[A-Za-z][A-Za-z0-9]*_[A-Za-z0-9_]*\(()\)\{0,1\}' "$work/cited" | tr -d '()' | LC_ALL=C sort -u |
+    case $1 in
+    *algorithm.md | *architecture.md | "$work"/*) prefix='[A-Za-z][A-Za-z0-9]*' ;;
+    *) prefix='\(cb\|cribo\|CB\|CRIBO\)' ;;
+    esac
+    grep -x "${prefix}_[A-Za-z0-9_]*\(()\)\{0,1\}" "$work/cited" | tr -d '()' | LC_ALL=C sort -u |
         LC_ALL=C comm -23 - "$work/names" | sed 's/^/no source has /'
     grep / "$work/cited" | grep -v '[ *{]' > "$work/paths"
     while read -r path; do check_citation "$path"; done < "$work/paths"
@@ -65,7 +70,7 @@ printf '/* docs/algorithm.md, "Algorithm" docs/algorithm.md, "Algo" docs/algoryt
 faults=$(check_sources "$work/example.c" | grep -c .)
 [ "$faults" = 2 ] || { echo "the second example has 2 faults, of which $faults were found"; exit 1; }
 
-check_sources lib include examples > "$work/faults"
+check_sources lib include examples/cribo > "$work/faults"
 cat "$work/faults"
 failed=0 cited=0
 [ -s "$work/faults" ] && failed=1
