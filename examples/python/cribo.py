@@ -1,16 +1,18 @@
 """libcribo from Python: self-supervised pretraining of vision transformers with CrIBo.
 
-The whole public interface through ctypes; NumPy is all it needs. One class for each handle of the library: Model, Clusterer,
-MemoryBank, Loss, Trainer. They are context managers (or call close()), take their settings as keyword arguments, and raise
-exceptions that carry the library's message.
+The whole public interface through ctypes; NumPy is all it needs. One class for each handle of the library:
+Model, Clusterer, MemoryBank, Loss, Trainer. They are context managers (or call close()), take their settings
+as keyword arguments, and raise exceptions that carry the library's message.
 
-Arrays go in and out without copies. An input may be a NumPy array or anything with __array_interface__ or __dlpack__ (CPU tensors
-of PyTorch, JAX, ...) of the dtype that is asked for; only what is not contiguous is copied, and lists are converted. A wrong
-dtype is a TypeError, a wrong shape a ValueError, and both name the argument. Where a method takes wanted outputs, True makes a new array,
-False leaves the output out, and an array (contiguous, writable) is written into.
+Arrays go in and out without copies. An input may be a NumPy array or anything with __array_interface__ or
+__dlpack__ (CPU tensors of PyTorch, JAX, ...) of the dtype that is asked for; only what is not contiguous is
+copied, and lists are converted. A wrong dtype is a TypeError, a wrong shape a ValueError, and both name the
+argument. Where a method takes wanted outputs, True makes a new array, False leaves the output out, and an
+array (contiguous, writable) is written into.
 
-Shape letters as in the headers: B images, N patch tokens of a view, D token width, K clusters of an image, R objects of a batch,
-P prototypes. The documentation is docs/python.md, and the headers of include/cribo/ are the reference.
+Shape letters as in the headers: B images, N patch tokens of a view, D token width, K clusters of an image, R
+objects of a batch, P prototypes. The documentation is docs/python.md, and the headers of include/cribo/ are
+the reference.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ import operator
 import os
 import re
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence, TypeVar, Union
+from typing import Any, Callable, NamedTuple, TypeVar, Union
 
 import numpy as np
 
@@ -41,10 +44,12 @@ Progress = Callable[[str, float], object]  # (phase, share done): a true result 
 LOG_WARNING, LOG_INFO = 1, 2
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-CROP = np.dtype([("x", "f8"), ("y", "f8"), ("width", "f8"), ("height", "f8"), ("flipped", "i8")])  # cribo_crop
+CROP = np.dtype(
+    [("x", "f8"), ("y", "f8"), ("width", "f8"), ("height", "f8"), ("flipped", "i8")]
+)  # cribo_crop
 
 
-# ---- Errors -----------------------------------------------------------------------------------------------------------------
+# ---- Errors --------------------------------------------------------------------------------------
 
 
 class Error(Exception):
@@ -104,9 +109,10 @@ class SystemError_(Error, OSError):
 _ERRORS = {cls.status: cls for cls in Error.__subclasses__()}
 
 
-# ---- The library ------------------------------------------------------------------------------------------------------------
+# ---- The library ---------------------------------------------------------------------------------
 
-# The headers of include/cribo/ without their comments, from which structures and prototypes are made. A test compares the two.
+# The headers of include/cribo/ without their comments, from which structures and prototypes are made. A test
+# compares the two.
 _HEADERS = """
 const char *cribo_version(void);
 const char *cribo_build_info(void);
@@ -130,14 +136,16 @@ typedef struct cribo_setting {
     const char *name; const char *help; int64_t integer; double minimum; double maximum; double initial;
 } cribo_setting;
 
-cribo_status cribo_random_uniform(uint64_t seed, uint64_t stream, uint64_t index, size_t count, double *values);
+cribo_status cribo_random_uniform(uint64_t seed, uint64_t stream, uint64_t index, size_t count,
+    double *values);
 
 
 typedef struct cribo_clusterer cribo_clusterer;
 typedef struct cribo_clusterer_config {
     size_t struct_size;
     int64_t clusters; double position_weight; double sinkhorn_lambda; int64_t sinkhorn_iterations;
-    int64_t cluster_iterations; int64_t update_marginal; int64_t hard_assignment; int64_t batch_cost; int64_t seed;
+    int64_t cluster_iterations; int64_t update_marginal; int64_t hard_assignment; int64_t batch_cost;
+    int64_t seed;
 } cribo_clusterer_config;
 cribo_status cribo_clusterer_config_init(cribo_clusterer_config *config, size_t struct_size);
 cribo_status cribo_clusterer_config_set(cribo_clusterer_config *config, const char *name, const char *value);
@@ -147,11 +155,12 @@ cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer
 void cribo_clusterer_free(cribo_clusterer *clusterer);
 
 typedef struct cribo_cluster_input {
-    size_t struct_size; int64_t images; const float *tokens; const float *positions; const int64_t *seed_tokens;
-    uint64_t call;
+    size_t struct_size;
+    int64_t images; const float *tokens; const float *positions; const int64_t *seed_tokens; uint64_t call;
 } cribo_cluster_input;
 typedef struct cribo_cluster_output {
-    size_t struct_size; float *assignment; int64_t *labels; uint8_t *valid; float *objects;
+    size_t struct_size;
+    float *assignment; int64_t *labels; uint8_t *valid; float *objects;
 } cribo_cluster_output;
 cribo_status cribo_clusterer_run(cribo_clusterer *clusterer, const cribo_cluster_input *input,
     const cribo_cluster_output *output);
@@ -160,24 +169,27 @@ cribo_status cribo_clusterer_run(cribo_clusterer *clusterer, const cribo_cluster
 typedef struct cribo_loss cribo_loss;
 typedef struct cribo_loss_config {
     size_t struct_size;
-    int64_t prototypes; int64_t object_prototypes; double student_temperature; double object_student_temperature;
-    double centre_momentum; int64_t authors_normalisation;
+    int64_t prototypes; int64_t object_prototypes; double student_temperature;
+    double object_student_temperature; double centre_momentum; int64_t authors_normalisation;
 } cribo_loss_config;
 cribo_status cribo_loss_config_init(cribo_loss_config *config, size_t struct_size);
 cribo_status cribo_loss_config_set(cribo_loss_config *config, const char *name, const char *value);
 cribo_status cribo_loss_config_setting(size_t index, cribo_setting *setting);
-cribo_status cribo_loss_create(cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime);
+cribo_status cribo_loss_create(cribo_loss **out, const cribo_loss_config *config,
+    const cribo_runtime *runtime);
 void cribo_loss_free(cribo_loss *loss);
 
 typedef struct cribo_loss_input {
-    size_t struct_size; int64_t images; int64_t objects;
-    const float *student_cls; const float *teacher_cls; const float *student_objects; const float *teacher_objects;
-    const float *neighbours1; const float *neighbours2; const uint8_t *match1; const uint8_t *match2;
-    double teacher_temperature; double object_teacher_temperature;
+    size_t struct_size;
+    int64_t images; int64_t objects; const float *student_cls; const float *teacher_cls;
+    const float *student_objects; const float *teacher_objects; const float *neighbours1;
+    const float *neighbours2; const uint8_t *match1; const uint8_t *match2; double teacher_temperature;
+    double object_teacher_temperature;
 } cribo_loss_input;
 typedef struct cribo_loss_output {
-    size_t struct_size; double global; double cross_view; double cross_image;
-    float *student_cls_gradient; float *student_objects_gradient;
+    size_t struct_size;
+    double global; double cross_view; double cross_image; float *student_cls_gradient;
+    float *student_objects_gradient;
 } cribo_loss_output;
 cribo_status cribo_loss_compute(cribo_loss *loss, const cribo_loss_input *input, cribo_loss_output *output);
 cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input *input);
@@ -187,22 +199,26 @@ cribo_status cribo_loss_set_centres(cribo_loss *loss, const float *centre, const
 
 typedef struct cribo_memory_bank cribo_memory_bank;
 typedef struct cribo_memory_bank_config {
-    size_t struct_size; int64_t bank_images; int64_t objects_per_image; int64_t width; int64_t most_objects;
+    size_t struct_size;
+    int64_t bank_images; int64_t objects_per_image; int64_t width; int64_t most_objects;
 } cribo_memory_bank_config;
 cribo_status cribo_memory_bank_config_init(cribo_memory_bank_config *config, size_t struct_size);
-cribo_status cribo_memory_bank_config_set(cribo_memory_bank_config *config, const char *name, const char *value);
+cribo_status cribo_memory_bank_config_set(cribo_memory_bank_config *config, const char *name,
+    const char *value);
 cribo_status cribo_memory_bank_config_setting(size_t index, cribo_setting *setting);
 cribo_status cribo_memory_bank_create(cribo_memory_bank **out, const cribo_memory_bank_config *config,
     const cribo_runtime *runtime);
 void cribo_memory_bank_free(cribo_memory_bank *bank);
 
 typedef struct cribo_object_batch {
-    size_t struct_size; int64_t images; const int64_t *objects_per_image; const float *view1; const float *view2;
+    size_t struct_size;
+    int64_t images; const int64_t *objects_per_image; const float *view1; const float *view2;
     const int64_t *ids;
 } cribo_object_batch;
 typedef struct cribo_match {
-    size_t struct_size; int64_t *index1; int64_t *index2; uint8_t *match1; uint8_t *match2;
-    float *neighbours1; float *neighbours2;
+    size_t struct_size;
+    int64_t *index1; int64_t *index2; uint8_t *match1; uint8_t *match2; float *neighbours1;
+    float *neighbours2;
 } cribo_match;
 cribo_status cribo_memory_bank_query(cribo_memory_bank *bank, const cribo_object_batch *objects,
     const cribo_match *match);
@@ -217,23 +233,28 @@ typedef struct cribo_model cribo_model;
 typedef struct cribo_model_config {
     size_t struct_size;
     int64_t image_size; int64_t patch_size; int64_t width; int64_t depth; int64_t heads; int64_t mlp_ratio;
-    double drop_path; int64_t head_hidden; int64_t head_bottleneck; int64_t prototypes; int64_t object_prototypes;
-    int64_t normed_last_layer; int64_t seed;
+    double drop_path; int64_t head_hidden; int64_t head_bottleneck; int64_t prototypes;
+    int64_t object_prototypes; int64_t normed_last_layer; int64_t seed;
 } cribo_model_config;
 cribo_status cribo_model_config_init(cribo_model_config *config, size_t struct_size);
 cribo_status cribo_model_config_set(cribo_model_config *config, const char *name, const char *value);
 cribo_status cribo_model_config_setting(size_t index, cribo_setting *setting);
-cribo_status cribo_model_create(cribo_model **out, const cribo_model_config *config, const cribo_runtime *runtime);
+cribo_status cribo_model_create(cribo_model **out, const cribo_model_config *config,
+    const cribo_runtime *runtime);
 void cribo_model_free(cribo_model *model);
 
 typedef struct cribo_parameter {
-    size_t struct_size; const char *name; int64_t axes; int64_t shape[4]; int64_t count;
+    size_t struct_size;
+    const char *name; int64_t axes; int64_t shape[4]; int64_t count;
 } cribo_parameter;
 cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count);
 cribo_status cribo_model_parameter(const cribo_model *model, int64_t index, cribo_parameter *parameter);
-cribo_status cribo_model_find_parameter(const cribo_model *model, const char *name, cribo_parameter *parameter);
-cribo_status cribo_model_read_parameter(const cribo_model *model, const char *name, float *values, int64_t count);
-cribo_status cribo_model_write_parameter(cribo_model *model, const char *name, const float *values, int64_t count);
+cribo_status cribo_model_find_parameter(const cribo_model *model, const char *name,
+    cribo_parameter *parameter);
+cribo_status cribo_model_read_parameter(const cribo_model *model, const char *name, float *values,
+    int64_t count);
+cribo_status cribo_model_write_parameter(cribo_model *model, const char *name, const float *values,
+    int64_t count);
 cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t height, int64_t width,
     const float *pixels, float *dense, float *cls, float *attention);
 cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix);
@@ -244,22 +265,19 @@ typedef struct cribo_trainer cribo_trainer;
 typedef struct cribo_trainer_config {
     size_t struct_size;
     int64_t image_size; int64_t patch_size; int64_t width; int64_t depth; int64_t heads; int64_t mlp_ratio;
-    double drop_path; int64_t head_hidden; int64_t head_bottleneck; int64_t prototypes; int64_t object_prototypes;
-    int64_t normed_last_layer;
-    int64_t clusters; double position_weight; double position_weight_final; double sinkhorn_lambda;
-    int64_t sinkhorn_iterations; int64_t cluster_iterations; int64_t update_marginal; int64_t hard_assignment;
-    int64_t batch_cost;
+    double drop_path; int64_t head_hidden; int64_t head_bottleneck; int64_t prototypes;
+    int64_t object_prototypes; int64_t normed_last_layer; int64_t clusters; double position_weight;
+    double position_weight_final; double sinkhorn_lambda; int64_t sinkhorn_iterations;
+    int64_t cluster_iterations; int64_t update_marginal; int64_t hard_assignment; int64_t batch_cost;
     int64_t bank_images; double cross_image_epochs; int64_t cross_image_steps; int64_t cross_image_objects;
-    double student_temperature; double object_student_temperature;
-    double teacher_temperature_start; double teacher_temperature;
-    double object_teacher_temperature_start; double object_teacher_temperature;
-    double teacher_temperature_epochs; int64_t teacher_temperature_steps;
-    double centre_momentum; int64_t authors_normalisation;
-    int64_t batch_size; int64_t micro_batch; double learning_rate; double learning_rate_final;
-    double warmup_epochs; int64_t warmup_steps; double weight_decay; double weight_decay_final;
-    double ema_momentum; double ema_momentum_final; double clip_norm; int64_t clip_per_tensor;
-    double freeze_last_layer_epochs; int64_t freeze_last_layer_steps;
-    double epochs; int64_t steps_per_epoch; int64_t total_steps; int64_t seed;
+    double student_temperature; double object_student_temperature; double teacher_temperature_start;
+    double teacher_temperature; double object_teacher_temperature_start; double object_teacher_temperature;
+    double teacher_temperature_epochs; int64_t teacher_temperature_steps; double centre_momentum;
+    int64_t authors_normalisation; int64_t batch_size; int64_t micro_batch; double learning_rate;
+    double learning_rate_final; double warmup_epochs; int64_t warmup_steps; double weight_decay;
+    double weight_decay_final; double ema_momentum; double ema_momentum_final; double clip_norm;
+    int64_t clip_per_tensor; double freeze_last_layer_epochs; int64_t freeze_last_layer_steps; double epochs;
+    int64_t steps_per_epoch; int64_t total_steps; int64_t seed;
 } cribo_trainer_config;
 cribo_status cribo_trainer_config_init(cribo_trainer_config *config, size_t struct_size);
 cribo_status cribo_trainer_config_set(cribo_trainer_config *config, const char *name, const char *value);
@@ -273,21 +291,20 @@ typedef struct cribo_crop {
     double x; double y; double width; double height; int64_t flipped;
 } cribo_crop;
 typedef struct cribo_batch {
-    size_t struct_size; int64_t images;
-    const float *view1; const float *view2; const uint8_t *view1_bytes; const uint8_t *view2_bytes;
-    double mean[3]; double deviation[3];
-    const cribo_crop *crops1; const cribo_crop *crops2; const float *positions;
-    const int64_t *seed_tokens; const int64_t *ids;
+    size_t struct_size;
+    int64_t images; const float *view1; const float *view2; const uint8_t *view1_bytes;
+    const uint8_t *view2_bytes; double mean[3]; double deviation[3]; const cribo_crop *crops1;
+    const cribo_crop *crops2; const float *positions; const int64_t *seed_tokens; const int64_t *ids;
 } cribo_batch;
 typedef struct cribo_report {
-    size_t struct_size; int64_t step; int64_t epoch; int64_t images;
-    double loss; double global_loss; double cross_view_loss; double cross_image_loss; double gradient_norm;
-    double learning_rate; double weight_decay; double ema_momentum;
-    double teacher_temperature; double object_teacher_temperature; double position_weight;
-    double objects_per_image; double matched_share; double cross_image_on; double bank_fill;
-    double uniform_loss; double teacher_entropy; double mean_teacher_entropy; double prototypes_used;
-    double feature_deviation;
-    double teach_ms; double cluster_ms; double match_ms; double learn_ms; double update_ms;
+    size_t struct_size;
+    int64_t step; int64_t epoch; int64_t images; double loss; double global_loss; double cross_view_loss;
+    double cross_image_loss; double gradient_norm; double learning_rate; double weight_decay;
+    double ema_momentum; double teacher_temperature; double object_teacher_temperature;
+    double position_weight; double objects_per_image; double matched_share; double cross_image_on;
+    double bank_fill; double uniform_loss; double teacher_entropy; double mean_teacher_entropy;
+    double prototypes_used; double feature_deviation; double teach_ms; double cluster_ms; double match_ms;
+    double learn_ms; double update_ms;
 } cribo_report;
 cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report);
 cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch);
@@ -295,18 +312,21 @@ cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batc
 cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report);
 
 typedef struct cribo_targets {
-    size_t struct_size; int64_t *labels; uint8_t *valid; int64_t *objects_per_image;
-    int64_t *index1; int64_t *index2; uint8_t *match1; uint8_t *match2;
+    size_t struct_size;
+    int64_t *labels; uint8_t *valid; int64_t *objects_per_image; int64_t *index1; int64_t *index2;
+    uint8_t *match1; uint8_t *match2;
 } cribo_targets;
 cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_targets *targets);
-cribo_status cribo_trainer_gradient(const cribo_trainer *trainer, const char *name, float *values, int64_t count);
+cribo_status cribo_trainer_gradient(const cribo_trainer *trainer, const char *name, float *values,
+    int64_t count);
 cribo_model *cribo_trainer_student(cribo_trainer *trainer);
 cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
 cribo_status cribo_trainer_step_count(const cribo_trainer *trainer, int64_t *steps);
-cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name, float *first, float *second,
-    int64_t count, int64_t *updates);
+cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name, float *first,
+    float *second, int64_t count, int64_t *updates);
 cribo_status cribo_trainer_get_centres(const cribo_trainer *trainer, float *centre, float *object_centre);
-cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *centre, const float *object_centre);
+cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *centre,
+    const float *object_centre);
 struct cribo_memory_bank;
 struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
 cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path);
@@ -332,10 +352,11 @@ def _c_type(text: str) -> Any:
 
 def _c_field(declaration: str) -> tuple[str, Any]:
     """Name and type of a member or a parameter."""
+    declaration = " ".join(declaration.split())
     pointer_to_function = re.search(r"\(\*(\w+)\)", declaration)
     if pointer_to_function:
         return pointer_to_function[1], ctypes.c_void_p
-    parts = re.fullmatch(r"(.*?)(\w+)(?:\[(\d+)\])?", declaration.strip())
+    parts = re.fullmatch(r"(.*?)(\w+)(?:\[(\d+)\])?", declaration)
     assert parts, declaration
     kind = _c_type(parts[1])
     return parts[2], kind * int(parts[3]) if parts[3] else kind
@@ -366,8 +387,8 @@ _FILE_NAMES = ("libcribo.so.0", "libcribo.so", "libcribo.so.*", "libcribo.0.dyli
 
 
 def _candidates() -> Iterator[str]:
-    """Where the library may be: CRIBO_LIBRARY alone where it is set; else beside this module, in a build folder of the source tree, in the
-    system."""
+    """Where the library may be: CRIBO_LIBRARY alone where it is set; else beside this module, in a build
+    folder of the source tree, in the system."""
     chosen = os.environ.get("CRIBO_LIBRARY")
     if chosen:
         yield chosen
@@ -377,13 +398,16 @@ def _candidates() -> Iterator[str]:
     if len(here.parents) > 1 and (here.parents[1] / "meson.build").exists():
         folders += sorted(here.parents[1].glob("build*/lib"))
     for folder in folders:
-        files = [str(file) for pattern in _FILE_NAMES for file in sorted(folder.glob(pattern)) if file.is_file()]
+        files = [
+            str(file) for pattern in _FILE_NAMES for file in sorted(folder.glob(pattern)) if file.is_file()
+        ]
         yield files[0] if files else str(folder / _FILE_NAMES[0])
     yield ctypes.util.find_library("cribo") or _FILE_NAMES[0]
 
 
 def _same_interface(version: str) -> bool:
-    """Whether a library of that version has this module's interface: the same major version and, before 1.0, the same minor one."""
+    """Whether a library of that version has this module's interface: the same major version and, before 1.0,
+    the same minor one."""
     ours, theirs = __version__.split("."), version.split(".")
     return ours[0] == theirs[0] and (ours[0] != "0" or ours[1] == theirs[1])
 
@@ -444,7 +468,7 @@ def random_uniform(seed: int, stream: int, index: int, count: int) -> np.ndarray
     return values
 
 
-# ---- Arrays -----------------------------------------------------------------------------------------------------------------
+# ---- Arrays --------------------------------------------------------------------------------------
 
 _FLAGS = (np.uint8, np.bool_)
 
@@ -490,17 +514,19 @@ def _input(name: str, value: Array, dtype: Any, shape: Sequence[Any]) -> np.ndar
     """An array to read: the caller's own memory where it is contiguous."""
     dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
     array = _view(name, value)
-    if isinstance(value, (list, tuple)) and (array.size == 0 or np.can_cast(array.dtype, dtypes[0], "same_kind")):
+    if isinstance(value, (list, tuple)) and (
+        array.size == 0 or np.can_cast(array.dtype, dtypes[0], "same_kind")
+    ):
         array = array.astype(dtypes[0])
     _expect(name, array, dtypes, shape)
     return np.ascontiguousarray(array)
 
 
-def _optional(name: str, value: Optional[Array], dtype: Any, shape: Sequence[Any]) -> Optional[np.ndarray]:
+def _optional(name: str, value: Array | None, dtype: Any, shape: Sequence[Any]) -> np.ndarray | None:
     return None if value is None else _input(name, value, dtype, shape)
 
 
-def _output(name: str, wanted: Wanted, dtype: Any, shape: Sequence[int]) -> Optional[np.ndarray]:
+def _output(name: str, wanted: Wanted, dtype: Any, shape: Sequence[int]) -> np.ndarray | None:
     """An array to write into: a new one, the caller's, or none."""
     if wanted is False or wanted is None:
         return None
@@ -515,11 +541,11 @@ def _output(name: str, wanted: Wanted, dtype: Any, shape: Sequence[int]) -> Opti
     return array
 
 
-def _address(array: Optional[np.ndarray]) -> Optional[int]:
+def _address(array: np.ndarray | None) -> int | None:
     return None if array is None else array.ctypes.data
 
 
-# ---- Settings ---------------------------------------------------------------------------------------------------------------
+# ---- Settings ------------------------------------------------------------------------------------
 
 
 class Setting(NamedTuple):
@@ -539,8 +565,16 @@ def settings(kind: str) -> list[Setting]:
     found: list[Setting] = []
     entry = _STRUCTURES["cribo_setting"]()
     while describe(len(found), ctypes.byref(entry)) == 0:
-        found.append(Setting(entry.name.decode(), entry.help.decode(), bool(entry.integer), entry.minimum,
-                             entry.maximum, entry.initial))
+        found.append(
+            Setting(
+                entry.name.decode(),
+                entry.help.decode(),
+                bool(entry.integer),
+                entry.minimum,
+                entry.maximum,
+                entry.initial,
+            )
+        )
     return found
 
 
@@ -569,20 +603,20 @@ def _config_values(config: Any) -> dict[str, Any]:
     return {name: getattr(config, name) for name, _ in config._fields_ if name != "struct_size"}
 
 
-# ---- Callbacks --------------------------------------------------------------------------------------------------------------
+# ---- Callbacks -----------------------------------------------------------------------------------
 
 _LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
 _PROGRESS_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double)
 
 
 class _Hooks:
-    """What a handle borrows from the program. An exception in a callback is kept, cancels the call at the next question for
-    progress, and is raised again when the call has returned. Progress is asked for even where nobody listens, so that Ctrl-C ends a long
-    call."""
+    """What a handle borrows from the program. An exception in a callback is kept, cancels the call at the
+    next question for progress, and is raised again when the call has returned. Progress is asked for even
+    where nobody listens, so that Ctrl-C ends a long call."""
 
-    def __init__(self, threads: int, log: Optional[Log], progress: Optional[Progress]):
+    def __init__(self, threads: int, log: Log | None, progress: Progress | None):
         self._log, self._progress = log, progress
-        self._raised: Optional[BaseException] = None
+        self._raised: BaseException | None = None
         self._callbacks = (_LOG_CALLBACK(self._on_log), _PROGRESS_CALLBACK(self._on_progress))
         self.runtime = _STRUCTURES["cribo_runtime"]()
         _check(_library.cribo_runtime_init(ctypes.byref(self.runtime), ctypes.sizeof(self.runtime)))
@@ -615,26 +649,36 @@ class _Hooks:
         _check(status)
 
 
-# ---- Handles ----------------------------------------------------------------------------------------------------------------
+# ---- Handles -------------------------------------------------------------------------------------
 
 _H = TypeVar("_H", bound="_Handle")
 
 
 class _Handle:
-    """A handle of the library, used by one thread at a time. One that is lent lives and ends with the handle that lends it."""
+    """A handle of the library, used by one thread at a time. One that is lent lives and ends with the handle
+    that lends it."""
 
     _kind = ""
 
-    def __init__(self, values: Mapping[str, Any], threads: int, log: Optional[Log], progress: Optional[Progress],
-                 sizes: Sequence[int] = (), presets: Sequence[str] = ()):
-        self._pointer: Optional[int] = None
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        threads: int,
+        log: Log | None,
+        progress: Progress | None,
+        sizes: Sequence[int] = (),
+        presets: Sequence[str] = (),
+    ):
+        self._pointer: int | None = None
         self._owner: _Handle = self
         self._lock = threading.Lock()
         self._hooks = _Hooks(threads, log, progress)
         config = _config(self._kind, presets, values)
         created = ctypes.c_void_p()
         create = getattr(_library, f"cribo_{self._kind}_create")
-        status = create(ctypes.byref(created), ctypes.byref(config), ctypes.byref(self._hooks.runtime), *sizes)
+        status = create(
+            ctypes.byref(created), ctypes.byref(config), ctypes.byref(self._hooks.runtime), *sizes
+        )
         self._pointer = created.value
         self.settings: dict[str, Any] = _config_values(config)
         self._hooks.check(status)
@@ -650,7 +694,9 @@ class _Handle:
     def _use(self) -> Iterator[Callable[..., None]]:
         """Holds the handle for the calls of one method."""
         if not self._lock.acquire(blocking=False):
-            raise WrongState(f"the {self._kind} is at work: in another thread, or in the call that made this callback")
+            raise WrongState(
+                f"the {self._kind} is at work: in another thread, or in the call that made this callback"
+            )
         try:
             if not self._pointer or not self._owner._pointer:
                 raise WrongState(f"the {self._kind} is closed")
@@ -683,25 +729,47 @@ class _Handle:
 class Clusters(NamedTuple):
     """The clusters of a batch; what was not wanted is None."""
 
-    assignment: Optional[np.ndarray]  # [B, 2, N, K] Q*
-    labels: Optional[np.ndarray]  # [B, 2, N] int64
-    valid: Optional[np.ndarray]  # [B, K] bool
-    objects: Optional[np.ndarray]  # [B, 2, K, D]
+    assignment: np.ndarray | None  # [B, 2, N, K] Q*
+    labels: np.ndarray | None  # [B, 2, N] int64
+    valid: np.ndarray | None  # [B, K] bool
+    objects: np.ndarray | None  # [B, 2, K, D]
 
 
 class Clusterer(_Handle):
-    """Joint-view clustering of up to `most_images` images with `tokens_per_view` tokens of `width` numbers."""
+    """Joint-view clustering of up to `most_images` images with `tokens_per_view` tokens of `width`
+    numbers."""
 
     _kind = "clusterer"
 
-    def __init__(self, most_images: int, tokens_per_view: int, width: int, *, threads: int = 0,
-                 log: Optional[Log] = None, progress: Optional[Progress] = None, **settings: float):
+    def __init__(
+        self,
+        most_images: int,
+        tokens_per_view: int,
+        width: int,
+        *,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: float,
+    ):
         sizes = {"most_images": most_images, "tokens_per_view": tokens_per_view, "width": width}
         self._tokens, self._width = _natural("tokens_per_view", tokens_per_view), _natural("width", width)
-        super().__init__(settings, threads, log, progress, [_natural(name, size) for name, size in sizes.items()])
+        super().__init__(
+            settings, threads, log, progress, [_natural(name, size) for name, size in sizes.items()]
+        )
 
-    def run(self, tokens: Array, positions: Array, seed_tokens: Optional[Array] = None, call: int = 0, *,
-            assignment: Wanted = True, labels: Wanted = True, valid: Wanted = True, objects: Wanted = True) -> Clusters:
+    def run(
+        self,
+        tokens: Array,
+        positions: Array,
+        seed_tokens: Array | None = None,
+        call: int = 0,
+        *,
+        assignment: Wanted = True,
+        labels: Wanted = True,
+        valid: Wanted = True,
+        objects: Wanted = True,
+    ) -> Clusters:
         """Clusters tokens [B, 2, N, D] at positions [B, 2, N, 2] (pixels of the original image).
 
         seed_tokens [B, K] start the clusters; without them they are drawn from (seed, call, image).
@@ -711,12 +779,20 @@ class Clusterer(_Handle):
         images = len(read)
         places = _input("positions", positions, np.float32, (images, 2, n, 2))
         seeds = _optional("seed_tokens", seed_tokens, np.int64, (images, k))
-        result = Clusters(_output("assignment", assignment, np.float32, (images, 2, n, k)),
-                          _output("labels", labels, np.int64, (images, 2, n)),
-                          _output("valid", valid, _FLAGS, (images, k)),
-                          _output("objects", objects, np.float32, (images, 2, k, d)))
-        batch = _new("cribo_cluster_input", images=images, tokens=_address(read), positions=_address(places),
-                     seed_tokens=_address(seeds), call=_natural("call", call))
+        result = Clusters(
+            _output("assignment", assignment, np.float32, (images, 2, n, k)),
+            _output("labels", labels, np.int64, (images, 2, n)),
+            _output("valid", valid, _FLAGS, (images, k)),
+            _output("objects", objects, np.float32, (images, 2, k, d)),
+        )
+        batch = _new(
+            "cribo_cluster_input",
+            images=images,
+            tokens=_address(read),
+            positions=_address(places),
+            seed_tokens=_address(seeds),
+            call=_natural("call", call),
+        )
         output = _new("cribo_cluster_output", **{name: _address(a) for name, a in result._asdict().items()})
         with self._use() as invoke:
             invoke("run", ctypes.byref(batch), ctypes.byref(output))
@@ -726,12 +802,12 @@ class Clusterer(_Handle):
 class Matches(NamedTuple):
     """Nearest neighbours of a batch's objects and the cycle test; what was not wanted is None."""
 
-    index1: Optional[np.ndarray]  # [R] int64, -1: none
-    index2: Optional[np.ndarray]
-    match1: Optional[np.ndarray]  # [R] bool
-    match2: Optional[np.ndarray]
-    neighbours1: Optional[np.ndarray]  # [R, D]
-    neighbours2: Optional[np.ndarray]
+    index1: np.ndarray | None  # [R] int64, -1: none
+    index2: np.ndarray | None
+    match1: np.ndarray | None  # [R] bool
+    match2: np.ndarray | None
+    neighbours1: np.ndarray | None  # [R, D]
+    neighbours2: np.ndarray | None
 
 
 class BankContent(NamedTuple):
@@ -748,41 +824,68 @@ class MemoryBank(_Handle):
 
     _kind = "memory_bank"
 
-    def __init__(self, *, threads: int = 0, log: Optional[Log] = None, progress: Optional[Progress] = None,
-                 **settings: float):
+    def __init__(
+        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+    ):
         super().__init__(settings, threads, log, progress)
 
-    def _batch(self, view1: Array, view2: Array, objects_per_image: Array, ids: Optional[Array]) -> tuple[Any, list[Any]]:
+    def _batch(
+        self, view1: Array, view2: Array, objects_per_image: Array, ids: Array | None
+    ) -> tuple[Any, list[Any]]:
         """The struct of a batch of objects, and the arrays to which it points."""
         counts = _input("objects_per_image", objects_per_image, np.int64, ("B",))
         rows, images, width = int(counts.sum()), len(counts), self.settings["width"]
         if images and counts.min() < 0:
             raise ValueError(f"objects_per_image has {counts.min()}, but must not be negative")
-        vectors = [_input(name, view, np.float32, (rows, width)) for name, view in (("view1", view1), ("view2", view2))]
+        vectors = [
+            _input(name, view, np.float32, (rows, width))
+            for name, view in (("view1", view1), ("view2", view2))
+        ]
         own = _optional("ids", ids, np.int64, (images,))
-        batch = _new("cribo_object_batch", images=images, objects_per_image=_address(counts),
-                     view1=_address(vectors[0]), view2=_address(vectors[1]), ids=_address(own))
+        batch = _new(
+            "cribo_object_batch",
+            images=images,
+            objects_per_image=_address(counts),
+            view1=_address(vectors[0]),
+            view2=_address(vectors[1]),
+            ids=_address(own),
+        )
         return batch, [counts, *vectors, own]
 
-    def query(self, view1: Array, view2: Array, objects_per_image: Array, ids: Optional[Array] = None, *,
-              index1: Wanted = True, index2: Wanted = True, match1: Wanted = True, match2: Wanted = True,
-              neighbours1: Wanted = True, neighbours2: Wanted = True) -> Matches:
+    def query(
+        self,
+        view1: Array,
+        view2: Array,
+        objects_per_image: Array,
+        ids: Array | None = None,
+        *,
+        index1: Wanted = True,
+        index2: Wanted = True,
+        match1: Wanted = True,
+        match2: Wanted = True,
+        neighbours1: Wanted = True,
+        neighbours2: Wanted = True,
+    ) -> Matches:
         """The nearest neighbours of objects view1, view2 [R, D], image by image; the bank does not change.
 
         objects_per_image [B] sums to R; ids [B]: an image is never matched with entries of its own id.
         """
         batch, arrays = self._batch(view1, view2, objects_per_image, ids)
         rows, width = arrays[1].shape
-        result = Matches(_output("index1", index1, np.int64, (rows,)), _output("index2", index2, np.int64, (rows,)),
-                         _output("match1", match1, _FLAGS, (rows,)), _output("match2", match2, _FLAGS, (rows,)),
-                         _output("neighbours1", neighbours1, np.float32, (rows, width)),
-                         _output("neighbours2", neighbours2, np.float32, (rows, width)))
+        result = Matches(
+            _output("index1", index1, np.int64, (rows,)),
+            _output("index2", index2, np.int64, (rows,)),
+            _output("match1", match1, _FLAGS, (rows,)),
+            _output("match2", match2, _FLAGS, (rows,)),
+            _output("neighbours1", neighbours1, np.float32, (rows, width)),
+            _output("neighbours2", neighbours2, np.float32, (rows, width)),
+        )
         output = _new("cribo_match", **{name: _address(a) for name, a in result._asdict().items()})
         with self._use() as invoke:
             invoke("query", ctypes.byref(batch), ctypes.byref(output))
         return result
 
-    def push(self, view1: Array, view2: Array, objects_per_image: Array, ids: Optional[Array] = None) -> None:
+    def push(self, view1: Array, view2: Array, objects_per_image: Array, ids: Array | None = None) -> None:
         """Remembers a batch of objects; its image 0 becomes the newest."""
         batch, _arrays = self._batch(view1, view2, objects_per_image, ids)
         with self._use() as invoke:
@@ -803,12 +906,19 @@ class MemoryBank(_Handle):
         with self._use() as invoke:
             images, objects = self._count(invoke)
             vectors = np.empty((2, objects, self.settings["width"]), np.float32)
-            content = BankContent(vectors[0], vectors[1], np.empty(images, np.int64), np.empty(images, np.int64))
-            invoke("export", _address(content.objects_per_image), _address(content.ids), _address(content.view1),
-                   _address(content.view2))
+            content = BankContent(
+                vectors[0], vectors[1], np.empty(images, np.int64), np.empty(images, np.int64)
+            )
+            invoke(
+                "export",
+                _address(content.objects_per_image),
+                _address(content.ids),
+                _address(content.view1),
+                _address(content.view2),
+            )
         return content
 
-    def import_(self, view1: Array, view2: Array, objects_per_image: Array, ids: Optional[Array] = None) -> None:
+    def import_(self, view1: Array, view2: Array, objects_per_image: Array, ids: Array | None = None) -> None:
         """Replaces the bank's content, newest image first: `bank.import_(*other.export())`."""
         batch, _arrays = self._batch(view1, view2, objects_per_image, ids)
         with self._use() as invoke:
@@ -821,8 +931,8 @@ class Losses(NamedTuple):
     global_loss: float
     cross_view_loss: float
     cross_image_loss: float
-    student_cls_gradient: Optional[np.ndarray]  # [2, B, P]
-    student_objects_gradient: Optional[np.ndarray]  # [2, R, P]
+    student_cls_gradient: np.ndarray | None  # [2, B, P]
+    student_objects_gradient: np.ndarray | None  # [2, R, P]
 
     @property
     def total(self) -> float:
@@ -835,21 +945,32 @@ class Loss(_Handle):
 
     _kind = "loss"
 
-    def __init__(self, *, threads: int = 0, log: Optional[Log] = None, progress: Optional[Progress] = None,
-                 **settings: float):
+    def __init__(
+        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+    ):
         super().__init__(settings, threads, log, progress)
 
-    def compute(self, student_cls: Array, teacher_cls: Array, student_objects: Array, teacher_objects: Array,
-                neighbours1: Optional[Array] = None, neighbours2: Optional[Array] = None,
-                match1: Optional[Array] = None, match2: Optional[Array] = None, *,
-                teacher_temperature: float = 0.07, object_teacher_temperature: float = 0.07,
-                student_cls_gradient: Wanted = True, student_objects_gradient: Wanted = True) -> Losses:
+    def compute(
+        self,
+        student_cls: Array,
+        teacher_cls: Array,
+        student_objects: Array,
+        teacher_objects: Array,
+        neighbours1: Array | None = None,
+        neighbours2: Array | None = None,
+        match1: Array | None = None,
+        match2: Array | None = None,
+        *,
+        teacher_temperature: float = 0.07,
+        object_teacher_temperature: float = 0.07,
+        student_cls_gradient: Wanted = True,
+        student_objects_gradient: Wanted = True,
+    ) -> Losses:
         """Losses and gradients with the centres as they stand.
 
-        student_cls, teacher_cls [2, B, P] and student_objects, teacher_objects [2, R, P] are logits, view 1 first. neighbours1,
-        neighbours2 [R, P] are the teacher's logits of the neighbours, of which rows with match1, match2 [R] take part;
-        without neighbours there is no cross-image loss.
-        """
+        student_cls, teacher_cls [2, B, P] and student_objects, teacher_objects [2, R, P] are logits, view 1
+        first. neighbours1, neighbours2 [R, P] are the teacher's logits of the neighbours, of which rows with
+        match1, match2 [R] take part; without neighbours there is no cross-image loss."""
         p, p_objects = self.settings["prototypes"], self.settings["object_prototypes"]
         cls = _input("student_cls", student_cls, np.float32, (2, "B", p))
         objects = _input("student_objects", student_objects, np.float32, (2, "R", p_objects))
@@ -865,13 +986,21 @@ class Loss(_Handle):
             "match2": _optional("match2", match2, _FLAGS, (rows,)),
         }
         gradients = {
-            "student_cls_gradient": _output("student_cls_gradient", student_cls_gradient, np.float32, cls.shape),
-            "student_objects_gradient": _output("student_objects_gradient", student_objects_gradient, np.float32,
-                                                objects.shape),
+            "student_cls_gradient": _output(
+                "student_cls_gradient", student_cls_gradient, np.float32, cls.shape
+            ),
+            "student_objects_gradient": _output(
+                "student_objects_gradient", student_objects_gradient, np.float32, objects.shape
+            ),
         }
-        batch = _new("cribo_loss_input", images=images, objects=rows, teacher_temperature=teacher_temperature,
-                     object_teacher_temperature=object_teacher_temperature,
-                     **{name: _address(array) for name, array in arrays.items()})
+        batch = _new(
+            "cribo_loss_input",
+            images=images,
+            objects=rows,
+            teacher_temperature=teacher_temperature,
+            object_teacher_temperature=object_teacher_temperature,
+            **{name: _address(array) for name, array in arrays.items()},
+        )
         output = _new("cribo_loss_output", **{name: _address(array) for name, array in gradients.items()})
         with self._use() as invoke:
             invoke("compute", ctypes.byref(batch), ctypes.byref(output))
@@ -882,8 +1011,13 @@ class Loss(_Handle):
         p, p_objects = self.settings["prototypes"], self.settings["object_prototypes"]
         cls = _input("teacher_cls", teacher_cls, np.float32, (2, "B", p))
         objects = _input("teacher_objects", teacher_objects, np.float32, (2, "R", p_objects))
-        batch = _new("cribo_loss_input", images=cls.shape[1], objects=objects.shape[1], teacher_cls=_address(cls),
-                     teacher_objects=_address(objects))
+        batch = _new(
+            "cribo_loss_input",
+            images=cls.shape[1],
+            objects=objects.shape[1],
+            teacher_cls=_address(cls),
+            teacher_objects=_address(objects),
+        )
         with self._use() as invoke:
             invoke("update_centres", ctypes.byref(batch))
 
@@ -891,7 +1025,7 @@ class Loss(_Handle):
         """Copies of the centres of [CLS] and of objects."""
         return _get_centres(self)
 
-    def set_centres(self, centre: Optional[Array] = None, object_centre: Optional[Array] = None) -> None:
+    def set_centres(self, centre: Array | None = None, object_centre: Array | None = None) -> None:
         """Replaces one centre or both."""
         _set_centres(self, centre, object_centre)
 
@@ -904,9 +1038,11 @@ def _get_centres(handle: _Handle) -> tuple[np.ndarray, np.ndarray]:
     return centre, object_centre
 
 
-def _set_centres(handle: _Handle, centre: Optional[Array], object_centre: Optional[Array]) -> None:
-    values = [_optional("centre", centre, np.float32, (handle.settings["prototypes"],)),
-              _optional("object_centre", object_centre, np.float32, (handle.settings["object_prototypes"],))]
+def _set_centres(handle: _Handle, centre: Array | None, object_centre: Array | None) -> None:
+    values = [
+        _optional("centre", centre, np.float32, (handle.settings["prototypes"],)),
+        _optional("object_centre", object_centre, np.float32, (handle.settings["object_prototypes"],)),
+    ]
     with handle._use() as invoke:
         invoke("set_centres", *map(_address, values))
 
@@ -914,9 +1050,9 @@ def _set_centres(handle: _Handle, centre: Optional[Array], object_centre: Option
 class Features(NamedTuple):
     """Features of images; what was not wanted is None."""
 
-    dense: Optional[np.ndarray]  # [B, N, D]
-    cls: Optional[np.ndarray]  # [B, D]
-    attention: Optional[np.ndarray]  # [B, heads, N]
+    dense: np.ndarray | None  # [B, N, D]
+    cls: np.ndarray | None  # [B, D]
+    attention: np.ndarray | None  # [B, heads, N]
 
 
 class Model(_Handle):
@@ -924,8 +1060,9 @@ class Model(_Handle):
 
     _kind = "model"
 
-    def __init__(self, *, threads: int = 0, log: Optional[Log] = None, progress: Optional[Progress] = None,
-                 **settings: float):
+    def __init__(
+        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+    ):
         super().__init__(settings, threads, log, progress)
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
@@ -967,7 +1104,8 @@ class Model(_Handle):
         return {name: self.read(name) for name in self.parameters()}
 
     def load_state_dict(self, values: Mapping[str, Array]) -> None:
-        """Sets all parameters; shapes and names are checked first, and names that the model lacks are passed over."""
+        """Sets all parameters; shapes and names are checked first, and names that the model lacks are passed
+        over."""
         arrays = {}
         for name, shape in self.parameters().items():
             if name not in values:
@@ -976,17 +1114,24 @@ class Model(_Handle):
         for name, array in arrays.items():
             self.write(name, array)
 
-    def features(self, pixels: Array, *, dense: Wanted = True, cls: Wanted = True, attention: Wanted = False) -> Features:
-        """Features of pixels [B, 3, height, width], normalised as in training; sides are multiples of the patch size."""
+    def features(
+        self, pixels: Array, *, dense: Wanted = True, cls: Wanted = True, attention: Wanted = False
+    ) -> Features:
+        """Features of pixels [B, 3, height, width], normalised as in training; sides are multiples of the
+        patch size."""
         read = _input("pixels", pixels, np.float32, ("B", 3, "height", "width"))
         images, _, height, width = read.shape
         patch, d, heads = (self.settings[name] for name in ("patch_size", "width", "heads"))
         if height % patch or width % patch:
-            raise ValueError(f"pixels are {height} x {width}, but the sides must be multiples of patch_size = {patch}")
+            raise ValueError(
+                f"pixels are {height} x {width}, but the sides must be multiples of patch_size = {patch}"
+            )
         n = (height // patch) * (width // patch)
-        result = Features(_output("dense", dense, np.float32, (images, n, d)),
-                          _output("cls", cls, np.float32, (images, d)),
-                          _output("attention", attention, np.float32, (images, heads, n)))
+        result = Features(
+            _output("dense", dense, np.float32, (images, n, d)),
+            _output("cls", cls, np.float32, (images, d)),
+            _output("attention", attention, np.float32, (images, heads, n)),
+        )
         with self._use() as invoke:
             invoke("features", images, height, width, _address(read), *map(_address, result))
         return result
@@ -1006,19 +1151,19 @@ class Model(_Handle):
 class Batch:
     """Two augmented views of each image, for a trainer.
 
-    view1, view2 [B, 3, S, S]: float32 pixels, normalised; or uint8, which the library normalises with mean and deviation.
-    crops1, crops2 [B, 5]: x, y, width, height of each crop in pixels of the original image, and 1 where it is mirrored (or
-    arrays of dtype CROP, without a copy). positions [B, 2, N, 2]: the patch centres themselves, instead of crops.
-    seed_tokens [B, K]: tokens that start the clusters. ids [B]: the bank never matches an image with itself.
-    """
+    view1, view2 [B, 3, S, S]: float32 pixels, normalised; or uint8, which the library normalises with mean
+    and deviation. crops1, crops2 [B, 5]: x, y, width, height of each crop in pixels of the original image,
+    and 1 where it is mirrored (or arrays of dtype CROP, without a copy). positions [B, 2, N, 2]: the patch
+    centres themselves, instead of crops. seed_tokens [B, K]: tokens that start the clusters. ids [B]: the
+    bank never matches an image with itself."""
 
     view1: Array
     view2: Array
-    crops1: Optional[Array] = None
-    crops2: Optional[Array] = None
-    positions: Optional[Array] = None
-    seed_tokens: Optional[Array] = None
-    ids: Optional[Array] = None
+    crops1: Array | None = None
+    crops2: Array | None = None
+    positions: Array | None = None
+    seed_tokens: Array | None = None
+    ids: Array | None = None
     mean: Sequence[float] = IMAGENET_MEAN
     deviation: Sequence[float] = IMAGENET_DEVIATION
 
@@ -1029,7 +1174,7 @@ def _channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _crops(name: str, value: Optional[Array], images: int) -> Optional[np.ndarray]:
+def _crops(name: str, value: Array | None, images: int) -> np.ndarray | None:
     """Crops as an array of CROP."""
     if value is None:
         return None
@@ -1111,10 +1256,16 @@ class Trainer(_Handle):
 
     _kind = "trainer"
 
-    def __init__(self, *presets: str, threads: int = 0, log: Optional[Log] = None, progress: Optional[Progress] = None,
-                 **settings: float):
+    def __init__(
+        self,
+        *presets: str,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: float,
+    ):
         super().__init__(settings, threads, log, progress, presets=presets)
-        self._taught: Optional[tuple[Any, list[Any]]] = None  # its pixels stay until learn
+        self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
 
     def _lend(self, cls: type[_H], part: str) -> _H:
         with self._use():
@@ -1154,9 +1305,13 @@ class Trainer(_Handle):
             "seed_tokens": _optional("seed_tokens", batch.seed_tokens, np.int64, (images, k)),
             "ids": _optional("ids", batch.ids, np.int64, (images,)),
         }
-        structure = _new("cribo_batch", images=images, mean=_channels("mean", batch.mean),
-                         deviation=_channels("deviation", batch.deviation),
-                         **{name: _address(array) for name, array in arrays.items()})
+        structure = _new(
+            "cribo_batch",
+            images=images,
+            mean=_channels("mean", batch.mean),
+            deviation=_channels("deviation", batch.deviation),
+            **{name: _address(array) for name, array in arrays.items()},
+        )
         return structure, list(arrays.values())
 
     def step(self, batch: Batch) -> Report:
@@ -1191,9 +1346,15 @@ class Trainer(_Handle):
     def targets(self) -> Targets:
         """What the last teach found."""
         most, k = self.settings["batch_size"], self.settings["clusters"]
-        found = Targets(np.empty((most, 2, self._tokens), np.int64), np.empty((most, k), np.bool_),
-                        np.full(most, -1, np.int64), np.empty(most * k, np.int64), np.empty(most * k, np.int64),
-                        np.empty(most * k, np.bool_), np.empty(most * k, np.bool_))
+        found = Targets(
+            np.empty((most, 2, self._tokens), np.int64),
+            np.empty((most, k), np.bool_),
+            np.full(most, -1, np.int64),
+            np.empty(most * k, np.int64),
+            np.empty(most * k, np.int64),
+            np.empty(most * k, np.bool_),
+            np.empty(most * k, np.bool_),
+        )
         output = _new("cribo_targets", **{name: _address(array) for name, array in found._asdict().items()})
         with self._use() as invoke:
             invoke("targets", ctypes.byref(output))
@@ -1215,7 +1376,9 @@ class Trainer(_Handle):
         """The moments of AdamW of a student's parameter."""
         first, second, updates = self._parameter(name), self._parameter(name), ctypes.c_int64()
         with self._use() as invoke:
-            invoke("moments", name.encode(), _address(first), _address(second), first.size, ctypes.byref(updates))
+            invoke(
+                "moments", name.encode(), _address(first), _address(second), first.size, ctypes.byref(updates)
+            )
         return Moments(first, second, updates.value)
 
     def step_count(self) -> int:
@@ -1229,7 +1392,7 @@ class Trainer(_Handle):
         """Copies of the centres of [CLS] and of objects."""
         return _get_centres(self)
 
-    def set_centres(self, centre: Optional[Array] = None, object_centre: Optional[Array] = None) -> None:
+    def set_centres(self, centre: Array | None = None, object_centre: Array | None = None) -> None:
         """Replaces one centre or both."""
         _set_centres(self, centre, object_centre)
 
