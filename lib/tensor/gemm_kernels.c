@@ -11,8 +11,8 @@
 #if defined(__AVX512F__)
 #define LANES 16
 #define MR 12 /* 24 of 32 registers hold C */
-#define MC 3072
-#define KC 384
+#define MC 1536
+#define KC 512
 #define NC 384
 #else
 #define LANES 8

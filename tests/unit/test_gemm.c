@@ -16,9 +16,9 @@ typedef struct shape {
     size_t m, n, k;
 } shape;
 
-/* Around the tiles (6 or 12 x 16 or 32), past the blocks (3072 rows, 256 or 384 columns and steps), and like the model's. */
+/* Around the tiles (6 or 12 x 16 or 32), past the blocks (1536 or 3072 rows, 256 or 384 columns, 256 or 512 steps), and like the model's. */
 static const shape shapes[] = {{1, 1, 1}, {1, 1, 50}, {1, 100, 7}, {100, 1, 7}, {3, 5, 0}, {5, 7, 16}, {6, 16, 15},
-    {12, 32, 17}, {13, 33, 31}, {23, 63, 64}, {24, 64, 33}, {47, 95, 100}, {49, 97, 383}, {50, 130, 385}, {11, 31, 770},
+    {12, 32, 17}, {13, 33, 31}, {23, 63, 64}, {24, 64, 33}, {47, 95, 100}, {49, 97, 383}, {50, 130, 513}, {11, 31, 1030},
     {197, 197, 64}, {197, 64, 197}, {96, 800, 257}, {3100, 40, 9}, {35, 2000, 70}};
 #define SHAPES ((int)(sizeof shapes / sizeof shapes[0]))
 
