@@ -670,7 +670,7 @@ class _Handle:
         presets: Sequence[str] = (),
     ):
         self._pointer: int | None = None
-        self._owner: _Handle = self
+        self._owner: _Handle | None = None  # the handle that lends this one
         self._lock = threading.Lock()
         self._hooks = _Hooks(threads, log, progress)
         config = _config(self._kind, presets, values)
@@ -698,7 +698,7 @@ class _Handle:
                 f"the {self._kind} is at work: in another thread, or in the call that made this callback"
             )
         try:
-            if not self._pointer or not self._owner._pointer:
+            if not self._pointer or (self._owner and not self._owner._pointer):
                 raise WrongState(f"the {self._kind} is closed")
             yield self._call
         finally:
@@ -709,7 +709,7 @@ class _Handle:
 
     def close(self) -> None:
         """Frees the handle's memory; a second call does nothing. What it has lent cannot be used any more."""
-        if self._owner is not self or not self._pointer:
+        if self._owner or not self._pointer:
             return
         with self._use():
             pointer, self._pointer = self._pointer, None

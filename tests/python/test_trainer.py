@@ -1,0 +1,210 @@
+"""Training through Python: whole runs of the authors' code, phases, targets, state by name."""
+
+import gc
+import unittest
+import weakref
+
+import numpy as np
+from support import Golden, cribo, small_batch, small_trainer
+
+
+def golden_settings(data: Golden, mode: str) -> dict:
+    meta, paper = data.metadata, mode == "paper"
+    return {
+        "image_size": meta["image"],
+        "patch_size": meta["patch"],
+        "width": meta["embed"],
+        "depth": meta["depth"],
+        "heads": meta["heads"],
+        "drop_path": 0,
+        "head_hidden": meta["hidden"],
+        "head_bottleneck": meta["bottleneck"],
+        "prototypes": meta["out"],
+        "object_prototypes": meta["out_c"],
+        "normed_last_layer": meta["norm_last_layer"],
+        "clusters": meta["clusters"],
+        "position_weight": meta["pos_alpha"][1],  # the authors' pair runs backwards
+        "position_weight_final": meta["pos_alpha"][0],
+        "batch_cost": not paper,
+        "bank_images": meta["queue"],
+        "object_student_temperature": meta["student_temp_c"],
+        "teacher_temperature_start": meta["warmup_teacher_temp"],
+        "teacher_temperature": meta["teacher_temp"],
+        "object_teacher_temperature_start": meta["warmup_teacher_temp_c"],
+        "object_teacher_temperature": meta["teacher_temp_c"],
+        "teacher_temperature_epochs": meta["warmup_teacher_temp_epochs"],
+        "authors_normalisation": not paper,
+        "batch_size": meta["batch"],
+        "micro_batch": 2,
+        "learning_rate": meta["lr"],
+        "learning_rate_final": meta["min_lr"],
+        "warmup_epochs": meta["warmup_epochs"],
+        "weight_decay": meta["weight_decay"],
+        "weight_decay_final": meta["weight_decay_end"],
+        "ema_momentum": meta["momentum_teacher"],
+        "clip_norm": meta[f"{mode}.clip_grad"],
+        "clip_per_tensor": 1,
+        "freeze_last_layer_epochs": meta["freeze_last_layer"],
+        "epochs": meta["total_epochs"],
+        "steps_per_epoch": meta["per_epoch"],
+    }
+
+
+def golden_trainer(data: Golden, mode: str) -> cribo.Trainer:
+    trainer = cribo.Trainer(**golden_settings(data, mode))
+    for model, network in ((trainer.student, "student"), (trainer.teacher, "teacher")):
+        network = network if data.metadata["teacher_differs"] else "student"
+        model.load_state_dict({name: data[f"initial.{network}.{name}"] for name in model.parameters()})
+    trainer.memory_bank.import_(*data["initial.centroids_queue"], data["initial.cpv_queue"])
+    return trainer
+
+
+class Trajectory(unittest.TestCase):
+    def check_step(self, data: Golden, mode: str, trainer: cribo.Trainer, step: int):
+        images, side = data.metadata["batch"], data.metadata["image"] // data.metadata["patch"]
+        batch = cribo.Batch(
+            data["images"][step, 0],
+            data["images"][step, 1],
+            positions=data["positions"][step].reshape(images, 2, side * side, 2),
+            seed_tokens=data["init_index"][step],
+        )
+        trainer.teach(batch)
+        found = trainer.targets()
+        labels = data[f"{mode}.labels"][step]
+        np.testing.assert_array_equal(found.labels.reshape(labels.shape), labels)
+        np.testing.assert_array_equal(found.valid.ravel(), data[f"{mode}.valid"][step].ravel())
+        for ours, theirs in (("index", "index"), ("match", "mask")):
+            for view in "12":
+                np.testing.assert_array_equal(
+                    getattr(found, ours + view), data[f"{mode}.step{step}.{theirs}{view}"]
+                )
+        trainer.learn(batch)
+        report = trainer.update()
+        for ours, theirs in (("global", "d"), ("cross_view", "s"), ("cross_image", "nn")):
+            expected = data[f"{mode}.{theirs}_loss"][step]
+            self.assertAlmostEqual(getattr(report, ours + "_loss"), expected, delta=1e-5 * max(1, expected))
+
+    def test_steps_match_authors(self):
+        for name, mode in (
+            ("trajectory_small", "official"),
+            ("trajectory_small", "paper"),
+            ("trajectory_main", "official"),
+        ):
+            data = Golden(name)
+            with self.subTest(file=name, mode=mode), golden_trainer(data, mode) as trainer:
+                for step in range(3):
+                    self.check_step(data, mode, trainer, step)
+                self.assertEqual(trainer.step_count(), 3)
+                centre, object_centre = trainer.centres()
+                np.testing.assert_allclose(centre, data[f"{mode}.center"][2], rtol=0, atol=1e-5)
+                np.testing.assert_allclose(object_centre, data[f"{mode}.center_c"][2], rtol=0, atol=1e-5)
+
+
+class Steps(unittest.TestCase):
+    def test_phases_one_by_one_equal_a_step(self):
+        with small_trainer() as whole, small_trainer() as parts:
+            for seed in range(3):
+                batch = small_batch(seed)
+                first = whole.step(batch)
+                parts.teach(batch)
+                parts.learn(batch)
+                second = parts.update()
+                self.assertEqual(first.loss, second.loss)
+                self.assertEqual(first.gradient_norm, second.gradient_norm)
+            for name, values in whole.student.state_dict().items():
+                np.testing.assert_array_equal(values, parts.student.read(name), name)
+
+    def test_threads_any_number_same_bits(self):
+        losses = []
+        for threads in (1, 3):
+            with small_trainer(threads=threads) as trainer:
+                losses.append([trainer.step(small_batch(seed)).loss for seed in range(3)])
+        self.assertEqual(*losses)
+
+    def test_bytes_equal_normalised_floats(self):
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+        mean, deviation = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+        floats = (pixels / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(deviation, (3, 1, 1))
+        floats = floats.astype(np.float32)
+        with small_trainer() as one, small_trainer() as two:
+            first = one.step(small_batch(view1=pixels, view2=pixels, mean=mean, deviation=deviation))
+            second = two.step(small_batch(view1=floats, view2=floats))
+        self.assertAlmostEqual(first.loss, second.loss, places=5)
+
+    def test_crops_structured_equal_rows(self):
+        rows = np.array([(2, 3, 20, 24, 0), (0, 0, 32, 32, 1), (5, 1, 9, 30, 1), (1, 1, 8, 8, 0)])
+        crops = np.array([tuple(row) for row in rows], cribo.CROP)
+        with small_trainer() as one, small_trainer() as two:
+            one.teach(small_batch(crops1=rows, crops2=rows[::-1]))
+            two.teach(small_batch(crops1=crops, crops2=crops[::-1]))
+            np.testing.assert_array_equal(one.targets().labels, two.targets().labels)
+
+    def test_targets_of_a_smaller_batch_have_its_size(self):
+        with small_trainer() as trainer:
+            trainer.step(small_batch())
+            trainer.teach(small_batch(images=2))
+            found = trainer.targets()
+        self.assertEqual(found.labels.shape, (2, 2, 16))
+        self.assertEqual(len(found.index1), found.objects_per_image.sum())
+        self.assertEqual(found.valid.sum(), found.objects_per_image.sum())
+
+    def test_preset_then_settings_on_top(self):
+        values = dict(
+            prototypes=8, object_prototypes=8, head_hidden=8, head_bottleneck=8, bank_images=1, batch_size=1
+        )
+        with cribo.Trainer("tiny", "authors", depth=1, **values) as trainer:
+            self.assertEqual(trainer.settings["width"], 192)
+            self.assertEqual(trainer.settings["depth"], 1)
+            self.assertEqual(trainer.settings["batch_cost"], 1)
+
+    def test_gradient_and_moments_by_name(self):
+        name = "backbone.patch_embed.proj.weight"
+        with small_trainer() as trainer:
+            trainer.teach(small_batch())
+            trainer.learn(small_batch())
+            gradient = trainer.gradient(name)
+            trainer.update()
+            moments = trainer.moments(name)
+        self.assertEqual(gradient.shape, (48, 3, 8, 8))
+        self.assertEqual(moments.updates, 1)
+        np.testing.assert_allclose(moments.first, 0.1 * gradient, rtol=1e-5, atol=1e-12)
+
+    def test_centres_written_are_read(self):
+        with small_trainer() as trainer:
+            centre = np.arange(40, dtype=np.float32)
+            trainer.set_centres(centre)
+            np.testing.assert_array_equal(trainer.centres()[0], centre)
+            np.testing.assert_array_equal(trainer.centres()[1], np.zeros(36))
+
+
+class Lifetimes(unittest.TestCase):
+    def test_lent_handles_end_with_the_trainer(self):
+        trainer = small_trainer()
+        student, bank = trainer.student, trainer.memory_bank
+        student.close()
+        self.assertEqual(student.shape("backbone.cls_token"), (1, 1, 48))
+        trainer.close()
+        trainer.close()
+        for call in (lambda: student.read("backbone.cls_token"), bank.count, trainer.step_count):
+            with self.assertRaisesRegex(cribo.WrongState, "closed"):
+                call()
+
+    def test_lent_handles_keep_the_trainer(self):
+        student = small_trainer().student
+        gc.collect()
+        self.assertTrue(np.isfinite(student.read("backbone.pos_embed")).all())
+
+    def test_trainer_forgotten_is_freed_at_once(self):
+        trainer = small_trainer()
+        trainer.student.parameters()
+        gone = weakref.ref(trainer)
+        gc.disable()
+        try:
+            del trainer
+            self.assertIsNone(gone())
+        finally:
+            gc.enable()
+
+
+if __name__ == "__main__":
+    unittest.main()
