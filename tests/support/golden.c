@@ -22,10 +22,8 @@ static void format_name(char *name, size_t size, const char *format, va_list arg
         va_end(arguments_);                                                                                  \
     } while (0)
 
-static unsigned char *read_file(const char *file, size_t *size)
+static unsigned char *read_file(const char *path, size_t *size)
 {
-    char path[1024];
-    snprintf(path, sizeof path, "%s/%s", CRIBO_REFERENCE, file);
     FILE *stream = fopen(path, "rb");
     ck_assert_msg(stream != NULL, "cannot open %s", path);
     fseek(stream, 0, SEEK_END);
@@ -40,15 +38,20 @@ static unsigned char *read_file(const char *file, size_t *size)
 
 golden golden_open(const char *name)
 {
-    char file[256];
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s.safetensors", CRIBO_REFERENCE, name);
+    return golden_open_path(path);
+}
+
+golden golden_open_path(const char *path)
+{
     size_t size;
     uint64_t length;
     golden result;
-    snprintf(file, sizeof file, "%s.safetensors", name);
-    result.bytes = read_file(file, &size);
+    result.bytes = read_file(path, &size);
     memcpy(&length, result.bytes, 8);
     result.header = json_loadb((const char *)result.bytes + 8, length, 0, NULL);
-    ck_assert_msg(result.header != NULL, "%s: no JSON header", file);
+    ck_assert_msg(result.header != NULL, "%s: no JSON header", path);
     result.data = 8 + length;
     return result;
 }
@@ -61,8 +64,10 @@ void golden_close(golden *file)
 
 json_t *golden_json(const char *file)
 {
+    char path[1024];
     size_t size;
-    unsigned char *bytes = read_file(file, &size);
+    snprintf(path, sizeof path, "%s/%s", CRIBO_REFERENCE, file);
+    unsigned char *bytes = read_file(path, &size);
     json_t *json = json_loadb((const char *)bytes, size, 0, NULL);
     ck_assert_msg(json != NULL, "%s: no JSON", file);
     free(bytes);

@@ -16,8 +16,9 @@ typedef struct golden {
     size_t data;          /* where the tensors begin */
 } golden;
 
-/* Opens tests/reference/NAME.safetensors. */
+/* Opens tests/reference/NAME.safetensors, or any such file. */
 golden golden_open(const char *name);
+golden golden_open_path(const char *path);
 void golden_close(golden *file);
 
 /* printf-style tensor names; the data stay the file's. `count` may be NULL. */
