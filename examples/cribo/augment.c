@@ -1,6 +1,6 @@
 /*
- * See augment.h. Colours follow torchvision's functions on floats in 0 ... 1: each operation clamps, grey is 0.299 R + 0.587 G + 0.114 B, hue
- * turns in HSV. Pixels are planar from the crop on: colour [3][size][size].
+ * See augment.h. Colours follow torchvision's functions on floats in 0 ... 1: each operation clamps, grey is
+ * 0.299 R + 0.587 G + 0.114 B, hue turns in HSV. Pixels are planar from the crop on: colour [3][size][size].
  */
 #include "augment.h"
 

@@ -1,9 +1,11 @@
 /*
- * One augmented view of a picture, by the published recipe: random resized crop (area 1/4 ... 1, ratio 3/4 ... 4/3, bicubic), flip
- * with probability 1/2, colour jitter 0.4 0.4 0.2 0.1 with probability 0.8, grey 0.2, Gaussian blur (always in view 1, 0.1 in
- * view 2; deviation 0.1 ... 2 pixels of the view), solarisation 0.2 in view 2.
+ * One augmented view of a picture, by the published recipe: random resized crop (area 1/4 ... 1, ratio 3/4
+ * ... 4/3, bicubic), flip with probability 1/2, colour jitter 0.4 0.4 0.2 0.1 with probability 0.8, grey 0.2,
+ * Gaussian blur (always in view 1, 0.1 in view 2; deviation 0.1 ... 2 pixels of the view), solarisation 0.2
+ * in view 2.
  *
- * All chance comes in as AUGMENT_DRAWS uniform numbers, each with one fixed use, so a view is a function of (picture, draws).
+ * All chance comes in as AUGMENT_DRAWS uniform numbers, each with one fixed use, so a view is a function of
+ * (picture, draws).
  */
 #ifndef AUGMENT_H
 #define AUGMENT_H
@@ -38,8 +40,8 @@ bool augment_view(const struct image *image, enum view_kind kind, int size, cons
     float *workspace, uint8_t *view, cribo_crop *crop, struct problem *problem);
 
 /*
- * The side below which a JPEG need not be reduced while it is decoded: even the smallest crop then has twice the view's
- * resolution.
+ * The side below which a JPEG need not be reduced while it is decoded: even the smallest crop then has twice
+ * the view's resolution.
  */
 double augment_least_side(int size);
 

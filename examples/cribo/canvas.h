@@ -1,4 +1,7 @@
-/* Drawing on an RGB picture: smooth lines, boxes, small text. Places are pixels from the top left; what lies outside is clipped. */
+/*
+ * Drawing on an RGB picture: smooth lines, boxes, small text. Places are pixels from the top left; what lies
+ * outside is clipped.
+ */
 #ifndef CANVAS_H
 #define CANVAS_H
 
@@ -17,7 +20,10 @@ void canvas_mix(struct image *canvas, int x, int y, struct colour colour, double
 void canvas_line(struct image *canvas, double x0, double y0, double x1, double y1, double thickness,
     struct colour colour, double share);
 
-/* Text in a built-in font of 5 x 7 dots, each scale x scale pixels; (x, y) is its top left. Characters that it lacks stay blank. */
+/*
+ * Text in a built-in font of 5 x 7 dots, each scale x scale pixels; (x, y) is its top left. Characters that
+ * it lacks stay blank.
+ */
 void canvas_text(struct image *canvas, int x, int y, int scale, struct colour colour, const char *text);
 int canvas_text_width(const char *text, int scale);
 

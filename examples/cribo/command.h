@@ -1,5 +1,6 @@
 /*
- * The subcommands, each with its own arguments (its name first) and its exit status: 0 done, 1 failed, 2 used wrongly.
+ * The subcommands, each with its own arguments (its name first) and its exit status: 0 done, 1 failed, 2 used
+ * wrongly.
  */
 #ifndef COMMAND_H
 #define COMMAND_H
@@ -13,8 +14,8 @@ int command_pretrain(int count, char **arguments);
 int command_scenes(int count, char **arguments);
 
 /*
- * The value of an option as an integer in a range; anything else ends the program with status 2 and a message that names
- * the option.
+ * The value of an option as an integer in a range; anything else ends the program with status 2 and a message
+ * that names the option.
  */
 int64_t command_integer(
     struct argp_state *state, const char *option, const char *text, int64_t least, int64_t most);

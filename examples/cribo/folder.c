@@ -1,4 +1,7 @@
-/* See folder.h. Entries are sorted in each folder before they are visited, so the outcome does not depend on the file system. */
+/*
+ * See folder.h. Entries are sorted in each folder before they are visited, so the outcome does not depend on
+ * the file system.
+ */
 #include "folder.h"
 
 #include "say.h"

@@ -14,9 +14,9 @@ struct folder {
 };
 
 /*
- * Lists the files under `root` whose names end in .jpg, .jpeg, .jpe or .png in any case. Links are followed; a file or folder that is
- * reached twice, through links or a loop of them, counts once. Names that begin with a dot are left out, and so is, with a
- * warning, a folder inside of `root` that cannot be read.
+ * Lists the files under `root` whose names end in .jpg, .jpeg, .jpe or .png in any case. Links are followed;
+ * a file or folder that is reached twice, through links or a loop of them, counts once. Names that begin with
+ * a dot are left out, and so is, with a warning, a folder inside of `root` that cannot be read.
  * Free with folder_free. On failure *folder is empty and the problem names the path.
  */
 bool folder_list(struct folder *folder, const char *root, struct problem *problem);

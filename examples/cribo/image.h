@@ -1,8 +1,9 @@
 /*
  * Pictures in memory, read from JPEG and PNG files that nobody vouches for, written as PNG.
  *
- * A loaded picture stands upright (its EXIF orientation is applied) and has 3 or 4 channels of 8 bits, interleaved. Files that
- * are truncated, corrupt, too large or no pictures at all give a problem, never a picture made up in part.
+ * A loaded picture stands upright (its EXIF orientation is applied) and has 3 or 4 channels of 8 bits,
+ * interleaved. Files that are truncated, corrupt, too large or no pictures at all give a problem, never a
+ * picture made up in part.
  */
 #ifndef IMAGE_H
 #define IMAGE_H
@@ -12,7 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The largest picture that is decoded, and the largest file that is read: a header must not decide about our memory. */
+/*
+ * The largest picture that is decoded, and the largest file that is read: a header must not decide about our
+ * memory.
+ */
 #define IMAGE_MOST_PIXELS (INT64_C(1) << 27)
 #define IMAGE_MOST_BYTES (INT64_C(1) << 29)
 
@@ -26,8 +30,8 @@ struct image {
 /*
  * Reads the picture at `path` with 3 or 4 channels. With 3, what is transparent is laid on white.
  *
- * least_side  when not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as the root of its area stays at least
- *             this; much faster for photographs far larger than needed
+ * least_side  when not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as the root of its
+ *             area stays at least this; much faster for photographs far larger than needed
  * Free with image_free. On failure *image is empty and *problem tells why, without the path.
  */
 bool image_load(

@@ -1,6 +1,7 @@
 /*
- * JPEG through libjpeg-turbo. The library reports errors by a callback that must not return: ours jumps back to
- * image_decode_jpeg. Where the library would only warn and fill in grey (data that end early), we call it an error as well.
+ * JPEG through libjpeg-turbo. The library reports errors by a callback that must not return: ours jumps back
+ * to image_decode_jpeg. Where the library would only warn and fill in grey (data that end early), we call it
+ * an error as well.
  */
 #include "image.h"
 
@@ -68,7 +69,10 @@ static int orientation_of(const struct jpeg_decompress_struct *jpeg)
     return 1;
 }
 
-/* The largest of 1, 2, 4, 8 by which the picture may shrink and keep the root of its area at least least_side. */
+/*
+ * The largest of 1, 2, 4, 8 by which the picture may shrink and keep the root of its area at least
+ * least_side.
+ */
 static unsigned choose_reduction(double width, double height, double least_side)
 {
     unsigned reduction = 1;

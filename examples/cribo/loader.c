@@ -1,6 +1,7 @@
 /*
- * See loader.h. A ring of slots, each one batch: workers take items (one file of one slot) in order, the consumer takes slots in order.
- * Items write only into their own place of their slot, so the lock is held for book-keeping alone.
+ * See loader.h. A ring of slots, each one batch: workers take items (one file of one slot) in order, the
+ * consumer takes slots in order. Items write only into their own place of their slot, so the lock is held for
+ * book-keeping alone.
  */
 #include "loader.h"
 

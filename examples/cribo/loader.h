@@ -1,12 +1,13 @@
 /*
  * Batches of augmented views, made ahead by worker threads.
  *
- * What batch number t holds depends on (files, seed, t) only: each epoch has its own order of the files, and the
- * views of a file are drawn from (seed, epoch, file). The number of workers decides nothing but the speed.
+ * What batch number t holds depends on (files, seed, t) only: each epoch has its own order of the files, and
+ * the views of a file are drawn from (seed, epoch, file). The number of workers decides nothing but the
+ * speed.
  *
- * An epoch has files / batch batches; the files left over at its end sit it out (the order changes, so it is other files each time).
- * A folder with fewer files than a batch makes one smaller batch. A file that cannot be read makes its batches
- * smaller by one and is reported once.
+ * An epoch has files / batch batches; the files left over at its end sit it out (the order changes, so it is
+ * other files each time). A folder with fewer files than a batch makes one smaller batch. A file that cannot
+ * be read makes its batches smaller by one and is reported once.
  */
 #ifndef LOADER_H
 #define LOADER_H
@@ -41,8 +42,8 @@ bool loader_create(struct loader **out, const struct loader_options *options, st
 size_t loader_epoch_batches(const struct loader *loader);
 
 /*
- * The next batch, waiting for it if need be; it stays valid until the next call. Fails when memory ran out in a worker, or when no file of a
- * whole epoch could be read. One thread calls this.
+ * The next batch, waiting for it if need be; it stays valid until the next call. Fails when memory ran out in
+ * a worker, or when no file of a whole epoch could be read. One thread calls this.
  */
 bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem);
 
@@ -55,7 +56,10 @@ void loader_free(struct loader *loader);
 /* The order of `count` files in an epoch. */
 void loader_order(uint64_t seed, uint64_t epoch, size_t count, uint32_t *order);
 
-/* The 2 * AUGMENT_DRAWS numbers from which a file's views are made in an epoch: those of view 1, then of view 2. */
+/*
+ * The 2 * AUGMENT_DRAWS numbers from which a file's views are made in an epoch: those of view 1, then of view
+ * 2.
+ */
 void loader_draws(uint64_t seed, uint64_t epoch, uint64_t file, double *draws);
 
 #endif

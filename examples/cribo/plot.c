@@ -1,6 +1,6 @@
 /*
- * See plot.h. Steps are gathered into at most MOST_POINTS points, each the mean of its steps; a smooth curve is the mean over
- * a twentieth of the points.
+ * See plot.h. Steps are gathered into at most MOST_POINTS points, each the mean of its steps; a smooth curve
+ * is the mean over a twentieth of the points.
  */
 #include "plot.h"
 

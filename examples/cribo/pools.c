@@ -6,7 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Tux Paint's folders whose stamps are photographs. Folders of drawings, toys and artificial flowers in them are left out. */
+/*
+ * Tux Paint's folders whose stamps are photographs. Folders of drawings, toys and artificial flowers in them
+ * are left out.
+ */
 static const struct {
     const char *name;
     const char *folders[2];
@@ -28,7 +31,10 @@ enum { STAMP_CLASSES = sizeof stamp_classes / sizeof *stamp_classes };
 static const char *const drawn[] = {
     "/cartoon/", "/toys/", "/plastic/", "mirror", "/mammals/hedgehog.", "/insects/bee.", "/tools/toolbox."};
 
-/* Photographs among Debian's wallpapers without anything of the classes in them; most others of these packages are drawn. */
+/*
+ * Photographs among Debian's wallpapers without anything of the classes in them; most others of these
+ * packages are drawn.
+ */
 static const char wallpaper_root[] = "/usr/share/";
 static const char *const wallpapers[] = {
     "backgrounds/Bridge_by_Sander_Klootwijk.jpg",

@@ -1,6 +1,6 @@
 /*
- * What scenes are made of: cut-out objects in classes, and background photographs, each split once into a training and a validation half
- * that share no file.
+ * What scenes are made of: cut-out objects in classes, and background photographs, each split once into a
+ * training and a validation half that share no file.
  */
 #ifndef POOLS_H
 #define POOLS_H
@@ -28,12 +28,14 @@ struct pools {
 /*
  * Gathers the pools.
  *
- * stamps       a folder laid out as Tux Paint's stamps: the photographic ones among them, in ten classes by its folders; or any other folder whose
- *              immediate folders are the classes. PNG files with alpha
- * backgrounds  a folder of photographs; NULL: those of the wallpaper packages that are photographs, where they are installed
+ * stamps       a folder laid out as Tux Paint's stamps: the photographic ones among them, in ten classes by
+ *              its folders; or any other folder whose immediate folders are the classes. PNG files with alpha
+ * backgrounds  a folder of photographs; NULL: those of the wallpaper packages that are photographs, where
+ *              they are installed
  *
- * Of each list, sorted bytewise, the files with index i mod 5 in {1, 3} are for validation, the others for training (a list of one
- * serves both). Names that contain "mirror" are left out before: mirrored copies would be in both halves.
+ * Of each list, sorted bytewise, the files with index i mod 5 in {1, 3} are for validation, the others for
+ * training (a list of one serves both). Names that contain "mirror" are left out before: mirrored copies
+ * would be in both halves.
  */
 bool pools_gather(struct pools *pools, const char *stamps, const char *backgrounds, enum split split,
     struct problem *problem);

@@ -42,8 +42,8 @@ static volatile sig_atomic_t signal_heard;
 static volatile double signal_time;
 
 /*
- * The first signal asks to stop after the step; the second ends at once. One that follows within half a second is the first again:
- * programs like timeout signal both the process and its group.
+ * The first signal asks to stop after the step; the second ends at once. One that follows within half a
+ * second is the first again: programs like timeout signal both the process and its group.
  */
 static void hear_signal(int signal)
 {

@@ -1,6 +1,6 @@
 /*
- * See resample.h. Rows are read once, top to bottom: each is resampled along x and added at once to the output rows that have it among
- * their taps, so nothing of the box's height is ever stored.
+ * See resample.h. Rows are read once, top to bottom: each is resampled along x and added at once to the
+ * output rows that have it among their taps, so nothing of the box's height is ever stored.
  */
 #include "resample.h"
 
@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The taps of one axis: output i is the sum over j of weights[i * most + j] * input[first[i] + j], j < count[i]. */
+/*
+ * The taps of one axis: output i is the sum over j of weights[i * most + j] * input[first[i] + j], j <
+ * count[i].
+ */
 struct taps {
     int most;
     int *first, *count;

@@ -17,8 +17,8 @@ struct run {
 };
 
 /*
- * Makes the folder and begins its log, so that a folder that cannot be written is found before hours of training. A folder that holds a
- * run already is refused unless `overwrite`, which begins its log anew.
+ * Makes the folder and begins its log, so that a folder that cannot be written is found before hours of
+ * training. A folder that holds a run already is refused unless `overwrite`, which begins its log anew.
  */
 bool run_open(struct run *run, const char *folder, bool overwrite, struct problem *problem);
 

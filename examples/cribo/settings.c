@@ -4,9 +4,10 @@
 #include <string.h>
 
 /*
- * Settings for a folder of some hundred to some thousand pictures on a few CPU cores. Fewer prototypes and clusters than the published
- * runs, since a small batch has fewer objects; a higher rate per 256 pictures, since there are fewer steps; and a teacher that stays as
- * sharp as it begins, since the published rise of its temperature within a short run ends with a uniform [CLS] distribution.
+ * Settings for a folder of some hundred to some thousand pictures on a few CPU cores. Fewer prototypes and
+ * clusters than the published runs, since a small batch has fewer objects; a higher rate per 256 pictures,
+ * since there are fewer steps; and a teacher that stays as sharp as it begins, since the published rise of
+ * its temperature within a short run ends with a uniform [CLS] distribution.
  */
 static const struct {
     const char *name, *value;

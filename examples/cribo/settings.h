@@ -1,5 +1,6 @@
 /*
- * The trainer's settings as a command line gives them: by name, on top of presets or of defaults for a small machine.
+ * The trainer's settings as a command line gives them: by name, on top of presets or of defaults for a small
+ * machine.
  */
 #ifndef SETTINGS_H
 #define SETTINGS_H
@@ -23,8 +24,8 @@ struct settings {
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);
 
 /*
- * Presets or small defaults first, then what was given, in its order, whatever the order on the command line. `pictures` decides
- * steps_per_epoch and, without a preset, warm-ups of a share of all steps.
+ * Presets or small defaults first, then what was given, in its order, whatever the order on the command line.
+ * `pictures` decides steps_per_epoch and, without a preset, warm-ups of a share of all steps.
  */
 bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);

@@ -1,6 +1,6 @@
 /*
- * A few pictures of the folder in two plain views each, and the objects that the teacher finds in them: what a person looks at to see
- * whether a run learns.
+ * A few pictures of the folder in two plain views each, and the objects that the teacher finds in them: what
+ * a person looks at to see whether a run learns.
  */
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
@@ -21,7 +21,9 @@ struct showcase {
     uint8_t *valid;  /* [images][clusters] */
 };
 
-/* Picks pictures spread over the folder, at most a batch of them; those that cannot be read are passed over. */
+/*
+ * Picks pictures spread over the folder, at most a batch of them; those that cannot be read are passed over.
+ */
 bool showcase_make(struct showcase *showcase, const struct folder *folder, const cribo_trainer_config *config,
     struct problem *problem);
 
@@ -29,8 +31,8 @@ bool showcase_make(struct showcase *showcase, const struct folder *folder, const
 bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);
 
 /*
- * Draws each picture's two views, plain and with their objects, to a PNG file: an object has one colour in both views; what was not
- * found in both is grey.
+ * Draws each picture's two views, plain and with their objects, to a PNG file: an object has one colour in
+ * both views; what was not found in both is grey.
  */
 bool showcase_draw(const struct showcase *showcase, const char *path, struct problem *problem);
 

@@ -23,15 +23,16 @@ struct image files_ramp(int width, int height);
 struct image files_gradient(int width, int height);
 
 /*
- * The picture as a JPEG file in memory (free it). channels 1 or 3; quality as libjpeg's; orientation 0: no EXIF, else written into APP1
- * in the byte order asked for; progressive if asked.
+ * The picture as a JPEG file in memory (free it). channels 1 or 3; quality as libjpeg's; orientation 0: no
+ * EXIF, else written into APP1 in the byte order asked for; progressive if asked.
  */
 uint8_t *files_jpeg(
     const struct image *image, int quality, int orientation, int big_endian, int progressive, size_t *size);
 
 /*
- * The picture as a PNG file in memory (free it): colour_type and depth as libpng's; grey takes the red channel, a palette has the index
- * red % 4 for (0 0 0), (255 0 0), (0 255 0), (0 0 255). alpha: the channel where the type has one.
+ * The picture as a PNG file in memory (free it): colour_type and depth as libpng's; grey takes the red
+ * channel, a palette has the index red % 4 for (0 0 0), (255 0 0), (0 255 0), (0 0 255). alpha: the channel
+ * where the type has one.
  */
 uint8_t *files_png(
     const struct image *image, int colour_type, int depth, int interlaced, int alpha, size_t *size);

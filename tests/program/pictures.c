@@ -1,4 +1,6 @@
-/* make_pictures FOLDER COUNT: writes COUNT small pictures of coloured boxes, for tests of the command line. */
+/*
+ * make_pictures FOLDER COUNT: writes COUNT small pictures of coloured boxes, for tests of the command line.
+ */
 #include "image.h"
 
 #include <stdio.h>

@@ -65,7 +65,10 @@ START_TEST(test_resample_ramp_stays_a_ramp)
 }
 END_TEST
 
-/* Values of Pillow 9.4, Image.resize(..., BICUBIC) in its mode F, for in(x, y) = (37 y^2 + 91 x^2 + 13 x y) mod 256. */
+/*
+ * Values of Pillow 9.4, Image.resize(..., BICUBIC) in its mode F, for in(x, y) = (37 y^2 + 91 x^2 + 13 x y)
+ * mod 256.
+ */
 START_TEST(test_resample_agrees_with_pillow)
 {
     static const float smaller[3][4] = {{84.437f, 120.139f, 157.807f, 101.549f},

@@ -1,4 +1,6 @@
-/* Composed scenes: deterministic, with labels that agree with the pixels, and with halves that share no file. */
+/*
+ * Composed scenes: deterministic, with labels that agree with the pixels, and with halves that share no file.
+ */
 #include "files.h"
 #include "pools.h"
 #include "suite.h"
