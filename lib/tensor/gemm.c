@@ -263,7 +263,11 @@ void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, con
     const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride)
 {
     pthread_once(&choose_once, choose);
-    if (m == 0 || n == 0 || (k == 0 && accumulate)) return;
+    if (m == 0 || n == 0) return;
+    if (k == 0) { /* the operands may be NULL */
+        for (size_t i = 0; i < m && !accumulate; i++) memset(c + i * c_stride, 0, n * sizeof *c);
+        return;
+    }
     product p = {
         .m = m,
         .n = n,
