@@ -240,6 +240,7 @@ static void benchmark_products(void)
 int main(void)
 {
     size_t most = cb_pool_default_threads();
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a long run shows its lines as they come */
     printf("%s\n", cribo_build_info());
     for (size_t threads = 1; threads <= most; threads = threads < most ? most : most + 1) {
         cribo_runtime hooks;
