@@ -203,7 +203,7 @@ void cb_json_put_integer(cb_json_text *text, uint64_t value) {
     cb_json_put(text, digits);
 }
 
-static void put_escaped(cb_json_text *text, const char *string) {
+void cb_json_put_escaped(cb_json_text *text, const char *string) {
     const unsigned char *s = (const unsigned char *)string;
     size_t left = strlen(string);
     while (left > 0) {
@@ -227,7 +227,7 @@ static void put_escaped(cb_json_text *text, const char *string) {
 
 void cb_json_put_string(cb_json_text *text, const char *head, const char *tail) {
     cb_json_put(text, "\"");
-    if (head) put_escaped(text, head);
-    put_escaped(text, tail);
+    if (head) cb_json_put_escaped(text, head);
+    cb_json_put_escaped(text, tail);
     cb_json_put(text, "\"");
 }

@@ -65,4 +65,7 @@ void cb_json_put_integer(cb_json_text *text, uint64_t value);
 /* Appends "head + tail" in quotes, escaped; `head` may be NULL. */
 void cb_json_put_string(cb_json_text *text, const char *head, const char *tail);
 
+/* Appends a part of a string: escaped, without quotes. */
+void cb_json_put_escaped(cb_json_text *text, const char *string);
+
 #endif

@@ -5,14 +5,21 @@
  * {dtype, shape, data_offsets}, and "__metadata__" -> {string: string}; then the tensors, row-major,
  * without holes or overlaps, up to the end of the file.
  *
- * The writer stores float32, the reader lists tensors of every type and reads float32. What the reader
+ * The writer stores, and the reader reads, float32, int64 and bytes; the reader lists tensors of every type. What the reader
  * accepts is checked in whole when it opens: sizes and offsets can be trusted afterwards. Memory stays
- * below a small multiple of the header, which cannot be longer than the file.
+ * below a small multiple of the header, which cannot be longer than the file can hold.
+ *
+ * A file may be compressed as a whole by gzip: the reader notices. Such a file is read as a stream: tensors in the order of their
+ * bytes take one pass, and only cb_safetensors_finish has seen all of it.
+ *
+ * Checksums stand in the metadata: "crc32" comes first, the CRC-32 of the header's bytes with its own eight digits as zeros; then
+ * "crc32." + name for each tensor. What has them is verified: the header when it is opened, a tensor when it is read.
  */
 #ifndef CB_IO_SAFETENSORS_H
 #define CB_IO_SAFETENSORS_H
 
 #include "base/memory.h"
+#include "base/pool.h"
 
 #define CB_MOST_AXES 8
 #define CB_MOST_HEADER_BYTES 100000000 /* as in the format's own implementation */
@@ -22,13 +29,24 @@ typedef struct cb_metadata_pair {
     const char *value;
 } cb_metadata_pair;
 
+typedef enum cb_dtype { CB_F32, CB_I64, CB_U8 } cb_dtype;
+
+/* Bytes that lie together. */
+typedef struct cb_stretch {
+    const void *bytes;
+    size_t count;
+} cb_stretch;
+
 /* A tensor to write, named prefix + name. */
 typedef struct cb_tensor_entry {
     const char *prefix; /* NULL: none */
     const char *name;
     int64_t axes;
     int64_t shape[CB_MOST_AXES];
-    const float *values; /* borrowed during the call */
+    const void *values; /* borrowed during the call */
+    cb_dtype dtype;
+    const cb_stretch *stretches; /* the values in pieces, when `values` is NULL; as many bytes as the shape has */
+    size_t stretch_count;
 } cb_tensor_entry;
 
 /*
@@ -38,6 +56,17 @@ typedef struct cb_tensor_entry {
  * exceed 100 MB); the old file is then as it was.
  */
 cribo_status cb_safetensors_write(const cb_allocator *allocator, const char *path,
+    const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs);
+
+/*
+ * The same compressed by gzip, level 0 to 9, by all workers of the pool, with checksums. Same arguments but for the pool, same
+ * bytes.
+ */
+typedef struct cb_compression {
+    cb_pool *pool;
+    int level;
+} cb_compression;
+cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression, const char *path,
     const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs);
 
 /* A tensor in a file. */
@@ -71,11 +100,24 @@ const cb_tensor_info *cb_safetensors_find(const cb_safetensors *file, const char
 /* The value of a metadata key, or NULL. */
 const char *cb_safetensors_metadata(const cb_safetensors *file, const char *key);
 
+/* Has the file checksums of its header and of every tensor? */
+bool cb_safetensors_has_checksums(const cb_safetensors *file);
+
+/* Is the tensor of this type? */
+bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype);
+
 /*
- * Reads a whole float32 tensor of `count` elements. Errors: CRIBO_INVALID_ARGUMENT (another type or count),
- * CRIBO_IO_ERROR, CRIBO_CORRUPT (the file has shrunk); values may then be partly written.
+ * Reads a whole tensor of `count` elements. Errors: CRIBO_INVALID_ARGUMENT (another type or count), CRIBO_IO_ERROR,
+ * CRIBO_CORRUPT (the file has shrunk, is damaged, or the checksum does not fit); values may then be partly written.
  */
+cribo_status cb_safetensors_read_as(
+    const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count);
+
+/* The same for float32. */
 cribo_status cb_safetensors_read(
     const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count);
+
+/* Reads a compressed file to its end, if that has not been reached: CRIBO_CORRUPT unless it ends, sound, with the last tensor. */
+cribo_status cb_safetensors_finish(const cb_safetensors *file);
 
 #endif

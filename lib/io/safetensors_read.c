@@ -3,10 +3,14 @@
  * safetensors.h.
  */
 #include "base/file.h"
+#include "io/gzip.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "io/safetensors_checksums.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 /* An array that grows by doubling. */
 typedef struct list {
@@ -17,10 +21,12 @@ typedef struct list {
 struct cb_safetensors {
     cb_allocator allocator;
     cb_file_reader reader;
+    cb_gzip_reader *gzip; /* over `reader`; NULL: the file is not compressed */
     char *path;
     char *header; /* the decoded names live in it */
     size_t header_length;
-    uint64_t data_bytes; /* after the header */
+    uint64_t data_bytes; /* after the header; of a compressed file, as far as the tensors go */
+    bool has_checksum;   /* the header's was there, and fitted */
     list tensors;        /* of cb_tensor_info, by offset */
     list pairs;          /* of cb_metadata_pair, as they came */
     size_t *by_name;     /* indices into tensors, sorted by name */
@@ -219,6 +225,7 @@ static cribo_status sort_tensors(cb_safetensors *file) {
 static cribo_status check_offsets(cb_safetensors *file) {
     uint64_t end = 0, bytes;
     CB_TRY(sort_tensors(file));
+    if (file->gzip) file->data_bytes = file->tensors.count ? tensor_at(file, file->tensors.count - 1)->end : 0;
     for (size_t i = 0; i < file->tensors.count; i++) {
         const cb_tensor_info *tensor = tensor_at(file, i);
         if (tensor->begin > tensor->end) return tensor_error(file, tensor, "it ends before it begins");
@@ -258,23 +265,58 @@ static cribo_status check_keys(const cb_safetensors *file) {
     return status;
 }
 
+/* The bytes offset ... offset + count - 1 of what the file holds. */
+static cribo_status read_bytes(const cb_safetensors *file, uint64_t offset, void *bytes, size_t count) {
+    return file->gzip ? cb_gzip_reader_read(file->gzip, offset, bytes, count)
+                      : cb_file_reader_read(&file->reader, offset, bytes, count);
+}
+
+/* The most bytes that the file can hold. */
+static uint64_t most_bytes(const cb_safetensors *file) {
+    uint64_t most = file->reader.size;
+    if (file->gzip && __builtin_mul_overflow(most, CB_GZIP_MOST_EXPANSION, &most)) most = UINT64_MAX;
+    return most;
+}
+
 /* Reads the header's bytes, once its length is known to be possible. */
 static cribo_status load_header(cb_safetensors *file) {
-    uint64_t length;
+    uint64_t length, most = most_bytes(file);
     void *header;
-    CB_TRY(cb_file_reader_read(&file->reader, 0, &length, sizeof length));
-    if (length > CB_MOST_HEADER_BYTES || length > file->reader.size - sizeof length)
+    CB_TRY(read_bytes(file, 0, &length, sizeof length));
+    if (length > CB_MOST_HEADER_BYTES || length > most - sizeof length)
         return cb_fail(CRIBO_CORRUPT,
             "%.200s: at byte 0: a header of %llu bytes in a file of %llu (at most %d)", file->path,
             (unsigned long long)length, (unsigned long long)file->reader.size, CB_MOST_HEADER_BYTES);
     CB_TRY(cb_allocate(&file->allocator, &header, (size_t)length, 1, "safetensors header"));
     file->header = header;
     file->header_length = (size_t)length;
-    file->data_bytes = file->reader.size - sizeof length - length;
-    CB_TRY(cb_file_reader_read(&file->reader, sizeof length, header, (size_t)length));
+    file->data_bytes = most - sizeof length - length;
+    CB_TRY(read_bytes(file, sizeof length, header, (size_t)length));
     if (length == 0 || file->header[0] != '{')
         return cb_fail(CRIBO_CORRUPT, "%.200s: at byte 8: the header does not begin with '{'", file->path);
     return CRIBO_OK;
+}
+
+static cribo_status check_digits(const cb_safetensors *file, const char *what, uLong sum, const char *digits) {
+    char expected[CB_CHECKSUM_DIGITS + 1];
+    snprintf(expected, sizeof expected, CB_CHECKSUM_FORMAT, (unsigned long)(uint32_t)sum);
+    if (strncmp(expected, digits, CB_CHECKSUM_DIGITS) == 0) return CRIBO_OK;
+    return cb_fail(CRIBO_CORRUPT, "%.200s: %.100s: the checksum is %s, not %.8s as the file says", file->path, what,
+        expected, digits);
+}
+
+/* Before parsing, which overwrites the header. */
+static cribo_status check_header_sum(cb_safetensors *file) {
+    const size_t begin = sizeof CB_CHECKSUM_BEGIN - 1;
+    char *digits = file->header + begin, kept[CB_CHECKSUM_DIGITS + 1] = {0};
+    if (file->header_length < begin + CB_CHECKSUM_DIGITS || memcmp(file->header, CB_CHECKSUM_BEGIN, begin) != 0)
+        return CRIBO_OK;
+    memcpy(kept, digits, CB_CHECKSUM_DIGITS);
+    memcpy(digits, CB_CHECKSUM_NONE, CB_CHECKSUM_DIGITS);
+    uLong sum = crc32_z(crc32_z(0, NULL, 0), (const unsigned char *)file->header, file->header_length);
+    memcpy(digits, kept, CB_CHECKSUM_DIGITS);
+    file->has_checksum = true;
+    return check_digits(file, "header", sum, kept);
 }
 
 static cribo_status open_file(cb_safetensors *file, const char *path) {
@@ -283,7 +325,11 @@ static cribo_status open_file(cb_safetensors *file, const char *path) {
     CB_TRY(cb_allocate(&file->allocator, &copy, size, 1, "path"));
     file->path = memcpy(copy, path, size);
     CB_TRY(cb_file_reader_open(&file->reader, file->path));
+    bool is_gzip;
+    CB_TRY(cb_gzip_detect(&file->reader, &is_gzip));
+    if (is_gzip) CB_TRY(cb_gzip_reader_create(&file->allocator, &file->gzip, &file->reader));
     CB_TRY(load_header(file));
+    CB_TRY(check_header_sum(file));
     cb_json json = cb_json_begin(file->header, file->header_length);
     CB_TRY(read_header(file, &json));
     CB_TRY(check_offsets(file));
@@ -309,6 +355,7 @@ cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors *
 void cb_safetensors_close(cb_safetensors *file) {
     if (!file) return;
     cb_allocator allocator = file->allocator;
+    cb_gzip_reader_free(file->gzip);
     cb_file_reader_close(&file->reader);
     cb_release(&allocator, file->by_name);
     cb_release(&allocator, file->pairs.items);
@@ -362,14 +409,54 @@ const char *cb_safetensors_metadata(const cb_safetensors *file, const char *key)
     return NULL;
 }
 
+/* The digits of the tensor's checksum, or NULL. */
+static const char *digits_of(const cb_safetensors *file, const cb_tensor_info *tensor) {
+    const size_t prefix = sizeof CB_CHECKSUM_PREFIX - 1;
+    for (size_t i = 0; i < file->pairs.count; i++) {
+        const cb_metadata_pair *pair = pair_at(file, i);
+        if (strncmp(pair->key, CB_CHECKSUM_PREFIX, prefix) == 0 && strcmp(pair->key + prefix, tensor->name) == 0)
+            return pair->value;
+    }
+    return NULL;
+}
+
+bool cb_safetensors_has_checksums(const cb_safetensors *file) {
+    for (size_t i = 0; i < file->tensors.count; i++)
+        if (!digits_of(file, tensor_at(file, i))) return false;
+    return file->has_checksum;
+}
+
+/* The types that can be read, by cb_dtype. */
+static const struct {
+    const char *name;
+    size_t bytes;
+} readable[] = {[CB_F32] = {"F32", 4}, [CB_I64] = {"I64", 8}, [CB_U8] = {"U8", 1}};
+
+bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype) {
+    return strcmp(tensor->dtype, readable[dtype].name) == 0;
+}
+
+cribo_status cb_safetensors_read_as(
+    const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count) {
+    uint64_t bytes = tensor->end - tensor->begin, elements = bytes / readable[dtype].bytes;
+    CB_REQUIRE(cb_tensor_is(tensor, dtype), "%.200s: tensor \"%.100s\" has dtype %s, but only %s can be read",
+        file->path, tensor->name, tensor->dtype, readable[dtype].name);
+    CB_REQUIRE(count == elements, "%.200s: tensor \"%.100s\" has %llu elements, not %zu", file->path,
+        tensor->name, (unsigned long long)elements, count);
+    CB_TRY(read_bytes(file, sizeof(uint64_t) + file->header_length + tensor->begin, values, (size_t)bytes));
+    const char *digits = digits_of(file, tensor);
+    if (!digits) return CRIBO_OK;
+    uLong sum = crc32_z(0, NULL, 0);
+    if (bytes > 0) sum = crc32_z(sum, values, (size_t)bytes);
+    return check_digits(file, tensor->name, sum, digits);
+}
+
 cribo_status cb_safetensors_read(
     const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count) {
-    uint64_t bytes = tensor->end - tensor->begin;
-    CB_REQUIRE(strcmp(tensor->dtype, "F32") == 0,
-        "%.200s: tensor \"%.100s\" has dtype %s, but only F32 can be read", file->path, tensor->name,
-        tensor->dtype);
-    CB_REQUIRE(count == bytes / sizeof(float), "%.200s: tensor \"%.100s\" has %llu elements, not %zu",
-        file->path, tensor->name, (unsigned long long)(bytes / sizeof(float)), count);
-    return cb_file_reader_read(
-        &file->reader, sizeof(uint64_t) + file->header_length + tensor->begin, values, (size_t)bytes);
+    return cb_safetensors_read_as(file, tensor, CB_F32, values, count);
+}
+
+cribo_status cb_safetensors_finish(const cb_safetensors *file) {
+    if (!file->gzip) return CRIBO_OK;
+    return cb_gzip_reader_end(file->gzip, sizeof(uint64_t) + file->header_length + file->data_bytes);
 }

@@ -15,7 +15,7 @@ static float values[COUNT];
 
 static int save(const char *path, float value)
 {
-    cb_tensor_entry entry = {NULL, "x", 1, {COUNT}, values};
+    cb_tensor_entry entry = {NULL, "x", 1, {COUNT}, .values = values};
     for (int i = 0; i < COUNT; i++) values[i] = value;
     cribo_status status = cb_safetensors_write(&plain, path, &entry, 1, NULL, 0);
     if (status != CRIBO_OK) fprintf(stderr, "%s\n", cribo_last_error());

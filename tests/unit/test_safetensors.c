@@ -26,12 +26,12 @@ static void assert_message(const char *part) {
 static const float weights[] = {1, -2, 3.5f, -0.0f, 1e-40f, 3e38f}, bias[] = {7, 8};
 
 static const cb_tensor_entry entries[] = {
-    {NULL, "plain", 2, {2, 3}, weights},
-    {"student.", "blocks.0.bias", 1, {2}, bias},
-    {"student.", "a", 1, {1}, weights + 2},
-    {"teacher.", "scalar", 0, {0}, bias + 1},
-    {"teacher.", "none", 3, {4, 0, 2}, bias},
-    {"odd \"\\\n\xc3\xa9 ", "name", 4, {1, 1, 3, 1}, weights},
+    {NULL, "plain", 2, {2, 3}, .values = weights},
+    {"student.", "blocks.0.bias", 1, {2}, .values = bias},
+    {"student.", "a", 1, {1}, .values = weights + 2},
+    {"teacher.", "scalar", 0, {0}, .values = bias + 1},
+    {"teacher.", "none", 3, {4, 0, 2}, .values = bias},
+    {"odd \"\\\n\xc3\xa9 ", "name", 4, {1, 1, 3, 1}, .values = weights},
 };
 enum { ENTRIES = sizeof entries / sizeof entries[0] };
 static const cb_metadata_pair metadata[] = {{"format", "pt"}, {"", "empty key"}, {"empty value", ""},
@@ -125,7 +125,7 @@ START_TEST(test_write_nothing_is_a_file_too) {
 END_TEST
 
 START_TEST(test_write_impossible_entries_are_refused) {
-    cb_tensor_entry entry = {NULL, "x", 2, {INT64_MAX, 4}, weights};
+    cb_tensor_entry entry = {NULL, "x", 2, {INT64_MAX, 4}, .values = weights};
     const char *path = scratch_path("a");
     write_bytes(path, "old", 3);
     ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
@@ -133,7 +133,7 @@ START_TEST(test_write_impossible_entries_are_refused) {
     ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
     entry.axes = CB_MOST_AXES + 1;
     ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
-    entry = (cb_tensor_entry){"\xff", "x", 1, {1}, weights};
+    entry = (cb_tensor_entry){"\xff", "x", 1, {1}, .values = weights};
     ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
     assert_message("UTF-8");
     cb_metadata_pair pair = {"x", "\x80"};
@@ -146,7 +146,7 @@ END_TEST
 START_TEST(test_write_refused_by_the_system_keeps_the_old_file) {
     enum { COUNT = 100000 };
     float *values = calloc(COUNT, sizeof *values);
-    cb_tensor_entry entry = {NULL, "x", 1, {COUNT}, values};
+    cb_tensor_entry entry = {NULL, "x", 1, {COUNT}, .values = values};
     const char *path = scratch_path("a");
     write_bytes(path, "old", 3);
     signal(SIGXFSZ, SIG_IGN);
