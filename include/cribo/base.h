@@ -21,18 +21,21 @@
 extern "C" {
 #endif
 
+/* What the library exports. */
 #if defined(CRIBO_BUILDING) && defined(__GNUC__)
 #define CRIBO_API __attribute__((visibility("default")))
 #else
 #define CRIBO_API
 #endif
 
+/* The compiler warns where the result is not looked at. */
 #if defined(__GNUC__)
 #define CRIBO_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define CRIBO_MUST_CHECK
 #endif
 
+/* The version to which these headers belong. */
 #define CRIBO_VERSION_MAJOR 0
 #define CRIBO_VERSION_MINOR 1
 #define CRIBO_VERSION_PATCH 0
@@ -101,6 +104,7 @@ enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
  * progress            called between the stretches of a long call with the phase's name and the share done so
  *                     far, 0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED. NULL:
  *                     never asked.
+ * allocator_user, log_user, progress_user  handed to these hooks as `user`
  */
 typedef struct cribo_runtime {
     size_t struct_size;

@@ -142,10 +142,10 @@ CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
  * outside of the centres.
  */
 typedef struct cribo_crop {
-    double x;       /* left edge */
-    double y;       /* top edge */
-    double width;
-    double height;
+    double x;        /* left edge */
+    double y;        /* top edge */
+    double width;    /* from the left edge to the right */
+    double height;   /* from the top edge to the bottom */
     int64_t flipped; /* 1: mirrored left-right after the crop */
 } cribo_crop;
 
@@ -193,19 +193,22 @@ typedef struct cribo_batch {
 typedef struct cribo_report {
     size_t struct_size; /* sizeof(cribo_report), set by the caller */
     int64_t step;       /* the step reported, from 0 */
-    int64_t epoch;
-    int64_t images;
+    int64_t epoch;      /* from 0 */
+    int64_t images;     /* of the batch */
     double loss;        /* the sum of the three */
     double global_loss; /* L_cv^g */
-    double cross_view_loss;
-    double cross_image_loss;
+    double cross_view_loss;  /* L_cv^o */
+    double cross_image_loss; /* L_ci^o */
     double gradient_norm; /* global L2 norm before clipping, without frozen last layers */
+
+    /* As scheduled for this step. */
     double learning_rate;
     double weight_decay;
     double ema_momentum;
     double teacher_temperature;
     double object_teacher_temperature;
     double position_weight;
+
     double objects_per_image;  /* mean number of valid objects */
     double matched_share;      /* of the objects of both views, the share with a cycle-consistent neighbour */
     double cross_image_on;     /* 1 when the cross-image loss took part */
@@ -215,11 +218,11 @@ typedef struct cribo_report {
     double mean_teacher_entropy; /* entropy of the mean of these distributions */
     double prototypes_used;    /* share of object prototypes that are some teacher row's largest */
     double feature_deviation;  /* standard deviation of the L2-normalised [CLS] features, times sqrt(D) */
-    double teach_ms;           /* time per phase */
-    double cluster_ms;         /* of it */
-    double match_ms;           /* of it */
-    double learn_ms;
-    double update_ms;
+    double teach_ms;           /* time of the phase */
+    double cluster_ms;         /* of it, for clustering */
+    double match_ms;           /* of it, for the neighbours */
+    double learn_ms;           /* time of the phase */
+    double update_ms;          /* time of the phase */
 } cribo_report;
 
 /*
@@ -249,10 +252,13 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_learn(cribo_trainer *train
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report);
 
 /*
- * What teach found, until the next teach; any pointer may be NULL. labels [B, 2, N], valid [B, K],
- * objects_per_image [B]; index1, index2, match1, match2 [R] as in cribo_match, R being the sum of
- * objects_per_image. Neighbours are looked for, and counted in match1 and match2, in steps without the
- * cross-image loss, too.
+ * What teach found, until the next teach; any pointer may be NULL.
+ *
+ * labels, valid      [B, 2, N] and [B, K] as in cribo_cluster_output
+ * objects_per_image  [B] how many clusters are valid; their sum is R
+ * index1, index2     [R] as in cribo_match
+ * match1, match2     [R] as in cribo_match, in steps without the cross-image loss, too
+ *
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach, or
  * after one that failed); nothing is then written.
  * Threads: one call at a time per trainer. Since 0.1.
