@@ -35,7 +35,8 @@ static const struct argp_option own[] = {
     {"save-every", KEY_SAVE_EVERY, "N", 0, "Save the weights every N steps; 0: at the end", GROUP_OWN},
     {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds", GROUP_OWN},
     {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", GROUP_OWN},
-    {NULL, 0, NULL, 0, "Settings of the trainer (in brackets: the library's default):", GROUP_SETTINGS},
+    {NULL, 0, NULL, 0,
+        "Settings of the trainer (in brackets: the default without --preset):", GROUP_SETTINGS},
 };
 enum { OWN = sizeof own / sizeof *own };
 
@@ -68,11 +69,17 @@ static void fill_setting(struct option_table *table, int index, const cribo_sett
     snprintf(name, sizeof table->names[0], "%s", setting->name);
     for (char *c = name; *c; c++)
         if (*c == '_') *c = '-';
-    snprintf(table->helps[index], sizeof table->helps[0], "%s [%.15g]", setting->help, setting->initial);
+    char *help = table->helps[index];
+    const char *ours = settings_small_default(setting->name);
+    if (ours)
+        snprintf(
+            help, sizeof table->helps[0], "%s [%s; published %.15g]", setting->help, ours, setting->initial);
+    else
+        snprintf(help, sizeof table->helps[0], "%s [%.15g]", setting->help, setting->initial);
     table->options[OWN + index] = (struct argp_option){.name = name,
         .key = KEY_SETTINGS + index,
         .arg = setting->integer ? "N" : "X",
-        .doc = table->helps[index],
+        .doc = help,
         .group = GROUP_SETTINGS};
 }
 

@@ -39,6 +39,13 @@ const char settings_small_help[] = "Without --preset, settings for a small machi
                                    "images of 96 x 96 in patches of 8, 1024 prototypes, 12 clusters, batches "
                                    "of 16, 100 epochs, warm-ups in proportion.";
 
+const char *settings_small_default(const char *name)
+{
+    for (size_t i = 0; i < sizeof small / sizeof *small; i++)
+        if (!strcmp(small[i].name, name)) return small[i].value;
+    return NULL;
+}
+
 static bool set(cribo_trainer_config *config, const char *name, const char *value, struct problem *problem)
 {
     return cribo_trainer_config_set(config, name, value) == CRIBO_OK ||

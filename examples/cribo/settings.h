@@ -30,6 +30,9 @@ bool settings_give(struct settings *settings, const char *name, const char *valu
 bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);
 
+/* A setting's small default as text; NULL where the library's own holds. */
+const char *settings_small_default(const char *name);
+
 /* What the small defaults are, for --help. */
 extern const char settings_small_help[];
 
