@@ -139,8 +139,10 @@ static bool prepare(struct session *session)
                     settings_apply(&options->settings, session->folder.count, config, &session->problem) &&
                     run_open(&session->run, options->out, options->overwrite, &session->problem) &&
                     write_config(session) && make_trainer(session) && make_loader(session) &&
-                    showcase_make(&session->showcase, &session->folder, config, &session->problem) &&
-                    show_clusters(session, session->run.clusters_start);
+                    showcase_make(&session->showcase, &session->folder, config, &session->problem);
+    /* Without this picture the training is worth no less. */
+    if (prepared && !show_clusters(session, session->run.clusters_start))
+        say_warning("%s", session->problem.text);
     session->total_steps =
         config->total_steps ? config->total_steps : llround(config->epochs * (double)config->steps_per_epoch);
     return prepared;

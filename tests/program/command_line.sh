@@ -89,12 +89,13 @@ cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" || fail
 expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --seed 1 --overwrite --quiet
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" && fail "another seed gave the same weights"
 
-# A full disk costs the log, not the training; weights that cannot be saved are a failure.
-mkdir "$work/full" "$work/blocked" "$work/blocked/weights.safetensors"
+# What cannot be logged or drawn at the start does not keep anybody from training; weights that cannot be saved are a failure.
+mkdir "$work/full" "$work/undrawn" "$work/undrawn/clusters-start.png" "$work/blocked" "$work/blocked/weights.safetensors"
 if [ -c /dev/full ]; then
     ln -s /dev/full "$work/full/log.jsonl"
     expect 0 "full/log.jsonl: No space left on device; training goes on" pretrain "$work/pictures" -o "$work/full" $small --steps 2
 fi
+expect 0 "clusters-start.png" pretrain "$work/pictures" -o "$work/undrawn" $small --steps 2
 expect 1 "weights.safetensors" pretrain "$work/pictures" -o "$work/blocked" $small --steps 1 --overwrite
 
 # A signal finishes the step and saves.
