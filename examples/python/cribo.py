@@ -37,6 +37,7 @@ __version__ = "0.1.0"
 
 Array = Any  # a NumPy array, or anything with __array_interface__ or __dlpack__, or a list of numbers
 Wanted = Any  # an output: True, False, or an array to write into
+Found = Any  # an array, or None where it was not wanted
 Path_ = Union[str, "os.PathLike[str]"]
 Log = Callable[[int, str], object]  # (level, message)
 Progress = Callable[[str, float], object]  # (phase, share done): a true result cancels the call
@@ -729,10 +730,10 @@ class _Handle:
 class Clusters(NamedTuple):
     """The clusters of a batch; what was not wanted is None."""
 
-    assignment: np.ndarray | None  # [B, 2, N, K] Q*
-    labels: np.ndarray | None  # [B, 2, N] int64
-    valid: np.ndarray | None  # [B, K] bool
-    objects: np.ndarray | None  # [B, 2, K, D]
+    assignment: Found  # [B, 2, N, K] Q*
+    labels: Found  # [B, 2, N] int64
+    valid: Found  # [B, K] bool
+    objects: Found  # [B, 2, K, D]
 
 
 class Clusterer(_Handle):
@@ -802,12 +803,12 @@ class Clusterer(_Handle):
 class Matches(NamedTuple):
     """Nearest neighbours of a batch's objects and the cycle test; what was not wanted is None."""
 
-    index1: np.ndarray | None  # [R] int64, -1: none
-    index2: np.ndarray | None
-    match1: np.ndarray | None  # [R] bool
-    match2: np.ndarray | None
-    neighbours1: np.ndarray | None  # [R, D]
-    neighbours2: np.ndarray | None
+    index1: Found  # [R] int64, -1: none
+    index2: Found
+    match1: Found  # [R] bool
+    match2: Found
+    neighbours1: Found  # [R, D]
+    neighbours2: Found
 
 
 class BankContent(NamedTuple):
@@ -931,8 +932,8 @@ class Losses(NamedTuple):
     global_loss: float
     cross_view_loss: float
     cross_image_loss: float
-    student_cls_gradient: np.ndarray | None  # [2, B, P]
-    student_objects_gradient: np.ndarray | None  # [2, R, P]
+    student_cls_gradient: Found  # [2, B, P]
+    student_objects_gradient: Found  # [2, R, P]
 
     @property
     def total(self) -> float:
@@ -1050,9 +1051,9 @@ def _set_centres(handle: _Handle, centre: Array | None, object_centre: Array | N
 class Features(NamedTuple):
     """Features of images; what was not wanted is None."""
 
-    dense: np.ndarray | None  # [B, N, D]
-    cls: np.ndarray | None  # [B, D]
-    attention: np.ndarray | None  # [B, heads, N]
+    dense: Found  # [B, N, D]
+    cls: Found  # [B, D]
+    attention: Found  # [B, heads, N]
 
 
 class Model(_Handle):

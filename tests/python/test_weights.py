@@ -1,0 +1,100 @@
+"""Weights to and from other programs' safetensors, read and written with the safetensors package."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+from support import SMALL, cribo, small_batch, small_trainer
+
+try:
+    import safetensors
+    import safetensors.numpy
+except ImportError:
+    safetensors = None
+try:
+    import safetensors.torch
+    import torch
+except ImportError:
+    torch = None
+
+
+def assert_same(actual, expected):
+    assert set(actual) == set(expected), set(actual) ^ set(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(np.asarray(actual[name]), np.asarray(values), name)
+
+
+class Weights(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name, "weights.safetensors")
+        self.model = cribo.Model(**SMALL, seed=1)
+        self.addCleanup(self.model.close)
+
+    def test_saved_model_is_loaded_by_another(self):
+        self.model.save(self.path, "teacher.")
+        with cribo.Model(**SMALL, seed=2) as other:
+            other.load(self.path, "teacher.")
+            assert_same(other.state_dict(), self.model.state_dict())
+            with self.assertRaisesRegex(cribo.InvalidArgument, "cls_token"):
+                other.load(str(self.path), "student.")
+
+    def test_broken_file_is_corrupt(self):
+        self.path.write_bytes(b"\x10\0\0\0\0\0\0\0 not a safetensors")
+        with self.assertRaises(cribo.Corrupt):
+            self.model.load(self.path)
+
+    @unittest.skipUnless(safetensors, "needs safetensors")
+    def test_saved_model_opens_in_safetensors(self):
+        self.model.save(self.path)
+        assert_same(safetensors.numpy.load_file(self.path), self.model.state_dict())
+
+    @unittest.skipUnless(safetensors and torch, "needs safetensors and PyTorch")
+    def test_saved_model_opens_in_pytorch(self):
+        self.model.save(self.path, "module.")
+        loaded = safetensors.torch.load_file(self.path)
+        assert_same(loaded, {"module." + name: values for name, values in self.model.state_dict().items()})
+
+    @unittest.skipUnless(safetensors, "needs safetensors")
+    def test_saved_trainer_opens_in_safetensors(self):
+        with small_trainer() as trainer:
+            trainer.step(small_batch())
+            trainer.save_weights(self.path)
+            both = {"student." + name: values for name, values in trainer.student.state_dict().items()}
+            both.update({"teacher." + name: values for name, values in trainer.teacher.state_dict().items()})
+        assert_same(safetensors.numpy.load_file(self.path), both)
+        with safetensors.safe_open(self.path, "np") as file:
+            self.assertEqual(float(file.metadata()["batch_size"]), 4)
+
+    @unittest.skipUnless(safetensors, "needs safetensors")
+    def test_file_of_safetensors_is_loaded(self):
+        random = np.random.default_rng(3)
+        shapes = self.model.parameters()
+        values = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        others = {"optimiser.step": np.zeros(1, np.int64), "half": np.zeros(3, np.float16)}
+        safetensors.numpy.save_file({**{"net." + n: v for n, v in values.items()}, **others}, self.path)
+        self.model.load(self.path, "net.")
+        assert_same(self.model.state_dict(), values)
+
+    @unittest.skipUnless(safetensors and torch, "needs safetensors and PyTorch")
+    def test_file_of_pytorch_is_loaded(self):
+        values = {name: torch.randn(shape) for name, shape in self.model.parameters().items()}
+        safetensors.torch.save_file(values, self.path)
+        self.model.load(self.path)
+        assert_same(self.model.state_dict(), values)
+
+    @unittest.skipUnless(safetensors, "needs safetensors")
+    def test_misshapen_file_changes_nothing(self):
+        before = self.model.state_dict()
+        values = {name: np.ones(shape, np.float32) for name, shape in self.model.parameters().items()}
+        values["head.last_layer_c.weight_g"] = np.ones((35, 1), np.float32)
+        safetensors.numpy.save_file(values, self.path)
+        with self.assertRaisesRegex(cribo.InvalidArgument, "head.last_layer_c.weight_g"):
+            self.model.load(self.path)
+        assert_same(self.model.state_dict(), before)
+
+
+if __name__ == "__main__":
+    unittest.main()
