@@ -63,8 +63,16 @@ typedef enum cribo_status {
 CRIBO_API const char *cribo_version(void);
 
 /*
- * How the library was built and what it found on this machine, as one JSON object: version, BLIS version,
- * BLIS kernel set, matrix kernel in use, CPU level of the row kernels, number of threads by default.
+ * How the library was built and what it found on this machine, as one JSON object on one line; later
+ * versions may append members.
+ *
+ * version, blis_version  of the libraries that are loaded
+ * blis_kernels     the kernel set that BLIS chose for this CPU, "skx" say
+ * matrix_kernel    what multiplies matrices: a kernel of ours, or "blis"
+ * cpu_level        of the other kernels: "generic", "avx2" or "avx512"; no higher than CRIBO_CPU in the
+ *                  environment, if that is set
+ * default_threads  an integer: what cribo_runtime takes for 0
+ *
  * Ownership: a static string, made at the first call.
  * Errors: none.
  * Threads: any. Since 0.1.

@@ -1,0 +1,64 @@
+/* The version, and what the library says of itself and of the machine. */
+#include "cribo/cribo.h"
+
+#include "base/cpu.h"
+#include "base/pool.h"
+#include "tensor/gemm.h"
+
+#include <check.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+START_TEST(test_version_loaded_is_that_of_the_headers)
+{
+    int major = -1, minor = -1, patch = -1, end = 0;
+    ck_assert_int_eq(sscanf(cribo_version(), "%d.%d.%d%n", &major, &minor, &patch, &end), 3);
+    ck_assert_int_eq(cribo_version()[end], 0);
+    ck_assert_int_eq(major, CRIBO_VERSION_MAJOR);
+    ck_assert_int_eq(minor, CRIBO_VERSION_MINOR);
+    ck_assert_int_eq(patch, CRIBO_VERSION_PATCH);
+}
+END_TEST
+
+START_TEST(test_build_info_is_one_line_of_json_with_every_member)
+{
+    const char *text = cribo_build_info();
+    ck_assert_ptr_null(strchr(text, '\n'));
+    json_error_t error;
+    json_t *info = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    ck_assert_msg(info != NULL, "%s: %s", text, error.text);
+    ck_assert_uint_eq(json_object_size(info), 6);
+    ck_assert_str_eq(json_string_value(json_object_get(info, "version")), cribo_version());
+    ck_assert_str_eq(json_string_value(json_object_get(info, "blis_version")), cb_gemm_blis_version());
+    ck_assert_str_eq(json_string_value(json_object_get(info, "blis_kernels")), cb_gemm_blis_kernels());
+    ck_assert_str_eq(json_string_value(json_object_get(info, "matrix_kernel")), cb_gemm_kernel());
+    ck_assert_str_eq(json_string_value(json_object_get(info, "cpu_level")), cb_cpu_level_name(cb_cpu()));
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(info, "default_threads")), (json_int_t)cb_pool_default_threads());
+    ck_assert_int_ge(json_integer_value(json_object_get(info, "default_threads")), 1);
+    json_decref(info);
+}
+END_TEST
+
+START_TEST(test_build_info_asked_again_is_the_same_string)
+{
+    ck_assert_ptr_eq(cribo_build_info(), cribo_build_info());
+    ck_assert_ptr_eq(cribo_version(), cribo_version());
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("version");
+    TCase *tests = tcase_create("version");
+    tcase_add_test(tests, test_version_loaded_is_that_of_the_headers);
+    tcase_add_test(tests, test_build_info_is_one_line_of_json_with_every_member);
+    tcase_add_test(tests, test_build_info_asked_again_is_the_same_string);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
