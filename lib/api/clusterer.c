@@ -1,8 +1,8 @@
 /* cribo/clusterer.h: checks, then the clusterer of lib/clustering. */
 #include "cribo/clusterer.h"
 
+#include "api/checks.h"
 #include "clustering/clusterer.h"
-#include "tensor/finite.h"
 #include "tensor/gemm.h"
 
 struct cribo_clusterer {
@@ -78,13 +78,6 @@ void cribo_clusterer_free(cribo_clusterer *clusterer)
     cb_runtime_end(&runtime);
 }
 
-static cribo_status check_finite(cb_pool *pool, const char *name, const float *values, size_t count)
-{
-    const size_t i = cb_pool_first_not_finite(pool, values, count);
-    CB_REQUIRE(i == count, "%s[%zu] = %g is not finite", name, i, (double)values[i]);
-    return CRIBO_OK;
-}
-
 /* Each image's seeds are distinct tokens. */
 static cribo_status check_seeds(const cribo_clusterer *clusterer, const int64_t *seeds, int64_t images)
 {
@@ -117,9 +110,9 @@ static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cl
     CB_REQUIRE(input->tokens, "tokens is NULL");
     CB_REQUIRE(input->positions, "positions is NULL");
     const size_t rows = (size_t)input->images * 2 * shape.tokens;
-    CB_TRY(check_finite(clusterer->runtime.pool, "positions", input->positions, rows * 2));
+    CB_TRY(cb_check_finite(clusterer->runtime.pool, "positions", input->positions, rows * 2));
     if (input->seed_tokens) CB_TRY(check_seeds(clusterer, input->seed_tokens, input->images));
-    return check_finite(clusterer->runtime.pool, "tokens", input->tokens, rows * shape.width);
+    return cb_check_finite(clusterer->runtime.pool, "tokens", input->tokens, rows * shape.width);
 }
 
 static void copy_out(

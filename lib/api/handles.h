@@ -2,6 +2,8 @@
 #ifndef CB_API_HANDLES_H
 #define CB_API_HANDLES_H
 
+#include "distillation/memory_bank.h"
+#include "io/safetensors.h"
 #include "model/features.h"
 
 /*
@@ -14,5 +16,14 @@ struct cribo_model {
     cb_model *model;
     cb_features features;
 };
+
+/* A memory bank, by itself or a trainer's, which is lent with a copy of its runtime. */
+struct cribo_memory_bank {
+    cb_runtime runtime;
+    cb_memory_bank *bank;
+};
+
+/* Parameter number `index` as a tensor of a file; `prefix` goes before its name. */
+cb_tensor_entry cb_parameter_entry(const cb_parameters *parameters, size_t index, const char *prefix);
 
 #endif

@@ -1,5 +1,5 @@
 /* cribo/memory_bank.h: arguments checked, then distillation/memory_bank.h. */
-#include "api/memory_bank.h"
+#include "api/handles.h"
 
 #include "tensor/gemm.h"
 

@@ -1,26 +1,14 @@
 /* cribo/model.h: models by themselves, their parameters, their features, their files. */
 #include "cribo/model.h"
 
+#include "api/checks.h"
 #include "api/handles.h"
-#include "io/safetensors.h"
+#include "tensor/finite.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-cribo_status cribo_model_config_init(cribo_model_config *config, size_t struct_size)
-{
-    return cb_config_init(&cb_model_settings, config, struct_size);
-}
-
-cribo_status cribo_model_config_set(cribo_model_config *config, const char *name, const char *value)
-{
-    return cb_config_set(&cb_model_settings, config, name, value);
-}
-
-cribo_status cribo_model_config_setting(size_t index, cribo_setting *setting)
-{
-    return cb_config_setting(&cb_model_settings, index, setting);
-}
+CB_CONFIG_FUNCTIONS(model, &cb_model_settings)
 
 /* The handle and its parameters, in a runtime that has begun. */
 static cribo_status create(const cb_runtime *runtime, cribo_model **out, const cribo_model_config *config)
@@ -118,14 +106,6 @@ static cribo_status find_sized(
     return CRIBO_OK;
 }
 
-/* The first of `count` numbers that is not finite; `count` when all are. */
-static size_t first_not_finite(const float *values, size_t count)
-{
-    size_t i = 0;
-    while (i < count && isfinite(values[i])) i++;
-    return i;
-}
-
 cribo_status cribo_model_read_parameter(const cribo_model *model, const char *name, float *values, int64_t count)
 {
     const cb_parameter *parameter;
@@ -138,8 +118,9 @@ cribo_status cribo_model_write_parameter(cribo_model *model, const char *name, c
 {
     const cb_parameter *parameter;
     CB_TRY(find_sized(model, name, values, count, &parameter));
-    size_t bad = first_not_finite(values, parameter->count);
-    CB_REQUIRE(bad == parameter->count, "%s: values[%zu] = %g is not finite", name, bad, values[bad]);
+    char argument[CB_NAME_BYTES + 16];
+    snprintf(argument, sizeof argument, "%s: values", parameter->name);
+    CB_TRY(cb_check_finite(model->runtime->pool, argument, values, parameter->count));
     memcpy(model->model->parameters.values + parameter->offset, values, parameter->count * sizeof *values);
     return CRIBO_OK;
 }
@@ -153,7 +134,7 @@ static cribo_status check_side(const cb_model *model, const char *name, int64_t 
 }
 
 /* Checks a batch of images, and wraps it. */
-static cribo_status check_images(const cb_model *model, int64_t images, int64_t height, int64_t width,
+static cribo_status check_images(cb_pool *pool, const cb_model *model, int64_t images, int64_t height, int64_t width,
     const float *pixels, cb_images *out)
 {
     size_t count;
@@ -166,8 +147,7 @@ static cribo_status check_images(const cb_model *model, int64_t images, int64_t 
     CB_REQUIRE(fits, "images = %lld of height = %lld and width = %lld are more than an address can hold",
         (long long)images, (long long)height, (long long)width);
     count /= sizeof *pixels;
-    size_t bad = first_not_finite(pixels, count);
-    CB_REQUIRE(bad == count, "pixels[%zu] = %g is not finite", bad, pixels[bad]);
+    CB_TRY(cb_check_finite(pool, "pixels", pixels, count));
     *out = (cb_images){
         .count = (size_t)images, .height = (size_t)height, .width = (size_t)width, .pixels = pixels};
     return CRIBO_OK;
@@ -178,11 +158,11 @@ cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t he
 {
     cb_images batch;
     CB_REQUIRE_POINTER(model);
-    CB_TRY(check_images(model->model, images, height, width, pixels, &batch));
+    CB_TRY(check_images(model->runtime->pool, model->model, images, height, width, pixels, &batch));
     return cb_features_compute(model->runtime, &model->features, model->model, &batch, dense, cls, attention);
 }
 
-static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, const char *prefix)
+cb_tensor_entry cb_parameter_entry(const cb_parameters *parameters, size_t index, const char *prefix)
 {
     const cb_parameter *p = &parameters->list[index];
     cb_tensor_entry entry = {.prefix = prefix, .name = p->name, .axes = (int64_t)p->axes,
@@ -200,7 +180,7 @@ cribo_status cribo_model_save(const cribo_model *model, const char *path, const 
     void *memory;
     CB_TRY(cb_allocate(allocator, &memory, parameters->count, sizeof(cb_tensor_entry), "list of tensors"));
     cb_tensor_entry *entries = memory;
-    for (size_t i = 0; i < parameters->count; i++) entries[i] = entry_of(parameters, i, prefix);
+    for (size_t i = 0; i < parameters->count; i++) entries[i] = cb_parameter_entry(parameters, i, prefix);
     cribo_status status = cb_safetensors_write(allocator, path, entries, parameters->count, NULL, 0);
     cb_release(allocator, entries);
     return status;
@@ -219,7 +199,7 @@ static cribo_status read_tensor(
         CB_REQUIRE(tensor->shape[i] == parameter->shape[i], "%.200s: tensor \"%.100s\": axis %zu has length %llu, not %zu",
             path, tensor->name, i, (unsigned long long)tensor->shape[i], parameter->shape[i]);
     CB_TRY(cb_safetensors_read(file, tensor, values, parameter->count));
-    size_t bad = first_not_finite(values, parameter->count);
+    size_t bad = cb_first_not_finite(values, parameter->count);
     CB_REQUIRE(bad == parameter->count, "%.200s: tensor \"%.100s\": element %zu is not finite", path, tensor->name,
         bad);
     return CRIBO_OK;

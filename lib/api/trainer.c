@@ -1,12 +1,10 @@
 /* cribo/trainer.h: checks, then the step of lib/training. */
 #include "cribo/trainer.h"
 
+#include "api/checks.h"
 #include "api/handles.h"
-#include "api/memory_bank.h"
-#include "io/safetensors.h"
 #include "training/trainer.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -80,14 +78,14 @@ cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch
 {
     CB_REQUIRE_POINTER(trainer);
     CB_TRY(check_report(report));
-    CB_TRY(cb_batch_check(trainer->core, batch));
+    CB_TRY(cb_check_batch(trainer->core, batch));
     return cb_train_step(trainer->core, batch, report);
 }
 
 cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch)
 {
     CB_REQUIRE_POINTER(trainer);
-    CB_TRY(cb_batch_check(trainer->core, batch));
+    CB_TRY(cb_check_batch(trainer->core, batch));
     return cb_train_teach(trainer->core, batch);
 }
 
@@ -101,7 +99,7 @@ cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batc
 {
     CB_REQUIRE_POINTER(trainer);
     CB_TRY(check_phase(trainer, CB_PHASE_TAUGHT, "learn", "teach"));
-    CB_TRY(cb_batch_check(trainer->core, batch));
+    CB_TRY(cb_check_batch(trainer->core, batch));
     CB_REQUIRE((size_t)batch->images == trainer->core->targets.images,
         "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch", (long long)batch->images,
         trainer->core->targets.images);
@@ -208,20 +206,13 @@ cribo_status cribo_trainer_get_centres(const cribo_trainer *trainer, float *cent
     return CRIBO_OK;
 }
 
-static cribo_status check_centre(const char *name, const float *values, size_t count)
-{
-    for (size_t i = 0; values && i < count; i++)
-        CB_REQUIRE(isfinite(values[i]), "%s[%zu] = %g is not finite", name, i, (double)values[i]);
-    return CRIBO_OK;
-}
-
 cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *centre, const float *object_centre)
 {
     CB_REQUIRE_POINTER(trainer);
     cb_trainer *core = trainer->core;
     size_t prototypes = core->teacher_layers.cls.count, object_prototypes = core->teacher_layers.objects.count;
-    CB_TRY(check_centre("centre", centre, prototypes));
-    CB_TRY(check_centre("object_centre", object_centre, object_prototypes));
+    CB_TRY(cb_check_finite(core->runtime->pool, "centre", centre, prototypes));
+    CB_TRY(cb_check_finite(core->runtime->pool, "object_centre", object_centre, object_prototypes));
     if (centre) memcpy(core->centre, centre, prototypes * sizeof *centre);
     if (object_centre) memcpy(core->object_centre, object_centre, object_prototypes * sizeof *object_centre);
     return CRIBO_OK;
@@ -230,15 +221,6 @@ cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *cent
 /* --- weights to a file --- */
 
 #define SETTINGS (sizeof(cribo_trainer_config) / 8) /* more than there are */
-
-static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, const char *prefix)
-{
-    const cb_parameter *parameter = &parameters->list[index];
-    cb_tensor_entry entry = {.prefix = prefix, .name = parameter->name, .axes = (int64_t)parameter->axes,
-        .values = parameters->values + parameter->offset};
-    for (size_t i = 0; i < parameter->axes; i++) entry.shape[i] = (int64_t)parameter->shape[i];
-    return entry;
-}
 
 /* Every setting by name, and the steps done, as text. */
 static size_t describe_run(const cb_trainer *core, cb_metadata_pair *pairs, char (*text)[CB_NUMBER_BYTES])
@@ -265,8 +247,8 @@ cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char
     cb_tensor_entry *entries;
     CB_TRY(cb_allocate(&trainer->runtime.allocator, &entries, 2 * student->count, sizeof *entries, "list of tensors"));
     for (size_t i = 0; i < student->count; i++) {
-        entries[i] = entry_of(student, i, "student.");
-        entries[student->count + i] = entry_of(teacher, i, "teacher.");
+        entries[i] = cb_parameter_entry(student, i, "student.");
+        entries[student->count + i] = cb_parameter_entry(teacher, i, "teacher.");
     }
     size_t described = describe_run(core, pairs, text);
     cribo_status status = cb_safetensors_write(

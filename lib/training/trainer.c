@@ -99,6 +99,8 @@ static cribo_status allocate_micro_batch(const cb_allocator *allocator, const cb
 {
     size_t b = trainer->micro, k = (size_t)trainer->config.clusters, e = (size_t)trainer->config.head_bottleneck;
     size_t rows = 2 * b * (1 + k), entries = 2 * b * (1 + cb_clusterer_most_entries(trainer->clusterer));
+    CB_REQUIRE(entries < UINT32_MAX && rows < UINT32_MAX / 2,
+        "micro_batch = %zu has more tokens in its objects than 32 bits can number", b);
     CB_TRY(ALLOCATE(micro->pooling.begin, rows + 1));
     CB_TRY(ALLOCATE(micro->pooling.token, entries));
     CB_TRY(ALLOCATE(micro->pooling.weight, entries));

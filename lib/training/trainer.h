@@ -92,10 +92,7 @@ typedef struct cb_trainer {
 cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config);
 void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer);
 
-/* Names what is wrong with a batch: pointers, sizes, values that are not finite, crops without area. */
-cribo_status cb_batch_check(const cb_trainer *trainer, const cribo_batch *batch);
-
-/* The three phases; `batch` has passed the check. See cribo/trainer.h. */
+/* The three phases; the batch is sound (cb_check_batch). See cribo/trainer.h. */
 cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch);
 cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch);
 cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report);

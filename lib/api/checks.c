@@ -1,0 +1,89 @@
+/* Arguments from outside: are they sound? See checks.h. */
+#include "api/checks.h"
+
+#include "tensor/finite.h"
+
+#include <math.h>
+
+cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *values, size_t count)
+{
+    size_t at = values ? cb_pool_first_not_finite(pool, values, count) : count;
+    CB_REQUIRE(at == count, "%s[%zu] = %g is not finite", name, at, (double)values[at]);
+    return CRIBO_OK;
+}
+
+static cribo_status check_pixels(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    size_t side = (size_t)trainer->config.image_size, count = (size_t)batch->images * 3 * side * side;
+    bool floats = batch->view1 || batch->view2, bytes = batch->view1_bytes || batch->view2_bytes;
+    CB_REQUIRE(floats != bytes, "batch: give view1 and view2, or view1_bytes and view2_bytes, %s",
+        floats ? "not both" : "but all are NULL");
+    if (floats) {
+        CB_REQUIRE(batch->view1 && batch->view2, "batch.%s is NULL", batch->view1 ? "view2" : "view1");
+        cb_pool *pool = trainer->runtime->pool;
+        CB_TRY(cb_check_finite(pool, "batch.view1", batch->view1, count));
+        return cb_check_finite(pool, "batch.view2", batch->view2, count);
+    }
+    CB_REQUIRE(batch->view1_bytes && batch->view2_bytes, "batch.%s is NULL",
+        batch->view1_bytes ? "view2_bytes" : "view1_bytes");
+    for (int c = 0; c < 3; c++) {
+        CB_REQUIRE(isfinite(batch->mean[c]), "batch.mean[%d] = %g is not finite", c, batch->mean[c]);
+        CB_REQUIRE(isfinite(batch->deviation[c]) && batch->deviation[c] > 0,
+            "batch.deviation[%d] = %g must be above 0", c, batch->deviation[c]);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_crops(const char *name, const cribo_crop *crops, size_t count)
+{
+    CB_REQUIRE(crops, "batch.%s is NULL (or give positions instead of crops)", name);
+    for (size_t i = 0; i < count; i++) {
+        const cribo_crop *c = &crops[i];
+        CB_REQUIRE(isfinite(c->x) && isfinite(c->y) && fabs(c->x) < 1e9 && fabs(c->y) < 1e9,
+            "batch.%s[%zu] begins at (%g, %g), which is no place in an image", name, i, c->x, c->y);
+        CB_REQUIRE(c->width > 0 && c->height > 0 && c->width < 1e9 && c->height < 1e9,
+            "batch.%s[%zu] is %g x %g: its sides must be above 0", name, i, c->width, c->height);
+        CB_REQUIRE(c->flipped == 0 || c->flipped == 1, "batch.%s[%zu].flipped = %lld must be 0 or 1", name, i,
+            (long long)c->flipped);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_positions(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    size_t images = (size_t)batch->images;
+    if (!batch->positions) {
+        CB_TRY(check_crops("crops1", batch->crops1, images));
+        return check_crops("crops2", batch->crops2, images);
+    }
+    CB_REQUIRE(!batch->crops1 && !batch->crops2, "batch: give crops1 and crops2, or positions, not both");
+    return cb_check_finite(trainer->runtime->pool, "batch.positions", batch->positions, images * 2 * (trainer->tokens - 1) * 2);
+}
+
+static cribo_status check_seed_tokens(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    int64_t joint = 2 * (int64_t)(trainer->tokens - 1), clusters = trainer->config.clusters;
+    if (!batch->seed_tokens) return CRIBO_OK;
+    for (int64_t i = 0; i < batch->images * clusters; i++) {
+        int64_t token = batch->seed_tokens[i];
+        CB_REQUIRE(token >= 0 && token < joint, "batch.seed_tokens[%lld] = %lld must be in 0 ... %lld", (long long)i,
+            (long long)token, (long long)joint - 1);
+        for (int64_t j = i - i % clusters; j < i; j++)
+            CB_REQUIRE(batch->seed_tokens[j] != token, "batch.seed_tokens[%lld] = %lld starts another cluster of its image already",
+                (long long)i, (long long)token);
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    CB_REQUIRE_POINTER(batch);
+    CB_REQUIRE(batch->struct_size == sizeof *batch, "batch.struct_size = %zu, but cribo_batch has %zu bytes",
+        batch->struct_size, sizeof *batch);
+    CB_REQUIRE(batch->images >= 1 && batch->images <= trainer->config.batch_size,
+        "batch.images = %lld must be in 1 ... batch_size = %lld", (long long)batch->images,
+        (long long)trainer->config.batch_size);
+    CB_TRY(check_pixels(trainer, batch));
+    CB_TRY(check_positions(trainer, batch));
+    return check_seed_tokens(trainer, batch);
+}

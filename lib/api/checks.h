@@ -1,0 +1,13 @@
+/* What several handles check of their arguments. */
+#ifndef CB_API_CHECKS_H
+#define CB_API_CHECKS_H
+
+#include "training/trainer.h"
+
+/* Refuses `count` numbers, the argument `name`, when one of them is infinite or NaN. `values` NULL is fine. */
+cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *values, size_t count);
+
+/* Refuses a batch that a trainer cannot take, by the name of the field that is wrong. */
+cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch);
+
+#endif
