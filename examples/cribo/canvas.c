@@ -66,18 +66,29 @@ static const struct glyph {
     {'/', {0x00, 0x01, 0x02, 0x04, 0x08, 0x10, 0x00}},
 };
 
+/* The pixel at (x, y), or NULL outside. */
+static uint8_t *pixel_at(struct image *canvas, int x, int y)
+{
+    if (x < 0 || y < 0 || x >= canvas->width || y >= canvas->height) return NULL;
+    return canvas->pixels + 3 * ((size_t)y * (size_t)canvas->width + (size_t)x);
+}
+
 void canvas_mix(struct image *canvas, int x, int y, struct colour colour, double share)
 {
-    if (x < 0 || y < 0 || x >= canvas->width || y >= canvas->height) return;
-    uint8_t *pixel = canvas->pixels + 3 * ((size_t)y * (size_t)canvas->width + (size_t)x);
+    uint8_t *pixel = pixel_at(canvas, x, y);
     const uint8_t paint[3] = {colour.red, colour.green, colour.blue};
-    for (int c = 0; c < 3; c++) pixel[c] = (uint8_t)lround(pixel[c] + share * (paint[c] - pixel[c]));
+    for (int c = 0; pixel && c < 3; c++) pixel[c] = (uint8_t)lround(pixel[c] + share * (paint[c] - pixel[c]));
 }
 
 void canvas_fill(struct image *canvas, int x, int y, int width, int height, struct colour colour)
 {
-    for (int j = y; j < y + height; j++)
-        for (int i = x; i < x + width; i++) canvas_mix(canvas, i, j, colour, 1);
+    const uint8_t paint[3] = {colour.red, colour.green, colour.blue};
+    for (int j = y; j < y + height; j++) {
+        for (int i = x; i < x + width; i++) {
+            uint8_t *pixel = pixel_at(canvas, i, j);
+            if (pixel) memcpy(pixel, paint, sizeof paint);
+        }
+    }
 }
 
 /* How far (x, y) is from the stretch between two points. */

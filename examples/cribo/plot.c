@@ -108,10 +108,17 @@ static double smooth(
     const struct axes *axes, const struct history *history, int curve, size_t point, size_t reach)
 {
     if (isnan(history_mean(history, curve, first_step(axes, point), first_step(axes, point + 1)))) return NAN;
-    size_t left = point < reach ? point : reach,
-           right = axes->points - 1 - point < reach ? axes->points - 1 - point : reach;
-    size_t half = left < right ? left : right; /* the same to both sides, or the ends would lag */
-    return history_mean(history, curve, first_step(axes, point - half), first_step(axes, point + half + 1));
+    size_t after = axes->points - 1 - point;
+    size_t left = point < reach ? point : reach, right = after < reach ? after : reach;
+    /* The same to both sides, or the ends would lag; but not so few there that the ends are noise. */
+    size_t half = left < right ? left : right, least = reach / 3;
+    if (half < least) {
+        left = left < least ? left : least;
+        right = right < least ? right : least;
+    } else {
+        left = right = half;
+    }
+    return history_mean(history, curve, first_step(axes, point - left), first_step(axes, point + right + 1));
 }
 
 static void find_range(struct axes *axes, const struct history *history)
@@ -183,7 +190,7 @@ static void draw_curve(
 
 static void draw_legend(struct axes *axes)
 {
-    int x = LEFT + 60;
+    int x = LEFT;
     for (int k = 0; k < HISTORY_CURVES; k++) {
         canvas_line(&axes->canvas, x, 37, x + 36, 37, 4, curves[k].colour, 1);
         canvas_text(&axes->canvas, x + 46, 30, SCALE, ink, curves[k].name);
