@@ -4,8 +4,8 @@
     python convert_weights.py to-authors weights.safetensors checkpoint.pth
     python convert_weights.py to-timm weights.safetensors vit.safetensors --network teacher
 
-The authors' checkpoint is a dictionary with "student" and "teacher", whose names may carry "module.". A file of
-libcribo names them "student." and "teacher." + name, as cribo_trainer_save_weights does; load one with
+The authors' checkpoint is a dictionary with "student" and "teacher", whose names may carry "module.". A file
+of libcribo names them "student." and "teacher." + name, as cribo_trainer_save_weights does; load one with
 cribo_model_load(model, path, "teacher."). The backbone's names are timm's, so only prefixes come and go.
 """
 
@@ -69,8 +69,8 @@ def to_authors(source: str | Path, target: str | Path) -> None:
 
 
 def to_timm(source: str | Path, target: str | Path, network: str = "teacher") -> Weights:
-    """The backbone of a network for timm's load_state_dict: as safetensors, or for PyTorch where `target` ends
-    in .pth or .pt."""
+    """The backbone of a network for timm's load_state_dict: as safetensors, or for PyTorch where `target`
+    ends in .pth or .pt."""
     weights = network_of(safetensors.torch.load_file(source), network)
     backbone = {n.removeprefix("backbone."): v for n, v in weights.items() if n.startswith("backbone.")}
     if str(target).endswith((".pth", ".pt")):
