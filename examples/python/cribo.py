@@ -485,13 +485,30 @@ def _natural(name: str, value: Any) -> int:
     return number
 
 
-def _view(name: str, value: Any) -> np.ndarray:
+def _exchange(value: Any, writable: bool) -> np.ndarray:
+    """An array over the memory of something with __dlpack__. Where an older NumPy does not know its dtype or
+    makes the array read-only, the memory that its __array__ lends."""
+    try:
+        array = np.from_dlpack(value)
+    except Exception:
+        if not hasattr(value, "__array__"):
+            raise
+    else:
+        if array.flags.writeable or not writable or not hasattr(value, "__array__"):
+            return array
+    lent = np.asarray(value)
+    if writable and not np.shares_memory(lent, np.asarray(value)):
+        raise TypeError("its memory is not shared, only copied")
+    return lent
+
+
+def _view(name: str, value: Any, writable: bool = False) -> np.ndarray:
     """`value` as an array, by whatever it offers; only lists are copied."""
     if isinstance(value, np.ndarray):
         return value
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array_interface__"):
-            return np.from_dlpack(value)
+            return _exchange(value, writable)
         return np.asarray(value)
     except Exception as error:
         raise TypeError(f"{name}: {type(value).__name__} cannot be used as an array: {error}") from error
@@ -533,7 +550,7 @@ def _output(name: str, wanted: Wanted, dtype: Any, shape: Sequence[int]) -> np.n
         return None
     if wanted is True:
         return np.empty(shape, np.bool_ if dtype is _FLAGS else dtype)
-    array = _view(name, wanted)
+    array = _view(name, wanted, writable=True)
     _expect(name, array, dtype if isinstance(dtype, tuple) else (dtype,), shape)
     if not array.flags.c_contiguous:
         raise ValueError(f"{name} must be contiguous to be written into")
