@@ -1,6 +1,7 @@
 #!/bin/sh
-# A project that embeds the sources as a meson subproject builds and runs: subproject.sh BUILD-FOLDER SOURCE-FOLDER MESON
-build=$1 source=$2 meson=$3
+# A project that embeds the sources as a meson subproject builds and runs: subproject.sh BUILD-FOLDER SOURCE-FOLDER MESON CC
+build=$1 source=$2 meson=$3 CC=$4
+export CC
 work=$(mktemp -d "$build/tests/subproject-XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 set -e
