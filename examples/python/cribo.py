@@ -27,7 +27,7 @@ import operator
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar, Union
 
@@ -331,6 +331,22 @@ cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *cent
 struct cribo_memory_bank;
 struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
 cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path);
+
+typedef struct cribo_save_options {
+    size_t struct_size;
+    int64_t level; int64_t metadata_count; const char *const *metadata_keys;
+    const char *const *metadata_values;
+} cribo_save_options;
+cribo_status cribo_trainer_save(const cribo_trainer *trainer, const char *path,
+    const cribo_save_options *options);
+
+typedef struct cribo_load_options {
+    size_t struct_size;
+    const char *overrides;
+} cribo_load_options;
+cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options);
+cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out);
+cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *buffer, size_t size);
 """
 
 _TYPES = {
@@ -347,7 +363,7 @@ _TYPES = {
 def _c_type(text: str) -> Any:
     """The ctypes type of a type's C text: `const char *` is a string, every other pointer an address."""
     if "*" in text:
-        return ctypes.c_char_p if "char" in text else ctypes.c_void_p
+        return ctypes.c_char_p if "char" in text and text.count("*") == 1 else ctypes.c_void_p
     return _TYPES[text.replace("const", "").strip()]
 
 
@@ -1418,3 +1434,40 @@ class Trainer(_Handle):
         """Writes student and teacher ("student." and "teacher." + name) to one safetensors file."""
         with self._use() as invoke:
             invoke("save_weights", os.fsencode(path))
+
+    def save(self, path: Path_, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
+        """Writes a checkpoint: all that the trainer remembers, its settings and the caller's strings."""
+        metadata = metadata or {}
+        texts = [[text.encode() for text in column] for column in (metadata.keys(), metadata.values())]
+        keys, values = ((ctypes.c_char_p * len(column))(*column) for column in texts)
+        options = _new(
+            "cribo_save_options",
+            level=level,
+            metadata_count=len(metadata),
+            metadata_keys=ctypes.addressof(keys),
+            metadata_values=ctypes.addressof(values),
+        )
+        with self._use() as invoke:
+            invoke("save", os.fsencode(path), ctypes.byref(options))
+
+    def load(self, path: Path_, overrides: Iterable[str] = ()) -> None:
+        """Goes on from a checkpoint of a trainer with the same settings, but for those named in overrides.
+        When it raises, the trainer is as before."""
+        options = _new("cribo_load_options", overrides=",".join(overrides).encode())
+        with self._use() as invoke:
+            invoke("load", os.fsencode(path), ctypes.byref(options))
+            self._taught = None
+
+
+def checkpoint_settings(path: Path_) -> dict[str, Any]:
+    """The settings of the trainer that wrote a checkpoint: `Trainer(**checkpoint_settings(path))`."""
+    config = _new("cribo_trainer_config")
+    _check(_library.cribo_checkpoint_config(os.fsencode(path), ctypes.byref(config)))
+    return _config_values(config)
+
+
+def checkpoint_metadata(path: Path_, key: str, most_bytes: int = 65536) -> str:
+    """One of the caller's strings in a checkpoint."""
+    buffer = ctypes.create_string_buffer(most_bytes)
+    _check(_library.cribo_checkpoint_metadata(os.fsencode(path), key.encode(), buffer, most_bytes))
+    return buffer.value.decode()

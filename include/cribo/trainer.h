@@ -342,6 +342,79 @@ CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *tra
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
     const cribo_trainer *trainer, const char *path);
 
+/*
+ * How a checkpoint is written.
+ *
+ * level            of gzip, 0 (stored) ... 9 (smallest, slowest); weights hardly get smaller beyond 1
+ * metadata_count   strings of the caller's own that go with it, read again by cribo_checkpoint_metadata; at
+ *                  most 10 000
+ * metadata_keys, metadata_values  [metadata_count] UTF-8; keys are not empty and differ from each other
+ */
+typedef struct cribo_save_options {
+    size_t struct_size; /* sizeof(cribo_save_options) */
+    int64_t level;
+    int64_t metadata_count;
+    const char *const *metadata_keys;
+    const char *const *metadata_values;
+} cribo_save_options;
+
+/*
+ * Writes a checkpoint: all that the trainer remembers (student, teacher, moments, update counts, centres,
+ * memory bank, steps) with its settings, in one gzip-compressed safetensors file (docs/checkpoints.md),
+ * through a temporary file that is renamed: the old file or the new one is there at any moment. `options`
+ * NULL: level 1, no metadata. Same state, level and metadata, same bytes, whatever the number of threads.
+ *
+ * Not between teach and update: a checkpoint stands between two steps.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_IO_ERROR with the system's
+ * reason, CRIBO_OUT_OF_MEMORY; an old file of that name is then as it was, the trainer unchanged in any case.
+ * Threads: one call at a time per trainer. Cost: 3 MiB of memory per thread, no copy of the state.
+ * Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save(
+    const cribo_trainer *trainer, const char *path, const cribo_save_options *options);
+
+/*
+ * What a checkpoint may differ in.
+ *
+ * overrides  names of settings, separated by commas ("learning_rate,epochs"), whose values in the file do
+ *            not matter: the trainer's hold. NULL or empty: none
+ */
+typedef struct cribo_load_options {
+    size_t struct_size; /* sizeof(cribo_load_options) */
+    const char *overrides;
+} cribo_load_options;
+
+/*
+ * Makes the trainer what the one that wrote the checkpoint was: the next steps give the same bits as if it
+ * had never stopped, with any number of threads, on the same kind of CPU. A step under way is forgotten,
+ * gradients are zero. `options` NULL: every setting must be the same.
+ *
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL; a setting differs, with its value in the file and in the trainer; an
+ * array has another shape; overrides names no setting), CRIBO_CORRUPT (the file is damaged or no checkpoint:
+ * everything is verified first), CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY; the trainer is then unchanged.
+ * Threads: one call at a time per trainer. Cost: memory for a second copy of the state. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
+    cribo_trainer *trainer, const char *path, const cribo_load_options *options);
+
+/*
+ * The settings of the trainer that wrote a checkpoint, to make one like it. out->struct_size is set by the
+ * caller (cribo_trainer_config_init does).
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size), CRIBO_CORRUPT (the header is damaged or none of a
+ * checkpoint), CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY; *out is then unchanged.
+ * Threads: any. Cost: reads the header only; memory comes from malloc. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out);
+
+/*
+ * Copies one of the caller's strings out of a checkpoint, with its terminating zero: at most `size` bytes.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such key, size is too small for the string, which the message
+ * says), and as cribo_checkpoint_config; *buffer is then unchanged.
+ * Threads: any. Cost: as cribo_checkpoint_config. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_metadata(
+    const char *path, const char *key, char *buffer, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

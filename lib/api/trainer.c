@@ -2,18 +2,9 @@
 #include "cribo/trainer.h"
 
 #include "api/checks.h"
-#include "api/handles.h"
-#include "training/trainer.h"
+#include "api/trainer.h"
 
-#include <stdio.h>
 #include <string.h>
-
-struct cribo_trainer {
-    cb_runtime runtime;
-    cb_trainer *core;
-    struct cribo_model student, teacher; /* lent */
-    struct cribo_memory_bank bank;       /* lent */
-};
 
 CB_CONFIG_FUNCTIONS(trainer, &cb_trainer_settings)
 
@@ -216,43 +207,4 @@ cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *cent
     if (centre) memcpy(core->centre, centre, prototypes * sizeof *centre);
     if (object_centre) memcpy(core->object_centre, object_centre, object_prototypes * sizeof *object_centre);
     return CRIBO_OK;
-}
-
-/* --- weights to a file --- */
-
-#define SETTINGS (sizeof(cribo_trainer_config) / 8) /* more than there are */
-
-/* Every setting by name, and the steps done, as text. */
-static size_t describe_run(const cb_trainer *core, cb_metadata_pair *pairs, char (*text)[CB_NUMBER_BYTES])
-{
-    size_t count = cb_trainer_settings.count;
-    for (size_t i = 0; i < count; i++) {
-        const cb_field *field = &cb_trainer_settings.fields[i];
-        cb_config_text(field, &core->config, text[i]);
-        pairs[i] = (cb_metadata_pair){field->setting.name, text[i]};
-    }
-    snprintf(text[count], CB_NUMBER_BYTES, "%lld", (long long)core->step);
-    pairs[count] = (cb_metadata_pair){"step", text[count]};
-    return count + 1;
-}
-
-cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
-{
-    CB_REQUIRE_POINTER(trainer);
-    CB_REQUIRE_POINTER(path);
-    const cb_trainer *core = trainer->core;
-    const cb_parameters *student = &core->student->parameters, *teacher = &core->teacher->parameters;
-    char text[SETTINGS + 1][CB_NUMBER_BYTES];
-    cb_metadata_pair pairs[SETTINGS + 1];
-    cb_tensor_entry *entries;
-    CB_TRY(cb_allocate(&trainer->runtime.allocator, &entries, 2 * student->count, sizeof *entries, "list of tensors"));
-    for (size_t i = 0; i < student->count; i++) {
-        entries[i] = cb_parameter_entry(student, i, "student.");
-        entries[student->count + i] = cb_parameter_entry(teacher, i, "teacher.");
-    }
-    size_t described = describe_run(core, pairs, text);
-    cribo_status status = cb_safetensors_write(
-        &trainer->runtime.allocator, path, entries, 2 * student->count, pairs, described);
-    cb_release(&trainer->runtime.allocator, entries);
-    return status;
 }

@@ -381,12 +381,29 @@ void cb_memory_bank_export(
     }
 }
 
+size_t cb_memory_bank_stretches(const cb_memory_bank *bank)
+{
+    return cb_object_queue_blocks(&bank->queue);
+}
+
+const cb_real *cb_memory_bank_stretch(const cb_memory_bank *bank, int view, size_t index, size_t *rows)
+{
+    cb_object_block block = cb_object_queue_block(&bank->queue, index);
+    *rows = block.rows;
+    return bank->queue.vector[view] + block.row * bank->queue.width;
+}
+
+void cb_memory_bank_replace(cb_memory_bank *bank, const cb_objects *objects)
+{
+    cb_object_queue_clear(&bank->queue);
+    cb_object_queue_push(&bank->queue, objects);
+}
+
 cribo_status cb_memory_bank_import(cb_memory_bank *bank, const cb_objects *objects)
 {
     const cb_object_queue *queue = &bank->queue;
     CB_TRY(
         cb_memory_bank_check(bank, objects, queue->most_images, queue->most_images * queue->most_per_image));
-    cb_object_queue_clear(&bank->queue);
-    cb_object_queue_push(&bank->queue, objects);
+    cb_memory_bank_replace(bank, objects);
     return CRIBO_OK;
 }

@@ -63,7 +63,17 @@ cribo_status cb_memory_bank_check(
 void cb_memory_bank_export(
     const cb_memory_bank *bank, int64_t *per_image, int64_t *ids, cb_real *view1, cb_real *view2);
 
+/*
+ * The vectors of a view where they lie, until the bank changes: stretch number `index` has *rows of them. Together, in order, they
+ * are what the export gives.
+ */
+size_t cb_memory_bank_stretches(const cb_memory_bank *bank);
+const cb_real *cb_memory_bank_stretch(const cb_memory_bank *bank, int view, size_t index, size_t *rows);
+
 /* Replaces the content by what was exported. Checks it first; on failure the bank is unchanged. */
 cribo_status cb_memory_bank_import(cb_memory_bank *bank, const cb_objects *objects);
+
+/* The same for what has been checked. */
+void cb_memory_bank_replace(cb_memory_bank *bank, const cb_objects *objects);
 
 #endif

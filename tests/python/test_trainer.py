@@ -1,8 +1,10 @@
 """Training through Python: whole runs of the authors' code, phases, targets, state by name."""
 
 import gc
+import tempfile
 import unittest
 import weakref
+from pathlib import Path
 
 import numpy as np
 from support import Golden, cribo, small_batch, small_trainer
@@ -204,6 +206,40 @@ class Lifetimes(unittest.TestCase):
             self.assertIsNone(gone())
         finally:
             gc.enable()
+
+
+class Checkpoints(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "checkpoint"
+
+    def test_run_goes_on_where_it_stopped(self):
+        trainer, whole = small_trainer(threads=1), small_trainer(threads=2)
+        for i in range(2):
+            trainer.step(small_batch(i))
+        trainer.save(self.path, level=6, metadata={"position": "image 17 \u00e9", "empty": ""})
+        self.assertEqual(cribo.checkpoint_metadata(self.path, "position"), "image 17 \u00e9")
+        self.assertEqual(cribo.checkpoint_metadata(self.path, "empty"), "")
+        settings = cribo.checkpoint_settings(self.path)
+        self.assertEqual(settings, trainer.settings)
+        resumed = cribo.Trainer(**settings)
+        resumed.load(self.path)
+        resumed.step(small_batch(2))
+        for i in range(3):
+            whole.step(small_batch(i))
+        for name in whole.student.parameters():
+            np.testing.assert_array_equal(resumed.teacher.read(name), whole.teacher.read(name))
+            np.testing.assert_array_equal(resumed.moments(name).second, whole.moments(name).second)
+
+    def test_other_settings_are_refused_unless_named(self):
+        small_trainer().save(self.path)
+        other = small_trainer(learning_rate=0.5)
+        with self.assertRaisesRegex(cribo.InvalidArgument, "learning_rate = .* in the file, but 0.5"):
+            other.load(self.path)
+        other.load(self.path, overrides=["epochs", "learning_rate"])
+        with self.assertRaisesRegex(cribo.InvalidArgument, "key"):
+            cribo.checkpoint_metadata(self.path, "position")
 
 
 if __name__ == "__main__":

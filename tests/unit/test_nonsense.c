@@ -1003,6 +1003,122 @@ static void trainer_save_weights(void)
     cribo_trainer_free(trainer);
 }
 
+/* --- checkpoints --- */
+
+static void trainer_save(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    const char *keys[2] = {"a", "a"}, *values[2] = {"1", "2"};
+    cribo_save_options o = {.struct_size = sizeof o, .metadata_keys = keys, .metadata_values = values};
+    BAD(cribo_trainer_save(NULL, scratch_path("file"), NULL), "trainer");
+    BAD(cribo_trainer_save(trainer, NULL, NULL), "path");
+    BAD(cribo_trainer_save(trainer, "", NULL), "");
+    BAD(cribo_trainer_save(trainer, scratch_path("none/file"), NULL), "none/file");
+    BAD(cribo_trainer_save(trainer, scratch_folder(), NULL), scratch_folder());
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        o.struct_size = bad_sizes[i];
+        BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "struct_size");
+    }
+    o.struct_size = sizeof o;
+    const int64_t levels[] = {-1, 10, INT64_MIN, INT64_MAX}, counts[] = {-1, 10001, INT64_MIN, INT64_MAX};
+    for (int i = 0; i < 4; i++) {
+        o.level = levels[i];
+        BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "options.level");
+        o.level = 1;
+        o.metadata_count = counts[i];
+        BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "options.metadata_count");
+    }
+    o.metadata_count = 2;
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "twice");
+    keys[1] = "";
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "options.metadata_keys[1]");
+    keys[1] = NULL;
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "options.metadata_keys[1]");
+    keys[1] = "\xff";
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "UTF-8");
+    keys[1] = "b", values[1] = NULL;
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "options.metadata_values[1]");
+    values[1] = "\xc3";
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "UTF-8");
+    o.metadata_values = NULL;
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "options.metadata_values");
+    o.metadata_keys = NULL;
+    BAD(cribo_trainer_save(trainer, scratch_path("file"), &o), "options.metadata_keys");
+    ck_assert_uint_eq(scratch_count(), 0);
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_load(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_load_options o = {.struct_size = sizeof o};
+    OK(cribo_trainer_save(trainer, scratch_path("sound"), NULL));
+    write_bytes(scratch_path("nonsense"), "nonsense nonsense", 17);
+    BAD(cribo_trainer_load(NULL, scratch_path("sound"), NULL), "trainer");
+    BAD(cribo_trainer_load(trainer, NULL, NULL), "path");
+    BAD(cribo_trainer_load(trainer, "", NULL), "");
+    BAD(cribo_trainer_load(trainer, scratch_path("none"), NULL), "none");
+    BAD(cribo_trainer_load(trainer, scratch_folder(), NULL), scratch_folder());
+    BAD(cribo_trainer_load(trainer, scratch_path("nonsense"), NULL), "nonsense");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        o.struct_size = bad_sizes[i];
+        BAD(cribo_trainer_load(trainer, scratch_path("sound"), &o), "struct_size");
+    }
+    o.struct_size = sizeof o;
+    const char *const overrides[] = {"x", "learning_rate;epochs", "learning_rate=1", "\xff", "EPOCHS", "epochs,,x"};
+    for (size_t i = 0; i < COUNT(overrides); i++) {
+        o.overrides = overrides[i];
+        BAD(cribo_trainer_load(trainer, scratch_path("sound"), &o), "options.overrides");
+    }
+    char *enormous = calloc(1, 100001);
+    memset(enormous, 'x', 100000);
+    o.overrides = enormous;
+    BAD(cribo_trainer_load(trainer, scratch_path("sound"), &o), "options.overrides");
+    free(enormous);
+    cribo_trainer_free(trainer);
+}
+
+static void checkpoint_config(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_trainer_config c = training_config();
+    OK(cribo_trainer_save(trainer, scratch_path("sound"), NULL));
+    write_bytes(scratch_path("nonsense"), "nonsense nonsense", 17);
+    BAD(cribo_checkpoint_config(NULL, &c), "path");
+    BAD(cribo_checkpoint_config(scratch_path("sound"), NULL), "out");
+    BAD(cribo_checkpoint_config("", &c), "");
+    BAD(cribo_checkpoint_config(scratch_path("none"), &c), "none");
+    BAD(cribo_checkpoint_config(scratch_folder(), &c), scratch_folder());
+    BAD(cribo_checkpoint_config(scratch_path("nonsense"), &c), "nonsense");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        c.struct_size = bad_sizes[i];
+        BAD(cribo_checkpoint_config(scratch_path("sound"), &c), "struct_size");
+    }
+    cribo_trainer_free(trainer);
+}
+
+static void checkpoint_metadata(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    const char *key = "key", *value = "value";
+    cribo_save_options o = {.struct_size = sizeof o, .metadata_count = 1, .metadata_keys = &key, .metadata_values = &value};
+    char buffer[8];
+    OK(cribo_trainer_save(trainer, scratch_path("sound"), &o));
+    write_bytes(scratch_path("nonsense"), "nonsense nonsense", 17);
+    BAD(cribo_checkpoint_metadata(NULL, "key", buffer, 8), "path");
+    BAD(cribo_checkpoint_metadata(scratch_path("sound"), NULL, buffer, 8), "key");
+    BAD(cribo_checkpoint_metadata(scratch_path("sound"), "key", NULL, 8), "buffer");
+    BAD(cribo_checkpoint_metadata(scratch_path("sound"), "key", buffer, 5), "size = 5");
+    BAD(cribo_checkpoint_metadata(scratch_path("sound"), "key", buffer, 0), "size = 0");
+    BAD(cribo_checkpoint_metadata(scratch_path("sound"), "ke", buffer, 8), "\"ke\"");
+    BAD(cribo_checkpoint_metadata(scratch_path("sound"), "", buffer, 8), "key");
+    BAD(cribo_checkpoint_metadata("", "key", buffer, 8), "");
+    BAD(cribo_checkpoint_metadata(scratch_path("none"), "key", buffer, 8), "none");
+    BAD(cribo_checkpoint_metadata(scratch_folder(), "key", buffer, 8), scratch_folder());
+    BAD(cribo_checkpoint_metadata(scratch_path("nonsense"), "key", buffer, 8), "nonsense");
+    cribo_trainer_free(trainer);
+}
+
 /* --- the table --- */
 
 typedef struct entry {
@@ -1027,6 +1143,7 @@ static const entry table[] = {
     ENTRY(trainer_teach), ENTRY(trainer_learn), ENTRY(trainer_update), ENTRY(trainer_targets), ENTRY(trainer_gradient),
     ENTRY(trainer_student), ENTRY(trainer_teacher), ENTRY(trainer_step_count), ENTRY(trainer_moments),
     ENTRY(trainer_get_centres), ENTRY(trainer_set_centres), ENTRY(trainer_memory_bank), ENTRY(trainer_save_weights),
+    ENTRY(trainer_save), ENTRY(trainer_load), ENTRY(checkpoint_config), ENTRY(checkpoint_metadata),
 };
 
 START_TEST(test_nonsense_is_refused_by_name)

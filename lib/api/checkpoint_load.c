@@ -1,0 +1,262 @@
+/*
+ * Reading a checkpoint: everything into a stage, everything checked, and only then adopted. See cribo/trainer.h and
+ * docs/checkpoints.md.
+ */
+#include "cribo/trainer.h"
+
+#include "api/checkpoint.h"
+#include "api/trainer.h"
+#include "io/safetensors.h"
+#include "io/safetensors_checksums.h"
+#include "training/state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A file that is being read, and its name for messages. */
+typedef struct checkpoint {
+    cb_safetensors *file;
+    const char *path;
+} checkpoint;
+
+static cribo_status check_format(const checkpoint *c)
+{
+    const char *format = cb_safetensors_metadata(c->file, CB_CHECKPOINT_FORMAT_KEY);
+    if (!format)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: this is no checkpoint: its metadata lack \"" CB_CHECKPOINT_FORMAT_KEY "\"", c->path);
+    if (strcmp(format, CB_CHECKPOINT_FORMAT) != 0)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: its format is \"%.100s\", but this version reads \"" CB_CHECKPOINT_FORMAT "\"",
+            c->path, format);
+    if (!cb_safetensors_has_checksums(c->file))
+        return cb_fail(CRIBO_CORRUPT, "%.200s: checksums are missing", c->path);
+    return CRIBO_OK;
+}
+
+static cribo_status open_checkpoint(const cb_allocator *allocator, checkpoint *c, const char *path)
+{
+    c->path = path;
+    CB_TRY(cb_safetensors_open(allocator, &c->file, path));
+    cribo_status status = check_format(c);
+    if (status != CRIBO_OK) cb_safetensors_close(c->file);
+    return status;
+}
+
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* --- settings --- */
+
+/* A metadata key that is no setting. */
+static bool is_other(const char *key)
+{
+    return starts_with(key, CB_CHECKPOINT_CALLER) || starts_with(key, CB_CHECKSUM_PREFIX) ||
+           strcmp(key, "crc32") == 0 || strcmp(key, CB_CHECKPOINT_FORMAT_KEY) == 0 ||
+           strcmp(key, CB_CHECKPOINT_STEP_KEY) == 0;
+}
+
+/* The settings in the file; one that it lacks is newer than it, and had its default. */
+static cribo_status read_settings(const checkpoint *c, cribo_trainer_config *config)
+{
+    char problem[200];
+    CB_TRY(cb_config_init(&cb_trainer_settings, config, sizeof *config));
+    for (size_t i = 0; i < cb_safetensors_pair_count(c->file); i++) {
+        const cb_metadata_pair *pair = cb_safetensors_pair(c->file, i);
+        if (is_other(pair->key) || cb_config_set(&cb_trainer_settings, config, pair->key, pair->value) == CRIBO_OK)
+            continue;
+        snprintf(problem, sizeof problem, "%s", cribo_last_error());
+        return cb_fail(CRIBO_CORRUPT, "%.200s: metadata: %s", c->path, problem);
+    }
+    return CRIBO_OK;
+}
+
+/* The next name of a list separated by commas, its length in *length; NULL past the last. */
+static const char *next_name(const char **list, size_t *length)
+{
+    const char *name = *list + strspn(*list, ", ");
+    *length = strcspn(name, ", ");
+    *list = name + *length;
+    return *length ? name : NULL;
+}
+
+static bool listed(const char *list, const char *name)
+{
+    size_t length;
+    for (const char *item; (item = next_name(&list, &length));)
+        if (strlen(name) == length && strncmp(item, name, length) == 0) return true;
+    return false;
+}
+
+static cribo_status check_overrides(const char *list)
+{
+    size_t length;
+    char name[64];
+    for (const char *item; (item = next_name(&list, &length));) {
+        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), item);
+        CB_REQUIRE(length < sizeof name && cb_config_find(&cb_trainer_settings, name),
+            "options.overrides: \"%s\" is no setting", name);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status compare_settings(const checkpoint *c, const cribo_trainer_config *own, const char *overrides)
+{
+    cribo_trainer_config saved;
+    CB_TRY(read_settings(c, &saved));
+    for (size_t i = 0; i < cb_trainer_settings.count; i++) {
+        const cb_field *field = &cb_trainer_settings.fields[i];
+        char in_file[CB_NUMBER_BYTES], in_trainer[CB_NUMBER_BYTES];
+        if (cb_config_get(field, &saved) == cb_config_get(field, own) || listed(overrides, field->setting.name)) continue;
+        cb_config_text(field, &saved, in_file);
+        cb_config_text(field, own, in_trainer);
+        return cb_fail(CRIBO_INVALID_ARGUMENT, "%.200s: %s = %s in the file, but %s in the trainer", c->path,
+            field->setting.name, in_file, in_trainer);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status read_step(const checkpoint *c, int64_t *step)
+{
+    const char *text = cb_safetensors_metadata(c->file, CB_CHECKPOINT_STEP_KEY);
+    size_t digits = text ? strspn(text, "0123456789") : 0;
+    if (digits == 0 || text[digits] != 0 || digits > 18)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: metadata: step = \"%.50s\" is no number of steps", c->path, text ? text : "");
+    *step = 0;
+    for (size_t i = 0; i < digits; i++) *step = 10 * *step + (text[i] - '0');
+    return CRIBO_OK;
+}
+
+/* --- arrays --- */
+
+static cribo_status check_axis(const checkpoint *c, const cb_tensor_info *tensor, size_t axis, size_t expected)
+{
+    CB_REQUIRE(tensor->shape[axis] == expected, "%.200s: tensor \"%.100s\": axis %zu has length %llu in the file, but %zu in the trainer",
+        c->path, tensor->name, axis, (unsigned long long)tensor->shape[axis], expected);
+    return CRIBO_OK;
+}
+
+static cribo_status check_array(const checkpoint *c, const cb_state_array *array)
+{
+    const cb_tensor_info *tensor = cb_safetensors_find(c->file, array->prefix, array->name);
+    if (!tensor)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: there is no tensor \"%s%.100s\"", c->path, array->prefix, array->name);
+    if (!cb_tensor_is(tensor, array->integers ? CB_I64 : CB_F32) || tensor->axes != array->axes)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\" has dtype %s and %zu axes, which is not as expected", c->path,
+            tensor->name, tensor->dtype, tensor->axes);
+    for (size_t i = 0; i < array->axes; i++) CB_TRY(check_axis(c, tensor, i, array->shape[i]));
+    return CRIBO_OK;
+}
+
+/* The length of a tensor's first axis, which may be at most `most`. */
+static cribo_status read_length(const checkpoint *c, const char *name, size_t most, size_t *length)
+{
+    const cb_tensor_info *tensor = cb_safetensors_find(c->file, NULL, name);
+    if (!tensor || tensor->axes == 0) return cb_fail(CRIBO_CORRUPT, "%.200s: there is no tensor \"%s\"", c->path, name);
+    CB_REQUIRE(tensor->shape[0] <= most, "%.200s: %s: length %llu in the file, but the trainer's bank has room for %zu", c->path,
+        name, (unsigned long long)tensor->shape[0], most);
+    *length = (size_t)tensor->shape[0];
+    return CRIBO_OK;
+}
+
+/* In the order of the file, so that one pass over it is enough. */
+static cribo_status read_arrays(const checkpoint *c, const cb_state *stage)
+{
+    for (size_t i = 0; i < stage->count; i++) CB_TRY(check_array(c, &stage->arrays[i]));
+    if (cb_safetensors_count(c->file) != stage->count)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: there are %zu tensors, not %zu", c->path, cb_safetensors_count(c->file),
+            stage->count);
+    for (size_t i = 0; i < stage->count; i++) {
+        const cb_tensor_info *tensor = cb_safetensors_tensor(c->file, i);
+        const cb_state_array *array = cb_state_find(stage, tensor->name);
+        if (!array) return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\" stands twice", c->path, tensor->name);
+        CB_TRY(cb_safetensors_read_as(
+            c->file, tensor, array->integers ? CB_I64 : CB_F32, array->values, array->count));
+    }
+    return cb_safetensors_finish(c->file);
+}
+
+static cribo_status read_state(const checkpoint *c, cb_trainer *core)
+{
+    size_t images = 0, objects = 0, most = cb_memory_bank_capacity(core->bank);
+    int64_t step = 0;
+    cb_state stage;
+    CB_TRY(read_step(c, &step));
+    CB_TRY(read_length(c, "bank.objects_per_image", most, &images));
+    CB_TRY(read_length(c, "bank.view1", most * (size_t)core->config.clusters, &objects));
+    CB_TRY(cb_state_stage(core, images, objects, &stage));
+    cribo_status status = read_arrays(c, &stage);
+    if (status == CRIBO_OK) status = cb_state_check(core, &stage, c->path);
+    if (status == CRIBO_OK) cb_state_adopt(core, &stage, step);
+    cb_state_free(core, &stage);
+    return status;
+}
+
+/* --- the calls --- */
+
+cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
+{
+    checkpoint c;
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    CB_REQUIRE(!options || options->struct_size == sizeof *options,
+        "options.struct_size = %zu, but cribo_load_options has %zu bytes", options->struct_size, sizeof *options);
+    const char *overrides = options && options->overrides ? options->overrides : "";
+    CB_TRY(check_overrides(overrides));
+    CB_TRY(open_checkpoint(&trainer->runtime.allocator, &c, path));
+    cribo_status status = compare_settings(&c, &trainer->core->config, overrides);
+    if (status == CRIBO_OK) status = read_state(&c, trainer->core);
+    cb_safetensors_close(c.file);
+    return status;
+}
+
+static const cb_allocator plain = {0};
+
+cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out)
+{
+    checkpoint c;
+    cribo_trainer_config saved;
+    CB_REQUIRE_POINTER(path);
+    CB_REQUIRE_POINTER(out);
+    CB_TRY(open_checkpoint(&plain, &c, path));
+    cribo_status status = read_settings(&c, &saved);
+    cb_safetensors_close(c.file);
+    CB_TRY(status);
+    size_t given = out->struct_size, known = given < sizeof saved ? given : sizeof saved;
+    CB_TRY(cb_config_init(&cb_trainer_settings, out, given));
+    memcpy((char *)out + sizeof given, (const char *)&saved + sizeof given, known - sizeof given);
+    return CRIBO_OK;
+}
+
+/* The caller's string of this key, or NULL. */
+static const char *find_metadata(const checkpoint *c, const char *key)
+{
+    const size_t prefix = sizeof CB_CHECKPOINT_CALLER - 1;
+    for (size_t i = 0; i < cb_safetensors_pair_count(c->file); i++) {
+        const cb_metadata_pair *pair = cb_safetensors_pair(c->file, i);
+        if (starts_with(pair->key, CB_CHECKPOINT_CALLER) && strcmp(pair->key + prefix, key) == 0) return pair->value;
+    }
+    return NULL;
+}
+
+static cribo_status copy_metadata(const checkpoint *c, const char *key, char *buffer, size_t size)
+{
+    const char *value = find_metadata(c, key);
+    CB_REQUIRE(value, "%.200s: key = \"%.100s\" is not in its metadata", c->path, key);
+    size_t bytes = strlen(value) + 1;
+    CB_REQUIRE(bytes <= size, "size = %zu, but \"%.100s\" takes %zu bytes", size, key, bytes);
+    memcpy(buffer, value, bytes);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *buffer, size_t size)
+{
+    checkpoint c;
+    CB_REQUIRE_POINTER(path);
+    CB_REQUIRE_POINTER(key);
+    CB_REQUIRE_POINTER(buffer);
+    CB_TRY(open_checkpoint(&plain, &c, path));
+    cribo_status status = copy_metadata(&c, key, buffer, size);
+    cb_safetensors_close(c.file);
+    return status;
+}

@@ -1,0 +1,191 @@
+/* Writing a trainer to a file: its weights, or all of it. See cribo/trainer.h and docs/checkpoints.md. */
+#include "cribo/trainer.h"
+
+#include "api/checkpoint.h"
+#include "api/trainer.h"
+#include "io/safetensors.h"
+#include "training/state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_METADATA 10000 /* more is a mistake; the header stays far below what the format allows */
+#define DEFAULT_LEVEL 1     /* smaller by 7 % than stored; levels beyond gain 1 % for twice the time */
+
+/* --- what is said of a run --- */
+
+typedef char number_text[CB_NUMBER_BYTES];
+
+/* How many pairs describe_run makes. */
+static size_t descriptions(void)
+{
+    return cb_trainer_settings.count + 1;
+}
+
+/* Every setting by name, and the steps done, as text. */
+static void describe_run(const cb_trainer *core, cb_metadata_pair *pairs, number_text *text)
+{
+    size_t count = cb_trainer_settings.count;
+    for (size_t i = 0; i < count; i++) {
+        const cb_field *field = &cb_trainer_settings.fields[i];
+        cb_config_text(field, &core->config, text[i]);
+        pairs[i] = (cb_metadata_pair){field->setting.name, text[i]};
+    }
+    snprintf(text[count], CB_NUMBER_BYTES, "%lld", (long long)core->step);
+    pairs[count] = (cb_metadata_pair){CB_CHECKPOINT_STEP_KEY, text[count]};
+}
+
+/* What goes into a file, in memory of its own. */
+typedef struct document {
+    const cb_allocator *allocator;
+    cb_tensor_entry *entries;
+    cb_stretch *stretches;
+    cb_metadata_pair *pairs;
+    number_text *text;
+    char *keys;
+    size_t count, pair_count;
+} document;
+
+static void free_document(document *d)
+{
+    cb_release(d->allocator, d->keys);
+    cb_release(d->allocator, d->text);
+    cb_release(d->allocator, d->pairs);
+    cb_release(d->allocator, d->stretches);
+    cb_release(d->allocator, d->entries);
+}
+
+static cribo_status begin_document(document *d, const cb_trainer *core, size_t entries, size_t further_pairs)
+{
+    size_t pairs = descriptions() + further_pairs;
+    CB_TRY(cb_allocate(d->allocator, &d->entries, entries, sizeof *d->entries, "list of tensors"));
+    CB_TRY(cb_allocate(d->allocator, &d->pairs, pairs, sizeof *d->pairs, "metadata"));
+    CB_TRY(cb_allocate(d->allocator, &d->text, descriptions(), sizeof *d->text, "metadata"));
+    describe_run(core, d->pairs, d->text);
+    d->pair_count = descriptions();
+    return CRIBO_OK;
+}
+
+/* --- weights --- */
+
+static cribo_status write_weights(const cb_trainer *core, document *d, const char *path)
+{
+    const cb_parameters *student = &core->student->parameters, *teacher = &core->teacher->parameters;
+    CB_TRY(begin_document(d, core, 2 * student->count, 0));
+    for (size_t i = 0; i < student->count; i++) {
+        d->entries[i] = cb_parameter_entry(student, i, "student.");
+        d->entries[student->count + i] = cb_parameter_entry(teacher, i, "teacher.");
+    }
+    return cb_safetensors_write(d->allocator, path, d->entries, 2 * student->count, d->pairs, d->pair_count);
+}
+
+cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    document d = {.allocator = &trainer->runtime.allocator};
+    cribo_status status = write_weights(trainer->core, &d, path);
+    free_document(&d);
+    return status;
+}
+
+/* --- the whole state --- */
+
+static cribo_status check_keys(const cribo_save_options *options)
+{
+    for (int64_t i = 0; i < options->metadata_count; i++) {
+        const char *key = options->metadata_keys[i];
+        CB_REQUIRE(key && options->metadata_values[i], "options.metadata_%s[%lld] is NULL", key ? "values" : "keys",
+            (long long)i);
+        CB_REQUIRE(*key, "options.metadata_keys[%lld] is empty", (long long)i);
+        for (int64_t j = 0; j < i; j++)
+            CB_REQUIRE(strcmp(key, options->metadata_keys[j]) != 0,
+                "options.metadata_keys[%lld] = \"%.100s\" stands twice", (long long)i, key);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_options(const cribo_save_options *options)
+{
+    CB_REQUIRE(options->struct_size == sizeof *options, "options.struct_size = %zu, but cribo_save_options has %zu bytes",
+        options->struct_size, sizeof *options);
+    CB_REQUIRE(options->level >= 0 && options->level <= 9, "options.level = %lld must be in 0 ... 9",
+        (long long)options->level);
+    CB_REQUIRE(options->metadata_count >= 0 && options->metadata_count <= MOST_METADATA,
+        "options.metadata_count = %lld must be in 0 ... %d", (long long)options->metadata_count, MOST_METADATA);
+    CB_REQUIRE(options->metadata_count == 0 || (options->metadata_keys && options->metadata_values),
+        "options.metadata_%s is NULL", options->metadata_keys ? "values" : "keys");
+    return check_keys(options);
+}
+
+/* The caller's strings, their keys with a prefix of our own. */
+static cribo_status add_metadata(document *d, const cribo_save_options *options)
+{
+    size_t bytes = 0;
+    for (int64_t i = 0; i < options->metadata_count; i++)
+        bytes += sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
+    CB_TRY(cb_allocate(d->allocator, &d->keys, bytes, 1, "metadata"));
+    char *key = d->keys;
+    for (int64_t i = 0; i < options->metadata_count; i++) {
+        size_t length = sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
+        snprintf(key, length, "%s%s", CB_CHECKPOINT_CALLER, options->metadata_keys[i]);
+        d->pairs[d->pair_count++] = (cb_metadata_pair){key, options->metadata_values[i]};
+        key += length;
+    }
+    return CRIBO_OK;
+}
+
+/* The bank's vectors in the pieces in which they lie. */
+static void add_stretches(document *d, const cb_memory_bank *bank, cb_tensor_entry *entry, int view)
+{
+    size_t count = cb_memory_bank_stretches(bank), row = cb_memory_bank_width(bank) * sizeof(cb_real), rows;
+    cb_stretch *stretches = d->stretches + (size_t)view * count;
+    for (size_t i = 0; i < count; i++) {
+        stretches[i].bytes = cb_memory_bank_stretch(bank, view, i, &rows);
+        stretches[i].count = rows * row;
+    }
+    entry->stretches = stretches;
+    entry->stretch_count = count;
+}
+
+static void add_array(document *d, const cb_memory_bank *bank, const cb_state_array *array)
+{
+    cb_tensor_entry *entry = &d->entries[d->count++];
+    *entry = (cb_tensor_entry){.prefix = array->prefix, .name = array->name, .axes = (int64_t)array->axes,
+        .values = array->values, .dtype = array->integers ? CB_I64 : CB_F32};
+    for (size_t i = 0; i < array->axes; i++) entry->shape[i] = (int64_t)array->shape[i];
+    if (!array->values) add_stretches(d, bank, entry, array->view);
+}
+
+static cribo_status write_state(
+    const cribo_trainer *trainer, document *d, const cb_state *state, const char *path, const cribo_save_options *options)
+{
+    const cb_trainer *core = trainer->core;
+    cb_compression compression = {trainer->runtime.pool, (int)options->level};
+    CB_TRY(begin_document(d, core, state->count, 1 + (size_t)options->metadata_count));
+    d->pairs[d->pair_count++] = (cb_metadata_pair){CB_CHECKPOINT_FORMAT_KEY, CB_CHECKPOINT_FORMAT};
+    CB_TRY(add_metadata(d, options));
+    CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * cb_memory_bank_stretches(core->bank), sizeof *d->stretches,
+        "list of tensors"));
+    for (size_t i = 0; i < state->count; i++) add_array(d, core->bank, &state->arrays[i]);
+    return cb_safetensors_write_gzip(
+        d->allocator, &compression, path, d->entries, d->count, d->pairs, d->pair_count);
+}
+
+cribo_status cribo_trainer_save(const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
+{
+    static const cribo_save_options defaults = {.struct_size = sizeof defaults, .level = DEFAULT_LEVEL};
+    cb_state state;
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    if (!options) options = &defaults;
+    CB_TRY(check_options(options));
+    if (trainer->core->phase != CB_PHASE_IDLE)
+        return cb_fail(CRIBO_WRONG_STATE, "a step is under way: a checkpoint is written after cribo_trainer_update");
+    CB_TRY(cb_state_of(trainer->core, &state));
+    document d = {.allocator = &trainer->runtime.allocator};
+    cribo_status status = write_state(trainer, &d, &state, path, options);
+    free_document(&d);
+    cb_state_free(trainer->core, &state);
+    return status;
+}

@@ -1,0 +1,205 @@
+/* The trainer's state as named arrays. See state.h. */
+#include "training/state.h"
+
+#include "tensor/finite.h"
+
+#include <string.h>
+
+/* --- the list --- */
+
+static size_t bytes_of(const cb_state_array *array)
+{
+    return array->count * (array->integers ? sizeof(int64_t) : sizeof(cb_real));
+}
+
+/* Adds an array; only counts while there is no list. */
+static void add(cb_state *state, cb_state_array array)
+{
+    array.count = 1;
+    for (size_t i = 0; i < array.axes; i++) array.count *= array.shape[i];
+    if (state->arrays) state->arrays[state->count] = array;
+    state->count++;
+}
+
+static void add_parameters(cb_state *state, const cb_parameters *layout, const char *prefix, cb_real *values)
+{
+    for (size_t p = 0; p < layout->count; p++) {
+        const cb_parameter *parameter = &layout->list[p];
+        cb_state_array array = {.prefix = prefix, .name = parameter->name, .axes = parameter->axes,
+            .target = values + parameter->offset};
+        memcpy(array.shape, parameter->shape, sizeof array.shape);
+        add(state, array);
+    }
+}
+
+static void add_vector(cb_state *state, const char *name, bool integers, void *values, size_t count)
+{
+    add(state, (cb_state_array){
+                   .prefix = "", .name = name, .integers = integers, .axes = 1, .shape = {count}, .target = values});
+}
+
+static void list_all(cb_trainer *trainer, cb_state *state)
+{
+    const cb_parameters *layout = &trainer->student->parameters;
+    size_t width = (size_t)trainer->config.width;
+    state->count = 0;
+    add_parameters(state, layout, "student.", layout->values);
+    add_parameters(state, layout, "teacher.", trainer->teacher->parameters.values);
+    add_parameters(state, layout, "optimiser.first.", trainer->optimiser.first);
+    add_parameters(state, layout, "optimiser.second.", trainer->optimiser.second);
+    add_vector(state, "optimiser.updates", true, trainer->optimiser.updates, layout->count);
+    add_vector(state, "centre", false, trainer->centre, trainer->teacher_layers.cls.count);
+    add_vector(state, "object_centre", false, trainer->object_centre, trainer->teacher_layers.objects.count);
+    add_vector(state, "bank.objects_per_image", true, NULL, state->images);
+    add_vector(state, "bank.ids", true, NULL, state->images);
+    for (int v = 0; v < 2; v++)
+        add(state, (cb_state_array){.prefix = "", .name = v == 0 ? "bank.view1" : "bank.view2", .axes = 2,
+                       .shape = {state->objects, width}, .view = v});
+    add_vector(state, "collapse.steps", true, trainer->collapse.steps, CB_SIGNS);
+}
+
+static cribo_status make_list(cb_trainer *trainer, cb_state *state)
+{
+    list_all(trainer, state); /* counts */
+    CB_TRY(cb_allocate(&trainer->runtime->allocator, &state->arrays, state->count, sizeof *state->arrays, "list of a state"));
+    list_all(trainer, state);
+    return CRIBO_OK;
+}
+
+void cb_state_free(const cb_trainer *trainer, cb_state *state)
+{
+    cb_release(&trainer->runtime->allocator, state->memory);
+    cb_release(&trainer->runtime->allocator, state->arrays);
+    *state = (cb_state){0};
+}
+
+const cb_state_array *cb_state_find(const cb_state *state, const char *name)
+{
+    for (size_t i = 0; i < state->count; i++) {
+        size_t prefix = strlen(state->arrays[i].prefix);
+        if (strncmp(state->arrays[i].prefix, name, prefix) == 0 && strcmp(state->arrays[i].name, name + prefix) == 0)
+            return &state->arrays[i];
+    }
+    return NULL;
+}
+
+static cb_state_array *find(const cb_state *state, const char *name)
+{
+    return (cb_state_array *)cb_state_find(state, name);
+}
+
+/* --- a trainer's own state --- */
+
+static cribo_status collect(cb_trainer *trainer, cb_state *state)
+{
+    int64_t *images;
+    CB_TRY(make_list(trainer, state));
+    CB_TRY(cb_allocate(&trainer->runtime->allocator, &images, 2 * state->images, sizeof *images, "list of the bank's images"));
+    state->memory = images;
+    cb_memory_bank_export(trainer->bank, images, images + state->images, NULL, NULL);
+    for (size_t i = 0; i < state->count; i++) state->arrays[i].values = state->arrays[i].target;
+    find(state, "bank.objects_per_image")->values = images;
+    find(state, "bank.ids")->values = images + state->images;
+    return CRIBO_OK;
+}
+
+cribo_status cb_state_of(cb_trainer *trainer, cb_state *state)
+{
+    *state = (cb_state){
+        .images = cb_memory_bank_images(trainer->bank), .objects = cb_memory_bank_count(trainer->bank)};
+    cribo_status status = collect(trainer, state);
+    if (status != CRIBO_OK) cb_state_free(trainer, state);
+    return status;
+}
+
+/* --- a stage --- */
+
+/* Gives each array its place, behind the one before; returns the bytes of all. */
+static size_t lay_out(cb_state *state)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < state->count; i++) {
+        if (state->memory) state->arrays[i].values = (unsigned char *)state->memory + bytes;
+        bytes += (bytes_of(&state->arrays[i]) + CB_ALIGNMENT - 1) / CB_ALIGNMENT * CB_ALIGNMENT;
+    }
+    return bytes;
+}
+
+static cribo_status prepare(cb_trainer *trainer, cb_state *stage)
+{
+    CB_TRY(make_list(trainer, stage));
+    CB_TRY(cb_allocate(&trainer->runtime->allocator, &stage->memory, lay_out(stage), 1, "state that is read"));
+    lay_out(stage);
+    return CRIBO_OK;
+}
+
+cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, cb_state *state)
+{
+    *state = (cb_state){.images = images, .objects = objects};
+    cribo_status status = prepare(trainer, state);
+    if (status != CRIBO_OK) cb_state_free(trainer, state);
+    return status;
+}
+
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static cribo_status refuse(const cb_state_array *array, const char *origin, size_t index, const char *problem)
+{
+    return cb_fail(CRIBO_CORRUPT, "%.200s: %s%s: element %zu %s", origin, array->prefix, array->name, index, problem);
+}
+
+/* Moments may have overflowed in a sound run; everything else is finite. */
+static cribo_status check_numbers(const cb_trainer *trainer, const cb_state_array *array, const char *origin)
+{
+    if (array->integers || starts_with(array->prefix, "optimiser.")) return CRIBO_OK;
+    size_t bad = cb_pool_first_not_finite(trainer->runtime->pool, array->values, array->count);
+    return bad == array->count ? CRIBO_OK : refuse(array, origin, bad, "is not finite");
+}
+
+static cribo_status check_integers(const cb_state_array *array, int64_t least, int64_t most, const char *origin)
+{
+    const int64_t *values = array->values;
+    for (size_t i = 0; i < array->count; i++)
+        if (values[i] < least || values[i] > most) return refuse(array, origin, i, "is out of range");
+    return CRIBO_OK;
+}
+
+static cb_objects objects_of(const cb_state *stage)
+{
+    return (cb_objects){stage->images, find(stage, "bank.objects_per_image")->values,
+        {find(stage, "bank.view1")->values, find(stage, "bank.view2")->values}, find(stage, "bank.ids")->values};
+}
+
+static cribo_status check_bank(const cb_trainer *trainer, const cb_state *stage, const char *origin)
+{
+    cb_objects objects = objects_of(stage);
+    CB_TRY(check_integers(find(stage, "bank.objects_per_image"), 0, trainer->config.clusters, origin));
+    size_t count = cb_objects_count(&objects, objects.images);
+    if (count == stage->objects) return CRIBO_OK;
+    return cb_fail(CRIBO_CORRUPT, "%.200s: bank.objects_per_image: they sum up to %zu, but bank.view1 has %zu", origin,
+        count, stage->objects);
+}
+
+cribo_status cb_state_check(const cb_trainer *trainer, const cb_state *stage, const char *origin)
+{
+    for (size_t i = 0; i < stage->count; i++) CB_TRY(check_numbers(trainer, &stage->arrays[i], origin));
+    CB_TRY(check_integers(find(stage, "optimiser.updates"), 0, INT64_MAX / 2, origin));
+    CB_TRY(check_integers(find(stage, "collapse.steps"), 0, INT64_MAX / 2, origin));
+    return check_bank(trainer, stage, origin);
+}
+
+void cb_state_adopt(cb_trainer *trainer, const cb_state *stage, int64_t step)
+{
+    const cb_parameters *student = &trainer->student->parameters;
+    cb_objects objects = objects_of(stage);
+    for (size_t i = 0; i < stage->count; i++)
+        if (stage->arrays[i].target) memcpy(stage->arrays[i].target, stage->arrays[i].values, bytes_of(&stage->arrays[i]));
+    memset(student->gradients, 0, student->total * sizeof *student->gradients);
+    cb_memory_bank_replace(trainer->bank, &objects);
+    trainer->step = step;
+    trainer->phase = CB_PHASE_IDLE;
+    trainer->targets.images = 0;
+}

@@ -1,0 +1,53 @@
+/*
+ * What a trainer remembers from step to step, as a list of named arrays: what a checkpoint holds, besides settings and step.
+ *
+ *   student.NAME, teacher.NAME                        parameters
+ *   optimiser.first.NAME, optimiser.second.NAME       moments
+ *   optimiser.updates         int64 [parameters]      how many updates each parameter has had
+ *   centre [P], object_centre [P']
+ *   bank.objects_per_image, bank.ids  int64 [images]  newest first
+ *   bank.view1, bank.view2    [objects, D]
+ *   collapse.steps            int64 [signs]           for how long each sign of collapse has been seen
+ *
+ * A state is read from the trainer where it lies, or staged: collected in memory of its own, checked, then adopted as a whole.
+ */
+#ifndef CB_TRAINING_STATE_H
+#define CB_TRAINING_STATE_H
+
+#include "training/trainer.h"
+
+typedef struct cb_state_array {
+    const char *prefix, *name; /* its name is the one after the other */
+    bool integers;             /* int64_t; else cb_real */
+    size_t axes, shape[4];
+    size_t count;
+    void *values; /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
+    void *target; /* where adopting a stage puts them; NULL: into the bank */
+    int view;     /* of the bank's vectors, 0 or 1 */
+} cb_state_array;
+
+typedef struct cb_state {
+    cb_state_array *arrays;
+    size_t count;
+    size_t images, objects; /* in the bank */
+    void *memory;           /* the stage, or copies of what the bank does not hold in one piece */
+} cb_state;
+
+/* The trainer's state, borrowed until it changes. Fails for lack of memory. Both kinds end with cb_state_free. */
+cribo_status cb_state_of(cb_trainer *trainer, cb_state *state);
+
+/* A stage for a state with so many images and objects in the bank, which must have room for them. */
+cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, cb_state *state);
+
+void cb_state_free(const cb_trainer *trainer, cb_state *state);
+
+/* The array with this name, or NULL. */
+const cb_state_array *cb_state_find(const cb_state *state, const char *name);
+
+/* CRIBO_CORRUPT, with `origin` and the array named, unless the stage is a state that some trainer of these settings could have. */
+cribo_status cb_state_check(const cb_trainer *trainer, const cb_state *stage, const char *origin);
+
+/* Makes a checked stage the trainer's state before step `step`; a step under way is forgotten. */
+void cb_state_adopt(cb_trainer *trainer, const cb_state *stage, int64_t step);
+
+#endif
