@@ -108,7 +108,7 @@ class Inputs(unittest.TestCase):
             "crops1": [(0, 0, 32, 32)] * 4,
             "crops2": [("a",) * 5] * 4,
             "ids": [1, 2, 3],
-            "seed_tokens": np.zeros((4, 5), np.int64),
+            "seed_tokens": np.tile(np.arange(5), (4, 1)),
             "mean": (0.5, 0.5),
         }
         with small_trainer() as trainer:
@@ -137,6 +137,28 @@ class Outputs(unittest.TestCase):
         self.assertIsNone(found.assignment)
         np.testing.assert_array_equal(objects, expected.objects)
         np.testing.assert_array_equal(valid, expected.valid)
+
+    def test_each_output_alone_is_the_same(self):
+        random = np.random.default_rng(2)
+        vectors = random.standard_normal((4, 10, D)).astype(np.float32)
+        bank = cribo.MemoryBank(bank_images=4, objects_per_image=5, width=D)
+        bank.push(vectors[0], vectors[1], [5, 5])
+        model = cribo.Model(**SMALL)
+        pixels = random.standard_normal((1, 3, 32, 32)).astype(np.float32)
+        calls = [
+            lambda **wanted: self.clusterer.run(*problem(), **wanted),
+            lambda **wanted: bank.query(vectors[2], vectors[3], [5, 5], **wanted),
+            lambda **wanted: model.features(pixels, **wanted),
+        ]
+        for call in calls:
+            names = call()._fields
+            whole = call(**dict.fromkeys(names, True))
+            for name in names:
+                alone = call(**{other: other == name for other in names})
+                np.testing.assert_array_equal(getattr(alone, name), getattr(whole, name), name)
+                self.assertEqual([n for n in names if getattr(alone, n) is not None], [name])
+        bank.close()
+        model.close()
 
     def test_given_protocols_are_written_into(self):
         expected = self.clusterer.run(*problem())

@@ -200,6 +200,12 @@ class Loop(unittest.TestCase):
                 error = np.abs(parameter.grad.numpy() - expected[name]).max()
                 self.assertLess(error, 1e-3 * scale, name)
 
+    def test_teacher_follows_slowly(self):
+        teacher, student = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        expected = 0.9 * teacher.weight.detach() + 0.1 * student.weight.detach()
+        torch_cribo.follow(teacher, student, 0.9)
+        np.testing.assert_allclose(teacher.weight.detach().numpy(), expected.numpy(), rtol=1e-5)
+
     def test_example_trains(self):
         pictures = torch_cribo.random_pictures(8, 48, np.random.default_rng(0))
         with contextlib.redirect_stdout(io.StringIO()) as printed:
