@@ -13,10 +13,14 @@ function markup(text) {
     return text
 }
 
-function titled(text,    i, n, titles) {
+function titled(text,    i, n, titles, since) {
     n = split("Ownership Aliasing Errors Threads Cost Memory", titles, " ")
     for (i = 1; i <= n; i++) gsub("(^| )" titles[i] ": ", "\n@par " titles[i] "\n", text)
-    sub(/ ?Since 0\.[0-9]+\.$/, "\n@since 0.1", text)
+    if (match(text, / ?Since [0-9]+\.[0-9]+\.$/)) {
+        since = substr(text, RSTART, RLENGTH - 1)
+        sub(/.* /, "", since)
+        text = substr(text, 1, RSTART - 1) "\n@since " since
+    }
     return text
 }
 
@@ -97,7 +101,7 @@ body { sub(/\/\*/, "/**<"); print; next }
 /^$/ { doc = ""; print; next }
 /^(CRIBO_API|typedef|enum|#define)/ {
     if (doc) print "/**" doc " */"
-    body = /{$/
+    body = /[{]$/
     heading = ""
 }
 { print }

@@ -19,13 +19,14 @@ check_document() {
         }
         function check(    at, count, line) {
             blocks++
+            if (path == "") { print FILENAME ":" start ": from no file"; wrong = 1; return }
             for (count = 0; (getline line < path) > 0;) source[++count] = line
             close(path)
             for (at = 1; at + lines - 1 <= count; at++) if (shifted(at)) return
             print FILENAME ":" start ": not in " path
             wrong = 1
         }
-        /^```/ && inside { if (path != "" && lines) check(); inside = 0; next }
+        /^```/ && inside { if (lines) check(); inside = 0; next }
         /^```/ { inside = 1; path = $2; lines = 0; start = FNR; next }
         inside { block[++lines] = $0 }
         END { print blocks + 0 " excerpts"; exit wrong || inside }' "$1"
@@ -43,7 +44,8 @@ sed '/malloc/d' "$work/right.md" > "$work/shortened.md"
 sed 's/^if/  if/' "$work/right.md" > "$work/bent.md"
 sed 's/hooks/crooks/' "$work/right.md" > "$work/elsewhere.md"
 check_document "$work/right.md" > /dev/null || { echo 'a right block is refused'; exit 1; }
-for wrong in changed shortened bent elsewhere; do
+sed 's/ examples.*//' "$work/right.md" > "$work/unnamed.md"
+for wrong in unnamed changed shortened bent elsewhere; do
     ! check_document "$work/$wrong.md" > /dev/null || { echo "a wrong block is accepted: $wrong"; exit 1; }
 done
 
