@@ -261,6 +261,13 @@ cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t he
 cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix);
 cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix);
 
+typedef struct cribo_load_parts {
+    size_t struct_size;
+    int64_t backbone; int64_t heads; int64_t resample_positions;
+} cribo_load_parts;
+cribo_status cribo_model_load_partial(cribo_model *model, const char *path, const char *prefix,
+    const cribo_load_parts *parts);
+
 
 typedef struct cribo_trainer cribo_trainer;
 typedef struct cribo_trainer_config {
@@ -1175,10 +1182,22 @@ class Model(_Handle):
         with self._use() as invoke:
             invoke("save", os.fsencode(path), prefix.encode())
 
-    def load(self, path: Path_, prefix: str = "") -> None:
-        """Reads all parameters from a safetensors file in which they are named prefix + name."""
+    def load(
+        self,
+        path: Path_,
+        prefix: str = "",
+        *,
+        backbone: bool = True,
+        heads: bool = True,
+        resample_positions: bool = False,
+    ) -> None:
+        """Reads parameters, or a part of them, from a safetensors file or a checkpoint in which they are named
+        prefix + name. What is not read stays as it is."""
+        parts = _new(
+            "cribo_load_parts", backbone=backbone, heads=heads, resample_positions=resample_positions
+        )
         with self._use() as invoke:
-            invoke("load", os.fsencode(path), prefix.encode())
+            invoke("load_partial", os.fsencode(path), prefix.encode(), ctypes.byref(parts))
 
 
 @dataclasses.dataclass

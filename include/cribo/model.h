@@ -141,7 +141,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(
 
 /*
  * Reads all parameters from a safetensors file in which they are named prefix + name ("teacher." for the
- * teacher of a training run). Other tensors in the file are passed over.
+ * teacher of a training run), a checkpoint included. Other tensors in the file are passed over.
  * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY (a second copy is held while reading),
  * CRIBO_INVALID_ARGUMENT (a parameter is missing, is not float32, has another shape or is not finite); the
  * model is then unchanged.
@@ -149,6 +149,30 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load(
     cribo_model *model, const char *path, const char *prefix);
+
+/*
+ * Which parts of a model are read from a file; each is 0 or 1. What is not read stays as it is: fresh, in a
+ * fresh model. At least one of backbone and heads is 1.
+ *
+ * backbone            the transformer
+ * heads               the projection heads
+ * resample_positions  1: positions of another image_size are resampled to the model's (bicubic, as
+ *                     cribo_model_features does for other image sizes); 0: they are refused
+ */
+typedef struct cribo_load_parts {
+    size_t struct_size; /* sizeof(cribo_load_parts) */
+    int64_t backbone;
+    int64_t heads;
+    int64_t resample_positions;
+} cribo_load_parts;
+
+/*
+ * As cribo_model_load, for parts of a model: to begin with another's backbone, say, and heads of one's own.
+ * Errors: as cribo_model_load, and CRIBO_INVALID_ARGUMENT for parts; the model is then unchanged.
+ * Threads: one call at a time per model. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load_partial(
+    cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #include "model/vit.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char *in_block(char *name, size_t block, const char *part)
 {
@@ -95,4 +96,19 @@ cb_tensor cb_vit_forward(const cb_vit *vit, cb_tape *tape, const cb_images *imag
         x = mlp_branch(tape, &vit->blocks[i], x, n, keep ? keep + (2 * i + 1) * n : NULL);
     }
     return cb_norm(tape, x, &vit->norm);
+}
+
+cribo_status cb_vit_adapt_positions(
+    const cb_runtime *runtime, const cb_vit *vit, cb_real *positions, size_t grid, cb_real *to)
+{
+    cb_tensor x = {.value = positions, .rows = 1 + grid * grid, .columns = vit->width};
+    cb_arena arena = cb_arena_measure();
+    cb_tape tape = cb_tape_begin(&arena, runtime->pool, false, 0);
+    cb_op_resample_positions(&tape, x, grid, vit->grid, vit->grid);
+    CB_TRY(cb_arena_create(&runtime->allocator, &arena, cb_tape_planned_bytes(&tape), "positions"));
+    tape = cb_tape_begin(&arena, runtime->pool, false, 0);
+    cb_tensor y = cb_op_resample_positions(&tape, x, grid, vit->grid, vit->grid);
+    memcpy(to, y.value, y.rows * y.columns * sizeof *to);
+    cb_arena_destroy(&runtime->allocator, &arena);
+    return CRIBO_OK;
 }

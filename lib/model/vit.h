@@ -30,6 +30,13 @@ typedef struct cb_vit_options {
     cb_real *attention;  /* [B, H, T] of the last block's [CLS] query; NULL: not wanted */
 } cb_vit_options;
 
+/*
+ * Another model's positions [1 + grid^2, D], resampled to this one's grid, as for an image of another size: to [1 + N, D]. Fails only
+ * for lack of memory.
+ */
+cribo_status cb_vit_adapt_positions(
+    const cb_runtime *runtime, const cb_vit *vit, cb_real *positions, size_t grid, cb_real *to);
+
 /* Tokens [B T, D] after the final norm; their gradient shares their memory. */
 cb_tensor cb_vit_forward(const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options);
 

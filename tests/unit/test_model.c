@@ -738,6 +738,71 @@ START_TEST(test_model_load_passes_over_other_tensors)
 }
 END_TEST
 
+/* Are the parameters whose names begin with `start` the same? */
+static bool same_part(const cribo_model *a, const cribo_model *b, const char *start)
+{
+    int64_t count;
+    OK(cribo_model_parameter_count(a, &count));
+    for (int64_t i = 0; i < count; i++) {
+        cribo_parameter p = parameter_at(a, i);
+        float x[512], y[512];
+        if (strncmp(p.name, start, strlen(start)) != 0) continue;
+        OK(cribo_model_read_parameter(a, p.name, x, p.count));
+        OK(cribo_model_read_parameter(b, p.name, y, p.count));
+        if (memcmp(x, y, (size_t)p.count * sizeof *x) != 0) return false;
+    }
+    return true;
+}
+
+START_TEST(test_model_parts_loaded_leave_the_rest)
+{
+    scratch_begin();
+    const char *path = scratch_path("model.safetensors");
+    cribo_model *saved = other_model(), *fresh = small_model(), *loaded = small_model();
+    cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = _i == 0, .heads = _i == 1};
+    OK(cribo_model_save(saved, path, "teacher."));
+    OK(cribo_model_load_partial(loaded, path, "teacher.", &parts));
+    ck_assert(!same_values(saved, fresh));
+    ck_assert(same_part(loaded, parts.backbone ? saved : fresh, "backbone."));
+    ck_assert(same_part(loaded, parts.heads ? saved : fresh, "head."));
+    cribo_model_free(saved);
+    cribo_model_free(fresh);
+    cribo_model_free(loaded);
+    scratch_end();
+}
+END_TEST
+
+/* A model of grid 3 into one of grid 5 and back: its features at its own size are the other's at that size. */
+START_TEST(test_model_positions_loaded_are_resampled_as_for_features)
+{
+    const int64_t sides[2] = {_i == 0 ? 9 : 15, _i == 0 ? 15 : 9};
+    cribo_model *models[2];
+    float *pixels = calloc(3 * 15 * 15, sizeof *pixels), dense[2][25 * 12] = {{0}}, cls[2][12];
+    scratch_begin();
+    const char *path = scratch_path("model.safetensors");
+    for (int i = 0; i < 2; i++) {
+        cribo_model_config config = small_config();
+        config.image_size = sides[i];
+        config.seed = i;
+        models[i] = model_with(&config, 1);
+    }
+    cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1, .heads = 1};
+    OK(cribo_model_save(models[0], path, NULL));
+    assert_refused(cribo_model_load_partial(models[1], path, NULL, &parts), CRIBO_INVALID_ARGUMENT, "backbone.pos_embed");
+    assert_refused(cribo_model_load(models[1], path, NULL), CRIBO_INVALID_ARGUMENT, "backbone.pos_embed");
+    parts.resample_positions = 1;
+    OK(cribo_model_load_partial(models[1], path, NULL, &parts));
+    for (int i = 0; i < 3 * 15 * 15; i++) pixels[i] = (float)(i % 7) - 3;
+    for (int i = 0; i < 2; i++) OK(cribo_model_features(models[i], 1, sides[1], sides[1], pixels, dense[i], cls[i], NULL));
+    ck_assert_mem_eq(dense[0], dense[1], sizeof dense[0]);
+    ck_assert_mem_eq(cls[0], cls[1], sizeof cls[0]);
+    free(pixels);
+    cribo_model_free(models[0]);
+    cribo_model_free(models[1]);
+    scratch_end();
+}
+END_TEST
+
 START_TEST(test_model_load_of_another_model_names_file_and_tensor)
 {
     cribo_model_config config = small_config();
@@ -964,6 +1029,8 @@ int main(void)
     tcase_add_test(features, test_model_bad_images_are_refused_before_anything_is_written);
     tcase_add_test(files, test_model_saved_is_loaded_with_the_same_bits);
     tcase_add_test(files, test_model_load_passes_over_other_tensors);
+    tcase_add_loop_test(files, test_model_parts_loaded_leave_the_rest, 0, 2);
+    tcase_add_loop_test(files, test_model_positions_loaded_are_resampled_as_for_features, 0, 2);
     tcase_add_test(files, test_model_load_of_another_model_names_file_and_tensor);
     tcase_add_test(files, test_model_load_of_a_truncated_file_leaves_the_model_unchanged);
     tcase_add_test(files, test_model_load_refuses_numbers_that_are_not_finite);

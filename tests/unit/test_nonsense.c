@@ -713,6 +713,35 @@ static void model_load(void)
     cribo_model_free(model);
 }
 
+static void model_load_partial(void)
+{
+    cribo_model *model = model_of();
+    cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1};
+    OK(cribo_model_save(model, scratch_path("sound"), NULL));
+    BAD(cribo_model_load_partial(NULL, scratch_path("sound"), NULL, &parts), "model");
+    BAD(cribo_model_load_partial(model, NULL, NULL, &parts), "path");
+    BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, NULL), "parts");
+    BAD(cribo_model_load_partial(model, scratch_path("sound"), "student.", &parts), "student.");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        parts.struct_size = bad_sizes[i];
+        BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "struct_size");
+    }
+    parts.struct_size = sizeof parts;
+    const int64_t bad[] = {-1, 2, INT64_MIN, INT64_MAX};
+    for (int i = 0; i < 4; i++) {
+        parts.backbone = bad[i];
+        BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts.backbone");
+        parts.backbone = 1, parts.heads = bad[i];
+        BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts.heads");
+        parts.heads = 1, parts.resample_positions = bad[i];
+        BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts.resample_positions");
+        parts.resample_positions = 0;
+    }
+    parts.backbone = parts.heads = 0;
+    BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts");
+    cribo_model_free(model);
+}
+
 /* --- trainer --- */
 
 static cribo_trainer *trainer_of(void)
@@ -1138,7 +1167,7 @@ static const entry table[] = {
     ENTRY(memory_bank_push), ENTRY(memory_bank_count), ENTRY(memory_bank_export), ENTRY(memory_bank_import),
     CONFIG_ENTRIES(model), ENTRY(model_create), ENTRY(model_free), ENTRY(model_parameter_count), ENTRY(model_parameter),
     ENTRY(model_find_parameter), ENTRY(model_read_parameter), ENTRY(model_write_parameter), ENTRY(model_features),
-    ENTRY(model_save), ENTRY(model_load),
+    ENTRY(model_save), ENTRY(model_load), ENTRY(model_load_partial),
     CONFIG_ENTRIES(trainer), ENTRY(trainer_config_preset), ENTRY(trainer_create), ENTRY(trainer_free), ENTRY(trainer_step),
     ENTRY(trainer_teach), ENTRY(trainer_learn), ENTRY(trainer_update), ENTRY(trainer_targets), ENTRY(trainer_gradient),
     ENTRY(trainer_student), ENTRY(trainer_teacher), ENTRY(trainer_step_count), ENTRY(trainer_moments),

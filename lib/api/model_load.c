@@ -1,0 +1,155 @@
+/* Reading a model, or parts of it, from a file: everything into memory of its own first. See cribo/model.h. */
+#include "cribo/model.h"
+
+#include "api/handles.h"
+#include "tensor/finite.h"
+
+#include <math.h>
+#include <string.h>
+
+#define POSITIONS "backbone.pos_embed"
+#define MOST_GRID 16384 /* patches along the largest image's side */
+
+typedef struct loading {
+    const cribo_model *model;
+    const cribo_load_parts *parts;
+    cb_safetensors *file;
+    const char *path, *prefix;
+    float *values; /* laid out as the model's parameters */
+} loading;
+
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static bool is_wanted(const loading *l, const cb_parameter *parameter)
+{
+    return starts_with(parameter->name, "head.") ? l->parts->heads : l->parts->backbone;
+}
+
+/* --- checks --- */
+
+/* The side of the grid whose positions a tensor of this length holds besides [CLS]'s; 0 when it is no square. */
+static size_t grid_of(uint64_t length)
+{
+    size_t grid = length > 1 ? (size_t)llround(sqrt((double)(length - 1))) : 0;
+    return grid <= MOST_GRID && grid * grid + 1 == length ? grid : 0;
+}
+
+/* Are these positions that are to be resampled? */
+static bool is_resampled(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
+{
+    return l->parts->resample_positions && strcmp(parameter->name, POSITIONS) == 0 && tensor->axes == 3 &&
+           tensor->shape[1] != parameter->shape[1] && grid_of(tensor->shape[1]) > 0;
+}
+
+static cribo_status check_shape(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
+{
+    CB_REQUIRE(tensor->axes == parameter->axes, "%.200s: tensor \"%.100s\" has %zu axes, not %zu", l->path, tensor->name,
+        tensor->axes, parameter->axes);
+    for (size_t i = 0; i < parameter->axes; i++)
+        CB_REQUIRE(tensor->shape[i] == parameter->shape[i] || (i == 1 && is_resampled(l, parameter, tensor)),
+            "%.200s: tensor \"%.100s\": axis %zu has length %llu, not %zu", l->path, tensor->name, i,
+            (unsigned long long)tensor->shape[i], parameter->shape[i]);
+    return CRIBO_OK;
+}
+
+/* Whether all that is wanted is there. */
+static cribo_status check_tensors(const loading *l)
+{
+    const cb_parameters *parameters = &l->model->model->parameters;
+    for (size_t i = 0; i < parameters->count; i++) {
+        const cb_parameter *parameter = &parameters->list[i];
+        if (!is_wanted(l, parameter)) continue;
+        const cb_tensor_info *tensor = cb_safetensors_find(l->file, l->prefix, parameter->name);
+        CB_REQUIRE(tensor, "%.200s: there is no tensor \"%.100s%s\"", l->path, l->prefix, parameter->name);
+        CB_TRY(check_shape(l, parameter, tensor));
+    }
+    return CRIBO_OK;
+}
+
+/* --- reading --- */
+
+static cribo_status read_finite(const loading *l, const cb_tensor_info *tensor, float *values, size_t count)
+{
+    CB_TRY(cb_safetensors_read(l->file, tensor, values, count));
+    size_t bad = cb_first_not_finite(values, count);
+    CB_REQUIRE(bad == count, "%.200s: tensor \"%.100s\": element %zu is not finite", l->path, tensor->name, bad);
+    return CRIBO_OK;
+}
+
+static cribo_status read_positions(const loading *l, const cb_tensor_info *tensor, float *to)
+{
+    const cb_vit *vit = &l->model->model->vit;
+    const cb_allocator *allocator = &l->model->runtime->allocator;
+    size_t count = (size_t)tensor->shape[1] * vit->width;
+    float *positions;
+    CB_TRY(cb_allocate(allocator, &positions, count, sizeof *positions, "positions"));
+    cribo_status status = read_finite(l, tensor, positions, count);
+    if (status == CRIBO_OK)
+        status = cb_vit_adapt_positions(l->model->runtime, vit, positions, grid_of(tensor->shape[1]), to);
+    cb_release(allocator, positions);
+    return status;
+}
+
+static cribo_status read_tensor(const loading *l, const cb_tensor_info *tensor)
+{
+    if (!starts_with(tensor->name, l->prefix)) return CRIBO_OK;
+    const cb_parameter *parameter = cb_parameters_find(&l->model->model->parameters, tensor->name + strlen(l->prefix));
+    if (!parameter || !is_wanted(l, parameter)) return CRIBO_OK;
+    float *to = l->values + parameter->offset;
+    return is_resampled(l, parameter, tensor) ? read_positions(l, tensor, to) : read_finite(l, tensor, to, parameter->count);
+}
+
+/* In the order of the file, so that one pass over it is enough. */
+static cribo_status read_tensors(const loading *l)
+{
+    CB_TRY(check_tensors(l));
+    for (size_t i = 0; i < cb_safetensors_count(l->file); i++) CB_TRY(read_tensor(l, cb_safetensors_tensor(l->file, i)));
+    return cb_safetensors_has_checksums(l->file) ? CRIBO_OK : cb_safetensors_finish(l->file);
+}
+
+static cribo_status load(loading *l)
+{
+    const cb_allocator *allocator = &l->model->runtime->allocator;
+    const cb_parameters *parameters = &l->model->model->parameters;
+    CB_TRY(cb_safetensors_open(allocator, &l->file, l->path));
+    cribo_status status = cb_allocate(allocator, &l->values, parameters->total, sizeof *l->values, "parameters that are read");
+    if (status == CRIBO_OK) {
+        memcpy(l->values, parameters->values, parameters->total * sizeof *l->values);
+        status = read_tensors(l);
+    }
+    if (status == CRIBO_OK) memcpy(parameters->values, l->values, parameters->total * sizeof *l->values);
+    cb_release(allocator, l->values);
+    cb_safetensors_close(l->file);
+    return status;
+}
+
+static cribo_status check_switch(const char *name, int64_t value)
+{
+    CB_REQUIRE(value == 0 || value == 1, "parts.%s = %lld must be 0 or 1", name, (long long)value);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_model_load_partial(
+    cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts)
+{
+    CB_REQUIRE_POINTER(model);
+    CB_REQUIRE_POINTER(path);
+    CB_REQUIRE_POINTER(parts);
+    CB_REQUIRE(parts->struct_size == sizeof *parts, "parts.struct_size = %zu, but cribo_load_parts has %zu bytes",
+        parts->struct_size, sizeof *parts);
+    CB_TRY(check_switch("backbone", parts->backbone));
+    CB_TRY(check_switch("heads", parts->heads));
+    CB_TRY(check_switch("resample_positions", parts->resample_positions));
+    CB_REQUIRE(parts->backbone || parts->heads, "parts.backbone and parts.heads are 0: nothing is to be read");
+    loading l = {.model = model, .parts = parts, .path = path, .prefix = prefix ? prefix : ""};
+    return load(&l);
+}
+
+cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix)
+{
+    static const cribo_load_parts whole = {.struct_size = sizeof whole, .backbone = 1, .heads = 1};
+    return cribo_model_load_partial(model, path, prefix, &whole);
+}
