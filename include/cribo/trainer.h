@@ -162,8 +162,8 @@ typedef struct cribo_crop {
  * positions    [B, 2, N, 2] the patch centres themselves (x, y)
  * seed_tokens  [B, K] tokens that start the clusters; NULL: drawn from the trainer's seed, step and image
  * ids          [B] an id per image: the bank never matches an image with itself; also the key of the image's
- *              random draws. An image with id -1 has none and is matched with any. NULL: none has, and the
- *              index in the batch is the key
+ *              random draws. An image with id -1 has none: it is matched with any, and its index in the batch
+ *              is the key. NULL: no image has one
  */
 typedef struct cribo_batch {
     size_t struct_size; /* sizeof(cribo_batch) */

@@ -34,7 +34,7 @@ double cb_config_get(const cb_field *field, const void *config)
 void cb_config_put(const cb_field *field, void *config, double value)
 {
     char *place = (char *)config + field->offset;
-    int64_t integer = (int64_t)value;
+    int64_t integer = field->setting.integer ? (int64_t)value : 0; /* a real need not fit into one */
     memcpy(place, field->setting.integer ? (void *)&integer : (void *)&value, 8);
 }
 

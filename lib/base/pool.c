@@ -4,6 +4,7 @@
 #endif
 #include "base/pool.h"
 
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -34,6 +35,7 @@ struct cb_pool {
     size_t tasks;
     cb_task *run;
     void *context;
+    fenv_t arithmetic; /* the caller's rounding and flushing, which hold for all tasks */
     atomic_size_t next; /* the first task that nobody has taken */
 };
 
@@ -72,6 +74,7 @@ static void *help(void *argument)
         if (pool->stop) break;
         seen = pool->round;
         pthread_mutex_unlock(&pool->mutex);
+        fesetenv(&pool->arithmetic);
         take_tasks(pool, self->index);
         pthread_mutex_lock(&pool->mutex);
         if (--pool->working == 0) pthread_cond_signal(&pool->done);
@@ -91,14 +94,16 @@ static void stop_helpers(cb_pool *pool)
     pool->stop = false;
 }
 
-/* Helpers block all signals: handlers belong to the program's own threads. */
+/* Helpers block all signals, for handlers belong to the program's own threads: all but their own faults, which nobody else can take. */
 static int start_helpers(cb_pool *pool)
 {
-    sigset_t all, before;
+    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    sigset_t blocked, before;
     int error = 0;
     pool->round = 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     while (error == 0 && pool->started + 1 < pool->threads) {
         worker *next = &pool->workers[pool->started + 1];
         *next = (worker){.pool = pool, .index = pool->started + 1};
@@ -179,6 +184,7 @@ void cb_pool_run(cb_pool *pool, size_t tasks, cb_task *run, void *context)
     pool->tasks = tasks;
     pool->run = run;
     pool->context = context;
+    fegetenv(&pool->arithmetic);
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
     pool->working = pool->started;
     pool->round++;

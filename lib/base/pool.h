@@ -1,8 +1,8 @@
 /*
  * The thread pool: a fixed number of workers, asleep when idle, that share out numbered tasks.
  *
- * Which worker runs a task never changes a result: tasks are cut by the data, and what several tasks add up is added in the
- * order of the tasks. A forked child finds the pool without its threads and starts them anew at the next run.
+ * Which worker runs a task never changes a result: tasks are cut by the data, what several tasks add up is added in the order of the
+ * tasks, and all compute in the floating-point mode of whoever runs them. A forked child finds the pool without its threads and starts them anew at the next run.
  */
 #ifndef CB_BASE_POOL_H
 #define CB_BASE_POOL_H

@@ -81,6 +81,7 @@ void cb_normalise_positional_cost(cb_real *g, size_t joint_tokens, size_t cluste
     if (most == 0) return; /* all in one place */
 
     /* The mean is never above the largest, which is therefore the largest still once zeros have become the mean. */
-    const cb_real mean = (cb_real)(sum / (double)(clusters * joint_tokens)), inverse = 1 / most;
-    for (size_t i = 0; i < clusters * joint_tokens; i++) g[i] = (g[i] == 0 ? mean : g[i]) * inverse;
+    const cb_real mean = (cb_real)(sum / (double)(clusters * joint_tokens));
+    for (size_t i = 0; i < clusters * joint_tokens; i++)
+        g[i] = (g[i] == 0 ? mean : g[i]) / most; /* whose inverse may be infinite */
 }

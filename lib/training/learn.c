@@ -28,7 +28,7 @@ static const cb_real *draw_depth(const cb_trainer *trainer, cb_tape *tape, const
     if (!(trainer->config.drop_path > 0) || depth == 1) return NULL;
     for (size_t i = 0; i < micro->images; i++) {
         cb_random random = cb_random_begin((uint64_t)trainer->config.seed, CB_PURPOSE_DROP_PATH,
-            (uint64_t)trainer->step, (uint64_t)trainer->targets.ids[micro->first + i]);
+            (uint64_t)trainer->step, (uint64_t)trainer->targets.keys[micro->first + i]);
         for (size_t branch = 0; branch < 2 * depth; branch++) {
             double drop = trainer->config.drop_path * (double)(branch / 2) / (double)(depth - 1);
             for (size_t v = 0; v < 2; v++)

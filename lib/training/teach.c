@@ -40,8 +40,10 @@ static void begin_targets(cb_trainer *trainer, const cribo_batch *batch)
     t->images = (size_t)batch->images;
     t->objects = 0;
     t->micro_batches = (t->images + trainer->micro - 1) / trainer->micro;
-    t->has_ids = batch->ids != NULL;
-    for (size_t i = 0; i < t->images; i++) t->ids[i] = batch->ids ? batch->ids[i] : (int64_t)i;
+    for (size_t i = 0; i < t->images; i++) {
+        t->ids[i] = batch->ids ? batch->ids[i] : CB_NO_ID;
+        t->keys[i] = t->ids[i] == CB_NO_ID ? (int64_t)i : t->ids[i];
+    }
     for (size_t m = 0; m < t->micro_batches; m++) {
         size_t first = m * trainer->micro, left = t->images - first;
         t->micro[m].first = first;
@@ -79,7 +81,7 @@ static void cluster(cb_trainer *trainer, const cribo_batch *batch, size_t first,
         .positions = t->positions + first * 2 * patches * 2,
         .seed_tokens = batch->seed_tokens ? batch->seed_tokens + first * k : NULL,
         .call = (uint64_t)trainer->step,
-        .ids = t->ids + first,
+        .ids = t->keys + first,
         .position_weight = trainer->now.position_weight,
     };
     double start = cb_clock_ms();
@@ -148,8 +150,7 @@ static void find_neighbours(cb_trainer *trainer)
 {
     cb_step_targets *t = &trainer->targets;
     double start = cb_clock_ms();
-    cb_objects objects = {
-        t->images, t->per_image, {t->object[0], t->object[1]}, t->has_ids ? t->ids : NULL};
+    cb_objects objects = {t->images, t->per_image, {t->object[0], t->object[1]}, t->ids};
     cb_match match = {.index = {t->index[0], t->index[1]}, .match = {t->match[0], t->match[1]}};
     cb_memory_bank_query(trainer->bank, &objects, &match);
     for (int v = 0; v < 2; v++) {

@@ -82,6 +82,7 @@ static cribo_status allocate_batch(const cb_allocator *allocator, cb_trainer *tr
     size_t d = (size_t)trainer->config.width, patches = trainer->tokens - 1, objects = batch * k;
     CB_TRY(ALLOCATE(t->positions, batch * 2 * patches * 2));
     CB_TRY(ALLOCATE(t->ids, batch));
+    CB_TRY(ALLOCATE(t->keys, batch));
     CB_TRY(ALLOCATE(t->labels, batch * 2 * patches));
     CB_TRY(ALLOCATE(t->valid, objects));
     CB_TRY(ALLOCATE(t->per_image, batch));
@@ -132,8 +133,8 @@ static void release_targets(const cb_allocator *allocator, cb_trainer *trainer)
             micro->pooling.begin, micro->pooling.token, micro->pooling.weight, micro->cls, micro->objects_rows};
         for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
     }
-    void *const arrays[] = {t->positions, t->ids, t->labels, t->valid, t->per_image, t->cls, t->micro, t->object[0],
-        t->object[1], t->index[0], t->index[1], t->match[0], t->match[1], trainer->tally.cls_signs.mean,
+    void *const arrays[] = {t->positions, t->ids, t->keys, t->labels, t->valid, t->per_image, t->cls, t->micro,
+        t->object[0], t->object[1], t->index[0], t->index[1], t->match[0], t->match[1], trainer->tally.cls_signs.mean,
         trainer->tally.cls_signs.used, trainer->tally.object_signs.mean, trainer->tally.object_signs.used,
         trainer->centre, trainer->object_centre, trainer->teacher_tokens};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);

@@ -38,8 +38,8 @@ typedef struct cb_micro_batch {
 typedef struct cb_step_targets {
     size_t images, objects, micro_batches;
     float *positions;    /* [B, 2, N, 2] */
-    int64_t *ids;        /* [B] keys of the random draws */
-    bool has_ids;        /* ids were given, and keep images from matching themselves */
+    int64_t *ids;        /* [B] keep images from matching themselves; CB_NO_ID: none */
+    int64_t *keys;       /* [B] of the random draws: the id, or the index where there is none */
     int32_t *labels;     /* [B, 2, N] */
     uint8_t *valid;      /* [B, K] */
     int64_t *per_image;  /* [B] objects */

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 
 #include <check.h>
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -103,6 +104,65 @@ START_TEST(test_pool_tasks_run_at_once)
     cb_pool_run(pool, 7, meet, &counted);
     ck_assert_int_eq(atomic_load(&counted.runs[0]), 7);
     cb_pool_free(pool);
+}
+END_TEST
+
+static void compare_rounding(void *context, size_t task, size_t worker)
+{
+    meet(&counted, task, worker);
+    if (fegetround() != *(const int *)context) atomic_fetch_add(&counted.runs[1], 1);
+}
+
+static void leave(int number)
+{
+    (void)number;
+    _exit(77);
+}
+
+static void fault_in_helper(void *context, size_t task, size_t worker)
+{
+    meet(&counted, task, worker);
+    if (worker > 0) pthread_kill(pthread_self(), *(const int *)context);
+}
+
+/* Else a result would depend on who computed it. */
+START_TEST(test_pool_helpers_round_as_their_caller)
+{
+    const int modes[] = {FE_UPWARD, FE_TONEAREST};
+    cb_pool *pool;
+    ck_assert_int_eq(cb_pool_create(&plain, &pool, 4), CRIBO_OK);
+    for (int i = 0; i < 2; i++) {
+        memset(&counted, 0, sizeof counted);
+        counted.threads = 4;
+        fesetround(modes[i]);
+        cb_pool_run(pool, 4, compare_rounding, (void *)&modes[i]);
+        ck_assert_int_eq(fegetround(), modes[i]);
+        ck_assert_int_eq(atomic_load(&counted.runs[1]), 0);
+    }
+    cb_pool_free(pool);
+}
+END_TEST
+
+/* A crash in a helper is the program's to handle. */
+START_TEST(test_pool_helpers_take_their_own_faults)
+{
+    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    for (int i = 0; i < 4; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            struct sigaction action = {.sa_handler = leave};
+            cb_pool *pool;
+            memset(&counted, 0, sizeof counted);
+            counted.threads = 2;
+            sigaction(faults[i], &action, NULL);
+            if (cb_pool_create(&plain, &pool, 2) == CRIBO_OK) cb_pool_run(pool, 2, fault_in_helper, (void *)&faults[i]);
+            _exit(1);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFEXITED(status));
+        ck_assert_int_eq(WEXITSTATUS(status), 77);
+    }
 }
 END_TEST
 
@@ -244,6 +304,8 @@ int main(void)
     tcase_add_test(cases, test_pool_null_caller_alone);
     tcase_add_test(cases, test_pool_nested_without_pool_runs);
     tcase_add_test(cases, test_pool_tasks_run_at_once);
+    tcase_add_test(cases, test_pool_helpers_round_as_their_caller);
+    tcase_add_test(cases, test_pool_helpers_take_their_own_faults);
     tcase_add_test(cases, test_pool_forked_child_works);
     tcase_add_test(cases, test_pool_signals_reach_only_the_program);
     tcase_add_test(cases, test_pool_too_many_threads_refused);

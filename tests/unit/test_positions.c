@@ -3,6 +3,7 @@
 #include "support/golden.h"
 
 #include <check.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -129,6 +130,16 @@ START_TEST(test_positional_normalisation_zeros_take_the_mean)
 }
 END_TEST
 
+/* One over the largest would be infinite. */
+START_TEST(test_positional_normalisation_tiniest_cost_is_finite)
+{
+    cb_real g[6] = {0, FLT_TRUE_MIN, 0, 0, 0, FLT_TRUE_MIN}, ones[3];
+    cb_normalise_positional_cost(g, 3, 2, ones);
+    for (int i = 0; i < 6; i++) ck_assert(g[i] >= 0 && g[i] <= 1);
+    ck_assert(g[1] == 1 && g[5] == 1);
+}
+END_TEST
+
 START_TEST(test_positional_normalisation_all_in_one_place_stays_zero)
 {
     cb_real g[6] = {0}, ones[3];
@@ -147,6 +158,7 @@ int main(void)
     tcase_add_test(tests, test_least_products_skip_zeros);
     tcase_add_test(tests, test_positional_cost_far_members_are_cut);
     tcase_add_test(tests, test_positional_normalisation_zeros_take_the_mean);
+    tcase_add_test(tests, test_positional_normalisation_tiniest_cost_is_finite);
     tcase_add_test(tests, test_positional_normalisation_all_in_one_place_stays_zero);
     Suite *suite = suite_create("positions");
     suite_add_tcase(suite, tests);

@@ -237,6 +237,23 @@ START_TEST(test_trainer_ids_left_out_are_indices)
 }
 END_TEST
 
+/* Were -1 itself the key, all images without an id would begin with the same tokens and drop the same branches. */
+START_TEST(test_trainer_images_without_ids_draw_by_index)
+{
+    cribo_trainer_config c = training_config();
+    training_batch made = training_batch_of(&c, 5, 4);
+    const int64_t none[5] = {-1, -1, -1, -1, -1}, some[5] = {-1, 1, -1, 3, -1};
+    cribo_report a = report_of(&c, &made.batch);
+    made.batch.ids = none;
+    cribo_report b = report_of(&c, &made.batch);
+    ck_assert_double_eq(a.loss, b.loss);
+    made.batch.ids = some;
+    b = report_of(&c, &made.batch);
+    ck_assert_double_eq(a.loss, b.loss);
+    training_batch_free(&made);
+}
+END_TEST
+
 /* --- phases --- */
 
 START_TEST(test_trainer_phases_in_turn_are_a_step)
@@ -300,6 +317,7 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, test_trainer_bytes_are_the_floats_they_stand_for);
     tcase_add_test(tests, test_trainer_crops_are_the_positions_that_follow_from_them);
     tcase_add_test(tests, test_trainer_ids_left_out_are_indices);
+    tcase_add_test(tests, test_trainer_images_without_ids_draw_by_index);
     tcase_add_test(tests, test_trainer_phases_in_turn_are_a_step);
     tcase_add_test(tests, test_trainer_phases_out_of_turn_are_refused);
 }
