@@ -436,23 +436,26 @@ def _same_interface(version: str) -> bool:
     return ours[0] == theirs[0] and (ours[0] != "0" or ours[1] == theirs[1])
 
 
+def _opened(file: str) -> Any:
+    """A library with the result and parameter types of all its functions."""
+    library = ctypes.CDLL(file)
+    library.cribo_version.restype = ctypes.c_char_p
+    version = library.cribo_version().decode()
+    if not _same_interface(version):
+        raise OSError(f"version {version}, but this module needs {__version__}")
+    for name, (result, parameters) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, parameters
+    return library
+
+
 def _load() -> Any:
     tried = []
     for candidate in _candidates():
         try:
-            library = ctypes.CDLL(candidate)
-            library.cribo_version.restype = ctypes.c_char_p
-            version = library.cribo_version().decode()
+            return _opened(candidate)
         except (OSError, AttributeError) as error:
             tried.append(f"  {candidate}: {error}")
-            continue
-        if not _same_interface(version):
-            tried.append(f"  {candidate}: version {version}, but this module needs {__version__}")
-            continue
-        for name, (result, parameters) in _FUNCTIONS.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, parameters
-        return library
     places = "\n".join(tried)
     raise ImportError(f"libcribo was not found; set CRIBO_LIBRARY to its file. Looked at:\n{places}")
 
@@ -470,6 +473,18 @@ def _new(name: str, **members: Any) -> Any:
     """A struct of the library with its struct_size set."""
     structure = _STRUCTURES[name]
     return structure(struct_size=ctypes.sizeof(structure), **members)
+
+
+def _text(name: str, value: str | bytes) -> bytes:
+    """A string for the library, which ends one at its first zero."""
+    text = value.encode() if isinstance(value, str) else value
+    if b"\0" in text:
+        raise ValueError(f"{name} = {value!r} has a zero in it")
+    return text
+
+
+def _path(path: Path_) -> bytes:
+    return _text("path", os.fsencode(path))
 
 
 def version() -> str:
@@ -633,10 +648,10 @@ def _config(kind: str, presets: Sequence[str], values: Mapping[str, Any]) -> Any
     config = structure()
     _check(getattr(_library, f"cribo_{kind}_config_init")(ctypes.byref(config), ctypes.sizeof(structure)))
     for preset in presets:
-        _check(_library.cribo_trainer_config_preset(ctypes.byref(config), preset.encode()))
+        _check(_library.cribo_trainer_config_preset(ctypes.byref(config), _text("preset", preset)))
     for name, value in values.items():
         text = _number_text(name, value)
-        _check(getattr(_library, f"cribo_{kind}_config_set")(ctypes.byref(config), name.encode(), text))
+        _check(getattr(_library, f"cribo_{kind}_config_set")(ctypes.byref(config), _text("name", name), text))
     return config
 
 
@@ -1122,7 +1137,7 @@ class Model(_Handle):
         """The shape of a parameter."""
         entry = _new("cribo_parameter")
         with self._use() as invoke:
-            invoke("find_parameter", name.encode(), ctypes.byref(entry))
+            invoke("find_parameter", _text("name", name), ctypes.byref(entry))
         return tuple(entry.shape[: entry.axes])
 
     def read(self, name: str, values: Wanted = True) -> np.ndarray:
@@ -1131,14 +1146,14 @@ class Model(_Handle):
         if array is None:
             raise TypeError("values must be True or an array to write into")
         with self._use() as invoke:
-            invoke("read_parameter", name.encode(), _address(array), array.size)
+            invoke("read_parameter", _text("name", name), _address(array), array.size)
         return array
 
     def write(self, name: str, values: Array) -> None:
         """Sets a parameter's values."""
         array = _input(name, values, np.float32, self.shape(name))
         with self._use() as invoke:
-            invoke("write_parameter", name.encode(), _address(array), array.size)
+            invoke("write_parameter", _text("name", name), _address(array), array.size)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters by name."""
@@ -1180,7 +1195,7 @@ class Model(_Handle):
     def save(self, path: Path_, prefix: str = "") -> None:
         """Writes the parameters to a safetensors file, each named prefix + name."""
         with self._use() as invoke:
-            invoke("save", os.fsencode(path), prefix.encode())
+            invoke("save", _path(path), _text("prefix", prefix))
 
     def load(
         self,
@@ -1197,7 +1212,7 @@ class Model(_Handle):
             "cribo_load_parts", backbone=backbone, heads=heads, resample_positions=resample_positions
         )
         with self._use() as invoke:
-            invoke("load_partial", os.fsencode(path), prefix.encode(), ctypes.byref(parts))
+            invoke("load_partial", _path(path), _text("prefix", prefix), ctypes.byref(parts))
 
 
 @dataclasses.dataclass
@@ -1422,7 +1437,7 @@ class Trainer(_Handle):
         """The gradient of a student's parameter as learn left it, before clipping."""
         values = self._parameter(name)
         with self._use() as invoke:
-            invoke("gradient", name.encode(), _address(values), values.size)
+            invoke("gradient", _text("name", name), _address(values), values.size)
         return values
 
     def moments(self, name: str) -> Moments:
@@ -1430,7 +1445,12 @@ class Trainer(_Handle):
         first, second, updates = self._parameter(name), self._parameter(name), ctypes.c_int64()
         with self._use() as invoke:
             invoke(
-                "moments", name.encode(), _address(first), _address(second), first.size, ctypes.byref(updates)
+                "moments",
+                _text("name", name),
+                _address(first),
+                _address(second),
+                first.size,
+                ctypes.byref(updates),
             )
         return Moments(first, second, updates.value)
 
@@ -1452,12 +1472,14 @@ class Trainer(_Handle):
     def save_weights(self, path: Path_) -> None:
         """Writes student and teacher ("student." and "teacher." + name) to one safetensors file."""
         with self._use() as invoke:
-            invoke("save_weights", os.fsencode(path))
+            invoke("save_weights", _path(path))
 
     def save(self, path: Path_, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
         """Writes a checkpoint: all that the trainer remembers, its settings and the caller's strings."""
         metadata = metadata or {}
-        texts = [[text.encode() for text in column] for column in (metadata.keys(), metadata.values())]
+        texts = [
+            [_text("metadata", text) for text in column] for column in (metadata.keys(), metadata.values())
+        ]
         keys, values = ((ctypes.c_char_p * len(column))(*column) for column in texts)
         options = _new(
             "cribo_save_options",
@@ -1467,26 +1489,26 @@ class Trainer(_Handle):
             metadata_values=ctypes.addressof(values),
         )
         with self._use() as invoke:
-            invoke("save", os.fsencode(path), ctypes.byref(options))
+            invoke("save", _path(path), ctypes.byref(options))
 
     def load(self, path: Path_, overrides: Iterable[str] = ()) -> None:
         """Goes on from a checkpoint of a trainer with the same settings, but for those named in overrides.
         When it raises, the trainer is as before."""
-        options = _new("cribo_load_options", overrides=",".join(overrides).encode())
+        options = _new("cribo_load_options", overrides=_text("overrides", ",".join(overrides)))
         with self._use() as invoke:
-            invoke("load", os.fsencode(path), ctypes.byref(options))
+            invoke("load", _path(path), ctypes.byref(options))
             self._taught = None
 
 
 def checkpoint_settings(path: Path_) -> dict[str, Any]:
     """The settings of the trainer that wrote a checkpoint: `Trainer(**checkpoint_settings(path))`."""
     config = _new("cribo_trainer_config")
-    _check(_library.cribo_checkpoint_config(os.fsencode(path), ctypes.byref(config)))
+    _check(_library.cribo_checkpoint_config(_path(path), ctypes.byref(config)))
     return _config_values(config)
 
 
 def checkpoint_metadata(path: Path_, key: str, most_bytes: int = 65536) -> str:
     """One of the caller's strings in a checkpoint."""
     buffer = ctypes.create_string_buffer(most_bytes)
-    _check(_library.cribo_checkpoint_metadata(os.fsencode(path), key.encode(), buffer, most_bytes))
+    _check(_library.cribo_checkpoint_metadata(_path(path), _text("key", key), buffer, most_bytes))
     return buffer.value.decode()

@@ -46,6 +46,11 @@ class Weights(unittest.TestCase):
         with self.assertRaises(cribo.Corrupt):
             self.model.load(self.path)
 
+    def test_paths_with_a_zero_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "path = .* has a zero in it"):
+            self.model.save(str(self.path) + "\0.bak")
+        self.assertFalse(self.path.exists())
+
     @unittest.skipUnless(safetensors, "needs safetensors")
     def test_saved_model_opens_in_safetensors(self):
         self.model.save(self.path)
