@@ -1206,8 +1206,8 @@ class Model(_Handle):
         heads: bool = True,
         resample_positions: bool = False,
     ) -> None:
-        """Reads parameters, or a part of them, from a safetensors file or a checkpoint in which they are named
-        prefix + name. What is not read stays as it is."""
+        """Reads parameters, or a part of them, from a safetensors file or a checkpoint in which they are
+        named prefix + name. What is not read stays as it is."""
         parts = _new(
             "cribo_load_parts", backbone=backbone, heads=heads, resample_positions=resample_positions
         )
