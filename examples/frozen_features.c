@@ -2,7 +2,7 @@
  * Features from a frozen model that a safetensors file holds: dense tokens, [CLS] and attention, at the
  * training size and at another one.
  *
- * frozen_features [FILE]
+ *   frozen_features [FILE]
  *
  * Such a file comes from cribo_trainer_save_weights, or from the authors' PyTorch code; the settings below
  * must be those of its model. Without FILE an untrained model is written, read and removed again.
