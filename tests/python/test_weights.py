@@ -41,6 +41,19 @@ class Weights(unittest.TestCase):
             with self.assertRaisesRegex(cribo.InvalidArgument, "cls_token"):
                 other.load(str(self.path), "student.")
 
+    def test_backbone_is_loaded_at_another_size_without_heads(self):
+        self.model.save(self.path)
+        with cribo.Model(**{**SMALL, "image_size": 48, "prototypes": 7, "object_prototypes": 5}) as other:
+            heads = {name: values for name, values in other.state_dict().items() if name.startswith("head.")}
+            with self.assertRaises(cribo.InvalidArgument):
+                other.load(self.path, heads=False)
+            other.load(self.path, heads=False, resample_positions=True)
+            found = other.state_dict()
+        self.assertEqual(found["backbone.pos_embed"].shape, (1, 37, 48))
+        self.assertTrue(found["backbone.pos_embed"].any())
+        expected = {**self.model.state_dict(), **heads, "backbone.pos_embed": found["backbone.pos_embed"]}
+        assert_same(found, expected)
+
     def test_broken_file_is_corrupt(self):
         self.path.write_bytes(b"\x10\0\0\0\0\0\0\0 not a safetensors")
         with self.assertRaises(cribo.Corrupt):
