@@ -228,7 +228,7 @@ typedef struct cribo_report {
 /*
  * One whole step: teach, learn, update. `report` may be NULL. All arrays of the batch stay the caller's.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_NOT_FINITE (naming the loss or gradient), CRIBO_CANCELLED: the
- * trainer is as before the call.
+ * trainer is as before the call, with no step under way.
  * Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(

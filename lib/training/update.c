@@ -162,9 +162,16 @@ cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report)
     return CRIBO_OK;
 }
 
-cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report)
+static cribo_status take_phases(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report)
 {
     CB_TRY(cb_train_teach(trainer, batch));
     CB_TRY(cb_train_learn(trainer, batch));
     return cb_train_update(trainer, report);
+}
+
+cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report)
+{
+    cribo_status status = take_phases(trainer, batch, report);
+    if (status != CRIBO_OK) trainer->phase = CB_PHASE_IDLE; /* the step that failed is not under way */
+    return status;
 }
