@@ -30,6 +30,7 @@ struct cb_safetensors {
     list tensors;        /* of cb_tensor_info, by offset */
     list pairs;          /* of cb_metadata_pair, as they came */
     size_t *by_name;     /* indices into tensors, sorted by name */
+    size_t *by_key;      /* indices into pairs, sorted by key */
 };
 
 /* The types of the format, and the bits of an element. */
@@ -225,7 +226,10 @@ static cribo_status sort_tensors(cb_safetensors *file) {
 static cribo_status check_offsets(cb_safetensors *file) {
     uint64_t end = 0, bytes;
     CB_TRY(sort_tensors(file));
-    if (file->gzip) file->data_bytes = file->tensors.count ? tensor_at(file, file->tensors.count - 1)->end : 0;
+    if (file->gzip) {
+        uint64_t last = file->tensors.count ? tensor_at(file, file->tensors.count - 1)->end : 0;
+        if (last < file->data_bytes) file->data_bytes = last;
+    }
     for (size_t i = 0; i < file->tensors.count; i++) {
         const cb_tensor_info *tensor = tensor_at(file, i);
         if (tensor->begin > tensor->end) return tensor_error(file, tensor, "it ends before it begins");
@@ -253,16 +257,13 @@ static cribo_status check_names(cb_safetensors *file) {
     return CRIBO_OK;
 }
 
-static cribo_status check_keys(const cb_safetensors *file) {
-    size_t *by_key;
-    cribo_status status = CRIBO_OK;
-    CB_TRY(sorted_indices(file, &by_key, file->pairs.count, key_less));
-    for (size_t i = 1; i < file->pairs.count && status == CRIBO_OK; i++)
-        if (!key_less(file, by_key[i - 1], by_key[i]))
-            status = cb_fail(CRIBO_CORRUPT, "%.200s: the metadata key \"%.100s\" stands twice", file->path,
-                pair_at(file, by_key[i])->key);
-    cb_release(&file->allocator, by_key);
-    return status;
+static cribo_status check_keys(cb_safetensors *file) {
+    CB_TRY(sorted_indices(file, &file->by_key, file->pairs.count, key_less));
+    for (size_t i = 1; i < file->pairs.count; i++)
+        if (!key_less(file, file->by_key[i - 1], file->by_key[i]))
+            return cb_fail(CRIBO_CORRUPT, "%.200s: the metadata key \"%.100s\" stands twice", file->path,
+                pair_at(file, file->by_key[i])->key);
+    return CRIBO_OK;
 }
 
 /* The bytes offset ... offset + count - 1 of what the file holds. */
@@ -357,6 +358,7 @@ void cb_safetensors_close(cb_safetensors *file) {
     cb_allocator allocator = file->allocator;
     cb_gzip_reader_free(file->gzip);
     cb_file_reader_close(&file->reader);
+    cb_release(&allocator, file->by_key);
     cb_release(&allocator, file->by_name);
     cb_release(&allocator, file->pairs.items);
     cb_release(&allocator, file->tensors.items);
@@ -388,36 +390,48 @@ static int compare_joined(const char *whole, const char *prefix, const char *nam
     return order != 0 ? order : strcmp(whole + length, name);
 }
 
-const cb_tensor_info *cb_safetensors_find(const cb_safetensors *file, const char *prefix, const char *name) {
-    size_t low = 0, high = file->tensors.count;
+static const char *name_at(const cb_safetensors *file, size_t index) {
+    return tensor_at(file, index)->name;
+}
+
+static const char *key_at(const cb_safetensors *file, size_t index) {
+    return pair_at(file, index)->key;
+}
+
+/* Which of `count` indices, sorted by their texts, has the text prefix + name; `count` when none has. */
+static size_t find_joined(const cb_safetensors *file, const size_t *sorted, size_t count,
+    const char *(*text_at)(const cb_safetensors *, size_t), const char *prefix, const char *name) {
+    size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const cb_tensor_info *tensor = tensor_at(file, file->by_name[middle]);
-        int order = compare_joined(tensor->name, prefix ? prefix : "", name);
-        if (order == 0) return tensor;
+        int order = compare_joined(text_at(file, sorted[middle]), prefix, name);
+        if (order == 0) return middle;
         if (order < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    return NULL;
+    return count;
+}
+
+const cb_tensor_info *cb_safetensors_find(const cb_safetensors *file, const char *prefix, const char *name) {
+    size_t place = find_joined(file, file->by_name, file->tensors.count, name_at, prefix ? prefix : "", name);
+    return place < file->tensors.count ? tensor_at(file, file->by_name[place]) : NULL;
+}
+
+/* The value of the metadata key prefix + name, or NULL. */
+static const char *find_value(const cb_safetensors *file, const char *prefix, const char *name) {
+    size_t place = find_joined(file, file->by_key, file->pairs.count, key_at, prefix, name);
+    return place < file->pairs.count ? pair_at(file, file->by_key[place])->value : NULL;
 }
 
 const char *cb_safetensors_metadata(const cb_safetensors *file, const char *key) {
-    for (size_t i = 0; i < file->pairs.count; i++)
-        if (strcmp(pair_at(file, i)->key, key) == 0) return pair_at(file, i)->value;
-    return NULL;
+    return find_value(file, "", key);
 }
 
 /* The digits of the tensor's checksum, or NULL. */
 static const char *digits_of(const cb_safetensors *file, const cb_tensor_info *tensor) {
-    const size_t prefix = sizeof CB_CHECKSUM_PREFIX - 1;
-    for (size_t i = 0; i < file->pairs.count; i++) {
-        const cb_metadata_pair *pair = pair_at(file, i);
-        if (strncmp(pair->key, CB_CHECKSUM_PREFIX, prefix) == 0 && strcmp(pair->key + prefix, tensor->name) == 0)
-            return pair->value;
-    }
-    return NULL;
+    return find_value(file, CB_CHECKSUM_PREFIX, tensor->name);
 }
 
 bool cb_safetensors_has_checksums(const cb_safetensors *file) {

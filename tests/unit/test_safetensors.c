@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #define OK(call) ck_assert_msg((call) == CRIBO_OK, "%s", cribo_last_error())
 
@@ -445,6 +446,21 @@ START_TEST(test_open_huge_header_length_costs_nothing) {
 }
 END_TEST
 
+/* A stream's length is not known before its end, but what deflate can make of so few bytes is. */
+START_TEST(test_open_compressed_tensors_beyond_what_it_can_hold_are_corrupt) {
+    static const char header[] =
+        "{" "\"a\":" T("U8", "1152921504606846976", 0, 1152921504606846976) "}";
+    uint64_t length = sizeof header - 1;
+    cb_safetensors *file;
+    gzFile gz = gzopen(scratch_path("a"), "wb");
+    ck_assert_int_eq(gzwrite(gz, &length, sizeof length), sizeof length);
+    ck_assert_int_eq(gzwrite(gz, header, (unsigned)length), (int)length);
+    gzclose(gz);
+    ck_assert_int_eq(cb_safetensors_open(&plain, &file, scratch_path("a")), CRIBO_CORRUPT);
+    assert_message("it ends after the file");
+}
+END_TEST
+
 START_TEST(test_open_many_tensors_in_reverse_are_sorted_and_found) {
     enum { COUNT = 30000 };
     size_t room = 100 * COUNT, length = 0;
@@ -528,6 +544,7 @@ int main(void) {
     tcase_add_test(tests, test_open_unusual_but_right_is_taken);
     tcase_add_test(tests, test_open_hostile_is_corrupt_and_says_where);
     tcase_add_test(tests, test_open_huge_header_length_costs_nothing);
+    tcase_add_test(tests, test_open_compressed_tensors_beyond_what_it_can_hold_are_corrupt);
     tcase_add_test(tests, test_open_many_tensors_in_reverse_are_sorted_and_found);
     tcase_add_test(tests, test_write_out_of_memory_at_any_call_keeps_the_old_file);
     tcase_add_test(tests, test_open_out_of_memory_at_any_call_leaks_nothing);

@@ -201,6 +201,7 @@ START_TEST(test_trainer_cancelled_step_changes_nothing)
     training_batch made = training_batch_of(&c, 5, 99);
     training_state before = training_state_of(trainer);
     int teach = 0, learn = 0, update = 0;
+    scratch_begin();
     for (int at = 1; at < 100; at++) {
         user.calls = 0;
         user.cancel_at = at;
@@ -221,6 +222,7 @@ START_TEST(test_trainer_cancelled_step_changes_nothing)
     ck_assert_int_eq(update, 1);
     OK(cribo_trainer_step(twin, &made.batch, NULL));
     ck_assert(training_same(trainer, twin));
+    scratch_end();
     training_state_free(&before);
     training_batch_free(&made);
     cribo_trainer_free(trainer);
