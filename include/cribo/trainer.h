@@ -345,7 +345,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
 /*
  * How a checkpoint is written.
  *
- * level            of gzip, 0 (stored) ... 9 (smallest, slowest); weights hardly get smaller beyond 1
+ * level            of gzip, 0 (stored) ... 9 (slowest); weights do not get smaller beyond 1
  * metadata_count   strings of the caller's own that go with it, read again by cribo_checkpoint_metadata; at
  *                  most 10 000
  * metadata_keys, metadata_values  [metadata_count] UTF-8; keys are not empty and differ from each other
@@ -367,7 +367,7 @@ typedef struct cribo_save_options {
  * Not between teach and update: a checkpoint stands between two steps.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_IO_ERROR with the system's
  * reason, CRIBO_OUT_OF_MEMORY; an old file of that name is then as it was, the trainer unchanged in any case.
- * Threads: one call at a time per trainer. Cost: 3 MiB of memory per thread, no copy of the state.
+ * Threads: one call at a time per trainer. Cost: 2.5 MiB of memory per thread, no copy of the state.
  * Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save(

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define MOST_METADATA 10000 /* more is a mistake; the header stays far below what the format allows */
-#define DEFAULT_LEVEL 1     /* smaller by 7 % than stored; levels beyond gain 1 % for twice the time */
+#define DEFAULT_LEVEL 1     /* weights do not get smaller beyond it */
 
 /* --- what is said of a run --- */
 

@@ -17,7 +17,7 @@
 typedef struct cb_gzip_writer cb_gzip_writer;
 
 /*
- * Begins to replace `path`, which is borrowed until the writer is finished, with level 0 (stored) to 9 (smallest). Writer calls
+ * Begins to replace `path`, which is borrowed until the writer is finished, with level 0 (stored), 1 to 3 (runs only: fast) or up to 9. Writer calls
  * fail as those of cb_file_writer, or with CRIBO_OUT_OF_MEMORY; the old file is then as it was. commit and abandon free the
  * writer, whatever comes of them; *out is NULL after a failure, and abandon takes NULL.
  */

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* Floats repeat nothing but zeros: looking for runs only is three times as fast as level 1 is otherwise, and packs them tighter. */
+#define MOST_RUN_LEVEL 3
+
 /* What one worker compresses at a time. */
 typedef struct member {
     z_stream stream;
@@ -26,8 +29,9 @@ struct cb_gzip_writer {
 static cribo_status begin_member(cb_gzip_writer *writer, member *m, int level)
 {
     const cb_allocator *allocator = &writer->allocator;
+    int strategy = level <= MOST_RUN_LEVEL ? Z_RLE : Z_DEFAULT_STRATEGY;
     m->stream = cb_zlib_stream(&writer->allocator);
-    if (deflateInit2(&m->stream, level, Z_DEFLATED, CB_ZLIB_GZIP, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    if (deflateInit2(&m->stream, level, Z_DEFLATED, CB_ZLIB_GZIP, 8, strategy) != Z_OK)
         return cb_fail(CRIBO_OUT_OF_MEMORY, "%.200s: no memory for compression", writer->file.path);
     m->begun = true;
     m->room = deflateBound(&m->stream, (uLong)CB_GZIP_MEMBER_BYTES);

@@ -19,6 +19,12 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* Of all threads. */
+static double cpu_seconds(clock_t begin, clock_t end)
+{
+    return (double)(end - begin) / CLOCKS_PER_SEC;
+}
+
 static void need(cribo_status status)
 {
     if (status == CRIBO_OK) return;
@@ -47,14 +53,16 @@ static void measure(cribo_trainer *trainer, const char *path, int level)
 {
     cribo_save_options options = {.struct_size = sizeof options, .level = level};
     struct stat status = {0};
+    clock_t idle = clock();
     double start = seconds();
     need(cribo_trainer_save(trainer, path, &options));
     double saved = seconds();
+    clock_t busy = clock();
     need(cribo_trainer_load(trainer, path, NULL));
     double loaded = seconds();
     stat(path, &status);
-    printf("level %d: %7.1f MB, saved in %6.2f s, loaded in %6.2f s\n", level, (double)status.st_size / 1e6, saved - start,
-        loaded - saved);
+    printf("level %d: %7.1f MB, saved in %6.2f s (%6.2f s of CPU), loaded in %6.2f s (%6.2f s of CPU)\n", level,
+        (double)status.st_size / 1e6, saved - start, cpu_seconds(idle, busy), loaded - saved, cpu_seconds(busy, clock()));
     fflush(stdout);
     unlink(path);
 }

@@ -78,14 +78,14 @@ enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 START_TEST(test_gzip_written_is_read_back_and_does_not_depend_on_threads)
 {
-    static const int levels[] = {0, 1, 6, 9};
+    static const int levels[] = {0, 1, 6};
     unsigned char *bytes = content_of(sizes[_i]);
     for (size_t l = 0; l < sizeof levels / sizeof levels[0]; l++) {
         size_t count;
         OK(compress_to(&plain, scratch_path("one"), 1, levels[l], bytes, sizes[_i]));
         assert_reads(scratch_path("one"), bytes, sizes[_i]);
         unsigned char *file = read_bytes(scratch_path("one"), &count);
-        for (size_t threads = 2; threads <= 4; threads++) {
+        for (size_t threads = 2; threads <= 4; threads += 2) {
             OK(compress_to(&plain, scratch_path("several"), threads, levels[l], bytes, sizes[_i]));
             assert_bytes(scratch_path("several"), file, count);
         }
