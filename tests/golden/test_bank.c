@@ -1,6 +1,7 @@
 /* The memory bank against the authors' code: neighbours, cycle tests and contents, call after call. */
 #include "cribo/memory_bank.h"
 #include "support/golden.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -135,9 +136,5 @@ int main(void)
     tcase_add_test(group, test_bank_overflowing_matches_authors);
     tcase_add_test(group, test_bank_large_batches_match_authors);
     suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

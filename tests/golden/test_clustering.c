@@ -3,6 +3,7 @@
 #include "clustering/positions.h"
 #include "clustering/sinkhorn.h"
 #include "support/golden.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -365,9 +366,5 @@ int main(void)
     tcase_add_loop_test(tests, test_sinkhorn_every_repetition_agrees, 0, 5);
     Suite *suite = suite_create("golden clustering");
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
  */
 #include "distillation/prototypes.h"
 #include "support/model.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -129,9 +130,5 @@ int main(void)
     tcase_add_loop_test(tests, test_heads_cls_matches_the_authors, 0, FILES);
     tcase_add_loop_test(tests, test_heads_objects_match_the_authors, 0, FILES);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* The losses from logits against the authors' code (their normalisation) and the paper's formulas worked out in double precision. */
 #include "cribo/loss.h"
 #include "support/golden.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -140,9 +141,5 @@ int main(void)
     tcase_add_loop_test(group, test_loss_paper_normalisation_matches_formulas, 0, FILES * CASES);
     tcase_add_loop_test(group, test_loss_centres_move_as_the_authors, 0, FILES * CASES);
     suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

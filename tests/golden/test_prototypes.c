@@ -1,6 +1,7 @@
 /* The last layers and the streamed loss against the authors' code. */
 #include "distillation/prototype_loss.h"
 #include "support/golden.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -300,9 +301,5 @@ int main(void)
     tcase_add_loop_test(cases, test_prototype_loss_both_normalisations_match_golden, 0, 6);
     tcase_add_test(cases, test_prototypes_centres_match_golden);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The schedules against the authors' values. */
 #include "support/golden.h"
+#include "support/suite.h"
 #include "training/schedule.h"
 
 #include <check.h>
@@ -136,9 +137,5 @@ int main(void)
     tcase_add_test(cases, test_schedule_position_weight_matches_golden);
     tcase_add_test(cases, test_schedule_learning_rate_of_config_matches_golden);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

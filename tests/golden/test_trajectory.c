@@ -4,6 +4,7 @@
  */
 #include "cribo/cribo.h"
 #include "support/golden.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -349,9 +350,5 @@ int main(void)
     tcase_add_loop_test(test, test_trajectory_first_gradients_equal_reference, 0, 1);
     tcase_add_loop_test(test, test_trajectory_first_gradients_equal_reference, 2, 3);
     suite_add_tcase(suite, test);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

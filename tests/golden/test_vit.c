@@ -6,6 +6,7 @@
 #define _GNU_SOURCE /* strtok_r */
 #endif
 #include "support/model.h"
+#include "support/suite.h"
 #include "tensor/rows.h"
 
 #include <check.h>
@@ -201,9 +202,5 @@ int main(void)
     tcase_add_loop_test(tests, test_vit_tokens_between_blocks_match_the_authors, 0, FILES);
     tcase_add_loop_test(tests, test_vit_other_sizes_match_the_authors, 0, FILES);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* Gradients of the losses from logits against central differences, in double precision. */
 #include "base/random.h"
 #include "distillation/loss.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -94,9 +95,5 @@ int main(void)
     TCase *group = tcase_create("loss");
     tcase_add_loop_test(group, test_loss_gradients_equal_finite_differences, 0, 2);
     suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
  * all inputs. The same problem with 3 threads, and without recording, must give the same bits.
  */
 #include "model/model.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -518,9 +519,5 @@ int main(void)
     tcase_add_test(tests, test_operations_normalise_tiny_row_is_scaled_by_a_constant);
     tcase_add_test(tests, test_operations_patches_of_bytes_are_scaled_and_shifted);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The gradients of the streamed loss in bottlenecks, directions and gains, by finite differences in double precision. */
 #include "support/prototype_problem.h"
+#include "support/suite.h"
 
 typedef struct shape {
     size_t prototypes, width, rows, teacher_rows, chunk; /* chunk 0: one */
@@ -93,9 +94,5 @@ int main(void)
     tcase_add_loop_test(cases, test_prototype_loss_gradients_match_differences, 0, count);
     tcase_add_loop_test(cases, test_prototype_loss_double_equals_direct, 0, count);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

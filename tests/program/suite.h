@@ -2,8 +2,7 @@
 #ifndef SUITE_H
 #define SUITE_H
 
-#include <check.h>
-#include <stdlib.h>
+#include "../support/suite.h"
 
 #define RUN_TESTS(name, ...) \
     int main(void) \
@@ -14,11 +13,7 @@
         tcase_set_timeout(all, 120); \
         for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(all, tests[i]); \
         suite_add_tcase(suite, all); \
-        SRunner *runner = srunner_create(suite); \
-        srunner_run_all(runner, CK_ENV); \
-        int failed = srunner_ntests_failed(runner); \
-        srunner_free(runner); \
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS; \
+        return run_suite(suite); \
     }
 
 #endif

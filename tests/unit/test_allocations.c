@@ -9,6 +9,7 @@
 #define _GNU_SOURCE /* strdup, dladdr */
 #endif
 #include "support/faulty.h"
+#include "support/suite.h"
 #include "support/training.h"
 
 #include <dlfcn.h>
@@ -212,9 +213,5 @@ int main(void)
     tcase_add_test(tests, test_allocations_are_counted_at_all);
 #endif
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

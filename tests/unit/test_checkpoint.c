@@ -4,6 +4,7 @@
  */
 #include "support/faulty.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 #include "support/training.h"
 
 #include <stdio.h>
@@ -560,9 +561,5 @@ int main(void)
     tcase_add_checked_fixture(tests, scratch_begin, scratch_end);
     add_all(tests);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The clusterer's public interface: bad arguments, edges, memory, threads, draws. Numbers are in tests/golden. */
 #include "clustering/clusterer.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -760,9 +761,5 @@ int main(void)
     add_tests(tests);
     Suite *suite = suite_create("clusterer");
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

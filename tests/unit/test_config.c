@@ -8,6 +8,7 @@
 #include "distillation/memory_bank.h"
 #include "model/model.h"
 #include "training/settings.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <locale.h>
@@ -317,9 +318,5 @@ int main(void)
     tcase_add_test(group, test_config_project_copies_settings_of_the_same_name);
     tcase_add_test(group, test_config_get_and_put_convert);
     suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

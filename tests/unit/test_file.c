@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "base/file.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -303,9 +304,5 @@ int main(void) {
     tcase_add_test(tests, test_reader_ranges_give_exact_bytes);
     tcase_add_test(tests, test_reader_what_is_no_regular_file_is_refused);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The sweep for numbers that are not finite, alone and shared out. */
 #include "tensor/finite.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -60,9 +61,5 @@ int main(void)
     tcase_add_loop_test(tests, test_finite_first_of_several_is_found, 1, 4);
     Suite *suite = suite_create("finite");
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
  * CRIBO_GEMM choose level and path; tests/unit/meson.build runs each.
  */
 #include "tensor/gemm.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <malloc.h>
@@ -259,9 +260,5 @@ int main(void)
     tcase_add_test(cases, test_gemm_begun_takes_no_memory);
     tcase_add_test(cases, test_gemm_kernel_named_as_forced);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "io/gzip.h"
 #include "support/faulty.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -283,9 +284,5 @@ int main(void)
     tcase_add_test(tests, test_gzip_unwritable_file_is_an_io_error);
     tcase_add_test(tests, test_gzip_is_told_from_safetensors);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The JSON subset: what it takes, what it refuses, and that what it writes is what it reads. */
 #include "io/json.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -263,9 +264,5 @@ int main(void) {
     tcase_add_test(tests, test_writer_bad_utf8_is_marked);
     tcase_add_test(tests, test_writer_integers_are_exact);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

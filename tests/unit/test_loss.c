@@ -3,6 +3,7 @@
 #include "cribo/loss.h"
 #include "distillation/loss.h"
 #include "support/faulty.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -382,9 +383,5 @@ int main(void)
     tcase_add_test(group, test_loss_create_out_of_memory_leaks_nothing);
     tcase_add_test(group, test_loss_calls_allocate_nothing);
     suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Allocation through a caller's hooks, and arenas. */
 #include "base/memory.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -167,9 +168,5 @@ int main(void)
     tcase_add_test(cases, test_arena_absurd_measure_refused);
     tcase_add_test(cases, test_arena_refused_named);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "cribo/memory_bank.h"
 #include "distillation/object_queue.h"
 #include "support/faulty.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -673,9 +674,5 @@ int main(void)
     tcase_add_test(group, test_memory_bank_calls_allocate_nothing);
     tcase_add_test(group, test_object_queue_emptied_blocks_are_used_again);
     suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

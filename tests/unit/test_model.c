@@ -3,6 +3,7 @@
 #include "support/faulty.h"
 #include "support/golden.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -1043,9 +1044,5 @@ int main(void)
         tcase_set_timeout(cases[i], 60);
         suite_add_tcase(suite, cases[i]);
     }
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

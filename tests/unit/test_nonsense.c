@@ -5,6 +5,7 @@
  */
 #include "base/status.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 #include "support/training.h"
 
 #include <ctype.h>
@@ -1242,9 +1243,5 @@ int main(void)
     tcase_add_loop_test(tests, test_nonsense_is_refused_by_name, 0, (int)COUNT(table));
     tcase_add_test(tests, test_nonsense_misses_no_function);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

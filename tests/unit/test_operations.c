@@ -1,6 +1,7 @@
 /* Operations in single precision, where its limits show; their gradients are checked in double (tests/grad). */
 #include "autograd/operations.h"
 #include "support/model.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -72,9 +73,5 @@ int main(void)
     tcase_add_test(tests, test_operations_normalise_is_finite_for_every_length);
     tcase_add_test(tests, test_operations_attention_survives_large_scores);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

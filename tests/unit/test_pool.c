@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* sched_setaffinity */
 #endif
 #include "base/pool.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <fenv.h>
@@ -313,9 +314,5 @@ int main(void)
     tcase_add_test(cases, test_pool_default_threads_follow_affinity);
     tcase_add_test(cases, test_part_any_grain_covers_once);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* Patch centres and the positional cost, against the formulas written out. */
 #include "clustering/positions.h"
 #include "support/golden.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <float.h>
@@ -162,9 +163,5 @@ int main(void)
     tcase_add_test(tests, test_positional_normalisation_all_in_one_place_stays_zero);
     Suite *suite = suite_create("positions");
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

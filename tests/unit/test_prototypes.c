@@ -1,5 +1,6 @@
 /* The prototypes and their streamed loss against direct computation, and their edges. */
 #include "support/prototype_problem.h"
+#include "support/suite.h"
 
 #define ONE_CHUNK 0 /* the default workspace holds the tests' problems whole */
 
@@ -255,9 +256,5 @@ int main(void)
     tcase_add_test(cases, test_prototypes_move_centre_follows_mean_of_logits);
     tcase_add_test(cases, test_prototypes_ranges_join_to_the_whole);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

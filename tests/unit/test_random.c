@@ -2,6 +2,7 @@
  * Philox against the known answers of its authors (Random123, kat_vectors), and what the sequences promise.
  */
 #include "base/random.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -135,9 +136,5 @@ int main(void)
     tcase_add_test(cases, test_normal_moments_standard);
     tcase_add_test(cases, test_random_uniform_public_pure);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,8 @@
  * is known to one file. Read off the #include lines of lib/ and include/.
  */
 #define _POSIX_C_SOURCE 200809L
+#include "support/suite.h"
+
 #include <check.h>
 #include <dirent.h>
 #include <stdbool.h>
@@ -138,9 +140,5 @@ int main(void) {
     tcase_add_test(tests, test_rooms_every_folder_of_the_library_is_one);
     tcase_add_test(tests, test_rooms_arrows_are_told_apart);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
  * The row kernels against double precision. CRIBO_CPU chooses the level; tests/unit/meson.build runs each.
  */
 #include "tensor/rows.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -394,9 +395,5 @@ int main(void)
     tcase_add_loop_test(cases, test_ema_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_normalise_row_any_length_unit, 0, LENGTHS);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "support/faulty.h"
 #include "support/golden.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -549,9 +550,5 @@ int main(void) {
     tcase_add_test(tests, test_write_out_of_memory_at_any_call_keeps_the_old_file);
     tcase_add_test(tests, test_open_out_of_memory_at_any_call_leaks_nothing);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The edges of the schedules: spans of one, in steps and in epochs, before the first change and beyond the end. */
 #include "training/schedule.h"
+#include "support/suite.h"
 
 #include <check.h>
 
@@ -206,9 +207,5 @@ int main(void)
     tcase_add_test(cases, test_schedule_parts_of_epochs_round_to_steps);
     tcase_add_test(cases, test_schedule_enormous_epochs_are_endless);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

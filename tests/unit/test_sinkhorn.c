@@ -2,6 +2,7 @@
 #include "clustering/assignment.h"
 #include "clustering/sinkhorn.h"
 #include "support/golden.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -181,9 +182,5 @@ int main(void)
     tcase_add_test(tests, test_validity_needs_both_views);
     Suite *suite = suite_create("sinkhorn");
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

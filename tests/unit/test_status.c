@@ -1,5 +1,6 @@
 /* Status names, and messages that belong to their thread. */
 #include "base/status.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -72,9 +73,5 @@ int main(void)
     tcase_add_test(group, test_status_long_message_is_cut_and_ends);
     tcase_add_test(group, test_status_message_of_another_thread_is_not_seen);
     suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

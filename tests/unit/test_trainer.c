@@ -2,6 +2,7 @@
  * The trainer's results: what they must not depend on (micro-batches, threads, how a batch is given, how a step is called), and
  * what happens at the edges.
  */
+#include "support/suite.h"
 #include "support/training.h"
 
 #include <math.h>
@@ -329,9 +330,5 @@ int main(void)
     tcase_set_timeout(tests, 120);
     add_all(tests);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

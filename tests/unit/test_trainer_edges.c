@@ -1,4 +1,5 @@
 /* The trainer at its edges: no objects, one of everything, batches that shrink, layers that rest, clipping, the end of the schedules. */
+#include "support/suite.h"
 #include "support/training.h"
 
 #include <math.h>
@@ -396,9 +397,5 @@ int main(void)
     tcase_set_timeout(tests, 120);
     add_all(tests);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

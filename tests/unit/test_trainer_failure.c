@@ -5,6 +5,7 @@
 #include "api/handles.h"
 #include "support/faulty.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 #include "support/training.h"
 
 #include <math.h>
@@ -355,9 +356,5 @@ int main(void)
     tcase_set_timeout(tests, 120);
     add_all(tests);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
 #include "io/safetensors.h"
 #include "support/golden.h"
 #include "support/scratch.h"
+#include "support/suite.h"
 #include "support/training.h"
 #include "training/collapse.h"
 
@@ -423,9 +424,5 @@ int main(void)
     tcase_add_test(saved, test_saved_weights_are_read_by_ourselves);
     tcase_add_test(saved, test_saved_weights_are_loaded_by_prefix);
     tcase_add_test(saved, test_saving_where_nothing_can_be_written_leaves_the_old_file);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

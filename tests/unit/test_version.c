@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/pool.h"
 #include "tensor/gemm.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <jansson.h>
@@ -56,9 +57,5 @@ int main(void)
     tcase_add_test(tests, test_build_info_is_one_line_of_json_with_every_member);
     tcase_add_test(tests, test_build_info_asked_again_is_the_same_string);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

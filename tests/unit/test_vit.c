@@ -1,5 +1,6 @@
 /* The vision transformer where golden data do not reach: stochastic depth, bytes as images, and what a pass needs. */
 #include "support/model.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -200,9 +201,5 @@ int main(void)
     tcase_add_test(tests, test_vit_of_width_one_has_matrices_of_one_row);
     tcase_add_test(tests, test_vit_inference_needs_no_more_memory_for_more_blocks);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }
