@@ -1,0 +1,58 @@
+"""The benchmark against PyTorch at tiny sizes: both sides compute the same, and a difference is noticed."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+from support import SOURCE, cribo
+
+try:
+    import torch  # noqa: F401
+except ImportError:
+    raise unittest.SkipTest("needs PyTorch") from None
+
+BENCHMARK = SOURCE / "tests" / "benchmarks" / "pytorch_step.py"
+sys.path.insert(0, str(BENCHMARK.parent))
+
+import pytorch_step  # noqa: E402
+
+
+def run(*arguments: str) -> list[str]:
+    """The lines that the benchmark prints."""
+    command = [sys.executable, "-B", str(BENCHMARK), "--tiny", "--threads=1", "--against=eager", *arguments]
+    environment = {**os.environ, "CRIBO_LIBRARY": cribo._library._name}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise AssertionError(done.stdout + done.stderr)
+    return done.stdout.splitlines()
+
+
+class Benchmark(unittest.TestCase):
+    def test_sides_agree_and_take_turns(self):
+        lines = run("--pairs=2", "--warm-up=1")
+        self.assertIn("all losses agree to 0.0001 in 3 steps", lines)
+        rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+        self.assertEqual(rows[2:], ["whole step, ms", *pytorch_step.PHASES.values(), "peak memory, MiB"])
+
+    def test_better_formulas_and_slices_agree_too(self):
+        lines = run("--check", "--check-steps=4", "--lean", "--torch-micro-batch=3", "--bank=9")
+        self.assertEqual(lines[-2], "all losses agree to 0.0001 in 4 steps")
+
+    def test_no_bank_has_no_cross_image_loss(self):
+        lines = run("--check", "--bank=0")
+        losses = [line.split("losses ")[1].split(",")[0].split() for line in lines if "losses " in line]
+        self.assertEqual({found[2] for found in losses[:4]}, {"0.00000"})
+
+    def test_other_losses_are_noticed(self):
+        def outcome(loss):
+            return pytorch_step.Outcome((1.0, 2.0, loss), 3.0, 0.5, {})
+
+        pytorch_step.compare("eager", 0, outcome(3.0), outcome(3.0002))
+        for wrong in (3.0004, float("nan")):
+            with self.assertRaisesRegex(pytorch_step.Disagreement, "step 0: the cross-image loss is 3.0"):
+                pytorch_step.compare("eager", 0, outcome(3.0), outcome(wrong))
+
+
+if __name__ == "__main__":
+    unittest.main()
