@@ -2,6 +2,7 @@
 #include "support/faulty.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define HEAD_BYTES 16 /* before a block stands its size; keeps malloc's alignment */
 
@@ -11,9 +12,11 @@ void *faulty_allocate(void *user, size_t bytes) {
     if (state->fail_at &&
         (state->calls == state->fail_at || (state->for_ever && state->calls > state->fail_at)))
         return NULL;
+    if (state->largest && bytes > state->largest) return NULL;
     char *block = malloc(bytes + HEAD_BYTES);
     if (!block) return NULL;
     *(size_t *)(void *)block = bytes;
+    memset(block + HEAD_BYTES, 0xff, bytes);
     state->held++;
     state->bytes += bytes;
     if (state->bytes > state->peak) state->peak = state->bytes;

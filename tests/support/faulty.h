@@ -1,5 +1,6 @@
 /*
- * An allocator that counts, and fails when it is told to: at one call, or from that call on.
+ * An allocator that counts, and fails when it is told to: at one call, from that call on, or for large blocks. What it gives is
+ * full of ones.
  */
 #ifndef TESTS_FAULTY_H
 #define TESTS_FAULTY_H
@@ -14,6 +15,7 @@ typedef struct faulty {
     size_t peak;    /* the most bytes at once */
     size_t fail_at; /* the call that fails, from 1; 0: none */
     bool for_ever;  /* all later calls fail too */
+    size_t largest; /* larger blocks fail; 0: none (sanitizers end a program that asks malloc for absurd ones) */
 } faulty;
 
 /* The hooks of a runtime or an allocator; `user` is a faulty. */

@@ -1,5 +1,6 @@
 /* The clusterer's public interface: bad arguments, edges, memory, threads, draws. Numbers are in tests/golden. */
 #include "clustering/clusterer.h"
+#include "support/faulty.h"
 #include "support/suite.h"
 
 #include <check.h>
@@ -514,49 +515,24 @@ END_TEST
 
 /* ---- memory ---- */
 
-typedef struct accountant {
-    size_t calls, live, fail_at; /* the call that fails, counted from 1; 0: none */
-    bool fail_on;                /* and all after it */
-    size_t most_bytes;           /* larger calls fail; 0: none */
-} accountant;
-
-static void *account_allocate(void *user, size_t bytes)
-{
-    accountant *a = user;
-    a->calls++;
-    if (a->fail_at && (a->calls == a->fail_at || (a->fail_on && a->calls > a->fail_at))) return NULL;
-    if (a->most_bytes && bytes > a->most_bytes) return NULL;
-    void *memory = malloc(bytes);
-    if (memory) memset(memory, 0xff, bytes);
-    a->live += memory != NULL;
-    return memory;
-}
-
-static void account_release(void *user, void *memory)
-{
-    accountant *a = user;
-    a->live--;
-    free(memory);
-}
-
 START_TEST(test_clusterer_run_allocates_nothing)
 {
-    accountant a = {0};
+    faulty memory = {0};
     scene s = make_scene(4, 16, 12, 5);
     s.config.hard_assignment = _i & 1;
     s.config.batch_cost = _i >> 1;
-    s.runtime.allocate = account_allocate;
-    s.runtime.release = account_release;
-    s.runtime.allocator_user = &a;
+    s.runtime.allocate = faulty_allocate;
+    s.runtime.release = faulty_release;
+    s.runtime.allocator_user = &memory;
     s.runtime.threads = 2;
     create(&s);
-    ck_assert_uint_gt(a.calls, 0);
-    size_t before = a.calls;
+    ck_assert_uint_gt(memory.calls, 0);
+    size_t before = memory.calls;
     for (int i = 0; i < 3; i++) run(&s);
-    ck_assert_uint_eq(a.calls, before);
+    ck_assert_uint_eq(memory.calls, before);
     check_results(&s);
     free_scene(&s);
-    ck_assert_uint_eq(a.live, 0);
+    ck_assert_uint_eq(memory.held, 0);
 }
 END_TEST
 
@@ -564,21 +540,21 @@ START_TEST(test_clusterer_create_without_memory_leaks_nothing)
 {
     bool succeeded = false;
     for (size_t n = 1; !succeeded; n++) {
-        accountant a = {.fail_at = n, .fail_on = _i};
+        faulty memory = {.fail_at = n, .for_ever = _i};
         scene s = make_scene(2, 16, 12, 5);
-        s.runtime.allocate = account_allocate;
-        s.runtime.release = account_release;
-        s.runtime.allocator_user = &a;
+        s.runtime.allocate = faulty_allocate;
+        s.runtime.release = faulty_release;
+        s.runtime.allocator_user = &memory;
         s.clusterer = (cribo_clusterer *)&s;
         cribo_status status = cribo_clusterer_create(&s.clusterer, &s.config, &s.runtime, 2, 16, 12);
-        succeeded = a.calls < n;
+        succeeded = memory.calls < n;
         if (succeeded) {
             ck_assert_int_eq(status, CRIBO_OK);
             ck_assert_uint_ge(n, 4);
         } else {
             ck_assert_int_eq(status, CRIBO_OUT_OF_MEMORY);
             ck_assert_ptr_null(s.clusterer);
-            ck_assert_uint_eq(a.live, 0);
+            ck_assert_uint_eq(memory.held, 0);
         }
         free_scene(&s);
     }
@@ -587,18 +563,18 @@ END_TEST
 
 START_TEST(test_clusterer_create_enormous_sizes_are_refused)
 {
-    accountant a = {.most_bytes = (size_t)1 << 40}; /* sanitizers end a program that asks malloc for more */
+    faulty memory = {.largest = (size_t)1 << 40};
     scene s = make_scene(1, 16, 1, 32);
-    s.runtime.allocate = account_allocate;
-    s.runtime.release = account_release;
-    s.runtime.allocator_user = &a;
+    s.runtime.allocate = faulty_allocate;
+    s.runtime.release = faulty_release;
+    s.runtime.allocator_user = &memory;
     for (int i = 0; i < 3; i++)
         ck_assert_int_eq(
             cribo_clusterer_create(&s.clusterer, &s.config, &s.runtime, i == 0 ? 1 << 24 : 1 << 14,
                 i == 1 ? 1 << 24 : 1 << 20, i == 2 ? 1 << 24 : 1 << 20),
             CRIBO_OUT_OF_MEMORY);
     ck_assert_ptr_null(s.clusterer);
-    ck_assert_uint_eq(a.live, 0);
+    ck_assert_uint_eq(memory.held, 0);
     free_scene(&s);
 }
 END_TEST

@@ -1,32 +1,11 @@
 /* Allocation through a caller's hooks, and arenas. */
 #include "base/memory.h"
+#include "support/faulty.h"
 #include "support/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct ledger {
-    long given, returned;
-    long fails_at; /* the allocation that fails, counted from 1; 0: none */
-    size_t bytes;
-} ledger;
-
-static void *give(void *user, size_t bytes)
-{
-    ledger *book = user;
-    if (++book->given == book->fails_at) return NULL;
-    book->bytes = bytes;
-    void *memory = malloc(bytes);
-    memset(memory, 0xa5, bytes);
-    return memory;
-}
-
-static void take_back(void *user, void *memory)
-{
-    ((ledger *)user)->returned++;
-    free(memory);
-}
 
 START_TEST(test_multiply_overflow_refused)
 {
@@ -55,23 +34,23 @@ END_TEST
 
 START_TEST(test_allocate_hooks_used_zeroed)
 {
-    ledger book = {0};
-    const cb_allocator allocator = {give, take_back, &book};
+    faulty book = {0};
+    const cb_allocator allocator = {faulty_allocate, faulty_release, &book};
     void *memory;
     ck_assert_int_eq(cb_allocate(&allocator, &memory, 1000, 1, "rows"), CRIBO_OK);
-    ck_assert_int_eq(book.given, 1);
+    ck_assert_uint_eq(book.calls, 1);
     ck_assert_uint_ge(book.bytes, 1000);
     ck_assert_uint_eq((uintptr_t)memory % CB_ALIGNMENT, 0);
     for (size_t i = 0; i < 1000; i++) ck_assert_int_eq(((char *)memory)[i], 0);
     cb_release(&allocator, memory);
-    ck_assert_int_eq(book.returned, 1);
+    ck_assert_uint_eq(book.held, 0);
 }
 END_TEST
 
 START_TEST(test_allocate_refused_named)
 {
-    ledger book = {.fails_at = 1};
-    const cb_allocator allocator = {give, take_back, &book};
+    faulty book = {.fail_at = 1};
+    const cb_allocator allocator = {faulty_allocate, faulty_release, &book};
     void *memory = &book;
     ck_assert_int_eq(cb_allocate(&allocator, &memory, 10, 4, "memory bank"), CRIBO_OUT_OF_MEMORY);
     ck_assert_ptr_null(memory);
@@ -82,8 +61,8 @@ END_TEST
 
 START_TEST(test_allocate_overflow_refused_unasked)
 {
-    ledger book = {0};
-    const cb_allocator allocator = {give, take_back, &book};
+    faulty book = {0};
+    const cb_allocator allocator = {faulty_allocate, faulty_release, &book};
     const size_t counts[] = {SIZE_MAX / 2, SIZE_MAX, SIZE_MAX - 100}, sizes[] = {4, 2, 1};
     for (int i = 0; i < 3; i++) {
         void *memory = &book;
@@ -91,7 +70,7 @@ START_TEST(test_allocate_overflow_refused_unasked)
         ck_assert_ptr_null(memory);
         ck_assert_ptr_nonnull(strstr(cribo_last_error(), "tokens"));
     }
-    ck_assert_int_eq(book.given, 0);
+    ck_assert_uint_eq(book.calls, 0);
 }
 END_TEST
 
@@ -146,8 +125,8 @@ END_TEST
 
 START_TEST(test_arena_refused_named)
 {
-    ledger book = {.fails_at = 1};
-    const cb_allocator allocator = {give, take_back, &book};
+    faulty book = {.fail_at = 1};
+    const cb_allocator allocator = {faulty_allocate, faulty_release, &book};
     cb_arena arena;
     ck_assert_int_eq(cb_arena_create(&allocator, &arena, 100, "scratch"), CRIBO_OUT_OF_MEMORY);
     ck_assert_ptr_null(arena.base);

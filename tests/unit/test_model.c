@@ -176,27 +176,14 @@ START_TEST(test_model_config_of_another_size_is_refused)
 }
 END_TEST
 
-static void *refuse_large(void *user, size_t bytes)
-{
-    (void)user;
-    return bytes > (size_t)1 << 30 ? NULL : malloc(bytes);
-}
-
-static void give_back(void *user, void *memory)
-{
-    (void)user;
-    free(memory);
-}
-
 /* All settings at their maximum ask for more than an address can hold. */
 START_TEST(test_model_too_large_is_out_of_memory)
 {
     cribo_model_config config;
-    cribo_runtime runtime = runtime_with(1, NULL);
+    faulty memory = {.largest = (size_t)1 << 30};
+    cribo_runtime runtime = runtime_with(1, &memory);
     cribo_model *model;
     OK(cribo_model_config_init(&config, sizeof config));
-    runtime.allocate = refuse_large;
-    runtime.release = give_back;
     config.image_size = 16384;
     config.patch_size = 1;
     config.width = config.head_hidden = config.head_bottleneck = 65536;

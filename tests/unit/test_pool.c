@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* sched_setaffinity */
 #endif
 #include "base/pool.h"
+#include "support/faulty.h"
 #include "support/suite.h"
 
 #include <check.h>
@@ -237,24 +238,14 @@ START_TEST(test_pool_too_many_threads_refused)
 }
 END_TEST
 
-static void *refuse(void *user, size_t bytes)
-{
-    (void)user, (void)bytes;
-    return NULL;
-}
-
-static void never(void *user, void *memory)
-{
-    (void)user, (void)memory;
-    abort();
-}
-
 START_TEST(test_pool_no_memory_refused)
 {
-    const cb_allocator nothing = {refuse, never, NULL};
+    faulty memory = {.fail_at = 1};
+    const cb_allocator nothing = {faulty_allocate, faulty_release, &memory};
     cb_pool *pool = (cb_pool *)&counted;
     ck_assert_int_eq(cb_pool_create(&nothing, &pool, 2), CRIBO_OUT_OF_MEMORY);
     ck_assert_ptr_null(pool);
+    ck_assert_uint_eq(memory.held, 0);
 }
 END_TEST
 
