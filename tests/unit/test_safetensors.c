@@ -230,6 +230,69 @@ static void assert_same_floats(const golden *expected, const cb_safetensors *fil
     }
 }
 
+/* --- compressed, other types, pieces, checksums --- */
+
+static const int64_t integers[] = {INT64_MIN, -1, INT64_MAX};
+static const unsigned char octets[] = {0, 255, 7, 8, 9};
+
+static cribo_status write_mixed(const char *path, int level) {
+    static const cb_stretch pieces[] = {{weights, 8}, {weights + 2, 0}, {weights + 2, 16}};
+    const cb_tensor_entry mixed[] = {
+        {"a.", "integers", 1, {3}, .values = integers, .dtype = CB_I64},
+        {NULL, "octets", 2, {1, 5}, .values = octets, .dtype = CB_U8},
+        {"a.", "pieces", 2, {2, 3}, .stretches = pieces, .stretch_count = 3},
+        {NULL, "none", 1, {0}, .dtype = CB_U8},
+    };
+    const cb_metadata_pair pair = {"key", "value"};
+    return cb_safetensors_write_gzip(&plain, &(cb_compression){NULL, level}, path, mixed, 4, &pair, 1);
+}
+
+START_TEST(test_write_compressed_gives_every_type_back_in_any_order) {
+    cb_safetensors *file;
+    int64_t some[3];
+    unsigned char bytes[5];
+    float values[6];
+    OK(write_mixed(scratch_path("a"), _i));
+    OK(cb_safetensors_open(&plain, &file, scratch_path("a")));
+    ck_assert(cb_safetensors_has_checksums(file));
+    ck_assert_str_eq(cb_safetensors_metadata(file, "key"), "value");
+    OK(cb_safetensors_finish(file));
+    OK(cb_safetensors_read_as(file, cb_safetensors_find(file, "a.", "pieces"), CB_F32, values, 6));
+    OK(cb_safetensors_read_as(file, cb_safetensors_find(file, NULL, "octets"), CB_U8, bytes, 5));
+    OK(cb_safetensors_read_as(file, cb_safetensors_find(file, "a.", "integers"), CB_I64, some, 3));
+    OK(cb_safetensors_read_as(file, cb_safetensors_find(file, NULL, "none"), CB_U8, bytes, 0));
+    ck_assert_mem_eq(values, weights, sizeof values);
+    ck_assert_mem_eq(bytes, octets, sizeof bytes);
+    ck_assert_mem_eq(some, integers, sizeof some);
+    ck_assert_int_eq(cb_safetensors_read_as(file, cb_safetensors_find(file, NULL, "octets"), CB_I64, some, 1),
+        CRIBO_INVALID_ARGUMENT);
+    assert_message("only I64");
+    cb_safetensors_close(file);
+}
+END_TEST
+
+/* A number changed by somebody who made gzip's sums right again. */
+START_TEST(test_read_tensor_with_another_checksum_is_corrupt) {
+    cb_safetensors *file;
+    char bytes[4096];
+    float values[6];
+    OK(write_mixed(scratch_path("a"), 1));
+    gzFile packed = gzopen(scratch_path("a"), "rb");
+    int count = gzread(packed, bytes, sizeof bytes);
+    ck_assert_int_gt(count, 24);
+    gzclose(packed);
+    bytes[count - 1] ^= 1; /* in the last of the pieces */
+    packed = gzopen(scratch_path("b"), "wb");
+    ck_assert_int_eq(gzwrite(packed, bytes, (unsigned)count), count);
+    gzclose(packed);
+    OK(cb_safetensors_open(&plain, &file, scratch_path("b")));
+    OK(cb_safetensors_finish(file));
+    ck_assert_int_eq(cb_safetensors_read(file, cb_safetensors_find(file, "a.", "pieces"), values, 6), CRIBO_CORRUPT);
+    assert_message("a.pieces: the checksum is");
+    cb_safetensors_close(file);
+}
+END_TEST
+
 START_TEST(test_open_golden_files_agree_with_another_reader) {
     size_t files = 0;
     DIR *folder = opendir(CRIBO_REFERENCE);
@@ -539,6 +602,8 @@ int main(void) {
     tcase_add_test(tests, test_write_impossible_entries_are_refused);
     tcase_add_test(tests, test_write_refused_by_the_system_keeps_the_old_file);
     tcase_add_test(tests, test_read_other_type_or_count_is_refused);
+    tcase_add_loop_test(tests, test_write_compressed_gives_every_type_back_in_any_order, 0, 10);
+    tcase_add_test(tests, test_read_tensor_with_another_checksum_is_corrupt);
     tcase_add_test(tests, test_open_golden_files_agree_with_another_reader);
     tcase_add_test(tests, test_open_every_truncation_and_extension_is_corrupt);
     tcase_add_test(tests, test_open_every_bit_flip_of_the_header_is_corrupt_or_harmless);
