@@ -6,6 +6,7 @@
 
 #include "api/checkpoint.h"
 #include "api/trainer.h"
+#include "base/text.h"
 #include "io/safetensors.h"
 #include "io/safetensors_checksums.h"
 #include "training/state.h"
@@ -41,17 +42,12 @@ static cribo_status open_checkpoint(const cb_allocator *allocator, checkpoint *c
     return status;
 }
 
-static bool starts_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
-}
-
 /* --- settings --- */
 
 /* A metadata key that is no setting. */
 static bool is_other(const char *key)
 {
-    return starts_with(key, CB_CHECKPOINT_CALLER) || starts_with(key, CB_CHECKSUM_PREFIX) ||
+    return cb_starts_with(key, CB_CHECKPOINT_CALLER) || cb_starts_with(key, CB_CHECKSUM_PREFIX) ||
            strcmp(key, "crc32") == 0 || strcmp(key, CB_CHECKPOINT_FORMAT_KEY) == 0 ||
            strcmp(key, CB_CHECKPOINT_STEP_KEY) == 0;
 }
@@ -234,7 +230,7 @@ static const char *find_metadata(const checkpoint *c, const char *key)
     const size_t prefix = sizeof CB_CHECKPOINT_CALLER - 1;
     for (size_t i = 0; i < cb_safetensors_pair_count(c->file); i++) {
         const cb_metadata_pair *pair = cb_safetensors_pair(c->file, i);
-        if (starts_with(pair->key, CB_CHECKPOINT_CALLER) && strcmp(pair->key + prefix, key) == 0) return pair->value;
+        if (cb_starts_with(pair->key, CB_CHECKPOINT_CALLER) && strcmp(pair->key + prefix, key) == 0) return pair->value;
     }
     return NULL;
 }

@@ -12,6 +12,20 @@ cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *value
     return CRIBO_OK;
 }
 
+cribo_status cb_check_seed_tokens(const char *name, const int64_t *seeds, size_t images, cb_cluster_shape shape)
+{
+    const int64_t joint = 2 * (int64_t)shape.tokens;
+    for (size_t i = 0; seeds && i < images * shape.clusters; i++) {
+        size_t b = i / shape.clusters, k = i % shape.clusters;
+        CB_REQUIRE(seeds[i] >= 0 && seeds[i] < joint, "%s[%zu, %zu] = %lld must be in 0 ... %lld", name, b, k,
+            (long long)seeds[i], (long long)joint - 1);
+        for (size_t j = i - k; j < i; j++)
+            CB_REQUIRE(seeds[j] != seeds[i], "%s[%zu, %zu] = %lld starts another cluster of its image already", name, b, k,
+                (long long)seeds[i]);
+    }
+    return CRIBO_OK;
+}
+
 static cribo_status check_pixels(const cb_trainer *trainer, const cribo_batch *batch)
 {
     size_t side = (size_t)trainer->config.image_size, count = (size_t)batch->images * 3 * side * side;
@@ -60,21 +74,6 @@ static cribo_status check_positions(const cb_trainer *trainer, const cribo_batch
     return cb_check_finite(trainer->runtime->pool, "batch.positions", batch->positions, images * 2 * (trainer->tokens - 1) * 2);
 }
 
-static cribo_status check_seed_tokens(const cb_trainer *trainer, const cribo_batch *batch)
-{
-    int64_t joint = 2 * (int64_t)(trainer->tokens - 1), clusters = trainer->config.clusters;
-    if (!batch->seed_tokens) return CRIBO_OK;
-    for (int64_t i = 0; i < batch->images * clusters; i++) {
-        int64_t token = batch->seed_tokens[i];
-        CB_REQUIRE(token >= 0 && token < joint, "batch.seed_tokens[%lld] = %lld must be in 0 ... %lld", (long long)i,
-            (long long)token, (long long)joint - 1);
-        for (int64_t j = i - i % clusters; j < i; j++)
-            CB_REQUIRE(batch->seed_tokens[j] != token, "batch.seed_tokens[%lld] = %lld starts another cluster of its image already",
-                (long long)i, (long long)token);
-    }
-    return CRIBO_OK;
-}
-
 cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch)
 {
     CB_REQUIRE_POINTER(batch);
@@ -85,5 +84,6 @@ cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch)
         (long long)trainer->config.batch_size);
     CB_TRY(check_pixels(trainer, batch));
     CB_TRY(check_positions(trainer, batch));
-    return check_seed_tokens(trainer, batch);
+    return cb_check_seed_tokens(
+        "batch.seed_tokens", batch->seed_tokens, (size_t)batch->images, cb_clusterer_shape(trainer->clusterer));
 }

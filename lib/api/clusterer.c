@@ -10,7 +10,6 @@ struct cribo_clusterer {
     cb_clusterer *core;
     int64_t most_images;
     double position_weight;
-    uint64_t *seen; /* [2N / 64] marks, to find seeds that are given twice */
 };
 
 CB_CONFIG_FUNCTIONS(clusterer, &cb_clusterer_settings)
@@ -27,15 +26,11 @@ static cribo_status check_sizes(int64_t most_images, int64_t tokens_per_view, in
 static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_config *config,
     int64_t most_images, int64_t tokens_per_view, int64_t width)
 {
-    void *seen;
     cribo_clusterer_config full;
     CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
     CB_TRY(cb_clusterer_create(&clusterer->runtime, &clusterer->core, &full, (size_t)most_images,
         (size_t)tokens_per_view, (size_t)width));
-    CB_TRY(cb_allocate(&clusterer->runtime.allocator, &seen, (size_t)tokens_per_view / 32 + 1,
-        sizeof(uint64_t), "clusterer's seed marks"));
     cb_gemm_begin(&clusterer->runtime);
-    clusterer->seen = seen;
     clusterer->most_images = most_images;
     clusterer->position_weight = full.position_weight;
     return CRIBO_OK;
@@ -72,31 +67,9 @@ void cribo_clusterer_free(cribo_clusterer *clusterer)
 {
     if (!clusterer) return;
     cb_runtime runtime = clusterer->runtime;
-    cb_release(&runtime.allocator, clusterer->seen);
     cb_clusterer_free(&runtime, clusterer->core);
     cb_release(&runtime.allocator, clusterer);
     cb_runtime_end(&runtime);
-}
-
-/* Each image's seeds are distinct tokens. */
-static cribo_status check_seeds(const cribo_clusterer *clusterer, const int64_t *seeds, int64_t images)
-{
-    const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
-    const int64_t joint_tokens = 2 * (int64_t)shape.tokens;
-    for (int64_t b = 0; b < images; b++) {
-        for (int64_t w = 0; w <= joint_tokens / 64; w++) clusterer->seen[w] = 0;
-        for (int64_t k = 0; k < (int64_t)shape.clusters; k++) {
-            const int64_t seed = seeds[b * (int64_t)shape.clusters + k];
-            CB_REQUIRE(seed >= 0 && seed < joint_tokens,
-                "seed_tokens[%lld, %lld] = %lld must be in 0 ... %lld", (long long)b, (long long)k,
-                (long long)seed, (long long)joint_tokens - 1);
-            uint64_t *word = &clusterer->seen[seed / 64], bit = UINT64_C(1) << (seed % 64);
-            CB_REQUIRE(!(*word & bit), "seed_tokens[%lld, %lld] = %lld occurs twice in its image",
-                (long long)b, (long long)k, (long long)seed);
-            *word |= bit;
-        }
-    }
-    return CRIBO_OK;
 }
 
 static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cluster_input *input)
@@ -111,7 +84,7 @@ static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cl
     CB_REQUIRE(input->positions, "positions is NULL");
     const size_t rows = (size_t)input->images * 2 * shape.tokens;
     CB_TRY(cb_check_finite(clusterer->runtime.pool, "positions", input->positions, rows * 2));
-    if (input->seed_tokens) CB_TRY(check_seeds(clusterer, input->seed_tokens, input->images));
+    CB_TRY(cb_check_seed_tokens("seed_tokens", input->seed_tokens, (size_t)input->images, shape));
     return cb_check_finite(clusterer->runtime.pool, "tokens", input->tokens, rows * shape.width);
 }
 

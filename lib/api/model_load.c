@@ -2,6 +2,7 @@
 #include "cribo/model.h"
 
 #include "api/handles.h"
+#include "base/text.h"
 #include "tensor/finite.h"
 
 #include <math.h>
@@ -18,14 +19,9 @@ typedef struct loading {
     float *values; /* laid out as the model's parameters */
 } loading;
 
-static bool starts_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
-}
-
 static bool is_wanted(const loading *l, const cb_parameter *parameter)
 {
-    return starts_with(parameter->name, "head.") ? l->parts->heads : l->parts->backbone;
+    return cb_starts_with(parameter->name, "head.") ? l->parts->heads : l->parts->backbone;
 }
 
 /* --- checks --- */
@@ -95,7 +91,7 @@ static cribo_status read_positions(const loading *l, const cb_tensor_info *tenso
 
 static cribo_status read_tensor(const loading *l, const cb_tensor_info *tensor)
 {
-    if (!starts_with(tensor->name, l->prefix)) return CRIBO_OK;
+    if (!cb_starts_with(tensor->name, l->prefix)) return CRIBO_OK;
     const cb_parameter *parameter = cb_parameters_find(&l->model->model->parameters, tensor->name + strlen(l->prefix));
     if (!parameter || !is_wanted(l, parameter)) return CRIBO_OK;
     float *to = l->values + parameter->offset;

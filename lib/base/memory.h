@@ -34,6 +34,11 @@ void cb_release(const cb_allocator *allocator, void *memory);
 /* a * b into *out, false on overflow. */
 bool cb_multiply(size_t a, size_t b, size_t *out);
 
+static inline size_t cb_least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 typedef struct cb_arena {
     unsigned char *base; /* NULL: the arena measures */
     size_t capacity;

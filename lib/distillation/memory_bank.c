@@ -49,11 +49,6 @@ struct cb_memory_bank {
     scratch *workers;  /* [threads] */
 };
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 #define ALLOCATE(pointer, count, what) \
     CB_TRY(cb_allocate( \
         &runtime->allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
@@ -212,7 +207,7 @@ static void search_block(void *context, size_t task, size_t worker)
     normalise_rows(own->unit, queue->vector[view] + block.row * width, queue->inverse[view] + block.row,
         block.rows, width);
     for (size_t from = 0; from < bank->rows; from += SEARCH_ROWS) {
-        size_t queries = least(bank->rows - from, SEARCH_ROWS);
+        size_t queries = cb_least(bank->rows - from, SEARCH_ROWS);
         cb_gemm(NULL, CB_NT, queries, block.rows, width, bank->unit[view] + from * width, width, own->unit,
             width, false, own->cosines, block.rows);
         consider_block(
@@ -248,7 +243,7 @@ static void fetch_other_views(
 
 static size_t cycle_rows(const cb_memory_bank *bank)
 {
-    return least(CYCLE_ROWS, bank->queue.block_rows); /* what a worker's scratch holds */
+    return cb_least(CYCLE_ROWS, bank->queue.block_rows); /* what a worker's scratch holds */
 }
 
 /* Task: do the neighbours of some queries of one view lead back to them? */
@@ -257,14 +252,14 @@ static void test_cycle(void *context, size_t task, size_t worker)
     const cb_memory_bank *bank = context;
     const scratch *own = &bank->workers[worker];
     size_t view = task % 2, stripe = cycle_rows(bank), width = bank->queue.width;
-    size_t begin = task / 2 * stripe, rows = least(bank->rows - begin, stripe);
+    size_t begin = task / 2 * stripe, rows = cb_least(bank->rows - begin, stripe);
     const int64_t *index = bank->index[view] + begin;
     nearest *back = own->best[view]; /* gathered, so free again */
 
     fetch_other_views(&bank->queue, view, index, rows, own->unit);
     forget_nearest(back, rows);
     for (size_t from = 0; from < bank->rows; from += SEARCH_ROWS) {
-        size_t objects = least(bank->rows - from, SEARCH_ROWS);
+        size_t objects = cb_least(bank->rows - from, SEARCH_ROWS);
         cb_gemm(NULL, CB_NT, rows, objects, width, own->unit, width, bank->unit[1 - view] + from * width,
             width, false, own->cosines, objects);
         for (size_t r = 0; r < rows; r++) consider(&back[r], own->cosines + r * objects, objects, from);

@@ -11,16 +11,11 @@
 #define LEAST_BLOCK_ROWS 64
 #define BLOCK_NUMBERS (512 * 1024)
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static size_t block_rows_for(size_t entries, size_t width)
 {
-    size_t rows = least(BLOCK_NUMBERS / width, MOST_BLOCK_ROWS);
+    size_t rows = cb_least(BLOCK_NUMBERS / width, MOST_BLOCK_ROWS);
     if (rows < LEAST_BLOCK_ROWS) rows = LEAST_BLOCK_ROWS;
-    return least(rows, entries);
+    return cb_least(rows, entries);
 }
 
 #define ALLOCATE(pointer, count, what) \
@@ -105,7 +100,7 @@ size_t cb_object_queue_row(const cb_object_queue *queue, size_t index)
 cb_object_block cb_object_queue_block(const cb_object_queue *queue, size_t block)
 {
     size_t begin = block * queue->block_rows,
-           end = least(begin + queue->block_rows, queue->first + queue->entries);
+           end = cb_least(begin + queue->block_rows, queue->first + queue->entries);
     if (begin < queue->first) begin = queue->first; /* the newest block */
     size_t index = begin - queue->first;
     return (cb_object_block){index, cb_object_queue_row(queue, index), end - begin};
@@ -148,7 +143,7 @@ static void put_in_front(cb_object_queue *queue, const cb_objects *objects, size
     size_t width = queue->width;
     while (count > 0) {
         if (queue->first == 0) add_newest_block(queue);
-        size_t rows = least(queue->first, count);
+        size_t rows = cb_least(queue->first, count);
         queue->first -= rows;
         queue->entries += rows;
         count -= rows;
@@ -179,7 +174,7 @@ static void name_in_front(cb_object_queue *queue, const cb_objects *objects, siz
 
 void cb_object_queue_push(cb_object_queue *queue, const cb_objects *objects)
 {
-    size_t images = least(objects->images, queue->most_images);
+    size_t images = cb_least(objects->images, queue->most_images);
     while (queue->images + images > queue->most_images) drop_oldest_image(queue);
     put_in_front(queue, objects, cb_objects_count(objects, images));
     name_in_front(queue, objects, images);

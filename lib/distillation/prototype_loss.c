@@ -25,11 +25,6 @@ typedef struct stream {
     bool scaled; /* the chunk's logits are over temperature already */
 } stream;
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /*
  * As many logits as asked for, but a column of all rows at least, and never more than there are. Never fewer for more rows: a plan for
  * the most rows covers every job.
@@ -39,7 +34,7 @@ static size_t planned_logits(size_t rows, size_t prototypes, size_t wanted)
     size_t all, columns;
     if (!cb_multiply(rows, prototypes, &all) || !cb_multiply(rows, LEAST_CHUNK, &columns)) return SIZE_MAX;
     if (wanted == 0) wanted = columns > LOGIT_COUNT ? columns : LOGIT_COUNT;
-    return least(wanted > rows ? wanted : rows, all);
+    return cb_least(wanted > rows ? wanted : rows, all);
 }
 
 cb_prototype_workspace cb_prototype_workspace_take(
@@ -75,7 +70,7 @@ static void clear_rows(const cb_prototype_job *job, const cb_prototype_workspace
 
 static void over_items(cb_pool *pool, stream *s, size_t items, cb_task *part)
 {
-    s->parts = least(items, cb_pool_threads(pool) * PARTS_PER_THREAD);
+    s->parts = cb_least(items, cb_pool_threads(pool) * PARTS_PER_THREAD);
     cb_pool_run(pool, s->parts, part, s);
 }
 
@@ -121,7 +116,7 @@ static void measure_row(const stream *s, size_t i)
     bool sign = i >= rows && is_sign(s, i - rows);
     scale_row(s, i);
     for (size_t p = 0; p < s->count; p += BLOCK) {
-        size_t n = least(BLOCK, s->count - p);
+        size_t n = cb_least(BLOCK, s->count - p);
         const cb_real *x_p = logits_of(s, i) + p;
         if (sign) {
             cb_real highest;
@@ -159,7 +154,7 @@ static void exponentiate_teacher_row(const stream *s, size_t t)
     cb_real shifted[BLOCK];
     scale_row(s, i);
     for (size_t p = 0; p < s->count; p += BLOCK) {
-        size_t n = least(BLOCK, s->count - p);
+        size_t n = cb_least(BLOCK, s->count - p);
         cb_real *t_p = logits_of(s, i) + p;
         if (!is_sign(s, t)) {
             cb_rows()->exp_shifted(t_p, t_p, maximum, n);
@@ -200,7 +195,7 @@ static void mix_student_row(const stream *s, size_t r)
     weight /= s->work->sum[r] * job->student_temperature;
     scale_row(s, r);
     for (size_t p = 0; p < s->count; p += BLOCK) {
-        size_t n = least(BLOCK, s->count - p);
+        size_t n = cb_least(BLOCK, s->count - p);
         cb_real *s_p = logits_of(s, r) + p;
         shift(s_p, s_p, s->work->maximum[r], n);
         for (size_t j = 0; j < CB_TERMS; j++)
@@ -291,12 +286,12 @@ void cb_prototype_loss(cb_pool *pool, cb_prototype_job *job, const cb_prototype_
     size_t chunk = chunk_width(work, job->rows + job->teacher_rows, prototypes);
     stream s = {.job = job, .work = work};
     for (s.first = 0; s.first < prototypes; s.first += chunk) {
-        s.count = least(chunk, prototypes - s.first);
+        s.count = cb_least(chunk, prototypes - s.first);
         project_chunk(pool, &s);
         over_items(pool, &s, job->rows + job->teacher_rows, measure_part);
     }
     for (s.first = 0; s.first < prototypes; s.first += chunk) {
-        s.count = least(chunk, prototypes - s.first);
+        s.count = cb_least(chunk, prototypes - s.first);
         s.scaled = chunk == prototypes;
         if (!s.scaled) project_chunk(pool, &s);
         learn_chunk(pool, &s);

@@ -1,6 +1,7 @@
 /* The trainer's state as named arrays. See state.h. */
 #include "training/state.h"
 
+#include "base/text.h"
 #include "tensor/finite.h"
 
 #include <string.h>
@@ -141,11 +142,6 @@ cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, 
     return status;
 }
 
-static bool starts_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
-}
-
 static cribo_status refuse(const cb_state_array *array, const char *origin, size_t index, const char *problem)
 {
     return cb_fail(CRIBO_CORRUPT, "%.200s: %s%s: element %zu %s", origin, array->prefix, array->name, index, problem);
@@ -154,7 +150,7 @@ static cribo_status refuse(const cb_state_array *array, const char *origin, size
 /* Moments may have overflowed in a sound run; everything else is finite. */
 static cribo_status check_numbers(const cb_trainer *trainer, const cb_state_array *array, const char *origin)
 {
-    if (array->integers || starts_with(array->prefix, "optimiser.")) return CRIBO_OK;
+    if (array->integers || cb_starts_with(array->prefix, "optimiser.")) return CRIBO_OK;
     size_t bad = cb_pool_first_not_finite(trainer->runtime->pool, array->values, array->count);
     return bad == array->count ? CRIBO_OK : refuse(array, origin, bad, "is not finite");
 }

@@ -3,11 +3,6 @@
 
 #include "tensor/gemm.h"
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 cb_tape cb_trainer_begin_pass(cb_trainer *trainer, bool training)
 {
     cb_arena_return(&trainer->pass, 0);
@@ -210,7 +205,7 @@ cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out, cons
     size_t batch = (size_t)config->batch_size;
     trainer->runtime = runtime;
     trainer->config = *config;
-    trainer->micro = smaller((size_t)config->micro_batch, batch);
+    trainer->micro = cb_least((size_t)config->micro_batch, batch);
     trainer->micro_batches = (batch + trainer->micro - 1) / trainer->micro;
     trainer->group = config->batch_cost ? batch : trainer->micro;
     cb_gemm_begin(runtime);

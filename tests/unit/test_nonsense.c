@@ -849,7 +849,7 @@ static void bad_seeds(batch_call *call, cribo_trainer *trainer, const cribo_batc
     in.seed_tokens = seeds;
     for (size_t i = 0; i < COUNT(strange); i++) {
         seeds[4] = strange[i];
-        BAD(call(trainer, &in), "seed_tokens[4]");
+        BAD(call(trainer, &in), "seed_tokens[0, 4]");
     }
 }
 
