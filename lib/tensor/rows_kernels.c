@@ -212,12 +212,11 @@ static void exp_shifted(cb_real *y, const cb_real *x, cb_real shift, size_t n)
 static void running_sum_exp(const cb_real *x, size_t n, cb_real *maximum, cb_real *sum)
 {
     cb_real most = largest(x, n), added = 0;
-    if (most == -INFINITY) return; /* nothing, or nothing that counts */
     if (most > *maximum) {
         *sum *= exp_of(*maximum - most);
         *maximum = most;
     }
-    most = *maximum;
+    most = *maximum == -INFINITY ? 0 : *maximum; /* nothing that counts yet, though it may be NaN */
 #pragma omp simd reduction(+ : added)
     for (size_t i = 0; i < n; i++) added += exp_of(x[i] - most);
     *sum += added;

@@ -256,6 +256,19 @@ START_TEST(test_running_sum_exp_any_blocks_close)
 }
 END_TEST
 
+/* A stretch of nothing else must not pass for an empty one. */
+START_TEST(test_running_sum_exp_not_a_number_shows)
+{
+    const cb_real strange[2] = {NAN, NAN}, sound[2] = {1, 2};
+    cb_real maximum = -INFINITY, total = 0;
+    cb_rows()->running_sum_exp(strange, _i, &maximum, &total);
+    cb_rows()->running_sum_exp(sound, 2, &maximum, &total);
+    ck_assert(isnan(total) == (_i > 0));
+    cb_rows()->running_sum_exp(strange, 2, &maximum, &total);
+    ck_assert(isnan(total));
+}
+END_TEST
+
 START_TEST(test_running_sum_exp_nothing_unchanged)
 {
     float none[3] = {-INFINITY, -INFINITY, -INFINITY}, maximum = -INFINITY, total = 0;
@@ -389,6 +402,7 @@ int main(void)
     tcase_add_test(cases, test_softmax_huge_logits_finite);
     tcase_add_loop_test(cases, test_running_sum_exp_any_blocks_close, 0, LENGTHS);
     tcase_add_test(cases, test_running_sum_exp_nothing_unchanged);
+    tcase_add_loop_test(cases, test_running_sum_exp_not_a_number_shows, 0, 3);
     tcase_add_loop_test(cases, test_linear_kernels_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_arg_max_ties_first, 0, LENGTHS);
     tcase_add_loop_test(cases, test_adamw_every_length_close, 0, LENGTHS);
