@@ -1,6 +1,7 @@
 """Log and progress: what they are told, and how their exceptions come home."""
 
 import ctypes
+import signal
 import threading
 import traceback
 import unittest
@@ -52,6 +53,8 @@ class Progress(unittest.TestCase):
             self.assertEqual(trainer.step(small_batch()).loss, other.step(small_batch()).loss)
 
     def test_interrupt_ends_a_step_without_callbacks(self):
+        # A shell's background commands begin with the signal ignored, and Python then leaves it so.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         with small_trainer() as trainer:
             interrupt = ctypes.pythonapi.PyErr_SetInterrupt
             trainer._hooks._progress = lambda phase, share: interrupt() and None
