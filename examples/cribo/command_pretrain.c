@@ -15,6 +15,10 @@ enum {
     KEY_WORKERS,
     KEY_LOG_EVERY,
     KEY_SAVE_EVERY,
+    KEY_SAVE_MINUTES,
+    KEY_KEEP,
+    KEY_RESUME,
+    KEY_OVERRIDE,
     KEY_OVERWRITE,
     KEY_SETTINGS = 1024
 };
@@ -32,7 +36,17 @@ static const struct argp_option own[] = {
     {"workers", KEY_WORKERS, "N", 0, "Threads that load pictures; the CPUs. Nor on it", GROUP_OWN},
     {"log-every", KEY_LOG_EVERY, "N", 0,
         "Steps between progress lines where standard error is no terminal; 0: ten seconds", GROUP_OWN},
-    {"save-every", KEY_SAVE_EVERY, "N", 0, "Save the weights every N steps; 0: at the end", GROUP_OWN},
+    {"save-every", KEY_SAVE_EVERY, "N", 0,
+        "Save weights and checkpoint every N steps, and at the ends of longer epochs; 0: not by steps",
+        GROUP_OWN},
+    {"save-minutes", KEY_SAVE_MINUTES, "M", 0,
+        "The same every M minutes; 10 without --save-every, 0: not by time", GROUP_OWN},
+    {"keep", KEY_KEEP, "N", 0, "Keep the N newest checkpoints; 2", GROUP_OWN},
+    {"resume", KEY_RESUME, NULL, 0, "Go on from the newest checkpoint in RUN, as if never stopped",
+        GROUP_OWN},
+    {"override", KEY_OVERRIDE, "NAME[,NAME]", 0,
+        "Settings whose given values may differ from the checkpoint's; folder: so may the pictures",
+        GROUP_OWN},
     {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds", GROUP_OWN},
     {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", GROUP_OWN},
     {NULL, 0, NULL, 0,
@@ -43,12 +57,16 @@ enum { OWN = sizeof own / sizeof *own };
 static const char description[] =
     "Pretrains a vision transformer on all JPEG and PNG files in DIR and the folders in it, and writes to "
     "RUN: weights.safetensors (student and "
-    "teacher), log.jsonl (a line per step), config.json, loss.png (the losses), clusters-start.png and "
+    "teacher), checkpoint-STEP.safetensors.gz (all that --resume needs), log.jsonl (a line per step), "
+    "config.json, loss.png (the losses), clusters-start.png and "
     "clusters.png (the objects that the teacher "
     "finds in some pictures, before and after).\v"
     "Files that cannot be read are left out with a warning. Files that do not fill a batch at the end of an "
     "epoch sit it out. Ctrl-C or SIGTERM "
     "finishes the step, saves and exits with status 130 or 143; a second one exits at once.\n\n"
+    "With --resume, settings are those of the checkpoint; one that is given must be the same unless "
+    "--override names it. The results have the bits of a run that was never stopped, whatever --threads and "
+    "--workers.\n\n"
     "Example: cribo pretrain ~/Pictures -o run --epochs 20\n\n";
 
 /* The options as argp wants them, with the texts made for the settings. */
@@ -112,8 +130,12 @@ static void give_by_key(struct argp_state *state, int key, const char *value)
 static void check(struct argp_state *state, struct parsing *parsing)
 {
     cribo_trainer_config config;
+    struct pretrain_options *options = &parsing->options;
+    if (options->save_minutes < 0) options->save_minutes = options->save_every ? 0 : 10;
     if (!parsing->options.folder) argp_error(state, "no folder of pictures; name one");
     if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
+    if (parsing->options.resume && parsing->options.overwrite)
+        argp_error(state, "--resume goes on with a run, --overwrite replaces it; give one of them");
     if (!settings_apply(&parsing->options.settings, 0, &config, &parsing->problem))
         argp_error(state, "%s", parsing->problem.text);
 }
@@ -150,6 +172,19 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_OVERWRITE:
         options->overwrite = true;
         return 0;
+    case KEY_SAVE_MINUTES:
+        options->save_minutes = command_integer(state, "save-minutes", value, 0, 1000000);
+        return 0;
+    case KEY_KEEP:
+        options->keep = (int)command_integer(state, "keep", value, 1, 1000000);
+        return 0;
+    case KEY_RESUME:
+        options->resume = true;
+        return 0;
+    case KEY_OVERRIDE:
+        if (!settings_override(&options->settings, value, &parsing->problem))
+            argp_error(state, "%s", parsing->problem.text);
+        return 0;
     case ARGP_KEY_ARG:
         if (options->folder) argp_error(state, "unexpected argument '%s': one folder at a time", value);
         options->folder = value;
@@ -176,7 +211,7 @@ static void hyphenate(int count, char **arguments)
 
 int command_pretrain(int count, char **arguments)
 {
-    struct parsing parsing = {.options = {.workers = command_cpus()}};
+    struct parsing parsing = {.options = {.workers = command_cpus(), .save_minutes = -1, .keep = 2}};
     struct option_table *table = calloc(1, sizeof *table);
     say_name("cribo pretrain");
     if (!table || !fill_table(table)) {

@@ -183,6 +183,19 @@ void folder_free(struct folder *folder)
     *folder = (struct folder){0};
 }
 
+/* FNV-1a, 64 bits. */
+uint64_t folder_digest(const struct folder *folder, const char *root)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < folder->count; i++) {
+        const char *path = folder->paths[i] + strlen(root);
+        while (*path == '/') path++;
+        do hash = (hash ^ (unsigned char)*path) * UINT64_C(1099511628211);
+        while (*path++);
+    }
+    return hash;
+}
+
 bool folder_make(const char *path, struct problem *problem)
 {
     char *partial = strdup(path);

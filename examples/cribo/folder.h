@@ -7,6 +7,7 @@
 #include "problem.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct folder {
     char **paths; /* [count], sorted bytewise */
@@ -22,6 +23,9 @@ struct folder {
 bool folder_list(struct folder *folder, const char *root, struct problem *problem);
 
 void folder_free(struct folder *folder);
+
+/* A number that stands for the list of paths, each without `root`: what it was listed under. */
+uint64_t folder_digest(const struct folder *folder, const char *root);
 
 /* "a/b", from malloc; NULL without memory. */
 char *path_join(const char *folder, const char *name);

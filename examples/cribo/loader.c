@@ -19,15 +19,15 @@ struct slot {
     cribo_crop *crops[2];
     int64_t *ids;
     bool *made; /* [batch] */
-    uint64_t epoch;
+    uint64_t number;
     size_t begun, done; /* items */
 };
 
 struct loader {
     struct loader_options options;
     size_t batch, epoch_batches, view_bytes;
-    uint32_t *order; /* of the epoch of the newest slot */
-    bool *broken;    /* [count] */
+    uint32_t *order;  /* of the epoch of the newest slot */
+    uint64_t *broken; /* [count] 1 + the first batch in which the file was broken; 0: none so far */
     size_t broken_count;
     struct slot slots[SLOTS];
     uint64_t opened;   /* batches opened for the workers */
@@ -61,14 +61,21 @@ void loader_draws(uint64_t seed, uint64_t epoch, uint64_t file, double *draws)
         memset(draws, 0, 2 * AUGMENT_DRAWS * sizeof *draws);
 }
 
+static uint64_t epoch_of(const struct loader *loader, const struct slot *slot)
+{
+    return slot->number / loader->epoch_batches;
+}
+
 /* Under the lock: a free slot becomes the next batch. */
 static struct slot *open_slot(struct loader *loader)
 {
     uint64_t number = loader->opened, place = number % loader->epoch_batches;
+    bool first = number == loader->options.first;
     struct slot *slot = &loader->slots[number % SLOTS];
-    slot->epoch = number / loader->epoch_batches;
+    slot->number = number;
     slot->begun = slot->done = 0;
-    if (place == 0) loader_order(loader->options.seed, slot->epoch, loader->options.count, loader->order);
+    if (place == 0 || first)
+        loader_order(loader->options.seed, epoch_of(loader, slot), loader->options.count, loader->order);
     for (size_t i = 0; i < loader->batch; i++) slot->ids[i] = loader->order[place * loader->batch + i];
     loader->opened++;
     return slot;
@@ -78,7 +85,7 @@ static struct slot *open_slot(struct loader *loader)
 static struct slot *next_work(struct loader *loader)
 {
     while (!loader->stop) {
-        struct slot *newest = loader->opened ? &loader->slots[(loader->opened - 1) % SLOTS] : NULL;
+        struct slot *newest = loader->opened > loader->options.first ? &loader->slots[(loader->opened - 1) % SLOTS] : NULL;
         if (newest && newest->begun < loader->batch) return newest;
         if (loader->opened < loader->released + SLOTS) return open_slot(loader);
         pthread_cond_wait(&loader->work, &loader->lock);
@@ -95,7 +102,7 @@ static bool make_views(
     struct image image;
     if (!image_load(&image, options->paths[file], 3, augment_least_side(options->image_size), problem))
         return false;
-    loader_draws(options->seed, slot->epoch, file, draws);
+    loader_draws(options->seed, epoch_of(loader, slot), file, draws);
     bool made = true;
     for (int v = 0; v < 2 && made; v++)
         made =
@@ -106,13 +113,16 @@ static bool make_views(
 }
 
 /* Under the lock. */
-static void note_broken(struct loader *loader, size_t file, const struct problem *problem)
+static void note_broken(
+    struct loader *loader, size_t file, uint64_t batch, const struct problem *problem)
 {
-    if (loader->broken[file]) return;
-    loader->broken[file] = true;
+    const struct loader_options *options = &loader->options;
+    bool known = loader->broken[file] != 0;
+    if (!known || batch + 1 < loader->broken[file]) loader->broken[file] = batch + 1;
+    if (known) return;
     loader->broken_count++;
-    if (loader->options.broken)
-        loader->options.broken(loader->options.broken_user, loader->options.paths[file], problem->text);
+    if (options->say_broken)
+        options->say_broken(options->say_broken_user, options->paths[file], problem->text);
 }
 
 /* Under the lock, which is let go while the views are made. */
@@ -125,7 +135,7 @@ static void do_item(struct loader *loader, struct slot *slot, float *workspace)
     bool made = !skip && make_views(loader, slot, item, workspace, &problem);
     pthread_mutex_lock(&loader->lock);
     slot->made[item] = made;
-    if (!made && !skip) note_broken(loader, file, &problem);
+    if (!made && !skip) note_broken(loader, file, slot->number, &problem);
     if (++slot->done == loader->batch) pthread_cond_signal(&loader->ready);
 }
 
@@ -191,12 +201,30 @@ size_t loader_epoch_batches(const struct loader *loader)
     return loader->epoch_batches;
 }
 
+uint64_t loader_taken(const struct loader *loader)
+{
+    return loader->taken;
+}
+
 size_t loader_broken(struct loader *loader)
 {
     pthread_mutex_lock(&loader->lock);
     size_t broken = loader->broken_count;
     pthread_mutex_unlock(&loader->lock);
     return broken;
+}
+
+size_t loader_broken_before(struct loader *loader, uint64_t end, uint32_t *files)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&loader->lock);
+    for (size_t i = 0; i < loader->options.count; i++) {
+        if (!loader->broken[i] || loader->broken[i] > end) continue;
+        if (files) files[count] = (uint32_t)i;
+        count++;
+    }
+    pthread_mutex_unlock(&loader->lock);
+    return count;
 }
 
 static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes)
@@ -232,6 +260,17 @@ static bool allocate(struct loader *loader)
     return made && loader->order && loader->broken && loader->threads;
 }
 
+/* As if the batches before the first had been opened, made and released. */
+static void go_to_first(struct loader *loader)
+{
+    const struct loader_options *options = &loader->options;
+    loader->opened = loader->taken = loader->released = options->first;
+    for (size_t i = 0; i < options->broken_count; i++) {
+        if (!loader->broken[options->broken[i]]) loader->broken_count++;
+        loader->broken[options->broken[i]] = 1;
+    }
+}
+
 static bool start(struct loader *loader)
 {
     while (loader->started < loader->options.workers) {
@@ -254,6 +293,7 @@ bool loader_create(struct loader **out, const struct loader_options *options, st
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);
     bool allocated = allocate(loader);
+    if (allocated) go_to_first(loader);
     if (allocated && start(loader)) {
         *out = loader;
         return true;

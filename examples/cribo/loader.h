@@ -23,8 +23,11 @@ struct loader_options {
     size_t batch;
     int workers; /* at least 1 */
     uint64_t seed;
-    void (*broken)(void *user, const char *path, const char *reason); /* on a worker, once per file */
-    void *broken_user;
+    uint64_t first;         /* number of the first batch: as if those before had been taken */
+    const uint32_t *broken; /* [broken_count] files known to be broken, copied; not reported again */
+    size_t broken_count;
+    void (*say_broken)(void *user, const char *path, const char *reason); /* on a worker, once per file */
+    void *say_broken_user;
 };
 
 struct loader_batch {
@@ -47,8 +50,17 @@ size_t loader_epoch_batches(const struct loader *loader);
  */
 bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem);
 
+/* How many batches have been taken, those before the first included: where a later loader goes on. */
+uint64_t loader_taken(const struct loader *loader);
+
 /* Files found broken so far. */
 size_t loader_broken(struct loader *loader);
+
+/*
+ * The files found broken in batches before number `end`, which have been taken: files [their count], or NULL
+ * to count only. A loader that goes on from there with this list makes the same batches.
+ */
+size_t loader_broken_before(struct loader *loader, uint64_t end, uint32_t *files);
 
 /* Stops the workers and frees everything; NULL is fine. */
 void loader_free(struct loader *loader);

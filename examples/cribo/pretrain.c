@@ -1,7 +1,7 @@
 /* See pretrain.h. */
 #include "pretrain.h"
 
-#include "folder.h"
+#include "checkpoints.h"
 #include "loader.h"
 #include "plot.h"
 #include "run.h"
@@ -11,6 +11,8 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,10 +26,13 @@ struct session {
     cribo_trainer *trainer;
     struct loader *loader;
     struct showcase showcase;
-    struct history history;
+    struct history history;   /* of the whole run */
+    char *checkpoint;         /* resumed from; NULL: a fresh run */
+    struct position position; /* after the last step */
+    int64_t first_step, step; /* where this session began, and where it stands */
     int64_t total_steps;
     double began; /* seconds */
-    double last_line;
+    double last_line, last_save;
     double seconds_per_step; /* running mean */
 };
 
@@ -91,6 +96,67 @@ static bool list_pictures(struct session *session)
            problem_set(&session->problem, "%s: no JPEG or PNG files in it", path);
 }
 
+static bool find_checkpoint(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    if (!options->resume) return true;
+    if (!checkpoints_newest(&session->checkpoint, options->out, &session->problem)) return false;
+    if (!session->checkpoint)
+        return problem_set(&session->problem, "%s: no checkpoint to resume from; start without --resume",
+            options->out);
+    return position_read(&session->position, session->checkpoint, &session->problem);
+}
+
+/* Refuses other pictures than those of the run; where they are allowed, forgets which were broken. */
+static bool check_pictures(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    struct position *position = &session->position;
+    uint64_t digest = folder_digest(&session->folder, options->folder);
+    size_t files = session->folder.count;
+    bool same = position->digest == digest && position->files == files;
+    if (session->checkpoint && !same && !options->settings.override_folder)
+        return problem_set(&session->problem,
+            "%s: not the list of pictures that the run was begun with (%zu now, %zu then); go on all the "
+            "same by --override folder",
+            options->folder, files, position->files);
+    if (!same) position->broken_count = 0;
+    position->digest = digest;
+    position->files = files;
+    return true;
+}
+
+static bool check_preset(struct session *session)
+{
+    const char *given = session->options->settings.preset, *saved = session->position.preset;
+    return !given || !strcmp(given, saved) ||
+           problem_set(&session->problem, "--preset=%s: the run was begun with %s%s; leave it out", given,
+               saved[0] ? "--preset=" : "no preset", saved);
+}
+
+static bool choose_settings(struct session *session)
+{
+    const struct settings *settings = &session->options->settings;
+    cribo_trainer_config saved;
+    if (!session->checkpoint) {
+        const char *preset = settings->preset ? settings->preset : "";
+        snprintf(session->position.preset, sizeof session->position.preset, "%s", preset);
+        return settings_apply(settings, session->folder.count, &session->config, &session->problem);
+    }
+    if (cribo_trainer_config_init(&saved, sizeof saved) != CRIBO_OK ||
+        cribo_checkpoint_config(session->checkpoint, &saved) != CRIBO_OK)
+        return library_failed(session);
+    return check_preset(session) && settings_resume(settings, &saved, session->folder.count, &session->config,
+                                        &session->problem);
+}
+
+static bool open_run(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    enum run_mode mode = options->resume ? RUN_RESUME : options->overwrite ? RUN_OVERWRITE : RUN_NEW;
+    return run_open(&session->run, options->out, mode, &session->problem);
+}
+
 static bool make_trainer(struct session *session)
 {
     cribo_runtime runtime;
@@ -101,6 +167,24 @@ static bool make_trainer(struct session *session)
            library_failed(session);
 }
 
+/* The trainer and the log stand where the checkpoint was written. */
+static bool load_checkpoint(struct session *session)
+{
+    const struct settings *settings = &session->options->settings;
+    char names[MOST_SETTINGS * 48] = "";
+    cribo_load_options options = {.struct_size = sizeof options, .overrides = names};
+    if (!session->checkpoint) return true;
+    for (size_t i = 0; i < settings->override_count; i++) {
+        size_t length = strlen(names);
+        snprintf(names + length, sizeof names - length, "%s,", settings->overrides[i]);
+    }
+    if (cribo_trainer_load(session->trainer, session->checkpoint, &options) != CRIBO_OK ||
+        cribo_trainer_step_count(session->trainer, &session->first_step) != CRIBO_OK)
+        return library_failed(session);
+    session->step = session->first_step;
+    return run_rewind(&session->run, session->step, &session->history, &session->problem);
+}
+
 static bool make_loader(struct session *session)
 {
     struct loader_options options = {.paths = session->folder.paths,
@@ -109,7 +193,10 @@ static bool make_loader(struct session *session)
         .batch = (size_t)session->config.batch_size,
         .workers = session->options->workers,
         .seed = (uint64_t)session->config.seed,
-        .broken = say_broken};
+        .first = session->position.batches,
+        .broken = session->position.broken,
+        .broken_count = session->position.broken_count,
+        .say_broken = say_broken};
     return loader_create(&session->loader, &options, &session->problem);
 }
 
@@ -117,7 +204,7 @@ static bool write_config(struct session *session)
 {
     const struct pretrain_options *options = session->options;
     struct run_facts facts = {.folder = options->folder,
-        .preset = options->settings.preset,
+        .preset = session->position.preset[0] ? session->position.preset : NULL,
         .pictures = session->folder.count,
         .threads = options->threads,
         .workers = options->workers};
@@ -133,16 +220,16 @@ static bool show_clusters(struct session *session, const char *path)
 /* From cheap to expensive, so that mistakes show at once. */
 static bool prepare(struct session *session)
 {
-    const struct pretrain_options *options = session->options;
-    cribo_trainer_config *config = &session->config;
-    bool prepared = list_pictures(session) &&
-                    settings_apply(&options->settings, session->folder.count, config, &session->problem) &&
-                    run_open(&session->run, options->out, options->overwrite, &session->problem) &&
-                    write_config(session) && make_trainer(session) && make_loader(session) &&
+    const cribo_trainer_config *config = &session->config;
+    bool prepared = list_pictures(session) && find_checkpoint(session) && check_pictures(session) &&
+                    choose_settings(session) && open_run(session) && make_trainer(session) &&
+                    load_checkpoint(session) && write_config(session) && make_loader(session) &&
                     showcase_make(&session->showcase, &session->folder, config, &session->problem);
     /* Without this picture the training is worth no less. */
-    if (prepared && !show_clusters(session, session->run.clusters_start))
+    if (prepared && !session->checkpoint && !show_clusters(session, session->run.clusters_start))
         say_warning("%s", session->problem.text);
+    /* Before the first step, or a resume would go on with the run that was replaced. */
+    if (prepared) checkpoints_prune(session->options->out, session->checkpoint ? session->options->keep : 0);
     session->total_steps =
         config->total_steps ? config->total_steps : llround(config->epochs * (double)config->steps_per_epoch);
     return prepared;
@@ -181,7 +268,7 @@ static void say_step(struct session *session, const cribo_report *report, double
 /* A report has been made: keep it everywhere. */
 static bool note_step(struct session *session, const cribo_report *report, double seconds)
 {
-    double weight = fmax(0.05, 1 / (double)(session->history.count + 1));
+    double weight = fmax(0.05, 1 / (double)(session->step - session->first_step));
     session->seconds_per_step += weight * (seconds - session->seconds_per_step);
     double images_per_second = seconds > 0 ? (double)report->images / seconds : 0;
     run_log(&session->run, report, images_per_second);
@@ -193,6 +280,53 @@ static bool save_weights(struct session *session)
 {
     return cribo_trainer_save_weights(session->trainer, session->run.weights) == CRIBO_OK ||
            library_failed(session);
+}
+
+static bool save_checkpoint(struct session *session)
+{
+    struct position *position = &session->position;
+    free(position->broken);
+    position->broken_count = loader_broken_before(session->loader, position->batches, NULL);
+    position->broken = malloc((position->broken_count + 1) * sizeof *position->broken);
+    if (!position->broken) return problem_set(&session->problem, "no memory for a checkpoint");
+    loader_broken_before(session->loader, position->batches, position->broken);
+    return checkpoints_save(session->options->out, session->trainer, session->step, position,
+        session->options->keep, &session->problem);
+}
+
+static bool save(struct session *session)
+{
+    session->last_save = now();
+    bool kept = save_checkpoint(session);
+    return save_weights(session) && kept;
+}
+
+/* Are the ends of epochs rarer than saves? Then they are saved, too. */
+static bool epochs_are_long(const struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    int64_t steps = session->config.steps_per_epoch;
+    double minutes = session->seconds_per_step * (double)steps / 60;
+    return (options->save_every && options->save_every < steps) ||
+           (options->save_minutes && (double)options->save_minutes < minutes);
+}
+
+static bool save_is_due(const struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    int64_t step = session->step;
+    if (step == session->total_steps) return false; /* the end is saved anyway */
+    if (options->save_every && step % options->save_every == 0) return true;
+    double minutes = (now() - session->last_save) / 60;
+    if (options->save_minutes && minutes >= (double)options->save_minutes) return true;
+    return step % session->config.steps_per_epoch == 0 && epochs_are_long(session);
+}
+
+/* A save that fails may work the next time; until then the older checkpoint is there. */
+static void save_when_due(struct session *session)
+{
+    if (!save_is_due(session) || save(session)) return;
+    say_warning("%s; training goes on", session->problem.text);
 }
 
 static bool do_step(struct session *session, const struct loader_batch *loaded, double began)
@@ -208,23 +342,23 @@ static bool do_step(struct session *session, const struct loader_batch *loaded, 
         .crops2 = loaded->crops2,
         .ids = loaded->ids};
     if (cribo_trainer_step(session->trainer, &batch, &report) != CRIBO_OK) return library_failed(session);
+    session->step = report.step + 1;
+    session->position.batches = loader_taken(session->loader);
     if (!note_step(session, &report, now() - began)) return false;
-    int64_t every = session->options->save_every;
-    return every == 0 || (report.step + 1) % every != 0 || save_weights(session);
+    save_when_due(session);
+    return true;
 }
 
 static bool train(struct session *session)
 {
     bool trained = true;
-    int64_t steps = 0;
-    session->began = session->last_line = now();
-    while (trained && !signal_heard && steps < session->total_steps) {
+    session->began = session->last_line = session->last_save = now();
+    while (trained && !signal_heard && session->step < session->total_steps) {
         struct loader_batch batch;
         double began = now();
         trained = loader_next(session->loader, &batch, &session->problem);
         if (!trained || batch.images == 0) continue; /* a batch of broken files only makes no step */
         trained = do_step(session, &batch, began);
-        steps++;
     }
     say_progress_end();
     return trained;
@@ -233,7 +367,7 @@ static bool train(struct session *session)
 /* Also after a failed step, which leaves the trainer as it was before. */
 static bool finish(struct session *session)
 {
-    bool saved = save_weights(session), drawn = true;
+    bool saved = save(session), drawn = true;
     if (session->history.count >= 2)
         drawn = plot_losses(&session->history, session->run.losses, &session->problem);
     return saved && drawn && show_clusters(session, session->run.clusters);
@@ -245,6 +379,8 @@ static void say_plan(const struct session *session)
     say_note("%zu pictures in %s; %lld steps of %lld pictures, %lld to an epoch; to %s",
         session->folder.count, session->options->folder, (long long)session->total_steps,
         (long long)config->batch_size, (long long)config->steps_per_epoch, session->options->out);
+    if (session->checkpoint)
+        say_note("%lld steps are done: %s", (long long)session->step, session->checkpoint);
 }
 
 /* Means over the first and the last twentieth of the steps. */
@@ -268,7 +404,7 @@ static void say_summary(struct session *session)
     size_t broken = loader_broken(session->loader);
     format_time(took, sizeof took, now() - session->began);
     if (broken) say_warning("%zu of %zu pictures could not be read", broken, session->folder.count);
-    say_note("%zu steps in %s", session->history.count, took);
+    say_note("%lld steps in %s", (long long)(session->step - session->first_step), took);
     say_losses(&session->history);
     say_note("weights: %s\nlosses:  %s\nobjects: %s (before training: %s)", session->run.weights,
         session->run.losses, session->run.clusters, session->run.clusters_start);
@@ -282,6 +418,8 @@ static void session_free(struct session *session)
     history_free(&session->history);
     run_close(&session->run);
     folder_free(&session->folder);
+    position_free(&session->position);
+    free(session->checkpoint);
 }
 
 /* Reports a failure and tells whether there was one. */
@@ -294,9 +432,10 @@ static bool failed(const struct session *session, bool worked)
 static int train_and_finish(struct session *session)
 {
     say_plan(session);
+    if (session->step >= session->total_steps) say_note("nothing to do: these are all steps of the run");
     bool broke = failed(session, train(session));
-    if (session->history.count > 0) {
-        if (signal_heard) say_note("stopping early: saving the weights");
+    if (session->step > session->first_step) {
+        if (signal_heard) say_note("stopping early: saving; go on by --resume");
         broke |= failed(session, finish(session));
         say_summary(session);
     }

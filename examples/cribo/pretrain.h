@@ -11,8 +11,11 @@ struct pretrain_options {
     int workers; /* that load pictures */
     int64_t
         log_every; /* steps between progress lines where they are not rewritten; 0: about every ten seconds */
-    int64_t save_every; /* steps between saves of the weights; 0: at the end only */
+    int64_t save_every;   /* steps between saves of weights and checkpoint; 0: not by steps */
+    int64_t save_minutes; /* minutes between them; 0: not by time */
+    int keep;             /* how many checkpoints stay, the newest ones */
     bool overwrite;
+    bool resume; /* from the newest checkpoint in `out` */
 };
 
 /*

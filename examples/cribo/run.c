@@ -1,7 +1,7 @@
 /* See run.h. */
 #include "run.h"
 
-#include "folder.h"
+#include "checkpoints.h"
 #include "say.h"
 
 #include <errno.h>
@@ -47,23 +47,37 @@ static bool name_files(struct run *run, const char *folder)
     return run->config && run->log && run->weights && run->losses && run->clusters_start && run->clusters;
 }
 
-static bool open_log(struct run *run, const char *folder, bool overwrite, struct problem *problem)
+static bool is_unused(const struct run *run, const char *folder, struct problem *problem)
+{
+    char *checkpoint;
+    struct stat log; /* empty: of a run that did not come to its first step */
+    if (!checkpoints_newest(&checkpoint, folder, problem)) return false;
+    bool resumable = checkpoint != NULL;
+    free(checkpoint);
+    if (resumable)
+        return problem_set(problem,
+            "%s: holds a run already; go on with it by --resume, replace it by --overwrite, or choose "
+            "another folder",
+            folder);
+    if (access(run->weights, F_OK) == 0 || (stat(run->log, &log) == 0 && log.st_size > 0))
+        return problem_set(
+            problem, "%s: holds a run already; choose another folder or give --overwrite", folder);
+    return true;
+}
+
+static bool open_log(struct run *run, const char *folder, enum run_mode mode, struct problem *problem)
 {
     if (!name_files(run, folder)) return problem_set(problem, "no memory");
     if (!folder_make(folder, problem)) return false;
-    struct stat log; /* empty: of a run that did not come to its first step */
-    bool used = access(run->weights, F_OK) == 0 || (stat(run->log, &log) == 0 && log.st_size > 0);
-    if (used && !overwrite)
-        return problem_set(
-            problem, "%s: holds a run already; choose another folder or give --overwrite", folder);
-    run->log_file = fopen(run->log, "we");
+    if (mode == RUN_NEW && !is_unused(run, folder, problem)) return false;
+    run->log_file = fopen(run->log, mode == RUN_RESUME ? "ae" : "we");
     return run->log_file || problem_set(problem, "cannot write %s: %s", run->log, strerror(errno));
 }
 
-bool run_open(struct run *run, const char *folder, bool overwrite, struct problem *problem)
+bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem)
 {
     *run = (struct run){0};
-    if (open_log(run, folder, overwrite, problem)) return true;
+    if (open_log(run, folder, mode, problem)) return true;
     run_close(run);
     return false;
 }
@@ -135,6 +149,54 @@ void run_log(struct run *run, const cribo_report *report, double images_per_seco
     run->log_failed |= !written;
     free(text);
     json_decref(line);
+}
+
+/* A line of the log as a report; false when it is none. */
+static bool read_line(const char *line, size_t length, cribo_report *report)
+{
+    json_t *root = json_loadb(line, length, 0, NULL);
+    bool read = json_is_integer(json_object_get(root, "step"));
+    *report = (cribo_report){.struct_size = sizeof *report};
+    for (size_t i = 0; read && i < sizeof fields / sizeof *fields; i++) {
+        char *at = (char *)report + fields[i].offset;
+        json_t *value = json_object_get(root, fields[i].name);
+        int64_t integer = json_integer_value(value);
+        double real = json_is_number(value) ? json_number_value(value) : NAN;
+        memcpy(at, fields[i].integer ? (void *)&integer : (void *)&real, sizeof integer);
+    }
+    json_decref(root);
+    return read;
+}
+
+/* Where the log's steps before `step` end, in bytes; -1 without memory. */
+static off_t find_end(FILE *log, int64_t step, struct history *history, struct problem *problem)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    off_t end = 0;
+    for (ssize_t length; end >= 0 && (length = getline(&line, &capacity, log)) > 0;) {
+        cribo_report report;
+        if (line[length - 1] != '\n' || !read_line(line, (size_t)length, &report)) continue;
+        if (report.step >= step) break;
+        end = history_add(history, &report, problem) ? ftello(log) : -1;
+    }
+    free(line);
+    return end;
+}
+
+bool run_rewind(const struct run *run, int64_t step, struct history *history, struct problem *problem)
+{
+    struct stat status;
+    if (stat(run->log, &status) || !S_ISREG(status.st_mode)) return true; /* nothing that can be read again */
+    FILE *log = fopen(run->log, "re");
+    if (!log) return problem_set(problem, "cannot read %s: %s", run->log, strerror(errno));
+    off_t end = find_end(log, step, history, problem);
+    fclose(log);
+    if (end < 0) return false;
+    if (history->count != (size_t)step)
+        say_warning("%s has %zu lines of %lld steps", run->log, history->count, (long long)step);
+    return end == status.st_size || truncate(run->log, end) == 0 ||
+           problem_set(problem, "cannot cut %s: %s", run->log, strerror(errno));
 }
 
 void run_close(struct run *run)

@@ -1,10 +1,11 @@
 /*
- * The output folder of a training run: config.json, log.jsonl, weights.safetensors and pictures.
+ * The output folder of a training run: config.json, log.jsonl, weights.safetensors, checkpoints and
+ * pictures.
  */
 #ifndef RUN_H
 #define RUN_H
 
-#include "problem.h"
+#include "plot.h"
 
 #include <cribo/trainer.h>
 
@@ -16,11 +17,21 @@ struct run {
     bool log_failed; /* said once; training goes on */
 };
 
+/* What is meant to happen to a run that the folder holds already. */
+enum run_mode { RUN_NEW, RUN_OVERWRITE, RUN_RESUME };
+
 /*
  * Makes the folder and begins its log, so that a folder that cannot be written is found before hours of
- * training. A folder that holds a run already is refused unless `overwrite`, which begins its log anew.
+ * training. RUN_NEW refuses a folder that holds a run, RUN_OVERWRITE begins its log anew, RUN_RESUME leaves
+ * the log as it is.
  */
-bool run_open(struct run *run, const char *folder, bool overwrite, struct problem *problem);
+bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem);
+
+/*
+ * Cuts off the log's lines from step `step` on and what is torn, and adds the losses of those before to the
+ * history.
+ */
+bool run_rewind(const struct run *run, int64_t step, struct history *history, struct problem *problem);
 
 /* What a run was started with, besides its settings. */
 struct run_facts {

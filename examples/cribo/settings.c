@@ -1,6 +1,7 @@
 /* See settings.h. */
 #include "settings.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -84,6 +85,12 @@ static void shorten_warmups(const struct settings *settings, cribo_trainer_confi
         config->freeze_last_layer_steps = epoch;
 }
 
+static void fit_folder(size_t pictures, cribo_trainer_config *config)
+{
+    if (pictures > 0 && (int64_t)pictures < config->batch_size) config->batch_size = (int64_t)pictures;
+    if (config->micro_batch > config->batch_size) config->micro_batch = config->batch_size;
+}
+
 bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem)
 {
@@ -95,10 +102,87 @@ bool settings_apply(
         if (!set(config, small[i].name, small[i].value, problem)) return false;
     for (size_t i = 0; i < settings->count; i++)
         if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
-    if (pictures > 0 && (int64_t)pictures < config->batch_size) config->batch_size = (int64_t)pictures;
-    if (config->micro_batch > config->batch_size) config->micro_batch = config->batch_size;
+    fit_folder(pictures, config);
     if (!was_given(settings, "steps_per_epoch") && pictures > 0)
         config->steps_per_epoch = (int64_t)pictures / config->batch_size;
     if (!settings->preset) shorten_warmups(settings, config);
     return true;
+}
+
+static bool is_overridden(const struct settings *settings, const char *name)
+{
+    for (size_t i = 0; i < settings->override_count; i++)
+        if (!strcmp(settings->overrides[i], name)) return true;
+    return false;
+}
+
+static bool is_setting(const char *name)
+{
+    cribo_setting setting;
+    for (size_t i = 0; cribo_trainer_config_setting(i, &setting) == CRIBO_OK; i++)
+        if (!strcmp(setting.name, name)) return true;
+    return false;
+}
+
+bool settings_override(struct settings *settings, char *list, struct problem *problem)
+{
+    char *rest;
+    for (char *name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+        for (char *c = name; *c; c++)
+            if (*c == '-') *c = '_';
+        if (!strcmp(name, "folder")) {
+            settings->override_folder = true;
+            continue;
+        }
+        if (!is_setting(name)) return problem_set(problem, "--override: %s is no setting", name);
+        if (is_overridden(settings, name)) continue;
+        settings->overrides[settings->override_count++] = name;
+    }
+    return true;
+}
+
+/* Setting `index`, an int64_t or a double in the order of the table. */
+static const char *setting_at(const cribo_trainer_config *config, size_t index)
+{
+    return (const char *)config + sizeof config->struct_size + index * sizeof(int64_t);
+}
+
+static void print_setting(char *text, size_t size, const char *at, bool integer)
+{
+    int64_t whole;
+    double real;
+    memcpy(&whole, at, sizeof whole);
+    memcpy(&real, at, sizeof real);
+    if (integer)
+        snprintf(text, size, "%lld", (long long)whole);
+    else
+        snprintf(text, size, "%.15g", real);
+}
+
+static bool compare(const struct settings *settings, const cribo_trainer_config *saved,
+    const cribo_trainer_config *config, struct problem *problem)
+{
+    cribo_setting setting;
+    for (size_t i = 0; cribo_trainer_config_setting(i, &setting) == CRIBO_OK; i++) {
+        const char *old = setting_at(saved, i), *new = setting_at(config, i);
+        char before[32], now[32];
+        if (!memcmp(old, new, sizeof(int64_t)) || is_overridden(settings, setting.name)) continue;
+        print_setting(before, sizeof before, old, setting.integer);
+        print_setting(now, sizeof now, new, setting.integer);
+        return problem_set(problem,
+            "%s is %s in the checkpoint, not %s; leave it out, or change it by --override %s", setting.name,
+            before, now, setting.name);
+    }
+    return true;
+}
+
+bool settings_resume(const struct settings *settings, const cribo_trainer_config *saved, size_t pictures,
+    cribo_trainer_config *config, struct problem *problem)
+{
+    *config = *saved;
+    for (size_t i = 0; i < settings->count; i++)
+        if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
+    /* As at the run's beginning, so that its command line with --resume means the same again. */
+    if (was_given(settings, "batch_size") || was_given(settings, "micro_batch")) fit_folder(pictures, config);
+    return compare(settings, saved, config, problem);
 }

@@ -19,6 +19,9 @@ struct settings {
         const char *name, *value; /* borrowed */
     } given[MOST_SETTINGS];
     size_t count;
+    const char *overrides[MOST_SETTINGS]; /* settings that may differ from a checkpoint's; borrowed */
+    size_t override_count;
+    bool override_folder; /* and so may the pictures */
 };
 
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);
@@ -29,6 +32,19 @@ bool settings_give(struct settings *settings, const char *name, const char *valu
  */
 bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);
+
+/*
+ * Takes a list of names, separated by commas, that --override gives; hyphens count as underscores. The list
+ * is cut up in place and borrowed.
+ */
+bool settings_override(struct settings *settings, char *list, struct problem *problem);
+
+/*
+ * The settings of a resumed run: those saved, and on top what was given. A given value that differs from the
+ * saved one is a problem that names it, unless it is overridden.
+ */
+bool settings_resume(const struct settings *settings, const cribo_trainer_config *saved, size_t pictures,
+    cribo_trainer_config *config, struct problem *problem);
 
 /* A setting's small default as text; NULL where the library's own holds. */
 const char *settings_small_default(const char *name);

@@ -36,26 +36,36 @@ static char *make_pictures(int files, unsigned broken)
     return root;
 }
 
-static struct loader *make_loader(const struct folder *folder, int workers, size_t batch, uint64_t seed)
+static struct loader_options options_of(
+    const struct folder *folder, int workers, size_t batch, uint64_t seed)
 {
-    struct loader_options options = {.paths = folder->paths,
+    return (struct loader_options){.paths = folder->paths,
         .count = folder->count,
         .image_size = S,
         .batch = batch,
         .workers = workers,
         .seed = seed,
-        .broken = count_broken};
+        .say_broken = count_broken};
+}
+
+static struct loader *start_loader(const struct loader_options *options)
+{
     struct loader *loader;
     struct problem problem;
     warnings = 0;
-    ck_assert(loader_create(&loader, &options, &problem));
+    ck_assert(loader_create(&loader, options, &problem));
     return loader;
 }
 
-/* A digest (FNV-1a) of everything in the first `batches` batches. */
-static uint64_t digest(const struct folder *folder, int workers, uint64_t seed, int batches)
+static struct loader *make_loader(const struct folder *folder, int workers, size_t batch, uint64_t seed)
 {
-    struct loader *loader = make_loader(folder, workers, BATCH, seed);
+    struct loader_options options = options_of(folder, workers, batch, seed);
+    return start_loader(&options);
+}
+
+/* A digest (FNV-1a) of everything in the next `batches` batches. */
+static uint64_t digest_next(struct loader *loader, int batches)
+{
     uint64_t hash = UINT64_C(14695981039346656037);
     for (int t = 0; t < batches; t++) {
         struct loader_batch batch;
@@ -70,6 +80,13 @@ static uint64_t digest(const struct folder *folder, int workers, uint64_t seed, 
                 hash = (hash ^ ((const uint8_t *)parts[p])[i]) * UINT64_C(1099511628211);
         hash = (hash ^ count) * UINT64_C(1099511628211);
     }
+    return hash;
+}
+
+static uint64_t digest(const struct folder *folder, int workers, uint64_t seed, int batches)
+{
+    struct loader *loader = make_loader(folder, workers, BATCH, seed);
+    uint64_t hash = digest_next(loader, batches);
     loader_free(loader);
     return hash;
 }
@@ -136,6 +153,59 @@ START_TEST(test_loader_broken_files_are_skipped_and_reported_once)
 }
 END_TEST
 
+START_TEST(test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop)
+{
+    char *root = make_pictures(FILES, 1 << 3 | 1 << 4);
+    struct folder folder;
+    struct problem problem;
+    ck_assert(folder_list(&folder, root, &problem));
+    for (int taken = 0; taken < 6; taken++) {
+        uint32_t broken[FILES];
+        struct loader *whole = make_loader(&folder, 2, BATCH, 5);
+        digest_next(whole, taken);
+        ck_assert_uint_eq(loader_taken(whole), taken);
+        struct loader_options options = options_of(&folder, 3, BATCH, 5);
+        options.first = (uint64_t)taken;
+        options.broken = broken;
+        options.broken_count = loader_broken_before(whole, options.first, broken);
+        ck_assert_uint_eq(loader_broken_before(whole, options.first, NULL), options.broken_count);
+        ck_assert(taken > 0 || options.broken_count == 0);
+        struct loader *rest = start_loader(&options);
+        ck_assert_uint_eq(digest_next(rest, 7), digest_next(whole, 7));
+        ck_assert_uint_eq(loader_taken(rest), taken + 7);
+        ck_assert_uint_eq(loader_broken(rest), 2);
+        loader_free(rest);
+        loader_free(whole);
+    }
+    folder_free(&folder);
+    files_remove(root);
+}
+END_TEST
+
+/* Repaired while the run was stopped: it would have been skipped without the stop. */
+START_TEST(test_loader_files_known_to_be_broken_are_not_read_again)
+{
+    char *root = make_pictures(FILES, 0);
+    struct folder folder;
+    struct problem problem;
+    struct loader_batch batch;
+    const uint32_t broken[] = {7};
+    ck_assert(folder_list(&folder, root, &problem));
+    struct loader_options options = options_of(&folder, 2, FILES, 1);
+    options.first = 3;
+    options.broken = broken;
+    options.broken_count = 1;
+    struct loader *loader = start_loader(&options);
+    ck_assert(loader_next(loader, &batch, &problem));
+    ck_assert_int_eq(batch.images, FILES - 1);
+    for (int i = 0; i < FILES - 1; i++) ck_assert_int_ne(batch.ids[i], 7);
+    ck_assert_int_eq(warnings, 0);
+    loader_free(loader);
+    folder_free(&folder);
+    files_remove(root);
+}
+END_TEST
+
 START_TEST(test_loader_with_nothing_but_broken_files_fails)
 {
     char *root = make_pictures(3, 7);
@@ -173,5 +243,6 @@ END_TEST
 
 RUN_TESTS("loader", test_loader_any_number_of_workers_gives_the_same_batches,
     test_loader_epoch_has_each_file_at_most_once_in_a_new_order,
-    test_loader_broken_files_are_skipped_and_reported_once, test_loader_with_nothing_but_broken_files_fails,
+    test_loader_broken_files_are_skipped_and_reported_once, test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop,
+    test_loader_files_known_to_be_broken_are_not_read_again, test_loader_with_nothing_but_broken_files_fails,
     test_loader_fewer_files_than_a_batch_make_a_smaller_one)

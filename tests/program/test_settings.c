@@ -78,6 +78,51 @@ START_TEST(test_settings_wrong_ones_are_named)
 }
 END_TEST
 
+START_TEST(test_settings_of_a_resumed_run_are_those_saved)
+{
+    struct settings settings = {0};
+    struct problem problem;
+    cribo_trainer_config config;
+    give(&settings, "batch_size", "64");
+    give(&settings, "learning_rate", "3e-3");
+    cribo_trainer_config saved = apply(&settings, 12);
+    /* The same command line again, then one with nothing, then one that differs. */
+    ck_assert_msg(settings_resume(&settings, &saved, 12, &config, &problem), "%s", problem.text);
+    ck_assert_mem_eq(&config, &saved, sizeof saved);
+    settings = (struct settings){0};
+    ck_assert(settings_resume(&settings, &saved, 12, &config, &problem));
+    ck_assert_mem_eq(&config, &saved, sizeof saved);
+    give(&settings, "learning_rate", "4e-3");
+    ck_assert(!settings_resume(&settings, &saved, 12, &config, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "learning_rate is 0.003 in the checkpoint, not 0.004"));
+}
+END_TEST
+
+START_TEST(test_settings_overridden_ones_may_differ)
+{
+    struct settings settings = {0}, none = {0};
+    struct problem problem;
+    char list[] = "learning-rate,folder,epochs", wrong[] = "epochs,rate";
+    cribo_trainer_config config, saved = apply(&settings, 100);
+    give(&settings, "learning_rate", "0.1");
+    give(&settings, "epochs", "7");
+    ck_assert(!settings.override_folder);
+    ck_assert(settings_override(&settings, list, &problem));
+    ck_assert(settings.override_folder);
+    ck_assert_uint_eq(settings.override_count, 2);
+    ck_assert_msg(settings_resume(&settings, &saved, 100, &config, &problem), "%s", problem.text);
+    ck_assert_double_eq(config.learning_rate, 0.1);
+    ck_assert_double_eq(config.epochs, 7);
+    ck_assert_int_eq(config.warmup_steps, saved.warmup_steps);
+    give(&settings, "clusters", "7");
+    ck_assert(!settings_resume(&settings, &saved, 100, &config, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "clusters is 12"));
+    ck_assert(!settings_override(&none, wrong, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "rate is no setting"));
+}
+END_TEST
+
 RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
     test_settings_given_win_over_presets_and_small_defaults, test_settings_batch_is_no_larger_than_the_folder,
-    test_settings_wrong_ones_are_named)
+    test_settings_wrong_ones_are_named, test_settings_of_a_resumed_run_are_those_saved,
+    test_settings_overridden_ones_may_differ)
