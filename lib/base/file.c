@@ -16,7 +16,8 @@
     ((size_t)1 << 30)         /* read and write of more than SSIZE_MAX are undefined, Linux stops at 2 GiB */
 #define MOST_TEMPORARIES 1000 /* left over by killed processes of the same number */
 
-static cribo_status fail(const char *path, const char *what, int error) {
+static cribo_status fail(const char *path, const char *what, int error)
+{
     char reason[128];
     if (strerror_r(error, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", error);
     return cb_fail(CRIBO_IO_ERROR, "%s: cannot %s: %s", path, what, reason);
@@ -28,12 +29,14 @@ static cribo_status fail(const char *path, const char *what, int error) {
         (result) = (call); \
     } while ((result) < 0 && errno == EINTR)
 
-static void close_descriptor(int *descriptor) {
+static void close_descriptor(int *descriptor)
+{
     if (*descriptor >= 0) close(*descriptor);
     *descriptor = -1;
 }
 
-void cb_file_writer_abandon(cb_file_writer *writer) {
+void cb_file_writer_abandon(cb_file_writer *writer)
+{
     close_descriptor(&writer->folder);
     close_descriptor(&writer->descriptor);
     if (writer->temporary[0]) unlink(writer->temporary);
@@ -41,14 +44,16 @@ void cb_file_writer_abandon(cb_file_writer *writer) {
 }
 
 /* Ends the writer after a system call failed. */
-static cribo_status give_up(cb_file_writer *writer, const char *what) {
+static cribo_status give_up(cb_file_writer *writer, const char *what)
+{
     int error = errno;
     cb_file_writer_abandon(writer);
     return fail(writer->path, what, error);
 }
 
 /* The folder stays open from the start, so that after the rename only the flush itself can fail. */
-static int open_folder(const char *path) {
+static int open_folder(const char *path)
+{
     char folder[CB_PATH_BYTES];
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) + 1 : 0;
@@ -60,7 +65,8 @@ static int open_folder(const char *path) {
 }
 
 /* A new file beside the target, under a name that no other writer has. */
-static int open_temporary(cb_file_writer *writer, mode_t mode) {
+static int open_temporary(cb_file_writer *writer, mode_t mode)
+{
     int descriptor = -1;
     for (int i = 0; i < MOST_TEMPORARIES && descriptor < 0; i++) {
         snprintf(
@@ -72,7 +78,8 @@ static int open_temporary(cb_file_writer *writer, mode_t mode) {
     return descriptor;
 }
 
-cribo_status cb_file_writer_begin(cb_file_writer *writer, const char *path) {
+cribo_status cb_file_writer_begin(cb_file_writer *writer, const char *path)
+{
     struct stat old;
     writer->path = path;
     writer->temporary[0] = 0;
@@ -94,7 +101,8 @@ cribo_status cb_file_writer_begin(cb_file_writer *writer, const char *path) {
     return CRIBO_OK;
 }
 
-cribo_status cb_file_writer_write(cb_file_writer *writer, const void *bytes, size_t count) {
+cribo_status cb_file_writer_write(cb_file_writer *writer, const void *bytes, size_t count)
+{
     const char *from = bytes;
     while (count > 0) {
         ssize_t written;
@@ -109,14 +117,16 @@ cribo_status cb_file_writer_write(cb_file_writer *writer, const void *bytes, siz
 }
 
 /* Some file systems cannot flush a folder, which says nothing about the file. */
-static bool flush_folder(int folder) {
+static bool flush_folder(int folder)
+{
     int result;
     if (folder < 0) return true;
     RETRY(result, fsync(folder));
     return result == 0 || errno == EINVAL || errno == ENOTSUP;
 }
 
-cribo_status cb_file_writer_commit(cb_file_writer *writer) {
+cribo_status cb_file_writer_commit(cb_file_writer *writer)
+{
     int result, descriptor = writer->descriptor;
     RETRY(result, fsync(descriptor));
     if (result != 0) return give_up(writer, "flush");
@@ -131,7 +141,8 @@ cribo_status cb_file_writer_commit(cb_file_writer *writer) {
     return CRIBO_OK;
 }
 
-cribo_status cb_file_reader_open(cb_file_reader *reader, const char *path) {
+cribo_status cb_file_reader_open(cb_file_reader *reader, const char *path)
+{
     struct stat status;
     reader->path = path;
     reader->size = 0;
@@ -151,7 +162,8 @@ cribo_status cb_file_reader_open(cb_file_reader *reader, const char *path) {
     return CRIBO_OK;
 }
 
-cribo_status cb_file_reader_read(const cb_file_reader *reader, uint64_t offset, void *bytes, size_t count) {
+cribo_status cb_file_reader_read(const cb_file_reader *reader, uint64_t offset, void *bytes, size_t count)
+{
     char *to = bytes;
     if (offset > reader->size || count > reader->size - offset)
         return cb_fail(CRIBO_CORRUPT, "%s: ends at byte %llu, but bytes %llu ... %llu are needed",
@@ -172,6 +184,7 @@ cribo_status cb_file_reader_read(const cb_file_reader *reader, uint64_t offset, 
     return CRIBO_OK;
 }
 
-void cb_file_reader_close(cb_file_reader *reader) {
+void cb_file_reader_close(cb_file_reader *reader)
+{
     close_descriptor(&reader->descriptor);
 }

@@ -5,44 +5,52 @@
 #include <stdio.h>
 #include <string.h>
 
-cb_json cb_json_begin(char *text, size_t length) {
+cb_json cb_json_begin(char *text, size_t length)
+{
     return (cb_json){.text = text, .length = length};
 }
 
-bool cb_json_refuse(cb_json *json, const char *problem) {
+bool cb_json_refuse(cb_json *json, const char *problem)
+{
     if (!json->problem) json->problem = problem;
     return false;
 }
 
 /* The byte under the cursor; 0, which no JSON has, at the end and after a fault. */
-static unsigned char peek(const cb_json *json) {
+static unsigned char peek(const cb_json *json)
+{
     return json->problem || json->position >= json->length ? 0 : (unsigned char)json->text[json->position];
 }
 
-static void skip_space(cb_json *json) {
+static void skip_space(cb_json *json)
+{
     for (unsigned char c = peek(json); c == ' ' || c == '\n' || c == '\r' || c == '\t'; c = peek(json))
         json->position++;
 }
 
 /* Steps over `c` if it comes next. */
-static bool accept(cb_json *json, char c) {
+static bool accept(cb_json *json, char c)
+{
     skip_space(json);
     if (peek(json) != (unsigned char)c) return false;
     json->position++;
     return true;
 }
 
-static bool expect(cb_json *json, char c, const char *problem) {
+static bool expect(cb_json *json, char c, const char *problem)
+{
     return accept(json, c) || cb_json_refuse(json, problem);
 }
 
-static bool enter(cb_json *json, char bracket, const char *problem) {
+static bool enter(cb_json *json, char bracket, const char *problem)
+{
     json->first = expect(json, bracket, problem);
     return json->first;
 }
 
 /* Steps to the next thing in a container: false behind its closing bracket. */
-static bool step(cb_json *json, char bracket) {
+static bool step(cb_json *json, char bracket)
+{
     bool first = json->first;
     json->first = false;
     if (accept(json, bracket)) return false;
@@ -50,23 +58,28 @@ static bool step(cb_json *json, char bracket) {
     return expect(json, ',', "expected a comma or the closing bracket");
 }
 
-bool cb_json_object(cb_json *json) {
+bool cb_json_object(cb_json *json)
+{
     return enter(json, '{', "expected an object");
 }
 
-bool cb_json_member(cb_json *json, const char **key) {
+bool cb_json_member(cb_json *json, const char **key)
+{
     return step(json, '}') && cb_json_string(json, key) && expect(json, ':', "expected a colon");
 }
 
-bool cb_json_array(cb_json *json) {
+bool cb_json_array(cb_json *json)
+{
     return enter(json, '[', "expected an array");
 }
 
-bool cb_json_element(cb_json *json) {
+bool cb_json_element(cb_json *json)
+{
     return step(json, ']');
 }
 
-bool cb_json_integer(cb_json *json, uint64_t *value) {
+bool cb_json_integer(cb_json *json, uint64_t *value)
+{
     const char *problem = "expected a whole number that is not negative, below 2^64";
     skip_space(json);
     size_t begin = json->position;
@@ -84,7 +97,8 @@ bool cb_json_integer(cb_json *json, uint64_t *value) {
     return true;
 }
 
-bool cb_json_end(cb_json *json) {
+bool cb_json_end(cb_json *json)
+{
     skip_space(json);
     if (!json->problem && json->position != json->length) cb_json_refuse(json, "expected nothing more");
     return !json->problem;
@@ -94,7 +108,8 @@ bool cb_json_end(cb_json *json) {
  * Length of the UTF-8 sequence at `s` (Unicode 15, table 3-7: no overlong forms, no surrogates, at most
  * U+10FFFF), 0 when it is none.
  */
-static size_t utf8_length(const unsigned char *s, size_t available) {
+static size_t utf8_length(const unsigned char *s, size_t available)
+{
     size_t length = s[0] < 0x80   ? 1
                     : s[0] < 0xc2 ? 0
                     : s[0] < 0xe0 ? 2
@@ -109,7 +124,8 @@ static size_t utf8_length(const unsigned char *s, size_t available) {
     return wrong ? 0 : length;
 }
 
-static size_t utf8_write(char *to, uint32_t code) {
+static size_t utf8_write(char *to, uint32_t code)
+{
     size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
     static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
     for (size_t i = length - 1; i > 0; i--, code >>= 6) to[i] = (char)(0x80 | (code & 0x3f));
@@ -118,7 +134,8 @@ static size_t utf8_write(char *to, uint32_t code) {
 }
 
 /* Four hexadecimal digits. */
-static bool read_hex(cb_json *json, uint32_t *code) {
+static bool read_hex(cb_json *json, uint32_t *code)
+{
     *code = 0;
     for (int i = 0; i < 4; i++, json->position++) {
         unsigned char c = peek(json);
@@ -132,7 +149,8 @@ static bool read_hex(cb_json *json, uint32_t *code) {
 }
 
 /* What follows "\u": a character, or a surrogate and with it the escape of its partner. */
-static bool read_unicode(cb_json *json, uint32_t *code) {
+static bool read_unicode(cb_json *json, uint32_t *code)
+{
     uint32_t low;
     if (!read_hex(json, code)) return false;
     if (*code == 0) return cb_json_refuse(json, "a zero byte in a string");
@@ -148,7 +166,8 @@ static bool read_unicode(cb_json *json, uint32_t *code) {
 }
 
 /* One escape, the cursor behind the backslash. An escape is never shorter than what it stands for. */
-static bool read_escape(cb_json *json, char **to) {
+static bool read_escape(cb_json *json, char **to)
+{
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     unsigned char c = peek(json);
     const char *letter = c ? strchr(letters, c) : NULL;
@@ -164,7 +183,8 @@ static bool read_escape(cb_json *json, char **to) {
     return true;
 }
 
-bool cb_json_string(cb_json *json, const char **text) {
+bool cb_json_string(cb_json *json, const char **text)
+{
     if (!expect(json, '"', "expected a string")) return false;
     char *begin = json->text + json->position, *to = begin;
     for (unsigned char c = peek(json); c != '"'; c = peek(json)) {
@@ -188,22 +208,26 @@ bool cb_json_string(cb_json *json, const char **text) {
     return true;
 }
 
-static void put_bytes(cb_json_text *text, const char *bytes, size_t count) {
+static void put_bytes(cb_json_text *text, const char *bytes, size_t count)
+{
     if (text->bytes) memcpy(text->bytes + text->length, bytes, count);
     text->length += count;
 }
 
-void cb_json_put(cb_json_text *text, const char *literal) {
+void cb_json_put(cb_json_text *text, const char *literal)
+{
     put_bytes(text, literal, strlen(literal));
 }
 
-void cb_json_put_integer(cb_json_text *text, uint64_t value) {
+void cb_json_put_integer(cb_json_text *text, uint64_t value)
+{
     char digits[24];
     snprintf(digits, sizeof digits, "%" PRIu64, value);
     cb_json_put(text, digits);
 }
 
-void cb_json_put_escaped(cb_json_text *text, const char *string) {
+void cb_json_put_escaped(cb_json_text *text, const char *string)
+{
     const unsigned char *s = (const unsigned char *)string;
     size_t left = strlen(string);
     while (left > 0) {
@@ -225,7 +249,8 @@ void cb_json_put_escaped(cb_json_text *text, const char *string) {
     }
 }
 
-void cb_json_put_string(cb_json_text *text, const char *head, const char *tail) {
+void cb_json_put_string(cb_json_text *text, const char *head, const char *tail)
+{
     cb_json_put(text, "\"");
     if (head) cb_json_put_escaped(text, head);
     cb_json_put_escaped(text, tail);
