@@ -23,90 +23,19 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from step_problem import PHASES, RATES, Outcome, make_bank, make_problem
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "python"))
 
-PHASES = {
-    "teacher": "teacher, objects",
-    "cluster": "clustering",
-    "match": "bank search",
-    "learn": "student, losses, backward",
-    "update": "optimiser, teacher's average, push",
-}
 LOSSES = ("global", "cross-view", "cross-image")
 TOLERANCE = 1e-4  # of a loss, relative
 TINY = dict(
     image=32, patch=8, width=48, depth=2, heads=3, hidden=64, bottleneck=16, prototypes=96, clusters=4
 )
-
-
-class Rates(NamedTuple):
-    """What the schedules would give, held fast. The moving average is quick so that two steps show it."""
-
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.04
-    momentum: float = 0.9
-    teacher_temperature: float = 0.05
-    student_temperature: float = 0.1
-    centre_momentum: float = 0.9
-    position_weight: float = 1.0
-    sharpness: float = 20.0
-
-
-RATES = Rates()
-
-
-class Outcome(NamedTuple):
-    losses: tuple[float, float, float]
-    objects: float  # per image
-    matched: float  # share of the objects
-    ms: dict[str, float]  # of the phases, and "step"
-
-
-# ---- The problem ---------------------------------------------------------------------------------
-
-
-class Problem(NamedTuple):
-    """A batch: view1, view2 [B, 3, S, S], patch centres [B, 2, N, 2], seed tokens [B, K]."""
-
-    view1: np.ndarray
-    view2: np.ndarray
-    positions: np.ndarray
-    seeds: np.ndarray
-
-
-def patch_grid(o: argparse.Namespace) -> int:
-    side: int = o.image // o.patch
-    return side
-
-
-def make_problem(o: argparse.Namespace) -> Problem:
-    """Smooth pictures with noise, each seen in two crops of a picture of 1.5 S pixels."""
-    random, side, grid = np.random.default_rng(1), o.image, patch_grid(o)
-    views = np.empty((2, o.batch, 3, side, side), np.float32)
-    coarse = random.standard_normal((o.batch, 3, grid, grid)).astype(np.float32)
-    smooth = coarse.repeat(o.patch, 2).repeat(o.patch, 3)
-    for view in views:
-        view[:] = smooth + 0.3 * random.standard_normal(smooth.shape).astype(np.float32)
-    span = random.uniform(0.6, 1.4, (o.batch, 2, 1)) * side / grid
-    corner = random.uniform(0, 0.4 * side, (o.batch, 2, 2))
-    line = (np.arange(grid) + 0.5) * span
-    x, y = (corner[:, :, axis, None] + line for axis in (0, 1))
-    positions = np.empty((o.batch, 2, grid, grid, 2), np.float32)
-    positions[..., 0], positions[..., 1] = x[:, :, None, :], y[:, :, :, None]
-    seeds = np.stack([random.permutation(2 * grid * grid)[: o.clusters] for _ in range(o.batch)])
-    return Problem(*views, positions.reshape(o.batch, 2, -1, 2), seeds)
-
-
-def make_bank(o: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors [2, V, D] of a full bank, and how many each image has: half as many as clusters."""
-    counts = np.full(o.bank, max(1, o.clusters // 2), np.int64)
-    return np.random.default_rng(2).standard_normal((2, counts.sum(), o.width), np.float32), counts
 
 
 # ---- libcribo ------------------------------------------------------------------------------------
@@ -121,7 +50,8 @@ class Ours:
         self.trainer = cribo.Trainer(threads=o.threads, **self.settings(o))
         np.savez(weights, **self.trainer.student.state_dict())
         if o.bank:
-            self.trainer.memory_bank.import_(*make_bank(o)[0], make_bank(o)[1])
+            vectors, counts = make_bank(o)
+            self.trainer.memory_bank.import_(*vectors, counts)
         problem = make_problem(o)
         self.batch = cribo.Batch(
             problem.view1, problem.view2, positions=problem.positions, seed_tokens=problem.seeds
@@ -162,375 +92,6 @@ class Ours:
         return Outcome(losses, report.objects_per_image, report.matched_share, ms)
 
 
-# ---- PyTorch: clustering -------------------------------------------------------------------------
-
-
-def nearest_as_published(distances: Any, members: Any) -> Any:
-    """Distance of each token [B, 2N] to the nearest other member of each cluster, 0 without one: over all
-    [B, 2N, 2N, K] products, as the method's users compute it."""
-    products = distances[:, :, :, None] * members[:, None]
-    products = products.masked_fill(products == 0, 1e5).amin(2)
-    return products.masked_fill(products == 1e5, 0)
-
-
-def nearest_lean(distances: Any, members: Any) -> Any:
-    """The same by a reduction over members only, [B, 2N, 2N]; each token is in one cluster or in none."""
-    import torch
-
-    size, clusters = distances.shape, members.shape[-1]
-    labels = torch.where(members.amax(-1) > 0, members.argmax(-1), clusters)
-    nearest = distances.new_full((*size[:2], clusters + 1), torch.inf)
-    others = distances.masked_fill(distances == 0, torch.inf)
-    nearest.scatter_reduce_(2, labels[:, None].expand(size), others, "amin")
-    return nearest[..., :clusters].masked_fill(nearest[..., :clusters] == torch.inf, 0)
-
-
-def assign(
-    tokens: Any, positions: Any, seeds: Any, nearest: Any, repetitions: int = 5, scalings: int = 5
-) -> Any:
-    """Members [B, 2N, K] of hard clusters of tokens [B, 2N, D] at positions [B, 2N, 2], from seeds [B, K]."""
-    import torch
-    from torch.nn import functional as F
-
-    count, clusters = tokens.shape[1], seeds.shape[1]
-    z = F.normalize(tokens, dim=-1)
-    distances = torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist")
-    members = F.one_hot(seeds, count).transpose(1, 2).to(z)
-    means = members.transpose(1, 2) @ z
-    marginal = z.new_full((len(z), 1, clusters), 1 / clusters)
-    for _ in range(repetitions):
-        g = nearest(distances, members)
-        g = torch.where(g == 0, g.mean((1, 2), keepdim=True), g)
-        cost = RATES.position_weight * g / g.amax((1, 2), keepdim=True) - z @ means.transpose(1, 2)
-        least, most = cost.amin((1, 2), keepdim=True), cost.amax((1, 2), keepdim=True)
-        plan = torch.exp(-RATES.sharpness * (cost - least) / (most - least))
-        plan = plan / plan.sum((1, 2), keepdim=True)
-        for _ in range(scalings):
-            plan = plan * ((1 / count) / plan.sum(2, keepdim=True))
-            plan = plan * (marginal / plan.sum(1, keepdim=True))
-        members = (plan == plan.amax(2, keepdim=True)).to(z)
-        marginal = members.sum(1, keepdim=True) + 0.01
-        marginal = marginal / marginal.sum(2, keepdim=True)
-        means = F.normalize(members.transpose(1, 2) @ z, dim=-1)
-    return members
-
-
-# ---- PyTorch: memory bank ------------------------------------------------------------------------
-
-
-class PublishedBank:
-    """The newest vectors first; every query normalises the whole bank, and every push moves it."""
-
-    def __init__(self, vectors: Any, counts: Any):
-        self.vectors, self.counts = list(vectors), counts
-
-    def nearest(self, objects: Any, view: int) -> Any:
-        from torch.nn import functional as F
-
-        return (F.normalize(objects, dim=-1) @ F.normalize(self.vectors[view], dim=-1).T).argmax(1)
-
-    def rows(self, view: int, index: Any) -> Any:
-        return self.vectors[view][index]
-
-    def push(self, objects: Any, counts: Any) -> None:
-        import torch
-
-        capacity = len(self.counts)
-        self.counts = torch.cat([counts, self.counts])[:capacity]
-        rows = int(self.counts.sum())
-        self.vectors = [torch.cat([new, old])[:rows] for new, old in zip(objects, self.vectors)]
-
-
-class LeanBank:
-    """A ring of vectors with their inverse lengths, searched in pieces that stay in the cache."""
-
-    piece = 4096
-
-    def __init__(self, vectors: Any, counts: Any, most: int):
-        import torch
-
-        held = vectors.shape[1]
-        self.vectors = vectors.new_zeros(2, len(counts) * most, vectors.shape[2])
-        self.scale = vectors.new_zeros(self.vectors.shape[:2])
-        self.counts = counts.flip(0).tolist()  # oldest first
-        self.first, self.held = 0, held
-        self.write(torch.arange(held), vectors.flip(1))
-
-    def write(self, slots: Any, objects: Any) -> None:
-        self.vectors[:, slots] = objects
-        self.scale[:, slots] = 1 / objects.norm(dim=-1).clamp_min(1e-12)
-
-    def pieces(self) -> Iterator[slice]:
-        """The slots in use."""
-        size, end = self.vectors.shape[1], self.first + self.held
-        for begin, stop in ((self.first, min(end, size)), (0, end - size)):
-            for piece in range(begin, stop, self.piece):
-                yield slice(piece, min(piece + self.piece, stop))
-
-    def nearest(self, objects: Any, view: int) -> Any:
-        import torch
-
-        best = objects.new_full((len(objects),), -torch.inf)
-        index = torch.zeros(len(objects), dtype=torch.long)
-        for piece in self.pieces():
-            found = ((objects @ self.vectors[view, piece].T) * self.scale[view, piece]).max(1)
-            better = found.values > best
-            best = torch.where(better, found.values, best)
-            index = torch.where(better, found.indices + piece.start, index)
-        return index
-
-    def rows(self, view: int, index: Any) -> Any:
-        return self.vectors[view, index]
-
-    def push(self, objects: Any, counts: Any) -> None:
-        import torch
-
-        size, new = self.vectors.shape[1], objects.shape[1]
-        gone = sum(self.counts[: len(counts)])
-        self.counts = self.counts[len(counts) :] + counts.flip(0).tolist()
-        self.first, self.held = (self.first + gone) % size, self.held - gone
-        self.write((self.first + self.held + torch.arange(new)) % size, objects.flip(1))
-        self.held += new
-
-
-def query(bank: Any, objects: Any) -> tuple[list[Any], list[Any]]:
-    """Of objects [2, R, D]: for each view the rows with a cycle-consistent neighbour, and the neighbours."""
-    import torch
-    from torch.nn import functional as F
-
-    rows, neighbours = [], []
-    unit = F.normalize(objects, dim=-1)
-    for v in (0, 1):
-        index = bank.nearest(objects[v], v)
-        back = (F.normalize(bank.rows(1 - v, index), dim=-1) @ unit[1 - v].T).argmax(1)
-        matched = (back == torch.arange(len(index))).nonzero()[:, 0]
-        rows.append(matched)
-        neighbours.append(bank.rows(v, index[matched]))
-    return rows, neighbours
-
-
-# ---- PyTorch: losses -----------------------------------------------------------------------------
-
-
-def loss_sums(student: Any, teacher: Any, centres: Any, neighbours: Any, rows: Any) -> Any:
-    """Sums of the cross-entropies, [4]: [CLS], objects, neighbours of view 1, of view 2. student, teacher:
-    logits ([2, B, P], [2, R, P]); neighbours: those of the rows of each view's matched objects."""
-    import torch
-    from torch.nn import functional as F
-
-    def taught(logits: Any, centre: Any) -> Any:
-        return F.softmax((logits.float() - centre) / RATES.teacher_temperature, -1)
-
-    cls, objects = (F.log_softmax(x.float() / RATES.student_temperature, -1) for x in student)
-    targets = [taught(x, c) for x, c in zip(teacher, centres)]
-    sums = [-(p[0] * s[1]).sum() - (p[1] * s[0]).sum() for p, s in zip(targets, (cls, objects))]
-    for v in (0, 1):
-        sums.append(-(taught(neighbours[v], centres[1]) * objects[1 - v][rows[v]]).sum())
-    return torch.stack(sums)
-
-
-# ---- PyTorch: the step ---------------------------------------------------------------------------
-
-
-class Clock:
-    """Time by phase."""
-
-    def __init__(self) -> None:
-        self.ms = dict.fromkeys(PHASES, 0.0)
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.ms[phase] += 1e3 * (time.perf_counter() - start)
-
-
-class PyTorch:
-    """The step in PyTorch. Networks are those of torch_cribo, which have the library's parameter names."""
-
-    def __init__(self, o: argparse.Namespace, weights: str, compiled: bool):
-        import torch
-
-        torch.set_num_threads(o.threads)
-        self.o = o
-        self.make_networks(weights)
-        self.make_problem()
-        compiling = torch.compile if compiled else lambda function, **_: function
-        nearest = nearest_lean if o.lean else nearest_as_published
-        self.assign = compiling(assign, dynamic=False)
-        self.nearest = nearest
-        self.see = [compiling(network.backbone, dynamic=False) for network in (self.student, self.teacher)]
-        self.project = [
-            compiling(self.bottleneck(network), dynamic=True) for network in (self.student, self.teacher)
-        ]
-        self.loss_sums = compiling(loss_sums, dynamic=True)
-
-    def make_networks(self, weights: str) -> None:
-        import torch
-        import torch_cribo
-
-        o = self.o
-        self.student, self.teacher = (
-            torch_cribo.Network(
-                torch_cribo.VisionTransformer(o.image, o.patch, o.width, o.depth, o.heads),
-                torch_cribo.Heads(o.width, o.hidden, o.bottleneck, o.prototypes, o.prototypes),
-            )
-            for _ in range(2)
-        )
-        with np.load(weights) as file:
-            values = {name: torch.from_numpy(file[name]) for name in file.files}
-        self.student.load_state_dict(values)
-        self.teacher.load_state_dict(values)
-        self.student.requires_grad_(True)
-        self.teacher.requires_grad_(False)
-        named = dict(self.student.named_parameters())
-        decayed = [p for name, p in named.items() if p.ndim > 1 and not name.endswith(".bias")]
-        others = [p for name, p in named.items() if p.ndim <= 1 or name.endswith(".bias")]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-            lr=RATES.learning_rate, weight_decay=RATES.weight_decay, fused=True,
-        )  # fmt: skip
-        self.weights = list(self.student.parameters())
-        self.slow_weights = list(self.teacher.parameters())
-
-    def make_problem(self) -> None:
-        import torch
-
-        o, problem = self.o, make_problem(self.o)
-        self.views = torch.stack([torch.from_numpy(problem.view1), torch.from_numpy(problem.view2)], 1)
-        self.positions = torch.from_numpy(problem.positions).flatten(1, 2)
-        self.seeds = torch.from_numpy(problem.seeds)
-        self.centres = [torch.zeros(o.prototypes) for _ in range(2)]
-        self.bank: Any = None
-        if o.bank:
-            vectors, counts = (torch.from_numpy(array) for array in make_bank(o))
-            self.bank = LeanBank(vectors, counts, o.clusters) if o.lean else PublishedBank(vectors, counts)
-
-    @staticmethod
-    def bottleneck(network: Any) -> Any:
-        from torch.nn import functional as F
-
-        return lambda x: F.normalize(network.head.mlp(x), dim=-1)
-
-    @staticmethod
-    def layers(network: Any) -> list[Any]:
-        """The weights of the two last layers: rows with their gains as lengths."""
-        import torch
-
-        last = network.head.last_layer, network.head.last_layer_c
-        return [torch._weight_norm(layer.weight_v, layer.weight_g, 0) for layer in last]
-
-    def slices(self) -> Iterator[slice]:
-        for first in range(0, self.o.batch, self.o.torch_micro_batch):
-            yield slice(first, min(first + self.o.torch_micro_batch, self.o.batch))
-
-    def tokens(self, network: int, images: slice) -> Any:
-        """Tokens [b, 2, 1 + N, D] in float32."""
-        views = self.views[images]
-        return self.see[network](views.flatten(0, 1)).unflatten(0, (len(views), 2)).float()
-
-    def step(self, precision: str) -> Outcome:
-        import torch
-
-        clock, start = Clock(), time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            self.teach(clock)
-            with clock("learn"):
-                losses = self.learn()
-        with clock("update"):
-            self.update()
-        clock.ms["step"] = 1e3 * (time.perf_counter() - start)
-        matched = sum(len(rows) for rows in self.rows) / max(1, 2 * self.objects.shape[1])
-        return Outcome(losses, self.objects.shape[1] / self.o.batch, matched, clock.ms)
-
-    def teach(self, clock: Clock) -> None:
-        import torch
-        import torch_cribo
-
-        with torch.no_grad():
-            with clock("teacher"):
-                tokens = torch.cat([self.tokens(1, images) for images in self.slices()])
-            with clock("cluster"), torch.autocast("cpu", enabled=False):
-                self.cluster(tokens[:, :, 1:])
-            with clock("teacher"), torch.autocast("cpu", enabled=False):
-                self.objects = torch_cribo.pool_objects(tokens[:, :, 1:], self.assignment, self.valid)
-            with clock("match"), torch.autocast("cpu", enabled=False):
-                none = torch.zeros(0, dtype=torch.long), tokens.new_zeros(0, tokens.shape[-1])
-                self.rows, neighbours = (
-                    query(self.bank, self.objects) if self.bank else map(list, zip(none, none))
-                )
-            with clock("teacher"):
-                cls = tokens[:, :, 0].transpose(0, 1)
-                parts = [cls.flatten(0, 1), self.objects.flatten(0, 1), *neighbours]
-                self.taught = self.project[1](torch.cat(parts)).split([len(part) for part in parts])
-
-    def cluster(self, tokens: Any) -> None:
-        """Normalised assignment [B, 2, N, K] and clusters seen in both views, [B, K]."""
-        members = self.assign(tokens.flatten(1, 2), self.positions, self.seeds, self.nearest)
-        members = members.unflatten(1, tokens.shape[1:3])
-        sums = members.sum(2, keepdim=True)
-        self.valid = (sums > 0).all(1)[:, 0]
-        self.assignment = members / sums.clamp_min(1)
-        self.counts = self.valid.sum(1)
-
-    def learn(self) -> tuple[float, float, float]:
-        """Losses, and the gradients of all parameters. A last layer's weight is a leaf of the slices' graphs,
-        so that its norm is taken once."""
-        import torch
-
-        o, count = self.o, self.objects.shape[1]
-        self.optimiser.zero_grad(set_to_none=True)
-        weights = self.layers(self.student)
-        leaves = [weight.detach().requires_grad_() for weight in weights]
-        with torch.no_grad():
-            slow = self.layers(self.teacher)
-        shares = torch.tensor([1 / n if n else 0.0 for n in (o.batch, count, *map(len, self.rows))])
-        self.logit_sums = [torch.zeros_like(centre) for centre in self.centres]
-        ends = [0, *self.counts.cumsum(0).tolist()]
-        total = torch.zeros(4)
-        for images in self.slices():
-            losses = shares * self.slice_sums(
-                images, slice(ends[images.start], ends[images.stop]), leaves, slow
-            )
-            losses.sum().backward()
-            total += losses.detach()
-        torch.autograd.backward(weights, [leaf.grad for leaf in leaves])
-        first, second, *third = total.tolist()
-        return first, second, sum(third)
-
-    def slice_sums(self, images: slice, objects: slice, leaves: list[Any], slow: list[Any]) -> Any:
-        """The losses' sums over some images and their objects."""
-        import torch
-        import torch_cribo
-        from torch.nn import functional as F
-
-        cls, all_objects = (taught.unflatten(0, (2, -1)) for taught in self.taught[:2])
-        places = [((r >= objects.start) & (r < objects.stop)).nonzero()[:, 0] for r in self.rows]
-        with torch.no_grad():
-            teacher = F.linear(cls[:, images], slow[0]), F.linear(all_objects[:, objects], slow[1])
-            neighbours = [F.linear(taught[place], slow[1]) for taught, place in zip(self.taught[2:], places)]
-            for sums, logits in zip(self.logit_sums, teacher):
-                sums += logits.sum((0, 1))
-        tokens = self.tokens(0, images)
-        pooled = torch_cribo.pool_objects(tokens[:, :, 1:], self.assignment[images], self.valid[images])
-        x = self.project[0](torch.cat([tokens[:, :, 0].transpose(0, 1).flatten(0, 1), pooled.flatten(0, 1)]))
-        split = 2 * len(tokens)
-        student = [F.linear(y, leaf).unflatten(0, (2, -1)) for y, leaf in zip((x[:split], x[split:]), leaves)]
-        rows = [r[place] - objects.start for r, place in zip(self.rows, places)]
-        return self.loss_sums(student, teacher, self.centres, neighbours, rows)
-
-    def update(self) -> None:
-        import torch
-
-        with torch.no_grad():
-            for centre, sums, n in zip(self.centres, self.logit_sums, (self.o.batch, self.objects.shape[1])):
-                centre.lerp_(sums / max(1, 2 * n), 1 - RATES.centre_momentum)
-            self.optimiser.step()
-            torch._foreach_lerp_(self.slow_weights, self.weights, 1 - RATES.momentum)
-            if self.bank:
-                self.bank.push(self.objects, self.counts)
-
-
 # ---- Processes -----------------------------------------------------------------------------------
 
 
@@ -545,10 +106,17 @@ def peak_mib(reset: bool = False) -> float:
     return float("nan")
 
 
+def pytorch(o: argparse.Namespace, weights: str, compiled: bool) -> Any:
+    """A pytorch_side.PyTorch, which only its own process loads."""
+    from pytorch_side import PyTorch
+
+    return PyTorch(o, weights, compiled)
+
+
 def serve(connection: Any, side: str, o: argparse.Namespace, weights: str) -> None:
     """A side's process: answers "step" with an Outcome and "peak" and "reset" with MiB."""
     try:
-        worker = Ours(o, weights) if side == "libcribo" else PyTorch(o, weights, side == "compiled")
+        worker: Any = Ours(o, weights) if side == "libcribo" else pytorch(o, weights, side == "compiled")
         connection.send("ready")
         while True:
             verb, *arguments = connection.recv()
