@@ -24,10 +24,12 @@ static cribo_status check_format(const checkpoint *c)
 {
     const char *format = cb_safetensors_metadata(c->file, CB_CHECKPOINT_FORMAT_KEY);
     if (!format)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: this is no checkpoint: its metadata lack \"" CB_CHECKPOINT_FORMAT_KEY "\"", c->path);
+        return cb_fail(CRIBO_CORRUPT,
+            "%.200s: this is no checkpoint: its metadata lack \"" CB_CHECKPOINT_FORMAT_KEY "\"", c->path);
     if (strcmp(format, CB_CHECKPOINT_FORMAT) != 0)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: its format is \"%.100s\", but this version reads \"" CB_CHECKPOINT_FORMAT "\"",
-            c->path, format);
+        return cb_fail(CRIBO_CORRUPT,
+            "%.200s: its format is \"%.100s\", but this version reads \"" CB_CHECKPOINT_FORMAT "\"", c->path,
+            format);
     if (!cb_safetensors_has_checksums(c->file))
         return cb_fail(CRIBO_CORRUPT, "%.200s: checksums are missing", c->path);
     return CRIBO_OK;
@@ -59,7 +61,8 @@ static cribo_status read_settings(const checkpoint *c, cribo_trainer_config *con
     CB_TRY(cb_config_init(&cb_trainer_settings, config, sizeof *config));
     for (size_t i = 0; i < cb_safetensors_pair_count(c->file); i++) {
         const cb_metadata_pair *pair = cb_safetensors_pair(c->file, i);
-        if (is_other(pair->key) || cb_config_set(&cb_trainer_settings, config, pair->key, pair->value) == CRIBO_OK)
+        if (is_other(pair->key) ||
+            cb_config_set(&cb_trainer_settings, config, pair->key, pair->value) == CRIBO_OK)
             continue;
         snprintf(problem, sizeof problem, "%s", cribo_last_error());
         return cb_fail(CRIBO_CORRUPT, "%.200s: metadata: %s", c->path, problem);
@@ -96,14 +99,17 @@ static cribo_status check_overrides(const char *list)
     return CRIBO_OK;
 }
 
-static cribo_status compare_settings(const checkpoint *c, const cribo_trainer_config *own, const char *overrides)
+static cribo_status compare_settings(
+    const checkpoint *c, const cribo_trainer_config *own, const char *overrides)
 {
     cribo_trainer_config saved;
     CB_TRY(read_settings(c, &saved));
     for (size_t i = 0; i < cb_trainer_settings.count; i++) {
         const cb_field *field = &cb_trainer_settings.fields[i];
         char in_file[CB_NUMBER_BYTES], in_trainer[CB_NUMBER_BYTES];
-        if (cb_config_get(field, &saved) == cb_config_get(field, own) || listed(overrides, field->setting.name)) continue;
+        if (cb_config_get(field, &saved) == cb_config_get(field, own) ||
+            listed(overrides, field->setting.name))
+            continue;
         cb_config_text(field, &saved, in_file);
         cb_config_text(field, own, in_trainer);
         return cb_fail(CRIBO_INVALID_ARGUMENT, "%.200s: %s = %s in the file, but %s in the trainer", c->path,
@@ -117,7 +123,8 @@ static cribo_status read_step(const checkpoint *c, int64_t *step)
     const char *text = cb_safetensors_metadata(c->file, CB_CHECKPOINT_STEP_KEY);
     size_t digits = text ? strspn(text, "0123456789") : 0;
     if (digits == 0 || text[digits] != 0 || digits > 18)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: metadata: step = \"%.50s\" is no number of steps", c->path, text ? text : "");
+        return cb_fail(CRIBO_CORRUPT, "%.200s: metadata: step = \"%.50s\" is no number of steps", c->path,
+            text ? text : "");
     *step = 0;
     for (size_t i = 0; i < digits; i++) *step = 10 * *step + (text[i] - '0');
     return CRIBO_OK;
@@ -125,10 +132,12 @@ static cribo_status read_step(const checkpoint *c, int64_t *step)
 
 /* --- arrays --- */
 
-static cribo_status check_axis(const checkpoint *c, const cb_tensor_info *tensor, size_t axis, size_t expected)
+static cribo_status check_axis(
+    const checkpoint *c, const cb_tensor_info *tensor, size_t axis, size_t expected)
 {
-    CB_REQUIRE(tensor->shape[axis] == expected, "%.200s: tensor \"%.100s\": axis %zu has length %llu in the file, but %zu in the trainer",
-        c->path, tensor->name, axis, (unsigned long long)tensor->shape[axis], expected);
+    CB_REQUIRE(tensor->shape[axis] == expected,
+        "%.200s: tensor \"%.100s\": axis %zu has length %llu in the file, but %zu in the trainer", c->path,
+        tensor->name, axis, (unsigned long long)tensor->shape[axis], expected);
     return CRIBO_OK;
 }
 
@@ -136,9 +145,11 @@ static cribo_status check_array(const checkpoint *c, const cb_state_array *array
 {
     const cb_tensor_info *tensor = cb_safetensors_find(c->file, array->prefix, array->name);
     if (!tensor)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: there is no tensor \"%s%.100s\"", c->path, array->prefix, array->name);
+        return cb_fail(
+            CRIBO_CORRUPT, "%.200s: there is no tensor \"%s%.100s\"", c->path, array->prefix, array->name);
     if (!cb_tensor_is(tensor, array->integers ? CB_I64 : CB_F32) || tensor->axes != array->axes)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\" has dtype %s and %zu axes, which is not as expected", c->path,
+        return cb_fail(CRIBO_CORRUPT,
+            "%.200s: tensor \"%.100s\" has dtype %s and %zu axes, which is not as expected", c->path,
             tensor->name, tensor->dtype, tensor->axes);
     for (size_t i = 0; i < array->axes; i++) CB_TRY(check_axis(c, tensor, i, array->shape[i]));
     return CRIBO_OK;
@@ -148,9 +159,11 @@ static cribo_status check_array(const checkpoint *c, const cb_state_array *array
 static cribo_status read_length(const checkpoint *c, const char *name, size_t most, size_t *length)
 {
     const cb_tensor_info *tensor = cb_safetensors_find(c->file, NULL, name);
-    if (!tensor || tensor->axes == 0) return cb_fail(CRIBO_CORRUPT, "%.200s: there is no tensor \"%s\"", c->path, name);
-    CB_REQUIRE(tensor->shape[0] <= most, "%.200s: %s: length %llu in the file, but the trainer's bank has room for %zu", c->path,
-        name, (unsigned long long)tensor->shape[0], most);
+    if (!tensor || tensor->axes == 0)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: there is no tensor \"%s\"", c->path, name);
+    CB_REQUIRE(tensor->shape[0] <= most,
+        "%.200s: %s: length %llu in the file, but the trainer's bank has room for %zu", c->path, name,
+        (unsigned long long)tensor->shape[0], most);
     *length = (size_t)tensor->shape[0];
     return CRIBO_OK;
 }
@@ -160,12 +173,13 @@ static cribo_status read_arrays(const checkpoint *c, const cb_state *stage)
 {
     for (size_t i = 0; i < stage->count; i++) CB_TRY(check_array(c, &stage->arrays[i]));
     if (cb_safetensors_count(c->file) != stage->count)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: there are %zu tensors, not %zu", c->path, cb_safetensors_count(c->file),
-            stage->count);
+        return cb_fail(CRIBO_CORRUPT, "%.200s: there are %zu tensors, not %zu", c->path,
+            cb_safetensors_count(c->file), stage->count);
     for (size_t i = 0; i < stage->count; i++) {
         const cb_tensor_info *tensor = cb_safetensors_tensor(c->file, i);
         const cb_state_array *array = cb_state_find(stage, tensor->name);
-        if (!array) return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\" stands twice", c->path, tensor->name);
+        if (!array)
+            return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\" stands twice", c->path, tensor->name);
         CB_TRY(cb_safetensors_read_as(
             c->file, tensor, array->integers ? CB_I64 : CB_F32, array->values, array->count));
     }
@@ -196,7 +210,8 @@ cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const 
     CB_REQUIRE_POINTER(trainer);
     CB_REQUIRE_POINTER(path);
     CB_REQUIRE(!options || options->struct_size == sizeof *options,
-        "options.struct_size = %zu, but cribo_load_options has %zu bytes", options->struct_size, sizeof *options);
+        "options.struct_size = %zu, but cribo_load_options has %zu bytes", options->struct_size,
+        sizeof *options);
     const char *overrides = options && options->overrides ? options->overrides : "";
     CB_TRY(check_overrides(overrides));
     CB_TRY(open_checkpoint(&trainer->runtime.allocator, &c, path));
@@ -230,7 +245,8 @@ static const char *find_metadata(const checkpoint *c, const char *key)
     const size_t prefix = sizeof CB_CHECKPOINT_CALLER - 1;
     for (size_t i = 0; i < cb_safetensors_pair_count(c->file); i++) {
         const cb_metadata_pair *pair = cb_safetensors_pair(c->file, i);
-        if (cb_starts_with(pair->key, CB_CHECKPOINT_CALLER) && strcmp(pair->key + prefix, key) == 0) return pair->value;
+        if (cb_starts_with(pair->key, CB_CHECKPOINT_CALLER) && strcmp(pair->key + prefix, key) == 0)
+            return pair->value;
     }
     return NULL;
 }

@@ -95,8 +95,8 @@ static cribo_status check_keys(const cribo_save_options *options)
 {
     for (int64_t i = 0; i < options->metadata_count; i++) {
         const char *key = options->metadata_keys[i];
-        CB_REQUIRE(key && options->metadata_values[i], "options.metadata_%s[%lld] is NULL", key ? "values" : "keys",
-            (long long)i);
+        CB_REQUIRE(key && options->metadata_values[i], "options.metadata_%s[%lld] is NULL",
+            key ? "values" : "keys", (long long)i);
         CB_REQUIRE(*key, "options.metadata_keys[%lld] is empty", (long long)i);
         for (int64_t j = 0; j < i; j++)
             CB_REQUIRE(strcmp(key, options->metadata_keys[j]) != 0,
@@ -107,12 +107,14 @@ static cribo_status check_keys(const cribo_save_options *options)
 
 static cribo_status check_options(const cribo_save_options *options)
 {
-    CB_REQUIRE(options->struct_size == sizeof *options, "options.struct_size = %zu, but cribo_save_options has %zu bytes",
-        options->struct_size, sizeof *options);
+    CB_REQUIRE(options->struct_size == sizeof *options,
+        "options.struct_size = %zu, but cribo_save_options has %zu bytes", options->struct_size,
+        sizeof *options);
     CB_REQUIRE(options->level >= 0 && options->level <= 9, "options.level = %lld must be in 0 ... 9",
         (long long)options->level);
     CB_REQUIRE(options->metadata_count >= 0 && options->metadata_count <= MOST_METADATA,
-        "options.metadata_count = %lld must be in 0 ... %d", (long long)options->metadata_count, MOST_METADATA);
+        "options.metadata_count = %lld must be in 0 ... %d", (long long)options->metadata_count,
+        MOST_METADATA);
     CB_REQUIRE(options->metadata_count == 0 || (options->metadata_keys && options->metadata_values),
         "options.metadata_%s is NULL", options->metadata_keys ? "values" : "keys");
     return check_keys(options);
@@ -151,28 +153,32 @@ static void add_stretches(document *d, const cb_memory_bank *bank, cb_tensor_ent
 static void add_array(document *d, const cb_memory_bank *bank, const cb_state_array *array)
 {
     cb_tensor_entry *entry = &d->entries[d->count++];
-    *entry = (cb_tensor_entry){.prefix = array->prefix, .name = array->name, .axes = (int64_t)array->axes,
-        .values = array->values, .dtype = array->integers ? CB_I64 : CB_F32};
+    *entry = (cb_tensor_entry){.prefix = array->prefix,
+        .name = array->name,
+        .axes = (int64_t)array->axes,
+        .values = array->values,
+        .dtype = array->integers ? CB_I64 : CB_F32};
     for (size_t i = 0; i < array->axes; i++) entry->shape[i] = (int64_t)array->shape[i];
     if (!array->values) add_stretches(d, bank, entry, array->view);
 }
 
-static cribo_status write_state(
-    const cribo_trainer *trainer, document *d, const cb_state *state, const char *path, const cribo_save_options *options)
+static cribo_status write_state(const cribo_trainer *trainer, document *d, const cb_state *state,
+    const char *path, const cribo_save_options *options)
 {
     const cb_trainer *core = trainer->core;
     cb_compression compression = {trainer->runtime.pool, (int)options->level};
     CB_TRY(begin_document(d, core, state->count, 1 + (size_t)options->metadata_count));
     d->pairs[d->pair_count++] = (cb_metadata_pair){CB_CHECKPOINT_FORMAT_KEY, CB_CHECKPOINT_FORMAT};
     CB_TRY(add_metadata(d, options));
-    CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * cb_memory_bank_stretches(core->bank), sizeof *d->stretches,
-        "list of tensors"));
+    CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * cb_memory_bank_stretches(core->bank),
+        sizeof *d->stretches, "list of tensors"));
     for (size_t i = 0; i < state->count; i++) add_array(d, core->bank, &state->arrays[i]);
     return cb_safetensors_write_gzip(
         d->allocator, &compression, path, d->entries, d->count, d->pairs, d->pair_count);
 }
 
-cribo_status cribo_trainer_save(const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
+cribo_status cribo_trainer_save(
+    const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
 {
     static const cribo_save_options defaults = {.struct_size = sizeof defaults, .level = DEFAULT_LEVEL};
     cb_state state;
@@ -181,7 +187,8 @@ cribo_status cribo_trainer_save(const cribo_trainer *trainer, const char *path, 
     if (!options) options = &defaults;
     CB_TRY(check_options(options));
     if (trainer->core->phase != CB_PHASE_IDLE)
-        return cb_fail(CRIBO_WRONG_STATE, "a step is under way: a checkpoint is written after cribo_trainer_update");
+        return cb_fail(
+            CRIBO_WRONG_STATE, "a step is under way: a checkpoint is written after cribo_trainer_update");
     CB_TRY(cb_state_of(trainer->core, &state));
     document d = {.allocator = &trainer->runtime.allocator};
     cribo_status status = write_state(trainer, &d, &state, path, options);

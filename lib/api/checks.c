@@ -12,7 +12,8 @@ cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *value
     return CRIBO_OK;
 }
 
-cribo_status cb_check_seed_tokens(const char *name, const int64_t *seeds, size_t images, cb_cluster_shape shape)
+cribo_status cb_check_seed_tokens(
+    const char *name, const int64_t *seeds, size_t images, cb_cluster_shape shape)
 {
     const int64_t joint = 2 * (int64_t)shape.tokens;
     for (size_t i = 0; seeds && i < images * shape.clusters; i++) {
@@ -20,7 +21,8 @@ cribo_status cb_check_seed_tokens(const char *name, const int64_t *seeds, size_t
         CB_REQUIRE(seeds[i] >= 0 && seeds[i] < joint, "%s[%zu, %zu] = %lld must be in 0 ... %lld", name, b, k,
             (long long)seeds[i], (long long)joint - 1);
         for (size_t j = i - k; j < i; j++)
-            CB_REQUIRE(seeds[j] != seeds[i], "%s[%zu, %zu] = %lld starts another cluster of its image already", name, b, k,
+            CB_REQUIRE(seeds[j] != seeds[i],
+                "%s[%zu, %zu] = %lld starts another cluster of its image already", name, b, k,
                 (long long)seeds[i]);
     }
     return CRIBO_OK;
@@ -71,7 +73,8 @@ static cribo_status check_positions(const cb_trainer *trainer, const cribo_batch
         return check_crops("crops2", batch->crops2, images);
     }
     CB_REQUIRE(!batch->crops1 && !batch->crops2, "batch: give crops1 and crops2, or positions, not both");
-    return cb_check_finite(trainer->runtime->pool, "batch.positions", batch->positions, images * 2 * (trainer->tokens - 1) * 2);
+    return cb_check_finite(
+        trainer->runtime->pool, "batch.positions", batch->positions, images * 2 * (trainer->tokens - 1) * 2);
 }
 
 cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch)
@@ -84,6 +87,6 @@ cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch)
         (long long)trainer->config.batch_size);
     CB_TRY(check_pixels(trainer, batch));
     CB_TRY(check_positions(trainer, batch));
-    return cb_check_seed_tokens(
-        "batch.seed_tokens", batch->seed_tokens, (size_t)batch->images, cb_clusterer_shape(trainer->clusterer));
+    return cb_check_seed_tokens("batch.seed_tokens", batch->seed_tokens, (size_t)batch->images,
+        cb_clusterer_shape(trainer->clusterer));
 }

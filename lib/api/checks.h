@@ -8,7 +8,8 @@
 cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *values, size_t count);
 
 /* Refuses seeds [images, K] that are no tokens of both views, or not distinct in their image. `seeds` NULL is fine. */
-cribo_status cb_check_seed_tokens(const char *name, const int64_t *seeds, size_t images, cb_cluster_shape shape);
+cribo_status cb_check_seed_tokens(
+    const char *name, const int64_t *seeds, size_t images, cb_cluster_shape shape);
 
 /* Refuses a batch that a trainer cannot take, by the name of the field that is wrong. */
 cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch);

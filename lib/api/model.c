@@ -26,7 +26,8 @@ static cribo_status create(const cb_runtime *runtime, cribo_model **out, const c
     return status;
 }
 
-cribo_status cribo_model_create(cribo_model **out, const cribo_model_config *config, const cribo_runtime *hooks)
+cribo_status cribo_model_create(
+    cribo_model **out, const cribo_model_config *config, const cribo_runtime *hooks)
 {
     cribo_model_config full;
     cb_runtime runtime;
@@ -59,8 +60,8 @@ cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *coun
 
 static cribo_status describe(const cb_parameter *from, cribo_parameter *to)
 {
-    CB_REQUIRE(to->struct_size == sizeof *to, "parameter.struct_size = %zu, but cribo_parameter has %zu bytes",
-        to->struct_size, sizeof *to);
+    CB_REQUIRE(to->struct_size == sizeof *to,
+        "parameter.struct_size = %zu, but cribo_parameter has %zu bytes", to->struct_size, sizeof *to);
     to->name = from->name;
     to->axes = (int64_t)from->axes;
     for (size_t i = 0; i < 4; i++) to->shape[i] = (int64_t)from->shape[i];
@@ -87,7 +88,8 @@ cribo_status cribo_model_parameter(const cribo_model *model, int64_t index, crib
     return describe(&parameters->list[index], parameter);
 }
 
-cribo_status cribo_model_find_parameter(const cribo_model *model, const char *name, cribo_parameter *parameter)
+cribo_status cribo_model_find_parameter(
+    const cribo_model *model, const char *name, cribo_parameter *parameter)
 {
     const cb_parameter *found;
     CB_TRY(find(model, name, &found));
@@ -96,8 +98,8 @@ cribo_status cribo_model_find_parameter(const cribo_model *model, const char *na
 }
 
 /* The parameter whose values `count` floats are. */
-static cribo_status find_sized(
-    const cribo_model *model, const char *name, const float *values, int64_t count, const cb_parameter **found)
+static cribo_status find_sized(const cribo_model *model, const char *name, const float *values, int64_t count,
+    const cb_parameter **found)
 {
     CB_TRY(find(model, name, found));
     CB_REQUIRE_POINTER(values);
@@ -106,7 +108,8 @@ static cribo_status find_sized(
     return CRIBO_OK;
 }
 
-cribo_status cribo_model_read_parameter(const cribo_model *model, const char *name, float *values, int64_t count)
+cribo_status cribo_model_read_parameter(
+    const cribo_model *model, const char *name, float *values, int64_t count)
 {
     const cb_parameter *parameter;
     CB_TRY(find_sized(model, name, values, count, &parameter));
@@ -114,7 +117,8 @@ cribo_status cribo_model_read_parameter(const cribo_model *model, const char *na
     return CRIBO_OK;
 }
 
-cribo_status cribo_model_write_parameter(cribo_model *model, const char *name, const float *values, int64_t count)
+cribo_status cribo_model_write_parameter(
+    cribo_model *model, const char *name, const float *values, int64_t count)
 {
     const cb_parameter *parameter;
     CB_TRY(find_sized(model, name, values, count, &parameter));
@@ -128,22 +132,22 @@ cribo_status cribo_model_write_parameter(cribo_model *model, const char *name, c
 static cribo_status check_side(const cb_model *model, const char *name, int64_t side)
 {
     int64_t patch = model->config.patch_size;
-    CB_REQUIRE(side > 0 && side % patch == 0, "%s = %lld must be a positive multiple of patch_size = %lld", name,
-        (long long)side, (long long)patch);
+    CB_REQUIRE(side > 0 && side % patch == 0, "%s = %lld must be a positive multiple of patch_size = %lld",
+        name, (long long)side, (long long)patch);
     return CRIBO_OK;
 }
 
 /* Checks a batch of images, and wraps it. */
-static cribo_status check_images(cb_pool *pool, const cb_model *model, int64_t images, int64_t height, int64_t width,
-    const float *pixels, cb_images *out)
+static cribo_status check_images(cb_pool *pool, const cb_model *model, int64_t images, int64_t height,
+    int64_t width, const float *pixels, cb_images *out)
 {
     size_t count;
     CB_REQUIRE(images > 0, "images = %lld must be positive", (long long)images);
     CB_TRY(check_side(model, "height", height));
     CB_TRY(check_side(model, "width", width));
     CB_REQUIRE_POINTER(pixels);
-    bool fits = cb_multiply((size_t)height, (size_t)width, &count) && cb_multiply(count, (size_t)images, &count) &&
-                cb_multiply(count, 3 * sizeof *pixels, &count);
+    bool fits = cb_multiply((size_t)height, (size_t)width, &count) &&
+                cb_multiply(count, (size_t)images, &count) && cb_multiply(count, 3 * sizeof *pixels, &count);
     CB_REQUIRE(fits, "images = %lld of height = %lld and width = %lld are more than an address can hold",
         (long long)images, (long long)height, (long long)width);
     count /= sizeof *pixels;
@@ -165,7 +169,9 @@ cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t he
 cb_tensor_entry cb_parameter_entry(const cb_parameters *parameters, size_t index, const char *prefix)
 {
     const cb_parameter *p = &parameters->list[index];
-    cb_tensor_entry entry = {.prefix = prefix, .name = p->name, .axes = (int64_t)p->axes,
+    cb_tensor_entry entry = {.prefix = prefix,
+        .name = p->name,
+        .axes = (int64_t)p->axes,
         .values = parameters->values + p->offset};
     for (size_t i = 0; i < p->axes; i++) entry.shape[i] = (int64_t)p->shape[i];
     return entry;

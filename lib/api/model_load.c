@@ -42,8 +42,8 @@ static bool is_resampled(const loading *l, const cb_parameter *parameter, const 
 
 static cribo_status check_shape(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
 {
-    CB_REQUIRE(tensor->axes == parameter->axes, "%.200s: tensor \"%.100s\" has %zu axes, not %zu", l->path, tensor->name,
-        tensor->axes, parameter->axes);
+    CB_REQUIRE(tensor->axes == parameter->axes, "%.200s: tensor \"%.100s\" has %zu axes, not %zu", l->path,
+        tensor->name, tensor->axes, parameter->axes);
     for (size_t i = 0; i < parameter->axes; i++)
         CB_REQUIRE(tensor->shape[i] == parameter->shape[i] || (i == 1 && is_resampled(l, parameter, tensor)),
             "%.200s: tensor \"%.100s\": axis %zu has length %llu, not %zu", l->path, tensor->name, i,
@@ -71,7 +71,8 @@ static cribo_status read_finite(const loading *l, const cb_tensor_info *tensor, 
 {
     CB_TRY(cb_safetensors_read(l->file, tensor, values, count));
     size_t bad = cb_first_not_finite(values, count);
-    CB_REQUIRE(bad == count, "%.200s: tensor \"%.100s\": element %zu is not finite", l->path, tensor->name, bad);
+    CB_REQUIRE(
+        bad == count, "%.200s: tensor \"%.100s\": element %zu is not finite", l->path, tensor->name, bad);
     return CRIBO_OK;
 }
 
@@ -92,17 +93,20 @@ static cribo_status read_positions(const loading *l, const cb_tensor_info *tenso
 static cribo_status read_tensor(const loading *l, const cb_tensor_info *tensor)
 {
     if (!cb_starts_with(tensor->name, l->prefix)) return CRIBO_OK;
-    const cb_parameter *parameter = cb_parameters_find(&l->model->model->parameters, tensor->name + strlen(l->prefix));
+    const cb_parameter *parameter =
+        cb_parameters_find(&l->model->model->parameters, tensor->name + strlen(l->prefix));
     if (!parameter || !is_wanted(l, parameter)) return CRIBO_OK;
     float *to = l->values + parameter->offset;
-    return is_resampled(l, parameter, tensor) ? read_positions(l, tensor, to) : read_finite(l, tensor, to, parameter->count);
+    return is_resampled(l, parameter, tensor) ? read_positions(l, tensor, to)
+                                              : read_finite(l, tensor, to, parameter->count);
 }
 
 /* In the order of the file, so that one pass over it is enough. */
 static cribo_status read_tensors(const loading *l)
 {
     CB_TRY(check_tensors(l));
-    for (size_t i = 0; i < cb_safetensors_count(l->file); i++) CB_TRY(read_tensor(l, cb_safetensors_tensor(l->file, i)));
+    for (size_t i = 0; i < cb_safetensors_count(l->file); i++)
+        CB_TRY(read_tensor(l, cb_safetensors_tensor(l->file, i)));
     return cb_safetensors_has_checksums(l->file) ? CRIBO_OK : cb_safetensors_finish(l->file);
 }
 
@@ -111,7 +115,8 @@ static cribo_status load(loading *l)
     const cb_allocator *allocator = &l->model->runtime->allocator;
     const cb_parameters *parameters = &l->model->model->parameters;
     CB_TRY(cb_safetensors_open(allocator, &l->file, l->path));
-    cribo_status status = cb_allocate(allocator, &l->values, parameters->total, sizeof *l->values, "parameters that are read");
+    cribo_status status =
+        cb_allocate(allocator, &l->values, parameters->total, sizeof *l->values, "parameters that are read");
     if (status == CRIBO_OK) {
         memcpy(l->values, parameters->values, parameters->total * sizeof *l->values);
         status = read_tensors(l);
@@ -134,12 +139,13 @@ cribo_status cribo_model_load_partial(
     CB_REQUIRE_POINTER(model);
     CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(parts);
-    CB_REQUIRE(parts->struct_size == sizeof *parts, "parts.struct_size = %zu, but cribo_load_parts has %zu bytes",
-        parts->struct_size, sizeof *parts);
+    CB_REQUIRE(parts->struct_size == sizeof *parts,
+        "parts.struct_size = %zu, but cribo_load_parts has %zu bytes", parts->struct_size, sizeof *parts);
     CB_TRY(check_switch("backbone", parts->backbone));
     CB_TRY(check_switch("heads", parts->heads));
     CB_TRY(check_switch("resample_positions", parts->resample_positions));
-    CB_REQUIRE(parts->backbone || parts->heads, "parts.backbone and parts.heads are 0: nothing is to be read");
+    CB_REQUIRE(
+        parts->backbone || parts->heads, "parts.backbone and parts.heads are 0: nothing is to be read");
     loading l = {.model = model, .parts = parts, .path = path, .prefix = prefix ? prefix : ""};
     return load(&l);
 }

@@ -80,10 +80,12 @@ cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batc
     return cb_train_teach(trainer->core, batch);
 }
 
-static cribo_status check_phase(const cribo_trainer *trainer, cb_phase least, const char *call, const char *missing)
+static cribo_status check_phase(
+    const cribo_trainer *trainer, cb_phase least, const char *call, const char *missing)
 {
     if (trainer->core->phase >= least) return CRIBO_OK;
-    return cb_fail(CRIBO_WRONG_STATE, "cribo_trainer_%s needs what cribo_trainer_%s finds: call that first", call, missing);
+    return cb_fail(CRIBO_WRONG_STATE, "cribo_trainer_%s needs what cribo_trainer_%s finds: call that first",
+        call, missing);
 }
 
 cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch)
@@ -92,8 +94,8 @@ cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batc
     CB_TRY(check_phase(trainer, CB_PHASE_TAUGHT, "learn", "teach"));
     CB_TRY(cb_check_batch(trainer->core, batch));
     CB_REQUIRE((size_t)batch->images == trainer->core->targets.images,
-        "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch", (long long)batch->images,
-        trainer->core->targets.images);
+        "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch",
+        (long long)batch->images, trainer->core->targets.images);
     return cb_train_learn(trainer->core, batch);
 }
 
@@ -115,11 +117,12 @@ cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_tar
 {
     CB_REQUIRE_POINTER(trainer);
     CB_REQUIRE_POINTER(targets);
-    CB_REQUIRE(targets->struct_size == sizeof *targets, "targets.struct_size = %zu, but cribo_targets has %zu bytes",
-        targets->struct_size, sizeof *targets);
+    CB_REQUIRE(targets->struct_size == sizeof *targets,
+        "targets.struct_size = %zu, but cribo_targets has %zu bytes", targets->struct_size, sizeof *targets);
     const cb_trainer *core = trainer->core;
     const cb_step_targets *t = &core->targets;
-    if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets: cribo_trainer_teach finds them");
+    if (t->images == 0)
+        return cb_fail(CRIBO_WRONG_STATE, "there are no targets: cribo_trainer_teach finds them");
     size_t tokens = t->images * 2 * (core->tokens - 1);
     for (size_t i = 0; targets->labels && i < tokens; i++) targets->labels[i] = t->labels[i];
     if (targets->valid) memcpy(targets->valid, t->valid, t->images * (size_t)core->config.clusters);
@@ -131,29 +134,32 @@ cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_tar
 }
 
 /* The student's parameter of that name, which has `count` elements. */
-static cribo_status find(const cribo_trainer *trainer, const char *name, int64_t count, const cb_parameter **out)
+static cribo_status find(
+    const cribo_trainer *trainer, const char *name, int64_t count, const cb_parameter **out)
 {
     CB_REQUIRE_POINTER(name);
     const cb_parameter *parameter = cb_parameters_find(&trainer->core->student->parameters, name);
     CB_REQUIRE(parameter, "name = \"%s\" is no parameter of the student", name);
-    CB_REQUIRE(count == (int64_t)parameter->count, "count = %lld, but %s has %zu elements", (long long)count, name,
-        parameter->count);
+    CB_REQUIRE(count == (int64_t)parameter->count, "count = %lld, but %s has %zu elements", (long long)count,
+        name, parameter->count);
     *out = parameter;
     return CRIBO_OK;
 }
 
-cribo_status cribo_trainer_gradient(const cribo_trainer *trainer, const char *name, float *values, int64_t count)
+cribo_status cribo_trainer_gradient(
+    const cribo_trainer *trainer, const char *name, float *values, int64_t count)
 {
     const cb_parameter *parameter = NULL;
     CB_REQUIRE_POINTER(trainer);
     CB_REQUIRE_POINTER(values);
     CB_TRY(find(trainer, name, count, &parameter));
-    memcpy(values, trainer->core->student->parameters.gradients + parameter->offset, parameter->count * sizeof *values);
+    memcpy(values, trainer->core->student->parameters.gradients + parameter->offset,
+        parameter->count * sizeof *values);
     return CRIBO_OK;
 }
 
-cribo_status cribo_trainer_moments(
-    const cribo_trainer *trainer, const char *name, float *first, float *second, int64_t count, int64_t *updates)
+cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name, float *first,
+    float *second, int64_t count, int64_t *updates)
 {
     const cb_parameter *parameter = NULL;
     CB_REQUIRE_POINTER(trainer);
@@ -193,15 +199,19 @@ cribo_status cribo_trainer_get_centres(const cribo_trainer *trainer, float *cent
     CB_REQUIRE_POINTER(trainer);
     const cb_trainer *core = trainer->core;
     if (centre) memcpy(centre, core->centre, core->teacher_layers.cls.count * sizeof *centre);
-    if (object_centre) memcpy(object_centre, core->object_centre, core->teacher_layers.objects.count * sizeof *object_centre);
+    if (object_centre)
+        memcpy(
+            object_centre, core->object_centre, core->teacher_layers.objects.count * sizeof *object_centre);
     return CRIBO_OK;
 }
 
-cribo_status cribo_trainer_set_centres(cribo_trainer *trainer, const float *centre, const float *object_centre)
+cribo_status cribo_trainer_set_centres(
+    cribo_trainer *trainer, const float *centre, const float *object_centre)
 {
     CB_REQUIRE_POINTER(trainer);
     cb_trainer *core = trainer->core;
-    size_t prototypes = core->teacher_layers.cls.count, object_prototypes = core->teacher_layers.objects.count;
+    size_t prototypes = core->teacher_layers.cls.count,
+           object_prototypes = core->teacher_layers.objects.count;
     CB_TRY(cb_check_finite(core->runtime->pool, "centre", centre, prototypes));
     CB_TRY(cb_check_finite(core->runtime->pool, "object_centre", object_centre, object_prototypes));
     if (centre) memcpy(core->centre, centre, prototypes * sizeof *centre);

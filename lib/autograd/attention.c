@@ -35,11 +35,12 @@ static head_view view_of(const attention_node *f, size_t task, cb_real *qkv, cb_
 }
 
 /* shares [n, T] = softmax(q kᵀ / √d) for n queries from `first` on. */
-static void compute_shares(const attention_node *f, const head_view *head, size_t first, size_t n, cb_real *shares)
+static void compute_shares(
+    const attention_node *f, const head_view *head, size_t first, size_t n, cb_real *shares)
 {
     size_t stride = f->qkv.columns;
-    cb_gemm(NULL, CB_NT, n, f->tokens, f->width, head->q + first * stride, stride, head->k, stride, false, shares,
-        f->tokens);
+    cb_gemm(NULL, CB_NT, n, f->tokens, f->width, head->q + first * stride, stride, head->k, stride, false,
+        shares, f->tokens);
     cb_real scale = (cb_real)(1 / sqrt((double)f->width));
     for (size_t i = 0; i < n; i++) cb_rows()->softmax(shares + i * f->tokens, scale, f->tokens);
 }
@@ -114,7 +115,10 @@ static void attention_backward(cb_tape *tape, cb_node *node)
 static attention_node attention_of(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads)
 {
     size_t lines = CB_ALIGNMENT / sizeof(cb_real);
-    attention_node f = {.qkv = qkv, .images = images, .heads = heads, .tokens = qkv.rows / images,
+    attention_node f = {.qkv = qkv,
+        .images = images,
+        .heads = heads,
+        .tokens = qkv.rows / images,
         .width = qkv.columns / 3 / heads};
     f.worker_scratch = (scratch_size(&f, tape->training) + lines - 1) / lines * lines;
     f.scratch = cb_tape_scratch(tape, cb_pool_threads(tape->pool), f.worker_scratch * sizeof(cb_real));

@@ -26,8 +26,8 @@ static void sum_bias_stripe(void *context, size_t part, size_t worker)
     cb_range stripe = cb_part(f->y.columns, part, (f->y.columns + STRIPE - 1) / STRIPE, 1);
     (void)worker;
     for (size_t i = 0; i < f->y.rows; i++)
-        cb_rows()->add_scaled(f->bias.gradient + stripe.begin, f->y.gradient + i * f->y.columns + stripe.begin, 1,
-            stripe.end - stripe.begin);
+        cb_rows()->add_scaled(f->bias.gradient + stripe.begin,
+            f->y.gradient + i * f->y.columns + stripe.begin, 1, stripe.end - stripe.begin);
 }
 
 /* dW += dyᵀ x,  db += Σ dy,  dx = dy W: dx last, for it may lie over x. */
@@ -36,7 +36,8 @@ static void linear_backward(cb_tape *tape, cb_node *node)
     linear_node *f = (linear_node *)node;
     size_t rows = f->x.rows, in = f->x.columns, out = f->y.columns;
     if (f->weight.gradient)
-        cb_gemm(tape->pool, CB_TN, out, in, rows, f->y.gradient, out, f->x.value, in, true, f->weight.gradient, in);
+        cb_gemm(tape->pool, CB_TN, out, in, rows, f->y.gradient, out, f->x.value, in, true,
+            f->weight.gradient, in);
     if (f->bias.gradient) cb_pool_run(tape->pool, (out + STRIPE - 1) / STRIPE, sum_bias_stripe, f);
     if (f->x.gradient)
         cb_gemm(tape->pool, CB_NN, rows, in, out, f->y.gradient, out, f->weight.value, in,
@@ -50,8 +51,8 @@ cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor b
     cb_tape_record(tape, &f.node, sizeof f, linear_backward);
     if (cb_tape_runs(tape)) {
         cb_pool_run(tape->pool, y.rows, copy_bias, &f);
-        cb_gemm(tape->pool, CB_NT, y.rows, y.columns, x.columns, x.value, x.columns, weight.value, x.columns, true,
-            y.value, y.columns);
+        cb_gemm(tape->pool, CB_NT, y.rows, y.columns, x.columns, x.value, x.columns, weight.value, x.columns,
+            true, y.value, y.columns);
     }
     return y;
 }

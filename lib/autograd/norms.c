@@ -15,8 +15,8 @@ static void layer_norm_row(void *context, size_t row, size_t worker)
     const layer_norm_node *f = context;
     size_t n = f->x.columns;
     (void)worker;
-    cb_rows()->layer_norm(f->y.value + row * n, f->x.value + row * n, f->gain.value, f->bias.value, n, &f->mean[row],
-        &f->inverse_deviation[row]);
+    cb_rows()->layer_norm(f->y.value + row * n, f->x.value + row * n, f->gain.value, f->bias.value, n,
+        &f->mean[row], &f->inverse_deviation[row]);
 }
 
 static void layer_norm_backward_stripe(void *context, size_t part, size_t worker)
@@ -26,9 +26,10 @@ static void layer_norm_backward_stripe(void *context, size_t part, size_t worker
     cb_range stripe = cb_part(n, part, (n + STRIPE - 1) / STRIPE, 1);
     (void)worker;
     for (size_t row = 0; row < f->x.rows; row++)
-        cb_rows()->layer_norm_backward_parameters(f->gain.gradient + stripe.begin, f->bias.gradient + stripe.begin,
-            f->y.gradient + row * n + stripe.begin, f->x.value + row * n + stripe.begin, stripe.end - stripe.begin,
-            f->mean[row], f->inverse_deviation[row]);
+        cb_rows()->layer_norm_backward_parameters(f->gain.gradient + stripe.begin,
+            f->bias.gradient + stripe.begin, f->y.gradient + row * n + stripe.begin,
+            f->x.value + row * n + stripe.begin, stripe.end - stripe.begin, f->mean[row],
+            f->inverse_deviation[row]);
 }
 
 static void layer_norm_backward_row(void *context, size_t row, size_t worker)
@@ -51,7 +52,8 @@ static void layer_norm_backward(cb_tape *tape, cb_node *node)
 
 cb_tensor cb_op_layer_norm(cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias)
 {
-    layer_norm_node f = {.x = x, .gain = gain, .bias = bias, .y = cb_tape_tensor(tape, x.rows, x.columns, false)};
+    layer_norm_node f = {
+        .x = x, .gain = gain, .bias = bias, .y = cb_tape_tensor(tape, x.rows, x.columns, false)};
     f.mean = cb_arena_take(tape->arena, x.rows, sizeof(cb_real));
     f.inverse_deviation = cb_arena_take(tape->arena, x.rows, sizeof(cb_real));
     cb_tape_record(tape, &f.node, sizeof f, layer_norm_backward);

@@ -17,7 +17,7 @@
  */
 typedef struct cb_images {
     size_t count, height, width;
-    const float *pixels, *view2_pixels;  /* or NULL: bytes; view2_... NULL: all images in one array */
+    const float *pixels, *view2_pixels; /* or NULL: bytes; view2_... NULL: all images in one array */
     const uint8_t *bytes, *view2_bytes;
     cb_real scale[3], shift[3];
     cb_real *gradient; /* of the numbers, added to; NULL: not wanted */
@@ -57,7 +57,8 @@ cb_tensor cb_op_tokens(cb_tape *tape, cb_tensor embedded, cb_tensor cls, cb_tens
  * Positions [1 + G G, D] of a square grid resampled to rows × columns: bicubic with A = −0.75, steps G / (rows + 0.1) and
  * G / (columns + 0.1), taps clamped to the grid; the first row stays.
  */
-cb_tensor cb_op_resample_positions(cb_tape *tape, cb_tensor positions, size_t grid, size_t rows, size_t columns);
+cb_tensor cb_op_resample_positions(
+    cb_tape *tape, cb_tensor positions, size_t grid, size_t rows, size_t columns);
 
 /* y[r] = Σ weight x[token] (pooling.h). The pooling is borrowed until the backward pass has ended. */
 cb_tensor cb_op_pool(cb_tape *tape, cb_tensor x, const cb_pooling *pooling);

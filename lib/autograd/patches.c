@@ -19,11 +19,13 @@ static size_t image_begin(const cb_images *images, size_t image)
     return (two_arrays ? image / 2 : image) * 3 * images->height * images->width;
 }
 
-static void read_pixels(const cb_images *images, size_t image, size_t first, size_t channel, size_t n, cb_real *y)
+static void read_pixels(
+    const cb_images *images, size_t image, size_t first, size_t channel, size_t n, cb_real *y)
 {
     bool second = image % 2 == 1;
     if (images->pixels) {
-        const float *pixels = (second && images->view2_pixels ? images->view2_pixels : images->pixels) + first;
+        const float *pixels =
+            (second && images->view2_pixels ? images->view2_pixels : images->pixels) + first;
         for (size_t i = 0; i < n; i++) y[i] = pixels[i];
     } else {
         const uint8_t *bytes = (second && images->view2_bytes ? images->view2_bytes : images->bytes) + first;
@@ -40,7 +42,8 @@ static void move_patch_row(const patches_node *f, size_t task, bool backward)
     for (size_t c = 0; c < grid_columns; c++)
         for (size_t line = 0; line < 3 * p; line++) { /* channel by channel */
             size_t channel = line / p, row = r * p + line % p;
-            size_t first = image_begin(images, image) + (channel * images->height + row) * images->width + c * p;
+            size_t first =
+                image_begin(images, image) + (channel * images->height + row) * images->width + c * p;
             size_t y = (task * grid_columns + c) * f->y.columns + line * p;
             if (backward)
                 cb_rows()->add_scaled(images->gradient + first, f->y.gradient + y, 1, p);
@@ -155,7 +158,8 @@ static bicubic_taps taps_of(size_t u, size_t grid, size_t outputs)
 {
     bicubic_taps taps;
     /* The 0.1 is DINO's, against rounding; weights trained with it must be read with it. */
-    double at = ((double)u + 0.5) * (double)grid / ((double)outputs + 0.1) - 0.5, below = floor(at), f = at - below;
+    double at = ((double)u + 0.5) * (double)grid / ((double)outputs + 0.1) - 0.5, below = floor(at),
+           f = at - below;
     for (int i = 0; i < 4; i++) {
         double line = below - 1 + i, last = (double)grid - 1;
         taps.line[i] = (size_t)(line < 0 ? 0 : line > last ? last : line);
@@ -194,7 +198,8 @@ static void resample_backward(cb_tape *tape, cb_node *node)
     resample(f, true);
 }
 
-cb_tensor cb_op_resample_positions(cb_tape *tape, cb_tensor positions, size_t grid, size_t rows, size_t columns)
+cb_tensor cb_op_resample_positions(
+    cb_tape *tape, cb_tensor positions, size_t grid, size_t rows, size_t columns)
 {
     resample_node f = {.x = positions, .grid = grid, .rows = rows, .columns = columns};
     f.y = cb_tape_tensor(tape, 1 + rows * columns, positions.columns, true);

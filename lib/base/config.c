@@ -60,8 +60,8 @@ cribo_status cb_config_init(const cb_config_table *table, void *config, size_t s
 static cribo_status check_value(const cb_field *field, double value)
 {
     const cribo_setting *s = &field->setting;
-    CB_REQUIRE(value >= s->minimum && value <= s->maximum, "%s = %.10g must be in %.10g ... %.10g", s->name, value,
-        s->minimum, s->maximum); /* NaN fails too */
+    CB_REQUIRE(value >= s->minimum && value <= s->maximum, "%s = %.10g must be in %.10g ... %.10g", s->name,
+        value, s->minimum, s->maximum); /* NaN fails too */
     return CRIBO_OK;
 }
 
@@ -127,7 +127,8 @@ cribo_status cb_config_set(const cb_config_table *table, void *config, const cha
     char *end;
     double number = parse_number(value, &end);
     CB_REQUIRE(end != value && *end == 0, "%s = \"%s\" is not a number", name, value);
-    CB_REQUIRE(!field->setting.integer || number == floor(number), "%s = %s must be a whole number", name, value);
+    CB_REQUIRE(
+        !field->setting.integer || number == floor(number), "%s = %s must be a whole number", name, value);
     CB_TRY(check_value(field, number));
     cb_config_put(field, config, number);
     return CRIBO_OK;
@@ -136,7 +137,8 @@ cribo_status cb_config_set(const cb_config_table *table, void *config, const cha
 cribo_status cb_config_setting(const cb_config_table *table, size_t index, cribo_setting *out)
 {
     CB_REQUIRE(out, "setting is NULL");
-    CB_REQUIRE(index < table->count, "index = %zu, but %s has %zu settings", index, table->type, table->count);
+    CB_REQUIRE(
+        index < table->count, "index = %zu, but %s has %zu settings", index, table->type, table->count);
     *out = table->fields[index].setting;
     return CRIBO_OK;
 }

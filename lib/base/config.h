@@ -15,10 +15,14 @@ typedef struct cb_field {
     size_t offset;
 } cb_field;
 
-#define CB_INTEGER(type, field, minimum, maximum, initial, help)                                             \
-    {{#field, help, 1, minimum, maximum, initial}, offsetof(type, field)}
-#define CB_REAL(type, field, minimum, maximum, initial, help)                                                \
-    {{#field, help, 0, minimum, maximum, initial}, offsetof(type, field)}
+#define CB_INTEGER(type, field, minimum, maximum, initial, help) \
+    { \
+        {#field, help, 1, minimum, maximum, initial}, offsetof(type, field) \
+    }
+#define CB_REAL(type, field, minimum, maximum, initial, help) \
+    { \
+        {#field, help, 0, minimum, maximum, initial}, offsetof(type, field) \
+    }
 
 typedef struct cb_config_table {
     const char *type;  /* the struct's name, for messages */
@@ -28,8 +32,10 @@ typedef struct cb_config_table {
     size_t count;
 } cb_config_table;
 
-#define CB_CONFIG_TABLE(type, fields)                                                                        \
-    {#type, sizeof(type), sizeof(type), fields, sizeof(fields) / sizeof(fields)[0]}
+#define CB_CONFIG_TABLE(type, fields) \
+    { \
+#type, sizeof(type), sizeof(type), fields, sizeof(fields) / sizeof(fields)[0] \
+    }
 
 /* Sets the defaults in the first `struct_size` bytes. */
 cribo_status cb_config_init(const cb_config_table *table, void *config, size_t struct_size);
@@ -61,18 +67,19 @@ void cb_config_text(const cb_field *field, const void *config, char text[CB_NUMB
 /*
  * Defines the public functions of a config struct, cribo_NOUN_config_init, _set and _setting, in its api file.
  */
-#define CB_CONFIG_FUNCTIONS(noun, table)                                                                     \
-    cribo_status cribo_##noun##_config_init(cribo_##noun##_config *config, size_t struct_size)               \
-    {                                                                                                        \
-        return cb_config_init(table, config, struct_size);                                                   \
-    }                                                                                                        \
-    cribo_status cribo_##noun##_config_set(cribo_##noun##_config *config, const char *name, const char *value) \
-    {                                                                                                        \
-        return cb_config_set(table, config, name, value);                                                    \
-    }                                                                                                        \
-    cribo_status cribo_##noun##_config_setting(size_t index, cribo_setting *setting)                         \
-    {                                                                                                        \
-        return cb_config_setting(table, index, setting);                                                     \
+#define CB_CONFIG_FUNCTIONS(noun, table) \
+    cribo_status cribo_##noun##_config_init(cribo_##noun##_config *config, size_t struct_size) \
+    { \
+        return cb_config_init(table, config, struct_size); \
+    } \
+    cribo_status cribo_##noun##_config_set( \
+        cribo_##noun##_config *config, const char *name, const char *value) \
+    { \
+        return cb_config_set(table, config, name, value); \
+    } \
+    cribo_status cribo_##noun##_config_setting(size_t index, cribo_setting *setting) \
+    { \
+        return cb_config_setting(table, index, setting); \
     }
 
 #endif

@@ -35,20 +35,22 @@ static void set_pointer(void *out, void *memory)
     memcpy(out, &memory, sizeof memory);
 }
 
-cribo_status cb_allocate(const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what)
+cribo_status cb_allocate(
+    const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what)
 {
     size_t bytes;
     set_pointer(out, NULL);
     if (!cb_multiply(count, size, &bytes) || bytes > PTRDIFF_MAX - 2 * CB_ALIGNMENT)
-        return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: %zu elements of %zu bytes are more than an address can hold", what,
-            count, size);
+        return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: %zu elements of %zu bytes are more than an address can hold",
+            what, count, size);
 
     /* The block that the allocator gave stands one pointer before the aligned one. */
     size_t padded = bytes + 2 * CB_ALIGNMENT;
     void *block = allocator->allocate ? allocator->allocate(allocator->user, padded) : calloc(1, padded);
     if (!block) return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: no memory for %zu bytes", what, bytes);
 
-    uintptr_t address = ((uintptr_t)block + sizeof(void *) + CB_ALIGNMENT - 1) & ~(uintptr_t)(CB_ALIGNMENT - 1);
+    uintptr_t address =
+        ((uintptr_t)block + sizeof(void *) + CB_ALIGNMENT - 1) & ~(uintptr_t)(CB_ALIGNMENT - 1);
     ((void **)address)[-1] = block;
     if (allocator->allocate) memset((void *)address, 0, bytes); /* calloc's pages are zero already */
     set_pointer(out, (void *)address);

@@ -26,7 +26,8 @@ typedef struct cb_allocator {
  * on failure). `what` names the thing in the message. A count of 0 gives a valid block. Large blocks of the default allocator are fresh pages that cost
  * nothing until they are touched.
  */
-cribo_status cb_allocate(const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what);
+cribo_status cb_allocate(
+    const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what);
 
 /* Gives a block back; NULL is fine. */
 void cb_release(const cb_allocator *allocator, void *memory);

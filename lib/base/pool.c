@@ -28,14 +28,14 @@ struct cb_pool {
 
     pthread_mutex_t mutex;
     pthread_cond_t work, done;
-    uint64_t round;  /* counts runs: a helper works when it moves on */
-    size_t working;  /* helpers that have not ended this round */
+    uint64_t round; /* counts runs: a helper works when it moves on */
+    size_t working; /* helpers that have not ended this round */
     bool stop;
 
     size_t tasks;
     cb_task *run;
     void *context;
-    fenv_t arithmetic; /* the caller's rounding and flushing, which hold for all tasks */
+    fenv_t arithmetic;  /* the caller's rounding and flushing, which hold for all tasks */
     atomic_size_t next; /* the first task that nobody has taken */
 };
 
@@ -205,7 +205,8 @@ static size_t cgroup_cpus(void)
     FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
     if (file) {
         long long q, p;
-        if (fscanf(file, "%lld %lld", &q, &p) == 2) quota = (double)q, period = (double)p; /* "max" fails: no bound */
+        if (fscanf(file, "%lld %lld", &q, &p) == 2)
+            quota = (double)q, period = (double)p; /* "max" fails: no bound */
         fclose(file);
     } else {
         const char *const names[2] = {

@@ -8,7 +8,8 @@ void cb_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {
-        uint64_t p0 = UINT64_C(0xD2511F53) * c0, p1 = UINT64_C(0xCD9E8D57) * c2; /* multipliers of the paper */
+        uint64_t p0 = UINT64_C(0xD2511F53) * c0,
+                 p1 = UINT64_C(0xCD9E8D57) * c2; /* multipliers of the paper */
         uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
         c1 = (uint32_t)p1;
         c3 = (uint32_t)p0;
@@ -57,7 +58,8 @@ double cb_random_uniform(cb_random *random)
 
 uint32_t cb_random_below(cb_random *random, uint32_t bound)
 {
-    uint32_t reject = (uint32_t)(-bound) % bound; /* 2^32 mod bound: the words that would favour small results */
+    uint32_t reject =
+        (uint32_t)(-bound) % bound; /* 2^32 mod bound: the words that would favour small results */
     for (;;) {
         uint64_t product = (uint64_t)cb_random_next(random) * bound;
         if ((uint32_t)product >= reject) return (uint32_t)(product >> 32);
@@ -71,7 +73,8 @@ double cb_random_normal(cb_random *random)
     return radius * cos(two_pi * cb_random_uniform(random));
 }
 
-cribo_status cribo_random_uniform(uint64_t seed, uint64_t stream, uint64_t index, size_t count, double *values)
+cribo_status cribo_random_uniform(
+    uint64_t seed, uint64_t stream, uint64_t index, size_t count, double *values)
 {
     CB_REQUIRE(values || count == 0, "values is NULL, but count = %zu", count);
     cb_random random = cb_random_begin(seed, CB_PURPOSE_CALLER, stream, index);

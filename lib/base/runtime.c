@@ -8,8 +8,8 @@
 cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size)
 {
     CB_REQUIRE_POINTER(runtime);
-    CB_REQUIRE(struct_size == sizeof *runtime, "struct_size = %zu, but cribo_runtime has %zu bytes", struct_size,
-        sizeof *runtime);
+    CB_REQUIRE(struct_size == sizeof *runtime, "struct_size = %zu, but cribo_runtime has %zu bytes",
+        struct_size, sizeof *runtime);
     memset(runtime, 0, struct_size);
     runtime->struct_size = struct_size;
     return CRIBO_OK;
@@ -20,11 +20,12 @@ cribo_status cb_runtime_begin(cb_runtime *runtime, const cribo_runtime *hooks)
     *runtime = (cb_runtime){0};
     if (hooks) {
         CB_REQUIRE(hooks->struct_size == sizeof *hooks,
-            "runtime.struct_size = %zu, but it should be %zu: was cribo_runtime_init called?", hooks->struct_size,
-            sizeof *hooks);
+            "runtime.struct_size = %zu, but it should be %zu: was cribo_runtime_init called?",
+            hooks->struct_size, sizeof *hooks);
         CB_REQUIRE(hooks->threads >= 0 && hooks->threads <= CB_POOL_MOST_THREADS,
             "runtime.threads = %lld must be in 0 ... %d", (long long)hooks->threads, CB_POOL_MOST_THREADS);
-        CB_REQUIRE(!hooks->allocate == !hooks->release, "runtime.allocate and runtime.release go together: give both or none");
+        CB_REQUIRE(!hooks->allocate == !hooks->release,
+            "runtime.allocate and runtime.release go together: give both or none");
         runtime->hooks = *hooks;
         runtime->allocator = (cb_allocator){hooks->allocate, hooks->release, hooks->allocator_user};
     }

@@ -14,16 +14,16 @@ cribo_status
 cb_fail(cribo_status status, const char *format, ...);
 
 /* Passes a failure up. */
-#define CB_TRY(call)                                                                                         \
-    do {                                                                                                     \
-        cribo_status cb_try_status_ = (call);                                                                \
-        if (cb_try_status_ != CRIBO_OK) return cb_try_status_;                                               \
+#define CB_TRY(call) \
+    do { \
+        cribo_status cb_try_status_ = (call); \
+        if (cb_try_status_ != CRIBO_OK) return cb_try_status_; \
     } while (0)
 
 /* Refuses an argument: CB_REQUIRE(k <= n, "clusters = %lld must not exceed ...", ...). */
-#define CB_REQUIRE(condition, ...)                                                                           \
-    do {                                                                                                     \
-        if (!(condition)) return cb_fail(CRIBO_INVALID_ARGUMENT, __VA_ARGS__);                               \
+#define CB_REQUIRE(condition, ...) \
+    do { \
+        if (!(condition)) return cb_fail(CRIBO_INVALID_ARGUMENT, __VA_ARGS__); \
     } while (0)
 
 /* Refuses a NULL pointer by its name. */

@@ -11,8 +11,10 @@
 #include "base/file.h"
 #include "base/pool.h"
 
-#define CB_GZIP_MEMBER_BYTES ((size_t)1 << 20) /* large enough that a new window costs nothing, small enough for every worker to have one */
-#define CB_GZIP_MOST_EXPANSION 1032            /* of deflate: no file holds more than so many times its size */
+#define CB_GZIP_MEMBER_BYTES \
+    ((size_t)1 \
+        << 20) /* large enough that a new window costs nothing, small enough for every worker to have one */
+#define CB_GZIP_MOST_EXPANSION 1032 /* of deflate: no file holds more than so many times its size */
 
 typedef struct cb_gzip_writer cb_gzip_writer;
 
@@ -33,7 +35,8 @@ typedef struct cb_gzip_reader cb_gzip_reader;
 cribo_status cb_gzip_detect(const cb_file_reader *file, bool *is_gzip);
 
 /* Reads `file`, which stays the caller's and open. */
-cribo_status cb_gzip_reader_create(const cb_allocator *allocator, cb_gzip_reader **out, const cb_file_reader *file);
+cribo_status cb_gzip_reader_create(
+    const cb_allocator *allocator, cb_gzip_reader **out, const cb_file_reader *file);
 void cb_gzip_reader_free(cb_gzip_reader *reader);
 
 /*

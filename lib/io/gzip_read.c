@@ -34,7 +34,8 @@ static cribo_status no_memory(const cb_gzip_reader *reader)
     return cb_fail(CRIBO_OUT_OF_MEMORY, "%.200s: no memory for decompression", reader->file->path);
 }
 
-cribo_status cb_gzip_reader_create(const cb_allocator *allocator, cb_gzip_reader **out, const cb_file_reader *file)
+cribo_status cb_gzip_reader_create(
+    const cb_allocator *allocator, cb_gzip_reader **out, const cb_file_reader *file)
 {
     cb_gzip_reader *reader;
     *out = NULL;
@@ -63,8 +64,8 @@ void cb_gzip_reader_free(cb_gzip_reader *reader)
 static cribo_status damaged(const cb_gzip_reader *reader, const char *problem)
 {
     return cb_fail(CRIBO_CORRUPT, "%.200s: damaged at byte %llu of %llu: %s", reader->file->path,
-        (unsigned long long)(reader->loaded - reader->stream.avail_in), (unsigned long long)reader->file->size,
-        problem);
+        (unsigned long long)(reader->loaded - reader->stream.avail_in),
+        (unsigned long long)reader->file->size, problem);
 }
 
 /* Takes in more of the file; none is left when avail_in stays 0. */
@@ -104,7 +105,8 @@ static cribo_status inflate_some(cb_gzip_reader *reader, void *bytes, size_t cou
     size_t most = count < INT_MAX ? count : INT_MAX; /* zlib counts in unsigned int */
     for (*got = 0; *got == 0;) {
         if (reader->stream.avail_in == 0) CB_TRY(load(reader));
-        if (reader->stream.avail_in == 0) return reader->in_member ? damaged(reader, "the file ends too early") : CRIBO_OK;
+        if (reader->stream.avail_in == 0)
+            return reader->in_member ? damaged(reader, "the file ends too early") : CRIBO_OK;
         CB_TRY(inflate_once(reader, bytes, most, got));
     }
     reader->position += *got;

@@ -86,13 +86,15 @@ static void compress_member(void *context, size_t task, size_t worker)
 /* Compresses what is there, in all members at once, and writes it in order. */
 static cribo_status flush(cb_gzip_writer *writer)
 {
-    size_t members = writer->filling + (writer->filling < writer->count && writer->members[writer->filling].filled > 0);
+    size_t members =
+        writer->filling + (writer->filling < writer->count && writer->members[writer->filling].filled > 0);
     if (members == 0 && !writer->any) members = 1; /* nothing at all is an empty member */
     cb_pool_run(writer->pool, members, compress_member, writer);
     for (size_t i = 0; i < members; i++) {
         member *m = &writer->members[i];
         if (m->compressed == 0)
-            return cb_fail(CRIBO_SYSTEM_ERROR, "%.200s: zlib cannot compress within the bound it gives", writer->file.path);
+            return cb_fail(CRIBO_SYSTEM_ERROR, "%.200s: zlib cannot compress within the bound it gives",
+                writer->file.path);
         CB_TRY(cb_file_writer_write(&writer->file, m->output, m->compressed));
         m->filled = 0;
     }

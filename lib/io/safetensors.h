@@ -45,7 +45,8 @@ typedef struct cb_tensor_entry {
     int64_t shape[CB_MOST_AXES];
     const void *values; /* borrowed during the call */
     cb_dtype dtype;
-    const cb_stretch *stretches; /* the values in pieces, when `values` is NULL; as many bytes as the shape has */
+    const cb_stretch
+        *stretches; /* the values in pieces, when `values` is NULL; as many bytes as the shape has */
     size_t stretch_count;
 } cb_tensor_entry;
 
@@ -66,8 +67,9 @@ typedef struct cb_compression {
     cb_pool *pool;
     int level;
 } cb_compression;
-cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression, const char *path,
-    const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs);
+cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression,
+    const char *path, const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata,
+    size_t pairs);
 
 /* A tensor in a file. */
 typedef struct cb_tensor_info {

@@ -41,16 +41,19 @@ static const struct {
     {"I8", 8}, {"U64", 64}, {"U32", 32}, {"U16", 16}, {"U8", 8}, {"BOOL", 8}, {"C64", 64}, {"F8_E4M3", 8},
     {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
 
-static cb_tensor_info *tensor_at(const cb_safetensors *file, size_t index) {
+static cb_tensor_info *tensor_at(const cb_safetensors *file, size_t index)
+{
     return (cb_tensor_info *)file->tensors.items + index;
 }
 
-static cb_metadata_pair *pair_at(const cb_safetensors *file, size_t index) {
+static cb_metadata_pair *pair_at(const cb_safetensors *file, size_t index)
+{
     return (cb_metadata_pair *)file->pairs.items + index;
 }
 
 /* A place for one more item of `size` bytes. */
-static cribo_status append(const cb_allocator *allocator, list *array, size_t size, const char *what) {
+static cribo_status append(const cb_allocator *allocator, list *array, size_t size, const char *what)
+{
     if (array->count == array->capacity) {
         void *items;
         size_t capacity = array->capacity ? 2 * array->capacity : 16;
@@ -67,8 +70,8 @@ static cribo_status append(const cb_allocator *allocator, list *array, size_t si
 /* Heapsort of indices: no memory, and no input makes it slow. `less` compares two of them. */
 typedef bool ordering(const cb_safetensors *file, size_t a, size_t b);
 
-static void sift_down(
-    const cb_safetensors *file, size_t *indices, size_t root, size_t count, ordering *less) {
+static void sift_down(const cb_safetensors *file, size_t *indices, size_t root, size_t count, ordering *less)
+{
     for (size_t child = 2 * root + 1; child < count; root = child, child = 2 * root + 1) {
         if (child + 1 < count && less(file, indices[child], indices[child + 1])) child++;
         if (!less(file, indices[root], indices[child])) return;
@@ -78,7 +81,8 @@ static void sift_down(
     }
 }
 
-static cribo_status sorted_indices(const cb_safetensors *file, size_t **out, size_t count, ordering *less) {
+static cribo_status sorted_indices(const cb_safetensors *file, size_t **out, size_t count, ordering *less)
+{
     void *memory;
     CB_TRY(cb_allocate(&file->allocator, &memory, count, sizeof(size_t), "safetensors index"));
     size_t *indices = memory;
@@ -94,21 +98,25 @@ static cribo_status sorted_indices(const cb_safetensors *file, size_t **out, siz
     return CRIBO_OK;
 }
 
-static bool name_less(const cb_safetensors *file, size_t a, size_t b) {
+static bool name_less(const cb_safetensors *file, size_t a, size_t b)
+{
     return strcmp(tensor_at(file, a)->name, tensor_at(file, b)->name) < 0;
 }
 
-static bool key_less(const cb_safetensors *file, size_t a, size_t b) {
+static bool key_less(const cb_safetensors *file, size_t a, size_t b)
+{
     return strcmp(pair_at(file, a)->key, pair_at(file, b)->key) < 0;
 }
 
 /* By offset; an empty tensor stands before the one that begins at the same byte. */
-static bool offset_less(const cb_safetensors *file, size_t a, size_t b) {
+static bool offset_less(const cb_safetensors *file, size_t a, size_t b)
+{
     const cb_tensor_info *x = tensor_at(file, a), *y = tensor_at(file, b);
     return x->begin != y->begin ? x->begin < y->begin : x->end < y->end;
 }
 
-static cribo_status read_metadata(cb_safetensors *file, cb_json *json) {
+static cribo_status read_metadata(cb_safetensors *file, cb_json *json)
+{
     const char *key, *value;
     cb_json_object(json);
     while (cb_json_member(json, &key) && cb_json_string(json, &value)) {
@@ -118,7 +126,8 @@ static cribo_status read_metadata(cb_safetensors *file, cb_json *json) {
     return CRIBO_OK;
 }
 
-static bool read_shape(cb_json *json, cb_tensor_info *tensor) {
+static bool read_shape(cb_json *json, cb_tensor_info *tensor)
+{
     if (!cb_json_array(json)) return false;
     for (tensor->axes = 0; cb_json_element(json); tensor->axes++) {
         if (tensor->axes == CB_MOST_AXES) return cb_json_refuse(json, "a shape with more than 8 axes");
@@ -127,7 +136,8 @@ static bool read_shape(cb_json *json, cb_tensor_info *tensor) {
     return !json->problem;
 }
 
-static bool read_offsets(cb_json *json, cb_tensor_info *tensor) {
+static bool read_offsets(cb_json *json, cb_tensor_info *tensor)
+{
     uint64_t *offsets[2] = {&tensor->begin, &tensor->end};
     if (!cb_json_array(json)) return false;
     for (int i = 0; i < 2; i++) {
@@ -138,7 +148,8 @@ static bool read_offsets(cb_json *json, cb_tensor_info *tensor) {
 }
 
 /* {"dtype": ..., "shape": [...], "data_offsets": [...]}, each once, in any order, and nothing else. */
-static bool read_tensor(cb_json *json, cb_tensor_info *tensor) {
+static bool read_tensor(cb_json *json, cb_tensor_info *tensor)
+{
     enum { DTYPE = 1, SHAPE = 2, OFFSETS = 4 };
     const char *key;
     unsigned seen = 0;
@@ -161,12 +172,14 @@ static bool read_tensor(cb_json *json, cb_tensor_info *tensor) {
     return !json->problem;
 }
 
-static cribo_status syntax_error(const cb_safetensors *file, const cb_json *json, const char *name) {
+static cribo_status syntax_error(const cb_safetensors *file, const cb_json *json, const char *name)
+{
     return cb_fail(CRIBO_CORRUPT, "%.200s: header, at byte %zu%s%.100s%s: %s", file->path, 8 + json->position,
         name ? ", in \"" : "", name ? name : "", name ? "\"" : "", json->problem);
 }
 
-static cribo_status read_header(cb_safetensors *file, cb_json *json) {
+static cribo_status read_header(cb_safetensors *file, cb_json *json)
+{
     const char *name = NULL;
     bool has_metadata = false;
     cb_json_object(json);
@@ -188,14 +201,16 @@ static cribo_status read_header(cb_safetensors *file, cb_json *json) {
 }
 
 static cribo_status tensor_error(
-    const cb_safetensors *file, const cb_tensor_info *tensor, const char *problem) {
+    const cb_safetensors *file, const cb_tensor_info *tensor, const char *problem)
+{
     return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\", bytes %llu ... %llu of %llu: %s", file->path,
         tensor->name, (unsigned long long)tensor->begin, (unsigned long long)tensor->end,
         (unsigned long long)file->data_bytes, problem);
 }
 
 /* Bytes that a tensor of this shape has; false when there is no such type or number. */
-static bool bytes_of_shape(const cb_tensor_info *tensor, uint64_t *bytes) {
+static bool bytes_of_shape(const cb_tensor_info *tensor, uint64_t *bytes)
+{
     uint64_t bits = 0;
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
         if (strcmp(tensor->dtype, dtypes[i].name) == 0) bits = dtypes[i].bits;
@@ -207,7 +222,8 @@ static bool bytes_of_shape(const cb_tensor_info *tensor, uint64_t *bytes) {
 }
 
 /* Puts the tensors in the order of their bytes. */
-static cribo_status sort_tensors(cb_safetensors *file) {
+static cribo_status sort_tensors(cb_safetensors *file)
+{
     void *sorted;
     size_t *indices, count = file->tensors.count;
     CB_TRY(sorted_indices(file, &indices, count, offset_less));
@@ -223,7 +239,8 @@ static cribo_status sort_tensors(cb_safetensors *file) {
 }
 
 /* From 0 to the end of the file, without holes or overlaps. */
-static cribo_status check_offsets(cb_safetensors *file) {
+static cribo_status check_offsets(cb_safetensors *file)
+{
     uint64_t end = 0, bytes;
     CB_TRY(sort_tensors(file));
     if (file->gzip) {
@@ -249,7 +266,8 @@ static cribo_status check_offsets(cb_safetensors *file) {
     return CRIBO_OK;
 }
 
-static cribo_status check_names(cb_safetensors *file) {
+static cribo_status check_names(cb_safetensors *file)
+{
     CB_TRY(sorted_indices(file, &file->by_name, file->tensors.count, name_less));
     for (size_t i = 1; i < file->tensors.count; i++)
         if (!name_less(file, file->by_name[i - 1], file->by_name[i]))
@@ -257,7 +275,8 @@ static cribo_status check_names(cb_safetensors *file) {
     return CRIBO_OK;
 }
 
-static cribo_status check_keys(cb_safetensors *file) {
+static cribo_status check_keys(cb_safetensors *file)
+{
     CB_TRY(sorted_indices(file, &file->by_key, file->pairs.count, key_less));
     for (size_t i = 1; i < file->pairs.count; i++)
         if (!key_less(file, file->by_key[i - 1], file->by_key[i]))
@@ -267,20 +286,23 @@ static cribo_status check_keys(cb_safetensors *file) {
 }
 
 /* The bytes offset ... offset + count - 1 of what the file holds. */
-static cribo_status read_bytes(const cb_safetensors *file, uint64_t offset, void *bytes, size_t count) {
+static cribo_status read_bytes(const cb_safetensors *file, uint64_t offset, void *bytes, size_t count)
+{
     return file->gzip ? cb_gzip_reader_read(file->gzip, offset, bytes, count)
                       : cb_file_reader_read(&file->reader, offset, bytes, count);
 }
 
 /* The most bytes that the file can hold. */
-static uint64_t most_bytes(const cb_safetensors *file) {
+static uint64_t most_bytes(const cb_safetensors *file)
+{
     uint64_t most = file->reader.size;
     if (file->gzip && __builtin_mul_overflow(most, CB_GZIP_MOST_EXPANSION, &most)) most = UINT64_MAX;
     return most;
 }
 
 /* Reads the header's bytes, once its length is known to be possible. */
-static cribo_status load_header(cb_safetensors *file) {
+static cribo_status load_header(cb_safetensors *file)
+{
     uint64_t length, most = most_bytes(file);
     void *header;
     CB_TRY(read_bytes(file, 0, &length, sizeof length));
@@ -298,19 +320,22 @@ static cribo_status load_header(cb_safetensors *file) {
     return CRIBO_OK;
 }
 
-static cribo_status check_digits(const cb_safetensors *file, const char *what, uLong sum, const char *digits) {
+static cribo_status check_digits(const cb_safetensors *file, const char *what, uLong sum, const char *digits)
+{
     char expected[CB_CHECKSUM_DIGITS + 1];
     snprintf(expected, sizeof expected, CB_CHECKSUM_FORMAT, (unsigned long)(uint32_t)sum);
     if (strncmp(expected, digits, CB_CHECKSUM_DIGITS) == 0) return CRIBO_OK;
-    return cb_fail(CRIBO_CORRUPT, "%.200s: %.100s: the checksum is %s, not %.8s as the file says", file->path, what,
-        expected, digits);
+    return cb_fail(CRIBO_CORRUPT, "%.200s: %.100s: the checksum is %s, not %.8s as the file says", file->path,
+        what, expected, digits);
 }
 
 /* Before parsing, which overwrites the header. */
-static cribo_status check_header_sum(cb_safetensors *file) {
+static cribo_status check_header_sum(cb_safetensors *file)
+{
     const size_t begin = sizeof CB_CHECKSUM_BEGIN - 1;
     char *digits = file->header + begin, kept[CB_CHECKSUM_DIGITS + 1] = {0};
-    if (file->header_length < begin + CB_CHECKSUM_DIGITS || memcmp(file->header, CB_CHECKSUM_BEGIN, begin) != 0)
+    if (file->header_length < begin + CB_CHECKSUM_DIGITS ||
+        memcmp(file->header, CB_CHECKSUM_BEGIN, begin) != 0)
         return CRIBO_OK;
     memcpy(kept, digits, CB_CHECKSUM_DIGITS);
     memcpy(digits, CB_CHECKSUM_NONE, CB_CHECKSUM_DIGITS);
@@ -320,7 +345,8 @@ static cribo_status check_header_sum(cb_safetensors *file) {
     return check_digits(file, "header", sum, kept);
 }
 
-static cribo_status open_file(cb_safetensors *file, const char *path) {
+static cribo_status open_file(cb_safetensors *file, const char *path)
+{
     void *copy;
     size_t size = strlen(path) + 1;
     CB_TRY(cb_allocate(&file->allocator, &copy, size, 1, "path"));
@@ -338,7 +364,8 @@ static cribo_status open_file(cb_safetensors *file, const char *path) {
     return check_keys(file);
 }
 
-cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, const char *path) {
+cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, const char *path)
+{
     void *memory;
     *out = NULL;
     CB_TRY(cb_allocate(allocator, &memory, 1, sizeof(cb_safetensors), "safetensors file"));
@@ -353,7 +380,8 @@ cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors *
     return status;
 }
 
-void cb_safetensors_close(cb_safetensors *file) {
+void cb_safetensors_close(cb_safetensors *file)
+{
     if (!file) return;
     cb_allocator allocator = file->allocator;
     cb_gzip_reader_free(file->gzip);
@@ -367,40 +395,48 @@ void cb_safetensors_close(cb_safetensors *file) {
     cb_release(&allocator, file);
 }
 
-size_t cb_safetensors_count(const cb_safetensors *file) {
+size_t cb_safetensors_count(const cb_safetensors *file)
+{
     return file->tensors.count;
 }
 
-const cb_tensor_info *cb_safetensors_tensor(const cb_safetensors *file, size_t index) {
+const cb_tensor_info *cb_safetensors_tensor(const cb_safetensors *file, size_t index)
+{
     return tensor_at(file, index);
 }
 
-size_t cb_safetensors_pair_count(const cb_safetensors *file) {
+size_t cb_safetensors_pair_count(const cb_safetensors *file)
+{
     return file->pairs.count;
 }
 
-const cb_metadata_pair *cb_safetensors_pair(const cb_safetensors *file, size_t index) {
+const cb_metadata_pair *cb_safetensors_pair(const cb_safetensors *file, size_t index)
+{
     return pair_at(file, index);
 }
 
 /* strcmp(whole, prefix + name). */
-static int compare_joined(const char *whole, const char *prefix, const char *name) {
+static int compare_joined(const char *whole, const char *prefix, const char *name)
+{
     size_t length = strlen(prefix);
     int order = strncmp(whole, prefix, length);
     return order != 0 ? order : strcmp(whole + length, name);
 }
 
-static const char *name_at(const cb_safetensors *file, size_t index) {
+static const char *name_at(const cb_safetensors *file, size_t index)
+{
     return tensor_at(file, index)->name;
 }
 
-static const char *key_at(const cb_safetensors *file, size_t index) {
+static const char *key_at(const cb_safetensors *file, size_t index)
+{
     return pair_at(file, index)->key;
 }
 
 /* Which of `count` indices, sorted by their texts, has the text prefix + name; `count` when none has. */
 static size_t find_joined(const cb_safetensors *file, const size_t *sorted, size_t count,
-    const char *(*text_at)(const cb_safetensors *, size_t), const char *prefix, const char *name) {
+    const char *(*text_at)(const cb_safetensors *, size_t), const char *prefix, const char *name)
+{
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -414,27 +450,32 @@ static size_t find_joined(const cb_safetensors *file, const size_t *sorted, size
     return count;
 }
 
-const cb_tensor_info *cb_safetensors_find(const cb_safetensors *file, const char *prefix, const char *name) {
+const cb_tensor_info *cb_safetensors_find(const cb_safetensors *file, const char *prefix, const char *name)
+{
     size_t place = find_joined(file, file->by_name, file->tensors.count, name_at, prefix ? prefix : "", name);
     return place < file->tensors.count ? tensor_at(file, file->by_name[place]) : NULL;
 }
 
 /* The value of the metadata key prefix + name, or NULL. */
-static const char *find_value(const cb_safetensors *file, const char *prefix, const char *name) {
+static const char *find_value(const cb_safetensors *file, const char *prefix, const char *name)
+{
     size_t place = find_joined(file, file->by_key, file->pairs.count, key_at, prefix, name);
     return place < file->pairs.count ? pair_at(file, file->by_key[place])->value : NULL;
 }
 
-const char *cb_safetensors_metadata(const cb_safetensors *file, const char *key) {
+const char *cb_safetensors_metadata(const cb_safetensors *file, const char *key)
+{
     return find_value(file, "", key);
 }
 
 /* The digits of the tensor's checksum, or NULL. */
-static const char *digits_of(const cb_safetensors *file, const cb_tensor_info *tensor) {
+static const char *digits_of(const cb_safetensors *file, const cb_tensor_info *tensor)
+{
     return find_value(file, CB_CHECKSUM_PREFIX, tensor->name);
 }
 
-bool cb_safetensors_has_checksums(const cb_safetensors *file) {
+bool cb_safetensors_has_checksums(const cb_safetensors *file)
+{
     for (size_t i = 0; i < file->tensors.count; i++)
         if (!digits_of(file, tensor_at(file, i))) return false;
     return file->has_checksum;
@@ -446,12 +487,14 @@ static const struct {
     size_t bytes;
 } readable[] = {[CB_F32] = {"F32", 4}, [CB_I64] = {"I64", 8}, [CB_U8] = {"U8", 1}};
 
-bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype) {
+bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype)
+{
     return strcmp(tensor->dtype, readable[dtype].name) == 0;
 }
 
 cribo_status cb_safetensors_read_as(
-    const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count) {
+    const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count)
+{
     uint64_t bytes = tensor->end - tensor->begin, elements = bytes / readable[dtype].bytes;
     CB_REQUIRE(cb_tensor_is(tensor, dtype), "%.200s: tensor \"%.100s\" has dtype %s, but only %s can be read",
         file->path, tensor->name, tensor->dtype, readable[dtype].name);
@@ -466,11 +509,13 @@ cribo_status cb_safetensors_read_as(
 }
 
 cribo_status cb_safetensors_read(
-    const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count) {
+    const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count)
+{
     return cb_safetensors_read_as(file, tensor, CB_F32, values, count);
 }
 
-cribo_status cb_safetensors_finish(const cb_safetensors *file) {
+cribo_status cb_safetensors_finish(const cb_safetensors *file)
+{
     if (!file->gzip) return CRIBO_OK;
     return cb_gzip_reader_end(file->gzip, sizeof(uint64_t) + file->header_length + file->data_bytes);
 }

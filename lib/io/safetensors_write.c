@@ -47,8 +47,8 @@ static cribo_status check_entry(const cb_tensor_entry *entry, size_t *end)
     size_t bytes;
     const char *prefix = entry->prefix ? entry->prefix : "";
     CB_REQUIRE(entry->axes >= 0 && entry->axes <= CB_MOST_AXES,
-        "tensor \"%.100s%.100s\": axes = %lld must be in 0 ... %d", prefix, entry->name, (long long)entry->axes,
-        CB_MOST_AXES);
+        "tensor \"%.100s%.100s\": axes = %lld must be in 0 ... %d", prefix, entry->name,
+        (long long)entry->axes, CB_MOST_AXES);
     CB_REQUIRE(tensor_bytes(entry, &bytes) && !__builtin_add_overflow(*end, bytes, end),
         "tensor \"%.100s%.100s\": its shape is negative or larger than memory", prefix, entry->name);
     return CRIBO_OK;
@@ -158,7 +158,8 @@ static void put_header(cb_json_text *text, const content *c)
     while (text->length % 8 != 0) cb_json_put(text, " ");
 }
 
-static cribo_status make_header(const cb_allocator *allocator, const content *c, const char *path, cb_json_text *header)
+static cribo_status make_header(
+    const cb_allocator *allocator, const content *c, const char *path, cb_json_text *header)
 {
     cb_json_text measured = {0};
     size_t end = 0;
@@ -167,7 +168,8 @@ static cribo_status make_header(const cb_allocator *allocator, const content *c,
     put_header(&measured, c);
     CB_REQUIRE(!measured.invalid, "%s: a tensor's name or a metadata text is not valid UTF-8", path);
     CB_REQUIRE(measured.length <= CB_MOST_HEADER_BYTES,
-        "%s: names, shapes and metadata take %zu bytes, more than %d", path, measured.length, CB_MOST_HEADER_BYTES);
+        "%s: names, shapes and metadata take %zu bytes, more than %d", path, measured.length,
+        CB_MOST_HEADER_BYTES);
 
     CB_TRY(cb_allocate(allocator, &header->bytes, measured.length, 1, "safetensors header"));
     put_header(header, c);
@@ -224,8 +226,8 @@ cribo_status cb_safetensors_write(const cb_allocator *allocator, const char *pat
     return status;
 }
 
-static cribo_status write_gzip(const cb_allocator *allocator, const cb_compression *compression, const char *path,
-    const cb_json_text *header, const content *c)
+static cribo_status write_gzip(const cb_allocator *allocator, const cb_compression *compression,
+    const char *path, const cb_json_text *header, const content *c)
 {
     cb_gzip_writer *writer;
     CB_TRY(cb_gzip_writer_begin(allocator, compression->pool, &writer, path, compression->level));
@@ -235,8 +237,9 @@ static cribo_status write_gzip(const cb_allocator *allocator, const cb_compressi
     return status;
 }
 
-cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression, const char *path,
-    const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs)
+cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression,
+    const char *path, const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata,
+    size_t pairs)
 {
     content c = {entries, count, metadata, pairs, NULL};
     cb_json_text header = {0};

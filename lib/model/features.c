@@ -39,7 +39,8 @@ cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *feature
     const cb_images *images, cb_real *dense, cb_real *cls, cb_real *attention)
 {
     cb_images image = *images;
-    size_t scratch_bytes, tokens = cb_vit_tokens(&model->vit, image.height, image.width), d = model->vit.width;
+    size_t scratch_bytes, tokens = cb_vit_tokens(&model->vit, image.height, image.width),
+                          d = model->vit.width;
     image.count = 1;
     CB_TRY(plan(runtime, features, model, &image, &scratch_bytes));
     for (size_t b = 0; b < images->count; b++) {
@@ -51,7 +52,8 @@ cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *feature
         if (cls) memcpy(cls + b * d, x.value, d * sizeof *cls);
         if (dense) memcpy(dense + b * (tokens - 1) * d, x.value + d, (tokens - 1) * d * sizeof *dense);
         if (attention)
-            copy_patch_shares(attention + b * model->vit.heads * (tokens - 1), shares, model->vit.heads, tokens);
+            copy_patch_shares(
+                attention + b * model->vit.heads * (tokens - 1), shares, model->vit.heads, tokens);
     }
     return CRIBO_OK;
 }

@@ -12,8 +12,8 @@ static cb_last_layer describe_last_layer(
     layer.gain = cb_parameters_add(
         parameters, full, (cb_parameter_traits){CB_INITIAL_ONE, heads->fixed_gain, true, {prototypes, 1}});
     snprintf(full, sizeof full, "%s.weight_v", name);
-    layer.direction = cb_parameters_add(
-        parameters, full, (cb_parameter_traits){CB_INITIAL_UNIFORM, false, true, {prototypes, heads->bottleneck}});
+    layer.direction = cb_parameters_add(parameters, full,
+        (cb_parameter_traits){CB_INITIAL_UNIFORM, false, true, {prototypes, heads->bottleneck}});
     return layer;
 }
 

@@ -27,8 +27,9 @@ const cb_config_table cb_model_settings = CB_CONFIG_TABLE(cribo_model_config, fi
 
 static cribo_status check_combination(const cribo_model_config *c)
 {
-    CB_REQUIRE(c->image_size % c->patch_size == 0, "image_size = %lld must be a multiple of patch_size = %lld",
-        (long long)c->image_size, (long long)c->patch_size);
+    CB_REQUIRE(c->image_size % c->patch_size == 0,
+        "image_size = %lld must be a multiple of patch_size = %lld", (long long)c->image_size,
+        (long long)c->patch_size);
     CB_REQUIRE(c->width % c->heads == 0, "heads = %lld must divide width = %lld", (long long)c->heads,
         (long long)c->width);
     CB_REQUIRE((c->prototypes == 0) == (c->object_prototypes == 0),
@@ -73,7 +74,8 @@ static cribo_status allocate(const cb_allocator *allocator, cb_model *model, boo
 }
 
 /* A model whose parameters are all zero. */
-static cribo_status create(const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
+static cribo_status create(
+    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
 {
     cb_model *model;
     *out = NULL;

@@ -23,13 +23,14 @@ static size_t place(size_t total, size_t count)
 
 static cb_parameter describe(const char *name, const cb_parameter_traits *traits)
 {
-    cb_parameter parameter = {.count = 1, .initial = traits->initial, .fixed = traits->fixed,
-        .last_layer = traits->last_layer};
+    cb_parameter parameter = {
+        .count = 1, .initial = traits->initial, .fixed = traits->fixed, .last_layer = traits->last_layer};
     snprintf(parameter.name, sizeof parameter.name, "%s", name);
     for (size_t i = 0; i < 4; i++) parameter.shape[i] = 1;
     for (; parameter.axes < 4 && traits->shape[parameter.axes]; parameter.axes++) {
         parameter.shape[parameter.axes] = traits->shape[parameter.axes];
-        if (!cb_multiply(parameter.count, traits->shape[parameter.axes], &parameter.count)) parameter.count = SIZE_MAX;
+        if (!cb_multiply(parameter.count, traits->shape[parameter.axes], &parameter.count))
+            parameter.count = SIZE_MAX;
     }
     parameter.decays = parameter.axes >= 2 && !ends_with(parameter.name, ".bias");
     return parameter;
@@ -45,7 +46,8 @@ cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_para
     if (parameters->list) {
         parameters->list[parameters->count] = parameter;
         view.value = parameters->values + parameter.offset;
-        if (parameters->gradients && !parameter.fixed) view.gradient = parameters->gradients + parameter.offset;
+        if (parameters->gradients && !parameter.fixed)
+            view.gradient = parameters->gradients + parameter.offset;
     }
     parameters->count++;
     parameters->total = place(parameters->total, parameter.count);

@@ -34,8 +34,8 @@ typedef struct cb_parameter {
 typedef struct cb_parameters {
     cb_parameter *list; /* NULL while counting */
     size_t count;
-    size_t total;                  /* numbers in a flat buffer */
-    cb_real *values, *gradients;   /* flat buffers that views point into; gradients may be NULL */
+    size_t total;                /* numbers in a flat buffer */
+    cb_real *values, *gradients; /* flat buffers that views point into; gradients may be NULL */
 } cb_parameters;
 
 /* The parameter's traits; the shape ends at the first 0. */

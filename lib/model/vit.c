@@ -54,8 +54,8 @@ static void forget(cb_tape *tape, size_t mark)
 }
 
 /* x + keep · proj(attention(norm1(x))) */
-static cb_tensor attention_branch(
-    const cb_vit *vit, cb_tape *tape, const cb_block *block, cb_tensor x, size_t images, const cb_real *keep, cb_real *shares)
+static cb_tensor attention_branch(const cb_vit *vit, cb_tape *tape, const cb_block *block, cb_tensor x,
+    size_t images, const cb_real *keep, cb_real *shares)
 {
     size_t mark = cb_arena_mark(tape->arena);
     cb_tensor qkv = cb_linear(tape, cb_norm(tape, x, &block->norm1), &block->qkv);
@@ -67,7 +67,8 @@ static cb_tensor attention_branch(
 }
 
 /* x + keep · fc2(gelu(fc1(norm2(x)))) */
-static cb_tensor mlp_branch(cb_tape *tape, const cb_block *block, cb_tensor x, size_t images, const cb_real *keep)
+static cb_tensor mlp_branch(
+    cb_tape *tape, const cb_block *block, cb_tensor x, size_t images, const cb_real *keep)
 {
     size_t mark = cb_arena_mark(tape->arena);
     cb_tensor hidden = cb_op_gelu(tape, cb_linear(tape, cb_norm(tape, x, &block->norm2), &block->fc1));
@@ -84,7 +85,8 @@ static cb_tensor positions_for(const cb_vit *vit, cb_tape *tape, const cb_images
     return cb_op_resample_positions(tape, vit->pos_embed, vit->grid, rows, columns);
 }
 
-cb_tensor cb_vit_forward(const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options)
+cb_tensor cb_vit_forward(
+    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options)
 {
     const cb_real *keep = options->keep;
     size_t n = images->count;

@@ -26,8 +26,9 @@ void cb_vit_describe(cb_vit *vit, cb_parameters *parameters);
 size_t cb_vit_tokens(const cb_vit *vit, size_t height, size_t width);
 
 typedef struct cb_vit_options {
-    const cb_real *keep; /* stochastic depth: [depth, 2, B] factors of the branches (cb_op_residual); NULL: all 1 */
-    cb_real *attention;  /* [B, H, T] of the last block's [CLS] query; NULL: not wanted */
+    const cb_real
+        *keep; /* stochastic depth: [depth, 2, B] factors of the branches (cb_op_residual); NULL: all 1 */
+    cb_real *attention; /* [B, H, T] of the last block's [CLS] query; NULL: not wanted */
 } cb_vit_options;
 
 /*
@@ -38,6 +39,7 @@ cribo_status cb_vit_adapt_positions(
     const cb_runtime *runtime, const cb_vit *vit, cb_real *positions, size_t grid, cb_real *to);
 
 /* Tokens [B T, D] after the final norm; their gradient shares their memory. */
-cb_tensor cb_vit_forward(const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options);
+cb_tensor cb_vit_forward(
+    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options);
 
 #endif

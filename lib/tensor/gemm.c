@@ -50,17 +50,17 @@ static struct {
     const cb_gemm_kernels *own; /* NULL: BLIS's */
     bool poor;                  /* BLIS's portable C is all there is */
 #ifdef CB_BLIS_HOOKS
-    bool hooks;                 /* the loaded BLIS has the context of our header */
-    cntx_t context;             /* BLIS's, with our kernels if we chose them */
-    cntx_t idle_context;        /* the same block sizes, but its kernel does nothing */
+    bool hooks;          /* the loaded BLIS has the context of our header */
+    cntx_t context;      /* BLIS's, with our kernels if we chose them */
+    cntx_t idle_context; /* the same block sizes, but its kernel does nothing */
 #endif
 } chosen;
 static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
 
 #ifdef CB_BLIS_HOOKS
 
-typedef void micro_kernel(dim_t, dim_t, dim_t, cb_real *, cb_real *, cb_real *, cb_real *, cb_real *, inc_t, inc_t,
-    auxinfo_t *, cntx_t *);
+typedef void micro_kernel(dim_t, dim_t, dim_t, cb_real *, cb_real *, cb_real *, cb_real *, cb_real *, inc_t,
+    inc_t, auxinfo_t *, cntx_t *);
 
 static void install_kernel(cntx_t *context, micro_kernel *kernel)
 {
@@ -80,8 +80,8 @@ static void install_kernel(cntx_t *context, micro_kernel *kernel)
  * BLIS sweeps C down the columns of its tiles. C is row-major, so we let it see a kernel of columns: it then transposes
  * the whole product, and what BLIS calls A, m and a row is our B, n and a column.
  */
-static void multiply_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta, float *c,
-    inc_t c_column, inc_t c_row, auxinfo_t *data, cntx_t *context)
+static void multiply_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta,
+    float *c, inc_t c_column, inc_t c_row, auxinfo_t *data, cntx_t *context)
 {
     (void)alpha, (void)data, (void)context; /* alpha is 1 */
     chosen.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
@@ -92,9 +92,9 @@ static void pack_block(
     obj_t *block, obj_t *packed, cntx_t *context, rntm_t *runtime, cntl_t *control, thrinfo_t *thread)
 {
     if (!bli_packm_init(block, packed, context, runtime, control, thread)) return;
-    chosen.own->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed), (size_t)bli_obj_panel_dim(packed),
-        bli_obj_buffer_at_off(block), (size_t)bli_obj_length(packed), (size_t)bli_obj_width(packed),
-        bli_obj_row_stride(block), bli_obj_col_stride(block));
+    chosen.own->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed),
+        (size_t)bli_obj_panel_dim(packed), bli_obj_buffer_at_off(block), (size_t)bli_obj_length(packed),
+        (size_t)bli_obj_width(packed), bli_obj_row_stride(block), bli_obj_col_stride(block));
 }
 
 static const cb_gemm_kernels *own_kernels(void)
@@ -148,8 +148,8 @@ static void choose_own(bool generic)
 static void multiply_nothing(dim_t m, dim_t n, dim_t k, cb_real *alpha, cb_real *a, cb_real *b, cb_real *beta,
     cb_real *c, inc_t c_row, inc_t c_column, auxinfo_t *data, cntx_t *context)
 {
-    (void)m, (void)n, (void)k, (void)alpha, (void)a, (void)b, (void)beta, (void)c, (void)c_row, (void)c_column,
-        (void)data, (void)context;
+    (void)m, (void)n, (void)k, (void)alpha, (void)a, (void)b, (void)beta, (void)c, (void)c_row,
+        (void)c_column, (void)data, (void)context;
 }
 
 #endif
@@ -198,8 +198,8 @@ typedef struct product {
 static obj_t view(matrix x, size_t rows, size_t columns)
 {
     obj_t object;
-    bli_obj_create_with_attached_buffer(CB_BLIS_TYPE, (dim_t)rows, (dim_t)columns, (void *)x.numbers, (inc_t)x.row,
-        (inc_t)x.column, &object);
+    bli_obj_create_with_attached_buffer(
+        CB_BLIS_TYPE, (dim_t)rows, (dim_t)columns, (void *)x.numbers, (inc_t)x.row, (inc_t)x.column, &object);
     return object;
 }
 
@@ -259,8 +259,8 @@ static void cut(product *p, size_t threads)
     }
 }
 
-void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a, size_t a_stride,
-    const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride)
+void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
+    size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride)
 {
     pthread_once(&choose_once, choose);
     if (m == 0 || n == 0) return;
@@ -297,7 +297,8 @@ static struct {
 /* Waits until as many have come as workers; for a second at most, since a forked child may have been refused threads. */
 static void meet(void)
 {
-    size_t place = atomic_fetch_add(&meeting.arrived, 1), all = (place / meeting.workers + 1) * meeting.workers;
+    size_t place = atomic_fetch_add(&meeting.arrived, 1),
+           all = (place / meeting.workers + 1) * meeting.workers;
     struct timespec begin, now;
     clock_gettime(CLOCK_MONOTONIC, &begin);
     do {
@@ -324,7 +325,8 @@ static void hold_buffers(void *context, size_t task, size_t worker)
 
     bool by_rows = bli_cntx_l3_nat_ukr_prefers_rows_dt(CB_BLIS_TYPE, BLIS_GEMM_UKR, idle);
     obj_t a = view((matrix){&nothing, k, 1}, m, k), b = view((matrix){&nothing, n, 1}, k, n);
-    obj_t c = view(by_rows ? (matrix){&nothing, n, 1} : (matrix){&nothing, 1, m}, m, n); /* not to be transposed */
+    obj_t c =
+        view(by_rows ? (matrix){&nothing, n, 1} : (matrix){&nothing, 1, m}, m, n); /* not to be transposed */
     bli_obj_set_pack_fn(hold_block, &a);
     bli_obj_set_pack_fn(hold_block, &b);
     rntm_t runtime = alone();

@@ -21,8 +21,8 @@ typedef enum cb_gemm_form {
  * C = product, or C += product when `accumulate`. a_stride, b_stride, c_stride: elements from one stored row to the next.
  * `pool` shares the work out; NULL: this thread alone (inside a task). k = 0 gives zero (or leaves C). C overlaps neither operand.
  */
-void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a, size_t a_stride,
-    const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride);
+void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
+    size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride);
 
 /*
  * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will want: their later

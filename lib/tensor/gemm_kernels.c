@@ -37,8 +37,8 @@ static inline void store(float *x, vector v)
 }
 
 /* A tile at the edge, or one whose columns are not neighbours. */
-static void store_corner(
-    const vector sum[MR][2], size_t m, size_t n, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+static void store_corner(const vector sum[MR][2], size_t m, size_t n, bool accumulate, float *c,
+    ptrdiff_t c_row, ptrdiff_t c_column)
 {
     float tile[MR][NR];
     memcpy(tile, sum, sizeof tile);
@@ -81,20 +81,20 @@ static void multiply(size_t m, size_t n, size_t k, const float *a, const float *
 /* A step of a transposition exchanges the blocks of `h` lanes off the diagonal of two rows that are `h` apart. */
 #define UPPER(j, h) ((j) & (h) ? LANES + (j) - (h) : (j))
 #define LOWER(j, h) ((j) & (h) ? LANES + (j) : (j) + (h))
-#define FROM_8(lane, j, h)                                                                                   \
-    lane(j, h), lane(j + 1, h), lane(j + 2, h), lane(j + 3, h), lane(j + 4, h), lane(j + 5, h), lane(j + 6, h), \
-        lane(j + 7, h)
+#define FROM_8(lane, j, h) \
+    lane(j, h), lane(j + 1, h), lane(j + 2, h), lane(j + 3, h), lane(j + 4, h), lane(j + 5, h), \
+        lane(j + 6, h), lane(j + 7, h)
 #if LANES == 16
 #define EVERY(lane, h) FROM_8(lane, 0, h), FROM_8(lane, 8, h)
 #else
 #define EVERY(lane, h) FROM_8(lane, 0, h)
 #endif
-#define EXCHANGE(row, h)                                                                                     \
-    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) if (!(i & (h)))                                 \
-    {                                                                                                        \
-        vector upper = (row)[i], lower = (row)[i + (h)];                                                     \
-        (row)[i] = __builtin_shufflevector(upper, lower, EVERY(UPPER, h));                                   \
-        (row)[i + (h)] = __builtin_shufflevector(upper, lower, EVERY(LOWER, h));                             \
+#define EXCHANGE(row, h) \
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) if (!(i & (h))) \
+    { \
+        vector upper = (row)[i], lower = (row)[i + (h)]; \
+        (row)[i] = __builtin_shufflevector(upper, lower, EVERY(UPPER, h)); \
+        (row)[i + (h)] = __builtin_shufflevector(upper, lower, EVERY(LOWER, h)); \
     }
 
 static inline __attribute__((always_inline)) void transpose(vector row[LANES])
@@ -108,8 +108,8 @@ static inline __attribute__((always_inline)) void transpose(vector row[LANES])
 }
 
 /* Numbers p_begin ... length - 1 of the lines of one panel, whatever the strides. */
-static void pack_slowly(float *panel, size_t width, const float *lines, size_t count, size_t p_begin, size_t length,
-    ptrdiff_t line, ptrdiff_t step)
+static void pack_slowly(float *panel, size_t width, const float *lines, size_t count, size_t p_begin,
+    size_t length, ptrdiff_t line, ptrdiff_t step)
 {
     for (size_t p = p_begin; p < length; p++)
         for (size_t i = 0; i < width; i++)
@@ -130,7 +130,8 @@ static inline __attribute__((always_inline)) void pack_rows(
             for (size_t i = 0; i < LANES; i++)
                 row[i] = first + i < count ? load(corner + (ptrdiff_t)i * line) : (vector){0};
 #pragma GCC unroll 16
-            for (size_t i = 0; i < block; i++) /* the next panel: rows are too short for the CPU to foresee it */
+            for (size_t i = 0; i < block;
+                 i++) /* the next panel: rows are too short for the CPU to foresee it */
                 __builtin_prefetch(corner + (ptrdiff_t)(width + i) * line, 0, 2);
             transpose(row);
 #pragma GCC unroll 16
@@ -141,8 +142,8 @@ static inline __attribute__((always_inline)) void pack_rows(
 }
 
 /* Lines are columns in memory: reads along the rows, and deals them out to the panels. */
-static inline __attribute__((always_inline)) void pack_columns(float *panels, size_t panel_stride, size_t width,
-    const float *lines, size_t count, size_t length, ptrdiff_t step)
+static inline __attribute__((always_inline)) void pack_columns(float *panels, size_t panel_stride,
+    size_t width, const float *lines, size_t count, size_t length, ptrdiff_t step)
 {
     size_t whole = count / width;
     for (size_t p = 0; p < length; p++)
@@ -150,8 +151,8 @@ static inline __attribute__((always_inline)) void pack_columns(float *panels, si
             memcpy(panels + i * panel_stride + p * width, lines + (ptrdiff_t)p * step + i * width,
                 width * sizeof(float));
     if (count > whole * width)
-        pack_slowly(panels + whole * panel_stride, width, lines + whole * width, count - whole * width, 0, length, 1,
-            step);
+        pack_slowly(panels + whole * panel_stride, width, lines + whole * width, count - whole * width, 0,
+            length, 1, step);
 }
 
 static inline __attribute__((always_inline)) void pack_as(float *panels, size_t panel_stride, size_t width,
@@ -161,7 +162,8 @@ static inline __attribute__((always_inline)) void pack_as(float *panels, size_t 
         pack_columns(panels, panel_stride, width, lines, count, length, step);
         return;
     }
-    for (size_t first = 0; first < count; first += width, panels += panel_stride, lines += (ptrdiff_t)width * line) {
+    for (size_t first = 0; first < count;
+         first += width, panels += panel_stride, lines += (ptrdiff_t)width * line) {
         size_t here = count - first < width ? count - first : width;
         if (step == 1)
             pack_rows(panels, width, lines, here, length, line);
@@ -170,8 +172,8 @@ static inline __attribute__((always_inline)) void pack_as(float *panels, size_t 
     }
 }
 
-static void pack(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count, size_t length,
-    ptrdiff_t line, ptrdiff_t step)
+static void pack(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count,
+    size_t length, ptrdiff_t line, ptrdiff_t step)
 {
     if (width == MR) /* constant widths make constant copies */
         pack_as(panels, panel_stride, MR, lines, count, length, line, step);

@@ -12,8 +12,9 @@
 
 typedef struct cb_gemm_kernels {
     const char *name;
-    size_t mr, nr;     /* the tile of C that stays in registers */
-    size_t mc, kc, nc; /* the blocks of A (mc x kc) and B (kc x nc) that are packed at a time: a panel of A stays in the
+    size_t mr, nr; /* the tile of C that stays in registers */
+    size_t mc, kc,
+        nc; /* the blocks of A (mc x kc) and B (kc x nc) that are packed at a time: a panel of A stays in the
                           first-level cache, a block of B in the second; mc, nc are multiples of mr, nr */
 
     /*
@@ -27,8 +28,8 @@ typedef struct cb_gemm_kernels {
      * Packs `count` lines of `length` numbers, `line` and `step` elements apart, into panels of `width` (mr or nr) lines
      * that begin `panel_stride` elements apart. The lines that the last panel lacks become zeros.
      */
-    void (*pack)(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count, size_t length,
-        ptrdiff_t line, ptrdiff_t step);
+    void (*pack)(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count,
+        size_t length, ptrdiff_t line, ptrdiff_t step);
 } cb_gemm_kernels;
 
 #if defined(__x86_64__)

@@ -20,7 +20,8 @@ static void pool_row(void *context, size_t r, size_t worker)
     (void)worker;
     memset(y_r, 0, job->width * sizeof *y_r);
     for (uint32_t e = pooling->begin[r]; e < pooling->begin[r + 1]; e++)
-        cb_rows()->add_scaled(y_r, job->from + pooling->token[e] * job->width, pooling->weight[e], job->width);
+        cb_rows()->add_scaled(
+            y_r, job->from + pooling->token[e] * job->width, pooling->weight[e], job->width);
 }
 
 void cb_pool_tokens(cb_pool *pool, const cb_pooling *pooling, const cb_real *x, size_t width, cb_real *y)
@@ -42,7 +43,8 @@ static void scatter_stripe(void *context, size_t part, size_t worker)
                 job->from + r * job->width + columns.begin, pooling->weight[e], columns.end - columns.begin);
 }
 
-void cb_pool_tokens_backward(cb_pool *pool, const cb_pooling *pooling, const cb_real *dy, size_t width, cb_real *dx)
+void cb_pool_tokens_backward(
+    cb_pool *pool, const cb_pooling *pooling, const cb_real *dy, size_t width, cb_real *dx)
 {
     pooling_job job = {pooling, dy, dx, width, cb_pool_threads(pool)};
     cb_pool_run(pool, job.parts, scatter_stripe, &job);

@@ -19,6 +19,7 @@ typedef struct cb_pooling {
 void cb_pool_tokens(cb_pool *pool, const cb_pooling *pooling, const cb_real *x, size_t width, cb_real *y);
 
 /* dx[token] += weight dy[r]; rows that share tokens are added in order. */
-void cb_pool_tokens_backward(cb_pool *pool, const cb_pooling *pooling, const cb_real *dy, size_t width, cb_real *dx);
+void cb_pool_tokens_backward(
+    cb_pool *pool, const cb_pooling *pooling, const cb_real *dy, size_t width, cb_real *dx);
 
 #endif

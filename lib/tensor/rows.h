@@ -20,14 +20,14 @@ typedef struct cb_adamw {
 
 typedef struct cb_row_kernels {
     /* y = (x - mean) * inverse_deviation * gain + bias, biased variance, epsilon 1e-6; y may be x. */
-    void (*layer_norm)(cb_real *y, const cb_real *x, const cb_real *gain, const cb_real *bias, size_t n, cb_real *mean,
-        cb_real *inverse_deviation);
+    void (*layer_norm)(cb_real *y, const cb_real *x, const cb_real *gain, const cb_real *bias, size_t n,
+        cb_real *mean, cb_real *inverse_deviation);
     /* dx = (or +=) the gradient with respect to x; dx may be dy or x when it is not accumulated. */
-    void (*layer_norm_backward)(cb_real *dx, const cb_real *dy, const cb_real *x, const cb_real *gain, size_t n,
-        cb_real mean, cb_real inverse_deviation, bool accumulate);
+    void (*layer_norm_backward)(cb_real *dx, const cb_real *dy, const cb_real *x, const cb_real *gain,
+        size_t n, cb_real mean, cb_real inverse_deviation, bool accumulate);
     /* dgain += dy (x - mean) inverse_deviation; dbias += dy. Element by element, so any stripe of a row may be given. */
-    void (*layer_norm_backward_parameters)(cb_real *dgain, cb_real *dbias, const cb_real *dy, const cb_real *x,
-        size_t n, cb_real mean, cb_real inverse_deviation);
+    void (*layer_norm_backward_parameters)(cb_real *dgain, cb_real *dbias, const cb_real *dy,
+        const cb_real *x, size_t n, cb_real mean, cb_real inverse_deviation);
     /* y = x (1 + erf(x / sqrt 2)) / 2; y may be x. */
     void (*gelu)(cb_real *y, const cb_real *x, size_t n);
     /* dx = dy gelu'(x); dx may be dy or x. */
@@ -55,7 +55,8 @@ typedef struct cb_row_kernels {
     /* best = min(best, p) where p, the product of x and factor but at most `most`, is not 0. */
     void (*least_product)(cb_real *best, const cb_real *x, cb_real factor, cb_real most, size_t n);
     /* Loshchilov & Hutter: value = decay value; m, v; value -= learning_rate m / (sqrt(v) root_correction + epsilon). */
-    void (*adamw)(cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n);
+    void (*adamw)(
+        cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n);
     /* teacher = momentum teacher + (1 - momentum) student. */
     void (*ema)(cb_real *teacher, const cb_real *student, cb_real momentum, size_t n);
     /* Sum of squares in double precision (gradient norms). */

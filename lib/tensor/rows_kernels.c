@@ -49,12 +49,14 @@ static inline float power_of_two(int32_t exponent)
  */
 static inline float exp_of(float x)
 {
-    const float to_integer = 12582912.0f; /* 1.5 * 2^23: a sum with it has the rounded integer in its low bits */
+    const float to_integer =
+        12582912.0f; /* 1.5 * 2^23: a sum with it has the rounded integer in its low bits */
     x = x < -104.0f ? -104.0f : x;
     x = x > 89.0f ? 89.0f : x;
     float shifted = x * 1.44269504088896341f + to_integer, whole = shifted - to_integer;
     int32_t k = (int32_t)(bits_of(shifted) - 0x4B400000u), half = k >> 1;
-    float r = x - whole * 0.693359375f - whole * -2.12194440e-4f; /* ln 2 in two parts, the first exact in 9 bits */
+    float r =
+        x - whole * 0.693359375f - whole * -2.12194440e-4f; /* ln 2 in two parts, the first exact in 9 bits */
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -103,8 +105,8 @@ static void layer_norm(cb_real *y, const cb_real *x, const cb_real *gain, const 
     *inverse_out = inverse;
 }
 
-static void layer_norm_backward(cb_real *dx, const cb_real *dy, const cb_real *x, const cb_real *gain, size_t n,
-    cb_real mean, cb_real inverse, bool accumulate)
+static void layer_norm_backward(cb_real *dx, const cb_real *dy, const cb_real *x, const cb_real *gain,
+    size_t n, cb_real mean, cb_real inverse, bool accumulate)
 {
     cb_real sum = 0, projection = 0; /* Σ g, Σ g x̂ with g = dy gain */
 #pragma omp simd reduction(+ : sum, projection)
@@ -122,8 +124,8 @@ static void layer_norm_backward(cb_real *dx, const cb_real *dy, const cb_real *x
     }
 }
 
-static void layer_norm_backward_parameters(cb_real *dgain, cb_real *dbias, const cb_real *dy, const cb_real *x,
-    size_t n, cb_real mean, cb_real inverse)
+static void layer_norm_backward_parameters(cb_real *dgain, cb_real *dbias, const cb_real *dy,
+    const cb_real *x, size_t n, cb_real mean, cb_real inverse)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -252,7 +254,8 @@ static size_t arg_max(const cb_real *x, size_t n, cb_real *maximum)
     return place < n ? place : 0;
 }
 
-static void adamw(cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n)
+static void adamw(
+    cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n)
 {
     const cb_adamw s = *step;
 #pragma omp simd
@@ -262,7 +265,8 @@ static void adamw(cb_real *value, cb_real *m, cb_real *v, const cb_real *gradien
         cb_real square = s.beta2 * v[i] + (1 - s.beta2) * g * g;
         m[i] = mean;
         v[i] = square;
-        value[i] = s.decay * value[i] - s.learning_rate * mean / (sqrt_of(square) * s.root_correction + s.epsilon);
+        value[i] =
+            s.decay * value[i] - s.learning_rate * mean / (sqrt_of(square) * s.root_correction + s.epsilon);
     }
 }
 

@@ -17,14 +17,16 @@ void cb_collapse_look(cb_collapse_watch *watch, const cb_runtime *runtime, const
     };
     const bool seen[CB_SIGNS] = {
         report->teacher_entropy > UNIFORM_SHARE * report->uniform_loss,
-        report->images > 1 && report->mean_teacher_entropy < ONE_PROTOTYPE_SHARE * report->uniform_loss,
-        report->images > 1 && report->feature_deviation < EQUAL_FEATURES,
+        report->images > 1 &&
+            report->mean_teacher_entropy<ONE_PROTOTYPE_SHARE * report->uniform_loss, report->images> 1 &&
+            report->feature_deviation < EQUAL_FEATURES,
     };
     for (int sign = 0; sign < CB_SIGNS; sign++) {
         watch->steps[sign] = seen[sign] ? watch->steps[sign] + 1 : 0;
         if (watch->steps[sign] == CB_COLLAPSE_PATIENCE)
             cb_log(runtime, CRIBO_LOG_WARNING,
-                "collapse at step %lld: %s (teacher entropy %.4g of ln P = %.4g, of its mean %.4g, feature deviation %.4g)",
+                "collapse at step %lld: %s (teacher entropy %.4g of ln P = %.4g, of its mean %.4g, feature "
+                "deviation %.4g)",
                 (long long)report->step, what[sign], report->teacher_entropy, report->uniform_loss,
                 report->mean_teacher_entropy, report->feature_deviation);
     }

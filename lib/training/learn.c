@@ -50,8 +50,8 @@ static void set_cls_targets(cb_row_targets *targets, size_t images, const cb_los
  * An object in one view is taught by the same object in the other, and by the neighbour of that one where it passed the cycle test. Rows:
  * objects of view 1, of view 2; among the teacher's also the matched neighbours, view 1's first.
  */
-static void set_object_targets(
-    const cb_trainer *trainer, const cb_micro_batch *micro, cb_row_targets *targets, const cb_loss_weights *weights)
+static void set_object_targets(const cb_trainer *trainer, const cb_micro_batch *micro,
+    cb_row_targets *targets, const cb_loss_weights *weights)
 {
     const cb_step_targets *t = &trainer->targets;
     uint32_t objects = (uint32_t)micro->objects, neighbour = 2 * objects;
@@ -79,7 +79,8 @@ static cb_real *accumulator(const cb_trainer *trainer, const cb_last_layer *laye
     return trainer->now.last_layer_frozen ? NULL : layer->direction.gradient;
 }
 
-static void lose_cls(cb_trainer *trainer, const cb_micro_batch *micro, cb_tensor x, const cb_loss_scratch *scratch)
+static void lose_cls(
+    cb_trainer *trainer, const cb_micro_batch *micro, cb_tensor x, const cb_loss_scratch *scratch)
 {
     cb_loss_weights weights = weights_of(trainer);
     set_cls_targets(scratch->targets, micro->images, &weights);
@@ -102,7 +103,8 @@ static void lose_cls(cb_trainer *trainer, const cb_micro_batch *micro, cb_tensor
     trainer->tally.global += job.loss[0];
 }
 
-static void lose_objects(cb_trainer *trainer, const cb_micro_batch *micro, cb_tensor x, const cb_loss_scratch *scratch)
+static void lose_objects(
+    cb_trainer *trainer, const cb_micro_batch *micro, cb_tensor x, const cb_loss_scratch *scratch)
 {
     cb_loss_weights weights = weights_of(trainer);
     set_object_targets(trainer, micro, scratch->targets, &weights);
@@ -134,7 +136,8 @@ static void learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, con
     cb_images images = cb_batch_images(trainer, batch, micro->first, micro->images);
     cb_tensor x = cb_student_forward(trainer, &tape, &images, &micro->pooling, keep);
     size_t neighbours = micro->teacher_objects - 2 * micro->objects;
-    cb_loss_scratch scratch = cb_loss_scratch_take(trainer, tape.arena, micro->images, micro->objects, neighbours);
+    cb_loss_scratch scratch =
+        cb_loss_scratch_take(trainer, tape.arena, micro->images, micro->objects, neighbours);
     lose_cls(trainer, micro, x, &scratch);
     lose_objects(trainer, micro, x, &scratch);
     cb_tape_backward(&tape);
@@ -189,8 +192,8 @@ cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch)
         cb_pool *pool = trainer->runtime->pool;
         cb_prototypes_weight_gradient(
             pool, &trainer->student_layers.cls, heads->cls.direction.gradient, heads->cls.gain.gradient);
-        cb_prototypes_weight_gradient(
-            pool, &trainer->student_layers.objects, heads->objects.direction.gradient, heads->objects.gain.gradient);
+        cb_prototypes_weight_gradient(pool, &trainer->student_layers.objects,
+            heads->objects.direction.gradient, heads->objects.gain.gradient);
     }
     trainer->phase = CB_PHASE_LEARNED;
     trainer->tally.learn_ms = cb_clock_ms() - start;

@@ -18,7 +18,8 @@ static size_t cut(const cb_parameters *parameters, cb_piece *pieces)
         for (size_t begin = 0; begin < parameters->list[p].count; begin += PIECE) {
             size_t left = parameters->list[p].count - begin;
             if (pieces)
-                pieces[count] = (cb_piece){p, parameters->list[p].offset + begin, left < PIECE ? left : PIECE};
+                pieces[count] =
+                    (cb_piece){p, parameters->list[p].offset + begin, left < PIECE ? left : PIECE};
             count++;
         }
     return count;
@@ -126,7 +127,8 @@ static void update_piece(void *context, size_t task, size_t worker)
     (void)worker;
     if (!rests(&o->student->list[piece->parameter], job->step->last_layer_frozen)) {
         cb_adamw adamw = step_of(job, piece->parameter);
-        cb_rows()->adamw(values, o->first + at, o->second + at, o->student->gradients + at, &adamw, piece->count);
+        cb_rows()->adamw(
+            values, o->first + at, o->second + at, o->student->gradients + at, &adamw, piece->count);
     }
     cb_rows()->ema(o->teacher + at, values, (cb_real)job->step->ema_momentum, piece->count);
 }

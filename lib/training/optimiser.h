@@ -18,13 +18,13 @@ typedef struct cb_piece {
 
 typedef struct cb_optimiser {
     const cb_parameters *student;
-    cb_real *teacher;   /* the teacher's flat values */
-    cb_real *first;     /* m, flat */
-    cb_real *second;    /* v, flat */
-    int64_t *updates;   /* [parameters] */
-    double *norms;      /* [parameters] of the gradients, by cb_optimiser_measure; 0 for those that rest */
+    cb_real *teacher; /* the teacher's flat values */
+    cb_real *first;   /* m, flat */
+    cb_real *second;  /* v, flat */
+    int64_t *updates; /* [parameters] */
+    double *norms;    /* [parameters] of the gradients, by cb_optimiser_measure; 0 for those that rest */
     cb_piece *pieces;
-    double *squares;    /* [pieces] */
+    double *squares; /* [pieces] */
     size_t piece_count;
 } cb_optimiser;
 

@@ -12,14 +12,16 @@ static const cb_field fields[] = {
     CB_INTEGER(T, depth, 1, 1024, 12, "blocks"),
     CB_INTEGER(T, heads, 1, 1024, 6, "attention heads; divides width"),
     CB_INTEGER(T, mlp_ratio, 1, 64, 4, "hidden width of a block's MLP over width"),
-    CB_REAL(T, drop_path, 0, 0.99, 0.1, "stochastic depth of the student's last block, growing linearly from 0"),
+    CB_REAL(
+        T, drop_path, 0, 0.99, 0.1, "stochastic depth of the student's last block, growing linearly from 0"),
     CB_INTEGER(T, head_hidden, 1, 65536, 2048, "hidden width of the heads' MLP"),
     CB_INTEGER(T, head_bottleneck, 1, 65536, 256, "output width of the heads' MLP"),
     CB_INTEGER(T, prototypes, 1, 16777216, 65536, "prototypes of the [CLS] head"),
     CB_INTEGER(T, object_prototypes, 1, 16777216, 65536, "prototypes of the object head"),
     CB_INTEGER(T, normed_last_layer, 0, 1, 0, "1: the last layers' gains stay 1; 0: they are trained"),
 
-    CB_INTEGER(T, clusters, 1, 4096, 32, "objects an image is cut into, before those seen in one view only are dropped"),
+    CB_INTEGER(T, clusters, 1, 4096, 32,
+        "objects an image is cut into, before those seen in one view only are dropped"),
     CB_REAL(T, position_weight, 0, 1e6, 1, "weight of the positional cost in the first epoch"),
     CB_REAL(T, position_weight_final, 0, 1e6, 1, "and in the last epoch"),
     CB_REAL(T, sinkhorn_lambda, 0.001, 1e4, 20, "sharpness of the transport"),
@@ -27,7 +29,8 @@ static const cb_field fields[] = {
     CB_INTEGER(T, cluster_iterations, 1, 1000, 5, "assignments with updated means"),
     CB_INTEGER(T, update_marginal, 0, 1, 1, "1: clusters' masses follow their sizes"),
     CB_INTEGER(T, hard_assignment, 0, 1, 1, "1: a token belongs to one object; 0: to all, by shares"),
-    CB_INTEGER(T, batch_cost, 0, 1, 0, "1: normalise the clustering cost over the batch, as the authors' code"),
+    CB_INTEGER(
+        T, batch_cost, 0, 1, 0, "1: normalise the clustering cost over the batch, as the authors' code"),
 
     CB_INTEGER(T, bank_images, 1, 2147483648, 25000, "images that the memory bank remembers"),
     CB_REAL(T, cross_image_epochs, 0, 1e9, 1, "epochs without the cross-image loss"),
@@ -36,17 +39,22 @@ static const cb_field fields[] = {
 
     CB_REAL(T, student_temperature, 1e-4, 1e4, 0.1, "the student's temperature for [CLS]"),
     CB_REAL(T, object_student_temperature, 1e-4, 1e4, 0.1, "the student's temperature for objects"),
-    CB_REAL(T, teacher_temperature_start, 1e-4, 1e4, 0.04, "the teacher's temperature for [CLS] in the first epoch"),
+    CB_REAL(T, teacher_temperature_start, 1e-4, 1e4, 0.04,
+        "the teacher's temperature for [CLS] in the first epoch"),
     CB_REAL(T, teacher_temperature, 1e-4, 1e4, 0.07, "and after its warm-up"),
-    CB_REAL(T, object_teacher_temperature_start, 1e-4, 1e4, 0.04, "the teacher's temperature for objects in the first epoch"),
+    CB_REAL(T, object_teacher_temperature_start, 1e-4, 1e4, 0.04,
+        "the teacher's temperature for objects in the first epoch"),
     CB_REAL(T, object_teacher_temperature, 1e-4, 1e4, 0.07, "and after its warm-up"),
     CB_REAL(T, teacher_temperature_epochs, 0, 1e9, 30, "epochs of the temperatures' warm-up"),
     CB_INTEGER(T, teacher_temperature_steps, 0, 1e15, 0, "the same in steps; 0: by epochs"),
     CB_REAL(T, centre_momentum, 0, 1, 0.9, "momentum of the centres"),
-    CB_INTEGER(T, authors_normalisation, 0, 1, 0, "1: losses scaled as in the authors' code; 0: as in the paper"),
+    CB_INTEGER(
+        T, authors_normalisation, 0, 1, 0, "1: losses scaled as in the authors' code; 0: as in the paper"),
 
-    CB_INTEGER(T, batch_size, 1, 1048576, 256, "the most images in a batch, and the batch of the learning-rate rule"),
-    CB_INTEGER(T, micro_batch, 1, 1048576, 1, "images that go through the networks together: memory, not results"),
+    CB_INTEGER(T, batch_size, 1, 1048576, 256,
+        "the most images in a batch, and the batch of the learning-rate rule"),
+    CB_INTEGER(
+        T, micro_batch, 1, 1048576, 1, "images that go through the networks together: memory, not results"),
     CB_REAL(T, learning_rate, 0, 1e6, 5e-4, "at its peak, per 256 images of a batch"),
     CB_REAL(T, learning_rate_final, 0, 1e6, 1e-5, "at the end"),
     CB_REAL(T, warmup_epochs, 0, 1e9, 10, "epochs of the learning rate's warm-up"),
@@ -56,7 +64,8 @@ static const cb_field fields[] = {
     CB_REAL(T, ema_momentum, 0, 1, 0.996, "of the teacher, at the beginning"),
     CB_REAL(T, ema_momentum_final, 0, 1, 1, "at the end"),
     CB_REAL(T, clip_norm, 0, 1e30, 0, "the most that a gradient's norm may be; 0: never clipped"),
-    CB_INTEGER(T, clip_per_tensor, 0, 1, 0, "0: clip the global norm; 1: each tensor's own, as the authors' code"),
+    CB_INTEGER(
+        T, clip_per_tensor, 0, 1, 0, "0: clip the global norm; 1: each tensor's own, as the authors' code"),
     CB_REAL(T, freeze_last_layer_epochs, 0, 1e9, 1, "epochs for which the last layers rest"),
     CB_INTEGER(T, freeze_last_layer_steps, 0, 1e15, 0, "the same in steps; 0: by epochs"),
     CB_REAL(T, epochs, 0, 1e9, 300, "length of the training"),
@@ -75,27 +84,53 @@ typedef struct preset_value {
 } preset_value;
 
 static const preset_value presets[] = {
-    {"tiny", "width", 192}, {"tiny", "heads", 3}, {"tiny", "depth", 12},
-    {"small", "width", 384}, {"small", "heads", 6}, {"small", "depth", 12},
-    {"base", "width", 768}, {"base", "heads", 12}, {"base", "depth", 12},
+    {"tiny", "width", 192},
+    {"tiny", "heads", 3},
+    {"tiny", "depth", 12},
+    {"small", "width", 384},
+    {"small", "heads", 6},
+    {"small", "depth", 12},
+    {"base", "width", 768},
+    {"base", "heads", 12},
+    {"base", "depth", 12},
 
-    {"vits16-coco", "width", 384}, {"vits16-coco", "heads", 6}, {"vits16-coco", "depth", 12},
-    {"vits16-coco", "epochs", 300}, {"vits16-coco", "batch_size", 256},
-    {"vits16-coco", "clusters", 64}, {"vits16-coco", "position_weight", 2}, {"vits16-coco", "position_weight_final", 2},
+    {"vits16-coco", "width", 384},
+    {"vits16-coco", "heads", 6},
+    {"vits16-coco", "depth", 12},
+    {"vits16-coco", "epochs", 300},
+    {"vits16-coco", "batch_size", 256},
+    {"vits16-coco", "clusters", 64},
+    {"vits16-coco", "position_weight", 2},
+    {"vits16-coco", "position_weight_final", 2},
 
-    {"vits16-in1k", "width", 384}, {"vits16-in1k", "heads", 6}, {"vits16-in1k", "depth", 12},
-    {"vits16-in1k", "epochs", 800}, {"vits16-in1k", "batch_size", 1024},
-    {"vits16-in1k", "clusters", 32}, {"vits16-in1k", "position_weight", 1}, {"vits16-in1k", "position_weight_final", 1},
+    {"vits16-in1k", "width", 384},
+    {"vits16-in1k", "heads", 6},
+    {"vits16-in1k", "depth", 12},
+    {"vits16-in1k", "epochs", 800},
+    {"vits16-in1k", "batch_size", 1024},
+    {"vits16-in1k", "clusters", 32},
+    {"vits16-in1k", "position_weight", 1},
+    {"vits16-in1k", "position_weight_final", 1},
 
-    {"vitb16-in1k", "width", 768}, {"vitb16-in1k", "heads", 12}, {"vitb16-in1k", "depth", 12},
-    {"vitb16-in1k", "epochs", 400}, {"vitb16-in1k", "batch_size", 1024},
-    {"vitb16-in1k", "clusters", 32}, {"vitb16-in1k", "position_weight", 1}, {"vitb16-in1k", "position_weight_final", 1},
-    {"vitb16-in1k", "learning_rate", 7.5e-4}, {"vitb16-in1k", "learning_rate_final", 2e-6},
+    {"vitb16-in1k", "width", 768},
+    {"vitb16-in1k", "heads", 12},
+    {"vitb16-in1k", "depth", 12},
+    {"vitb16-in1k", "epochs", 400},
+    {"vitb16-in1k", "batch_size", 1024},
+    {"vitb16-in1k", "clusters", 32},
+    {"vitb16-in1k", "position_weight", 1},
+    {"vitb16-in1k", "position_weight_final", 1},
+    {"vitb16-in1k", "learning_rate", 7.5e-4},
+    {"vitb16-in1k", "learning_rate_final", 2e-6},
     {"vitb16-in1k", "teacher_temperature_epochs", 50},
-    {"vitb16-in1k", "clip_norm", 0.3}, {"vitb16-in1k", "clip_per_tensor", 1},
-    {"vitb16-in1k", "freeze_last_layer_epochs", 3}, {"vitb16-in1k", "normed_last_layer", 1},
+    {"vitb16-in1k", "clip_norm", 0.3},
+    {"vitb16-in1k", "clip_per_tensor", 1},
+    {"vitb16-in1k", "freeze_last_layer_epochs", 3},
+    {"vitb16-in1k", "normed_last_layer", 1},
 
-    {"authors", "authors_normalisation", 1}, {"authors", "batch_cost", 1}, {"authors", "clip_per_tensor", 1},
+    {"authors", "authors_normalisation", 1},
+    {"authors", "batch_cost", 1},
+    {"authors", "clip_per_tensor", 1},
 };
 
 cribo_status cb_trainer_preset(cribo_trainer_config *config, const char *name)
@@ -111,6 +146,9 @@ cribo_status cb_trainer_preset(cribo_trainer_config *config, const char *name)
         const cb_field *field = cb_config_find(&cb_trainer_settings, presets[i].setting);
         if (field->offset + 8 <= config->struct_size) cb_config_put(field, config, presets[i].value);
     }
-    CB_REQUIRE(known, "name = \"%s\" is no preset: there are vits16-coco, vits16-in1k, vitb16-in1k, tiny, small, base, authors", name);
+    CB_REQUIRE(known,
+        "name = \"%s\" is no preset: there are vits16-coco, vits16-in1k, vitb16-in1k, tiny, small, base, "
+        "authors",
+        name);
     return CRIBO_OK;
 }

@@ -26,7 +26,9 @@ static void add_parameters(cb_state *state, const cb_parameters *layout, const c
 {
     for (size_t p = 0; p < layout->count; p++) {
         const cb_parameter *parameter = &layout->list[p];
-        cb_state_array array = {.prefix = prefix, .name = parameter->name, .axes = parameter->axes,
+        cb_state_array array = {.prefix = prefix,
+            .name = parameter->name,
+            .axes = parameter->axes,
             .target = values + parameter->offset};
         memcpy(array.shape, parameter->shape, sizeof array.shape);
         add(state, array);
@@ -35,8 +37,9 @@ static void add_parameters(cb_state *state, const cb_parameters *layout, const c
 
 static void add_vector(cb_state *state, const char *name, bool integers, void *values, size_t count)
 {
-    add(state, (cb_state_array){
-                   .prefix = "", .name = name, .integers = integers, .axes = 1, .shape = {count}, .target = values});
+    add(state,
+        (cb_state_array){
+            .prefix = "", .name = name, .integers = integers, .axes = 1, .shape = {count}, .target = values});
 }
 
 static void list_all(cb_trainer *trainer, cb_state *state)
@@ -54,15 +57,19 @@ static void list_all(cb_trainer *trainer, cb_state *state)
     add_vector(state, "bank.objects_per_image", true, NULL, state->images);
     add_vector(state, "bank.ids", true, NULL, state->images);
     for (int v = 0; v < 2; v++)
-        add(state, (cb_state_array){.prefix = "", .name = v == 0 ? "bank.view1" : "bank.view2", .axes = 2,
-                       .shape = {state->objects, width}, .view = v});
+        add(state, (cb_state_array){.prefix = "",
+                       .name = v == 0 ? "bank.view1" : "bank.view2",
+                       .axes = 2,
+                       .shape = {state->objects, width},
+                       .view = v});
     add_vector(state, "collapse.steps", true, trainer->collapse.steps, CB_SIGNS);
 }
 
 static cribo_status make_list(cb_trainer *trainer, cb_state *state)
 {
     list_all(trainer, state); /* counts */
-    CB_TRY(cb_allocate(&trainer->runtime->allocator, &state->arrays, state->count, sizeof *state->arrays, "list of a state"));
+    CB_TRY(cb_allocate(&trainer->runtime->allocator, &state->arrays, state->count, sizeof *state->arrays,
+        "list of a state"));
     list_all(trainer, state);
     return CRIBO_OK;
 }
@@ -78,7 +85,8 @@ const cb_state_array *cb_state_find(const cb_state *state, const char *name)
 {
     for (size_t i = 0; i < state->count; i++) {
         size_t prefix = strlen(state->arrays[i].prefix);
-        if (strncmp(state->arrays[i].prefix, name, prefix) == 0 && strcmp(state->arrays[i].name, name + prefix) == 0)
+        if (strncmp(state->arrays[i].prefix, name, prefix) == 0 &&
+            strcmp(state->arrays[i].name, name + prefix) == 0)
             return &state->arrays[i];
     }
     return NULL;
@@ -95,7 +103,8 @@ static cribo_status collect(cb_trainer *trainer, cb_state *state)
 {
     int64_t *images;
     CB_TRY(make_list(trainer, state));
-    CB_TRY(cb_allocate(&trainer->runtime->allocator, &images, 2 * state->images, sizeof *images, "list of the bank's images"));
+    CB_TRY(cb_allocate(&trainer->runtime->allocator, &images, 2 * state->images, sizeof *images,
+        "list of the bank's images"));
     state->memory = images;
     cb_memory_bank_export(trainer->bank, images, images + state->images, NULL, NULL);
     for (size_t i = 0; i < state->count; i++) state->arrays[i].values = state->arrays[i].target;
@@ -129,7 +138,8 @@ static size_t lay_out(cb_state *state)
 static cribo_status prepare(cb_trainer *trainer, cb_state *stage)
 {
     CB_TRY(make_list(trainer, stage));
-    CB_TRY(cb_allocate(&trainer->runtime->allocator, &stage->memory, lay_out(stage), 1, "state that is read"));
+    CB_TRY(
+        cb_allocate(&trainer->runtime->allocator, &stage->memory, lay_out(stage), 1, "state that is read"));
     lay_out(stage);
     return CRIBO_OK;
 }
@@ -144,7 +154,8 @@ cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, 
 
 static cribo_status refuse(const cb_state_array *array, const char *origin, size_t index, const char *problem)
 {
-    return cb_fail(CRIBO_CORRUPT, "%.200s: %s%s: element %zu %s", origin, array->prefix, array->name, index, problem);
+    return cb_fail(
+        CRIBO_CORRUPT, "%.200s: %s%s: element %zu %s", origin, array->prefix, array->name, index, problem);
 }
 
 /* Moments may have overflowed in a sound run; everything else is finite. */
@@ -155,7 +166,8 @@ static cribo_status check_numbers(const cb_trainer *trainer, const cb_state_arra
     return bad == array->count ? CRIBO_OK : refuse(array, origin, bad, "is not finite");
 }
 
-static cribo_status check_integers(const cb_state_array *array, int64_t least, int64_t most, const char *origin)
+static cribo_status check_integers(
+    const cb_state_array *array, int64_t least, int64_t most, const char *origin)
 {
     const int64_t *values = array->values;
     for (size_t i = 0; i < array->count; i++)
@@ -166,7 +178,8 @@ static cribo_status check_integers(const cb_state_array *array, int64_t least, i
 static cb_objects objects_of(const cb_state *stage)
 {
     return (cb_objects){stage->images, find(stage, "bank.objects_per_image")->values,
-        {find(stage, "bank.view1")->values, find(stage, "bank.view2")->values}, find(stage, "bank.ids")->values};
+        {find(stage, "bank.view1")->values, find(stage, "bank.view2")->values},
+        find(stage, "bank.ids")->values};
 }
 
 static cribo_status check_bank(const cb_trainer *trainer, const cb_state *stage, const char *origin)
@@ -175,8 +188,9 @@ static cribo_status check_bank(const cb_trainer *trainer, const cb_state *stage,
     CB_TRY(check_integers(find(stage, "bank.objects_per_image"), 0, trainer->config.clusters, origin));
     size_t count = cb_objects_count(&objects, objects.images);
     if (count == stage->objects) return CRIBO_OK;
-    return cb_fail(CRIBO_CORRUPT, "%.200s: bank.objects_per_image: they sum up to %zu, but bank.view1 has %zu", origin,
-        count, stage->objects);
+    return cb_fail(CRIBO_CORRUPT,
+        "%.200s: bank.objects_per_image: they sum up to %zu, but bank.view1 has %zu", origin, count,
+        stage->objects);
 }
 
 cribo_status cb_state_check(const cb_trainer *trainer, const cb_state *stage, const char *origin)
@@ -192,7 +206,8 @@ void cb_state_adopt(cb_trainer *trainer, const cb_state *stage, int64_t step)
     const cb_parameters *student = &trainer->student->parameters;
     cb_objects objects = objects_of(stage);
     for (size_t i = 0; i < stage->count; i++)
-        if (stage->arrays[i].target) memcpy(stage->arrays[i].target, stage->arrays[i].values, bytes_of(&stage->arrays[i]));
+        if (stage->arrays[i].target)
+            memcpy(stage->arrays[i].target, stage->arrays[i].values, bytes_of(&stage->arrays[i]));
     memset(student->gradients, 0, student->total * sizeof *student->gradients);
     cb_memory_bank_replace(trainer->bank, &objects);
     trainer->step = step;

@@ -21,7 +21,8 @@ typedef struct cb_state_array {
     bool integers;             /* int64_t; else cb_real */
     size_t axes, shape[4];
     size_t count;
-    void *values; /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
+    void *
+        values; /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
     void *target; /* where adopting a stage puts them; NULL: into the bank */
     int view;     /* of the bank's vectors, 0 or 1 */
 } cb_state_array;

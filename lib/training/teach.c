@@ -29,8 +29,8 @@ static void set_positions(cb_trainer *trainer, const cribo_batch *batch)
     }
     for (size_t i = 0; i < 2 * images; i++) {
         const cribo_crop *crop = (i % 2 ? batch->crops2 : batch->crops1) + i / 2;
-        cb_patch_positions(crop->x, crop->y, crop->width, crop->height, crop->flipped != 0, side / patch, patch, side,
-            positions + i * patches * 2);
+        cb_patch_positions(crop->x, crop->y, crop->width, crop->height, crop->flipped != 0, side / patch,
+            patch, side, positions + i * patches * 2);
     }
 }
 
@@ -55,17 +55,20 @@ static void begin_targets(cb_trainer *trainer, const cribo_batch *batch)
 /* --- teacher tokens and clusters --- */
 
 /* The teacher's tokens [b, 2, 1 + N, D] of one micro-batch, into `tokens`, and its [CLS] among the targets. */
-static cribo_status see(cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro, cb_real *tokens)
+static cribo_status see(
+    cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro, cb_real *tokens)
 {
     size_t d = (size_t)trainer->config.width;
     cb_tape tape = cb_trainer_begin_pass(trainer, false);
     cb_images images = cb_batch_images(trainer, batch, micro->first, micro->images);
     cb_tensor z = cb_vit_forward(&trainer->teacher->vit, &tape, &images, &(cb_vit_options){0});
     if (!isfinite(cb_rows()->sum_squares(z.value, z.rows * d)))
-        return cb_fail(CRIBO_NOT_FINITE, "the teacher's tokens are not finite at step %lld", (long long)trainer->step);
+        return cb_fail(
+            CRIBO_NOT_FINITE, "the teacher's tokens are not finite at step %lld", (long long)trainer->step);
     memcpy(tokens, z.value, z.rows * d * sizeof *tokens);
     for (size_t i = 0; i < 2 * micro->images; i++)
-        memcpy(trainer->targets.cls + (2 * micro->first + i) * d, tokens + i * trainer->tokens * d, d * sizeof *tokens);
+        memcpy(trainer->targets.cls + (2 * micro->first + i) * d, tokens + i * trainer->tokens * d,
+            d * sizeof *tokens);
     return CRIBO_OK;
 }
 
@@ -73,7 +76,8 @@ static cribo_status see(cb_trainer *trainer, const cribo_batch *batch, const cb_
 static void cluster(cb_trainer *trainer, const cribo_batch *batch, size_t first, size_t images)
 {
     cb_step_targets *t = &trainer->targets;
-    size_t d = (size_t)trainer->config.width, k = (size_t)trainer->config.clusters, patches = trainer->tokens - 1;
+    size_t d = (size_t)trainer->config.width, k = (size_t)trainer->config.clusters,
+           patches = trainer->tokens - 1;
     const cb_cluster_job job = {
         .images = images,
         .view = {trainer->teacher_tokens + d, trainer->teacher_tokens + (trainer->tokens + 1) * d},
@@ -107,8 +111,8 @@ static void plan_pooling(cb_trainer *trainer, cb_micro_batch *micro, size_t firs
     }
     pooling->begin[pooling->rows] = (uint32_t)pooling->rows;
     for (size_t v = 0; v < 2; v++)
-        micro->objects = cb_clusterer_objects(trainer->clusterer, micro->first - first_of_group, micro->images, v,
-            pooling, v * trainer->tokens + 1, stride);
+        micro->objects = cb_clusterer_objects(trainer->clusterer, micro->first - first_of_group,
+            micro->images, v, pooling, v * trainer->tokens + 1, stride);
 }
 
 /* The teacher's objects: the pooled rows after the [CLS] rows, which are known already. */
@@ -134,7 +138,8 @@ static cribo_status find_objects(cb_trainer *trainer, const cribo_batch *batch, 
     size_t image_size = 2 * trainer->tokens * (size_t)trainer->config.width;
     for (size_t m = begin; m < end; m++) {
         CB_TRY(cb_progress(trainer->runtime, "teach", (double)m / (double)trainer->targets.micro_batches));
-        CB_TRY(see(trainer, batch, &micro[m], trainer->teacher_tokens + (micro[m].first - first) * image_size));
+        CB_TRY(
+            see(trainer, batch, &micro[m], trainer->teacher_tokens + (micro[m].first - first) * image_size));
     }
     cluster(trainer, batch, first, last - first);
     for (size_t m = begin; m < end; m++) {

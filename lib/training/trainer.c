@@ -37,8 +37,8 @@ static cribo_status create_clusterer(const cb_runtime *runtime, cb_trainer *trai
 {
     cribo_clusterer_config config = {.struct_size = sizeof config};
     cb_config_project(&cb_clusterer_settings, &config, &cb_trainer_settings, &trainer->config);
-    return cb_clusterer_create(
-        runtime, &trainer->clusterer, &config, trainer->group, trainer->tokens - 1, (size_t)trainer->config.width);
+    return cb_clusterer_create(runtime, &trainer->clusterer, &config, trainer->group, trainer->tokens - 1,
+        (size_t)trainer->config.width);
 }
 
 static cribo_status create_bank(const cb_runtime *runtime, cb_trainer *trainer)
@@ -53,14 +53,18 @@ static cribo_status create_bank(const cb_runtime *runtime, cb_trainer *trainer)
     return cb_memory_bank_create(runtime, &trainer->bank, &config);
 }
 
-static cribo_status create_layer(const cb_allocator *allocator, cb_prototypes *prototypes, const cb_last_layer *layer)
+static cribo_status create_layer(
+    const cb_allocator *allocator, cb_prototypes *prototypes, const cb_last_layer *layer)
 {
-    *prototypes = (cb_prototypes){.count = layer->direction.rows, .width = layer->direction.columns,
-        .direction = layer->direction.value, .gain = layer->gain.value};
+    *prototypes = (cb_prototypes){.count = layer->direction.rows,
+        .width = layer->direction.columns,
+        .direction = layer->direction.value,
+        .gain = layer->gain.value};
     return cb_allocate(allocator, &prototypes->scale, prototypes->count, sizeof(cb_real), "prototypes");
 }
 
-static cribo_status create_layers(const cb_allocator *allocator, cb_last_layers *layers, const cb_heads *heads)
+static cribo_status create_layers(
+    const cb_allocator *allocator, cb_last_layers *layers, const cb_heads *heads)
 {
     CB_TRY(create_layer(allocator, &layers->cls, &heads->cls));
     return create_layer(allocator, &layers->objects, &heads->objects);
@@ -91,9 +95,11 @@ static cribo_status allocate_batch(const cb_allocator *allocator, cb_trainer *tr
     return CRIBO_OK;
 }
 
-static cribo_status allocate_micro_batch(const cb_allocator *allocator, const cb_trainer *trainer, cb_micro_batch *micro)
+static cribo_status allocate_micro_batch(
+    const cb_allocator *allocator, const cb_trainer *trainer, cb_micro_batch *micro)
 {
-    size_t b = trainer->micro, k = (size_t)trainer->config.clusters, e = (size_t)trainer->config.head_bottleneck;
+    size_t b = trainer->micro, k = (size_t)trainer->config.clusters,
+           e = (size_t)trainer->config.head_bottleneck;
     size_t rows = 2 * b * (1 + k), entries = 2 * b * (1 + cb_clusterer_most_entries(trainer->clusterer));
     CB_REQUIRE(entries < UINT32_MAX && rows < UINT32_MAX / 2,
         "micro_batch = %zu has more tokens in its objects than 32 bits can number", b);
@@ -116,7 +122,8 @@ static cribo_status allocate_targets(const cb_allocator *allocator, cb_trainer *
     CB_TRY(ALLOCATE(tally->object_signs.used, (size_t)trainer->config.object_prototypes));
     CB_TRY(ALLOCATE(trainer->centre, (size_t)trainer->config.prototypes));
     CB_TRY(ALLOCATE(trainer->object_centre, (size_t)trainer->config.object_prototypes));
-    return ALLOCATE(trainer->teacher_tokens, trainer->group * 2 * trainer->tokens * (size_t)trainer->config.width);
+    return ALLOCATE(
+        trainer->teacher_tokens, trainer->group * 2 * trainer->tokens * (size_t)trainer->config.width);
 }
 
 static void release_targets(const cb_allocator *allocator, cb_trainer *trainer)
@@ -124,14 +131,14 @@ static void release_targets(const cb_allocator *allocator, cb_trainer *trainer)
     cb_step_targets *t = &trainer->targets;
     for (size_t m = 0; t->micro && m < trainer->micro_batches; m++) {
         cb_micro_batch *micro = &t->micro[m];
-        void *const arrays[] = {
-            micro->pooling.begin, micro->pooling.token, micro->pooling.weight, micro->cls, micro->objects_rows};
+        void *const arrays[] = {micro->pooling.begin, micro->pooling.token, micro->pooling.weight, micro->cls,
+            micro->objects_rows};
         for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
     }
-    void *const arrays[] = {t->positions, t->ids, t->keys, t->labels, t->valid, t->per_image, t->cls, t->micro,
-        t->object[0], t->object[1], t->index[0], t->index[1], t->match[0], t->match[1], trainer->tally.cls_signs.mean,
-        trainer->tally.cls_signs.used, trainer->tally.object_signs.mean, trainer->tally.object_signs.used,
-        trainer->centre, trainer->object_centre, trainer->teacher_tokens};
+    void *const arrays[] = {t->positions, t->ids, t->keys, t->labels, t->valid, t->per_image, t->cls,
+        t->micro, t->object[0], t->object[1], t->index[0], t->index[1], t->match[0], t->match[1],
+        trainer->tally.cls_signs.mean, trainer->tally.cls_signs.used, trainer->tally.object_signs.mean,
+        trainer->tally.object_signs.used, trainer->centre, trainer->object_centre, trainer->teacher_tokens};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
 }
 
@@ -197,7 +204,8 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
     return plan_passes(allocator, trainer);
 }
 
-cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config)
+cribo_status cb_trainer_create(
+    const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config)
 {
     cb_trainer *trainer;
     *out = NULL;

@@ -31,24 +31,25 @@ typedef struct cb_micro_batch {
     cb_pooling pooling;           /* the rows [2 b + 2 R_b] from the micro-batch's tokens [b, 2, 1 + N] */
     cb_real *cls;                 /* [2 b, E] the teacher's bottlenecks of [CLS] */
     size_t teacher_objects;       /* 2 R_b, and the matched neighbours */
-    cb_real *objects_rows;        /* [teacher_objects, E] of the objects in view 1, in view 2, then of the neighbours, view 1's first */
+    cb_real *
+        objects_rows; /* [teacher_objects, E] of the objects in view 1, in view 2, then of the neighbours, view 1's first */
 } cb_micro_batch;
 
 /* What teach leaves for learn, of the whole batch. */
 typedef struct cb_step_targets {
     size_t images, objects, micro_batches;
-    float *positions;    /* [B, 2, N, 2] */
-    int64_t *ids;        /* [B] keep images from matching themselves; CB_NO_ID: none */
-    int64_t *keys;       /* [B] of the random draws: the id, or the index where there is none */
-    int32_t *labels;     /* [B, 2, N] */
-    uint8_t *valid;      /* [B, K] */
-    int64_t *per_image;  /* [B] objects */
-    cb_real *cls;        /* [B, 2, D] the teacher's [CLS] tokens */
-    cb_real *object[2];  /* [R, D] its objects in view 1 and view 2 */
-    int64_t *index[2];   /* [R] nearest entries of the bank */
-    uint8_t *match[2];   /* [R] which of them pass the cycle test */
+    float *positions;   /* [B, 2, N, 2] */
+    int64_t *ids;       /* [B] keep images from matching themselves; CB_NO_ID: none */
+    int64_t *keys;      /* [B] of the random draws: the id, or the index where there is none */
+    int32_t *labels;    /* [B, 2, N] */
+    uint8_t *valid;     /* [B, K] */
+    int64_t *per_image; /* [B] objects */
+    cb_real *cls;       /* [B, 2, D] the teacher's [CLS] tokens */
+    cb_real *object[2]; /* [R, D] its objects in view 1 and view 2 */
+    int64_t *index[2];  /* [R] nearest entries of the bank */
+    uint8_t *match[2];  /* [R] which of them pass the cycle test */
     size_t matches[2];
-    bool cross_image;    /* the cross-image loss takes part */
+    bool cross_image;      /* the cross-image loss takes part */
     cb_micro_batch *micro; /* [micro_batches] */
 } cb_step_targets;
 
@@ -83,13 +84,14 @@ typedef struct cb_trainer {
     cb_collapse_watch collapse;
 
     size_t tokens, micro, micro_batches; /* 1 + N; the most images of a micro-batch; the most micro-batches */
-    size_t group;                        /* images clustered together: the batch with batch_cost, else a micro-batch */
-    cb_real *teacher_tokens;             /* [group, 2, 1 + N, D] */
-    cb_arena pass;                       /* activations of one micro-batch's pass */
-    size_t scratch_bytes;                /* of the pass's tape */
+    size_t group;            /* images clustered together: the batch with batch_cost, else a micro-batch */
+    cb_real *teacher_tokens; /* [group, 2, 1 + N, D] */
+    cb_arena pass;           /* activations of one micro-batch's pass */
+    size_t scratch_bytes;    /* of the pass's tape */
 } cb_trainer;
 
-cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config);
+cribo_status cb_trainer_create(
+    const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config);
 void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer);
 
 /* The three phases; the batch is sound (cb_check_batch). See cribo/trainer.h. */
@@ -115,6 +117,7 @@ typedef struct cb_loss_scratch {
     cb_prototype_workspace workspace;
     cb_row_targets *targets; /* [2 b + 2 R_b] */
 } cb_loss_scratch;
-cb_loss_scratch cb_loss_scratch_take(const cb_trainer *trainer, cb_arena *arena, size_t images, size_t objects, size_t neighbours);
+cb_loss_scratch cb_loss_scratch_take(
+    const cb_trainer *trainer, cb_arena *arena, size_t images, size_t objects, size_t neighbours);
 
 #endif

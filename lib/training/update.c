@@ -16,9 +16,10 @@ static cribo_status check_gradients(const cb_trainer *trainer, double norm)
     const cb_parameters *parameters = &trainer->student->parameters;
     for (size_t p = 0; p < parameters->count; p++)
         if (!isfinite(trainer->optimiser.norms[p]))
-            return cb_fail(CRIBO_NOT_FINITE, "the gradient of %s is not finite at step %lld", parameters->list[p].name,
-                (long long)trainer->step);
-    return cb_fail(CRIBO_NOT_FINITE, "the gradient's norm is not finite at step %lld", (long long)trainer->step);
+            return cb_fail(CRIBO_NOT_FINITE, "the gradient of %s is not finite at step %lld",
+                parameters->list[p].name, (long long)trainer->step);
+    return cb_fail(
+        CRIBO_NOT_FINITE, "the gradient's norm is not finite at step %lld", (long long)trainer->step);
 }
 
 /* Adds `rows` rows of x to sum; returns how many. */
@@ -45,7 +46,8 @@ static void move_centres(cb_trainer *trainer)
     cb_prototypes_move_centre(tape.pool, &trainer->teacher_layers.cls, cls, momentum, trainer->centre);
     if (object_rows == 0) return;
     cb_rows()->scale(objects, objects, (cb_real)(1 / (double)object_rows), e);
-    cb_prototypes_move_centre(tape.pool, &trainer->teacher_layers.objects, objects, momentum, trainer->object_centre);
+    cb_prototypes_move_centre(
+        tape.pool, &trainer->teacher_layers.objects, objects, momentum, trainer->object_centre);
 }
 
 static void remember_objects(cb_trainer *trainer)
@@ -125,7 +127,8 @@ static void fill_report(cb_trainer *trainer, double gradient_norm, cribo_report 
         .objects_per_image = share((double)t->objects, (double)t->images),
         .matched_share = share((double)(t->matches[0] + t->matches[1]), 2 * (double)t->objects),
         .cross_image_on = t->cross_image,
-        .bank_fill = share((double)cb_memory_bank_images(trainer->bank), (double)cb_memory_bank_capacity(trainer->bank)),
+        .bank_fill = share(
+            (double)cb_memory_bank_images(trainer->bank), (double)cb_memory_bank_capacity(trainer->bank)),
         .uniform_loss = log((double)prototypes),
         .teacher_entropy = share(tally->cls_signs.entropy, (double)tally->cls_signs.rows),
         .mean_teacher_entropy = mean_entropy(&tally->cls_signs, prototypes),
@@ -149,8 +152,8 @@ cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report)
 
     move_centres(trainer);
     cb_optimiser_update(&trainer->optimiser, pool,
-        &(cb_optimiser_step){now->learning_rate, now->weight_decay, now->ema_momentum, trainer->config.clip_norm,
-            trainer->config.clip_per_tensor != 0, now->last_layer_frozen});
+        &(cb_optimiser_step){now->learning_rate, now->weight_decay, now->ema_momentum,
+            trainer->config.clip_norm, trainer->config.clip_per_tensor != 0, now->last_layer_frozen});
     remember_objects(trainer);
     cribo_report done;
     fill_report(trainer, norm, &done);

@@ -42,8 +42,12 @@ static void train_one_step(cribo_trainer *trainer, const cribo_trainer_config *c
     if (!drawn || !views) exit(1);
     need(cribo_random_uniform(1, 2, 3, 2 * pixels, drawn));
     for (size_t i = 0; i < 2 * pixels; i++) views[i] = (float)(4 * drawn[i] - 2);
-    cribo_batch batch = {.struct_size = sizeof batch, .images = 1, .view1 = views, .view2 = views + pixels,
-        .crops1 = crops, .crops2 = crops + 1};
+    cribo_batch batch = {.struct_size = sizeof batch,
+        .images = 1,
+        .view1 = views,
+        .view2 = views + pixels,
+        .crops1 = crops,
+        .crops2 = crops + 1};
     need(cribo_trainer_step(trainer, &batch, NULL));
     free(drawn);
     free(views);
@@ -61,8 +65,9 @@ static void measure(cribo_trainer *trainer, const char *path, int level)
     need(cribo_trainer_load(trainer, path, NULL));
     double loaded = seconds();
     stat(path, &status);
-    printf("level %d: %7.1f MB, saved in %6.2f s (%6.2f s of CPU), loaded in %6.2f s (%6.2f s of CPU)\n", level,
-        (double)status.st_size / 1e6, saved - start, cpu_seconds(idle, busy), loaded - saved, cpu_seconds(busy, clock()));
+    printf("level %d: %7.1f MB, saved in %6.2f s (%6.2f s of CPU), loaded in %6.2f s (%6.2f s of CPU)\n",
+        level, (double)status.st_size / 1e6, saved - start, cpu_seconds(idle, busy), loaded - saved,
+        cpu_seconds(busy, clock()));
     fflush(stdout);
     unlink(path);
 }

@@ -62,23 +62,24 @@ static void report(const char *name, work *run, void *context, double amount, co
     }
     qsort(rates, REPEATS, sizeof *rates, ascending);
     qsort(shares, REPEATS, sizeof *shares, ascending);
-    printf("  %-34s %8.1f %s  %5.1f %%\n", name, rates[REPEATS / 2] * 1e-9, most->unit, 100 * shares[REPEATS / 2]);
+    printf("  %-34s %8.1f %s  %5.1f %%\n", name, rates[REPEATS / 2] * 1e-9, most->unit,
+        100 * shares[REPEATS / 2]);
 }
 
 /* 16 independent chains of FMAs in registers. */
 #define CHAINS 16
 #define ROUNDS 20000
-#define DEFINE_BURN(name, attribute, lanes, constraint)                                                      \
-    attribute static void name(void)                                                                         \
-    {                                                                                                        \
-        typedef float vector __attribute__((vector_size(4 * lanes)));                                        \
-        vector chain[CHAINS] = {{0}}, factor = {0}, zero = {0};                                              \
-        for (int round = 0; round < ROUNDS; round++)                                                         \
-            _Pragma("GCC unroll 16") for (int i = 0; i < CHAINS; i++)                                        \
-            {                                                                                                \
-                chain[i] = chain[i] * factor + zero;                                                         \
-                __asm__ volatile("" : constraint(chain[i]));                                                 \
-            }                                                                                                \
+#define DEFINE_BURN(name, attribute, lanes, constraint) \
+    attribute static void name(void) \
+    { \
+        typedef float vector __attribute__((vector_size(4 * lanes))); \
+        vector chain[CHAINS] = {{0}}, factor = {0}, zero = {0}; \
+        for (int round = 0; round < ROUNDS; round++) \
+            _Pragma("GCC unroll 16") for (int i = 0; i < CHAINS; i++) \
+            { \
+                chain[i] = chain[i] * factor + zero; \
+                __asm__ volatile("" : constraint(chain[i])); \
+            } \
     }
 
 #if defined(__x86_64__)
@@ -142,7 +143,8 @@ static void gelu_backward_row(const sheet *s, size_t i)
 static void layer_norm_row(const sheet *s, size_t i)
 {
     float mean, inverse;
-    cb_rows()->layer_norm(s->y + i * s->width, s->x + i * s->width, s->gain, s->bias, s->width, &mean, &inverse);
+    cb_rows()->layer_norm(
+        s->y + i * s->width, s->x + i * s->width, s->gain, s->bias, s->width, &mean, &inverse);
 }
 
 static void softmax_row(const sheet *s, size_t i)
@@ -214,15 +216,18 @@ static void multiply(void *context)
 static void benchmark_products(void)
 {
     static const product cases[] = {{CB_NT, 6272, 1152, 384, 0, 0, 0}, {CB_NT, 6272, 384, 384, 0, 0, 0},
-        {CB_NT, 6272, 1536, 384, 0, 0, 0}, {CB_NT, 6272, 384, 1536, 0, 0, 0}, {CB_NN, 6272, 384, 1152, 0, 0, 0},
-        {CB_NN, 6272, 1536, 384, 0, 0, 0}, {CB_NN, 6272, 384, 1536, 0, 0, 0}, {CB_TN, 1152, 384, 6272, 0, 0, 0},
-        {CB_TN, 1536, 384, 6272, 0, 0, 0}, {CB_TN, 384, 1536, 6272, 0, 0, 0}, {CB_NT, 1576, 1152, 384, 0, 0, 0},
-        {CB_NT, 1576, 1536, 384, 0, 0, 0}, {CB_NT, 1576, 384, 1536, 0, 0, 0}, {CB_NN, 1576, 384, 1536, 0, 0, 0},
-        {CB_TN, 1536, 384, 1576, 0, 0, 0}, {CB_NT, 350, 65536, 256, 0, 0, 0}, {CB_NN, 350, 256, 65536, 0, 0, 0},
-        {CB_TN, 65536, 256, 350, 0, 0, 0}, {CB_NT, 32, 65536, 256, 0, 0, 0}, {CB_NT, 197, 197, 64, 0, 0, 0}};
+        {CB_NT, 6272, 1536, 384, 0, 0, 0}, {CB_NT, 6272, 384, 1536, 0, 0, 0},
+        {CB_NN, 6272, 384, 1152, 0, 0, 0}, {CB_NN, 6272, 1536, 384, 0, 0, 0},
+        {CB_NN, 6272, 384, 1536, 0, 0, 0}, {CB_TN, 1152, 384, 6272, 0, 0, 0},
+        {CB_TN, 1536, 384, 6272, 0, 0, 0}, {CB_TN, 384, 1536, 6272, 0, 0, 0},
+        {CB_NT, 1576, 1152, 384, 0, 0, 0}, {CB_NT, 1576, 1536, 384, 0, 0, 0},
+        {CB_NT, 1576, 384, 1536, 0, 0, 0}, {CB_NN, 1576, 384, 1536, 0, 0, 0},
+        {CB_TN, 1536, 384, 1576, 0, 0, 0}, {CB_NT, 350, 65536, 256, 0, 0, 0},
+        {CB_NN, 350, 256, 65536, 0, 0, 0}, {CB_TN, 65536, 256, 350, 0, 0, 0},
+        {CB_NT, 32, 65536, 256, 0, 0, 0}, {CB_NT, 197, 197, 64, 0, 0, 0}};
     static const char *const forms[] = {"NN", "NT", "TN"};
-    const ceiling peak = {burn, NULL, 2.0 * CHAINS * ROUNDS * burn_lanes[cb_cpu()] * (double)cb_pool_threads(pool),
-        "GFLOP/s"};
+    const ceiling peak = {
+        burn, NULL, 2.0 * CHAINS * ROUNDS * burn_lanes[cb_cpu()] * (double)cb_pool_threads(pool), "GFLOP/s"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         product p = cases[i];
         char name[64];

@@ -119,7 +119,8 @@ static void lose(void)
 int main(void)
 {
     char version[32];
-    snprintf(version, sizeof version, "%d.%d.%d", CRIBO_VERSION_MAJOR, CRIBO_VERSION_MINOR, CRIBO_VERSION_PATCH);
+    snprintf(
+        version, sizeof version, "%d.%d.%d", CRIBO_VERSION_MAJOR, CRIBO_VERSION_MINOR, CRIBO_VERSION_PATCH);
     EXPECT(strcmp(cribo_version(), version) == 0);
     EXPECT(strstr(cribo_build_info(), version) != NULL);
     cluster();

@@ -67,9 +67,11 @@ static cribo_status use_checkpoint(const char *path, bool saves)
 {
     cribo_trainer *trainer;
     CB_TRY(begin(&trainer));
-    cribo_status status = saves ? cribo_trainer_set_centres(trainer, values, NULL) : cribo_trainer_load(trainer, path, NULL);
+    cribo_status status =
+        saves ? cribo_trainer_set_centres(trainer, values, NULL) : cribo_trainer_load(trainer, path, NULL);
     if (status == CRIBO_OK)
-        status = saves ? cribo_trainer_save(trainer, path, NULL) : cribo_trainer_get_centres(trainer, values, NULL);
+        status = saves ? cribo_trainer_save(trainer, path, NULL)
+                       : cribo_trainer_get_centres(trainer, values, NULL);
     cribo_trainer_free(trainer);
     return status;
 }

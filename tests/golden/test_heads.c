@@ -79,7 +79,8 @@ static void check_last_layer(const fixture *f, const objective *o, const cb_last
 {
     size_t count = layer->direction.rows, size = x.rows * count;
     float *scale = calloc(count, sizeof *scale), *logits = calloc(size, sizeof *logits);
-    cb_prototypes prototypes = {count, layer->direction.columns, layer->direction.value, layer->gain.value, scale};
+    cb_prototypes prototypes = {
+        count, layer->direction.columns, layer->direction.value, layer->gain.value, scale};
     cb_prototypes_refresh(f->runtime.pool, &prototypes);
     cb_prototypes_project(f->runtime.pool, &prototypes, 0, count, x.value, x.rows, logits);
     assert_golden(logits, &f->file, o->prefix, "out");
@@ -87,7 +88,8 @@ static void check_last_layer(const fixture *f, const objective *o, const cb_last
     memcpy(logits, golden_floats(&f->file, NULL, "%sG", o->prefix), size * sizeof *logits);
     cb_prototypes_backproject(f->runtime.pool, &prototypes, 0, count, logits, x.value, x.rows, x.gradient,
         layer->direction.gradient);
-    cb_prototypes_weight_gradient(f->runtime.pool, &prototypes, layer->direction.gradient, layer->gain.gradient);
+    cb_prototypes_weight_gradient(
+        f->runtime.pool, &prototypes, layer->direction.gradient, layer->gain.gradient);
     assert_golden(layer->direction.gradient, &f->file, o->last_layer, "weight_v");
     ck_assert_int_eq(layer->gain.gradient != NULL, golden_has(&f->file, "%sweight_g", o->last_layer));
     if (layer->gain.gradient) assert_golden(layer->gain.gradient, &f->file, o->last_layer, "weight_g");

@@ -93,8 +93,11 @@ static void write_bank(const golden *file, const cribo_trainer_config *c, cribo_
     size_t numbers, images;
     const float *vectors = golden_floats(file, &numbers, "initial.centroids_queue");
     const int64_t *counts = golden_integers(file, &images, "initial.cpv_queue");
-    cribo_object_batch objects = {.struct_size = sizeof objects, .images = c->bank_images, .objects_per_image = counts,
-        .view1 = vectors, .view2 = vectors + numbers / 2};
+    cribo_object_batch objects = {.struct_size = sizeof objects,
+        .images = c->bank_images,
+        .objects_per_image = counts,
+        .view1 = vectors,
+        .view2 = vectors + numbers / 2};
     OK(cribo_memory_bank_import(cribo_trainer_memory_bank(trainer), &objects));
 }
 
@@ -103,7 +106,8 @@ static cribo_trainer *begin(const golden *file, const cribo_trainer_config *c)
     cribo_trainer *trainer;
     OK(cribo_trainer_create(&trainer, c, NULL));
     write_model(file, cribo_trainer_student(trainer), "student");
-    write_model(file, cribo_trainer_teacher(trainer), golden_truth(file, "teacher_differs") ? "teacher" : "student");
+    write_model(
+        file, cribo_trainer_teacher(trainer), golden_truth(file, "teacher_differs") ? "teacher" : "student");
     write_bank(file, c, trainer);
     return trainer;
 }
@@ -123,7 +127,8 @@ static cribo_batch batch_of(const golden *file, const cribo_trainer_config *c, i
     };
 }
 
-static void compare_integers(const char *what, int64_t step, const int64_t *got, const int64_t *expected, size_t n)
+static void compare_integers(
+    const char *what, int64_t step, const int64_t *got, const int64_t *expected, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         ck_assert_msg(got[i] == expected[i], "step %lld: %s[%zu] is %lld, not %lld", (long long)step, what, i,
@@ -135,11 +140,17 @@ static void compare_targets(const golden *file, const char *mode, const cribo_tr
 {
     size_t images = (size_t)c->batch_size, k = (size_t)c->clusters, s = (size_t)step, n;
     size_t grid = (size_t)(c->image_size / c->patch_size), tokens = images * 2 * grid * grid;
-    cribo_targets t = {.struct_size = sizeof t, .labels = calloc(tokens, sizeof(int64_t)), .valid = calloc(images, k),
-        .objects_per_image = calloc(images, sizeof(int64_t)), .index1 = calloc(images * k, sizeof(int64_t)),
-        .index2 = calloc(images * k, sizeof(int64_t)), .match1 = calloc(images, k), .match2 = calloc(images, k)};
+    cribo_targets t = {.struct_size = sizeof t,
+        .labels = calloc(tokens, sizeof(int64_t)),
+        .valid = calloc(images, k),
+        .objects_per_image = calloc(images, sizeof(int64_t)),
+        .index1 = calloc(images * k, sizeof(int64_t)),
+        .index2 = calloc(images * k, sizeof(int64_t)),
+        .match1 = calloc(images, k),
+        .match2 = calloc(images, k)};
     OK(cribo_trainer_targets(trainer, &t));
-    compare_integers("labels", step, t.labels, golden_integers(file, NULL, "%s.labels", mode) + s * tokens, tokens);
+    compare_integers(
+        "labels", step, t.labels, golden_integers(file, NULL, "%s.labels", mode) + s * tokens, tokens);
     ck_assert_mem_eq(t.valid, golden_bytes(file, NULL, "%s.valid", mode) + s * images * k, images * k);
     compare_integers("objects", step, t.objects_per_image,
         golden_integers(file, NULL, "%s.centroids_per_view", mode) + s * images, images);
@@ -189,16 +200,16 @@ static void compare_gradient_norms(
         OK(cribo_trainer_gradient(trainer, name, gradient, parameter.count));
         double norm = norm_of(gradient, (size_t)parameter.count);
         double want = frozen && strstr(name, "last_layer") ? 0 : expected[(size_t)step * parameters + p];
-        ck_assert_msg(fabs(norm - want) <= 3e-5 * want + 1e-8, "step %lld: gradient of %s has norm %.9g, not %.9g",
-            (long long)step, name, norm, want);
+        ck_assert_msg(fabs(norm - want) <= 3e-5 * want + 1e-8,
+            "step %lld: gradient of %s has norm %.9g, not %.9g", (long long)step, name, norm, want);
         free(gradient);
     }
 }
 
 static void compare_number(const char *what, int64_t step, double got, double expected, double relative)
 {
-    ck_assert_msg(fabs(got - expected) <= relative * fmax(1, fabs(expected)), "step %lld: %s is %.9g, not %.9g",
-        (long long)step, what, got, expected);
+    ck_assert_msg(fabs(got - expected) <= relative * fmax(1, fabs(expected)),
+        "step %lld: %s is %.9g, not %.9g", (long long)step, what, got, expected);
 }
 
 static void compare_report(const golden *file, const char *mode, const cribo_report *report)
@@ -224,11 +235,13 @@ static void compare_report(const golden *file, const char *mode, const cribo_rep
 
 static void compare_centres(const golden *file, const char *mode, const cribo_trainer *trainer, int64_t step)
 {
-    size_t l = (size_t)golden_integer(file, "out"), lc = (size_t)golden_integer(file, "out_c"), s = (size_t)step;
+    size_t l = (size_t)golden_integer(file, "out"), lc = (size_t)golden_integer(file, "out_c"),
+           s = (size_t)step;
     float *centre = calloc(l + lc, sizeof *centre);
     OK(cribo_trainer_get_centres(trainer, centre, centre + l));
     assert_close("centre", centre, golden_floats(file, NULL, "%s.center", mode) + s * l, l, 1e-5);
-    assert_close("object centre", centre + l, golden_floats(file, NULL, "%s.center_c", mode) + s * lc, lc, 1e-5);
+    assert_close(
+        "object centre", centre + l, golden_floats(file, NULL, "%s.center_c", mode) + s * lc, lc, 1e-5);
     free(centre);
 }
 
@@ -251,7 +264,8 @@ static void compare_weights(const golden *file, const char *mode, cribo_model *m
     }
 }
 
-static void compare_bank(const golden *file, const char *mode, const cribo_trainer_config *c, cribo_trainer *trainer)
+static void compare_bank(
+    const golden *file, const char *mode, const cribo_trainer_config *c, cribo_trainer *trainer)
 {
     cribo_memory_bank *bank = cribo_trainer_memory_bank(trainer);
     int64_t images, objects;
@@ -261,7 +275,8 @@ static void compare_bank(const golden *file, const char *mode, const cribo_train
     int64_t *counts = calloc((size_t)images, sizeof *counts);
     float *view1 = calloc(2 * n, sizeof *view1), *view2 = view1 + n;
     OK(cribo_memory_bank_export(bank, counts, NULL, view1, view2));
-    compare_integers("bank's objects", -1, counts, golden_integers(file, NULL, "%s.final.cpv_queue", mode), (size_t)images);
+    compare_integers("bank's objects", -1, counts, golden_integers(file, NULL, "%s.final.cpv_queue", mode),
+        (size_t)images);
     const float *expected = golden_floats(file, &numbers, "%s.final.centroids_queue", mode);
     assert_close("bank of view 1", view1, expected, n, 1e-5);
     assert_close("bank of view 2", view2, expected + numbers / 2, n, 1e-5);

@@ -58,8 +58,10 @@ static cb_images golden_images(const golden *file, const char *prefix)
 {
     char name[80];
     snprintf(name, sizeof name, "%simages", prefix);
-    return (cb_images){.count = golden_axis(file, name, 0), .height = golden_axis(file, name, 2),
-        .width = golden_axis(file, name, 3), .pixels = golden_floats(file, NULL, "%s", name)};
+    return (cb_images){.count = golden_axis(file, name, 0),
+        .height = golden_axis(file, name, 2),
+        .width = golden_axis(file, name, 3),
+        .pixels = golden_floats(file, NULL, "%s", name)};
 }
 
 static cb_tensor forward(cb_tape *tape, void *context)
@@ -96,7 +98,8 @@ START_TEST(test_vit_tokens_and_gradients_match_the_authors)
     f.images.gradient = calloc(count, sizeof(float));
     run_both_ways(&f, "");
     assert_gradients(f.model, "backbone.", &f.file, "grad.", GRADIENT_TOLERANCE);
-    assert_close("images", f.images.gradient, expected, count, GRADIENT_TOLERANCE * max_magnitude(expected, count));
+    assert_close(
+        "images", f.images.gradient, expected, count, GRADIENT_TOLERANCE * max_magnitude(expected, count));
     free(f.images.gradient);
     fixture_close(&f);
 }
@@ -139,12 +142,13 @@ START_TEST(test_vit_tokens_between_blocks_match_the_authors)
     f.images = golden_images(&f.file, "");
     for (f.vit.depth = 0; f.vit.depth <= f.model->vit.depth; f.vit.depth++) {
         size_t count, d = f.vit.width;
-        const float *stream = f.vit.depth == 0 ? golden_floats(&f.file, &count, "inter.embedded")
-                                               : golden_floats(&f.file, &count, "inter.block%zu", f.vit.depth - 1);
+        const float *stream = f.vit.depth == 0
+                                  ? golden_floats(&f.file, &count, "inter.embedded")
+                                  : golden_floats(&f.file, &count, "inter.block%zu", f.vit.depth - 1);
         float *expected = malloc(count * sizeof *expected), mean, inverse_deviation;
         for (size_t at = 0; at < count; at += d)
-            cb_rows()->layer_norm(expected + at, stream + at, f.vit.norm.weight.value, f.vit.norm.bias.value, d, &mean,
-                &inverse_deviation);
+            cb_rows()->layer_norm(expected + at, stream + at, f.vit.norm.weight.value, f.vit.norm.bias.value,
+                d, &mean, &inverse_deviation);
         pass p = pass_begin(&f.runtime, forward, &f);
         assert_tokens("stream", pass_run(&f.runtime, &p, forward, &f), expected, count);
         pass_end(&f.runtime, &p);
@@ -159,7 +163,8 @@ static void check_positions(fixture *f, const char *prefix)
     size_t count, rows = f->images.height / f->vit.patch, columns = f->images.width / f->vit.patch;
     const float *expected = golden_floats(&f->file, &count, "%spos_embed", prefix);
     cb_arena arena;
-    ck_assert_int_eq(cb_arena_create(&f->runtime.allocator, &arena, count * sizeof(float) + 1024, "positions"), CRIBO_OK);
+    ck_assert_int_eq(
+        cb_arena_create(&f->runtime.allocator, &arena, count * sizeof(float) + 1024, "positions"), CRIBO_OK);
     cb_tape tape = cb_tape_begin(&arena, f->runtime.pool, false, 0);
     cb_tensor positions = cb_op_resample_positions(&tape, f->vit.pos_embed, f->vit.grid, rows, columns);
     assert_tokens("positions", positions, expected, count);
@@ -187,7 +192,8 @@ START_TEST(test_vit_other_sizes_match_the_authors)
     fixture f = fixture_open(files[_i], 2);
     char sizes[256], *rest = sizes;
     snprintf(sizes, sizeof sizes, "%s", golden_text(&f.file, "extra_sizes"));
-    for (char *size = strtok_r(sizes, ",", &rest); size; size = strtok_r(NULL, ",", &rest)) check_size(&f, size);
+    for (char *size = strtok_r(sizes, ",", &rest); size; size = strtok_r(NULL, ",", &rest))
+        check_size(&f, size);
     fixture_close(&f);
 }
 END_TEST

@@ -43,9 +43,9 @@ typedef struct table_row {
 struct problem {
     const table_row *row;
     cb_tensor input[MOST_INPUTS];
-    cb_real *start[MOST_INPUTS];   /* what an input's value is before a pass */
-    cb_real *preset[MOST_INPUTS];  /* what stands in a gradient of its own */
-    cb_real *functional;           /* of the output */
+    cb_real *start[MOST_INPUTS];  /* what an input's value is before a pass */
+    cb_real *preset[MOST_INPUTS]; /* what stands in a gradient of its own */
+    cb_real *functional;          /* of the output */
     cb_runtime runtime;
     cb_arena arena;
     size_t scratch_bytes;
@@ -138,7 +138,8 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
 {
     static float pixels[2 * 3 * 9 * 9];
     static cb_pooling pooling;
-    for (size_t i = 0; i < sizeof pixels / sizeof *pixels; i++) pixels[i] = (float)((i * 37 + 11) % 101) / 50 - 1;
+    for (size_t i = 0; i < sizeof pixels / sizeof *pixels; i++)
+        pixels[i] = (float)((i * 37 + 11) % 101) / 50 - 1;
     cb_images images = {.count = 2, .height = p->row->size[0], .width = p->row->size[1], .pixels = pixels};
     pooling = rows_of_tokens();
     cb_tensor x = cb_vit_forward(&p->model->vit, tape, &images, &(cb_vit_options){.keep = keep});
@@ -147,30 +148,70 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
 
 /* The table. */
 
-#define LINEAR(rows, in, out, x, weight)                                                                     \
-    {.name = "linear", .run = linear, .input = {{rows, in, x}, {out, in, weight}, {1, out, weight}}}
-#define GELU(rows, columns) {.name = "gelu", .run = gelu, .input = {{rows, columns, SHARED}}}
-#define LAYER_NORM(rows, columns, x, gain)                                                                   \
-    {.name = "layer norm", .run = layer_norm, .input = {{rows, columns, x}, {1, columns, gain}, {1, columns, gain}}}
-#define NORMALISE(rows, columns) {.name = "normalise", .run = normalise, .input = {{rows, columns, SHARED}}}
-#define ATTENTION(images_, tokens, heads, width)                                                             \
-    {.name = "attention", .run = attention, .input = {{(images_) * (tokens), 3 * (heads) * (width), SHARED}},  \
-        .images = images_, .size = {heads}}
-#define RESIDUAL(run_, images_, tokens, columns)                                                             \
-    {.name = #run_, .run = run_, .images = images_,                                                          \
-        .input = {{(images_) * (tokens), columns, FRESH}, {(images_) * (tokens), columns, SHARED}}}
-#define TOKENS(images_, patches, columns)                                                                    \
-    {.name = "tokens", .run = tokens, .images = images_,                                                     \
-        .input = {{(images_) * (patches), columns, SHARED}, {1, columns, OWN}, {1 + (patches), columns, OWN}}}
-#define RESAMPLE(grid, rows, columns, width)                                                                 \
-    {.name = "resampled positions", .run = resample, .input = {{1 + (grid) * (grid), width, OWN}},           \
-        .size = {grid, rows, columns}}
-#define POOL(columns, x) {.name = "pool", .run = pool, .input = {{6, columns, x}}}
-#define PATCHES(images_, height, width, patch)                                                               \
-    {.name = "patches", .run = patches, .input = {{1, (images_) * 3 * (height) * (width), OWN}},             \
-        .images = images_, .size = {height, width, patch}, .step = 0.5}
-#define WHOLE_MODEL(height, width)                                                                           \
-    {.name = "model", .run = whole_model, .input = {{1, 0, OWN}}, .size = {height, width}}
+#define LINEAR(rows, in, out, x, weight) \
+    { \
+        .name = "linear", .run = linear, .input = { {rows, in, x}, {out, in, weight}, {1, out, weight} } \
+    }
+#define GELU(rows, columns) \
+    { \
+        .name = "gelu", .run = gelu, .input = { {rows, columns, SHARED} } \
+    }
+#define LAYER_NORM(rows, columns, x, gain) \
+    { \
+        .name = "layer norm", .run = layer_norm, .input = { \
+            {rows, columns, x}, \
+            {1, columns, gain}, \
+            {1, columns, gain} \
+        } \
+    }
+#define NORMALISE(rows, columns) \
+    { \
+        .name = "normalise", .run = normalise, .input = { {rows, columns, SHARED} } \
+    }
+#define ATTENTION(images_, tokens, heads, width) \
+    { \
+        .name = "attention", .run = attention, \
+        .input = {{(images_) * (tokens), 3 * (heads) * (width), SHARED}}, .images = images_, .size = { \
+            heads \
+        } \
+    }
+#define RESIDUAL(run_, images_, tokens, columns) \
+    { \
+        .name = #run_, .run = run_, .images = images_, .input = { \
+            {(images_) * (tokens), columns, FRESH}, \
+            {(images_) * (tokens), columns, SHARED} \
+        } \
+    }
+#define TOKENS(images_, patches, columns) \
+    { \
+        .name = "tokens", .run = tokens, .images = images_, .input = { \
+            {(images_) * (patches), columns, SHARED}, \
+            {1, columns, OWN}, \
+            {1 + (patches), columns, OWN} \
+        } \
+    }
+#define RESAMPLE(grid, rows, columns, width) \
+    { \
+        .name = "resampled positions", .run = resample, .input = {{1 + (grid) * (grid), width, OWN}}, \
+        .size = { \
+            grid, \
+            rows, \
+            columns \
+        } \
+    }
+#define POOL(columns, x) \
+    { \
+        .name = "pool", .run = pool, .input = { {6, columns, x} } \
+    }
+#define PATCHES(images_, height, width, patch) \
+    { \
+        .name = "patches", .run = patches, .input = {{1, (images_)*3 * (height) * (width), OWN}}, \
+        .images = images_, .size = {height, width, patch}, .step = 0.5 \
+    }
+#define WHOLE_MODEL(height, width) \
+    { \
+        .name = "model", .run = whole_model, .input = {{1, 0, OWN}}, .size = { height, width } \
+    }
 
 static const table_row table[] = {
     LINEAR(5, 7, 3, SHARED, OWN),
@@ -408,8 +449,9 @@ static void check_direction(problem *p, cb_real *const gradients[MOST_INPUTS])
         }
     }
     double expected = (moved_loss(p, directions, h) - moved_loss(p, directions, -h)) / (2 * h);
-    ck_assert_msg(fabs(along - expected) <= TOLERANCE * (1 + size), "%s %zu: along a direction %.12g, by differences %.12g",
-        p->row->name, (size_t)(p->row - table), along, expected);
+    ck_assert_msg(fabs(along - expected) <= TOLERANCE * (1 + size),
+        "%s %zu: along a direction %.12g, by differences %.12g", p->row->name, (size_t)(p->row - table),
+        along, expected);
     free_all(directions);
 }
 
@@ -440,7 +482,8 @@ START_TEST(test_operations_more_threads_give_the_same_bits)
     cb_real *y = both_ways(&one, expected), *z = both_ways(&three, got);
     ck_assert_mem_eq(z, y, output_bytes(&one));
     for (size_t input = 0; input < MOST_INPUTS; input++)
-        if (expected[input]) ck_assert_mem_eq(got[input], expected[input], count_of(&one, input) * sizeof(cb_real));
+        if (expected[input])
+            ck_assert_mem_eq(got[input], expected[input], count_of(&one, input) * sizeof(cb_real));
     free(y);
     free(z);
     free_all(expected);
@@ -489,7 +532,11 @@ START_TEST(test_operations_patches_of_bytes_are_scaled_and_shifted)
     enum { IMAGES = 2, HEIGHT = 4, WIDTH = 6, PATCH = 2, AREA = HEIGHT * WIDTH };
     uint8_t bytes[IMAGES * 3 * AREA];
     for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * 7);
-    cb_images images = {.count = IMAGES, .height = HEIGHT, .width = WIDTH, .bytes = bytes, .scale = {0.5, 2, 0.25},
+    cb_images images = {.count = IMAGES,
+        .height = HEIGHT,
+        .width = WIDTH,
+        .bytes = bytes,
+        .scale = {0.5, 2, 0.25},
         .shift = {1, -3, 8}};
     cb_arena arena;
     const cb_allocator allocator = {0};
@@ -502,7 +549,8 @@ START_TEST(test_operations_patches_of_bytes_are_scaled_and_shifted)
         size_t image = at / (3 * AREA), channel = at / AREA % 3, row = at % AREA / WIDTH, column = at % WIDTH;
         size_t patch = image * 6 + row / PATCH * 3 + column / PATCH;
         size_t element = (channel * PATCH + row % PATCH) * PATCH + column % PATCH;
-        ck_assert_double_eq(y.value[patch * 12 + element], images.scale[channel] * bytes[at] + images.shift[channel]);
+        ck_assert_double_eq(
+            y.value[patch * 12 + element], images.scale[channel] * bytes[at] + images.shift[channel]);
     }
     cb_arena_destroy(&allocator, &arena);
 }

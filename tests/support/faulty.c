@@ -6,7 +6,8 @@
 
 #define HEAD_BYTES 16 /* before a block stands its size; keeps malloc's alignment */
 
-void *faulty_allocate(void *user, size_t bytes) {
+void *faulty_allocate(void *user, size_t bytes)
+{
     faulty *state = user;
     state->calls++;
     if (state->fail_at &&
@@ -23,7 +24,8 @@ void *faulty_allocate(void *user, size_t bytes) {
     return block + HEAD_BYTES;
 }
 
-void faulty_release(void *user, void *memory) {
+void faulty_release(void *user, void *memory)
+{
     faulty *state = user;
     char *block = (char *)memory - HEAD_BYTES;
     state->held--;

@@ -15,7 +15,8 @@ typedef struct faulty {
     size_t peak;    /* the most bytes at once */
     size_t fail_at; /* the call that fails, from 1; 0: none */
     bool for_ever;  /* all later calls fail too */
-    size_t largest; /* larger blocks fail; 0: none (sanitizers end a program that asks malloc for absurd ones) */
+    size_t
+        largest; /* larger blocks fail; 0: none (sanitizers end a program that asks malloc for absurd ones) */
 } faulty;
 
 /* The hooks of a runtime or an allocator; `user` is a faulty. */

@@ -13,13 +13,13 @@ static void format_name(char *name, size_t size, const char *format, va_list arg
     vsnprintf(name, size, format, arguments);
 }
 
-#define NAMED(name, format)                                                                                  \
-    char name[256];                                                                                          \
-    do {                                                                                                     \
-        va_list arguments_;                                                                                  \
-        va_start(arguments_, format);                                                                        \
-        format_name(name, sizeof name, format, arguments_);                                                  \
-        va_end(arguments_);                                                                                  \
+#define NAMED(name, format) \
+    char name[256]; \
+    do { \
+        va_list arguments_; \
+        va_start(arguments_, format); \
+        format_name(name, sizeof name, format, arguments_); \
+        va_end(arguments_); \
     } while (0)
 
 static unsigned char *read_file(const char *path, size_t *size)
@@ -120,7 +120,8 @@ size_t golden_axis(const golden *file, const char *name, size_t axis)
 
 static const char *metadata(const golden *file, const char *name)
 {
-    const char *text = json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), name));
+    const char *text =
+        json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), name));
     ck_assert_msg(text != NULL, "golden metadata %s is missing", name);
     return text;
 }
@@ -169,6 +170,6 @@ double max_magnitude(const float *a, size_t n)
 void assert_close(const char *what, const float *got, const float *expected, size_t n, double tolerance)
 {
     for (size_t i = 0; i < n; i++)
-        ck_assert_msg(fabs((double)got[i] - expected[i]) <= tolerance, "%s[%zu] = %.9g, expected %.9g (within %g)", what,
-            i, got[i], expected[i], tolerance);
+        ck_assert_msg(fabs((double)got[i] - expected[i]) <= tolerance,
+            "%s[%zu] = %.9g, expected %.9g (within %g)", what, i, got[i], expected[i], tolerance);
 }

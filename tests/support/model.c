@@ -22,8 +22,8 @@ cb_model *model_of(const cb_runtime *runtime, const cribo_model_config *config)
 }
 
 /* The golden tensor file_prefix + NAME for a parameter called name_prefix + NAME; NULL: it has another prefix. */
-static const float *counterpart(const cb_parameter *parameter, const char *name_prefix, const golden *file,
-    const char *file_prefix)
+static const float *counterpart(
+    const cb_parameter *parameter, const char *name_prefix, const golden *file, const char *file_prefix)
 {
     size_t count, n = strlen(name_prefix);
     if (strncmp(parameter->name, name_prefix, n) != 0) return NULL;
@@ -32,7 +32,8 @@ static const float *counterpart(const cb_parameter *parameter, const char *name_
     return values;
 }
 
-void golden_parameters(const cb_model *model, const char *name_prefix, const golden *file, const char *file_prefix)
+void golden_parameters(
+    const cb_model *model, const char *name_prefix, const golden *file, const char *file_prefix)
 {
     const cb_parameters *parameters = &model->parameters;
     for (size_t i = 0; i < parameters->count; i++) {
@@ -42,8 +43,8 @@ void golden_parameters(const cb_model *model, const char *name_prefix, const gol
     }
 }
 
-void assert_gradients(
-    const cb_model *model, const char *name_prefix, const golden *file, const char *file_prefix, double tolerance)
+void assert_gradients(const cb_model *model, const char *name_prefix, const golden *file,
+    const char *file_prefix, double tolerance)
 {
     const cb_parameters *parameters = &model->parameters;
     for (size_t i = 0; i < parameters->count; i++) {

@@ -11,13 +11,15 @@
 
 static char folder[1024];
 
-void scratch_begin(void) {
+void scratch_begin(void)
+{
     snprintf(folder, sizeof folder, "%s/scratch-XXXXXX", CRIBO_SCRATCH);
     ck_assert_msg(mkdtemp(folder) != NULL, "cannot make %s", folder);
 }
 
 /* Visits the files of the folder, and removes them if asked. */
-static size_t visit(bool removes) {
+static size_t visit(bool removes)
+{
     size_t count = 0;
     DIR *directory = opendir(folder);
     ck_assert_ptr_nonnull(directory);
@@ -30,16 +32,19 @@ static size_t visit(bool removes) {
     return count;
 }
 
-void scratch_end(void) {
+void scratch_end(void)
+{
     visit(true);
     ck_assert_msg(rmdir(folder) == 0, "cannot remove %s", folder);
 }
 
-const char *scratch_folder(void) {
+const char *scratch_folder(void)
+{
     return folder;
 }
 
-const char *scratch_path(const char *name) {
+const char *scratch_path(const char *name)
+{
     static char paths[8][2048];
     static unsigned turn;
     char *path = paths[turn++ % 8];
@@ -47,18 +52,21 @@ const char *scratch_path(const char *name) {
     return path;
 }
 
-size_t scratch_count(void) {
+size_t scratch_count(void)
+{
     return visit(false);
 }
 
-void write_bytes(const char *path, const void *bytes, size_t count) {
+void write_bytes(const char *path, const void *bytes, size_t count)
+{
     FILE *stream = fopen(path, "wb");
     ck_assert_msg(stream != NULL, "cannot write %s", path);
     ck_assert_uint_eq(fwrite(bytes, 1, count, stream), count);
     ck_assert_int_eq(fclose(stream), 0);
 }
 
-void *read_bytes(const char *path, size_t *count) {
+void *read_bytes(const char *path, size_t *count)
+{
     FILE *stream = fopen(path, "rb");
     ck_assert_msg(stream != NULL, "cannot read %s", path);
     fseek(stream, 0, SEEK_END);
@@ -72,7 +80,8 @@ void *read_bytes(const char *path, size_t *count) {
     return bytes;
 }
 
-void assert_bytes(const char *path, const void *bytes, size_t count) {
+void assert_bytes(const char *path, const void *bytes, size_t count)
+{
     size_t size;
     void *found = read_bytes(path, &size);
     ck_assert_uint_eq(size, count);

@@ -63,7 +63,8 @@ static double *draw(uint64_t number, uint64_t index, size_t count)
 static void paint(const cribo_trainer_config *c, float *view, uint64_t number, uint64_t image, uint64_t v)
 {
     size_t side = (size_t)c->image_size, patch = (size_t)c->patch_size, grid = side / patch;
-    double *colours = draw(number, 4 * image, 3 * grid * grid), *noise = draw(number, 4 * image + 1 + v, 3 * side * side);
+    double *colours = draw(number, 4 * image, 3 * grid * grid),
+           *noise = draw(number, 4 * image + 1 + v, 3 * side * side);
     for (size_t channel = 0; channel < 3; channel++)
         for (size_t y = 0; y < side; y++)
             for (size_t x = 0; x < side; x++) {
@@ -86,15 +87,20 @@ static cribo_crop crop_of(uint64_t number, uint64_t image, uint64_t v)
 training_batch training_batch_of(const cribo_trainer_config *config, int64_t images, uint64_t number)
 {
     size_t b = (size_t)images, view = 3 * (size_t)config->image_size * (size_t)config->image_size;
-    training_batch made = {.pixels = calloc(2 * b * view, sizeof(float)), .crops = calloc(2 * b, sizeof(cribo_crop))};
+    training_batch made = {
+        .pixels = calloc(2 * b * view, sizeof(float)), .crops = calloc(2 * b, sizeof(cribo_crop))};
     ck_assert(made.pixels && made.crops);
     for (size_t v = 0; v < 2; v++)
         for (size_t i = 0; i < b; i++) {
             paint(config, made.pixels + (v * b + i) * view, number, i, v);
             made.crops[v * b + i] = crop_of(number, i, v);
         }
-    made.batch = (cribo_batch){.struct_size = sizeof(cribo_batch), .images = images, .view1 = made.pixels,
-        .view2 = made.pixels + b * view, .crops1 = made.crops, .crops2 = made.crops + b};
+    made.batch = (cribo_batch){.struct_size = sizeof(cribo_batch),
+        .images = images,
+        .view1 = made.pixels,
+        .view2 = made.pixels + b * view,
+        .crops1 = made.crops,
+        .crops2 = made.crops + b};
     return made;
 }
 
@@ -234,8 +240,12 @@ bool training_same(cribo_trainer *a, cribo_trainer *b)
 void training_copy_bank(cribo_trainer *from, cribo_trainer *to)
 {
     bank_content bank = bank_of(from);
-    cribo_object_batch objects = {.struct_size = sizeof objects, .images = bank.images,
-        .objects_per_image = bank.counts, .view1 = bank.views, .view2 = bank.views + bank.view, .ids = bank.ids};
+    cribo_object_batch objects = {.struct_size = sizeof objects,
+        .images = bank.images,
+        .objects_per_image = bank.counts,
+        .view1 = bank.views,
+        .view2 = bank.views + bank.view,
+        .ids = bank.ids};
     OK(cribo_memory_bank_import(cribo_trainer_memory_bank(to), &objects));
     bank_content_free(&bank);
 }

@@ -13,11 +13,11 @@
 #define OK(call) ck_assert_msg((call) == CRIBO_OK, "%s: %s", #call, cribo_last_error())
 
 /* Fails with `status` and a message that contains `part`. */
-#define REFUSED(call, status, part)                                                                          \
-    do {                                                                                                     \
-        ck_assert_str_eq(cribo_status_name(call), cribo_status_name(status));                                \
-        ck_assert_msg(strstr(cribo_last_error(), part) != NULL, "%s: \"%s\" lacks \"%s\"", #call,            \
-            cribo_last_error(), part);                                                                       \
+#define REFUSED(call, status, part) \
+    do { \
+        ck_assert_str_eq(cribo_status_name(call), cribo_status_name(status)); \
+        ck_assert_msg(strstr(cribo_last_error(), part) != NULL, "%s: \"%s\" lacks \"%s\"", #call, \
+            cribo_last_error(), part); \
     } while (0)
 
 /*

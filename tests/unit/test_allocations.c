@@ -99,7 +99,8 @@ static void *count_steps(void *context)
     counted_run *run = context;
     cribo_report report = {.struct_size = sizeof report};
     size_t hooked = run->memory.calls, hidden = atomic_load(&calls);
-    for (int i = 0; i < 3; i++) run->failed += cribo_trainer_step(run->trainer, &run->batches[i], &report) != CRIBO_OK;
+    for (int i = 0; i < 3; i++)
+        run->failed += cribo_trainer_step(run->trainer, &run->batches[i], &report) != CRIBO_OK;
     run->hooked = run->memory.calls - hooked;
     run->hidden = atomic_load(&calls) - hidden;
     return NULL;
@@ -158,7 +159,8 @@ START_TEST(test_allocations_of_a_step_in_a_new_thread_are_none)
     counted_run run = {.batches = batches};
     pthread_t thread;
     begin(&run, &c, 2);
-    int refused = pthread_create(&thread, NULL, count_steps, &run) != 0; /* an assertion here would allocate meanwhile */
+    int refused = pthread_create(&thread, NULL, count_steps, &run) !=
+                  0; /* an assertion here would allocate meanwhile */
     if (!refused) pthread_join(thread, NULL);
     ck_assert_int_eq(refused, 0);
     ck_assert_int_eq(run.failed, 0);

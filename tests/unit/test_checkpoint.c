@@ -131,9 +131,13 @@ END_TEST
 
 START_TEST(test_checkpoint_holds_settings_and_strings)
 {
-    const char *keys[] = {"position", "crc32", "\xc3\xa9\"\\", "step"}, *values[] = {"epoch 3, image 17", "", "\n\"", "5"};
-    cribo_save_options options = {.struct_size = sizeof options, .level = 1, .metadata_count = 4,
-        .metadata_keys = keys, .metadata_values = values};
+    const char *keys[] = {"position", "crc32", "\xc3\xa9\"\\", "step"},
+               *values[] = {"epoch 3, image 17", "", "\n\"", "5"};
+    cribo_save_options options = {.struct_size = sizeof options,
+        .level = 1,
+        .metadata_count = 4,
+        .metadata_keys = keys,
+        .metadata_values = values};
     cribo_trainer_config c = config_of(), read;
     char buffer[64], small[17] = "unchanged";
     c.learning_rate = 0.1 + 0.2; /* all its digits are needed */
@@ -147,9 +151,11 @@ START_TEST(test_checkpoint_holds_settings_and_strings)
         OK(cribo_checkpoint_metadata(path, keys[i], buffer, strlen(values[i]) + 1));
         ck_assert_str_eq(buffer, values[i]);
     }
-    REFUSED(cribo_checkpoint_metadata(path, "position", small, sizeof small), CRIBO_INVALID_ARGUMENT, "takes 18 bytes");
+    REFUSED(cribo_checkpoint_metadata(path, "position", small, sizeof small), CRIBO_INVALID_ARGUMENT,
+        "takes 18 bytes");
     ck_assert_str_eq(small, "unchanged");
-    REFUSED(cribo_checkpoint_metadata(path, "learning_rate", buffer, sizeof buffer), CRIBO_INVALID_ARGUMENT, "learning_rate");
+    REFUSED(cribo_checkpoint_metadata(path, "learning_rate", buffer, sizeof buffer), CRIBO_INVALID_ARGUMENT,
+        "learning_rate");
     cribo_trainer_free(trainer);
 }
 END_TEST
@@ -161,7 +167,8 @@ START_TEST(test_checkpoint_teacher_is_loaded_as_a_model)
     cribo_trainer *trainer = trained(&c, 1, 3);
     OK(cribo_trainer_save(trainer, scratch_path("file"), NULL));
     OK(cribo_model_config_init(&m, sizeof m));
-    m.image_size = c.image_size, m.patch_size = c.patch_size, m.width = c.width, m.depth = c.depth, m.heads = c.heads;
+    m.image_size = c.image_size, m.patch_size = c.patch_size, m.width = c.width, m.depth = c.depth,
+    m.heads = c.heads;
     m.mlp_ratio = c.mlp_ratio, m.head_hidden = c.head_hidden, m.head_bottleneck = c.head_bottleneck;
     m.prototypes = c.prototypes, m.object_prototypes = c.object_prototypes;
     cribo_model *model;
@@ -183,7 +190,8 @@ END_TEST
 /* --- what is refused --- */
 
 /* Loading is refused, and the trainer does not change. */
-static void refused(cribo_trainer *trainer, const char *path, const char *overrides, cribo_status status, const char *part)
+static void refused(
+    cribo_trainer *trainer, const char *path, const char *overrides, cribo_status status, const char *part)
 {
     cribo_load_options options = {.struct_size = sizeof options, .overrides = overrides};
     training_state before = training_state_of(trainer);
@@ -212,7 +220,8 @@ START_TEST(test_checkpoint_other_settings_are_refused_by_name)
     cribo_trainer *trainer = trained(&other, 1, 2);
     refused(trainer, path, NULL, CRIBO_INVALID_ARGUMENT, "learning_rate = 0.05");
     refused(trainer, path, "", CRIBO_INVALID_ARGUMENT, "in the file, but 0.25 in the trainer");
-    refused(trainer, path, "learning_rate", CRIBO_INVALID_ARGUMENT, "epochs = 2 in the file, but 3 in the trainer");
+    refused(trainer, path, "learning_rate", CRIBO_INVALID_ARGUMENT,
+        "epochs = 2 in the file, but 3 in the trainer");
     refused(trainer, path, "learning_rat,epochs", CRIBO_INVALID_ARGUMENT, "\"learning_rat\" is no setting");
     refused(trainer, path, "epochs_learning_rate", CRIBO_INVALID_ARGUMENT, "is no setting");
     cribo_load_options options = {.struct_size = sizeof options, .overrides = " epochs, ,learning_rate ,"};
@@ -244,7 +253,10 @@ START_TEST(test_checkpoint_every_setting_is_compared)
         memcpy(&now, (char *)&c + 8 + 8 * i, 8);
         memcpy(&whole, (char *)&c + 8 + 8 * i, 8);
         if (s.integer) now = (double)whole;
-        snprintf(value, sizeof value, "%.17g", s.maximum == 1 ? (now == 0 ? 1 : 0) : s.integer ? now + 1 : now / 2 + 0.01);
+        snprintf(value, sizeof value, "%.17g",
+            s.maximum == 1 ? (now == 0 ? 1 : 0)
+            : s.integer    ? now + 1
+                           : now / 2 + 0.01);
         for (size_t k = 0; k < 3; k++)
             if (strcmp(special[k].name, s.name) == 0) snprintf(value, sizeof value, "%s", special[k].value);
         if (strcmp(s.name, "width") == 0) snprintf(value, sizeof value, "%d", 18);
@@ -262,8 +274,8 @@ START_TEST(test_checkpoint_other_shapes_are_refused_even_when_allowed)
     static const struct {
         const char *name, *value, *part;
     } cases[] = {{"width", "32", "axis"}, {"prototypes", "25", "axis"}, {"depth", "4", "there is no tensor"},
-        {"image_size", "48", "backbone.pos_embed"}, {"bank_images", "3", "has room for 3"}, {"depth", "2", "optimiser.updates"},
-        {"clusters", "1", "room for 7"}};
+        {"image_size", "48", "backbone.pos_embed"}, {"bank_images", "3", "has room for 3"},
+        {"depth", "2", "optimiser.updates"}, {"clusters", "1", "room for 7"}};
     cribo_trainer_config c = config_of();
     const char *path = scratch_path("file");
     saved_at(path, &c, 1);
@@ -440,7 +452,8 @@ START_TEST(test_checkpoint_flipped_bits_inside_are_refused)
     }
     training_state after = training_state_of(trainer);
     ck_assert(training_state_equal(&before, &after));
-    deflated(scratch_path("good"), bytes, count); /* packed by somebody else, it is fine; and not packed at all */
+    deflated(
+        scratch_path("good"), bytes, count); /* packed by somebody else, it is fine; and not packed at all */
     OK(cribo_trainer_load(trainer, scratch_path("good"), NULL));
     write_bytes(scratch_path("plain"), bytes, count);
     OK(cribo_trainer_load(trainer, scratch_path("plain"), NULL));

@@ -17,19 +17,22 @@
 
 #define OK(call) ck_assert_msg((call) == CRIBO_OK, "%s", cribo_last_error())
 
-static cribo_status replace(const char *path, const void *bytes, size_t count) {
+static cribo_status replace(const char *path, const void *bytes, size_t count)
+{
     cb_file_writer writer;
     CB_TRY(cb_file_writer_begin(&writer, path));
     CB_TRY(cb_file_writer_write(&writer, bytes, count));
     return cb_file_writer_commit(&writer);
 }
 
-static void assert_message(const char *part) {
+static void assert_message(const char *part)
+{
     ck_assert_msg(
         strstr(cribo_last_error(), part) != NULL, "\"%s\" is not in \"%s\"", part, cribo_last_error());
 }
 
-START_TEST(test_writer_new_path_writes_what_was_given) {
+START_TEST(test_writer_new_path_writes_what_was_given)
+{
     const char *path = scratch_path("new");
     cb_file_writer writer;
     OK(cb_file_writer_begin(&writer, path));
@@ -43,13 +46,15 @@ START_TEST(test_writer_new_path_writes_what_was_given) {
 }
 END_TEST
 
-START_TEST(test_writer_empty_content_gives_an_empty_file) {
+START_TEST(test_writer_empty_content_gives_an_empty_file)
+{
     OK(replace(scratch_path("empty"), "", 0));
     assert_bytes(scratch_path("empty"), "", 0);
 }
 END_TEST
 
-START_TEST(test_writer_old_file_is_replaced_and_keeps_its_permissions) {
+START_TEST(test_writer_old_file_is_replaced_and_keeps_its_permissions)
+{
     struct stat status;
     const char *path = scratch_path("old");
     write_bytes(path, "a long old content", 18);
@@ -62,7 +67,8 @@ START_TEST(test_writer_old_file_is_replaced_and_keeps_its_permissions) {
 }
 END_TEST
 
-START_TEST(test_writer_new_file_follows_the_umask) {
+START_TEST(test_writer_new_file_follows_the_umask)
+{
     struct stat status;
     umask(027);
     OK(replace(scratch_path("new"), "new", 3));
@@ -71,14 +77,16 @@ START_TEST(test_writer_new_file_follows_the_umask) {
 }
 END_TEST
 
-START_TEST(test_writer_path_without_folder_is_written_in_the_working_folder) {
+START_TEST(test_writer_path_without_folder_is_written_in_the_working_folder)
+{
     ck_assert_int_eq(chdir(scratch_folder()), 0);
     OK(replace("plain", "x", 1));
     assert_bytes(scratch_path("plain"), "x", 1);
 }
 END_TEST
 
-START_TEST(test_writer_abandoned_leaves_the_old_file) {
+START_TEST(test_writer_abandoned_leaves_the_old_file)
+{
     const char *path = scratch_path("old");
     cb_file_writer writer;
     write_bytes(path, "old", 3);
@@ -92,7 +100,8 @@ START_TEST(test_writer_abandoned_leaves_the_old_file) {
 }
 END_TEST
 
-START_TEST(test_writer_two_at_once_use_two_temporaries) {
+START_TEST(test_writer_two_at_once_use_two_temporaries)
+{
     const char *path = scratch_path("both");
     cb_file_writer a, b;
     OK(cb_file_writer_begin(&a, path));
@@ -106,7 +115,8 @@ START_TEST(test_writer_two_at_once_use_two_temporaries) {
 }
 END_TEST
 
-START_TEST(test_writer_no_folder_is_an_io_error) {
+START_TEST(test_writer_no_folder_is_an_io_error)
+{
     ck_assert_int_eq(replace(scratch_path("no/such/file"), "x", 1), CRIBO_IO_ERROR);
     assert_message("no/such/file");
     assert_message(strerror(2)); /* ENOENT */
@@ -114,7 +124,8 @@ START_TEST(test_writer_no_folder_is_an_io_error) {
 }
 END_TEST
 
-START_TEST(test_writer_folder_device_and_file_as_folder_are_refused) {
+START_TEST(test_writer_folder_device_and_file_as_folder_are_refused)
+{
     mkdir(scratch_path("folder"), 0777);
     write_bytes(scratch_path("file"), "x", 1);
     ck_assert_int_eq(replace(scratch_path("folder"), "x", 1), CRIBO_IO_ERROR);
@@ -130,7 +141,8 @@ START_TEST(test_writer_folder_device_and_file_as_folder_are_refused) {
 }
 END_TEST
 
-START_TEST(test_writer_too_long_a_path_is_refused) {
+START_TEST(test_writer_too_long_a_path_is_refused)
+{
     char path[2 * CB_PATH_BYTES];
     memset(path, 'x', sizeof path - 1);
     path[sizeof path - 1] = 0;
@@ -141,7 +153,8 @@ START_TEST(test_writer_too_long_a_path_is_refused) {
 }
 END_TEST
 
-START_TEST(test_writer_unwritable_folder_is_an_io_error) {
+START_TEST(test_writer_unwritable_folder_is_an_io_error)
+{
     bool root = geteuid() == 0; /* who writes everywhere */
     chmod(scratch_folder(), 0500);
     if (root) ck_assert_int_eq(seteuid(65534), 0);
@@ -153,7 +166,8 @@ START_TEST(test_writer_unwritable_folder_is_an_io_error) {
 }
 END_TEST
 
-START_TEST(test_writer_full_quota_keeps_the_old_file) {
+START_TEST(test_writer_full_quota_keeps_the_old_file)
+{
     const char *path = scratch_path("limited");
     static char bytes[100000];
     write_bytes(path, "old", 3);
@@ -169,7 +183,8 @@ START_TEST(test_writer_full_quota_keeps_the_old_file) {
 }
 END_TEST
 
-START_TEST(test_writer_failed_rename_removes_the_temporary) {
+START_TEST(test_writer_failed_rename_removes_the_temporary)
+{
     const char *path = scratch_path("target");
     cb_file_writer writer;
     OK(cb_file_writer_begin(&writer, path));
@@ -180,7 +195,8 @@ START_TEST(test_writer_failed_rename_removes_the_temporary) {
 }
 END_TEST
 
-START_TEST(test_writer_bad_descriptor_reports_every_stage) {
+START_TEST(test_writer_bad_descriptor_reports_every_stage)
+{
     const char *path = scratch_path("target");
     cb_file_writer writer;
     write_bytes(path, "old", 3);
@@ -234,7 +250,8 @@ START_TEST(test_writer_signals_do_not_disturb)
 }
 END_TEST
 
-START_TEST(test_writer_leaks_no_descriptor) {
+START_TEST(test_writer_leaks_no_descriptor)
+{
     int before = open("/dev/null", O_RDONLY);
     close(before);
     OK(replace(scratch_path("a"), "x", 1));
@@ -246,7 +263,8 @@ START_TEST(test_writer_leaks_no_descriptor) {
 }
 END_TEST
 
-START_TEST(test_reader_ranges_give_exact_bytes) {
+START_TEST(test_reader_ranges_give_exact_bytes)
+{
     char bytes[8] = {0};
     cb_file_reader reader;
     write_bytes(scratch_path("ten"), "0123456789", 10);
@@ -268,7 +286,8 @@ START_TEST(test_reader_ranges_give_exact_bytes) {
 }
 END_TEST
 
-START_TEST(test_reader_what_is_no_regular_file_is_refused) {
+START_TEST(test_reader_what_is_no_regular_file_is_refused)
+{
     cb_file_reader reader;
     ck_assert_int_eq(mkfifo(scratch_path("pipe"), 0600), 0);
     ck_assert_int_eq(cb_file_reader_open(&reader, scratch_path("pipe")), CRIBO_IO_ERROR);
@@ -280,7 +299,8 @@ START_TEST(test_reader_what_is_no_regular_file_is_refused) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("file");
     TCase *tests = tcase_create("file");
     tcase_add_checked_fixture(tests, scratch_begin, scratch_end);

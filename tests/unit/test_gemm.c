@@ -18,9 +18,10 @@ typedef struct shape {
 } shape;
 
 /* Around the tiles (6 or 12 x 16 or 32), past the blocks (1536 or 3072 rows, 256 or 384 columns, 256 or 512 steps), and like the model's. */
-static const shape shapes[] = {{1, 1, 1}, {1, 1, 50}, {1, 100, 7}, {100, 1, 7}, {3, 5, 0}, {5, 7, 16}, {6, 16, 15},
-    {12, 32, 17}, {13, 33, 31}, {23, 63, 64}, {24, 64, 33}, {47, 95, 100}, {49, 97, 383}, {50, 130, 513}, {11, 31, 1030},
-    {197, 197, 64}, {197, 64, 197}, {96, 800, 257}, {3100, 40, 9}, {35, 2000, 70}};
+static const shape shapes[] = {{1, 1, 1}, {1, 1, 50}, {1, 100, 7}, {100, 1, 7}, {3, 5, 0}, {5, 7, 16},
+    {6, 16, 15}, {12, 32, 17}, {13, 33, 31}, {23, 63, 64}, {24, 64, 33}, {47, 95, 100}, {49, 97, 383},
+    {50, 130, 513}, {11, 31, 1030}, {197, 197, 64}, {197, 64, 197}, {96, 800, 257}, {3100, 40, 9},
+    {35, 2000, 70}};
 #define SHAPES ((int)(sizeof shapes / sizeof shapes[0]))
 
 /* An operand, stored in rows that are `pad` longer than they need be; what lies between is NaN. */
@@ -69,8 +70,8 @@ static void dispose(problem *p)
 
 static void solve(cb_pool *pool, const problem *p, bool accumulate, float *c)
 {
-    cb_gemm(pool, p->form, p->size.m, p->size.n, p->size.k, p->a.numbers, p->a.stride, p->b.numbers, p->b.stride,
-        accumulate, c, p->c.stride);
+    cb_gemm(pool, p->form, p->size.m, p->size.n, p->size.k, p->a.numbers, p->a.stride, p->b.numbers,
+        p->b.stride, accumulate, c, p->c.stride);
 }
 
 static double exact(const problem *p, size_t i, size_t j, double *size)
@@ -97,8 +98,9 @@ static void assert_solved(const problem *p, const float *before, const float *c)
             }
             double size, want = exact(p, i, j, &size) + (before ? before[i * p->c.stride + j] : 0);
             /* rounding of a sum of k terms grows with sqrt(k) at most here */
-            ck_assert_msg(fabs(got - want) <= 3e-7 * (size + 1), "form %d, %zu x %zu x %zu: c[%zu, %zu] is %.9g, not %.9g",
-                p->form, p->size.m, p->size.n, p->size.k, i, j, got, want);
+            ck_assert_msg(fabs(got - want) <= 3e-7 * (size + 1),
+                "form %d, %zu x %zu x %zu: c[%zu, %zu] is %.9g, not %.9g", p->form, p->size.m, p->size.n,
+                p->size.k, i, j, got, want);
         }
 }
 
@@ -159,7 +161,8 @@ START_TEST(test_gemm_any_thread_count_same_bits)
             cb_runtime runtime = start(threads[t]);
             memcpy(shared, p.c.numbers, bytes);
             solve(runtime.pool, &p, true, shared);
-            ck_assert_msg(memcmp(alone, shared, bytes) == 0, "form %d with %zu threads differs", form, threads[t]);
+            ck_assert_msg(
+                memcmp(alone, shared, bytes) == 0, "form %d with %zu threads differs", form, threads[t]);
             cb_runtime_end(&runtime);
         }
         free(alone);

@@ -29,8 +29,8 @@ static unsigned char *content_of(size_t count)
 }
 
 /* Writes in pieces of odd sizes. */
-static cribo_status compress_to(
-    const cb_allocator *allocator, const char *path, size_t threads, int level, const unsigned char *bytes, size_t count)
+static cribo_status compress_to(const cb_allocator *allocator, const char *path, size_t threads, int level,
+    const unsigned char *bytes, size_t count)
 {
     cb_pool *pool;
     cb_gzip_writer *writer;
@@ -49,7 +49,8 @@ static cribo_status compress_to(
 }
 
 /* Reads `count` bytes from the beginning in pieces, and then the end. */
-static cribo_status read_whole(const cb_allocator *allocator, const char *path, unsigned char *bytes, size_t count)
+static cribo_status read_whole(
+    const cb_allocator *allocator, const char *path, unsigned char *bytes, size_t count)
 {
     cb_file_reader file;
     cb_gzip_reader *reader;
@@ -73,8 +74,8 @@ static void assert_reads(const char *path, const unsigned char *bytes, size_t co
     free(read);
 }
 
-static const size_t sizes[] = {0, 1, 100, CB_GZIP_MEMBER_BYTES - 1, CB_GZIP_MEMBER_BYTES, CB_GZIP_MEMBER_BYTES + 1,
-    3 * CB_GZIP_MEMBER_BYTES, 3 * CB_GZIP_MEMBER_BYTES + 12345};
+static const size_t sizes[] = {0, 1, 100, CB_GZIP_MEMBER_BYTES - 1, CB_GZIP_MEMBER_BYTES,
+    CB_GZIP_MEMBER_BYTES + 1, 3 * CB_GZIP_MEMBER_BYTES, 3 * CB_GZIP_MEMBER_BYTES + 12345};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 START_TEST(test_gzip_written_is_read_back_and_does_not_depend_on_threads)
@@ -107,7 +108,8 @@ START_TEST(test_gzip_is_read_by_others)
     ck_assert_int_eq(gzread(file, read, (unsigned)count + 1), (int)count);
     ck_assert_int_eq(gzclose(file), Z_OK);
     ck_assert(memcmp(read, bytes, count) == 0);
-    snprintf(command, sizeof command, "command -v gzip >/dev/null || exit 0; gzip -t <'%s'", scratch_path("file"));
+    snprintf(
+        command, sizeof command, "command -v gzip >/dev/null || exit 0; gzip -t <'%s'", scratch_path("file"));
     ck_assert_int_eq(system(command), 0);
     free(read);
     free(bytes);
@@ -134,7 +136,8 @@ START_TEST(test_gzip_reads_at_any_offset)
 {
     size_t count = sizes[SIZES - 1];
     unsigned char *bytes = content_of(count), got[1000];
-    const size_t offsets[] = {0, 500000, 500001, CB_GZIP_MEMBER_BYTES - 10, 3, 2 * CB_GZIP_MEMBER_BYTES, 0, count - 1000};
+    const size_t offsets[] = {
+        0, 500000, 500001, CB_GZIP_MEMBER_BYTES - 10, 3, 2 * CB_GZIP_MEMBER_BYTES, 0, count - 1000};
     cb_file_reader file;
     cb_gzip_reader *reader;
     OK(compress_to(&plain, scratch_path("file"), 1, 1, bytes, count));
@@ -163,7 +166,8 @@ START_TEST(test_gzip_truncated_anywhere_is_corrupt)
     unsigned char *file = read_bytes(scratch_path("file"), &count);
     for (size_t n = 0; n < count; n++) {
         write_bytes(scratch_path("cut"), file, n);
-        ck_assert_msg(read_whole(&plain, scratch_path("cut"), read, 3000) == CRIBO_CORRUPT, "%zu of %zu bytes", n, count);
+        ck_assert_msg(read_whole(&plain, scratch_path("cut"), read, 3000) == CRIBO_CORRUPT,
+            "%zu of %zu bytes", n, count);
         ck_assert_ptr_nonnull(strstr(cribo_last_error(), scratch_path("cut")));
     }
     free(file);
@@ -183,8 +187,8 @@ START_TEST(test_gzip_flipped_bits_are_found_or_harmless)
         write_bytes(scratch_path("bad"), file, count);
         file[bit / 8] ^= (unsigned char)(1 << bit % 8);
         cribo_status status = read_whole(&plain, scratch_path("bad"), read, 1000);
-        ck_assert_msg(status == CRIBO_OK ? memcmp(read, bytes, 1000) == 0 : status == CRIBO_CORRUPT, "bit %zu: %s", bit,
-            cribo_last_error());
+        ck_assert_msg(status == CRIBO_OK ? memcmp(read, bytes, 1000) == 0 : status == CRIBO_CORRUPT,
+            "bit %zu: %s", bit, cribo_last_error());
         found += status == CRIBO_CORRUPT;
     }
     ck_assert_uint_ge(found + 8 * 10, 8 * count); /* the header has 10 bytes */

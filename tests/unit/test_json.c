@@ -7,14 +7,16 @@
 #include <string.h>
 
 /* Buffers of exactly the text's size, so that the sanitizers see every byte read too far. */
-static char *exact(const char *text, size_t length) {
+static char *exact(const char *text, size_t length)
+{
     char *copy = malloc(length + (length == 0));
     memcpy(copy, text, length);
     return copy;
 }
 
 /* The string that `text` holds, or NULL when it is refused. The caller frees. */
-static char *decoded(const char *text) {
+static char *decoded(const char *text)
+{
     size_t length = strlen(text);
     char *copy = exact(text, length), *result = NULL;
     const char *string;
@@ -27,19 +29,22 @@ static char *decoded(const char *text) {
     return result;
 }
 
-static void assert_decodes(const char *text, const char *expected) {
+static void assert_decodes(const char *text, const char *expected)
+{
     char *string = decoded(text);
     ck_assert_msg(string != NULL, "%s is refused", text);
     ck_assert_str_eq(string, expected);
     free(string);
 }
 
-static void assert_string_refused(const char *text) {
+static void assert_string_refused(const char *text)
+{
     char *string = decoded(text);
     ck_assert_msg(string == NULL, "%s is taken", text);
 }
 
-START_TEST(test_string_escapes_and_utf8_are_decoded) {
+START_TEST(test_string_escapes_and_utf8_are_decoded)
+{
     assert_decodes("\"\"", "");
     assert_decodes(" \t\r\n\"plain\" ", "plain");
     assert_decodes("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t");
@@ -50,7 +55,8 @@ START_TEST(test_string_escapes_and_utf8_are_decoded) {
 }
 END_TEST
 
-START_TEST(test_string_malformed_is_refused) {
+START_TEST(test_string_malformed_is_refused)
+{
     static const char *const refused[] = {"", "x", "\"", "\"a", "\"a\\", "\"a\\\"", "'a'", "\"\n\"",
         "\"\x01\"", "\"\\a\"", "\"\\u\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\u0000\"", "\"\\ud800\"",
         "\"\\udc00\"", "\"\\ud800x\"", "\"\\ud800\\n\"", "\"\\ud800\\u0041\"", "\"\\ud800\\ud800\"",
@@ -59,7 +65,8 @@ START_TEST(test_string_malformed_is_refused) {
 }
 END_TEST
 
-START_TEST(test_string_bad_utf8_is_refused) {
+START_TEST(test_string_bad_utf8_is_refused)
+{
     static const char *const refused[] = {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(",
         "\xe0\x80\x80", "\xe0\x9f\xbf", "\xe2\x82", "\xe2(\xac", "\xed\xa0\x80", "\xed\xbf\xbf",
         "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
@@ -74,7 +81,8 @@ START_TEST(test_string_bad_utf8_is_refused) {
 }
 END_TEST
 
-START_TEST(test_string_zero_byte_is_refused) {
+START_TEST(test_string_zero_byte_is_refused)
+{
     char text[] = {'"', 'a', 0, 'b', '"'};
     const char *string;
     cb_json json = cb_json_begin(text, sizeof text);
@@ -83,7 +91,8 @@ START_TEST(test_string_zero_byte_is_refused) {
 }
 END_TEST
 
-static bool integer(const char *text, uint64_t *value) {
+static bool integer(const char *text, uint64_t *value)
+{
     char *copy = exact(text, strlen(text));
     cb_json json = cb_json_begin(copy, strlen(text));
     bool taken = cb_json_integer(&json, value) && cb_json_end(&json);
@@ -91,7 +100,8 @@ static bool integer(const char *text, uint64_t *value) {
     return taken;
 }
 
-START_TEST(test_integer_whole_range_is_read_exactly) {
+START_TEST(test_integer_whole_range_is_read_exactly)
+{
     uint64_t value;
     ck_assert(integer("0", &value) && value == 0);
     ck_assert(integer(" 42 ", &value) && value == 42);
@@ -100,7 +110,8 @@ START_TEST(test_integer_whole_range_is_read_exactly) {
 }
 END_TEST
 
-START_TEST(test_integer_anything_else_is_refused) {
+START_TEST(test_integer_anything_else_is_refused)
+{
     static const char *const refused[] = {"", "-", "-1", "+1", "00", "01", "1.0", "1e3", "0x10", "1 2", "a",
         "\"1\"", "18446744073709551616", "99999999999999999999", "100000000000000000000000000000000000000000",
         "null", "true"};
@@ -111,7 +122,8 @@ START_TEST(test_integer_anything_else_is_refused) {
 END_TEST
 
 /* {string: [integer, ...], ...}: sums the integers, counts the members; false when refused. */
-static bool read_lists(const char *text, size_t length, size_t *members, uint64_t *sum) {
+static bool read_lists(const char *text, size_t length, size_t *members, uint64_t *sum)
+{
     char *copy = exact(text, length);
     const char *key;
     uint64_t value;
@@ -128,7 +140,8 @@ static bool read_lists(const char *text, size_t length, size_t *members, uint64_
     return taken;
 }
 
-START_TEST(test_containers_nested_are_walked) {
+START_TEST(test_containers_nested_are_walked)
+{
     static const struct {
         const char *text;
         size_t members;
@@ -146,7 +159,8 @@ START_TEST(test_containers_nested_are_walked) {
 }
 END_TEST
 
-START_TEST(test_containers_malformed_are_refused) {
+START_TEST(test_containers_malformed_are_refused)
+{
     static const char *const refused[] = {"", "{", "}", "[", "[]", "{]", "{,}", "{\"a\"}", "{\"a\":}",
         "{\"a\":[}", "{\"a\":[]", "{\"a\":[],}", "{,\"a\":[]}", "{\"a\":[] \"b\":[]}", "{\"a\":[1,]}",
         "{\"a\":[,1]}", "{\"a\":[1 2]}", "{\"a\":[1}}", "{\"a\":[1]]", "{\"a\":[]}{}", "{\"a\":[]} x",
@@ -159,7 +173,8 @@ START_TEST(test_containers_malformed_are_refused) {
 }
 END_TEST
 
-START_TEST(test_containers_every_truncation_is_refused) {
+START_TEST(test_containers_every_truncation_is_refused)
+{
     const char *text = "{\"a\\u00e9\":[1,22],\"\xe2\x82\xac\":[],\"c\":[3]}";
     size_t members;
     uint64_t sum;
@@ -169,7 +184,8 @@ START_TEST(test_containers_every_truncation_is_refused) {
 }
 END_TEST
 
-START_TEST(test_containers_hostile_depth_ends_at_once) {
+START_TEST(test_containers_hostile_depth_ends_at_once)
+{
     enum { DEPTH = 10000000 };
     char *text = malloc(DEPTH);
     memset(text, '[', DEPTH);
@@ -186,7 +202,8 @@ START_TEST(test_containers_hostile_depth_ends_at_once) {
 }
 END_TEST
 
-START_TEST(test_fault_first_one_sticks) {
+START_TEST(test_fault_first_one_sticks)
+{
     char text[] = "{\"a\" 1}";
     const char *key;
     cb_json json = cb_json_begin(text, strlen(text));
@@ -203,7 +220,8 @@ START_TEST(test_fault_first_one_sticks) {
 END_TEST
 
 /* Writes twice, as callers do: the first pass measures. */
-static char *encoded(const char *head, const char *tail) {
+static char *encoded(const char *head, const char *tail)
+{
     cb_json_text measured = {0}, text = {0};
     cb_json_put_string(&measured, head, tail);
     if (measured.invalid) return NULL;
@@ -214,7 +232,8 @@ static char *encoded(const char *head, const char *tail) {
     return text.bytes;
 }
 
-START_TEST(test_writer_strings_come_back) {
+START_TEST(test_writer_strings_come_back)
+{
     char all[128];
     for (int i = 1; i < 128; i++) all[i - 1] = (char)i;
     all[127] = 0;
@@ -230,13 +249,15 @@ START_TEST(test_writer_strings_come_back) {
 }
 END_TEST
 
-START_TEST(test_writer_bad_utf8_is_marked) {
+START_TEST(test_writer_bad_utf8_is_marked)
+{
     ck_assert_ptr_null(encoded(NULL, "\xff"));
     ck_assert_ptr_null(encoded("\xc3", "\xa9")); /* each part is text of its own */
 }
 END_TEST
 
-START_TEST(test_writer_integers_are_exact) {
+START_TEST(test_writer_integers_are_exact)
+{
     char bytes[64] = {0};
     cb_json_text text = {.bytes = bytes};
     cb_json_put_integer(&text, UINT64_MAX);
@@ -246,7 +267,8 @@ START_TEST(test_writer_integers_are_exact) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("json");
     TCase *tests = tcase_create("json");
     tcase_add_test(tests, test_string_escapes_and_utf8_are_decoded);

@@ -66,7 +66,8 @@ START_TEST(test_allocate_overflow_refused_unasked)
     const size_t counts[] = {SIZE_MAX / 2, SIZE_MAX, SIZE_MAX - 100}, sizes[] = {4, 2, 1};
     for (int i = 0; i < 3; i++) {
         void *memory = &book;
-        ck_assert_int_eq(cb_allocate(&allocator, &memory, counts[i], sizes[i], "tokens"), CRIBO_OUT_OF_MEMORY);
+        ck_assert_int_eq(
+            cb_allocate(&allocator, &memory, counts[i], sizes[i], "tokens"), CRIBO_OUT_OF_MEMORY);
         ck_assert_ptr_null(memory);
         ck_assert_ptr_nonnull(strstr(cribo_last_error(), "tokens"));
     }

@@ -15,8 +15,10 @@
 
 static void assert_refused(cribo_status status, cribo_status expected, const char *part)
 {
-    ck_assert_msg(status == expected, "%s, expected %s", cribo_status_name(status), cribo_status_name(expected));
-    ck_assert_msg(strstr(cribo_last_error(), part) != NULL, "\"%s\" is not in \"%s\"", part, cribo_last_error());
+    ck_assert_msg(
+        status == expected, "%s, expected %s", cribo_status_name(status), cribo_status_name(expected));
+    ck_assert_msg(
+        strstr(cribo_last_error(), part) != NULL, "\"%s\" is not in \"%s\"", part, cribo_last_error());
 }
 
 /* Width 12, heads 3, patch 3: nothing is a power of two, or a vector long. */
@@ -110,14 +112,41 @@ static const struct {
     int64_t value;
     const char *name;
 } bad_integers[] = {
-#define BAD(field, value) {offsetof(cribo_model_config, field), value, #field}
-    BAD(image_size, 0), BAD(image_size, -9), BAD(image_size, 16385), BAD(image_size, 10), BAD(patch_size, 0),
-    BAD(patch_size, 1025), BAD(patch_size, 2), BAD(width, 0), BAD(width, 65537), BAD(width, 13), BAD(depth, 0),
-    BAD(depth, 1025), BAD(heads, 0), BAD(heads, 1025), BAD(heads, 5), BAD(mlp_ratio, 0), BAD(mlp_ratio, 65),
-    BAD(head_hidden, 0), BAD(head_hidden, 65537), BAD(head_bottleneck, 0), BAD(head_bottleneck, 65537),
-    BAD(prototypes, -1), BAD(prototypes, 16777217), BAD(prototypes, 0), BAD(object_prototypes, -1),
-    BAD(object_prototypes, 16777217), BAD(object_prototypes, 0), BAD(normed_last_layer, 2),
-    BAD(normed_last_layer, -1), BAD(seed, -1), BAD(seed, INT64_C(9007199254740993) + 1),
+#define BAD(field, value) \
+    { \
+        offsetof(cribo_model_config, field), value, #field \
+    }
+    BAD(image_size, 0),
+    BAD(image_size, -9),
+    BAD(image_size, 16385),
+    BAD(image_size, 10),
+    BAD(patch_size, 0),
+    BAD(patch_size, 1025),
+    BAD(patch_size, 2),
+    BAD(width, 0),
+    BAD(width, 65537),
+    BAD(width, 13),
+    BAD(depth, 0),
+    BAD(depth, 1025),
+    BAD(heads, 0),
+    BAD(heads, 1025),
+    BAD(heads, 5),
+    BAD(mlp_ratio, 0),
+    BAD(mlp_ratio, 65),
+    BAD(head_hidden, 0),
+    BAD(head_hidden, 65537),
+    BAD(head_bottleneck, 0),
+    BAD(head_bottleneck, 65537),
+    BAD(prototypes, -1),
+    BAD(prototypes, 16777217),
+    BAD(prototypes, 0),
+    BAD(object_prototypes, -1),
+    BAD(object_prototypes, 16777217),
+    BAD(object_prototypes, 0),
+    BAD(normed_last_layer, 2),
+    BAD(normed_last_layer, -1),
+    BAD(seed, -1),
+    BAD(seed, INT64_C(9007199254740993) + 1),
 #undef BAD
 };
 
@@ -258,7 +287,8 @@ START_TEST(test_model_without_prototypes_has_no_heads)
     cribo_model *model = model_with(&config, 1);
     cribo_parameter p = {.struct_size = sizeof p};
     ck_assert_int_eq(parameters_of(model), BACKBONE_PARAMETERS);
-    assert_refused(cribo_model_find_parameter(model, "head.mlp.0.weight", &p), CRIBO_INVALID_ARGUMENT, "head.mlp.0.weight");
+    assert_refused(cribo_model_find_parameter(model, "head.mlp.0.weight", &p), CRIBO_INVALID_ARGUMENT,
+        "head.mlp.0.weight");
     cribo_model_free(model);
 }
 END_TEST
@@ -290,11 +320,13 @@ START_TEST(test_model_bad_parameter_calls_are_refused)
     cribo_parameter p = {.struct_size = sizeof p};
     assert_refused(cribo_model_parameter(model, -1, &p), CRIBO_INVALID_ARGUMENT, "index");
     assert_refused(cribo_model_parameter(model, EXPECTED_PARAMETERS, &p), CRIBO_INVALID_ARGUMENT, "index");
-    assert_refused(cribo_model_find_parameter(model, "backbone.norm", &p), CRIBO_INVALID_ARGUMENT, "backbone.norm");
+    assert_refused(
+        cribo_model_find_parameter(model, "backbone.norm", &p), CRIBO_INVALID_ARGUMENT, "backbone.norm");
     assert_refused(cribo_model_read_parameter(model, name, values, 11), CRIBO_INVALID_ARGUMENT, "11");
     assert_refused(cribo_model_read_parameter(model, name, values, -12), CRIBO_INVALID_ARGUMENT, "-12");
     assert_refused(cribo_model_write_parameter(model, name, values, 13), CRIBO_INVALID_ARGUMENT, "13");
-    assert_refused(cribo_model_write_parameter(model, "nobody", values, 12), CRIBO_INVALID_ARGUMENT, "nobody");
+    assert_refused(
+        cribo_model_write_parameter(model, "nobody", values, 12), CRIBO_INVALID_ARGUMENT, "nobody");
     values[0] = 1;
     values[7] = NAN;
     assert_refused(cribo_model_write_parameter(model, name, values, 12), CRIBO_INVALID_ARGUMENT, name);
@@ -440,8 +472,14 @@ static void assert_filled(const float *values, size_t count)
 static const struct {
     int64_t image_size, patch, width, heads, depth, height, view_width;
 } odd_shapes[] = {
-    {9, 3, 12, 3, 1, 9, 9},  {9, 3, 12, 3, 1, 6, 15}, {9, 3, 12, 3, 2, 3, 3},   {1, 1, 1, 1, 1, 1, 1},
-    {4, 1, 1, 1, 2, 3, 5},   {7, 7, 5, 5, 1, 14, 7},  {10, 5, 33, 11, 1, 5, 40}, {32, 2, 6, 2, 1, 32, 32},
+    {9, 3, 12, 3, 1, 9, 9},
+    {9, 3, 12, 3, 1, 6, 15},
+    {9, 3, 12, 3, 2, 3, 3},
+    {1, 1, 1, 1, 1, 1, 1},
+    {4, 1, 1, 1, 2, 3, 5},
+    {7, 7, 5, 5, 1, 14, 7},
+    {10, 5, 33, 11, 1, 5, 40},
+    {32, 2, 6, 2, 1, 32, 32},
 };
 #define SHAPES ((int)(sizeof odd_shapes / sizeof odd_shapes[0]))
 
@@ -491,10 +529,11 @@ START_TEST(test_model_features_of_a_batch_are_those_of_its_images)
     for (size_t b = 0; b < 3; b++) {
         OK(cribo_model_features(
             alone, 1, height, width, pixels + b * size, single.dense, single.cls, single.attention));
-        ck_assert_mem_eq(single.dense, batch.dense + b * single.dense_count, single.dense_count * sizeof(float));
-        ck_assert_mem_eq(single.cls, batch.cls + b * single.cls_count, single.cls_count * sizeof(float));
         ck_assert_mem_eq(
-            single.attention, batch.attention + b * single.attention_count, single.attention_count * sizeof(float));
+            single.dense, batch.dense + b * single.dense_count, single.dense_count * sizeof(float));
+        ck_assert_mem_eq(single.cls, batch.cls + b * single.cls_count, single.cls_count * sizeof(float));
+        ck_assert_mem_eq(single.attention, batch.attention + b * single.attention_count,
+            single.attention_count * sizeof(float));
     }
     free_outputs(&batch);
     free_outputs(&single);
@@ -568,7 +607,8 @@ START_TEST(test_model_features_match_the_authors_tokens)
 END_TEST
 
 /* One vector of q, k or v of the last block, in double precision, from the authors' tokens before that block. */
-static void project(const golden *file, size_t block, size_t d, const float *token, size_t first, size_t n, double *y)
+static void project(
+    const golden *file, size_t block, size_t d, const float *token, size_t first, size_t n, double *y)
 {
     const float *gain = golden_floats(file, NULL, "param.blocks.%zu.norm1.weight", block);
     const float *shift = golden_floats(file, NULL, "param.blocks.%zu.norm1.bias", block);
@@ -588,8 +628,10 @@ START_TEST(test_model_attention_is_the_softmax_of_cls_in_the_last_block)
     golden file = golden_open("vit_e48_d2_h3_p8");
     cribo_model_config config;
     cribo_model *model = golden_model(&file, &config);
-    size_t d = (size_t)config.width, heads = (size_t)config.heads, width = d / heads, last = (size_t)config.depth - 1;
-    size_t images = golden_axis(&file, "images", 0), tokens = golden_axis(&file, "out", 1), patches = tokens - 1;
+    size_t d = (size_t)config.width, heads = (size_t)config.heads, width = d / heads,
+           last = (size_t)config.depth - 1;
+    size_t images = golden_axis(&file, "images", 0), tokens = golden_axis(&file, "out", 1),
+           patches = tokens - 1;
     const float *stream = golden_floats(&file, NULL, "inter.block%zu", last - 1);
     outputs o = outputs_for(&config, images, config.image_size, config.image_size);
     OK(cribo_model_features(model, (int64_t)images, config.image_size, config.image_size,
@@ -654,16 +696,16 @@ START_TEST(test_model_bad_images_are_refused_before_anything_is_written)
         {INT64_MAX, 9, 9, "images"}, {1, INT64_MAX / 3 * 3, 9, "height"},
         {1, INT64_C(3) << 31, INT64_C(3) << 31, "width"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_refused(cribo_model_features(model, bad[i].images, bad[i].height, bad[i].width, pixels, o.dense, o.cls,
-                           o.attention),
+        assert_refused(cribo_model_features(model, bad[i].images, bad[i].height, bad[i].width, pixels,
+                           o.dense, o.cls, o.attention),
             CRIBO_INVALID_ARGUMENT, bad[i].part);
     pixels[485] = NAN;
-    assert_refused(cribo_model_features(model, 2, 9, 9, pixels, o.dense, o.cls, o.attention), CRIBO_INVALID_ARGUMENT,
-        "pixels[485]");
+    assert_refused(cribo_model_features(model, 2, 9, 9, pixels, o.dense, o.cls, o.attention),
+        CRIBO_INVALID_ARGUMENT, "pixels[485]");
     pixels[485] = 0;
     pixels[3] = INFINITY;
-    assert_refused(cribo_model_features(model, 2, 9, 9, pixels, o.dense, o.cls, o.attention), CRIBO_INVALID_ARGUMENT,
-        "pixels[3]");
+    assert_refused(cribo_model_features(model, 2, 9, 9, pixels, o.dense, o.cls, o.attention),
+        CRIBO_INVALID_ARGUMENT, "pixels[3]");
     assert_all("dense", o.dense, 2 * o.dense_count, UNTOUCHED);
     assert_all("cls", o.cls, 2 * o.cls_count, UNTOUCHED);
     assert_all("attention", o.attention, 2 * o.attention_count, UNTOUCHED);
@@ -776,12 +818,14 @@ START_TEST(test_model_positions_loaded_are_resampled_as_for_features)
     }
     cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1, .heads = 1};
     OK(cribo_model_save(models[0], path, NULL));
-    assert_refused(cribo_model_load_partial(models[1], path, NULL, &parts), CRIBO_INVALID_ARGUMENT, "backbone.pos_embed");
+    assert_refused(cribo_model_load_partial(models[1], path, NULL, &parts), CRIBO_INVALID_ARGUMENT,
+        "backbone.pos_embed");
     assert_refused(cribo_model_load(models[1], path, NULL), CRIBO_INVALID_ARGUMENT, "backbone.pos_embed");
     parts.resample_positions = 1;
     OK(cribo_model_load_partial(models[1], path, NULL, &parts));
     for (int i = 0; i < 3 * 15 * 15; i++) pixels[i] = (float)(i % 7) - 3;
-    for (int i = 0; i < 2; i++) OK(cribo_model_features(models[i], 1, sides[1], sides[1], pixels, dense[i], cls[i], NULL));
+    for (int i = 0; i < 2; i++)
+        OK(cribo_model_features(models[i], 1, sides[1], sides[1], pixels, dense[i], cls[i], NULL));
     ck_assert_mem_eq(dense[0], dense[1], sizeof dense[0]);
     ck_assert_mem_eq(cls[0], cls[1], sizeof cls[0]);
     free(pixels);
@@ -799,9 +843,11 @@ START_TEST(test_model_load_of_another_model_names_file_and_tensor)
     config.object_prototypes = 4;
     cribo_model *model = small_model(), *untouched = small_model(), *other = model_with(&config, 1);
     OK(cribo_model_save(other, path, "student."));
-    assert_refused(cribo_model_load(model, path, "student."), CRIBO_INVALID_ARGUMENT, "student.head.last_layer_c.weight_g");
+    assert_refused(cribo_model_load(model, path, "student."), CRIBO_INVALID_ARGUMENT,
+        "student.head.last_layer_c.weight_g");
     assert_refused(cribo_model_load(model, path, "student."), CRIBO_INVALID_ARGUMENT, "other.safetensors");
-    assert_refused(cribo_model_load(model, path, "teacher."), CRIBO_INVALID_ARGUMENT, "teacher.backbone.cls_token");
+    assert_refused(
+        cribo_model_load(model, path, "teacher."), CRIBO_INVALID_ARGUMENT, "teacher.backbone.cls_token");
     assert_refused(cribo_model_load(model, path, NULL), CRIBO_INVALID_ARGUMENT, "backbone.cls_token");
     ck_assert(same_values(model, untouched));
     cribo_model_free(model);
@@ -863,8 +909,7 @@ START_TEST(test_model_missing_files_are_io_errors)
     cribo_model *model = small_model();
     assert_refused(cribo_model_load(model, scratch_path("nothing"), NULL), CRIBO_IO_ERROR, "nothing");
     assert_refused(cribo_model_save(model, scratch_path("no/where"), NULL), CRIBO_IO_ERROR, "where");
-    assert_refused(
-        cribo_model_save(model, scratch_path("model"), "\xff"), CRIBO_INVALID_ARGUMENT, "UTF-8");
+    assert_refused(cribo_model_save(model, scratch_path("model"), "\xff"), CRIBO_INVALID_ARGUMENT, "UTF-8");
     ck_assert_uint_eq(scratch_count(), 0);
     cribo_model_free(model);
     scratch_end();
@@ -908,21 +953,21 @@ static cribo_status features_of(cribo_model *model, outputs *o)
 }
 
 /* Runs `call` with every one of its allocations failing once: it says so, holds nothing, and then works. */
-#define SWEEP(memory, call)                                                                                  \
-    do {                                                                                                     \
-        size_t before_ = (memory).held, fail_at_ = 0;                                                        \
-        cribo_status status_ = CRIBO_OUT_OF_MEMORY;                                                          \
-        while (status_ != CRIBO_OK) {                                                                        \
-            (memory).fail_at = (memory).calls + ++fail_at_;                                                  \
-            status_ = call;                                                                                  \
-            if (status_ == CRIBO_OK) break;                                                                  \
-            ck_assert_int_eq(status_, CRIBO_OUT_OF_MEMORY);                                                  \
-            ck_assert_uint_eq((memory).held, before_);                                                       \
-            ck_assert(same_values(model, untouched));                                                        \
-            ck_assert_uint_lt(fail_at_, 200);                                                                \
-        }                                                                                                    \
-        (memory).fail_at = 0;                                                                                \
-        ck_assert_uint_gt(fail_at_, 1);                                                                      \
+#define SWEEP(memory, call) \
+    do { \
+        size_t before_ = (memory).held, fail_at_ = 0; \
+        cribo_status status_ = CRIBO_OUT_OF_MEMORY; \
+        while (status_ != CRIBO_OK) { \
+            (memory).fail_at = (memory).calls + ++fail_at_; \
+            status_ = call; \
+            if (status_ == CRIBO_OK) break; \
+            ck_assert_int_eq(status_, CRIBO_OUT_OF_MEMORY); \
+            ck_assert_uint_eq((memory).held, before_); \
+            ck_assert(same_values(model, untouched)); \
+            ck_assert_uint_lt(fail_at_, 200); \
+        } \
+        (memory).fail_at = 0; \
+        ck_assert_uint_gt(fail_at_, 1); \
     } while (0)
 
 START_TEST(test_model_calls_without_memory_leave_the_model_unchanged)
@@ -996,8 +1041,10 @@ int main(void)
 {
     Suite *suite = suite_create("model");
     TCase *settings = tcase_create("settings"), *parameters = tcase_create("parameters");
-    TCase *features = tcase_create("features"), *files = tcase_create("files"), *failure = tcase_create("failure");
-    tcase_add_loop_test(settings, test_model_bad_setting_is_named, 0, (int)(sizeof bad_integers / sizeof bad_integers[0]));
+    TCase *features = tcase_create("features"), *files = tcase_create("files"),
+          *failure = tcase_create("failure");
+    tcase_add_loop_test(
+        settings, test_model_bad_setting_is_named, 0, (int)(sizeof bad_integers / sizeof bad_integers[0]));
     tcase_add_test(settings, test_model_bad_drop_path_is_named);
     tcase_add_test(settings, test_model_settings_are_listed_and_set_by_name);
     tcase_add_test(settings, test_model_config_of_another_size_is_refused);

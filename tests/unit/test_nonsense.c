@@ -18,7 +18,8 @@
 static void refused(cribo_status status, const char *call, const char *word)
 {
     ck_assert_msg(status > CRIBO_OK && status <= CRIBO_SYSTEM_ERROR, "%s: status %d", call, (int)status);
-    ck_assert_msg(strstr(cribo_last_error(), word) != NULL, "%s: \"%s\" does not name %s", call, cribo_last_error(), word);
+    ck_assert_msg(strstr(cribo_last_error(), word) != NULL, "%s: \"%s\" does not name %s", call,
+        cribo_last_error(), word);
 }
 
 /* The call fails, and its message contains `word`; a message left from before would show. */
@@ -27,7 +28,8 @@ static void refused(cribo_status status, const char *call, const char *word)
 /* --- settings --- */
 
 static const size_t bad_sizes[] = {0, 1, 7, 8, 15, 4097, 4104, SIZE_MAX / 2, SIZE_MAX};
-static const char *const bad_numbers[] = {"", " ", "x", "nan", "-nan", "inf", "-inf", "1e400", "-1e400", "1 2", "1x", "0,5", "-1e300"};
+static const char *const bad_numbers[] = {
+    "", " ", "x", "nan", "-nan", "inf", "-inf", "1e400", "-1e400", "1 2", "1x", "0,5", "-1e300"};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 static double beyond(const cribo_setting *s, int how)
@@ -49,36 +51,36 @@ static void spoil(void *config, size_t index, const cribo_setting *s, int how)
     memcpy((char *)config + 8 + 8 * index, s->integer ? (void *)&integer : (void *)&value, 8);
 }
 
-#define CONFIG(noun, some_setting)                                                                           \
-    static void noun##_config_init(void)                                                                     \
-    {                                                                                                        \
-        cribo_##noun##_config c;                                                                             \
-        BAD(cribo_##noun##_config_init(NULL, sizeof c), "config");                                           \
-        for (size_t i = 0; i < COUNT(bad_sizes); i++)                                                        \
-            BAD(cribo_##noun##_config_init(&c, bad_sizes[i]), "struct_size");                                \
-    }                                                                                                        \
-    static void noun##_config_set(void)                                                                      \
-    {                                                                                                        \
-        cribo_##noun##_config c;                                                                             \
-        OK(cribo_##noun##_config_init(&c, sizeof c));                                                        \
-        BAD(cribo_##noun##_config_set(NULL, some_setting, "1"), "config");                                   \
-        BAD(cribo_##noun##_config_set(&c, NULL, "1"), "name");                                               \
-        BAD(cribo_##noun##_config_set(&c, some_setting, NULL), "value");                                     \
-        BAD(cribo_##noun##_config_set(&c, "nonsense", "1"), "nonsense");                                     \
-        BAD(cribo_##noun##_config_set(&c, "", "1"), "setting");                                              \
-        for (size_t i = 0; i < COUNT(bad_numbers); i++)                                                      \
-            BAD(cribo_##noun##_config_set(&c, some_setting, bad_numbers[i]), some_setting);                  \
-        for (size_t i = 0; i < COUNT(bad_sizes); i++) {                                                      \
-            c.struct_size = bad_sizes[i];                                                                    \
-            BAD(cribo_##noun##_config_set(&c, some_setting, "1"), "struct_size");                            \
-        }                                                                                                    \
-    }                                                                                                        \
-    static void noun##_config_setting(void)                                                                  \
-    {                                                                                                        \
-        cribo_setting s;                                                                                     \
-        BAD(cribo_##noun##_config_setting(0, NULL), "setting");                                              \
-        BAD(cribo_##noun##_config_setting(1000, &s), "index");                                               \
-        BAD(cribo_##noun##_config_setting(SIZE_MAX, &s), "index");                                           \
+#define CONFIG(noun, some_setting) \
+    static void noun##_config_init(void) \
+    { \
+        cribo_##noun##_config c; \
+        BAD(cribo_##noun##_config_init(NULL, sizeof c), "config"); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) \
+            BAD(cribo_##noun##_config_init(&c, bad_sizes[i]), "struct_size"); \
+    } \
+    static void noun##_config_set(void) \
+    { \
+        cribo_##noun##_config c; \
+        OK(cribo_##noun##_config_init(&c, sizeof c)); \
+        BAD(cribo_##noun##_config_set(NULL, some_setting, "1"), "config"); \
+        BAD(cribo_##noun##_config_set(&c, NULL, "1"), "name"); \
+        BAD(cribo_##noun##_config_set(&c, some_setting, NULL), "value"); \
+        BAD(cribo_##noun##_config_set(&c, "nonsense", "1"), "nonsense"); \
+        BAD(cribo_##noun##_config_set(&c, "", "1"), "setting"); \
+        for (size_t i = 0; i < COUNT(bad_numbers); i++) \
+            BAD(cribo_##noun##_config_set(&c, some_setting, bad_numbers[i]), some_setting); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) { \
+            c.struct_size = bad_sizes[i]; \
+            BAD(cribo_##noun##_config_set(&c, some_setting, "1"), "struct_size"); \
+        } \
+    } \
+    static void noun##_config_setting(void) \
+    { \
+        cribo_setting s; \
+        BAD(cribo_##noun##_config_setting(0, NULL), "setting"); \
+        BAD(cribo_##noun##_config_setting(1000, &s), "index"); \
+        BAD(cribo_##noun##_config_setting(SIZE_MAX, &s), "index"); \
     }
 
 CONFIG(clusterer, "clusters")
@@ -88,40 +90,40 @@ CONFIG(model, "depth")
 CONFIG(trainer, "batch_size")
 
 /* What every _create refuses; `...` are its arguments after the runtime, each with the comma before it. */
-#define BAD_CREATE(noun, config, ...)                                                                        \
-    do {                                                                                                     \
-        cribo_##noun *none = (cribo_##noun *)&none;                                                          \
-        cribo_runtime runtime = training_runtime(1);                                                         \
-        cribo_setting s;                                                                                     \
-        BAD(cribo_##noun##_create(NULL, &config, NULL __VA_ARGS__), "out");                                  \
-        BAD(cribo_##noun##_create(&none, NULL, NULL __VA_ARGS__), "config");                                 \
-        ck_assert_ptr_null(none);                                                                            \
-        for (size_t i = 0; i < COUNT(bad_sizes); i++) {                                                      \
-            config.struct_size = bad_sizes[i];                                                               \
-            BAD(cribo_##noun##_create(&none, &config, NULL __VA_ARGS__), "struct_size");                     \
-            config.struct_size = sizeof config;                                                              \
-            runtime.struct_size = bad_sizes[i];                                                              \
-            BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.struct_size");         \
-            runtime.struct_size = sizeof runtime;                                                            \
-        }                                                                                                    \
-        for (size_t i = 0; cribo_##noun##_config_setting(i, &s) == CRIBO_OK; i++)                            \
-            for (int how = 0; how < 5; how++) {                                                              \
-                cribo_##noun##_config spoilt = config;                                                       \
-                spoil(&spoilt, i, &s, how);                                                                  \
-                BAD(cribo_##noun##_create(&none, &spoilt, NULL __VA_ARGS__), s.name);                        \
-            }                                                                                                \
-        runtime.threads = -1;                                                                                \
-        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads");                 \
-        runtime.threads = 257;                                                                               \
-        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads");                 \
-        runtime.threads = INT64_MAX;                                                                         \
-        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads");                 \
-        runtime.threads = 1;                                                                                 \
-        runtime.allocate = refuse_memory;                                                                    \
-        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.allocate");                \
-        runtime.release = never_called;                                                                      \
-        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "memory");                          \
-        ck_assert_ptr_null(none);                                                                            \
+#define BAD_CREATE(noun, config, ...) \
+    do { \
+        cribo_##noun *none = (cribo_##noun *)&none; \
+        cribo_runtime runtime = training_runtime(1); \
+        cribo_setting s; \
+        BAD(cribo_##noun##_create(NULL, &config, NULL __VA_ARGS__), "out"); \
+        BAD(cribo_##noun##_create(&none, NULL, NULL __VA_ARGS__), "config"); \
+        ck_assert_ptr_null(none); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) { \
+            config.struct_size = bad_sizes[i]; \
+            BAD(cribo_##noun##_create(&none, &config, NULL __VA_ARGS__), "struct_size"); \
+            config.struct_size = sizeof config; \
+            runtime.struct_size = bad_sizes[i]; \
+            BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.struct_size"); \
+            runtime.struct_size = sizeof runtime; \
+        } \
+        for (size_t i = 0; cribo_##noun##_config_setting(i, &s) == CRIBO_OK; i++) \
+            for (int how = 0; how < 5; how++) { \
+                cribo_##noun##_config spoilt = config; \
+                spoil(&spoilt, i, &s, how); \
+                BAD(cribo_##noun##_create(&none, &spoilt, NULL __VA_ARGS__), s.name); \
+            } \
+        runtime.threads = -1; \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads"); \
+        runtime.threads = 257; \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads"); \
+        runtime.threads = INT64_MAX; \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.threads"); \
+        runtime.threads = 1; \
+        runtime.allocate = refuse_memory; \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "runtime.allocate"); \
+        runtime.release = never_called; \
+        BAD(cribo_##noun##_create(&none, &config, &runtime __VA_ARGS__), "memory"); \
+        ck_assert_ptr_null(none); \
     } while (0)
 
 static void *refuse_memory(void *user, size_t bytes)
@@ -156,14 +158,16 @@ static void last_error(void)
 static void status_name(void)
 {
     const int numbers[] = {-1, 9, 1000, INT32_MIN, INT32_MAX};
-    for (size_t i = 0; i < COUNT(numbers); i++) ck_assert_str_eq(cribo_status_name((cribo_status)numbers[i]), "unknown status");
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        ck_assert_str_eq(cribo_status_name((cribo_status)numbers[i]), "unknown status");
 }
 
 static void runtime_init(void)
 {
     cribo_runtime runtime;
     BAD(cribo_runtime_init(NULL, sizeof runtime), "runtime");
-    for (size_t i = 0; i < COUNT(bad_sizes); i++) BAD(cribo_runtime_init(&runtime, bad_sizes[i]), "struct_size");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++)
+        BAD(cribo_runtime_init(&runtime, bad_sizes[i]), "struct_size");
 }
 
 static void random_uniform(void)
@@ -213,8 +217,11 @@ static void clusterer_run(void)
     int64_t seeds[IMAGES * CLUSTERS] = {0, 1, 2, 0, 1, 2};
     for (size_t i = 0; i < COUNT(tokens); i++) tokens[i] = (float)(i % 7);
     for (size_t i = 0; i < COUNT(positions); i++) positions[i] = (float)(i % 5);
-    const cribo_cluster_input sound = {
-        .struct_size = sizeof sound, .images = IMAGES, .tokens = tokens, .positions = positions, .seed_tokens = seeds};
+    const cribo_cluster_input sound = {.struct_size = sizeof sound,
+        .images = IMAGES,
+        .tokens = tokens,
+        .positions = positions,
+        .seed_tokens = seeds};
     cribo_cluster_input in = sound;
     cribo_cluster_output out = {.struct_size = sizeof out};
     OK(cribo_clusterer_create(&clusterer, &c, NULL, IMAGES, TOKENS, WIDTH));
@@ -287,9 +294,19 @@ static const uint8_t matches[4] = {1, 1, 1, 1};
 
 static cribo_loss_input loss_input(void)
 {
-    return (cribo_loss_input){.struct_size = sizeof(cribo_loss_input), .images = 2, .objects = 3, .student_cls = logits,
-        .teacher_cls = logits, .student_objects = logits, .teacher_objects = logits, .neighbours1 = logits, .neighbours2 = logits,
-        .match1 = matches, .match2 = matches, .teacher_temperature = 0.1, .object_teacher_temperature = 0.1};
+    return (cribo_loss_input){.struct_size = sizeof(cribo_loss_input),
+        .images = 2,
+        .objects = 3,
+        .student_cls = logits,
+        .teacher_cls = logits,
+        .student_objects = logits,
+        .teacher_objects = logits,
+        .neighbours1 = logits,
+        .neighbours2 = logits,
+        .match1 = matches,
+        .match2 = matches,
+        .teacher_temperature = 0.1,
+        .object_teacher_temperature = 0.1};
 }
 
 typedef cribo_status loss_call(cribo_loss *loss, const cribo_loss_input *input);
@@ -350,9 +367,10 @@ static void bad_pointers(cribo_loss *loss)
         size_t place;
         const char *name;
     } pointers[] = {{offsetof(cribo_loss_input, student_cls), "student_cls"},
-        {offsetof(cribo_loss_input, student_objects), "student_objects"}, {offsetof(cribo_loss_input, neighbours1), "neighbours1"},
-        {offsetof(cribo_loss_input, neighbours2), "neighbours2"}, {offsetof(cribo_loss_input, match1), "match1"},
-        {offsetof(cribo_loss_input, match2), "match2"}};
+        {offsetof(cribo_loss_input, student_objects), "student_objects"},
+        {offsetof(cribo_loss_input, neighbours1), "neighbours1"},
+        {offsetof(cribo_loss_input, neighbours2), "neighbours2"},
+        {offsetof(cribo_loss_input, match1), "match1"}, {offsetof(cribo_loss_input, match2), "match2"}};
     for (size_t i = 0; i < COUNT(pointers); i++) {
         cribo_loss_input in = loss_input();
         memset((char *)&in + pointers[i].place, 0, sizeof(void *));
@@ -449,8 +467,11 @@ static const int64_t per_image[] = {2, 1, 2};
 
 static cribo_object_batch objects_of(void)
 {
-    return (cribo_object_batch){.struct_size = sizeof(cribo_object_batch), .images = 3, .objects_per_image = per_image,
-        .view1 = vectors, .view2 = vectors};
+    return (cribo_object_batch){.struct_size = sizeof(cribo_object_batch),
+        .images = 3,
+        .objects_per_image = per_image,
+        .view1 = vectors,
+        .view2 = vectors};
 }
 
 typedef cribo_status bank_call(cribo_memory_bank *bank, const cribo_object_batch *objects);
@@ -464,7 +485,8 @@ static cribo_status query(cribo_memory_bank *bank, const cribo_object_batch *obj
 /* What all calls that take objects refuse. */
 static void bad_objects(bank_call *call)
 {
-    static const int64_t strange_counts[][3] = {{2, -1, 2}, {3, 0, 0}, {INT64_MAX, INT64_MAX, 2}, {INT64_MIN, 0, 0}};
+    static const int64_t strange_counts[][3] = {
+        {2, -1, 2}, {3, 0, 0}, {INT64_MAX, INT64_MAX, 2}, {INT64_MIN, 0, 0}};
     static const float strange[6 * WIDTH] = {0, 0, (float)INFINITY};
     cribo_memory_bank *bank = bank_of();
     cribo_object_batch in = objects_of();
@@ -820,8 +842,9 @@ static void bad_views(batch_call *call, cribo_trainer *trainer, const cribo_batc
 
 static void bad_places(batch_call *call, cribo_trainer *trainer, const cribo_batch *sound)
 {
-    const cribo_crop crops[] = {{(double)NAN, 0, 1, 1, 0}, {0, (double)INFINITY, 1, 1, 0}, {1e300, 0, 1, 1, 0}, {0, 0, 0, 1, 0},
-        {0, 0, 1, -1, 0}, {0, 0, (double)NAN, 1, 0}, {0, 0, 1, (double)INFINITY, 0}, {0, 0, 1, 1, 2}, {0, 0, 1, 1, -1}};
+    const cribo_crop crops[] = {{(double)NAN, 0, 1, 1, 0}, {0, (double)INFINITY, 1, 1, 0},
+        {1e300, 0, 1, 1, 0}, {0, 0, 0, 1, 0}, {0, 0, 1, -1, 0}, {0, 0, (double)NAN, 1, 0},
+        {0, 0, 1, (double)INFINITY, 0}, {0, 0, 1, 1, 2}, {0, 0, 1, 1, -1}};
     cribo_batch in = *sound;
     in.images = 1;
     for (size_t i = 0; i < COUNT(crops); i++) {
@@ -973,7 +996,8 @@ static void trainer_moments(void)
     BAD(cribo_trainer_moments(trainer, NULL, values, values, 16, &updates), "name");
     BAD(cribo_trainer_moments(trainer, "nonsense", values, values, 16, &updates), "nonsense");
     for (size_t i = 0; i < COUNT(counts); i++)
-        BAD(cribo_trainer_moments(trainer, "backbone.norm.weight", values, values, counts[i], &updates), "count");
+        BAD(cribo_trainer_moments(trainer, "backbone.norm.weight", values, values, counts[i], &updates),
+            "count");
     OK(cribo_trainer_moments(trainer, "backbone.norm.weight", NULL, NULL, 16, NULL));
     cribo_trainer_free(trainer);
 }
@@ -1095,7 +1119,8 @@ static void trainer_load(void)
         BAD(cribo_trainer_load(trainer, scratch_path("sound"), &o), "struct_size");
     }
     o.struct_size = sizeof o;
-    const char *const overrides[] = {"x", "learning_rate;epochs", "learning_rate=1", "\xff", "EPOCHS", "epochs,,x"};
+    const char *const overrides[] = {
+        "x", "learning_rate;epochs", "learning_rate=1", "\xff", "EPOCHS", "epochs,,x"};
     for (size_t i = 0; i < COUNT(overrides); i++) {
         o.overrides = overrides[i];
         BAD(cribo_trainer_load(trainer, scratch_path("sound"), &o), "options.overrides");
@@ -1131,7 +1156,8 @@ static void checkpoint_metadata(void)
 {
     cribo_trainer *trainer = trainer_of();
     const char *key = "key", *value = "value";
-    cribo_save_options o = {.struct_size = sizeof o, .metadata_count = 1, .metadata_keys = &key, .metadata_values = &value};
+    cribo_save_options o = {
+        .struct_size = sizeof o, .metadata_count = 1, .metadata_keys = &key, .metadata_values = &value};
     char buffer[8];
     OK(cribo_trainer_save(trainer, scratch_path("sound"), &o));
     write_bytes(scratch_path("nonsense"), "nonsense nonsense", 17);
@@ -1156,24 +1182,72 @@ typedef struct entry {
     void (*nonsense)(void);
 } entry;
 
-#define ENTRY(name) {"cribo_" #name, name}
+#define ENTRY(name) \
+    { \
+        "cribo_" #name, name \
+    }
 #define CONFIG_ENTRIES(noun) ENTRY(noun##_config_init), ENTRY(noun##_config_set), ENTRY(noun##_config_setting)
 
 static const entry table[] = {
-    ENTRY(version), ENTRY(build_info), ENTRY(status_name), ENTRY(last_error), ENTRY(runtime_init), ENTRY(random_uniform),
-    CONFIG_ENTRIES(clusterer), ENTRY(clusterer_create), ENTRY(clusterer_free), ENTRY(clusterer_run),
-    CONFIG_ENTRIES(loss), ENTRY(loss_create), ENTRY(loss_free), ENTRY(loss_compute), ENTRY(loss_update_centres),
-    ENTRY(loss_get_centres), ENTRY(loss_set_centres),
-    CONFIG_ENTRIES(memory_bank), ENTRY(memory_bank_create), ENTRY(memory_bank_free), ENTRY(memory_bank_query),
-    ENTRY(memory_bank_push), ENTRY(memory_bank_count), ENTRY(memory_bank_export), ENTRY(memory_bank_import),
-    CONFIG_ENTRIES(model), ENTRY(model_create), ENTRY(model_free), ENTRY(model_parameter_count), ENTRY(model_parameter),
-    ENTRY(model_find_parameter), ENTRY(model_read_parameter), ENTRY(model_write_parameter), ENTRY(model_features),
-    ENTRY(model_save), ENTRY(model_load), ENTRY(model_load_partial),
-    CONFIG_ENTRIES(trainer), ENTRY(trainer_config_preset), ENTRY(trainer_create), ENTRY(trainer_free), ENTRY(trainer_step),
-    ENTRY(trainer_teach), ENTRY(trainer_learn), ENTRY(trainer_update), ENTRY(trainer_targets), ENTRY(trainer_gradient),
-    ENTRY(trainer_student), ENTRY(trainer_teacher), ENTRY(trainer_step_count), ENTRY(trainer_moments),
-    ENTRY(trainer_get_centres), ENTRY(trainer_set_centres), ENTRY(trainer_memory_bank), ENTRY(trainer_save_weights),
-    ENTRY(trainer_save), ENTRY(trainer_load), ENTRY(checkpoint_config), ENTRY(checkpoint_metadata),
+    ENTRY(version),
+    ENTRY(build_info),
+    ENTRY(status_name),
+    ENTRY(last_error),
+    ENTRY(runtime_init),
+    ENTRY(random_uniform),
+    CONFIG_ENTRIES(clusterer),
+    ENTRY(clusterer_create),
+    ENTRY(clusterer_free),
+    ENTRY(clusterer_run),
+    CONFIG_ENTRIES(loss),
+    ENTRY(loss_create),
+    ENTRY(loss_free),
+    ENTRY(loss_compute),
+    ENTRY(loss_update_centres),
+    ENTRY(loss_get_centres),
+    ENTRY(loss_set_centres),
+    CONFIG_ENTRIES(memory_bank),
+    ENTRY(memory_bank_create),
+    ENTRY(memory_bank_free),
+    ENTRY(memory_bank_query),
+    ENTRY(memory_bank_push),
+    ENTRY(memory_bank_count),
+    ENTRY(memory_bank_export),
+    ENTRY(memory_bank_import),
+    CONFIG_ENTRIES(model),
+    ENTRY(model_create),
+    ENTRY(model_free),
+    ENTRY(model_parameter_count),
+    ENTRY(model_parameter),
+    ENTRY(model_find_parameter),
+    ENTRY(model_read_parameter),
+    ENTRY(model_write_parameter),
+    ENTRY(model_features),
+    ENTRY(model_save),
+    ENTRY(model_load),
+    ENTRY(model_load_partial),
+    CONFIG_ENTRIES(trainer),
+    ENTRY(trainer_config_preset),
+    ENTRY(trainer_create),
+    ENTRY(trainer_free),
+    ENTRY(trainer_step),
+    ENTRY(trainer_teach),
+    ENTRY(trainer_learn),
+    ENTRY(trainer_update),
+    ENTRY(trainer_targets),
+    ENTRY(trainer_gradient),
+    ENTRY(trainer_student),
+    ENTRY(trainer_teacher),
+    ENTRY(trainer_step_count),
+    ENTRY(trainer_moments),
+    ENTRY(trainer_get_centres),
+    ENTRY(trainer_set_centres),
+    ENTRY(trainer_memory_bank),
+    ENTRY(trainer_save_weights),
+    ENTRY(trainer_save),
+    ENTRY(trainer_load),
+    ENTRY(checkpoint_config),
+    ENTRY(checkpoint_metadata),
 };
 
 START_TEST(test_nonsense_is_refused_by_name)
@@ -1206,11 +1280,13 @@ static size_t check_header(const char *path)
     blank_comments(text);
     for (char *at = text; (at = strstr(at, "CRIBO_API")); at++) {
         char *end = at + strcspn(at, "(;\n\\\""), *bracket = at + strcspn(at, "(;");
-        if (strncmp(at, "CRIBO_API\n", 10) == 0 || end == at + 10 || *bracket != '(') continue; /* its definition */
+        if (strncmp(at, "CRIBO_API\n", 10) == 0 || end == at + 10 || *bracket != '(')
+            continue; /* its definition */
         if (at > text && strncmp(at - 8, "#define ", 8) == 0) continue;
         char *name = bracket;
         while (name > at && (isalnum((unsigned char)name[-1]) || name[-1] == '_')) name--;
-        ck_assert_msg(in_table(name, (size_t)(bracket - name)), "%s: %.*s has no nonsense here", path, (int)(bracket - name), name);
+        ck_assert_msg(in_table(name, (size_t)(bracket - name)), "%s: %.*s has no nonsense here", path,
+            (int)(bracket - name), name);
         found++;
     }
     free(text);

@@ -157,7 +157,8 @@ START_TEST(test_pool_helpers_take_their_own_faults)
             memset(&counted, 0, sizeof counted);
             counted.threads = 2;
             sigaction(faults[i], &action, NULL);
-            if (cb_pool_create(&plain, &pool, 2) == CRIBO_OK) cb_pool_run(pool, 2, fault_in_helper, (void *)&faults[i]);
+            if (cb_pool_create(&plain, &pool, 2) == CRIBO_OK)
+                cb_pool_run(pool, 2, fault_in_helper, (void *)&faults[i]);
             _exit(1);
         }
         int status;

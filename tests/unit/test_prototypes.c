@@ -229,7 +229,8 @@ START_TEST(test_prototype_workspace_of_fewer_rows_is_no_larger)
     for (size_t rows = 1; rows < 5000; rows++) {
         cb_arena measured = cb_arena_measure();
         (void)cb_prototype_workspace_take(&measured, 300, rows, 65536, 0);
-        ck_assert_msg(measured.peak >= before, "%zu rows want %zu bytes, one row fewer %zu", rows, measured.peak, before);
+        ck_assert_msg(measured.peak >= before, "%zu rows want %zu bytes, one row fewer %zu", rows,
+            measured.peak, before);
         before = measured.peak;
     }
 }

@@ -30,7 +30,8 @@ END_TEST
 
 START_TEST(test_random_same_place_same_numbers)
 {
-    cb_random a = cb_random_begin(5, CB_PURPOSE_PARAMETERS, 7, 9), b = cb_random_begin(5, CB_PURPOSE_PARAMETERS, 7, 9);
+    cb_random a = cb_random_begin(5, CB_PURPOSE_PARAMETERS, 7, 9),
+              b = cb_random_begin(5, CB_PURPOSE_PARAMETERS, 7, 9);
     for (int i = 0; i < 1000; i++) ck_assert_uint_eq(cb_random_next(&a), cb_random_next(&b));
 }
 END_TEST

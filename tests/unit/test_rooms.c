@@ -22,19 +22,22 @@ static const struct {
     const char *room, *sees;
 } narrow[] = {{"cribo", "cribo"}, {"clustering", "cribo base tensor clustering"}, {"io", "cribo base io"}};
 
-static size_t room_of(const char *name, size_t length) {
+static size_t room_of(const char *name, size_t length)
+{
     size_t room = 0;
     while (room < ROOMS && (strlen(rooms[room]) != length || strncmp(rooms[room], name, length) != 0)) room++;
     return room;
 }
 
 /* The room of "model/vit.h"; NOWHERE when it is in none. */
-static size_t room_of_path(const char *path) {
+static size_t room_of_path(const char *path)
+{
     const char *slash = strchr(path, '/');
     return slash ? room_of(path, (size_t)(slash - path)) : NOWHERE;
 }
 
-static bool sees(size_t room, size_t other) {
+static bool sees(size_t room, size_t other)
+{
     if (room == NOWHERE || other > room) return false;
     for (size_t i = 0; i < sizeof narrow / sizeof narrow[0]; i++)
         if (strcmp(narrow[i].room, rooms[room]) == 0) return strstr(narrow[i].sees, rooms[other]) != NULL;
@@ -42,7 +45,8 @@ static bool sees(size_t room, size_t other) {
 }
 
 /* Whether `file` ("model/vit.c", "cribo/base.h") may have this line. */
-static bool allowed(const char *file, const char *line) {
+static bool allowed(const char *file, const char *line)
+{
     char name[256];
     if (strstr(line, "#include") == NULL) return true;
     if (strstr(line, "BLIS") || strstr(line, "blis")) return strcmp(file, "tensor/gemm.c") == 0;
@@ -51,7 +55,8 @@ static bool allowed(const char *file, const char *line) {
 }
 
 /* Checks all lines of a source file, and counts its #include lines. */
-static size_t check_file(const char *path, const char *file) {
+static size_t check_file(const char *path, const char *file)
+{
     char line[1024];
     size_t number = 0, includes = 0;
     FILE *stream = fopen(path, "r");
@@ -66,7 +71,8 @@ static size_t check_file(const char *path, const char *file) {
 }
 
 /* Checks the sources of a room, and counts their #include lines. */
-static size_t check_room(const char *folder, const char *room) {
+static size_t check_room(const char *folder, const char *room)
+{
     char path[1024], file[512];
     size_t includes = 0;
     snprintf(path, sizeof path, "%s/%s/%s", CRIBO_SOURCE, folder, room);
@@ -84,14 +90,16 @@ static size_t check_room(const char *folder, const char *room) {
     return includes;
 }
 
-START_TEST(test_rooms_of_the_library_include_only_what_they_may) {
+START_TEST(test_rooms_of_the_library_include_only_what_they_may)
+{
     ck_assert_uint_gt(check_room("include", rooms[0]), 5);
     ck_assert_uint_gt(check_room("lib", "base"), 10);
     for (size_t room = 2; room < ROOMS; room++) check_room("lib", rooms[room]);
 }
 END_TEST
 
-START_TEST(test_rooms_every_folder_of_the_library_is_one) {
+START_TEST(test_rooms_every_folder_of_the_library_is_one)
+{
     DIR *directory = opendir(CRIBO_SOURCE "/lib");
     ck_assert_ptr_nonnull(directory);
     for (struct dirent *entry; (entry = readdir(directory));)
@@ -101,7 +109,8 @@ START_TEST(test_rooms_every_folder_of_the_library_is_one) {
 }
 END_TEST
 
-START_TEST(test_rooms_arrows_are_told_apart) {
+START_TEST(test_rooms_arrows_are_told_apart)
+{
     static const struct {
         bool right;
         const char *file, *line;
@@ -133,7 +142,8 @@ START_TEST(test_rooms_arrows_are_told_apart) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("rooms");
     TCase *tests = tcase_create("rooms");
     tcase_add_test(tests, test_rooms_of_the_library_include_only_what_they_may);

@@ -43,8 +43,8 @@ static void assert_within(
     double largest = size;
     for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(want[i]));
     for (size_t i = 0; i < n; i++)
-        ck_assert_msg(fabs(got[i] - want[i]) <= tolerance * largest, "%s, n = %zu: element %zu is %.9g, not %.9g", what, n,
-            i, got[i], want[i]);
+        ck_assert_msg(fabs(got[i] - want[i]) <= tolerance * largest,
+            "%s, n = %zu: element %zu is %.9g, not %.9g", what, n, i, got[i], want[i]);
 }
 
 static void assert_near(const char *what, size_t n, const float *got, const double *want, double tolerance)
@@ -56,8 +56,8 @@ static void assert_near(const char *what, size_t n, const float *got, const doub
 static void assert_ulps(const char *what, float at, float got, double want, double ulps)
 {
     double unit = fmax(ldexp(1, ilogb(want) - 23), 0x1p-149);
-    ck_assert_msg(fabs(got - want) <= ulps * unit, "%s at %.9g is %.9g, not %.9g: %.1f ulp", what, at, got, want,
-        fabs(got - want) / unit);
+    ck_assert_msg(fabs(got - want) <= ulps * unit, "%s at %.9g is %.9g, not %.9g: %.1f ulp", what, at, got,
+        want, fabs(got - want) / unit);
 }
 
 static double normal_share(double a)
@@ -81,7 +81,8 @@ START_TEST(test_exp_shifted_whole_range_accurate)
     for (size_t i = 0; i < MOST; i++) block[i] = start[i] = -20 + 0.03f * (float)i;
     cb_rows()->exp_shifted(block, block, 1.5f, MOST); /* in place */
     for (size_t i = 0; i < MOST; i++) {
-        float in = start[i] - 1.5f; /* of the same rounding, however the compiler contracts what comes before */
+        float in =
+            start[i] - 1.5f; /* of the same rounding, however the compiler contracts what comes before */
         assert_ulps("exp", in, block[i], exp(in), 2);
     }
 }
@@ -103,7 +104,8 @@ END_TEST
 
 START_TEST(test_gelu_whole_range_accurate)
 {
-    const double most = 6; /* relative to what erf in float can give, not to the value: the tail below -5 is nothing */
+    const double most =
+        6; /* relative to what erf in float can give, not to the value: the tail below -5 is nothing */
     for (double a = -most; a < most; a += 0.00137) {
         float in = (float)a, out, one = 1, slope;
         cb_rows()->gelu(&out, &in, 1);
@@ -346,8 +348,9 @@ START_TEST(test_adamw_every_length_close)
         double g = (double)step.gradient_scale * y[i + 1];
         m_expected[i] = (double)step.beta1 * u[i + 1] + (1 - (double)step.beta1) * g;
         v_expected[i] = (double)step.beta2 * v[i + 1] + (1 - (double)step.beta2) * g * g;
-        expected[i] = (double)step.decay * x[i + 1] - (double)step.learning_rate * m_expected[i] /
-                                                          (sqrt(v_expected[i]) * step.root_correction + step.epsilon);
+        expected[i] =
+            (double)step.decay * x[i + 1] - (double)step.learning_rate * m_expected[i] /
+                                                (sqrt(v_expected[i]) * step.root_correction + step.epsilon);
     }
     cb_rows()->adamw(x + 1, u + 1, v + 1, y + 1, &step, n);
     assert_near("adamw's value", n, x + 1, expected, 1e-6);

@@ -20,7 +20,8 @@
 
 static const cb_allocator plain = {0};
 
-static void assert_message(const char *part) {
+static void assert_message(const char *part)
+{
     ck_assert_msg(
         strstr(cribo_last_error(), part) != NULL, "\"%s\" is not in \"%s\"", part, cribo_last_error());
 }
@@ -40,18 +41,21 @@ static const cb_metadata_pair metadata[] = {{"format", "pt"}, {"", "empty key"},
     {"quote\"\\\x01", "line\nbreak \xf0\x9f\x98\x80"}};
 enum { PAIRS = sizeof metadata / sizeof metadata[0] };
 
-static cribo_status write_all(const cb_allocator *allocator, const char *path) {
+static cribo_status write_all(const cb_allocator *allocator, const char *path)
+{
     return cb_safetensors_write(allocator, path, entries, ENTRIES, metadata, PAIRS);
 }
 
-static size_t elements(const cb_tensor_entry *entry) {
+static size_t elements(const cb_tensor_entry *entry)
+{
     size_t count = 1;
     for (int64_t i = 0; i < entry->axes; i++) count *= (size_t)entry->shape[i];
     return count;
 }
 
 /* `file` holds what write_all wrote. */
-static void assert_all(const cb_safetensors *file) {
+static void assert_all(const cb_safetensors *file)
+{
     float values[8];
     ck_assert_uint_eq(cb_safetensors_count(file), ENTRIES);
     for (size_t i = 0; i < ENTRIES; i++) {
@@ -71,7 +75,8 @@ static void assert_all(const cb_safetensors *file) {
     }
 }
 
-START_TEST(test_write_then_open_gives_everything_back) {
+START_TEST(test_write_then_open_gives_everything_back)
+{
     cb_safetensors *file;
     OK(write_all(&plain, scratch_path("a")));
     OK(cb_safetensors_open(&plain, &file, scratch_path("a")));
@@ -87,7 +92,8 @@ START_TEST(test_write_then_open_gives_everything_back) {
 }
 END_TEST
 
-START_TEST(test_write_same_content_gives_same_bytes_in_the_order_given) {
+START_TEST(test_write_same_content_gives_same_bytes_in_the_order_given)
+{
     size_t size;
     uint64_t length;
     OK(write_all(&plain, scratch_path("a")));
@@ -111,7 +117,8 @@ START_TEST(test_write_same_content_gives_same_bytes_in_the_order_given) {
 }
 END_TEST
 
-START_TEST(test_write_nothing_is_a_file_too) {
+START_TEST(test_write_nothing_is_a_file_too)
+{
     cb_safetensors *file;
     OK(cb_safetensors_write(&plain, scratch_path("a"), NULL, 0, NULL, 0));
     assert_bytes(scratch_path("a"), "\x08\0\0\0\0\0\0\0{}      ", 16);
@@ -126,7 +133,8 @@ START_TEST(test_write_nothing_is_a_file_too) {
 }
 END_TEST
 
-START_TEST(test_write_impossible_entries_are_refused) {
+START_TEST(test_write_impossible_entries_are_refused)
+{
     cb_tensor_entry entry = {NULL, "x", 2, {INT64_MAX, 4}, .values = weights};
     const char *path = scratch_path("a");
     write_bytes(path, "old", 3);
@@ -145,7 +153,8 @@ START_TEST(test_write_impossible_entries_are_refused) {
 }
 END_TEST
 
-START_TEST(test_write_refused_by_the_system_keeps_the_old_file) {
+START_TEST(test_write_refused_by_the_system_keeps_the_old_file)
+{
     enum { COUNT = 100000 };
     float *values = calloc(COUNT, sizeof *values);
     cb_tensor_entry entry = {NULL, "x", 1, {COUNT}, .values = values};
@@ -168,7 +177,8 @@ START_TEST(test_write_refused_by_the_system_keeps_the_old_file) {
 }
 END_TEST
 
-START_TEST(test_read_other_type_or_count_is_refused) {
+START_TEST(test_read_other_type_or_count_is_refused)
+{
     float values[6];
     cb_safetensors *file;
     const char *header = "{\"a\":{\"dtype\":\"I32\",\"shape\":[2],\"data_offsets\":[0,8]},"
@@ -192,11 +202,13 @@ START_TEST(test_read_other_type_or_count_is_refused) {
 END_TEST
 
 /* What jansson finds in a header, tensor by tensor. */
-static void assert_same_header(const golden *expected, const cb_safetensors *file) {
+static void assert_same_header(const golden *expected, const cb_safetensors *file)
+{
     const char *name, *key;
     json_t *entry, *value;
     size_t tensors = 0;
-    json_object_foreach(expected->header, name, entry) {
+    json_object_foreach(expected->header, name, entry)
+    {
         if (strcmp(name, "__metadata__") == 0) {
             ck_assert_uint_eq(json_object_size(entry), cb_safetensors_pair_count(file));
             json_object_foreach(entry, key, value)
@@ -217,7 +229,8 @@ static void assert_same_header(const golden *expected, const cb_safetensors *fil
     ck_assert_uint_eq(tensors, cb_safetensors_count(file));
 }
 
-static void assert_same_floats(const golden *expected, const cb_safetensors *file) {
+static void assert_same_floats(const golden *expected, const cb_safetensors *file)
+{
     for (size_t i = 0; i < cb_safetensors_count(file); i++) {
         const cb_tensor_info *tensor = cb_safetensors_tensor(file, i);
         if (strcmp(tensor->dtype, "F32") != 0) continue;
@@ -235,7 +248,8 @@ static void assert_same_floats(const golden *expected, const cb_safetensors *fil
 static const int64_t integers[] = {INT64_MIN, -1, INT64_MAX};
 static const unsigned char octets[] = {0, 255, 7, 8, 9};
 
-static cribo_status write_mixed(const char *path, int level) {
+static cribo_status write_mixed(const char *path, int level)
+{
     static const cb_stretch pieces[] = {{weights, 8}, {weights + 2, 0}, {weights + 2, 16}};
     const cb_tensor_entry mixed[] = {
         {"a.", "integers", 1, {3}, .values = integers, .dtype = CB_I64},
@@ -247,7 +261,8 @@ static cribo_status write_mixed(const char *path, int level) {
     return cb_safetensors_write_gzip(&plain, &(cb_compression){NULL, level}, path, mixed, 4, &pair, 1);
 }
 
-START_TEST(test_write_compressed_gives_every_type_back_in_any_order) {
+START_TEST(test_write_compressed_gives_every_type_back_in_any_order)
+{
     cb_safetensors *file;
     int64_t some[3];
     unsigned char bytes[5];
@@ -272,7 +287,8 @@ START_TEST(test_write_compressed_gives_every_type_back_in_any_order) {
 END_TEST
 
 /* A number changed by somebody who made gzip's sums right again. */
-START_TEST(test_read_tensor_with_another_checksum_is_corrupt) {
+START_TEST(test_read_tensor_with_another_checksum_is_corrupt)
+{
     cb_safetensors *file;
     char bytes[4096];
     float values[6];
@@ -287,13 +303,15 @@ START_TEST(test_read_tensor_with_another_checksum_is_corrupt) {
     gzclose(packed);
     OK(cb_safetensors_open(&plain, &file, scratch_path("b")));
     OK(cb_safetensors_finish(file));
-    ck_assert_int_eq(cb_safetensors_read(file, cb_safetensors_find(file, "a.", "pieces"), values, 6), CRIBO_CORRUPT);
+    ck_assert_int_eq(
+        cb_safetensors_read(file, cb_safetensors_find(file, "a.", "pieces"), values, 6), CRIBO_CORRUPT);
     assert_message("a.pieces: the checksum is");
     cb_safetensors_close(file);
 }
 END_TEST
 
-START_TEST(test_open_golden_files_agree_with_another_reader) {
+START_TEST(test_open_golden_files_agree_with_another_reader)
+{
     size_t files = 0;
     DIR *folder = opendir(CRIBO_REFERENCE);
     ck_assert_ptr_nonnull(folder);
@@ -317,7 +335,8 @@ START_TEST(test_open_golden_files_agree_with_another_reader) {
 }
 END_TEST
 
-START_TEST(test_open_every_truncation_and_extension_is_corrupt) {
+START_TEST(test_open_every_truncation_and_extension_is_corrupt)
+{
     size_t size;
     cb_safetensors *file;
     const char *path = scratch_path("b");
@@ -336,7 +355,8 @@ START_TEST(test_open_every_truncation_and_extension_is_corrupt) {
 END_TEST
 
 /* The same but for texts, where a flipped bit may give another valid text. */
-static void assert_same_but_texts(const cb_safetensors *file) {
+static void assert_same_but_texts(const cb_safetensors *file)
+{
     size_t offset = 0;
     float values[8];
     ck_assert_uint_eq(cb_safetensors_pair_count(file), PAIRS);
@@ -354,7 +374,8 @@ static void assert_same_but_texts(const cb_safetensors *file) {
     }
 }
 
-START_TEST(test_open_every_bit_flip_of_the_header_is_corrupt_or_harmless) {
+START_TEST(test_open_every_bit_flip_of_the_header_is_corrupt_or_harmless)
+{
     size_t size, taken = 0;
     uint64_t length;
     cb_safetensors *file;
@@ -379,7 +400,8 @@ START_TEST(test_open_every_bit_flip_of_the_header_is_corrupt_or_harmless) {
 }
 END_TEST
 
-static cribo_status open_made(const char *header, size_t data) {
+static cribo_status open_made(const char *header, size_t data)
+{
     size_t length = strlen(header);
     char *bytes = calloc(1, 8 + length + data);
     for (size_t i = 0; i < 8; i++) bytes[i] = (char)(length >> 8 * i);
@@ -401,7 +423,8 @@ static cribo_status open_made(const char *header, size_t data) {
 #define T(dtype, shape, begin, end) \
     "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" #begin "," #end "]}"
 
-START_TEST(test_open_unusual_but_right_is_taken) {
+START_TEST(test_open_unusual_but_right_is_taken)
+{
     static const struct {
         const char *header;
         size_t data;
@@ -424,7 +447,8 @@ START_TEST(test_open_unusual_but_right_is_taken) {
 }
 END_TEST
 
-START_TEST(test_open_hostile_is_corrupt_and_says_where) {
+START_TEST(test_open_hostile_is_corrupt_and_says_where)
+{
     static const struct {
         const char *header;
         size_t data;
@@ -489,7 +513,8 @@ START_TEST(test_open_hostile_is_corrupt_and_says_where) {
 }
 END_TEST
 
-START_TEST(test_open_huge_header_length_costs_nothing) {
+START_TEST(test_open_huge_header_length_costs_nothing)
+{
     static const uint64_t lengths[] = {
         9, 1000, 100000001, UINT64_C(1) << 32, UINT64_C(1) << 63, UINT64_MAX - 7, UINT64_MAX};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
@@ -511,9 +536,10 @@ START_TEST(test_open_huge_header_length_costs_nothing) {
 END_TEST
 
 /* A stream's length is not known before its end, but what deflate can make of so few bytes is. */
-START_TEST(test_open_compressed_tensors_beyond_what_it_can_hold_are_corrupt) {
-    static const char header[] =
-        "{" "\"a\":" T("U8", "1152921504606846976", 0, 1152921504606846976) "}";
+START_TEST(test_open_compressed_tensors_beyond_what_it_can_hold_are_corrupt)
+{
+    static const char header[] = "{"
+                                 "\"a\":" T("U8", "1152921504606846976", 0, 1152921504606846976) "}";
     uint64_t length = sizeof header - 1;
     cb_safetensors *file;
     gzFile gz = gzopen(scratch_path("a"), "wb");
@@ -525,7 +551,8 @@ START_TEST(test_open_compressed_tensors_beyond_what_it_can_hold_are_corrupt) {
 }
 END_TEST
 
-START_TEST(test_open_many_tensors_in_reverse_are_sorted_and_found) {
+START_TEST(test_open_many_tensors_in_reverse_are_sorted_and_found)
+{
     enum { COUNT = 30000 };
     size_t room = 100 * COUNT, length = 0;
     char *header = malloc(room);
@@ -550,7 +577,8 @@ START_TEST(test_open_many_tensors_in_reverse_are_sorted_and_found) {
 }
 END_TEST
 
-START_TEST(test_write_out_of_memory_at_any_call_keeps_the_old_file) {
+START_TEST(test_write_out_of_memory_at_any_call_keeps_the_old_file)
+{
     const char *path = scratch_path("a");
     write_bytes(path, "old", 3);
     for (size_t n = 1;; n++) {
@@ -569,7 +597,8 @@ START_TEST(test_write_out_of_memory_at_any_call_keeps_the_old_file) {
 }
 END_TEST
 
-START_TEST(test_open_out_of_memory_at_any_call_leaks_nothing) {
+START_TEST(test_open_out_of_memory_at_any_call_leaks_nothing)
+{
     const char *path = scratch_path("a");
     OK(write_all(&plain, path));
     for (int for_ever = 0; for_ever < 2; for_ever++) {
@@ -591,7 +620,8 @@ START_TEST(test_open_out_of_memory_at_any_call_leaks_nothing) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("safetensors");
     TCase *tests = tcase_create("safetensors");
     tcase_add_checked_fixture(tests, scratch_begin, scratch_end);

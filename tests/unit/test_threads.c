@@ -138,7 +138,8 @@ static training_state receive(int from, size_t count)
 {
     training_state state = {.bytes = malloc(count + 1)};
     ssize_t got;
-    while ((got = read(from, state.bytes + state.count, count + 1 - state.count)) > 0) state.count += (size_t)got;
+    while ((got = read(from, state.bytes + state.count, count + 1 - state.count)) > 0)
+        state.count += (size_t)got;
     return state;
 }
 

@@ -73,8 +73,8 @@ static void compare_gradients(cribo_trainer *a, cribo_trainer *b, int64_t micro)
         ck_assert_msg(most > 0, "%s has no gradient", p.name);
         for (size_t k = 0; k < n; k++)
             ck_assert_msg(fabs((double)x[k] - y[k]) <= 1e-5 * most,
-                "micro-batch %lld: gradient of %s[%zu] is %.9g, not %.9g; the largest is %.9g", (long long)micro, p.name, k,
-                (double)y[k], (double)x[k], most);
+                "micro-batch %lld: gradient of %s[%zu] is %.9g, not %.9g; the largest is %.9g",
+                (long long)micro, p.name, k, (double)y[k], (double)x[k], most);
         free(x);
     }
 }
@@ -119,7 +119,8 @@ START_TEST(test_trainer_threads_give_the_same_bits)
     for (int64_t threads = 2; threads <= 3; threads++) {
         cribo_trainer *several = training_begin(&c, threads);
         training_steps(several, &c, 5);
-        ck_assert_msg(training_same(one, several), "%lld threads give other bits than one", (long long)threads);
+        ck_assert_msg(
+            training_same(one, several), "%lld threads give other bits than one", (long long)threads);
         cribo_trainer_free(several);
     }
     cribo_trainer_free(one);

@@ -96,7 +96,8 @@ START_TEST(test_trainer_image_without_objects_among_others)
     OK(cribo_trainer_targets(trainer, &targets));
     ck_assert(objects[0] == 0 && objects[3] == 0);
     ck_assert_int_gt(objects[1] + objects[2] + objects[4], 0);
-    ck_assert_double_eq_tol(report.objects_per_image, (double)(objects[1] + objects[2] + objects[4]) / 5, 1e-12);
+    ck_assert_double_eq_tol(
+        report.objects_per_image, (double)(objects[1] + objects[2] + objects[4]) / 5, 1e-12);
     OK(cribo_memory_bank_count(cribo_trainer_memory_bank(trainer), &images, &pushed));
     ck_assert_int_eq(images, c.bank_images);
     training_batch_free(&made);
@@ -121,9 +122,10 @@ END_TEST
 static const struct single {
     const char *name;
     int64_t value;
-} singles[] = {{"batch_size", 1}, {"bank_images", 1}, {"clusters", 1}, {"prototypes", 1}, {"object_prototypes", 1}, {"depth", 1},
-    {"heads", 1}, {"patch_size", 24}, {"head_bottleneck", 1}, {"head_hidden", 1}, {"mlp_ratio", 1}, {"micro_batch", 1000},
-    {"sinkhorn_iterations", 1}, {"cluster_iterations", 1}, {"normed_last_layer", 1}};
+} singles[] = {{"batch_size", 1}, {"bank_images", 1}, {"clusters", 1}, {"prototypes", 1},
+    {"object_prototypes", 1}, {"depth", 1}, {"heads", 1}, {"patch_size", 24}, {"head_bottleneck", 1},
+    {"head_hidden", 1}, {"mlp_ratio", 1}, {"micro_batch", 1000}, {"sinkhorn_iterations", 1},
+    {"cluster_iterations", 1}, {"normed_last_layer", 1}};
 
 START_TEST(test_trainer_one_of_something_trains)
 {
@@ -145,7 +147,8 @@ START_TEST(test_trainer_one_of_everything_trains)
     c.head_hidden = c.head_bottleneck = c.prototypes = c.object_prototypes = 1;
     c.clusters = c.bank_images = c.batch_size = c.micro_batch = 1;
     cribo_trainer *trainer = training_begin(&c, 0);
-    for (uint64_t i = 0; i < 4; i++) ck_assert(training_step(trainer, &c, i) == 0); /* one prototype has all probability */
+    for (uint64_t i = 0; i < 4; i++)
+        ck_assert(training_step(trainer, &c, i) == 0); /* one prototype has all probability */
     cribo_trainer_free(trainer);
 }
 END_TEST
@@ -182,7 +185,8 @@ START_TEST(test_trainer_cross_image_loss_waits_for_objects)
         training_batch made = training_batch_of(&c, 5, i);
         cribo_report report = step_on(trainer, &made.batch);
         ck_assert_double_eq(report.cross_image_on, objects >= c.cross_image_objects);
-        ck_assert((report.cross_image_loss > 0) == (objects >= c.cross_image_objects && report.matched_share > 0));
+        ck_assert(
+            (report.cross_image_loss > 0) == (objects >= c.cross_image_objects && report.matched_share > 0));
         switched += objects >= c.cross_image_objects;
         training_batch_free(&made);
     }
@@ -194,8 +198,10 @@ END_TEST
 START_TEST(test_trainer_cross_image_loss_waits_for_its_step)
 {
     cribo_trainer_config c = training_config();
-    if (_i) c.cross_image_steps = 3;
-    else c.cross_image_epochs = 0.75; /* of 4 steps */
+    if (_i)
+        c.cross_image_steps = 3;
+    else
+        c.cross_image_epochs = 0.75; /* of 4 steps */
     cribo_trainer *trainer = training_begin(&c, 0);
     for (uint64_t i = 0; i < 5; i++) {
         training_batch made = training_batch_of(&c, 5, i);
@@ -219,7 +225,8 @@ START_TEST(test_trainer_equal_ids_never_match)
         cribo_targets targets = {.struct_size = sizeof targets, .index1 = index1, .index2 = index2};
         OK(cribo_trainer_targets(trainer, &targets));
         ck_assert_double_gt(report.objects_per_image, 0);
-        for (int r = 0; r < (int)(5 * report.objects_per_image); r++) ck_assert(index1[r] == -1 && index2[r] == -1);
+        for (int r = 0; r < (int)(5 * report.objects_per_image); r++)
+            ck_assert(index1[r] == -1 && index2[r] == -1);
         ck_assert_double_eq(report.matched_share, 0);
         ck_assert_double_eq(report.cross_image_loss, 0);
     }
@@ -232,21 +239,25 @@ END_TEST
 
 /* --- what rests --- */
 
-static void assert_moved(cribo_trainer *trainer, const char *name, const float *before, int64_t count, bool moved)
+static void assert_moved(
+    cribo_trainer *trainer, const char *name, const float *before, int64_t count, bool moved)
 {
     int64_t n;
     float *after = parameter_of(trainer, name, &n);
     ck_assert_int_eq(n, count);
-    ck_assert_msg((memcmp(before, after, (size_t)n * sizeof *after) != 0) == moved, "%s has %smoved", name, moved ? "not " : "");
+    ck_assert_msg((memcmp(before, after, (size_t)n * sizeof *after) != 0) == moved, "%s has %smoved", name,
+        moved ? "not " : "");
     free(after);
 }
 
 /* Over one step every parameter moves, but for the last layers where they rest and their gains where those stay 1. */
-static void check_moves(cribo_trainer *trainer, const cribo_trainer_config *c, uint64_t number, bool frozen, int64_t updates)
+static void check_moves(
+    cribo_trainer *trainer, const cribo_trainer_config *c, uint64_t number, bool frozen, int64_t updates)
 {
     cribo_parameter p;
     float *before[256];
-    for (int64_t i = 0; training_parameter(trainer, i, &p); i++) before[i] = parameter_of(trainer, p.name, &p.count);
+    for (int64_t i = 0; training_parameter(trainer, i, &p); i++)
+        before[i] = parameter_of(trainer, p.name, &p.count);
     training_step(trainer, c, number);
     for (int64_t i = 0; training_parameter(trainer, i, &p); i++) {
         bool last = strstr(p.name, "last_layer") != NULL, gain = strstr(p.name, "weight_g") != NULL;
@@ -336,8 +347,10 @@ END_TEST
 START_TEST(test_trainer_steps_beyond_the_end_keep_the_last_settings)
 {
     cribo_trainer_config c = training_config();
-    if (_i) c.total_steps = 1;
-    else c.epochs = c.steps_per_epoch = 1;
+    if (_i)
+        c.total_steps = 1;
+    else
+        c.epochs = c.steps_per_epoch = 1;
     c.position_weight_final = 3;
     c.warmup_epochs = 1; /* longer than the training, or as long */
     cribo_trainer *trainer = training_begin(&c, 0);
@@ -347,7 +360,8 @@ START_TEST(test_trainer_steps_beyond_the_end_keep_the_last_settings)
         cribo_report report = step_on(trainer, &made.batch);
         if (i > 0) {
             ck_assert(report.learning_rate == last.learning_rate && report.weight_decay == last.weight_decay);
-            ck_assert(report.ema_momentum == last.ema_momentum && report.position_weight == last.position_weight);
+            ck_assert(
+                report.ema_momentum == last.ema_momentum && report.position_weight == last.position_weight);
             ck_assert(report.teacher_temperature == last.teacher_temperature);
         }
         ck_assert_int_eq(report.epoch, (int64_t)i / c.steps_per_epoch);
@@ -377,7 +391,8 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, test_trainer_batch_without_objects_learns_from_cls_alone);
     tcase_add_test(tests, test_trainer_image_without_objects_among_others);
     tcase_add_loop_test(tests, test_trainer_as_many_clusters_as_tokens, 0, 2);
-    tcase_add_loop_test(tests, test_trainer_one_of_something_trains, 0, (int)(sizeof singles / sizeof singles[0]));
+    tcase_add_loop_test(
+        tests, test_trainer_one_of_something_trains, 0, (int)(sizeof singles / sizeof singles[0]));
     tcase_add_test(tests, test_trainer_one_of_everything_trains);
     tcase_add_loop_test(tests, test_trainer_batches_may_shrink_and_grow, 0, 2);
     tcase_add_test(tests, test_trainer_cross_image_loss_waits_for_objects);

@@ -87,7 +87,8 @@ static void assert_finite_weights(cribo_trainer *trainer, const char *where)
         for (int teacher = 0; teacher < 2; teacher++) {
             const float *values = inside(network(trainer, teacher), p.name);
             for (int64_t k = 0; k < p.count; k++)
-                ck_assert_msg(isfinite(values[k]), "%s: %s[%lld] is %g", where, p.name, (long long)k, (double)values[k]);
+                ck_assert_msg(isfinite(values[k]), "%s: %s[%lld] is %g", where, p.name, (long long)k,
+                    (double)values[k]);
         }
 }
 
@@ -319,8 +320,9 @@ START_TEST(test_trainer_too_large_is_refused)
     static const struct {
         const char *name;
         double value;
-    } large[] = {{"batch_size", 1048576}, {"bank_images", 2147483648.}, {"prototypes", 16777216}, {"width", 65536},
-        {"image_size", 16384}, {"head_hidden", 65536}, {"head_bottleneck", 65536}, {"depth", 1024}};
+    } large[] = {{"batch_size", 1048576}, {"bank_images", 2147483648.}, {"prototypes", 16777216},
+        {"width", 65536}, {"image_size", 16384}, {"head_hidden", 65536}, {"head_bottleneck", 65536},
+        {"depth", 1024}};
     cribo_trainer_config c = training_config();
     faulty memory = {.fail_at = 400, .for_ever = true};
     cribo_runtime runtime = faulty_runtime(&memory);

@@ -58,8 +58,13 @@ static void check_targets(const cribo_trainer *trainer, const cribo_trainer_conf
     int64_t per_image[5], labels[5 * 2 * 9], index1[25];
     uint8_t valid[25], match1[25], match2[25];
     int64_t objects = 0, matched = 0, valid_count = 0;
-    cribo_targets t = {.struct_size = sizeof t, .labels = labels, .valid = valid, .objects_per_image = per_image,
-        .index1 = index1, .match1 = match1, .match2 = match2};
+    cribo_targets t = {.struct_size = sizeof t,
+        .labels = labels,
+        .valid = valid,
+        .objects_per_image = per_image,
+        .index1 = index1,
+        .match1 = match1,
+        .match2 = match2};
     OK(cribo_trainer_targets(trainer, &t));
     for (int i = 0; i < 5; i++) objects += per_image[i];
     for (int k = 0; k < 25; k++) valid_count += valid[k];
@@ -152,7 +157,8 @@ static void expect_warning(cribo_trainer *trainer, const training_batch *made, m
 {
     for (int i = 1; i <= CB_COLLAPSE_PATIENCE + 5; i++) {
         report_on(trainer, made);
-        ck_assert_msg((m->count > 0) == (i >= CB_COLLAPSE_PATIENCE), "%d warnings after %d steps", m->count, i);
+        ck_assert_msg(
+            (m->count > 0) == (i >= CB_COLLAPSE_PATIENCE), "%d warnings after %d steps", m->count, i);
     }
     ck_assert_msg(strstr(m->last, words) != NULL, "%s", m->last);
 }
@@ -221,18 +227,40 @@ static const struct preset {
     const char *preset, *setting;
     double value;
 } presets[] = {
-    {"tiny", "width", 192}, {"tiny", "heads", 3}, {"tiny", "depth", 12},
-    {"small", "width", 384}, {"small", "heads", 6}, {"small", "depth", 12},
-    {"base", "width", 768}, {"base", "heads", 12}, {"base", "depth", 12},
-    {"vits16-coco", "width", 384}, {"vits16-coco", "heads", 6}, {"vits16-coco", "patch_size", 16},
-    {"vits16-coco", "clusters", 64}, {"vits16-coco", "position_weight", 2}, {"vits16-coco", "epochs", 300},
-    {"vits16-coco", "batch_size", 256}, {"vits16-coco", "learning_rate", 5e-4}, {"vits16-coco", "bank_images", 25000},
-    {"vits16-in1k", "width", 384}, {"vits16-in1k", "clusters", 32}, {"vits16-in1k", "position_weight", 1},
-    {"vits16-in1k", "epochs", 800}, {"vits16-in1k", "batch_size", 1024},
-    {"vitb16-in1k", "width", 768}, {"vitb16-in1k", "heads", 12}, {"vitb16-in1k", "epochs", 400},
-    {"vitb16-in1k", "batch_size", 1024}, {"vitb16-in1k", "learning_rate", 7.5e-4}, {"vitb16-in1k", "clip_norm", 0.3},
-    {"vitb16-in1k", "clip_per_tensor", 1}, {"vitb16-in1k", "normed_last_layer", 1},
-    {"authors", "authors_normalisation", 1}, {"authors", "batch_cost", 1}, {"authors", "clip_per_tensor", 1},
+    {"tiny", "width", 192},
+    {"tiny", "heads", 3},
+    {"tiny", "depth", 12},
+    {"small", "width", 384},
+    {"small", "heads", 6},
+    {"small", "depth", 12},
+    {"base", "width", 768},
+    {"base", "heads", 12},
+    {"base", "depth", 12},
+    {"vits16-coco", "width", 384},
+    {"vits16-coco", "heads", 6},
+    {"vits16-coco", "patch_size", 16},
+    {"vits16-coco", "clusters", 64},
+    {"vits16-coco", "position_weight", 2},
+    {"vits16-coco", "epochs", 300},
+    {"vits16-coco", "batch_size", 256},
+    {"vits16-coco", "learning_rate", 5e-4},
+    {"vits16-coco", "bank_images", 25000},
+    {"vits16-in1k", "width", 384},
+    {"vits16-in1k", "clusters", 32},
+    {"vits16-in1k", "position_weight", 1},
+    {"vits16-in1k", "epochs", 800},
+    {"vits16-in1k", "batch_size", 1024},
+    {"vitb16-in1k", "width", 768},
+    {"vitb16-in1k", "heads", 12},
+    {"vitb16-in1k", "epochs", 400},
+    {"vitb16-in1k", "batch_size", 1024},
+    {"vitb16-in1k", "learning_rate", 7.5e-4},
+    {"vitb16-in1k", "clip_norm", 0.3},
+    {"vitb16-in1k", "clip_per_tensor", 1},
+    {"vitb16-in1k", "normed_last_layer", 1},
+    {"authors", "authors_normalisation", 1},
+    {"authors", "batch_cost", 1},
+    {"authors", "clip_per_tensor", 1},
 };
 
 /* Where a setting stands, from the order of the table. */
@@ -287,7 +315,8 @@ static cribo_trainer *trained(void)
     return trainer;
 }
 
-static void assert_saved(const golden *file, cribo_model *model, const char *network, const cribo_parameter *p)
+static void assert_saved(
+    const golden *file, cribo_model *model, const char *network, const cribo_parameter *p)
 {
     size_t n;
     char name[128];
@@ -297,7 +326,8 @@ static void assert_saved(const golden *file, cribo_model *model, const char *net
     const float *saved = golden_floats(file, &n, "%s", name);
     ck_assert_int_eq((int64_t)n, p->count);
     ck_assert_mem_eq(saved, values, n * sizeof *values);
-    for (int64_t axis = 0; axis < p->axes; axis++) ck_assert_int_eq((int64_t)golden_axis(file, name, (size_t)axis), p->shape[axis]);
+    for (int64_t axis = 0; axis < p->axes; axis++)
+        ck_assert_int_eq((int64_t)golden_axis(file, name, (size_t)axis), p->shape[axis]);
     free(values);
 }
 
@@ -372,9 +402,12 @@ START_TEST(test_saved_weights_are_loaded_by_prefix)
     training_batch made = training_batch_of(&c, 2, 5);
     float cls[4][2 * 16];
     OK(cribo_trainer_save_weights(trainer, scratch_path("weights")));
-    cribo_model *student = loaded(scratch_path("weights"), "student."), *teacher = loaded(scratch_path("weights"), "teacher.");
-    cribo_model *const models[4] = {student, cribo_trainer_student(trainer), teacher, cribo_trainer_teacher(trainer)};
-    for (int i = 0; i < 4; i++) OK(cribo_model_features(models[i], 2, 24, 24, made.pixels, NULL, cls[i], NULL));
+    cribo_model *student = loaded(scratch_path("weights"), "student."),
+                *teacher = loaded(scratch_path("weights"), "teacher.");
+    cribo_model *const models[4] = {
+        student, cribo_trainer_student(trainer), teacher, cribo_trainer_teacher(trainer)};
+    for (int i = 0; i < 4; i++)
+        OK(cribo_model_features(models[i], 2, 24, 24, made.pixels, NULL, cls[i], NULL));
     ck_assert_mem_eq(cls[0], cls[1], sizeof cls[0]);
     ck_assert_mem_eq(cls[2], cls[3], sizeof cls[0]);
     ck_assert_mem_ne(cls[0], cls[2], sizeof cls[0]);
@@ -411,14 +444,16 @@ static TCase *case_of(Suite *suite, const char *name)
 int main(void)
 {
     Suite *suite = suite_create("trainer's report");
-    TCase *report = case_of(suite, "report"), *preset = case_of(suite, "presets"), *saved = case_of(suite, "saved weights");
+    TCase *report = case_of(suite, "report"), *preset = case_of(suite, "presets"),
+          *saved = case_of(suite, "saved weights");
     tcase_add_loop_test(report, test_report_numbers_belong_together, 0, 3);
     tcase_add_test(report, test_report_scarce_rows_use_all_they_can);
     tcase_add_test(report, test_report_of_a_healthy_run_shows_no_collapse);
     tcase_add_test(report, test_report_of_equal_images_shows_equal_features);
     tcase_add_test(report, test_report_of_a_blunt_teacher_shows_uniformity);
     tcase_add_test(report, test_report_of_a_single_prototype_shows_it);
-    tcase_add_loop_test(preset, test_preset_sets_what_it_promises, 0, (int)(sizeof presets / sizeof presets[0]));
+    tcase_add_loop_test(
+        preset, test_preset_sets_what_it_promises, 0, (int)(sizeof presets / sizeof presets[0]));
     tcase_add_test(preset, test_preset_leaves_the_rest_alone);
     tcase_add_test(saved, test_saved_weights_are_read_by_others);
     tcase_add_test(saved, test_saved_weights_are_read_by_ourselves);

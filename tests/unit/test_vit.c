@@ -48,7 +48,8 @@ static void fixture_close(fixture *f)
 static cb_tensor forward(cb_tape *tape, void *context)
 {
     fixture *f = context;
-    return cb_vit_forward(&f->model->vit, tape, &f->images, &(cb_vit_options){.keep = f->drops ? f->keep : NULL});
+    return cb_vit_forward(
+        &f->model->vit, tape, &f->images, &(cb_vit_options){.keep = f->drops ? f->keep : NULL});
 }
 
 /* The tokens of a pass; the caller frees. */
@@ -73,7 +74,8 @@ static void check_factor(fixture *f, size_t block, size_t branch, size_t image, 
 {
     size_t count, each;
     cb_affine last = branch == 0 ? f->model->vit.blocks[block].proj : f->model->vit.blocks[block].fc2;
-    float *plain = tokens_of(f, &count), *saved = malloc(last.weight.rows * last.weight.columns * sizeof *saved);
+    float *plain = tokens_of(f, &count),
+          *saved = malloc(last.weight.rows * last.weight.columns * sizeof *saved);
     each = count / IMAGES;
 
     f->drops = true;
