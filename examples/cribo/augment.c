@@ -156,18 +156,10 @@ static void jitter(float *colour, size_t plane, const double *draws)
     choose_order(draws + DRAW_ORDER, order);
     for (int i = 0; i < 4; i++) {
         switch (order[i]) {
-        case 0:
-            brighten(colour, plane, (float)between(draws[DRAW_BRIGHTNESS], 0.6, 1.4));
-            break;
-        case 1:
-            contrast(colour, plane, (float)between(draws[DRAW_CONTRAST], 0.6, 1.4));
-            break;
-        case 2:
-            saturate(colour, plane, (float)between(draws[DRAW_SATURATION], 0.8, 1.2));
-            break;
-        default:
-            turn_hue(colour, plane, (float)between(draws[DRAW_HUE], -0.1, 0.1));
-            break;
+        case 0: brighten(colour, plane, (float)between(draws[DRAW_BRIGHTNESS], 0.6, 1.4)); break;
+        case 1: contrast(colour, plane, (float)between(draws[DRAW_CONTRAST], 0.6, 1.4)); break;
+        case 2: saturate(colour, plane, (float)between(draws[DRAW_SATURATION], 0.8, 1.2)); break;
+        default: turn_hue(colour, plane, (float)between(draws[DRAW_HUE], -0.1, 0.1)); break;
         }
     }
 }

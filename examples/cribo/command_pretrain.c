@@ -145,42 +145,24 @@ static error_t parse(int key, char *value, struct argp_state *state)
     struct parsing *parsing = state->input;
     struct pretrain_options *options = &parsing->options;
     switch (key) {
-    case 'o':
-        options->out = value;
-        return 0;
-    case 'q':
-        say_quiet(true);
-        return 0;
-    case KEY_PRESET:
-        options->settings.preset = value;
-        return 0;
-    case KEY_STEPS:
-        give(state, "total_steps", value);
-        return 0;
-    case KEY_THREADS:
-        options->threads = (int)command_integer(state, "threads", value, 1, 256);
-        return 0;
-    case KEY_WORKERS:
-        options->workers = (int)command_integer(state, "workers", value, 1, 256);
-        return 0;
+    case 'o': options->out = value; return 0;
+    case 'q': say_quiet(true); return 0;
+    case KEY_PRESET: options->settings.preset = value; return 0;
+    case KEY_STEPS: give(state, "total_steps", value); return 0;
+    case KEY_THREADS: options->threads = (int)command_integer(state, "threads", value, 1, 256); return 0;
+    case KEY_WORKERS: options->workers = (int)command_integer(state, "workers", value, 1, 256); return 0;
     case KEY_LOG_EVERY:
         options->log_every = command_integer(state, "log-every", value, 0, INT64_MAX);
         return 0;
     case KEY_SAVE_EVERY:
         options->save_every = command_integer(state, "save-every", value, 0, INT64_MAX);
         return 0;
-    case KEY_OVERWRITE:
-        options->overwrite = true;
-        return 0;
+    case KEY_OVERWRITE: options->overwrite = true; return 0;
     case KEY_SAVE_MINUTES:
         options->save_minutes = command_integer(state, "save-minutes", value, 0, 1000000);
         return 0;
-    case KEY_KEEP:
-        options->keep = (int)command_integer(state, "keep", value, 1, 1000000);
-        return 0;
-    case KEY_RESUME:
-        options->resume = true;
-        return 0;
+    case KEY_KEEP: options->keep = (int)command_integer(state, "keep", value, 1, 1000000); return 0;
+    case KEY_RESUME: options->resume = true; return 0;
     case KEY_OVERRIDE:
         if (!settings_override(&options->settings, value, &parsing->problem))
             argp_error(state, "%s", parsing->problem.text);
@@ -189,9 +171,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         if (options->folder) argp_error(state, "unexpected argument '%s': one folder at a time", value);
         options->folder = value;
         return 0;
-    case ARGP_KEY_END:
-        check(state, parsing);
-        return 0;
+    case ARGP_KEY_END: check(state, parsing); return 0;
     default:
         if (key < KEY_SETTINGS || key >= KEY_SETTINGS + MOST_SETTINGS) return ARGP_ERR_UNKNOWN;
         give_by_key(state, key, value);

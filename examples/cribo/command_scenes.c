@@ -40,41 +40,22 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct scenes_options *options = state->input;
     switch (key) {
-    case 'o':
-        options->out = value;
-        return 0;
-    case 'n':
-        options->count = (int)command_integer(state, "count", value, 1, 1000000);
-        return 0;
-    case KEY_SIZE:
-        options->size = (int)command_integer(state, "size", value, 16, 4096);
-        return 0;
+    case 'o': options->out = value; return 0;
+    case 'n': options->count = (int)command_integer(state, "count", value, 1, 1000000); return 0;
+    case KEY_SIZE: options->size = (int)command_integer(state, "size", value, 16, 4096); return 0;
     case KEY_SEED:
         options->seed = (uint64_t)command_integer(state, "seed", value, 0, INT64_C(1) << 53);
         return 0;
-    case KEY_SPLIT:
-        options->split = parse_split(state, value);
-        return 0;
-    case KEY_STAMPS:
-        options->stamps = value;
-        return 0;
-    case KEY_BACKGROUNDS:
-        options->backgrounds = value;
-        return 0;
-    case KEY_WORKERS:
-        options->workers = (int)command_integer(state, "workers", value, 1, 64);
-        return 0;
-    case 'q':
-        say_quiet(true);
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument '%s'", value);
-        return 0;
+    case KEY_SPLIT: options->split = parse_split(state, value); return 0;
+    case KEY_STAMPS: options->stamps = value; return 0;
+    case KEY_BACKGROUNDS: options->backgrounds = value; return 0;
+    case KEY_WORKERS: options->workers = (int)command_integer(state, "workers", value, 1, 64); return 0;
+    case 'q': say_quiet(true); return 0;
+    case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", value); return 0;
     case ARGP_KEY_END:
         if (!options->out) argp_error(state, "no output folder; name one with -o OUT");
         return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
+    default: return ARGP_ERR_UNKNOWN;
     }
 }
 

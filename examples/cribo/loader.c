@@ -85,7 +85,8 @@ static struct slot *open_slot(struct loader *loader)
 static struct slot *next_work(struct loader *loader)
 {
     while (!loader->stop) {
-        struct slot *newest = loader->opened > loader->options.first ? &loader->slots[(loader->opened - 1) % SLOTS] : NULL;
+        struct slot *newest =
+            loader->opened > loader->options.first ? &loader->slots[(loader->opened - 1) % SLOTS] : NULL;
         if (newest && newest->begun < loader->batch) return newest;
         if (loader->opened < loader->released + SLOTS) return open_slot(loader);
         pthread_cond_wait(&loader->work, &loader->lock);
@@ -113,8 +114,7 @@ static bool make_views(
 }
 
 /* Under the lock. */
-static void note_broken(
-    struct loader *loader, size_t file, uint64_t batch, const struct problem *problem)
+static void note_broken(struct loader *loader, size_t file, uint64_t batch, const struct problem *problem)
 {
     const struct loader_options *options = &loader->options;
     bool known = loader->broken[file] != 0;

@@ -102,8 +102,8 @@ static bool find_checkpoint(struct session *session)
     if (!options->resume) return true;
     if (!checkpoints_newest(&session->checkpoint, options->out, &session->problem)) return false;
     if (!session->checkpoint)
-        return problem_set(&session->problem, "%s: no checkpoint to resume from; start without --resume",
-            options->out);
+        return problem_set(
+            &session->problem, "%s: no checkpoint to resume from; start without --resume", options->out);
     return position_read(&session->position, session->checkpoint, &session->problem);
 }
 
@@ -146,8 +146,8 @@ static bool choose_settings(struct session *session)
     if (cribo_trainer_config_init(&saved, sizeof saved) != CRIBO_OK ||
         cribo_checkpoint_config(session->checkpoint, &saved) != CRIBO_OK)
         return library_failed(session);
-    return check_preset(session) && settings_resume(settings, &saved, session->folder.count, &session->config,
-                                        &session->problem);
+    return check_preset(session) &&
+           settings_resume(settings, &saved, session->folder.count, &session->config, &session->problem);
 }
 
 static bool open_run(struct session *session)

@@ -25,8 +25,7 @@ static cribo_trainer *make_trainer(void)
     config.bank_images = 4;
     config.batch_size = 2;
     runtime.threads = 1;
-    ck_assert_msg(
-        cribo_trainer_create(&trainer, &config, &runtime) == CRIBO_OK, "%s", cribo_last_error());
+    ck_assert_msg(cribo_trainer_create(&trainer, &config, &runtime) == CRIBO_OK, "%s", cribo_last_error());
     return trainer;
 }
 
@@ -34,8 +33,7 @@ static void save(const char *folder, const cribo_trainer *trainer, int64_t step,
 {
     struct position position = {.batches = (uint64_t)step};
     struct problem problem;
-    ck_assert_msg(
-        checkpoints_save(folder, trainer, step, &position, keep, &problem), "%s", problem.text);
+    ck_assert_msg(checkpoints_save(folder, trainer, step, &position, keep, &problem), "%s", problem.text);
 }
 
 static bool exists(const char *folder, const char *name)

@@ -36,8 +36,7 @@ static char *make_pictures(int files, unsigned broken)
     return root;
 }
 
-static struct loader_options options_of(
-    const struct folder *folder, int workers, size_t batch, uint64_t seed)
+static struct loader_options options_of(const struct folder *folder, int workers, size_t batch, uint64_t seed)
 {
     return (struct loader_options){.paths = folder->paths,
         .count = folder->count,
@@ -243,6 +242,7 @@ END_TEST
 
 RUN_TESTS("loader", test_loader_any_number_of_workers_gives_the_same_batches,
     test_loader_epoch_has_each_file_at_most_once_in_a_new_order,
-    test_loader_broken_files_are_skipped_and_reported_once, test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop,
+    test_loader_broken_files_are_skipped_and_reported_once,
+    test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop,
     test_loader_files_known_to_be_broken_are_not_read_again, test_loader_with_nothing_but_broken_files_fails,
     test_loader_fewer_files_than_a_batch_make_a_smaller_one)
