@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ from step_problem import PHASES, RATES, Outcome, make_bank, make_problem
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "python"))
 
 LOSSES = ("global", "cross-view", "cross-image")
+# glibc keeps freed memory, where it would give large arrays back to the system and fault them in anew.
+KEPT_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 TOLERANCE = 1e-4  # of a loss, relative
 TINY = dict(
     image=32, patch=8, width=48, depth=2, heads=3, hidden=64, bottleneck=16, prototypes=96, clusters=4
@@ -130,6 +137,16 @@ def serve(connection: Any, side: str, o: argparse.Namespace, weights: str) -> No
         connection.send(RuntimeError(f"{side}:\n{traceback.format_exc()}"))
 
 
+@contextlib.contextmanager
+def environment(added: dict[str, str]) -> Iterator[None]:
+    """Environment variables for processes that start meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(added)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 class Side:
     """One implementation in a process of its own."""
 
@@ -138,7 +155,8 @@ class Side:
         self.name = name
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, name, o, weights), daemon=True)
-        self.process.start()
+        with environment(KEPT_MEMORY if name != "libcribo" and o.keep_memory else {}):
+            self.process.start()
         theirs.close()
         self.answer()
 
@@ -254,8 +272,11 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--bank", type=images_of_bank, default=1000, help="images, full: 25000, 0: none")
-    p.add_argument("--micro-batch", type=int, default=1, help="of libcribo: images that go together")
+    p.add_argument("--micro-batch", type=int, default=4, help="of libcribo: images that go together")
     p.add_argument("--torch-micro-batch", type=int, default=0, help="of PyTorch; 0: the whole batch")
+    p.add_argument(
+        "--keep-memory", type=int, choices=(0, 1), default=1, help="in PyTorch's malloc; 1: faster"
+    )
     p.add_argument("--tiny", action="store_true", help="sizes of a smoke test")
     sizes = dict(
         image=224, patch=16, width=384, depth=12, heads=6, hidden=2048, bottleneck=256, prototypes=65536
