@@ -73,7 +73,7 @@ typedef struct cribo_trainer_config {
 
     /* The optimiser. */
     int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
-    int64_t micro_batch;        /* images that go through the networks together: memory, not results; 1 */
+    int64_t micro_batch;        /* images that pass the networks together (memory, speed, not results); 4 */
     double learning_rate;       /* at its peak, per 256 images of a batch; 5e-4 */
     double learning_rate_final; /* 1e-5 */
     double warmup_epochs;       /* of the learning rate, from 0; 10 */

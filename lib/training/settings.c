@@ -53,8 +53,8 @@ static const cb_field fields[] = {
 
     CB_INTEGER(T, batch_size, 1, 1048576, 256,
         "the most images in a batch, and the batch of the learning-rate rule"),
-    CB_INTEGER(
-        T, micro_batch, 1, 1048576, 1, "images that go through the networks together: memory, not results"),
+    CB_INTEGER(T, micro_batch, 1, 1048576, 4,
+        "images that go through the networks together: memory and speed, not results"),
     CB_REAL(T, learning_rate, 0, 1e6, 5e-4, "at its peak, per 256 images of a batch"),
     CB_REAL(T, learning_rate_final, 0, 1e6, 1e-5, "at the end"),
     CB_REAL(T, warmup_epochs, 0, 1e9, 10, "epochs of the learning rate's warm-up"),
