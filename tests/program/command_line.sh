@@ -1,26 +1,7 @@
 #!/bin/sh
 # command_line.sh CRIBO PICTURES: what the program answers to good and bad command lines, and one short training from folder to
 # weights. CRIBO is the program, PICTURES the one that makes pictures.
-cribo=$1
-pictures=$2
-work=$(mktemp -d) || exit 1
-trap 'chmod -R u+rwx "$work"; rm -rf "$work"' EXIT
-failures=0
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# expect STATUS TEXT ARGUMENTS...: runs cribo, wants the exit status and TEXT in its messages ("" for none).
-expect() {
-    wanted=$1 text=$2
-    shift 2
-    "$cribo" "$@" >"$work/output" 2>&1
-    status=$?
-    [ $status -eq "$wanted" ] || fail "cribo $*: status $status, not $wanted: $(cat "$work/output")"
-    grep -qF -e "$text" "$work/output" || fail "cribo $*: no '$text' in: $(cat "$work/output")"
-}
+. "$(dirname "$0")/expect.sh"
 
 mkdir "$work/empty" "$work/pictures" "$work/broken" "$work/used"
 "$pictures" "$work/pictures" 12 || fail "no pictures"

@@ -1,26 +1,7 @@
 #!/bin/sh
 # resume.sh CRIBO PICTURES: runs that are killed or interrupted, and resumed, against one that never stopped. CRIBO is the program,
 # PICTURES the one that makes pictures.
-cribo=$1
-pictures=$2
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# expect STATUS TEXT ARGUMENTS...: pretrains, wants the exit status and TEXT in the messages ("" for none).
-expect() {
-    wanted=$1 text=$2
-    shift 2
-    "$cribo" pretrain "$@" >"$work/output" 2>&1
-    status=$?
-    [ $status -eq "$wanted" ] || fail "$*: status $status, not $wanted: $(cat "$work/output")"
-    grep -qF -e "$text" "$work/output" || fail "$*: no '$text' in: $(cat "$work/output")"
-}
+. "$(dirname "$0")/expect.sh"
 
 # same WHOLE RUN: are RUN's weights, last checkpoint and log, but for times, those of the run that never stopped?
 same() {
@@ -55,7 +36,7 @@ steps=100
 last=checkpoint-00000100.safetensors.gz
 small="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
     --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 4 --learning-rate 0.004 --steps $steps --keep 3"
-expect 0 "" "$work/pictures" -o "$work/whole" $small --threads 2 --workers 2 --save-every 0
+expect 0 "" pretrain "$work/pictures" -o "$work/whole" $small --threads 2 --workers 2 --save-every 0
 [ "$(ls "$work/whole" | grep -c ^checkpoint-)" -eq 1 ] || fail "saved more than the end"
 
 # Killed in an epoch, after which the log ran ahead and tore; resumed with other threads, its settings from the checkpoint.
@@ -65,7 +46,7 @@ status=$?
 [ $status -eq 137 ] || fail "the run to be killed ended with status $status: $(cat "$work/output")"
 printf '{"step":98,"loss":1}\n{"step":99,"lo' >>"$work/killed/log.jsonl"
 echo torn >"$work/killed/$last.1-0.tmp"
-expect 0 "steps are done: $work/killed/checkpoint-" "$work/pictures/" -o "$work/killed" --resume --threads 1 --workers 3 --keep 3 --save-every 5
+expect 0 "steps are done: $work/killed/checkpoint-" pretrain "$work/pictures/" -o "$work/killed" --resume --threads 1 --workers 3 --keep 3 --save-every 5
 same "$work/whole" "$work/killed"
 grep -q broken.jpg: "$work/output" && fail "broken files were reported again"
 [ "$(ls "$work/killed" | grep -c ^checkpoint-)" -eq 3 ] || fail "not three checkpoints: $(ls "$work/killed")"
@@ -78,35 +59,35 @@ status=$?
 done=$(wc -l <"$work/interrupted/log.jsonl")
 [ -s "$work/interrupted/$(printf 'checkpoint-%08d.safetensors.gz' "$done")" ] || fail "SIGINT: no checkpoint of step $done"
 mv "$work/pictures" "$work/moved"
-expect 0 "" "$work/moved" -o "$work/interrupted" $small --resume --threads 2
+expect 0 "" pretrain "$work/moved" -o "$work/interrupted" $small --resume --threads 2
 same "$work/whole" "$work/interrupted"
 
 # A batch of broken files makes no step, so that batches and steps count differently.
-expect 0 "" "$work/moved" -o "$work/ones" $small --batch-size 1 --threads 1
+expect 0 "" pretrain "$work/moved" -o "$work/ones" $small --batch-size 1 --threads 1
 stop TERM "$work/ones-stopped/checkpoint-00000010.safetensors.gz" "$work/moved" -o "$work/ones-stopped" $small --batch-size 1 \
     --save-every 10
 status=$?
 [ $status -eq 143 ] || fail "SIGTERM: status $status"
-expect 0 "" "$work/moved" -o "$work/ones-stopped" --resume --workers 1
+expect 0 "" pretrain "$work/moved" -o "$work/ones-stopped" --resume --workers 1
 same "$work/ones" "$work/ones-stopped"
 
 # A run that is there is neither replaced nor resumed unless asked; what differs is refused by name.
 run=$work/ones-stopped
-expect 1 "by --resume, replace it by --overwrite" "$work/moved" -o "$run" $small
-expect 2 "--resume goes on with a run, --overwrite replaces it" "$work/moved" -o "$run" --resume --overwrite
-expect 1 "$work/none: no checkpoint to resume from" "$work/moved" -o "$work/none" --resume
+expect 1 "by --resume, replace it by --overwrite" pretrain "$work/moved" -o "$run" $small
+expect 2 "--resume goes on with a run, --overwrite replaces it" pretrain "$work/moved" -o "$run" --resume --overwrite
+expect 1 "$work/none: no checkpoint to resume from" pretrain "$work/moved" -o "$work/none" --resume
 [ -e "$work/none" ] && fail "a refused resume made a folder"
-expect 1 "learning_rate is 0.004 in the checkpoint, not 0.003" "$work/moved" -o "$run" --resume --learning-rate 0.003
-expect 1 "total_steps is 100 in the checkpoint, not 104" "$work/moved" -o "$run" --resume --steps 104 --override seed
-expect 1 "begun with no preset" "$work/moved" -o "$run" --resume --preset tiny
-expect 2 "--override: speed is no setting" "$work/moved" -o "$run" --resume --override epochs,speed
-expect 0 "nothing to do" "$work/moved" -o "$run" --resume
+expect 1 "learning_rate is 0.004 in the checkpoint, not 0.003" pretrain "$work/moved" -o "$run" --resume --learning-rate 0.003
+expect 1 "total_steps is 100 in the checkpoint, not 104" pretrain "$work/moved" -o "$run" --resume --steps 104 --override seed
+expect 1 "begun with no preset" pretrain "$work/moved" -o "$run" --resume --preset tiny
+expect 2 "--override: speed is no setting" pretrain "$work/moved" -o "$run" --resume --override epochs,speed
+expect 0 "nothing to do" pretrain "$work/moved" -o "$run" --resume
 "$pictures" "$work/moved" 14
-expect 1 "by --override folder" "$work/moved" -o "$run" --resume
+expect 1 "by --override folder" pretrain "$work/moved" -o "$run" --resume
 cmp -s "$work/ones/$last" "$run/$last" || fail "a refusal changed the checkpoint"
 
 # Overridden, it goes on; the log and the checkpoints count on.
-expect 0 "" "$work/moved" -o "$run" --resume --steps 104 --learning_rate 0.003 --override folder,total-steps,learning-rate --keep 1
+expect 0 "" pretrain "$work/moved" -o "$run" --resume --steps 104 --learning_rate 0.003 --override folder,total-steps,learning-rate --keep 1
 [ "$(wc -l <"$run/log.jsonl")" -eq 104 ] || fail "the log does not go on"
 [ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000104.safetensors.gz ] || fail "--keep 1: $(ls "$run")"
 grep -q '"total_steps": 104' "$run/config.json" || fail "config.json has not the new length"
@@ -114,9 +95,9 @@ grep -q '"total_steps": 104' "$run/config.json" || fail "config.json has not the
 # A damaged checkpoint is refused and changes nothing; --overwrite removes the old run's.
 cp "$run/log.jsonl" "$work/log"
 head -c 3000 "$run/checkpoint-00000104.safetensors.gz" >"$run/checkpoint-00000105.safetensors.gz"
-expect 1 "$run/checkpoint-00000105.safetensors.gz" "$work/moved" -o "$run" --resume
+expect 1 "$run/checkpoint-00000105.safetensors.gz" pretrain "$work/moved" -o "$run" --resume
 cmp -s "$work/log" "$run/log.jsonl" || fail "a damaged checkpoint cost the log"
-expect 0 "" "$work/moved" -o "$run" $small --steps 2 --overwrite
+expect 0 "" pretrain "$work/moved" -o "$run" $small --steps 2 --overwrite
 [ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000002.safetensors.gz ] || fail "--overwrite left: $(ls "$run")"
 
 [ $failures -eq 0 ] && echo "all as expected"
