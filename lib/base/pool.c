@@ -237,6 +237,12 @@ size_t cb_pool_default_threads(void)
     return threads < CB_POOL_MOST_THREADS ? threads : CB_POOL_MOST_THREADS;
 }
 
+size_t cb_pool_parts(const cb_pool *pool, size_t items)
+{
+    const size_t parts = 4 * cb_pool_threads(pool);
+    return items < parts ? items : parts;
+}
+
 cb_range cb_part(size_t items, size_t part, size_t parts, size_t grain)
 {
     size_t grains = (items + grain - 1) / grain;

@@ -29,6 +29,9 @@ void cb_pool_run(cb_pool *pool, size_t tasks, cb_task *run, void *context);
 /* The CPUs this process may use: its affinity mask and its cgroup's quota. */
 size_t cb_pool_default_threads(void);
 
+/* Into how many parts to cut `items` pieces of work: some for each worker, so that one that is slowed down leaves parts to the others. */
+size_t cb_pool_parts(const cb_pool *pool, size_t items);
+
 /* The items begin ... end - 1 that part `part` of `parts` takes of `items`, in multiples of `grain` but for the last. */
 typedef struct cb_range {
     size_t begin, end;

@@ -11,7 +11,6 @@
 #define LOGIT_COUNT ((size_t)1 << 22) /* 16 MiB in float: some share of a last-level cache */
 #define LEAST_CHUNK 1024              /* narrower products lose speed to packing */
 #define BLOCK 1024 /* columns a row's sweeps take at a time: they stay in the first-level cache */
-#define PARTS_PER_THREAD 4
 
 /*
  * The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come the
@@ -70,7 +69,7 @@ static void clear_rows(const cb_prototype_job *job, const cb_prototype_workspace
 
 static void over_items(cb_pool *pool, stream *s, size_t items, cb_task *part)
 {
-    s->parts = cb_least(items, cb_pool_threads(pool) * PARTS_PER_THREAD);
+    s->parts = cb_pool_parts(pool, items);
     cb_pool_run(pool, s->parts, part, s);
 }
 

@@ -18,18 +18,10 @@ typedef struct prototype_sweep {
     cb_real *centre;
 } prototype_sweep;
 
-#define PARTS_PER_THREAD 4 /* evens out workers that are slowed down */
-
-static size_t parts_of(const cb_pool *pool, size_t items)
-{
-    size_t parts = cb_pool_threads(pool) * PARTS_PER_THREAD;
-    return items < parts ? items : parts;
-}
-
 /* Shares out the prototypes: every one is computed by itself, so the cut never shows in a result. */
 static void over_prototypes(cb_pool *pool, cb_task *stripe, prototype_sweep *sweep)
 {
-    sweep->parts = parts_of(pool, sweep->prototypes->count);
+    sweep->parts = cb_pool_parts(pool, sweep->prototypes->count);
     cb_pool_run(pool, sweep->parts, stripe, sweep);
 }
 
@@ -69,7 +61,7 @@ static void scale_columns(
     cb_pool *pool, const cb_prototypes *prototypes, size_t first, size_t count, cb_real *logits, size_t rows)
 {
     prototype_sweep sweep = {.prototypes = prototypes,
-        .parts = parts_of(pool, rows),
+        .parts = cb_pool_parts(pool, rows),
         .first = first,
         .count = count,
         .rows = rows,

@@ -29,7 +29,15 @@ typedef struct cb_metadata_pair {
     const char *value;
 } cb_metadata_pair;
 
+/* The types that are read and written, and what the format calls them. */
 typedef enum cb_dtype { CB_F32, CB_I64, CB_U8 } cb_dtype;
+
+typedef struct cb_dtype_traits {
+    const char *name;
+    size_t bytes;
+} cb_dtype_traits;
+
+extern const cb_dtype_traits cb_dtypes[]; /* by cb_dtype */
 
 /* Bytes that lie together. */
 typedef struct cb_stretch {

@@ -481,23 +481,17 @@ bool cb_safetensors_has_checksums(const cb_safetensors *file)
     return file->has_checksum;
 }
 
-/* The types that can be read, by cb_dtype. */
-static const struct {
-    const char *name;
-    size_t bytes;
-} readable[] = {[CB_F32] = {"F32", 4}, [CB_I64] = {"I64", 8}, [CB_U8] = {"U8", 1}};
-
 bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype)
 {
-    return strcmp(tensor->dtype, readable[dtype].name) == 0;
+    return strcmp(tensor->dtype, cb_dtypes[dtype].name) == 0;
 }
 
 cribo_status cb_safetensors_read_as(
     const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count)
 {
-    uint64_t bytes = tensor->end - tensor->begin, elements = bytes / readable[dtype].bytes;
+    uint64_t bytes = tensor->end - tensor->begin, elements = bytes / cb_dtypes[dtype].bytes;
     CB_REQUIRE(cb_tensor_is(tensor, dtype), "%.200s: tensor \"%.100s\" has dtype %s, but only %s can be read",
-        file->path, tensor->name, tensor->dtype, readable[dtype].name);
+        file->path, tensor->name, tensor->dtype, cb_dtypes[dtype].name);
     CB_REQUIRE(count == elements, "%.200s: tensor \"%.100s\" has %llu elements, not %zu", file->path,
         tensor->name, (unsigned long long)elements, count);
     CB_TRY(read_bytes(file, sizeof(uint64_t) + file->header_length + tensor->begin, values, (size_t)bytes));

@@ -13,10 +13,7 @@
 #error "safetensors files are little-endian, and tensors are written as they lie in memory"
 #endif
 
-static const struct {
-    const char *name;
-    size_t bytes;
-} dtypes[] = {[CB_F32] = {"F32", 4}, [CB_I64] = {"I64", 8}, [CB_U8] = {"U8", 1}};
+const cb_dtype_traits cb_dtypes[] = {[CB_F32] = {"F32", 4}, [CB_I64] = {"I64", 8}, [CB_U8] = {"U8", 1}};
 
 /* What goes into a file. */
 typedef struct content {
@@ -36,7 +33,7 @@ typedef struct sink {
 /* Bytes of a tensor; false when they are more than an address can hold. */
 static bool tensor_bytes(const cb_tensor_entry *entry, size_t *bytes)
 {
-    *bytes = dtypes[entry->dtype].bytes;
+    *bytes = cb_dtypes[entry->dtype].bytes;
     for (int64_t i = 0; i < entry->axes; i++)
         if (entry->shape[i] < 0 || !cb_multiply(*bytes, (size_t)entry->shape[i], bytes)) return false;
     return true;
@@ -128,7 +125,7 @@ static void put_entry(cb_json_text *text, const cb_tensor_entry *entry, size_t b
 {
     cb_json_put_string(text, entry->prefix, entry->name);
     cb_json_put(text, ":{\"dtype\":\"");
-    cb_json_put(text, dtypes[entry->dtype].name);
+    cb_json_put(text, cb_dtypes[entry->dtype].name);
     cb_json_put(text, "\",\"shape\":[");
     for (int64_t i = 0; i < entry->axes; i++) {
         if (i > 0) cb_json_put(text, ",");

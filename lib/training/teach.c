@@ -151,11 +151,16 @@ static cribo_status find_objects(cb_trainer *trainer, const cribo_batch *batch, 
 
 /* --- neighbours and bottlenecks --- */
 
+cb_objects cb_targets_objects(const cb_step_targets *t)
+{
+    return (cb_objects){t->images, t->per_image, {t->object[0], t->object[1]}, t->ids};
+}
+
 static void find_neighbours(cb_trainer *trainer)
 {
     cb_step_targets *t = &trainer->targets;
     double start = cb_clock_ms();
-    cb_objects objects = {t->images, t->per_image, {t->object[0], t->object[1]}, t->ids};
+    cb_objects objects = cb_targets_objects(t);
     cb_match match = {.index = {t->index[0], t->index[1]}, .match = {t->match[0], t->match[1]}};
     cb_memory_bank_query(trainer->bank, &objects, &match);
     for (int v = 0; v < 2; v++) {

@@ -53,6 +53,9 @@ typedef struct cb_step_targets {
     cb_micro_batch *micro; /* [micro_batches] */
 } cb_step_targets;
 
+/* The batch's objects as the memory bank takes them: to match, and later to remember. */
+cb_objects cb_targets_objects(const cb_step_targets *t);
+
 typedef struct cb_last_layers {
     cb_prototypes cls, objects;
 } cb_last_layers;

@@ -52,8 +52,7 @@ static void move_centres(cb_trainer *trainer)
 
 static void remember_objects(cb_trainer *trainer)
 {
-    const cb_step_targets *t = &trainer->targets;
-    cb_objects objects = {t->images, t->per_image, {t->object[0], t->object[1]}, t->ids};
+    cb_objects objects = cb_targets_objects(&trainer->targets);
     cb_memory_bank_push(trainer->bank, &objects);
 }
 
