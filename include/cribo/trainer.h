@@ -90,6 +90,11 @@ typedef struct cribo_trainer_config {
     int64_t steps_per_epoch;    /* turns epochs into steps; 1 */
     int64_t total_steps;        /* 0: epochs * steps_per_epoch */
     int64_t seed;               /* of every random choice; 0 */
+
+    /* What the losses count in their sum; at 0 one has no part in it. A report has them as they count. */
+    double global_weight;      /* L_cv^g; 1 */
+    double cross_view_weight;  /* L_cv^o; 1 */
+    double cross_image_weight; /* L_ci^o, once it takes part; 1 */
 } cribo_trainer_config;
 
 /*
@@ -196,7 +201,7 @@ typedef struct cribo_report {
     int64_t epoch;      /* from 0 */
     int64_t images;     /* of the batch */
     double loss;        /* the sum of the three */
-    double global_loss; /* L_cv^g */
+    double global_loss; /* L_cv^g, times its weight, as the next two */
     double cross_view_loss;  /* L_cv^o */
     double cross_image_loss; /* L_ci^o */
     double gradient_norm; /* global L2 norm before clipping, without frozen last layers */

@@ -37,6 +37,12 @@ typedef struct cb_config_table {
 #type, sizeof(type), sizeof(type), fields, sizeof(fields) / sizeof(fields)[0] \
     }
 
+/* The same of a struct that has grown: `first_added` is the first field that the first release lacked. */
+#define CB_CONFIG_TABLE_GROWN(type, fields, first_added) \
+    { \
+#type, sizeof(type), offsetof(type, first_added), fields, sizeof(fields) / sizeof(fields)[0] \
+    }
+
 /* Sets the defaults in the first `struct_size` bytes. */
 cribo_status cb_config_init(const cb_config_table *table, void *config, size_t struct_size);
 

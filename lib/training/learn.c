@@ -66,11 +66,17 @@ static void set_object_targets(const cb_trainer *trainer, const cb_micro_batch *
         }
 }
 
+/* What each row's terms count: its normaliser, times its loss's weight in the sum of the three. */
 static cb_loss_weights weights_of(const cb_trainer *trainer)
 {
     const cb_step_targets *t = &trainer->targets;
-    return cb_loss_weights_of(
-        trainer->config.authors_normalisation != 0, t->images, t->objects, t->matches[0], t->matches[1]);
+    const cribo_trainer_config *c = &trainer->config;
+    cb_loss_weights weights = cb_loss_weights_of(
+        c->authors_normalisation != 0, t->images, t->objects, t->matches[0], t->matches[1]);
+    weights.global *= c->global_weight;
+    weights.cross_view *= c->cross_view_weight;
+    for (int v = 0; v < 2; v++) weights.cross_image[v] *= c->cross_image_weight;
+    return weights;
 }
 
 /* What a last layer adds up its gradient in: NULL while it rests. */

@@ -72,10 +72,15 @@ static const cb_field fields[] = {
     CB_INTEGER(T, steps_per_epoch, 1, 1e12, 1, "turns epochs into steps"),
     CB_INTEGER(T, total_steps, 0, 1e15, 0, "length of the training in steps; 0: by epochs"),
     CB_INTEGER(T, seed, 0, 9007199254740992, 0, "of every random choice"),
+
+    CB_REAL(T, global_weight, 0, 1e6, 1, "what the loss of [CLS] counts; 0: no such loss"),
+    CB_REAL(T, cross_view_weight, 0, 1e6, 1, "what the loss of objects between views counts"),
+    CB_REAL(T, cross_image_weight, 0, 1e6, 1, "what the loss of objects between images counts"),
 };
 #undef T
 
-const cb_config_table cb_trainer_settings = CB_CONFIG_TABLE(cribo_trainer_config, fields);
+const cb_config_table cb_trainer_settings =
+    CB_CONFIG_TABLE_GROWN(cribo_trainer_config, fields, global_weight);
 
 /* What a preset sets; the published runs from the paper's appendix and the authors' code. */
 typedef struct preset_value {

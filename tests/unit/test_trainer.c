@@ -32,6 +32,7 @@ static cribo_trainer *disturbed(const cribo_trainer_config *config)
     cribo_trainer *trainer = training_begin(config, 0);
     other.micro_batch = 1;
     other.ema_momentum = 0.5;
+    other.global_weight = other.cross_view_weight = other.cross_image_weight = 1;
     cribo_trainer *pilot = training_begin(&other, 0);
     training_steps(pilot, &other, 2);
     training_copy_bank(pilot, trainer);
@@ -104,6 +105,75 @@ START_TEST(test_trainer_micro_batches_give_the_same_gradients)
         cribo_trainer_free(cut);
     }
     cribo_trainer_free(whole);
+}
+END_TEST
+
+/* --- the losses' weights --- */
+
+/* Adds `scale` times a parameter's gradient to sum. */
+static void add_gradient(cribo_trainer *trainer, const cribo_parameter *p, double scale, double *sum)
+{
+    float *x = calloc((size_t)p->count, sizeof *x);
+    OK(cribo_trainer_gradient(trainer, p->name, x, p->count));
+    for (int64_t k = 0; k < p->count; k++) sum[k] += scale * (double)x[k];
+    free(x);
+}
+
+static cribo_trainer *weighed(double global, double cross_view, double cross_image, cribo_report *report)
+{
+    cribo_trainer_config c = training_config();
+    c.global_weight = global;
+    c.cross_view_weight = cross_view;
+    c.cross_image_weight = cross_image;
+    return learned(&c, 5, report);
+}
+
+/* The gradient is that of the weighted sum: with weights 2, 3, 0.5 it is made of those of the losses alone. */
+START_TEST(test_trainer_losses_count_by_their_weights)
+{
+    static const double weights[3] = {2, 3, 0.5};
+    cribo_report plain = {.struct_size = sizeof plain}, mixed = plain, alone[3] = {plain, plain, plain};
+    cribo_trainer *all = weighed(1, 1, 1, &plain), *mix = weighed(2, 3, 0.5, &mixed);
+    cribo_trainer *one[3];
+    for (int i = 0; i < 3; i++) one[i] = weighed(i == 0, i == 1, i == 2, &alone[i]);
+    ck_assert_double_gt(plain.cross_image_loss, 0);
+    ck_assert_double_eq_tol(mixed.global_loss, 2 * plain.global_loss, 1e-5);
+    ck_assert_double_eq_tol(mixed.cross_view_loss, 3 * plain.cross_view_loss, 1e-5);
+    ck_assert_double_eq_tol(mixed.cross_image_loss, 0.5 * plain.cross_image_loss, 1e-5);
+    ck_assert(alone[0].loss == alone[0].global_loss && alone[0].cross_view_loss == 0);
+    ck_assert(alone[1].loss == alone[1].cross_view_loss && alone[1].cross_image_loss == 0);
+    ck_assert(alone[2].loss == alone[2].cross_image_loss && alone[2].global_loss == 0);
+    cribo_parameter p;
+    for (int64_t i = 0; training_parameter(mix, i, &p); i++) {
+        double *difference = calloc(2 * (size_t)p.count, sizeof *difference), *size = difference + p.count;
+        for (int j = 0; j < 3; j++) add_gradient(one[j], &p, -weights[j], difference);
+        add_gradient(mix, &p, 1, difference);
+        add_gradient(all, &p, 1, size);
+        double most = 0;
+        for (int64_t k = 0; k < p.count; k++) most = fmax(most, fabs(size[k]));
+        for (int64_t k = 0; k < p.count; k++)
+            ck_assert_msg(fabs(difference[k]) <= 2e-5 * most, "gradient of %s[%lld] is off by %.3g of %.3g",
+                p.name, (long long)k, difference[k], most);
+        free(difference);
+    }
+    for (int i = 0; i < 3; i++) cribo_trainer_free(one[i]);
+    cribo_trainer_free(mix);
+    cribo_trainer_free(all);
+}
+END_TEST
+
+/* A program that was built before the weights were settings trains as it did. */
+START_TEST(test_trainer_config_of_an_older_caller_weighs_one)
+{
+    cribo_trainer_config c = training_config(), older = c;
+    older.struct_size = offsetof(cribo_trainer_config, global_weight);
+    older.global_weight = older.cross_view_weight = older.cross_image_weight = 0; /* not its own memory */
+    cribo_trainer *a = training_begin(&c, 0), *b = training_begin(&older, 0);
+    training_steps(a, &c, 2);
+    training_steps(b, &c, 2);
+    ck_assert(training_same(a, b));
+    cribo_trainer_free(a);
+    cribo_trainer_free(b);
 }
 END_TEST
 
@@ -314,6 +384,8 @@ static void add_all(TCase *tests)
 {
     tcase_add_loop_test(tests, test_trainer_micro_batches_give_the_same_gradients, 0,
         (int)(sizeof batch_cases / sizeof batch_cases[0]));
+    tcase_add_test(tests, test_trainer_losses_count_by_their_weights);
+    tcase_add_test(tests, test_trainer_config_of_an_older_caller_weighs_one);
     tcase_add_loop_test(tests, test_trainer_threads_give_the_same_bits, 0, 4);
     tcase_add_test(tests, test_trainer_seed_decides_all_draws);
     tcase_add_test(tests, test_trainer_bytes_are_the_floats_they_stand_for);
