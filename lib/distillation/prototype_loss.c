@@ -8,9 +8,11 @@
 #include <math.h>
 #include <string.h>
 
-#define LOGIT_COUNT ((size_t)1 << 22) /* 16 MiB in float: some share of a last-level cache */
-#define LEAST_CHUNK 1024              /* narrower products lose speed to packing */
-#define BLOCK 1024 /* columns a row's sweeps take at a time: they stay in the first-level cache */
+#define LOGIT_COUNT \
+    ((size_t)1 << 24)    /* 64 MiB in float: most of what four images of the published runs want */
+#define KEPT_CHUNKS 16   /* of as many chunks: one is some share of a last-level cache */
+#define LEAST_CHUNK 1024 /* narrower products lose speed to packing */
+#define BLOCK 1024       /* columns a row's sweeps take at a time: they stay in the first-level cache */
 
 /*
  * The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come the
@@ -20,6 +22,7 @@ typedef struct stream {
     const cb_prototype_job *job;
     const cb_prototype_workspace *work;
     size_t first, count; /* the chunk */
+    cb_real *logits;     /* [rows + teacher_rows, count] where its logits stand */
     size_t parts;
     bool scaled; /* the chunk's logits are over temperature already */
 } stream;
@@ -75,7 +78,7 @@ static void over_items(cb_pool *pool, stream *s, size_t items, cb_task *part)
 
 static cb_real *logits_of(const stream *s, size_t i)
 {
-    return s->work->logits + i * s->count;
+    return s->logits + i * s->count;
 }
 
 static bool is_sign(const stream *s, size_t t)
@@ -93,19 +96,21 @@ static void project_chunk(cb_pool *pool, stream *s)
     cb_gemm(pool, CB_NT, job->teacher_rows, s->count, teacher->width, job->teacher_x, teacher->width,
         teacher->direction + s->first * teacher->width, teacher->width, false, logits_of(s, job->rows),
         s->count);
-    s->scaled = false;
 }
 
-static void scale_row(const stream *s, size_t i)
+/* Brings columns p ... p + n - 1 of row i over temperature, unless they are, and returns them. */
+static cb_real *scaled_logits(const stream *s, size_t i, size_t p, size_t n)
 {
     const cb_prototype_job *job = s->job;
-    if (s->scaled) return;
+    cb_real *x_p = logits_of(s, i) + p;
+    if (s->scaled) return x_p;
     if (i < job->rows)
         cb_rows()->scale_logits(
-            logits_of(s, i), job->student->scale + s->first, NULL, 1 / job->student_temperature, s->count);
+            x_p, job->student->scale + s->first + p, NULL, 1 / job->student_temperature, n);
     else
-        cb_rows()->scale_logits(logits_of(s, i), job->teacher->scale + s->first, job->centre + s->first,
-            1 / job->teacher_temperature, s->count);
+        cb_rows()->scale_logits(x_p, job->teacher->scale + s->first + p, job->centre + s->first + p,
+            1 / job->teacher_temperature, n);
+    return x_p;
 }
 
 /* First pass over one row: its maximum, its sum, and where the maximum stands. */
@@ -113,10 +118,9 @@ static void measure_row(const stream *s, size_t i)
 {
     size_t rows = s->job->rows;
     bool sign = i >= rows && is_sign(s, i - rows);
-    scale_row(s, i);
     for (size_t p = 0; p < s->count; p += BLOCK) {
         size_t n = cb_least(BLOCK, s->count - p);
-        const cb_real *x_p = logits_of(s, i) + p;
+        const cb_real *x_p = scaled_logits(s, i, p, n);
         if (sign) {
             cb_real highest;
             size_t place = cb_rows()->arg_max(x_p, n, &highest);
@@ -151,10 +155,9 @@ static void exponentiate_teacher_row(const stream *s, size_t t)
     size_t i = s->job->rows + t;
     cb_real maximum = s->work->maximum[i];
     cb_real shifted[BLOCK];
-    scale_row(s, i);
     for (size_t p = 0; p < s->count; p += BLOCK) {
         size_t n = cb_least(BLOCK, s->count - p);
-        cb_real *t_p = logits_of(s, i) + p;
+        cb_real *t_p = scaled_logits(s, i, p, n);
         if (!is_sign(s, t)) {
             cb_rows()->exp_shifted(t_p, t_p, maximum, n);
             continue;
@@ -192,10 +195,9 @@ static void mix_student_row(const stream *s, size_t r)
         return;
     }
     weight /= s->work->sum[r] * job->student_temperature;
-    scale_row(s, r);
     for (size_t p = 0; p < s->count; p += BLOCK) {
         size_t n = cb_least(BLOCK, s->count - p);
-        cb_real *s_p = logits_of(s, r) + p;
+        cb_real *s_p = scaled_logits(s, r, p, n);
         shift(s_p, s_p, s->work->maximum[r], n);
         for (size_t j = 0; j < CB_TERMS; j++)
             if (teacher[j])
@@ -264,34 +266,54 @@ static void gather_signs(const cb_prototype_job *job, const cb_prototype_workspa
     }
 }
 
-/* As wide as the workspace allows, in whole cache lines. */
-static size_t chunk_width(const cb_prototype_workspace *work, size_t rows, size_t prototypes)
+/* How the prototypes are cut, and how many chunks' logits have room at once. */
+typedef struct cutting {
+    size_t width, chunks, kept;
+} cutting;
+
+/* As wide as the workspace allows, in whole cache lines; in several chunks where those are wide enough. */
+static cutting cut(const cb_prototype_workspace *work, size_t rows, size_t prototypes)
 {
     const size_t line = CB_ALIGNMENT / sizeof(cb_real);
-    size_t width = work->logit_count / rows;
-    assert(width > 0);
-    if (width >= prototypes) return prototypes;
-    return width < line ? width : width - width % line;
+    size_t room = cb_least(work->logit_count / rows, prototypes); /* columns */
+    size_t parts = room / LEAST_CHUNK < KEPT_CHUNKS ? room / LEAST_CHUNK : KEPT_CHUNKS;
+    assert(room > 0);
+    if (parts == 0) parts = 1;
+    size_t width = room / parts;
+    if (room == prototypes)
+        width = cb_least((room + parts * line - 1) / (parts * line) * line, prototypes);
+    else if (width > line)
+        width -= width % line;
+    size_t chunks = (prototypes + width - 1) / width;
+    return (cutting){width, chunks, room == prototypes ? chunks : parts};
+}
+
+static void go_to_chunk(stream *s, const cutting *c, size_t chunk)
+{
+    size_t rows = s->job->rows + s->job->teacher_rows;
+    s->first = chunk * c->width;
+    s->count = cb_least(c->width, s->job->student->count - s->first);
+    s->logits = s->work->logits + chunk % c->kept * c->width * rows;
 }
 
 void cb_prototype_loss(cb_pool *pool, cb_prototype_job *job, const cb_prototype_workspace *work)
 {
-    size_t prototypes = job->student->count;
     memset(job->dx, 0, job->rows * job->student->width * sizeof *job->dx);
     memset(job->loss, 0, sizeof job->loss);
     if (job->rows == 0 || job->teacher_rows == 0) return;
 
     clear_rows(job, work);
-    size_t chunk = chunk_width(work, job->rows + job->teacher_rows, prototypes);
+    size_t rows = job->rows + job->teacher_rows;
+    cutting c = cut(work, rows, job->student->count);
     stream s = {.job = job, .work = work};
-    for (s.first = 0; s.first < prototypes; s.first += chunk) {
-        s.count = cb_least(chunk, prototypes - s.first);
+    for (size_t chunk = 0; chunk < c.chunks; chunk++) {
+        go_to_chunk(&s, &c, chunk);
         project_chunk(pool, &s);
-        over_items(pool, &s, job->rows + job->teacher_rows, measure_part);
+        over_items(pool, &s, rows, measure_part);
     }
-    for (s.first = 0; s.first < prototypes; s.first += chunk) {
-        s.count = cb_least(chunk, prototypes - s.first);
-        s.scaled = chunk == prototypes;
+    for (size_t chunk = c.chunks; chunk-- > 0;) { /* backwards: the last ones' logits are still there */
+        go_to_chunk(&s, &c, chunk);
+        s.scaled = chunk + c.kept >= c.chunks;
         if (!s.scaled) project_chunk(pool, &s);
         learn_chunk(pool, &s);
     }

@@ -1,14 +1,14 @@
 /*
- * The self-distillation loss streamed over the prototypes: rows x P logits are never stored.
+ * The self-distillation loss streamed over the prototypes: logits are held up to a fixed number, whatever rows x P.
  *
  * A student row with bottleneck x and teacher rows t_0, t_1 of weights w_0, w_1 (the paper's sections 1 and 3; the
  * prototypes U of student and teacher, the centre c) has
  *   loss_j = w_j H(p_j, s),   p_j = softmax((U_t t_j - c) / τ_t),   s = softmax(U_s x / τ_s),   H(p, s) = -Σ p log s
  * Its gradient is linear in the targets, so they are mixed first and the row goes back once:
  *   dlogits = ((w_0 + w_1) s - w_0 p_0 - w_1 p_1) / τ_s
- * Two passes over chunks of prototypes: the first finds each row's maximum and sum of exponentials, the second computes
- * the logits again (not when one chunk holds all), the loss and the gradients. All sums have an order fixed by the job
- * and its workspace, never by the threads.
+ * Two passes over chunks of prototypes: the first finds each row's maximum and sum of exponentials, the second the loss and the
+ * gradients. It goes backwards, so that the last chunks of the first pass, for which there is room, are still there; the logits
+ * of the others are computed again. All sums have an order fixed by the job and its workspace, never by the threads.
  */
 #ifndef CB_DISTILLATION_PROTOTYPE_LOSS_H
 #define CB_DISTILLATION_PROTOTYPE_LOSS_H
@@ -51,7 +51,7 @@ typedef struct cb_prototype_job {
 /* Scratch for jobs of at most so many rows. */
 typedef struct cb_prototype_workspace {
     size_t logit_count;
-    cb_real *logits;   /* [rows + teacher_rows, chunk] student rows, then teacher rows */
+    cb_real *logits;   /* [kept, rows + teacher_rows, chunk] chunk by chunk student rows, then teacher rows */
     cb_real *maximum;  /* [rows + teacher_rows] of a row's logits over temperature */
     cb_real *sum;      /* [rows + teacher_rows] Σ exp(logit - maximum) */
     double *cross;     /* [rows, CB_TERMS] Σ_p exp(t - max t) (s - max s) */
@@ -62,8 +62,8 @@ typedef struct cb_prototype_workspace {
 
 /*
  * Takes scratch for jobs of up to `rows` student rows and `teacher_rows` teacher rows from an arena. `logit_count` is how
- * many logits are held at once: the chunk of prototypes is as wide as that allows. 0 takes 2^22 (16 MiB of floats), or
- * 1024 per row where that is more.
+ * many logits are held at once, in one chunk or in several: what has room is not computed twice. 0 takes 2^24 (64 MiB of floats),
+ * or 1024 per row where that is more.
  */
 cb_prototype_workspace cb_prototype_workspace_take(
     cb_arena *arena, size_t rows, size_t teacher_rows, size_t prototypes, size_t logit_count);
