@@ -346,6 +346,13 @@ typedef struct cribo_save_options {
 } cribo_save_options;
 cribo_status cribo_trainer_save(const cribo_trainer *trainer, const char *path,
     const cribo_save_options *options);
+typedef struct cribo_snapshot cribo_snapshot;
+cribo_status cribo_snapshot_create(cribo_snapshot **out, const cribo_trainer *trainer,
+    const cribo_runtime *runtime);
+void cribo_snapshot_free(cribo_snapshot *snapshot);
+cribo_status cribo_snapshot_save(const cribo_snapshot *snapshot, const char *path,
+    const cribo_save_options *options);
+cribo_status cribo_snapshot_save_weights(const cribo_snapshot *snapshot, const char *path);
 
 typedef struct cribo_load_options {
     size_t struct_size;
@@ -1476,20 +1483,11 @@ class Trainer(_Handle):
 
     def save(self, path: Path_, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
         """Writes a checkpoint: all that the trainer remembers, its settings and the caller's strings."""
-        metadata = metadata or {}
-        texts = [
-            [_text("metadata", text) for text in column] for column in (metadata.keys(), metadata.values())
-        ]
-        keys, values = ((ctypes.c_char_p * len(column))(*column) for column in texts)
-        options = _new(
-            "cribo_save_options",
-            level=level,
-            metadata_count=len(metadata),
-            metadata_keys=ctypes.addressof(keys),
-            metadata_values=ctypes.addressof(values),
-        )
-        with self._use() as invoke:
-            invoke("save", _path(path), ctypes.byref(options))
+        _save(self, path, level, metadata)
+
+    def snapshot(self, threads: int = 1) -> Snapshot:
+        """A copy of all that the trainer remembers, for another thread to save while the trainer goes on."""
+        return Snapshot(self, threads)
 
     def load(self, path: Path_, overrides: Iterable[str] = ()) -> None:
         """Goes on from a checkpoint of a trainer with the same settings, but for those named in overrides.
@@ -1498,6 +1496,51 @@ class Trainer(_Handle):
         with self._use() as invoke:
             invoke("load", _path(path), ctypes.byref(options))
             self._taught = None
+
+
+class Snapshot(_Handle):
+    """What a trainer was at one moment. It needs the trainer no more; `threads` compress when it is saved."""
+
+    _kind = "snapshot"
+
+    def __init__(self, trainer: Trainer, threads: int = 1):
+        self._pointer, self._owner = None, None
+        self._lock = threading.Lock()
+        self._hooks = _Hooks(threads, None, None)
+        self.settings = dict(trainer.settings)
+        taken = ctypes.c_void_p()
+        with trainer._use():
+            status = _library.cribo_snapshot_create(
+                ctypes.byref(taken), trainer._pointer, ctypes.byref(self._hooks.runtime)
+            )
+        self._pointer = taken.value
+        self._hooks.check(status)
+
+    def save(self, path: Path_, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
+        """Writes the checkpoint that the trainer would have written at that moment."""
+        _save(self, path, level, metadata)
+
+    def save_weights(self, path: Path_) -> None:
+        """Writes the weights that the trainer would have written at that moment."""
+        with self._use() as invoke:
+            invoke("save_weights", _path(path))
+
+
+def _save(
+    handle: Trainer | Snapshot, path: Path_, level: int, metadata: Mapping[str, str] | None
+) -> None:
+    metadata = metadata or {}
+    texts = [[_text("metadata", text) for text in column] for column in (metadata.keys(), metadata.values())]
+    keys, values = ((ctypes.c_char_p * len(column))(*column) for column in texts)
+    options = _new(
+        "cribo_save_options",
+        level=level,
+        metadata_count=len(metadata),
+        metadata_keys=ctypes.addressof(keys),
+        metadata_values=ctypes.addressof(values),
+    )
+    with handle._use() as invoke:
+        invoke("save", _path(path), ctypes.byref(options))
 
 
 def checkpoint_settings(path: Path_) -> dict[str, Any]:

@@ -379,6 +379,43 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save(
     const cribo_trainer *trainer, const char *path, const cribo_save_options *options);
 
 /*
+ * What a trainer was at one moment, to be saved while it goes on: a copy, which needs the trainer no more.
+ */
+typedef struct cribo_snapshot cribo_snapshot;
+
+/*
+ * Takes a snapshot, between two steps: all that cribo_trainer_save would write. The steps that follow do not
+ * touch it, so another thread can save it meanwhile.
+ *
+ * `runtime` lends the snapshot memory, and the threads that compress (not `log`, not `progress`); NULL: malloc
+ * and all CPUs, which a trainer at work would share. threads = 1 disturbs it least.
+ * Ownership: free with cribo_snapshot_free, before or after the trainer; runtime is copied.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_OUT_OF_MEMORY,
+ * CRIBO_SYSTEM_ERROR (no threads); *out is then NULL, the trainer unchanged in any case.
+ * Threads: counts as a call on the trainer. Cost: memory for a second copy of the state: student, teacher and
+ * two moments (16 bytes per parameter), 8 D bytes per object in the bank; the time to copy them. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_create(
+    cribo_snapshot **out, const cribo_trainer *trainer, const cribo_runtime *runtime);
+
+/*
+ * Frees a snapshot; NULL is fine.
+ * Errors: none.
+ * Threads: no other call on this snapshot. Since 0.1.
+ */
+CRIBO_API void cribo_snapshot_free(cribo_snapshot *snapshot);
+
+/*
+ * As cribo_trainer_save and cribo_trainer_save_weights at the moment at which the snapshot was taken: the same
+ * bytes, the same errors. A snapshot may be saved several times.
+ * Threads: one call at a time per snapshot, beside any calls on the trainer. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save(
+    const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights(
+    const cribo_snapshot *snapshot, const char *path);
+
+/*
  * What a checkpoint may differ in.
  *
  * overrides  names of settings, separated by commas ("learning_rate,epochs"), whose values in the file do

@@ -198,7 +198,7 @@ static cribo_status read_state(const checkpoint *c, cb_trainer *core)
     cribo_status status = read_arrays(c, &stage);
     if (status == CRIBO_OK) status = cb_state_check(core, &stage, c->path);
     if (status == CRIBO_OK) cb_state_adopt(core, &stage, step);
-    cb_state_free(core, &stage);
+    cb_state_free(&stage);
     return status;
 }
 

@@ -1,10 +1,10 @@
-/* Writing a trainer to a file: its weights, or all of it. See cribo/trainer.h and docs/checkpoints.md. */
+/* Writing a state to a file: its weights, or all of it. See cribo/trainer.h and docs/checkpoints.md. */
 #include "cribo/trainer.h"
 
 #include "api/checkpoint.h"
+#include "api/checks.h"
 #include "api/trainer.h"
 #include "io/safetensors.h"
-#include "training/state.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,15 +23,15 @@ static size_t descriptions(void)
 }
 
 /* Every setting by name, and the steps done, as text. */
-static void describe_run(const cb_trainer *core, cb_metadata_pair *pairs, number_text *text)
+static void describe_run(const cb_subject *subject, cb_metadata_pair *pairs, number_text *text)
 {
     size_t count = cb_trainer_settings.count;
     for (size_t i = 0; i < count; i++) {
         const cb_field *field = &cb_trainer_settings.fields[i];
-        cb_config_text(field, &core->config, text[i]);
+        cb_config_text(field, subject->config, text[i]);
         pairs[i] = (cb_metadata_pair){field->setting.name, text[i]};
     }
-    snprintf(text[count], CB_NUMBER_BYTES, "%lld", (long long)core->step);
+    snprintf(text[count], CB_NUMBER_BYTES, "%lld", (long long)subject->step);
     pairs[count] = (cb_metadata_pair){CB_CHECKPOINT_STEP_KEY, text[count]};
 }
 
@@ -55,36 +55,48 @@ static void free_document(document *d)
     cb_release(d->allocator, d->entries);
 }
 
-static cribo_status begin_document(document *d, const cb_trainer *core, size_t entries, size_t further_pairs)
+/* With room for every array of the state. */
+static cribo_status begin_document(document *d, const cb_subject *subject, size_t further_pairs)
 {
-    size_t pairs = descriptions() + further_pairs;
+    size_t pairs = descriptions() + further_pairs, entries = subject->state->count;
+    d->allocator = &subject->runtime->allocator;
     CB_TRY(cb_allocate(d->allocator, &d->entries, entries, sizeof *d->entries, "list of tensors"));
     CB_TRY(cb_allocate(d->allocator, &d->pairs, pairs, sizeof *d->pairs, "metadata"));
     CB_TRY(cb_allocate(d->allocator, &d->text, descriptions(), sizeof *d->text, "metadata"));
-    describe_run(core, d->pairs, d->text);
+    describe_run(subject, d->pairs, d->text);
     d->pair_count = descriptions();
     return CRIBO_OK;
 }
 
-/* --- weights --- */
-
-static cribo_status write_weights(const cb_trainer *core, document *d, const char *path)
+static cb_tensor_entry *add_array(document *d, const cb_state_array *array)
 {
-    const cb_parameters *student = &core->student->parameters, *teacher = &core->teacher->parameters;
-    CB_TRY(begin_document(d, core, 2 * student->count, 0));
-    for (size_t i = 0; i < student->count; i++) {
-        d->entries[i] = cb_parameter_entry(student, i, "student.");
-        d->entries[student->count + i] = cb_parameter_entry(teacher, i, "teacher.");
-    }
-    return cb_safetensors_write(d->allocator, path, d->entries, 2 * student->count, d->pairs, d->pair_count);
+    cb_tensor_entry *entry = &d->entries[d->count++];
+    *entry = (cb_tensor_entry){.prefix = array->prefix,
+        .name = array->name,
+        .axes = (int64_t)array->axes,
+        .values = array->values,
+        .dtype = array->integers ? CB_I64 : CB_F32};
+    for (size_t i = 0; i < array->axes; i++) entry->shape[i] = (int64_t)array->shape[i];
+    return entry;
 }
 
-cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+/* --- weights --- */
+
+static cribo_status write_weights(document *d, const cb_subject *subject, const char *path)
 {
-    CB_REQUIRE_POINTER(trainer);
-    CB_REQUIRE_POINTER(path);
-    document d = {.allocator = &trainer->runtime.allocator};
-    cribo_status status = write_weights(trainer->core, &d, path);
+    CB_TRY(begin_document(d, subject, 0));
+    for (size_t i = 0; i < subject->state->count; i++) {
+        const cb_state_array *array = &subject->state->arrays[i];
+        if (strcmp(array->prefix, CB_STUDENT_PREFIX) == 0 || strcmp(array->prefix, CB_TEACHER_PREFIX) == 0)
+            add_array(d, array);
+    }
+    return cb_safetensors_write(d->allocator, path, d->entries, d->count, d->pairs, d->pair_count);
+}
+
+cribo_status cb_save_weights(const cb_subject *subject, const char *path)
+{
+    document d = {0};
+    cribo_status status = write_weights(&d, subject, path);
     free_document(&d);
     return status;
 }
@@ -150,49 +162,64 @@ static void add_stretches(document *d, const cb_memory_bank *bank, cb_tensor_ent
     entry->stretch_count = count;
 }
 
-static void add_array(document *d, const cb_memory_bank *bank, const cb_state_array *array)
+static cribo_status write_state(
+    document *d, const cb_subject *subject, const char *path, const cribo_save_options *options)
 {
-    cb_tensor_entry *entry = &d->entries[d->count++];
-    *entry = (cb_tensor_entry){.prefix = array->prefix,
-        .name = array->name,
-        .axes = (int64_t)array->axes,
-        .values = array->values,
-        .dtype = array->integers ? CB_I64 : CB_F32};
-    for (size_t i = 0; i < array->axes; i++) entry->shape[i] = (int64_t)array->shape[i];
-    if (!array->values) add_stretches(d, bank, entry, array->view);
-}
-
-static cribo_status write_state(const cribo_trainer *trainer, document *d, const cb_state *state,
-    const char *path, const cribo_save_options *options)
-{
-    const cb_trainer *core = trainer->core;
-    cb_compression compression = {trainer->runtime.pool, (int)options->level};
-    CB_TRY(begin_document(d, core, state->count, 1 + (size_t)options->metadata_count));
+    const cb_state *state = subject->state;
+    cb_compression compression = {subject->runtime->pool, (int)options->level};
+    CB_TRY(begin_document(d, subject, 1 + (size_t)options->metadata_count));
     d->pairs[d->pair_count++] = (cb_metadata_pair){CB_CHECKPOINT_FORMAT_KEY, CB_CHECKPOINT_FORMAT};
     CB_TRY(add_metadata(d, options));
-    CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * cb_memory_bank_stretches(core->bank),
-        sizeof *d->stretches, "list of tensors"));
-    for (size_t i = 0; i < state->count; i++) add_array(d, core->bank, &state->arrays[i]);
+    size_t stretches = subject->bank ? 2 * cb_memory_bank_stretches(subject->bank) : 0;
+    CB_TRY(cb_allocate(d->allocator, &d->stretches, stretches, sizeof *d->stretches, "list of tensors"));
+    for (size_t i = 0; i < state->count; i++) {
+        cb_tensor_entry *entry = add_array(d, &state->arrays[i]);
+        if (!entry->values) add_stretches(d, subject->bank, entry, state->arrays[i].view);
+    }
     return cb_safetensors_write_gzip(
         d->allocator, &compression, path, d->entries, d->count, d->pairs, d->pair_count);
+}
+
+cribo_status cb_save_checkpoint(
+    const cb_subject *subject, const char *path, const cribo_save_options *options)
+{
+    static const cribo_save_options defaults = {.struct_size = sizeof defaults, .level = DEFAULT_LEVEL};
+    document d = {0};
+    if (!options) options = &defaults;
+    CB_TRY(check_options(options));
+    cribo_status status = write_state(&d, subject, path, options);
+    free_document(&d);
+    return status;
+}
+
+/* --- of a trainer --- */
+
+/* Writes a checkpoint, or weights, from where they lie. */
+static cribo_status save_trainer(
+    const cribo_trainer *trainer, const char *path, const cribo_save_options *options, bool whole)
+{
+    cb_trainer *core = trainer->core;
+    cb_state state;
+    CB_TRY(cb_state_of(core, &state));
+    cb_subject subject = {&trainer->runtime, &core->config, core->step, &state, core->bank};
+    cribo_status status =
+        whole ? cb_save_checkpoint(&subject, path, options) : cb_save_weights(&subject, path);
+    cb_state_free(&state);
+    return status;
+}
+
+cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    return save_trainer(trainer, path, NULL, false);
 }
 
 cribo_status cribo_trainer_save(
     const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
 {
-    static const cribo_save_options defaults = {.struct_size = sizeof defaults, .level = DEFAULT_LEVEL};
-    cb_state state;
     CB_REQUIRE_POINTER(trainer);
     CB_REQUIRE_POINTER(path);
-    if (!options) options = &defaults;
-    CB_TRY(check_options(options));
-    if (trainer->core->phase != CB_PHASE_IDLE)
-        return cb_fail(
-            CRIBO_WRONG_STATE, "a step is under way: a checkpoint is written after cribo_trainer_update");
-    CB_TRY(cb_state_of(trainer->core, &state));
-    document d = {.allocator = &trainer->runtime.allocator};
-    cribo_status status = write_state(trainer, &d, &state, path, options);
-    free_document(&d);
-    cb_state_free(trainer->core, &state);
-    return status;
+    CB_TRY(cb_check_idle(trainer->core, "a checkpoint is written"));
+    return save_trainer(trainer, path, options, true);
 }

@@ -90,3 +90,9 @@ cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch)
     return cb_check_seed_tokens("batch.seed_tokens", batch->seed_tokens, (size_t)batch->images,
         cb_clusterer_shape(trainer->clusterer));
 }
+
+cribo_status cb_check_idle(const cb_trainer *trainer, const char *what)
+{
+    if (trainer->phase == CB_PHASE_IDLE) return CRIBO_OK;
+    return cb_fail(CRIBO_WRONG_STATE, "a step is under way: %s after cribo_trainer_update", what);
+}

@@ -14,4 +14,7 @@ cribo_status cb_check_seed_tokens(
 /* Refuses a batch that a trainer cannot take, by the name of the field that is wrong. */
 cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch);
 
+/* CRIBO_WRONG_STATE while a step is under way; the message says that `what` ("a checkpoint is written") comes after it. */
+cribo_status cb_check_idle(const cb_trainer *trainer, const char *what);
+
 #endif

@@ -3,7 +3,6 @@
 #define CB_API_HANDLES_H
 
 #include "distillation/memory_bank.h"
-#include "io/safetensors.h"
 #include "model/features.h"
 
 /*
@@ -22,8 +21,5 @@ struct cribo_memory_bank {
     cb_runtime runtime;
     cb_memory_bank *bank;
 };
-
-/* Parameter number `index` as a tensor of a file; `prefix` goes before its name. */
-cb_tensor_entry cb_parameter_entry(const cb_parameters *parameters, size_t index, const char *prefix);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "api/checks.h"
 #include "api/handles.h"
+#include "io/safetensors.h"
 #include "tensor/finite.h"
 
 #include <stdio.h>
@@ -166,7 +167,8 @@ cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t he
     return cb_features_compute(model->runtime, &model->features, model->model, &batch, dense, cls, attention);
 }
 
-cb_tensor_entry cb_parameter_entry(const cb_parameters *parameters, size_t index, const char *prefix)
+/* Parameter number `index` as a tensor of a file; `prefix` goes before its name. */
+static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, const char *prefix)
 {
     const cb_parameter *p = &parameters->list[index];
     cb_tensor_entry entry = {.prefix = prefix,
@@ -186,7 +188,7 @@ cribo_status cribo_model_save(const cribo_model *model, const char *path, const 
     void *memory;
     CB_TRY(cb_allocate(allocator, &memory, parameters->count, sizeof(cb_tensor_entry), "list of tensors"));
     cb_tensor_entry *entries = memory;
-    for (size_t i = 0; i < parameters->count; i++) entries[i] = cb_parameter_entry(parameters, i, prefix);
+    for (size_t i = 0; i < parameters->count; i++) entries[i] = entry_of(parameters, i, prefix);
     cribo_status status = cb_safetensors_write(allocator, path, entries, parameters->count, NULL, 0);
     cb_release(allocator, entries);
     return status;

@@ -3,6 +3,7 @@
 
 #include "api/handles.h"
 #include "base/text.h"
+#include "io/safetensors.h"
 #include "tensor/finite.h"
 
 #include <math.h>

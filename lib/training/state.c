@@ -47,8 +47,8 @@ static void list_all(cb_trainer *trainer, cb_state *state)
     const cb_parameters *layout = &trainer->student->parameters;
     size_t width = (size_t)trainer->config.width;
     state->count = 0;
-    add_parameters(state, layout, "student.", layout->values);
-    add_parameters(state, layout, "teacher.", trainer->teacher->parameters.values);
+    add_parameters(state, layout, CB_STUDENT_PREFIX, layout->values);
+    add_parameters(state, layout, CB_TEACHER_PREFIX, trainer->teacher->parameters.values);
     add_parameters(state, layout, "optimiser.first.", trainer->optimiser.first);
     add_parameters(state, layout, "optimiser.second.", trainer->optimiser.second);
     add_vector(state, "optimiser.updates", true, trainer->optimiser.updates, layout->count);
@@ -68,17 +68,25 @@ static void list_all(cb_trainer *trainer, cb_state *state)
 static cribo_status make_list(cb_trainer *trainer, cb_state *state)
 {
     list_all(trainer, state); /* counts */
-    CB_TRY(cb_allocate(&trainer->runtime->allocator, &state->arrays, state->count, sizeof *state->arrays,
-        "list of a state"));
+    CB_TRY(cb_allocate(
+        state->allocator, &state->arrays, state->count, sizeof *state->arrays, "list of a state"));
     list_all(trainer, state);
     return CRIBO_OK;
 }
 
-void cb_state_free(const cb_trainer *trainer, cb_state *state)
+void cb_state_free(cb_state *state)
 {
-    cb_release(&trainer->runtime->allocator, state->memory);
-    cb_release(&trainer->runtime->allocator, state->arrays);
+    cb_release(state->allocator, state->names);
+    cb_release(state->allocator, state->memory);
+    cb_release(state->allocator, state->arrays);
     *state = (cb_state){0};
+}
+
+/* Freed, if `status` is a failure. */
+static cribo_status complete(cb_state *state, cribo_status status)
+{
+    if (status != CRIBO_OK) cb_state_free(state);
+    return status;
 }
 
 const cb_state_array *cb_state_find(const cb_state *state, const char *name)
@@ -99,12 +107,20 @@ static cb_state_array *find(const cb_state *state, const char *name)
 
 /* --- a trainer's own state --- */
 
+/* A list with nothing in it, for the bank as it is. */
+static cb_state begin_state(const cb_trainer *trainer, const cb_allocator *allocator)
+{
+    return (cb_state){.allocator = allocator,
+        .images = cb_memory_bank_images(trainer->bank),
+        .objects = cb_memory_bank_count(trainer->bank)};
+}
+
 static cribo_status collect(cb_trainer *trainer, cb_state *state)
 {
     int64_t *images;
     CB_TRY(make_list(trainer, state));
-    CB_TRY(cb_allocate(&trainer->runtime->allocator, &images, 2 * state->images, sizeof *images,
-        "list of the bank's images"));
+    CB_TRY(cb_allocate(
+        state->allocator, &images, 2 * state->images, sizeof *images, "list of the bank's images"));
     state->memory = images;
     cb_memory_bank_export(trainer->bank, images, images + state->images, NULL, NULL);
     for (size_t i = 0; i < state->count; i++) state->arrays[i].values = state->arrays[i].target;
@@ -115,14 +131,11 @@ static cribo_status collect(cb_trainer *trainer, cb_state *state)
 
 cribo_status cb_state_of(cb_trainer *trainer, cb_state *state)
 {
-    *state = (cb_state){
-        .images = cb_memory_bank_images(trainer->bank), .objects = cb_memory_bank_count(trainer->bank)};
-    cribo_status status = collect(trainer, state);
-    if (status != CRIBO_OK) cb_state_free(trainer, state);
-    return status;
+    *state = begin_state(trainer, &trainer->runtime->allocator);
+    return complete(state, collect(trainer, state));
 }
 
-/* --- a stage --- */
+/* --- places of its own --- */
 
 /* Gives each array its place, behind the one before; returns the bytes of all. */
 static size_t lay_out(cb_state *state)
@@ -135,22 +148,52 @@ static size_t lay_out(cb_state *state)
     return bytes;
 }
 
-static cribo_status prepare(cb_trainer *trainer, cb_state *stage)
+/* A list whose arrays have places of their own. `what` they hold is for the message. */
+static cribo_status prepare(cb_trainer *trainer, cb_state *state, const char *what)
 {
-    CB_TRY(make_list(trainer, stage));
-    CB_TRY(
-        cb_allocate(&trainer->runtime->allocator, &stage->memory, lay_out(stage), 1, "state that is read"));
-    lay_out(stage);
+    CB_TRY(make_list(trainer, state));
+    CB_TRY(cb_allocate(state->allocator, &state->memory, lay_out(state), 1, what));
+    lay_out(state);
     return CRIBO_OK;
 }
 
 cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, cb_state *state)
 {
-    *state = (cb_state){.images = images, .objects = objects};
-    cribo_status status = prepare(trainer, state);
-    if (status != CRIBO_OK) cb_state_free(trainer, state);
-    return status;
+    *state = (cb_state){.allocator = &trainer->runtime->allocator, .images = images, .objects = objects};
+    return complete(state, prepare(trainer, state, "state that is read"));
 }
+
+/* --- a copy --- */
+
+static void copy_array(void *context, size_t task, size_t worker)
+{
+    const cb_state_array *array = &((const cb_state *)context)->arrays[task];
+    (void)worker;
+    if (array->target) memcpy(array->values, array->target, bytes_of(array));
+}
+
+static cribo_status copy(cb_trainer *trainer, cb_state *state)
+{
+    CB_TRY(prepare(trainer, state, "copy of a trainer's state"));
+    CB_TRY(cb_allocate(state->allocator, &state->names, state->count, sizeof *state->names, "names"));
+    for (size_t i = 0; i < state->count; i++) {
+        memcpy(state->names[i], state->arrays[i].name, strlen(state->arrays[i].name) + 1);
+        state->arrays[i].name = state->names[i];
+    }
+    cb_pool_run(trainer->runtime->pool, state->count, copy_array, state);
+    cb_memory_bank_export(trainer->bank, find(state, "bank.objects_per_image")->values,
+        find(state, "bank.ids")->values, find(state, "bank.view1")->values,
+        find(state, "bank.view2")->values);
+    return CRIBO_OK;
+}
+
+cribo_status cb_state_copy(cb_trainer *trainer, const cb_allocator *allocator, cb_state *state)
+{
+    *state = begin_state(trainer, allocator);
+    return complete(state, copy(trainer, state));
+}
+
+/* --- a stage --- */
 
 static cribo_status refuse(const cb_state_array *array, const char *origin, size_t index, const char *problem)
 {

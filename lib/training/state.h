@@ -9,12 +9,16 @@
  *   bank.view1, bank.view2    [objects, D]
  *   collapse.steps            int64 [signs]           for how long each sign of collapse has been seen
  *
- * A state is read from the trainer where it lies, or staged: collected in memory of its own, checked, then adopted as a whole.
+ * A state is read from the trainer where it lies, or copied, so that the trainer may go on meanwhile; or staged: collected in memory
+ * of its own, checked, then adopted as a whole.
  */
 #ifndef CB_TRAINING_STATE_H
 #define CB_TRAINING_STATE_H
 
 #include "training/trainer.h"
+
+#define CB_STUDENT_PREFIX "student."
+#define CB_TEACHER_PREFIX "teacher."
 
 typedef struct cb_state_array {
     const char *prefix, *name; /* its name is the one after the other */
@@ -23,24 +27,29 @@ typedef struct cb_state_array {
     size_t count;
     void *
         values; /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
-    void *target; /* where adopting a stage puts them; NULL: into the bank */
+    void *target; /* where they lie in the trainer; NULL: in the bank */
     int view;     /* of the bank's vectors, 0 or 1 */
 } cb_state_array;
 
 typedef struct cb_state {
+    const cb_allocator *allocator; /* of what follows; borrowed */
     cb_state_array *arrays;
     size_t count;
-    size_t images, objects; /* in the bank */
-    void *memory;           /* the stage, or copies of what the bank does not hold in one piece */
+    size_t images, objects;       /* in the bank */
+    void *memory;                 /* the stage or copy, or what the bank does not hold in one piece */
+    char (*names)[CB_NAME_BYTES]; /* [count] a copy's own; NULL: the trainer's */
 } cb_state;
 
-/* The trainer's state, borrowed until it changes. Fails for lack of memory. Both kinds end with cb_state_free. */
+/* The trainer's state, borrowed until it changes. Fails for lack of memory. All kinds end with cb_state_free. */
 cribo_status cb_state_of(cb_trainer *trainer, cb_state *state);
+
+/* A copy of it that needs the trainer no more, its `values` all there. `allocator` must live as long. */
+cribo_status cb_state_copy(cb_trainer *trainer, const cb_allocator *allocator, cb_state *state);
 
 /* A stage for a state with so many images and objects in the bank, which must have room for them. */
 cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, cb_state *state);
 
-void cb_state_free(const cb_trainer *trainer, cb_state *state);
+void cb_state_free(cb_state *state);
 
 /* The array with this name, or NULL. */
 const cb_state_array *cb_state_find(const cb_state *state, const char *name);

@@ -1,13 +1,22 @@
 """Training through Python: whole runs of the authors' code, phases, targets, state by name."""
 
 import gc
+import gzip
+import json
 import tempfile
+import threading
 import unittest
+import zlib
 import weakref
 from pathlib import Path
 
 import numpy as np
 from support import Golden, cribo, small_batch, small_trainer
+
+try:
+    import safetensors.numpy
+except ImportError:
+    safetensors = None
 
 
 def golden_settings(data: Golden, mode: str) -> dict:
@@ -240,6 +249,57 @@ class Checkpoints(unittest.TestCase):
         other.load(self.path, overrides=["epochs", "learning_rate"])
         with self.assertRaisesRegex(cribo.InvalidArgument, "key"):
             cribo.checkpoint_metadata(self.path, "position")
+
+    @unittest.skipUnless(safetensors, "needs safetensors")
+    def test_file_is_opened_by_gzip_and_safetensors(self):
+        trainer = small_trainer()
+        for i in range(2):
+            trainer.step(small_batch(i))
+        for level in (0, 1, 6):
+            trainer.save(self.path, level=level, metadata={"position": "image 17"})
+            with gzip.open(self.path) as file:
+                content = file.read()
+            tensors = safetensors.numpy.load(content)
+            for name in trainer.student.parameters():
+                np.testing.assert_array_equal(tensors["student." + name], trainer.student.read(name))
+                np.testing.assert_array_equal(tensors["teacher." + name], trainer.teacher.read(name))
+                np.testing.assert_array_equal(
+                    tensors["optimiser.second." + name], trainer.moments(name).second
+                )
+            np.testing.assert_array_equal(tensors["centre"], trainer.centres()[0])
+            self.assertEqual(tensors["bank.ids"].size, trainer.memory_bank.count()[0])
+            self.check_sums(content, tensors, trainer)
+
+    def check_sums(self, content: bytes, tensors: dict, trainer: cribo.Trainer):
+        """The metadata are the settings, the step, the caller's strings; and every checksum is right."""
+        length = int.from_bytes(content[:8], "little")
+        header = content[8 : 8 + length]
+        metadata = json.loads(header)["__metadata__"]
+        for name, value in trainer.settings.items():
+            self.assertEqual(float(metadata[name]), value)
+        self.assertEqual(metadata["step"], "2")
+        self.assertEqual(metadata["caller.position"], "image 17")
+        digits = metadata["crc32"].encode()
+        self.assertEqual(int(digits, 16), zlib.crc32(header.replace(digits, b"00000000", 1)))
+        for name, tensor in tensors.items():
+            self.assertEqual(int(metadata["crc32." + name], 16), zlib.crc32(tensor.tobytes()))
+
+    def test_snapshot_saved_by_another_thread_is_the_save_of_its_moment(self):
+        trainer, paths = small_trainer(), [self.path.with_suffix(f".{i}") for i in range(4)]
+        trainer.step(small_batch(0))
+        trainer.save(paths[0], metadata={"position": "1"})
+        trainer.save_weights(paths[1])
+        with trainer.snapshot() as snapshot:
+            saver = threading.Thread(target=snapshot.save, args=(paths[2],), kwargs={"metadata": {"position": "1"}})
+            saver.start()
+            trainer.step(small_batch(1))
+            saver.join()
+            trainer.close()
+            snapshot.save_weights(paths[3])
+        self.assertEqual(paths[0].read_bytes(), paths[2].read_bytes())
+        self.assertEqual(paths[1].read_bytes(), paths[3].read_bytes())
+        with self.assertRaises(cribo.WrongState):
+            snapshot.save(self.path)
 
 
 if __name__ == "__main__":

@@ -1102,6 +1102,62 @@ static void trainer_save(void)
     cribo_trainer_free(trainer);
 }
 
+static cribo_snapshot *snapshot_of(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_runtime runtime = training_runtime(1);
+    cribo_snapshot *snapshot;
+    OK(cribo_snapshot_create(&snapshot, trainer, &runtime));
+    cribo_trainer_free(trainer);
+    return snapshot;
+}
+
+static void snapshot_create(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_runtime runtime = training_runtime(1);
+    cribo_snapshot *snapshot = (cribo_snapshot *)trainer;
+    BAD(cribo_snapshot_create(NULL, trainer, NULL), "out");
+    BAD(cribo_snapshot_create(&snapshot, NULL, NULL), "trainer");
+    ck_assert_ptr_null(snapshot);
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        runtime.struct_size = bad_sizes[i];
+        BAD(cribo_snapshot_create(&snapshot, trainer, &runtime), "runtime.struct_size");
+    }
+    runtime = training_runtime(257);
+    BAD(cribo_snapshot_create(&snapshot, trainer, &runtime), "runtime.threads");
+    ck_assert_ptr_null(snapshot);
+    cribo_trainer_free(trainer);
+}
+
+static void snapshot_free(void)
+{
+    cribo_snapshot_free(NULL);
+}
+
+static void snapshot_save(void)
+{
+    cribo_snapshot *snapshot = snapshot_of();
+    cribo_save_options o = {.struct_size = sizeof o, .level = 10};
+    BAD(cribo_snapshot_save(NULL, scratch_path("file"), NULL), "snapshot");
+    BAD(cribo_snapshot_save(snapshot, NULL, NULL), "path");
+    BAD(cribo_snapshot_save(snapshot, scratch_path("none/file"), NULL), "none/file");
+    BAD(cribo_snapshot_save(snapshot, scratch_path("file"), &o), "options.level");
+    o.struct_size = 0;
+    BAD(cribo_snapshot_save(snapshot, scratch_path("file"), &o), "struct_size");
+    ck_assert_uint_eq(scratch_count(), 0);
+    cribo_snapshot_free(snapshot);
+}
+
+static void snapshot_save_weights(void)
+{
+    cribo_snapshot *snapshot = snapshot_of();
+    BAD(cribo_snapshot_save_weights(NULL, scratch_path("file")), "snapshot");
+    BAD(cribo_snapshot_save_weights(snapshot, NULL), "path");
+    BAD(cribo_snapshot_save_weights(snapshot, scratch_path("none/file")), "none/file");
+    cribo_snapshot_free(snapshot);
+}
+
 static void trainer_load(void)
 {
     cribo_trainer *trainer = trainer_of();
@@ -1245,6 +1301,10 @@ static const entry table[] = {
     ENTRY(trainer_memory_bank),
     ENTRY(trainer_save_weights),
     ENTRY(trainer_save),
+    ENTRY(snapshot_create),
+    ENTRY(snapshot_free),
+    ENTRY(snapshot_save),
+    ENTRY(snapshot_save_weights),
     ENTRY(trainer_load),
     ENTRY(checkpoint_config),
     ENTRY(checkpoint_metadata),

@@ -1,0 +1,76 @@
+/* A trainer's state of one moment, to be saved while the trainer goes on. See cribo/trainer.h. */
+#include "cribo/trainer.h"
+
+#include "api/checkpoint.h"
+#include "api/checks.h"
+#include "api/trainer.h"
+
+struct cribo_snapshot {
+    cb_runtime runtime;
+    cribo_trainer_config config;
+    int64_t step;
+    cb_state state; /* a copy */
+};
+
+static cribo_status take(cribo_snapshot *snapshot, const cribo_trainer *trainer)
+{
+    snapshot->config = trainer->core->config;
+    snapshot->step = trainer->core->step;
+    return cb_state_copy(trainer->core, &snapshot->runtime.allocator, &snapshot->state);
+}
+
+cribo_status cribo_snapshot_create(
+    cribo_snapshot **out, const cribo_trainer *trainer, const cribo_runtime *runtime)
+{
+    cb_runtime own;
+    cribo_snapshot *snapshot;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_REQUIRE_POINTER(trainer);
+    CB_TRY(cb_check_idle(trainer->core, "a snapshot is taken"));
+    CB_TRY(cb_runtime_begin(&own, runtime));
+    cribo_status status = cb_allocate(&own.allocator, &snapshot, 1, sizeof *snapshot, "snapshot");
+    if (status != CRIBO_OK) {
+        cb_runtime_end(&own);
+        return status;
+    }
+    snapshot->runtime = own;
+    status = take(snapshot, trainer);
+    if (status != CRIBO_OK) {
+        cribo_snapshot_free(snapshot);
+        return status;
+    }
+    *out = snapshot;
+    return CRIBO_OK;
+}
+
+void cribo_snapshot_free(cribo_snapshot *snapshot)
+{
+    if (!snapshot) return;
+    cb_runtime runtime = snapshot->runtime;
+    if (snapshot->state.arrays) cb_state_free(&snapshot->state);
+    cb_release(&runtime.allocator, snapshot);
+    cb_runtime_end(&runtime);
+}
+
+static cb_subject subject_of(const cribo_snapshot *snapshot)
+{
+    return (cb_subject){&snapshot->runtime, &snapshot->config, snapshot->step, &snapshot->state, NULL};
+}
+
+cribo_status cribo_snapshot_save(
+    const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options)
+{
+    CB_REQUIRE_POINTER(snapshot);
+    CB_REQUIRE_POINTER(path);
+    cb_subject subject = subject_of(snapshot);
+    return cb_save_checkpoint(&subject, path, options);
+}
+
+cribo_status cribo_snapshot_save_weights(const cribo_snapshot *snapshot, const char *path)
+{
+    CB_REQUIRE_POINTER(snapshot);
+    CB_REQUIRE_POINTER(path);
+    cb_subject subject = subject_of(snapshot);
+    return cb_save_weights(&subject, path);
+}
