@@ -69,7 +69,7 @@ CRIBO_API const char *cribo_version(void);
  * version, blis_version  of the libraries that are loaded
  * blis_kernels     the kernel set that BLIS chose for this CPU, "skx" say
  * matrix_kernel    what multiplies matrices: a kernel of ours, or "blis"
- * cpu_level        of the other kernels: "generic", "avx2" or "avx512"; no higher than CRIBO_CPU in the
+ * cpu_level        of the other kernels: "generic", "avx2", "avx512" or "avx512bf16"; no higher than CRIBO_CPU in the
  *                  environment, if that is set
  * default_threads  an integer: what cribo_runtime takes for 0
  *

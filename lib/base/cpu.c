@@ -17,7 +17,7 @@ static cb_cpu_level supported(void)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return CB_CPU_AVX512;
+        return __builtin_cpu_supports("avx512bf16") ? CB_CPU_AVX512BF16 : CB_CPU_AVX512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return CB_CPU_AVX2;
 #endif
     return CB_CPU_GENERIC;
@@ -39,6 +39,6 @@ cb_cpu_level cb_cpu(void)
 
 const char *cb_cpu_level_name(cb_cpu_level level)
 {
-    static const char *const names[] = {"generic", "avx2", "avx512"};
+    static const char *const names[] = {"generic", "avx2", "avx512", "avx512bf16"};
     return names[level];
 }

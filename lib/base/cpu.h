@@ -1,14 +1,15 @@
 /*
  * Which instructions this CPU has, as the levels at which kernels are compiled. Chosen by features, never by family. The
- * environment variable CRIBO_CPU (generic, avx2, avx512) caps the level, so that tests reach every path.
+ * environment variable CRIBO_CPU (a level's name) caps the level, so that tests reach every path.
  */
 #ifndef CB_BASE_CPU_H
 #define CB_BASE_CPU_H
 
 typedef enum cb_cpu_level {
-    CB_CPU_GENERIC = 0, /* what the compiler assumes: SSE2 on x86-64, NEON on arm64 */
-    CB_CPU_AVX2 = 1,    /* AVX2, FMA */
-    CB_CPU_AVX512 = 2   /* AVX-512 F, BW, DQ, VL */
+    CB_CPU_GENERIC = 0,   /* what the compiler assumes: SSE2 on x86-64, NEON on arm64 */
+    CB_CPU_AVX2 = 1,      /* AVX2, FMA */
+    CB_CPU_AVX512 = 2,    /* AVX-512 F, BW, DQ, VL */
+    CB_CPU_AVX512BF16 = 3 /* and products of bfloat16 */
 } cb_cpu_level;
 
 cb_cpu_level cb_cpu(void);

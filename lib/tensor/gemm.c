@@ -100,6 +100,7 @@ static void pack_block(
 static const cb_gemm_kernels *own_kernels(void)
 {
     switch (cb_cpu()) {
+    case CB_CPU_AVX512BF16:
     case CB_CPU_AVX512: return &cb_gemm_kernels_avx512;
     case CB_CPU_AVX2: return &cb_gemm_kernels_avx2;
     case CB_CPU_GENERIC: break;
@@ -135,7 +136,7 @@ static void choose_own(bool generic)
 {
     const char *forced = secure_getenv("CRIBO_GEMM");
     const cb_gemm_kernels *own = own_kernels();
-    bool better = generic || cb_cpu() == CB_CPU_AVX512;
+    bool better = generic || cb_cpu() >= CB_CPU_AVX512;
     if (forced && strcmp(forced, "blis") == 0) own = NULL;
     if (forced && strcmp(forced, "cribo") == 0) better = true;
     if (own && better) install(own);
@@ -181,26 +182,31 @@ static void choose(void)
 #define ROW_GRAIN 48
 #define COLUMN_GRAIN 96
 
-typedef struct matrix {
-    const cb_real *numbers;
-    size_t row, column; /* elements from one row, or column, to the next */
-} matrix;
-
 typedef struct product {
     size_t m, n, k;
-    matrix a, b; /* as multiplied: [m, k] and [k, n] */
+    cb_gemm_lines a, b; /* the rows of A [m, k], the columns of B [k, n] */
+    bool rounded;       /* to bfloat16, before they are multiplied */
     bool accumulate;
     cb_real *c;
     size_t c_stride;
     size_t row_parts, column_parts;
 } product;
 
-static obj_t view(matrix x, size_t rows, size_t columns)
+static obj_t view(const void *numbers, size_t rows, size_t columns, size_t row, size_t column)
 {
     obj_t object;
     bli_obj_create_with_attached_buffer(
-        CB_BLIS_TYPE, (dim_t)rows, (dim_t)columns, (void *)x.numbers, (inc_t)x.row, (inc_t)x.column, &object);
+        CB_BLIS_TYPE, (dim_t)rows, (dim_t)columns, (void *)numbers, (inc_t)row, (inc_t)column, &object);
     return object;
+}
+
+/* The lines from one on, from the number `step` of each on. */
+static cb_gemm_lines lines_from(cb_gemm_lines x, size_t line, size_t step)
+{
+    size_t offset = line * x.line + step * x.step;
+    x.numbers = x.bf16 ? (const void *)((const cb_bf16 *)x.numbers + offset)
+                       : (const void *)((const cb_real *)x.numbers + offset);
+    return x;
 }
 
 /* BLIS's settings for one call of one thread: no global of BLIS is touched. */
@@ -212,19 +218,12 @@ static rntm_t alone(void)
     return runtime;
 }
 
-static void multiply_slab(void *context, size_t task, size_t worker)
+/* C = A B, or C += A B, of real numbers. */
+static void multiply_real(size_t m, size_t n, size_t k, cb_gemm_lines at_a, cb_gemm_lines at_b,
+    bool accumulate, cb_real *at_c, size_t c_stride)
 {
-    const product *p = context;
-    cb_range rows = cb_part(p->m, task / p->column_parts, p->row_parts, ROW_GRAIN);
-    cb_range columns = cb_part(p->n, task % p->column_parts, p->column_parts, COLUMN_GRAIN);
-    size_t m = rows.end - rows.begin, n = columns.end - columns.begin;
-    (void)worker;
-    if (m == 0 || n == 0) return;
-
-    const matrix at_a = {p->a.numbers + rows.begin * p->a.row, p->a.row, p->a.column};
-    const matrix at_b = {p->b.numbers + columns.begin * p->b.column, p->b.row, p->b.column};
-    const matrix at_c = {p->c + rows.begin * p->c_stride + columns.begin, p->c_stride, 1};
-    obj_t a = view(at_a, m, p->k), b = view(at_b, p->k, n), c = view(at_c, m, n);
+    obj_t a = view(at_a.numbers, m, k, at_a.line, at_a.step),
+          b = view(at_b.numbers, k, n, at_b.step, at_b.line), c = view(at_c, m, n, c_stride, 1);
     cntx_t *blis_context = NULL;
 #ifdef CB_OWN_KERNELS
     if (chosen.own) {
@@ -234,7 +233,61 @@ static void multiply_slab(void *context, size_t task, size_t worker)
     }
 #endif
     rntm_t runtime = alone();
-    bli_gemm_ex(&BLIS_ONE, &a, &b, p->accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
+    bli_gemm_ex(&BLIS_ONE, &a, &b, accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
+}
+
+/* The blocks of both operands that are rounded at a time where no kernel of ours rounds: they lie on the stack. */
+#define ROUNDED_LINES 64
+#define ROUNDED_STEPS 128
+
+typedef struct rounded_block {
+    cb_real numbers[ROUNDED_LINES][ROUNDED_STEPS];
+} rounded_block;
+
+static cb_gemm_lines round_block(rounded_block *to, cb_gemm_lines x, size_t lines, size_t steps)
+{
+    for (size_t i = 0; i < lines; i++)
+        for (size_t j = 0; j < steps; j++) {
+            size_t at = i * x.line + j * x.step;
+            to->numbers[i][j] = (cb_real)(x.bf16 ? cb_bf16_to_float(((const cb_bf16 *)x.numbers)[at])
+                                                 : cb_bf16_round((float)((const cb_real *)x.numbers)[at]));
+        }
+    return (cb_gemm_lines){to->numbers, ROUNDED_STEPS, 1, false};
+}
+
+static size_t at_most(size_t n, size_t most)
+{
+    return n < most ? n : most;
+}
+
+static void multiply_rounded(size_t m, size_t n, size_t k, cb_gemm_lines a, cb_gemm_lines b, bool accumulate,
+    cb_real *c, size_t c_stride)
+{
+    rounded_block a_block, b_block;
+    for (size_t q = 0; q < k; q += ROUNDED_STEPS)
+        for (size_t i = 0; i < m; i += ROUNDED_LINES) {
+            size_t steps = at_most(k - q, ROUNDED_STEPS), rows = at_most(m - i, ROUNDED_LINES);
+            cb_gemm_lines rounded_a = round_block(&a_block, lines_from(a, i, q), rows, steps);
+            for (size_t j = 0; j < n; j += ROUNDED_LINES) {
+                size_t columns = at_most(n - j, ROUNDED_LINES);
+                multiply_real(rows, columns, steps, rounded_a,
+                    round_block(&b_block, lines_from(b, j, q), columns, steps), accumulate || q > 0,
+                    c + i * c_stride + j, c_stride);
+            }
+        }
+}
+
+static void multiply_slab(void *context, size_t task, size_t worker)
+{
+    const product *p = context;
+    cb_range rows = cb_part(p->m, task / p->column_parts, p->row_parts, ROW_GRAIN);
+    cb_range columns = cb_part(p->n, task % p->column_parts, p->column_parts, COLUMN_GRAIN);
+    size_t m = rows.end - rows.begin, n = columns.end - columns.begin;
+    (void)worker;
+    if (m == 0 || n == 0) return;
+    (p->rounded ? multiply_rounded : multiply_real)(m, n, p->k, lines_from(p->a, rows.begin, 0),
+        lines_from(p->b, columns.begin, 0), p->accumulate, p->c + rows.begin * p->c_stride + columns.begin,
+        p->c_stride);
 }
 
 static size_t largest_part(size_t items, size_t parts, size_t grain)
@@ -259,27 +312,37 @@ static void cut(product *p, size_t threads)
     }
 }
 
+static void run(cb_pool *pool, product p)
+{
+    pthread_once(&choose_once, choose);
+    if (p.m == 0 || p.n == 0) return;
+    if (p.k == 0) { /* the operands may be NULL */
+        for (size_t i = 0; i < p.m && !p.accumulate; i++) memset(p.c + i * p.c_stride, 0, p.n * sizeof *p.c);
+        return;
+    }
+    cut(&p, cb_pool_threads(pool));
+    cb_pool_run(pool, p.row_parts * p.column_parts, multiply_slab, &p);
+}
+
+/* The lines along k of an operand whose lines are rows in memory, or columns. */
+static cb_gemm_lines lines_of(cb_gemm_operand x, bool rows)
+{
+    return (cb_gemm_lines){x.numbers, rows ? x.stride : 1, rows ? 1 : x.stride, x.bf16};
+}
+
 void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
     size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride)
 {
-    pthread_once(&choose_once, choose);
-    if (m == 0 || n == 0) return;
-    if (k == 0) { /* the operands may be NULL */
-        for (size_t i = 0; i < m && !accumulate; i++) memset(c + i * c_stride, 0, n * sizeof *c);
-        return;
-    }
-    product p = {
-        .m = m,
-        .n = n,
-        .k = k,
-        .a = form == CB_TN ? (matrix){a, 1, a_stride} : (matrix){a, a_stride, 1},
-        .b = form == CB_NT ? (matrix){b, 1, b_stride} : (matrix){b, b_stride, 1},
-        .accumulate = accumulate,
-        .c = c,
-        .c_stride = c_stride,
-    };
-    cut(&p, cb_pool_threads(pool));
-    cb_pool_run(pool, p.row_parts * p.column_parts, multiply_slab, &p);
+    cb_gemm_lines a_lines = lines_of(cb_gemm_real(a, a_stride), form != CB_TN);
+    cb_gemm_lines b_lines = lines_of(cb_gemm_real(b, b_stride), form == CB_NT);
+    run(pool, (product){m, n, k, a_lines, b_lines, false, accumulate, c, c_stride, 1, 1});
+}
+
+void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
+    cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
+{
+    run(pool, (product){m, n, k, lines_of(a, form != CB_TN), lines_of(b, form == CB_NT), true, accumulate, c,
+                  c_stride, 1, 1});
 }
 
 #ifdef CB_BLIS_HOOKS
@@ -324,9 +387,8 @@ static void hold_buffers(void *context, size_t task, size_t worker)
     (void)context, (void)task, (void)worker;
 
     bool by_rows = bli_cntx_l3_nat_ukr_prefers_rows_dt(CB_BLIS_TYPE, BLIS_GEMM_UKR, idle);
-    obj_t a = view((matrix){&nothing, k, 1}, m, k), b = view((matrix){&nothing, n, 1}, k, n);
-    obj_t c =
-        view(by_rows ? (matrix){&nothing, n, 1} : (matrix){&nothing, 1, m}, m, n); /* not to be transposed */
+    obj_t a = view(&nothing, m, k, k, 1), b = view(&nothing, k, n, n, 1);
+    obj_t c = by_rows ? view(&nothing, m, n, n, 1) : view(&nothing, m, n, 1, m); /* not to be transposed */
     bli_obj_set_pack_fn(hold_block, &a);
     bli_obj_set_pack_fn(hold_block, &b);
     rntm_t runtime = alone();

@@ -8,6 +8,7 @@
 #define CB_TENSOR_GEMM_H
 
 #include "base/runtime.h"
+#include "tensor/bf16.h"
 #include "tensor/real.h"
 
 /* How the operands are stored; all row-major, C [m, n] always plain. */
@@ -23,6 +24,31 @@ typedef enum cb_gemm_form {
  */
 void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
     size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride);
+
+/* An operand of cb_gemm_bf16 in either storage, and the elements from one of its stored rows to the next. */
+typedef struct cb_gemm_operand {
+    const void *numbers; /* cb_real or cb_bf16 */
+    size_t stride;
+    bool bf16;
+} cb_gemm_operand;
+
+static inline cb_gemm_operand cb_gemm_real(const cb_real *numbers, size_t stride)
+{
+    return (cb_gemm_operand){numbers, stride, false};
+}
+
+static inline cb_gemm_operand cb_gemm_stored_bf16(const cb_bf16 *numbers, size_t stride)
+{
+    return (cb_gemm_operand){numbers, stride, true};
+}
+
+/*
+ * cb_gemm with operands in bfloat16: what is stored as cb_real is rounded to nearest, ties to even, while it is packed. Products are
+ * exact, the sum over k is in float32, and so is C. Infinities and NaN come through as in float32; numbers below 2^-126 may count
+ * as zero (instructions for bfloat16 do not know them). The same rules as for cb_gemm hold for form, pool, k = 0 and C.
+ */
+void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
+    cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride);
 
 /*
  * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will want: their later

@@ -10,6 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* One operand as lines along k: rows of A, columns of B. */
+typedef struct cb_gemm_lines {
+    const void *numbers;
+    size_t line, step; /* elements from one line, or one number of a line, to the next */
+    bool bf16;         /* stored as bfloat16, not as a real number */
+} cb_gemm_lines;
+
 typedef struct cb_gemm_kernels {
     const char *name;
     size_t mr, nr; /* the tile of C that stays in registers */

@@ -24,10 +24,14 @@ static const shape shapes[] = {{1, 1, 1}, {1, 1, 50}, {1, 100, 7}, {100, 1, 7}, 
     {35, 2000, 70}};
 #define SHAPES ((int)(sizeof shapes / sizeof shapes[0]))
 
+/* Which product, and in bfloat16 what is stored so. */
+typedef enum arithmetic { FLOAT, ROUND_BOTH, ROUND_A, ROUND_B, ROUND_NONE, ARITHMETICS } arithmetic;
+
 /* An operand, stored in rows that are `pad` longer than they need be; what lies between is NaN. */
 typedef struct operand {
     size_t rows, columns, stride;
     float *numbers;
+    cb_bf16 *stored; /* the same rounded, NULL: not multiplied from there */
 } operand;
 
 static uint64_t state = 1;
@@ -40,24 +44,34 @@ static float next(void)
 
 static operand make(size_t rows, size_t columns, size_t pad)
 {
-    operand x = {rows, columns, columns + pad, NULL};
+    operand x = {rows, columns, columns + pad, NULL, NULL};
     x.numbers = malloc((rows * x.stride + 1) * sizeof(float));
     for (size_t i = 0; i < rows * x.stride; i++) x.numbers[i] = i % x.stride < columns ? next() : NAN;
     return x;
 }
 
+static void store(operand *x)
+{
+    size_t count = x->rows * x->stride + 1;
+    x->stored = malloc(count * sizeof(cb_bf16));
+    for (size_t i = 0; i < count - 1; i++) x->stored[i] = cb_bf16_of(x->numbers[i]);
+}
+
 typedef struct problem {
     cb_gemm_form form;
+    arithmetic in;
     shape size;
     operand a, b, c;
 } problem;
 
-static problem pose(cb_gemm_form form, shape s, size_t pad)
+static problem pose(cb_gemm_form form, arithmetic in, shape s, size_t pad)
 {
-    problem p = {.form = form, .size = s};
+    problem p = {.form = form, .in = in, .size = s};
     p.a = form == CB_TN ? make(s.k, s.m, pad) : make(s.m, s.k, pad);
     p.b = form == CB_NT ? make(s.n, s.k, 2 * pad) : make(s.k, s.n, 2 * pad);
     p.c = make(s.m, s.n, 3 * pad);
+    if (in == ROUND_B || in == ROUND_NONE) store(&p.a);
+    if (in == ROUND_A || in == ROUND_NONE) store(&p.b);
     return p;
 }
 
@@ -66,12 +80,39 @@ static void dispose(problem *p)
     free(p->a.numbers);
     free(p->b.numbers);
     free(p->c.numbers);
+    free(p->a.stored);
+    free(p->b.stored);
+}
+
+static cb_gemm_operand given(const operand *x, size_t offset)
+{
+    return x->stored ? cb_gemm_stored_bf16(x->stored + offset, x->stride)
+                     : cb_gemm_real(x->numbers + offset, x->stride);
+}
+
+/* Some of the problem's rows and columns. */
+static void solve_part(
+    cb_pool *pool, const problem *p, cb_range rows, cb_range columns, bool accumulate, float *c)
+{
+    size_t a = rows.begin * (p->form == CB_TN ? 1 : p->a.stride);
+    size_t b = columns.begin * (p->form == CB_NT ? p->b.stride : 1);
+    size_t m = rows.end - rows.begin, n = columns.end - columns.begin, k = p->size.k;
+    c += rows.begin * p->c.stride + columns.begin;
+    if (p->in == FLOAT)
+        cb_gemm(pool, p->form, m, n, k, p->a.numbers + a, p->a.stride, p->b.numbers + b, p->b.stride,
+            accumulate, c, p->c.stride);
+    else
+        cb_gemm_bf16(pool, p->form, m, n, k, given(&p->a, a), given(&p->b, b), accumulate, c, p->c.stride);
 }
 
 static void solve(cb_pool *pool, const problem *p, bool accumulate, float *c)
 {
-    cb_gemm(pool, p->form, p->size.m, p->size.n, p->size.k, p->a.numbers, p->a.stride, p->b.numbers,
-        p->b.stride, accumulate, c, p->c.stride);
+    solve_part(pool, p, (cb_range){0, p->size.m}, (cb_range){0, p->size.n}, accumulate, c);
+}
+
+static double multiplied(const problem *p, const operand *x, size_t at)
+{
+    return p->in == FLOAT ? x->numbers[at] : cb_bf16_round(x->numbers[at]);
 }
 
 static double exact(const problem *p, size_t i, size_t j, double *size)
@@ -79,8 +120,8 @@ static double exact(const problem *p, size_t i, size_t j, double *size)
     double sum = 0;
     *size = 0;
     for (size_t q = 0; q < p->size.k; q++) {
-        double a = p->form == CB_TN ? p->a.numbers[q * p->a.stride + i] : p->a.numbers[i * p->a.stride + q];
-        double b = p->form == CB_NT ? p->b.numbers[j * p->b.stride + q] : p->b.numbers[q * p->b.stride + j];
+        double a = multiplied(p, &p->a, p->form == CB_TN ? q * p->a.stride + i : i * p->a.stride + q);
+        double b = multiplied(p, &p->b, p->form == CB_NT ? j * p->b.stride + q : q * p->b.stride + j);
         sum += a * b;
         *size += fabs(a * b);
     }
@@ -99,8 +140,8 @@ static void assert_solved(const problem *p, const float *before, const float *c)
             double size, want = exact(p, i, j, &size) + (before ? before[i * p->c.stride + j] : 0);
             /* rounding of a sum of k terms grows with sqrt(k) at most here */
             ck_assert_msg(fabs(got - want) <= 3e-7 * (size + 1),
-                "form %d, %zu x %zu x %zu: c[%zu, %zu] is %.9g, not %.9g", p->form, p->size.m, p->size.n,
-                p->size.k, i, j, got, want);
+                "form %d, arithmetic %d, %zu x %zu x %zu: c[%zu, %zu] is %.9g, not %.9g", p->form, p->in,
+                p->size.m, p->size.n, p->size.k, i, j, got, want);
         }
 }
 
@@ -115,23 +156,28 @@ static cb_runtime start(size_t threads)
     return runtime;
 }
 
+static void check_close(cb_pool *pool, cb_gemm_form form, arithmetic in, shape s, size_t pad)
+{
+    problem p = pose(form, in, s, pad);
+    size_t bytes = p.size.m * p.c.stride * sizeof(float);
+    float *before = malloc(bytes);
+    memcpy(before, p.c.numbers, bytes);
+    solve(pool, &p, true, p.c.numbers);
+    assert_solved(&p, before, p.c.numbers);
+    for (size_t i = 0; i < p.size.m * p.c.stride; i++) p.c.numbers[i] = NAN; /* must not be read */
+    solve(pool, &p, false, p.c.numbers);
+    assert_solved(&p, NULL, p.c.numbers);
+    free(before);
+    dispose(&p);
+}
+
 START_TEST(test_gemm_every_form_and_shape_close)
 {
     cb_runtime runtime = start(2);
     for (int form = CB_NN; form <= CB_TN; form++)
-        for (size_t pad = 0; pad < 2; pad++) {
-            problem p = pose((cb_gemm_form)form, shapes[_i], 3 * pad);
-            size_t bytes = p.size.m * p.c.stride * sizeof(float);
-            float *before = malloc(bytes);
-            memcpy(before, p.c.numbers, bytes);
-            solve(runtime.pool, &p, true, p.c.numbers);
-            assert_solved(&p, before, p.c.numbers);
-            for (size_t i = 0; i < p.size.m * p.c.stride; i++) p.c.numbers[i] = NAN; /* must not be read */
-            solve(runtime.pool, &p, false, p.c.numbers);
-            assert_solved(&p, NULL, p.c.numbers);
-            free(before);
-            dispose(&p);
-        }
+        for (int in = FLOAT; in < ARITHMETICS; in++)
+            for (size_t pad = 0; pad < 2; pad++)
+                check_close(runtime.pool, (cb_gemm_form)form, (arithmetic)in, shapes[_i], 3 * pad);
     cb_runtime_end(&runtime);
 }
 END_TEST
@@ -145,68 +191,141 @@ START_TEST(test_gemm_nothing_to_do_untouched)
     ck_assert(c[0] == 1 && c[1] == 2 && c[2] == 3 && c[3] == 4);
     cb_gemm(NULL, CB_NN, 2, 1, 0, NULL, 1, NULL, 2, false, c, 2);
     ck_assert(c[0] == 0 && c[1] == 2 && c[2] == 0 && c[3] == 4);
+
+    const cb_gemm_operand none = cb_gemm_real(NULL, 2);
+    cb_gemm_bf16(NULL, CB_NN, 0, 2, 2, none, none, false, c, 2);
+    cb_gemm_bf16(NULL, CB_NN, 2, 2, 0, none, none, true, c, 2);
+    ck_assert(c[0] == 0 && c[1] == 2 && c[2] == 0 && c[3] == 4);
+    cb_gemm_bf16(NULL, CB_NN, 1, 2, 0, none, none, false, c, 2);
+    ck_assert(c[0] == 0 && c[1] == 0 && c[2] == 0 && c[3] == 4);
 }
 END_TEST
 
+static void check_threads(const cb_runtime *runtimes, size_t count, cb_gemm_form form, arithmetic in, shape s)
+{
+    problem p = pose(form, in, s, 1);
+    size_t bytes = p.size.m * p.c.stride * sizeof(float);
+    float *alone = malloc(bytes), *shared = malloc(bytes);
+    memcpy(alone, p.c.numbers, bytes);
+    solve(NULL, &p, true, alone);
+    for (size_t t = 0; t < count; t++) {
+        memcpy(shared, p.c.numbers, bytes);
+        solve(runtimes[t].pool, &p, true, shared);
+        ck_assert_msg(memcmp(alone, shared, bytes) == 0, "form %d, arithmetic %d with %zu threads differs",
+            form, in, cb_pool_threads(runtimes[t].pool));
+    }
+    free(alone);
+    free(shared);
+    dispose(&p);
+}
+
 START_TEST(test_gemm_any_thread_count_same_bits)
 {
-    const size_t threads[] = {1, 2, 3, 5};
+    cb_runtime runtimes[] = {start(1), start(2), start(3), start(5)};
+    for (int form = CB_NN; form <= CB_TN; form++)
+        for (int in = FLOAT; in < ARITHMETICS; in++)
+            check_threads(runtimes, 4, (cb_gemm_form)form, (arithmetic)in, shapes[_i]);
+    for (size_t t = 0; t < 4; t++) cb_runtime_end(&runtimes[t]);
+}
+END_TEST
+
+/* A product of some rows, or of some columns, is those rows or columns of the whole, to the bit. */
+static void check_partition(cb_gemm_form form, arithmetic in, shape s)
+{
+    problem p = pose(form, in, s, 0);
+    size_t bytes = s.m * p.c.stride * sizeof(float), rows = s.m / 3 + 1, columns = s.n / 4 + 1;
+    float *c = malloc(bytes);
+    solve(NULL, &p, false, p.c.numbers);
+    for (size_t i = 0; i < s.m; i += rows)
+        solve_part(NULL, &p, (cb_range){i, i + rows < s.m ? i + rows : s.m}, (cb_range){0, s.n}, false, c);
+    ck_assert_msg(memcmp(c, p.c.numbers, bytes) == 0, "form %d, arithmetic %d by rows differs", form, in);
+    for (size_t i = 0; i < s.n; i += columns)
+        solve_part(
+            NULL, &p, (cb_range){0, s.m}, (cb_range){i, i + columns < s.n ? i + columns : s.n}, false, c);
+    ck_assert_msg(memcmp(c, p.c.numbers, bytes) == 0, "form %d, arithmetic %d by columns differs", form, in);
+    free(c);
+    dispose(&p);
+}
+
+START_TEST(test_gemm_any_partition_same_bits)
+{
+    for (int form = CB_NN; form <= CB_TN; form++)
+        for (int in = FLOAT; in < ARITHMETICS; in++)
+            check_partition((cb_gemm_form)form, (arithmetic)in, shapes[_i]);
+}
+END_TEST
+
+/* An operand that is rounded on the way is the same operand stored. */
+START_TEST(test_gemm_rounded_or_stored_same_bits)
+{
     for (int form = CB_NN; form <= CB_TN; form++) {
-        problem p = pose((cb_gemm_form)form, shapes[_i], 1);
+        problem p = pose((cb_gemm_form)form, ROUND_BOTH, shapes[_i], 1);
         size_t bytes = p.size.m * p.c.stride * sizeof(float);
-        float *alone = malloc(bytes), *shared = malloc(bytes);
-        memcpy(alone, p.c.numbers, bytes);
-        solve(NULL, &p, true, alone);
-        for (size_t t = 0; t < sizeof threads / sizeof threads[0]; t++) {
-            cb_runtime runtime = start(threads[t]);
-            memcpy(shared, p.c.numbers, bytes);
-            solve(runtime.pool, &p, true, shared);
-            ck_assert_msg(
-                memcmp(alone, shared, bytes) == 0, "form %d with %zu threads differs", form, threads[t]);
-            cb_runtime_end(&runtime);
-        }
-        free(alone);
-        free(shared);
+        float *c = malloc(bytes);
+        memcpy(c, p.c.numbers, bytes);
+        solve(NULL, &p, true, c);
+        store(&p.a);
+        store(&p.b);
+        solve(NULL, &p, true, p.c.numbers);
+        ck_assert_msg(memcmp(c, p.c.numbers, bytes) == 0, "form %d differs", form);
+        free(c);
         dispose(&p);
     }
 }
 END_TEST
 
-/* A product of some rows, or of some columns, is those rows or columns of the whole, to the bit. */
-START_TEST(test_gemm_any_partition_same_bits)
+START_TEST(test_bf16_rounding_to_nearest_even)
 {
-    for (int form = CB_NN; form <= CB_TN; form++) {
-        problem whole = pose((cb_gemm_form)form, shapes[_i], 0), part = whole;
-        size_t bytes = whole.size.m * whole.c.stride * sizeof(float);
-        float *c = malloc(bytes);
-        solve(NULL, &whole, false, whole.c.numbers);
-
-        for (size_t begin = 0; begin < whole.size.m; begin += part.size.m) {
-            part.size.m = whole.size.m - begin < 7 ? whole.size.m - begin : whole.size.m / 3 + 1;
-            if (begin + part.size.m > whole.size.m) part.size.m = whole.size.m - begin;
-            part.a.numbers = whole.a.numbers + begin * (form == CB_TN ? 1 : whole.a.stride);
-            solve(NULL, &part, false, c + begin * whole.c.stride);
-        }
-        ck_assert_msg(memcmp(c, whole.c.numbers, bytes) == 0, "form %d by rows differs", form);
-
-        part = whole;
-        for (size_t begin = 0; begin < whole.size.n; begin += part.size.n) {
-            part.size.n = whole.size.n / 4 + 1;
-            if (begin + part.size.n > whole.size.n) part.size.n = whole.size.n - begin;
-            part.b.numbers = whole.b.numbers + begin * (form == CB_NT ? whole.b.stride : 1);
-            solve(NULL, &part, false, c + begin);
-        }
-        ck_assert_msg(memcmp(c, whole.c.numbers, bytes) == 0, "form %d by columns differs", form);
-        free(c);
-        dispose(&whole);
+    const struct {
+        uint32_t from;
+        uint16_t to;
+    } cases[] = {{0x3f800000, 0x3f80}, {0x3f808000, 0x3f80}, {0x3f808001, 0x3f81}, {0x3f818000, 0x3f82},
+        {0xbf818000, 0xbf82}, {0x3fffffff, 0x4000}, {0x00000000, 0x0000}, {0x80000000, 0x8000},
+        {0x7f7f7fff, 0x7f7f}, {0x7f7f8000, 0x7f80}, {0xff7fffff, 0xff80}, {0x7f800000, 0x7f80},
+        {0xff800000, 0xff80}, {0x7f800001, 0x7fc0}, {0xffffffff, 0xffff}, {0x7fc00000, 0x7fc0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        float x;
+        memcpy(&x, &cases[i].from, sizeof x);
+        ck_assert_msg(cb_bf16_of(x) == cases[i].to, "%08x becomes %04x, not %04x", (unsigned)cases[i].from,
+            (unsigned)cb_bf16_of(x), (unsigned)cases[i].to);
     }
+}
+END_TEST
+
+/* One number of A at a time is special: its row of C must be, and no other. */
+START_TEST(test_gemm_bf16_not_finite_survives)
+{
+    const uint32_t specials[] = {0x7f800000, 0xff800000, 0x7f800001, 0xff800001, 0x7fffffff, 0x7f7fffff};
+    enum { M = 19, N = 35, K = 37 };
+    for (int form = CB_NN; form <= CB_TN; form++)
+        for (size_t s = 0; s < sizeof specials / sizeof specials[0]; s++) {
+            problem p = pose((cb_gemm_form)form, ROUND_BOTH, (shape){M, N, K}, 0);
+            for (size_t i = 0; i < N * K; i++) p.b.numbers[i] = 1;
+            size_t row = 3 * s, step = 7 * s;
+            memcpy(
+                p.a.numbers + (form == CB_TN ? step * M + row : row * K + step), &specials[s], sizeof(float));
+            solve(NULL, &p, false, p.c.numbers);
+            float special;
+            memcpy(&special, &specials[s], sizeof special);
+            for (size_t i = 0; i < M; i++)
+                for (size_t j = 0; j < N; j++) {
+                    float got = p.c.numbers[i * N + j];
+                    if (i != row)
+                        ck_assert(isfinite(got));
+                    else if (isnan(special))
+                        ck_assert(isnan(got));
+                    else /* the largest float rounds to infinity */
+                        ck_assert(isinf(got) && (got > 0) == (special > 0));
+                }
+            dispose(&p);
+        }
 }
 END_TEST
 
 START_TEST(test_gemm_forked_child_same_bits)
 {
     cb_runtime runtime = start(3);
-    problem p = pose(CB_NT, (shape){300, 200, 100}, 0);
+    problem p = pose(CB_NT, FLOAT, (shape){300, 200, 100}, 0);
     float *c = malloc(p.size.m * p.c.stride * sizeof(float));
     solve(runtime.pool, &p, false, p.c.numbers);
     pid_t child = fork();
@@ -228,13 +347,14 @@ END_TEST
 START_TEST(test_gemm_begun_takes_no_memory)
 {
     cb_runtime runtime = start(4);
-    for (int form = CB_NN; form <= CB_TN; form++) {
-        problem p = pose((cb_gemm_form)form, (shape){1700, 1600, 500}, 0);
-        size_t mapped = mallinfo2().hblkhd;
-        solve(runtime.pool, &p, false, p.c.numbers);
-        ck_assert_uint_eq(mallinfo2().hblkhd, mapped);
-        dispose(&p);
-    }
+    for (int form = CB_NN; form <= CB_TN; form++)
+        for (int in = FLOAT; in <= ROUND_BOTH; in++) {
+            problem p = pose((cb_gemm_form)form, (arithmetic)in, (shape){1700, 1600, 500}, 0);
+            size_t mapped = mallinfo2().hblkhd;
+            solve(runtime.pool, &p, false, p.c.numbers);
+            ck_assert_uint_eq(mallinfo2().hblkhd, mapped);
+            dispose(&p);
+        }
     cb_runtime_end(&runtime);
 }
 END_TEST
@@ -259,6 +379,9 @@ int main(void)
     tcase_add_test(cases, test_gemm_nothing_to_do_untouched);
     tcase_add_loop_test(cases, test_gemm_any_thread_count_same_bits, 0, SHAPES);
     tcase_add_loop_test(cases, test_gemm_any_partition_same_bits, 0, SHAPES);
+    tcase_add_loop_test(cases, test_gemm_rounded_or_stored_same_bits, 0, SHAPES);
+    tcase_add_test(cases, test_bf16_rounding_to_nearest_even);
+    tcase_add_test(cases, test_gemm_bf16_not_finite_survives);
     tcase_add_test(cases, test_gemm_forked_child_same_bits);
     tcase_add_test(cases, test_gemm_begun_takes_no_memory);
     tcase_add_test(cases, test_gemm_kernel_named_as_forced);
