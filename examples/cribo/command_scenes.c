@@ -16,7 +16,8 @@ static const struct argp_option table[] = {
         "Objects and backgrounds of which half: train, val or all; train. No file is in both", 0},
     {"stamps", KEY_STAMPS, "DIR", 0,
         "Cut-out objects, PNG with alpha; " POOLS_STAMPS
-        " (package tuxpaint-stamps-default). In any other folder each folder is a class",
+        " (package tuxpaint-stamps-default), or " POOLS_FASHION
+        " (package dataset-fashion-mnist). In any other folder each folder is a class",
         0},
     {"backgrounds", KEY_BACKGROUNDS, "DIR", 0,
         "Photographs to lay objects on; those of the packages mate-backgrounds, lomiri-wallpapers-16.04, "

@@ -148,8 +148,21 @@ static bool sort_folders(struct pools *pools, size_t prefix)
     return true;
 }
 
+static bool gather_fashion(struct pools *pools, const char *root, enum split split, struct problem *problem)
+{
+    if (!fashion_load(&pools->fashion, root, split == SPLIT_VALIDATION, problem)) return false;
+    for (size_t k = 0; k < FASHION_CLASSES; k++) {
+        struct object_class *own = &pools->classes[pools->class_count++];
+        own->name = strdup(fashion_class_names[k]);
+        if (!own->name) return problem_set(problem, "no memory for the classes");
+        own->count = pools->fashion.first[k + 1] - pools->fashion.first[k];
+    }
+    return true;
+}
+
 static bool gather_stamps(struct pools *pools, const char *root, enum split split, struct problem *problem)
 {
+    if (fashion_is_in(root)) return gather_fashion(pools, root, split, problem);
     if (!folder_list(&pools->stamps, root, problem)) {
         size_t used = strlen(problem->text);
         if (!strcmp(root, POOLS_STAMPS))
@@ -229,5 +242,16 @@ void pools_free(struct pools *pools)
     }
     folder_free(&pools->stamps);
     folder_free(&pools->backgrounds);
+    fashion_free(&pools->fashion);
     *pools = (struct pools){0};
+}
+
+bool pools_object(const struct pools *pools, size_t k, size_t which, const double *draws,
+    struct image *object, struct problem *problem)
+{
+    struct problem reason;
+    const struct object_class *own = &pools->classes[k];
+    if (!own->paths) return fashion_item(object, &pools->fashion, k, which, draws, problem);
+    return image_load(object, own->paths[which], 4, 0, &reason) ||
+           problem_set(problem, "%s: %s", own->paths[which], reason.text);
 }

@@ -5,9 +5,11 @@
 #ifndef POOLS_H
 #define POOLS_H
 
+#include "fashion.h"
 #include "folder.h"
 
 #define POOLS_STAMPS "/usr/share/tuxpaint/stamps"
+#define POOLS_FASHION "/usr/share/datasets/fashion-mnist"
 
 enum { MOST_CLASSES = 250 };
 
@@ -15,12 +17,13 @@ enum split { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_ALL };
 
 struct object_class {
     char *name;
-    char **paths; /* [count], borrowed from the pools' folders, sorted bytewise */
+    char **paths; /* [count], borrowed from the pools' folders, sorted bytewise; NULL: items of `fashion` */
     size_t count;
 };
 
 struct pools {
     struct folder stamps, backgrounds;
+    struct fashion fashion;
     struct object_class classes[MOST_CLASSES]; /* class number k is classes[k - 1]: 0 is the background */
     size_t class_count;
 };
@@ -29,7 +32,9 @@ struct pools {
  * Gathers the pools.
  *
  * stamps       a folder laid out as Tux Paint's stamps: the photographic ones among them, in ten classes by
- *              its folders; or any other folder whose immediate folders are the classes. PNG files with alpha
+ *              its folders; or any other folder whose immediate folders are the classes, PNG files with alpha;
+ *              or the folder of Fashion-MNIST, whose own two halves are the split (all: both are not joined,
+ *              those for training)
  * backgrounds  a folder of photographs; NULL: those of the wallpaper packages that are photographs, where
  *              they are installed
  *
@@ -41,5 +46,12 @@ bool pools_gather(struct pools *pools, const char *stamps, const char *backgroun
     struct problem *problem);
 
 void pools_free(struct pools *pools);
+
+/*
+ * Object number `which` of class k (0: the first class) as RGBA: a file, or an item of Fashion-MNIST in
+ * colours from draws [FASHION_DRAWS].
+ */
+bool pools_object(const struct pools *pools, size_t k, size_t which, const double *draws,
+    struct image *object, struct problem *problem);
 
 #endif

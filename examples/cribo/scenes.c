@@ -26,7 +26,8 @@ enum {
     DRAWS_PER_OBJECT = 6,
     LEAST_OBJECTS = 2,
     MOST_OBJECTS = 5,
-    DRAWS = DRAW_FIRST_OBJECT + MOST_OBJECTS * DRAWS_PER_OBJECT
+    DRAW_COLOURS = DRAW_FIRST_OBJECT + MOST_OBJECTS * DRAWS_PER_OBJECT, /* for each object */
+    DRAWS = DRAW_COLOURS + MOST_OBJECTS * FASHION_DRAWS
 };
 
 /* Shares of the background's short side, and of the scene's side for an object's long side. */
@@ -37,21 +38,15 @@ static size_t choose(double draw, size_t count)
     return (size_t)(draw * (double)count);
 }
 
-static bool load(
-    struct image *image, const char *path, int channels, double least_side, struct problem *problem)
-{
-    struct problem reason;
-    return image_load(image, path, channels, least_side, &reason) ||
-           problem_set(problem, "%s: %s", path, reason.text);
-}
-
 static bool lay_background(
     struct image *picture, const struct pools *pools, const double *draws, struct problem *problem)
 {
     struct image photograph;
     const struct folder *backgrounds = &pools->backgrounds;
     const char *path = backgrounds->paths[choose(draws[DRAW_BACKGROUND], backgrounds->count)];
-    if (!load(&photograph, path, 3, picture->width / least_crop * 1.5, problem)) return false;
+    struct problem reason;
+    if (!image_load(&photograph, path, 3, picture->width / least_crop * 1.5, &reason))
+        return problem_set(problem, "%s: %s", path, reason.text);
     int shorter = photograph.width < photograph.height ? photograph.width : photograph.height;
     int side = (int)lround(shorter * (least_crop + draws[DRAW_SIDE] * (1 - least_crop)));
     if (side < 1) side = 1;
@@ -114,11 +109,11 @@ static void blend(struct scene *scene, const float *object, struct placement pla
     }
 }
 
-static bool place_stamp(struct scene *scene, const struct image *stamp, const char *path, uint8_t label,
-    const double *draws, struct problem *problem)
+static bool place_object(struct scene *scene, const struct image *stamp, uint8_t label, const double *draws,
+    struct problem *problem)
 {
     struct box box;
-    if (!visible_box(stamp, &box)) return problem_set(problem, "%s: all of it is transparent", path);
+    if (!visible_box(stamp, &box)) return problem_set(problem, "an object is all transparent");
     int size = scene->picture.width, longer = box.width > box.height ? box.width : box.height;
     double scale = size * (least_object + draws[2] * (most_object - least_object)) / longer;
     struct placement place = {.label = label, .flipped = draws[5] < 0.5};
@@ -146,17 +141,17 @@ static size_t choose_class(const struct pools *pools, double draw)
     return 0;
 }
 
-static bool add_object(
-    struct scene *scene, const struct pools *pools, const double *draws, struct problem *problem)
+static bool add_object(struct scene *scene, const struct pools *pools, const double *draws,
+    const double *colours, struct problem *problem)
 {
     size_t k = choose_class(pools, draws[0]);
-    const struct object_class *own = &pools->classes[k];
-    const char *path = own->paths[choose(draws[1], own->count)];
-    struct image stamp;
-    if (!load(&stamp, path, 4, 0, problem)) return false;
-    bool placed = place_stamp(scene, &stamp, path, (uint8_t)(k + 1), draws, problem);
-    image_free(&stamp);
-    return placed;
+    size_t which = choose(draws[1], pools->classes[k].count);
+    struct image object;
+    struct problem reason;
+    if (!pools_object(pools, k, which, colours, &object, problem)) return false;
+    bool placed = place_object(scene, &object, (uint8_t)(k + 1), draws, &reason);
+    image_free(&object);
+    return placed || problem_set(problem, "object %zu of %s: %s", which, pools->classes[k].name, reason.text);
 }
 
 bool scene_compose(struct scene *scene, const struct pools *pools, int size, uint64_t seed, uint64_t number,
@@ -172,7 +167,8 @@ bool scene_compose(struct scene *scene, const struct pools *pools, int size, uin
     if (composed) memset(scene->labels.pixels, 0, (size_t)size * (size_t)size);
     int objects = LEAST_OBJECTS + (int)choose(draws[DRAW_OBJECTS], MOST_OBJECTS - LEAST_OBJECTS + 1);
     for (int i = 0; composed && i < objects; i++)
-        composed = add_object(scene, pools, draws + DRAW_FIRST_OBJECT + i * DRAWS_PER_OBJECT, problem);
+        composed = add_object(scene, pools, draws + DRAW_FIRST_OBJECT + i * DRAWS_PER_OBJECT,
+            draws + DRAW_COLOURS + i * FASHION_DRAWS, problem);
     if (!composed) scene_free(scene);
     return composed;
 }

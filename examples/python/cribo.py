@@ -285,7 +285,8 @@ typedef struct cribo_trainer_config {
     double learning_rate_final; double warmup_epochs; int64_t warmup_steps; double weight_decay;
     double weight_decay_final; double ema_momentum; double ema_momentum_final; double clip_norm;
     int64_t clip_per_tensor; double freeze_last_layer_epochs; int64_t freeze_last_layer_steps; double epochs;
-    int64_t steps_per_epoch; int64_t total_steps; int64_t seed; double global_weight; double cross_view_weight; double cross_image_weight;
+    int64_t steps_per_epoch; int64_t total_steps; int64_t seed; double global_weight;
+    double cross_view_weight; double cross_image_weight;
 } cribo_trainer_config;
 cribo_status cribo_trainer_config_init(cribo_trainer_config *config, size_t struct_size);
 cribo_status cribo_trainer_config_set(cribo_trainer_config *config, const char *name, const char *value);
