@@ -8,6 +8,8 @@
  *  - Letters: B images, V = 2 views, N patch tokens of a view, D token width, K clusters of an image,
  *    R objects kept (of a whole batch), P prototypes, Q images that the memory bank can hold.
  *  - Functions that can fail return a cribo_status and leave a message for cribo_last_error().
+ *  - Structs that begin with struct_size may grow at the end; set it to sizeof the struct, and clear the rest
+ *    before use. Callers compiled with an older or a newer header are served alike (docs/abi.md).
  *  - The caller owns every array passed in or out; the library copies what it keeps.
  *  - One handle is used by one thread at a time; different handles may be used at once.
  */

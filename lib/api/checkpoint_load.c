@@ -6,6 +6,7 @@
 
 #include "api/checkpoint.h"
 #include "api/trainer.h"
+#include "base/structs.h"
 #include "base/text.h"
 #include "io/safetensors.h"
 #include "io/safetensors_checksums.h"
@@ -207,12 +208,11 @@ static cribo_status read_state(const checkpoint *c, cb_trainer *core)
 cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
 {
     checkpoint c;
+    cribo_load_options chosen = {0};
     CB_REQUIRE_POINTER(trainer);
     CB_REQUIRE_POINTER(path);
-    CB_REQUIRE(!options || options->struct_size == sizeof *options,
-        "options.struct_size = %zu, but cribo_load_options has %zu bytes", options->struct_size,
-        sizeof *options);
-    const char *overrides = options && options->overrides ? options->overrides : "";
+    if (options) CB_TRY(CB_IMPORT(chosen, options, overrides));
+    const char *overrides = chosen.overrides ? chosen.overrides : "";
     CB_TRY(check_overrides(overrides));
     CB_TRY(open_checkpoint(&trainer->runtime.allocator, &c, path));
     cribo_status status = compare_settings(&c, &trainer->core->config, overrides);
@@ -233,9 +233,8 @@ cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out
     cribo_status status = read_settings(&c, &saved);
     cb_safetensors_close(c.file);
     CB_TRY(status);
-    size_t given = out->struct_size, known = given < sizeof saved ? given : sizeof saved;
-    CB_TRY(cb_config_init(&cb_trainer_settings, out, given));
-    memcpy((char *)out + sizeof given, (const char *)&saved + sizeof given, known - sizeof given);
+    CB_TRY(cb_check_size("out", out->struct_size, cb_trainer_settings.first_size, sizeof saved));
+    cb_struct_export(out, &saved, sizeof saved);
     return CRIBO_OK;
 }
 

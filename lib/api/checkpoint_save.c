@@ -4,6 +4,7 @@
 #include "api/checkpoint.h"
 #include "api/checks.h"
 #include "api/trainer.h"
+#include "base/structs.h"
 #include "io/safetensors.h"
 
 #include <stdio.h>
@@ -119,9 +120,6 @@ static cribo_status check_keys(const cribo_save_options *options)
 
 static cribo_status check_options(const cribo_save_options *options)
 {
-    CB_REQUIRE(options->struct_size == sizeof *options,
-        "options.struct_size = %zu, but cribo_save_options has %zu bytes", options->struct_size,
-        sizeof *options);
     CB_REQUIRE(options->level >= 0 && options->level <= 9, "options.level = %lld must be in 0 ... 9",
         (long long)options->level);
     CB_REQUIRE(options->metadata_count >= 0 && options->metadata_count <= MOST_METADATA,
@@ -183,11 +181,11 @@ static cribo_status write_state(
 cribo_status cb_save_checkpoint(
     const cb_subject *subject, const char *path, const cribo_save_options *options)
 {
-    static const cribo_save_options defaults = {.struct_size = sizeof defaults, .level = DEFAULT_LEVEL};
+    cribo_save_options chosen = {.level = DEFAULT_LEVEL};
     document d = {0};
-    if (!options) options = &defaults;
-    CB_TRY(check_options(options));
-    cribo_status status = write_state(&d, subject, path, options);
+    if (options) CB_TRY(CB_IMPORT(chosen, options, metadata_values));
+    CB_TRY(check_options(&chosen));
+    cribo_status status = write_state(&d, subject, path, &chosen);
     free_document(&d);
     return status;
 }

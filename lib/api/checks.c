@@ -1,6 +1,7 @@
 /* Arguments from outside: are they sound? See checks.h. */
 #include "api/checks.h"
 
+#include "base/structs.h"
 #include "tensor/finite.h"
 
 #include <math.h>
@@ -77,18 +78,17 @@ static cribo_status check_positions(const cb_trainer *trainer, const cribo_batch
         trainer->runtime->pool, "batch.positions", batch->positions, images * 2 * (trainer->tokens - 1) * 2);
 }
 
-cribo_status cb_check_batch(const cb_trainer *trainer, const cribo_batch *batch)
+cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const cribo_batch *batch)
 {
-    CB_REQUIRE_POINTER(batch);
-    CB_REQUIRE(batch->struct_size == sizeof *batch, "batch.struct_size = %zu, but cribo_batch has %zu bytes",
-        batch->struct_size, sizeof *batch);
-    CB_REQUIRE(batch->images >= 1 && batch->images <= trainer->config.batch_size,
-        "batch.images = %lld must be in 1 ... batch_size = %lld", (long long)batch->images,
+    *full = (cribo_batch){0};
+    CB_TRY(CB_IMPORT(*full, batch, ids));
+    CB_REQUIRE(full->images >= 1 && full->images <= trainer->config.batch_size,
+        "batch.images = %lld must be in 1 ... batch_size = %lld", (long long)full->images,
         (long long)trainer->config.batch_size);
-    CB_TRY(check_pixels(trainer, batch));
-    CB_TRY(check_positions(trainer, batch));
-    return cb_check_seed_tokens("batch.seed_tokens", batch->seed_tokens, (size_t)batch->images,
-        cb_clusterer_shape(trainer->clusterer));
+    CB_TRY(check_pixels(trainer, full));
+    CB_TRY(check_positions(trainer, full));
+    return cb_check_seed_tokens(
+        "batch.seed_tokens", full->seed_tokens, (size_t)full->images, cb_clusterer_shape(trainer->clusterer));
 }
 
 cribo_status cb_check_idle(const cb_trainer *trainer, const char *what)

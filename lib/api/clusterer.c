@@ -2,6 +2,7 @@
 #include "cribo/clusterer.h"
 
 #include "api/checks.h"
+#include "base/structs.h"
 #include "clustering/clusterer.h"
 #include "tensor/gemm.h"
 
@@ -75,9 +76,6 @@ void cribo_clusterer_free(cribo_clusterer *clusterer)
 static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cluster_input *input)
 {
     const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
-    CB_REQUIRE_POINTER(input);
-    CB_REQUIRE(input->struct_size == sizeof *input,
-        "input.struct_size = %zu, but cribo_cluster_input has %zu bytes", input->struct_size, sizeof *input);
     CB_REQUIRE(input->images >= 1 && input->images <= clusterer->most_images,
         "images = %lld must be in 1 ... %lld", (long long)input->images, (long long)clusterer->most_images);
     CB_REQUIRE(input->tokens, "tokens is NULL");
@@ -108,24 +106,24 @@ static void copy_out(
 cribo_status cribo_clusterer_run(
     cribo_clusterer *clusterer, const cribo_cluster_input *input, const cribo_cluster_output *output)
 {
+    cribo_cluster_input given = {0};
+    cribo_cluster_output wanted = {0};
     CB_REQUIRE_POINTER(clusterer);
-    CB_TRY(check_input(clusterer, input));
-    CB_REQUIRE_POINTER(output);
-    CB_REQUIRE(output->struct_size == sizeof *output,
-        "output.struct_size = %zu, but cribo_cluster_output has %zu bytes", output->struct_size,
-        sizeof *output);
+    CB_TRY(CB_IMPORT(given, input, call));
+    CB_TRY(check_input(clusterer, &given));
+    CB_TRY(CB_IMPORT(wanted, output, objects));
 
     const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
     const cb_cluster_job job = {
-        .images = (size_t)input->images,
-        .view = {input->tokens, input->tokens + shape.tokens * shape.width},
+        .images = (size_t)given.images,
+        .view = {given.tokens, given.tokens + shape.tokens * shape.width},
         .image_stride = 2 * shape.tokens * shape.width,
-        .positions = input->positions,
-        .seed_tokens = input->seed_tokens,
-        .call = input->call,
+        .positions = given.positions,
+        .seed_tokens = given.seed_tokens,
+        .call = given.call,
         .position_weight = clusterer->position_weight,
     };
     cb_clusterer_run(clusterer->core, &job);
-    copy_out(clusterer, &job, output);
+    copy_out(clusterer, &job, &wanted);
     return CRIBO_OK;
 }

@@ -1,6 +1,7 @@
 /* cribo/loss.h: arguments checked, then distillation/loss.h. */
 #include "distillation/loss.h"
 
+#include "base/structs.h"
 #include "tensor/finite.h"
 
 #include <math.h>
@@ -68,17 +69,17 @@ static cribo_status check_temperature(double temperature, const char *name)
     return CRIBO_OK;
 }
 
-static cribo_status check_sizes(const cribo_loss *loss, const cribo_loss_input *input)
+/* The caller's input in our form; its sizes are checked, its arrays are not. */
+static cribo_status import(cribo_loss_input *full, const cribo_loss *loss, const cribo_loss_input *input)
 {
     const long long most = (long long)1 << 31;
     CB_REQUIRE_POINTER(loss);
-    CB_REQUIRE_POINTER(input);
-    CB_REQUIRE(input->struct_size == sizeof *input, "input.struct_size = %zu, but it should be %zu",
-        input->struct_size, sizeof *input);
-    CB_REQUIRE(input->images >= 1 && input->images <= most, "input.images = %lld must be in 1 ... 2^31",
-        (long long)input->images);
-    CB_REQUIRE(input->objects >= 0 && input->objects <= most, "input.objects = %lld must be in 0 ... 2^31",
-        (long long)input->objects);
+    *full = (cribo_loss_input){0};
+    CB_TRY(CB_IMPORT(*full, input, object_teacher_temperature));
+    CB_REQUIRE(full->images >= 1 && full->images <= most, "input.images = %lld must be in 1 ... 2^31",
+        (long long)full->images);
+    CB_REQUIRE(full->objects >= 0 && full->objects <= most, "input.objects = %lld must be in 0 ... 2^31",
+        (long long)full->objects);
     return CRIBO_OK;
 }
 
@@ -115,7 +116,6 @@ static cribo_status check_neighbours(
 
 static cribo_status check_input(const cribo_loss *loss, const cribo_loss_input *input)
 {
-    CB_TRY(check_sizes(loss, input));
     CB_TRY(check_temperature(input->teacher_temperature, "teacher_temperature"));
     CB_TRY(check_temperature(input->object_teacher_temperature, "object_teacher_temperature"));
     CB_TRY(check_student(loss, input));
@@ -147,16 +147,18 @@ static cribo_status check_finite(double value, const char *name)
 
 cribo_status cribo_loss_compute(cribo_loss *loss, const cribo_loss_input *input, cribo_loss_output *output)
 {
-    CB_TRY(check_input(loss, input));
-    CB_REQUIRE_POINTER(output);
-    CB_REQUIRE(output->struct_size == sizeof *output, "output.struct_size = %zu, but it should be %zu",
-        output->struct_size, sizeof *output);
-    cb_loss_input logits = translate(input);
-    cb_loss_output result = {.gradient = {output->student_cls_gradient, output->student_objects_gradient}};
+    cribo_loss_input given;
+    cribo_loss_output wanted = {0};
+    CB_TRY(import(&given, loss, input));
+    CB_TRY(check_input(loss, &given));
+    CB_TRY(CB_IMPORT(wanted, output, student_objects_gradient));
+    cb_loss_input logits = translate(&given);
+    cb_loss_output result = {.gradient = {wanted.student_cls_gradient, wanted.student_objects_gradient}};
     cb_loss_compute(loss->loss, &logits, &result);
-    output->global = result.global;
-    output->cross_view = result.cross_view;
-    output->cross_image = result.cross_image;
+    wanted.global = result.global;
+    wanted.cross_view = result.cross_view;
+    wanted.cross_image = result.cross_image;
+    cb_struct_export(output, &wanted, sizeof wanted);
     CB_TRY(check_finite(result.global, "global"));
     CB_TRY(check_finite(result.cross_view, "cross-view"));
     return check_finite(result.cross_image, "cross-image");
@@ -164,9 +166,10 @@ cribo_status cribo_loss_compute(cribo_loss *loss, const cribo_loss_input *input,
 
 cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input *input)
 {
-    CB_TRY(check_sizes(loss, input));
-    CB_TRY(check_teacher(loss, input));
-    cb_loss_input logits = translate(input);
+    cribo_loss_input given;
+    CB_TRY(import(&given, loss, input));
+    CB_TRY(check_teacher(loss, &given));
+    cb_loss_input logits = translate(&given);
     cb_loss_update_centres(loss->loss, logits.head);
     return CRIBO_OK;
 }

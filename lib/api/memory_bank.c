@@ -1,5 +1,6 @@
 /* cribo/memory_bank.h: arguments checked, then distillation/memory_bank.h. */
 #include "api/handles.h"
+#include "base/structs.h"
 
 #include "tensor/gemm.h"
 
@@ -42,13 +43,12 @@ void cribo_memory_bank_free(cribo_memory_bank *bank)
 }
 
 /* The caller's batch as ours; its content is not checked yet. */
-static cribo_status translate(cb_objects *to, const cribo_object_batch *from)
+static cribo_status translate(cb_objects *to, const cribo_object_batch *objects)
 {
-    CB_REQUIRE(from, "objects is NULL");
-    CB_REQUIRE(from->struct_size == sizeof *from, "objects.struct_size = %zu, but it should be %zu",
-        from->struct_size, sizeof *from);
-    CB_REQUIRE(from->images >= 0, "objects.images = %lld must not be negative", (long long)from->images);
-    *to = (cb_objects){(size_t)from->images, from->objects_per_image, {from->view1, from->view2}, from->ids};
+    cribo_object_batch given = {0};
+    CB_TRY(CB_IMPORT(given, objects, ids));
+    CB_REQUIRE(given.images >= 0, "objects.images = %lld must not be negative", (long long)given.images);
+    *to = (cb_objects){(size_t)given.images, given.objects_per_image, {given.view1, given.view2}, given.ids};
     return CRIBO_OK;
 }
 
@@ -64,12 +64,11 @@ cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match)
 {
     cb_objects batch;
+    cribo_match wanted = {0};
     CB_TRY(check_batch(bank, objects, &batch));
-    CB_REQUIRE_POINTER(match);
-    CB_REQUIRE(match->struct_size == sizeof *match, "match.struct_size = %zu, but it should be %zu",
-        match->struct_size, sizeof *match);
-    cb_match found = {{match->index1, match->index2}, {match->match1, match->match2},
-        {match->neighbours1, match->neighbours2}};
+    CB_TRY(CB_IMPORT(wanted, match, neighbours2));
+    cb_match found = {{wanted.index1, wanted.index2}, {wanted.match1, wanted.match2},
+        {wanted.neighbours1, wanted.neighbours2}};
     cb_memory_bank_query(bank->bank, &batch, &found);
     return CRIBO_OK;
 }

@@ -3,6 +3,7 @@
 
 #include "api/checks.h"
 #include "api/handles.h"
+#include "base/structs.h"
 #include "io/safetensors.h"
 #include "tensor/finite.h"
 
@@ -61,12 +62,10 @@ cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *coun
 
 static cribo_status describe(const cb_parameter *from, cribo_parameter *to)
 {
-    CB_REQUIRE(to->struct_size == sizeof *to,
-        "parameter.struct_size = %zu, but cribo_parameter has %zu bytes", to->struct_size, sizeof *to);
-    to->name = from->name;
-    to->axes = (int64_t)from->axes;
-    for (size_t i = 0; i < 4; i++) to->shape[i] = (int64_t)from->shape[i];
-    to->count = (int64_t)from->count;
+    cribo_parameter full = {.name = from->name, .axes = (int64_t)from->axes, .count = (int64_t)from->count};
+    for (size_t i = 0; i < 4; i++) full.shape[i] = (int64_t)from->shape[i];
+    CB_TRY(cb_check_size("parameter", to->struct_size, CB_SIZE_THROUGH(full, count), sizeof full));
+    cb_struct_export(to, &full, sizeof full);
     return CRIBO_OK;
 }
 

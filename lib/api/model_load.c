@@ -2,6 +2,7 @@
 #include "cribo/model.h"
 
 #include "api/handles.h"
+#include "base/structs.h"
 #include "base/text.h"
 #include "io/safetensors.h"
 #include "tensor/finite.h"
@@ -137,17 +138,16 @@ static cribo_status check_switch(const char *name, int64_t value)
 cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts)
 {
+    cribo_load_parts chosen = {0};
     CB_REQUIRE_POINTER(model);
     CB_REQUIRE_POINTER(path);
-    CB_REQUIRE_POINTER(parts);
-    CB_REQUIRE(parts->struct_size == sizeof *parts,
-        "parts.struct_size = %zu, but cribo_load_parts has %zu bytes", parts->struct_size, sizeof *parts);
-    CB_TRY(check_switch("backbone", parts->backbone));
-    CB_TRY(check_switch("heads", parts->heads));
-    CB_TRY(check_switch("resample_positions", parts->resample_positions));
+    CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
+    CB_TRY(check_switch("backbone", chosen.backbone));
+    CB_TRY(check_switch("heads", chosen.heads));
+    CB_TRY(check_switch("resample_positions", chosen.resample_positions));
     CB_REQUIRE(
-        parts->backbone || parts->heads, "parts.backbone and parts.heads are 0: nothing is to be read");
-    loading l = {.model = model, .parts = parts, .path = path, .prefix = prefix ? prefix : ""};
+        chosen.backbone || chosen.heads, "parts.backbone and parts.heads are 0: nothing is to be read");
+    loading l = {.model = model, .parts = &chosen, .path = path, .prefix = prefix ? prefix : ""};
     return load(&l);
 }
 

@@ -3,6 +3,7 @@
 
 #include "api/checks.h"
 #include "api/trainer.h"
+#include "base/structs.h"
 
 #include <string.h>
 
@@ -58,26 +59,36 @@ void cribo_trainer_free(cribo_trainer *trainer)
     cb_runtime_end(&runtime);
 }
 
+/* The caller may want no report. */
 static cribo_status check_report(const cribo_report *report)
 {
-    CB_REQUIRE(!report || report->struct_size == sizeof *report,
-        "report.struct_size = %zu, but cribo_report has %zu bytes", report->struct_size, sizeof *report);
-    return CRIBO_OK;
+    return report ? cb_check_size(
+                        "report", report->struct_size, CB_SIZE_THROUGH(*report, update_ms), sizeof *report)
+                  : CRIBO_OK;
+}
+
+static cribo_status hand_over(cribo_status status, const cribo_report *done, cribo_report *report)
+{
+    if (status == CRIBO_OK && report) cb_struct_export(report, done, sizeof *done);
+    return status;
 }
 
 cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report)
 {
+    cribo_batch given;
+    cribo_report done;
     CB_REQUIRE_POINTER(trainer);
     CB_TRY(check_report(report));
-    CB_TRY(cb_check_batch(trainer->core, batch));
-    return cb_train_step(trainer->core, batch, report);
+    CB_TRY(cb_import_batch(trainer->core, &given, batch));
+    return hand_over(cb_train_step(trainer->core, &given, &done), &done, report);
 }
 
 cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch)
 {
+    cribo_batch given;
     CB_REQUIRE_POINTER(trainer);
-    CB_TRY(cb_check_batch(trainer->core, batch));
-    return cb_train_teach(trainer->core, batch);
+    CB_TRY(cb_import_batch(trainer->core, &given, batch));
+    return cb_train_teach(trainer->core, &given);
 }
 
 static cribo_status check_phase(
@@ -90,21 +101,23 @@ static cribo_status check_phase(
 
 cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch)
 {
+    cribo_batch given;
     CB_REQUIRE_POINTER(trainer);
     CB_TRY(check_phase(trainer, CB_PHASE_TAUGHT, "learn", "teach"));
-    CB_TRY(cb_check_batch(trainer->core, batch));
-    CB_REQUIRE((size_t)batch->images == trainer->core->targets.images,
+    CB_TRY(cb_import_batch(trainer->core, &given, batch));
+    CB_REQUIRE((size_t)given.images == trainer->core->targets.images,
         "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch",
-        (long long)batch->images, trainer->core->targets.images);
-    return cb_train_learn(trainer->core, batch);
+        (long long)given.images, trainer->core->targets.images);
+    return cb_train_learn(trainer->core, &given);
 }
 
 cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report)
 {
+    cribo_report done;
     CB_REQUIRE_POINTER(trainer);
     CB_TRY(check_report(report));
     CB_TRY(check_phase(trainer, CB_PHASE_LEARNED, "update", "learn"));
-    return cb_train_update(trainer->core, report);
+    return hand_over(cb_train_update(trainer->core, &done), &done, report);
 }
 
 static void copy_match(const cb_step_targets *t, int v, int64_t *index, uint8_t *match)
@@ -115,21 +128,20 @@ static void copy_match(const cb_step_targets *t, int v, int64_t *index, uint8_t 
 
 cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_targets *targets)
 {
+    cribo_targets wanted = {0};
     CB_REQUIRE_POINTER(trainer);
-    CB_REQUIRE_POINTER(targets);
-    CB_REQUIRE(targets->struct_size == sizeof *targets,
-        "targets.struct_size = %zu, but cribo_targets has %zu bytes", targets->struct_size, sizeof *targets);
+    CB_TRY(CB_IMPORT(wanted, targets, match2));
     const cb_trainer *core = trainer->core;
     const cb_step_targets *t = &core->targets;
     if (t->images == 0)
         return cb_fail(CRIBO_WRONG_STATE, "there are no targets: cribo_trainer_teach finds them");
     size_t tokens = t->images * 2 * (core->tokens - 1);
-    for (size_t i = 0; targets->labels && i < tokens; i++) targets->labels[i] = t->labels[i];
-    if (targets->valid) memcpy(targets->valid, t->valid, t->images * (size_t)core->config.clusters);
-    if (targets->objects_per_image)
-        memcpy(targets->objects_per_image, t->per_image, t->images * sizeof *t->per_image);
-    copy_match(t, 0, targets->index1, targets->match1);
-    copy_match(t, 1, targets->index2, targets->match2);
+    for (size_t i = 0; wanted.labels && i < tokens; i++) wanted.labels[i] = t->labels[i];
+    if (wanted.valid) memcpy(wanted.valid, t->valid, t->images * (size_t)core->config.clusters);
+    if (wanted.objects_per_image)
+        memcpy(wanted.objects_per_image, t->per_image, t->images * sizeof *t->per_image);
+    copy_match(t, 0, wanted.index1, wanted.match1);
+    copy_match(t, 1, wanted.index2, wanted.match2);
     return CRIBO_OK;
 }
 

@@ -4,6 +4,8 @@
 #endif
 #include "base/config.h"
 
+#include "base/structs.h"
+
 #include <locale.h>
 #include <inttypes.h>
 #include <math.h>
@@ -41,9 +43,7 @@ void cb_config_put(const cb_field *field, void *config, double value)
 static cribo_status check_size(const cb_config_table *table, const void *config, size_t struct_size)
 {
     CB_REQUIRE(config, "config is NULL (a %s)", table->type);
-    CB_REQUIRE(struct_size >= table->first_size && struct_size % 8 == 0 && struct_size <= 4096,
-        "struct_size = %zu, but %s has %zu bytes", struct_size, table->type, table->size);
-    return CRIBO_OK;
+    return cb_check_size("config", struct_size, table->first_size, table->size);
 }
 
 cribo_status cb_config_init(const cb_config_table *table, void *config, size_t struct_size)
@@ -68,15 +68,8 @@ static cribo_status check_value(const cb_field *field, double value)
 cribo_status cb_config_import(const cb_config_table *table, void *full, const void *config)
 {
     CB_REQUIRE(config, "config is NULL (a %s)", table->type);
-    size_t given = struct_size_of(config);
-    CB_TRY(check_size(table, config, given));
     CB_TRY(cb_config_init(table, full, table->size));
-
-    size_t known = given < table->size ? given : table->size;
-    memcpy((char *)full + sizeof given, (const char *)config + sizeof given, known - sizeof given);
-    for (size_t i = table->size; i < given; i++)
-        CB_REQUIRE(((const char *)config)[i] == 0,
-            "%s: byte %zu is set, a setting that this version does not know", table->type, i);
+    CB_TRY(cb_struct_import("config", full, table->first_size, table->size, config));
     for (size_t i = 0; i < table->count; i++)
         CB_TRY(check_value(&table->fields[i], cb_config_get(&table->fields[i], full)));
     return CRIBO_OK;

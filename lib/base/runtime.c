@@ -1,6 +1,8 @@
 /* What a handle has from its program. See runtime.h. */
 #include "base/runtime.h"
 
+#include "base/structs.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,27 +10,30 @@
 cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size)
 {
     CB_REQUIRE_POINTER(runtime);
-    CB_REQUIRE(struct_size == sizeof *runtime, "struct_size = %zu, but cribo_runtime has %zu bytes",
-        struct_size, sizeof *runtime);
+    CB_TRY(cb_check_size("runtime", struct_size, CB_SIZE_THROUGH(*runtime, progress_user), sizeof *runtime));
     memset(runtime, 0, struct_size);
     runtime->struct_size = struct_size;
+    return CRIBO_OK;
+}
+
+/* The program's runtime in our form, zero for NULL. */
+static cribo_status import(cribo_runtime *hooks, const cribo_runtime *runtime)
+{
+    *hooks = (cribo_runtime){0};
+    if (runtime) CB_TRY(CB_IMPORT(*hooks, runtime, progress_user));
+    CB_REQUIRE(hooks->threads >= 0 && hooks->threads <= CB_POOL_MOST_THREADS,
+        "runtime.threads = %lld must be in 0 ... %d", (long long)hooks->threads, CB_POOL_MOST_THREADS);
+    CB_REQUIRE(!hooks->allocate == !hooks->release,
+        "runtime.allocate and runtime.release go together: give both or none");
     return CRIBO_OK;
 }
 
 cribo_status cb_runtime_begin(cb_runtime *runtime, const cribo_runtime *hooks)
 {
     *runtime = (cb_runtime){0};
-    if (hooks) {
-        CB_REQUIRE(hooks->struct_size == sizeof *hooks,
-            "runtime.struct_size = %zu, but it should be %zu: was cribo_runtime_init called?",
-            hooks->struct_size, sizeof *hooks);
-        CB_REQUIRE(hooks->threads >= 0 && hooks->threads <= CB_POOL_MOST_THREADS,
-            "runtime.threads = %lld must be in 0 ... %d", (long long)hooks->threads, CB_POOL_MOST_THREADS);
-        CB_REQUIRE(!hooks->allocate == !hooks->release,
-            "runtime.allocate and runtime.release go together: give both or none");
-        runtime->hooks = *hooks;
-        runtime->allocator = (cb_allocator){hooks->allocate, hooks->release, hooks->allocator_user};
-    }
+    CB_TRY(import(&runtime->hooks, hooks));
+    runtime->allocator =
+        (cb_allocator){runtime->hooks.allocate, runtime->hooks.release, runtime->hooks.allocator_user};
     return cb_pool_create(&runtime->allocator, &runtime->pool, (size_t)runtime->hooks.threads);
 }
 

@@ -97,7 +97,7 @@ cribo_status cb_trainer_create(
     const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config);
 void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer);
 
-/* The three phases; the batch is sound (cb_check_batch). See cribo/trainer.h. */
+/* The three phases; the batch is sound (cb_import_batch). See cribo/trainer.h. */
 cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch);
 cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch);
 cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report);
