@@ -33,7 +33,7 @@ changed() {
     cp -R "$include" "$work/include"
     sed "$2" "$include/cribo/$1" > "$work/include/cribo/$1"
     ! cmp -s "$include/cribo/$1" "$work/include/cribo/$1" || { echo "nothing in $1 to change: $2"; exit 1; }
-    sh "$here/describe.sh" "$work/include" "$work/changed.abi" "$compiler" || exit 1
+    sh "$here/describe.sh" "$work/include" "$work/changed.abi" $compiler || exit 1
 }
 breaks() {
     changed "$@"
@@ -44,7 +44,7 @@ grows() {
     compare "$work/now.abi" "$work/changed.abi" || { echo "not allowed to grow: $2"; exit 1; }
 }
 
-compiler=$1
+compiler=$*
 sh "$here/describe.sh" "$include" "$work/now.abi" "$@" || exit 1
 breaks base.h 's/CRIBO_CORRUPT = 4/CRIBO_CORRUPT = 14/'
 breaks base.h 's/^CRIBO_API const char \*cribo_version(void);/const char *cribo_version(void);/'
