@@ -1,7 +1,7 @@
 """libcribo from Python: self-supervised pretraining of vision transformers with CrIBo.
 
 The whole public interface through ctypes; NumPy is all it needs. One class for each handle of the library:
-Model, Clusterer, MemoryBank, Loss, Trainer. They are context managers (or call close()), take their settings
+Model, Clusterer, MemoryBank, Loss, Trainer, Probe. They are context managers (or call close()), take their settings
 as keyword arguments, and raise exceptions that carry the library's message.
 
 Arrays go in and out without copies. An input may be a NumPy array or anything with __array_interface__ or
@@ -165,6 +165,41 @@ typedef struct cribo_cluster_output {
 } cribo_cluster_output;
 cribo_status cribo_clusterer_run(cribo_clusterer *clusterer, const cribo_cluster_input *input,
     const cribo_cluster_output *output);
+
+
+typedef struct cribo_probe cribo_probe;
+typedef struct cribo_probe_config {
+    size_t struct_size;
+    int64_t width; int64_t classes; int64_t ignore_label; int64_t memory_patches; int64_t seed; int64_t
+    neighbours; double temperature; double weight_penalty; int64_t iterations;
+} cribo_probe_config;
+cribo_status cribo_probe_config_init( cribo_probe_config *config, size_t struct_size);
+cribo_status cribo_probe_config_set( cribo_probe_config *config, const char *name, const char *value);
+cribo_status cribo_probe_config_setting(size_t index, cribo_setting *setting);
+cribo_status cribo_probe_create( cribo_probe **out, const cribo_probe_config *config, const cribo_runtime
+    *runtime);
+void cribo_probe_free(cribo_probe *probe);
+typedef struct cribo_patch_maps {
+    size_t struct_size;
+    int64_t images; int64_t rows; int64_t columns; const float *features; int64_t height; int64_t width;
+} cribo_patch_maps;
+cribo_status cribo_probe_add( cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels);
+cribo_status cribo_probe_count(const cribo_probe *probe, int64_t *entries);
+cribo_status cribo_probe_search( cribo_probe *probe, int64_t count, const float *features, int64_t *index,
+    float *cosine);
+cribo_status cribo_probe_fit(cribo_probe *probe, double *loss);
+cribo_status cribo_probe_predict( cribo_probe *probe, int64_t reader, const cribo_patch_maps *maps, float
+    *shares, int32_t *labels);
+cribo_status cribo_confusion_add(int64_t classes, int64_t ignore_label, int64_t count, const int32_t *truth,
+    const int32_t *predicted, int64_t *confusion);
+typedef struct cribo_scores {
+    size_t struct_size;
+    double mean_iou; double accuracy; double mean_accuracy; int64_t classes_seen; int64_t counted;
+} cribo_scores;
+cribo_status cribo_confusion_scores( int64_t classes, const int64_t *confusion, double *iou, cribo_scores
+    *scores);
+cribo_status cribo_principal_components(int64_t rows, int64_t width, const float *features, int64_t
+    components, float *directions, float *projected, double *variance, const cribo_runtime *runtime);
 
 
 typedef struct cribo_loss cribo_loss;
@@ -624,7 +659,7 @@ class Setting(NamedTuple):
 
 
 def settings(kind: str) -> list[Setting]:
-    """The settings of "model", "clusterer", "memory_bank", "loss" or "trainer"."""
+    """The settings of "model", "clusterer", "memory_bank", "loss", "probe" or "trainer"."""
     describe = getattr(_library, f"cribo_{kind}_config_setting")
     found: list[Setting] = []
     entry = _STRUCTURES["cribo_setting"]()
@@ -1556,3 +1591,168 @@ def checkpoint_metadata(path: Path_, key: str, most_bytes: int = 65536) -> str:
     buffer = ctypes.create_string_buffer(most_bytes)
     _check(_library.cribo_checkpoint_metadata(_path(path), _text("key", key), buffer, most_bytes))
     return buffer.value.decode()
+
+
+# ---- Evaluation ----------------------------------------------------------------------------------
+
+
+class Prediction(NamedTuple):
+    """What a probe says of images; None where it was not wanted."""
+
+    labels: Found  # int32 [B, height, width]
+    shares: Found  # float32 [B, rows, columns, C]: of each class in each patch
+
+
+class Probe(_Handle):
+    """Reads classes off frozen features: a memory of labelled patches, searched for nearest neighbours (dense
+    retrieval, k-NN) or fitted by a linear layer. Features of whole images are maps of one patch."""
+
+    _kind = "probe"
+
+    def __init__(
+        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+    ):
+        super().__init__(settings, threads, log, progress)
+
+    def _maps(self, features: Array, height: int, width: int) -> tuple[Any, np.ndarray]:
+        """The struct of patch maps, and the array to which it points."""
+        array = _input("features", features, np.float32, ("B", "rows", "columns", self.settings["width"]))
+        images, rows, columns = array.shape[:3]
+        maps = _new(
+            "cribo_patch_maps",
+            images=images,
+            rows=rows,
+            columns=columns,
+            features=_address(array),
+            height=height,
+            width=width,
+        )
+        return maps, array
+
+    def add(self, features: Array, labels: Array) -> None:
+        """Remembers the patches of features [B, rows, columns, D] with their labels, int32 [B, height, width],
+        where height and width are multiples of rows and columns."""
+        truth = _input("labels", labels, np.int32, ("B", "height", "width"))
+        maps, array = self._maps(features, *truth.shape[1:])
+        if len(truth) != len(array):
+            raise ValueError(f"labels has {len(truth)} images, but features has {len(array)}")
+        with self._use() as invoke:
+            invoke("add", ctypes.byref(maps), _address(truth))
+
+    def count(self) -> int:
+        """How many patches the memory holds."""
+        entries = ctypes.c_int64()
+        with self._use() as invoke:
+            invoke("count", ctypes.byref(entries))
+        return entries.value
+
+    def search(
+        self, features: Array, *, index: Wanted = True, cosine: Wanted = True
+    ) -> tuple[Found, Found]:
+        """The `neighbours` entries nearest to each of features [R, D], nearest first: their numbers (-1 beyond
+        the last) and cosines, [R, neighbours]."""
+        array = _input("features", features, np.float32, ("R", self.settings["width"]))
+        shape = (len(array), self.settings["neighbours"])
+        found = _output("index", index, np.int64, shape), _output("cosine", cosine, np.float32, shape)
+        with self._use() as invoke:
+            invoke("search", len(array), _address(array), *(_address(a) for a in found))
+        return found
+
+    def fit(self) -> float:
+        """Fits the linear layer to the memory; its loss there."""
+        loss = ctypes.c_double()
+        with self._use() as invoke:
+            invoke("fit", ctypes.byref(loss))
+        return loss.value
+
+    def predict(
+        self,
+        features: Array,
+        height: int,
+        width: int,
+        *,
+        linear: bool = False,
+        labels: Wanted = True,
+        shares: Wanted = False,
+    ) -> Prediction:
+        """Label maps of height x width pixels for features [B, rows, columns, D], by nearest neighbours or, with
+        `linear`, by the layer that fit made."""
+        maps, array = self._maps(features, _natural("height", height), _natural("width", width))
+        result = Prediction(
+            _output("labels", labels, np.int32, (len(array), height, width)),
+            _output("shares", shares, np.float32, (*array.shape[:3], self.settings["classes"])),
+        )
+        with self._use() as invoke:
+            invoke("predict", int(linear), ctypes.byref(maps), _address(result.shares), _address(result.labels))
+        return result
+
+
+class Scores(NamedTuple):
+    """How well labels were predicted."""
+
+    mean_iou: float
+    accuracy: float
+    mean_accuracy: float
+    classes_seen: int
+    counted: int
+    iou: np.ndarray  # [C] of each class, -1 where it occurs in neither
+
+
+class Confusion:
+    """Counts of pixels (or images) by true and predicted class, in `matrix` [C, C]."""
+
+    def __init__(self, classes: int, ignore_label: int = 255):
+        self.ignore_label = ignore_label
+        self.matrix = np.zeros((classes, classes), np.int64)
+
+    def add(self, truth: Array, predicted: Array) -> None:
+        """Counts int32 labels of any shape, the same for both."""
+        pair = _view("truth", truth), _view("predicted", predicted)
+        flat = [_input(n, a.reshape(-1), np.int32, (pair[0].size,)) for n, a in zip(("truth", "predicted"), pair)]
+        _check(
+            _library.cribo_confusion_add(
+                len(self.matrix), self.ignore_label, flat[0].size, *map(_address, flat), _address(self.matrix)
+            )
+        )
+
+    def scores(self) -> Scores:
+        """What the counts say so far."""
+        iou, found = np.empty(len(self.matrix)), _new("cribo_scores")
+        _check(
+            _library.cribo_confusion_scores(
+                len(self.matrix), _address(self.matrix), _address(iou), ctypes.byref(found)
+            )
+        )
+        return Scores(*(getattr(found, name) for name in Scores._fields[:-1]), iou)
+
+
+class PrincipalComponents(NamedTuple):
+    """The directions of greatest variance, and rows along them."""
+
+    projected: np.ndarray  # float32 [R, components]
+    directions: np.ndarray  # float32 [components, D]
+    variance: np.ndarray  # float64 [components]
+
+
+def principal_components(features: Array, components: int = 3, *, threads: int = 0) -> PrincipalComponents:
+    """Principal components of features [R, D], the greatest variance first, with settled signs."""
+    array = _input("features", features, np.float32, ("R", "D"))
+    rows, width = array.shape
+    count = _natural("components", components)
+    found = PrincipalComponents(
+        np.empty((rows, count), np.float32), np.empty((count, width), np.float32), np.empty(count)
+    )
+    hooks = _Hooks(threads, None, None)
+    hooks.check(
+        _library.cribo_principal_components(
+            rows,
+            width,
+            _address(array),
+            count,
+            _address(found.directions),
+            _address(found.projected),
+            _address(found.variance),
+            ctypes.byref(hooks.runtime),
+        )
+    )
+    return found

@@ -13,7 +13,8 @@ typedef enum cb_purpose {
     CB_PURPOSE_CALLER = 0, /* cribo_random_uniform */
     CB_PURPOSE_PARAMETERS = 1,
     CB_PURPOSE_SEED_TOKENS = 2, /* the initial tokens of the clusters */
-    CB_PURPOSE_DROP_PATH = 3
+    CB_PURPOSE_DROP_PATH = 3,
+    CB_PURPOSE_PATCH_SAMPLE = 4 /* which patches a bounded memory keeps */
 } cb_purpose;
 
 /* A sequence of numbers. `stream` and `index` tell which: a step and an image, a parameter, ... */

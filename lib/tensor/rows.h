@@ -49,6 +49,8 @@ typedef struct cb_row_kernels {
     void (*scale)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
     /* The largest element and the first place where it stands; n > 0. */
     size_t (*arg_max)(const cb_real *x, size_t n, cb_real *maximum);
+    /* The first place where x >= least; n when there is none. */
+    size_t (*first_reaching)(const cb_real *x, size_t n, cb_real least);
     /* best = min(best, d) where d, the squared distance of (x, y) to (x_j, y_j) but at most `most`, is not 0. */
     void (*least_square)(
         cb_real *best, const cb_real *x, const cb_real *y, cb_real x_j, cb_real y_j, cb_real most, size_t n);

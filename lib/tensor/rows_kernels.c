@@ -254,6 +254,18 @@ static size_t arg_max(const cb_real *x, size_t n, cb_real *maximum)
     return place < n ? place : 0;
 }
 
+static size_t first_reaching(const cb_real *x, size_t n, cb_real least)
+{
+    enum { STRETCH = 64 }; /* as in arg_max; most stretches hold none */
+    size_t place = 0;
+    for (int found = 0; place + STRETCH <= n; place += STRETCH) {
+        for (size_t i = 0; i < STRETCH; i++) found |= x[place + i] >= least;
+        if (found) break;
+    }
+    while (place < n && !(x[place] >= least)) place++;
+    return place;
+}
+
 static void adamw(
     cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n)
 {
@@ -326,6 +338,7 @@ const cb_row_kernels JOIN(cb_row_kernels_, CB_LEVEL) = {
     .add_scaled = add_scaled,
     .scale = scale_row,
     .arg_max = arg_max,
+    .first_reaching = first_reaching,
     .least_square = least_square,
     .least_product = least_product,
     .adamw = adamw,

@@ -16,7 +16,7 @@ from support import SOURCE, cribo
 def header_text() -> str:
     """All public headers without comments, directives and attributes."""
     text = ""
-    for name in ("base", "clusterer", "loss", "memory_bank", "model", "trainer"):
+    for name in ("base", "clusterer", "evaluation", "loss", "memory_bank", "model", "trainer"):
         text += (SOURCE / "include" / "cribo" / f"{name}.h").read_text()
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
     text = re.sub(r"^#.*(?:\\\n.*)*$", "", text, flags=re.MULTILINE)
@@ -85,7 +85,7 @@ class Layout(unittest.TestCase):
             self.assertEqual(offset, getattr(structure, name).offset)
 
     def test_settings_tables_agree_with_the_structs(self):
-        for kind in ("clusterer", "loss", "memory_bank", "model", "trainer"):
+        for kind in ("clusterer", "loss", "memory_bank", "model", "probe", "trainer"):
             names = [name for name, _ in cribo._STRUCTURES[f"cribo_{kind}_config"]._fields_[1:]]
             self.assertEqual([setting.name for setting in cribo.settings(kind)], names, kind)
 

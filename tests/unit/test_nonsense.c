@@ -87,6 +87,7 @@ CONFIG(clusterer, "clusters")
 CONFIG(loss, "prototypes")
 CONFIG(memory_bank, "bank_images")
 CONFIG(model, "depth")
+CONFIG(probe, "neighbours")
 CONFIG(trainer, "batch_size")
 
 /* What every _create refuses; `...` are its arguments after the runtime, each with the comma before it. */
@@ -261,6 +262,221 @@ static void clusterer_run(void)
     positions[3] = -(float)INFINITY;
     BAD(cribo_clusterer_run(clusterer, &in, &out), "positions");
     cribo_clusterer_free(clusterer);
+}
+
+/* --- evaluation --- */
+
+enum { PATCH_IMAGES = 2, PATCH_ROWS = 2, PATCH_COLUMNS = 3, PATCH_HEIGHT = 4, PATCH_WIDTH = 6, CLASSES = 3 };
+static float patch_features[PATCH_IMAGES * PATCH_ROWS * PATCH_COLUMNS * WIDTH];
+static int32_t patch_labels[PATCH_IMAGES * PATCH_HEIGHT * PATCH_WIDTH];
+static const int64_t wild_counts[] = {-1, INT64_MIN, INT64_MAX, (int64_t)1 << 62};
+
+static cribo_probe_config probe_config(void)
+{
+    cribo_probe_config c;
+    OK(cribo_probe_config_init(&c, sizeof c));
+    c.width = WIDTH;
+    c.classes = CLASSES;
+    return c;
+}
+
+static cribo_probe *empty_probe(void)
+{
+    cribo_probe_config c = probe_config();
+    cribo_probe *probe;
+    OK(cribo_probe_create(&probe, &c, NULL));
+    return probe;
+}
+
+static cribo_patch_maps patch_maps(void)
+{
+    for (size_t i = 0; i < COUNT(patch_features); i++) patch_features[i] = (float)(i % 7) - 2;
+    for (size_t i = 0; i < COUNT(patch_labels); i++) patch_labels[i] = (int32_t)(i % CLASSES);
+    return (cribo_patch_maps){sizeof(cribo_patch_maps), PATCH_IMAGES, PATCH_ROWS, PATCH_COLUMNS,
+        patch_features, PATCH_HEIGHT, PATCH_WIDTH};
+}
+
+typedef cribo_status maps_call(cribo_probe *probe, const cribo_patch_maps *maps);
+
+static cribo_status add_maps(cribo_probe *probe, const cribo_patch_maps *maps)
+{
+    return cribo_probe_add(probe, maps, patch_labels);
+}
+
+static cribo_status predict_maps(cribo_probe *probe, const cribo_patch_maps *maps)
+{
+    static float shares[PATCH_IMAGES * PATCH_ROWS * PATCH_COLUMNS * CLASSES];
+    return cribo_probe_predict(probe, CRIBO_PROBE_NEAREST, maps, shares, NULL);
+}
+
+/* What both calls that take maps refuse. */
+static void bad_maps(maps_call *call)
+{
+    cribo_probe *probe = empty_probe();
+    const cribo_patch_maps sound = patch_maps();
+    cribo_patch_maps maps = sound;
+    OK(add_maps(probe, &maps));
+    OK(call(probe, &maps));
+    BAD(call(NULL, &maps), "probe");
+    BAD(call(probe, NULL), "maps");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        maps.struct_size = bad_sizes[i];
+        BAD(call(probe, &maps), "maps.struct_size");
+    }
+    maps = sound;
+    for (size_t i = 0; i < COUNT(wild_counts); i++) {
+        maps.images = wild_counts[i];
+        BAD(call(probe, &maps), "maps.images");
+        maps = sound;
+        maps.rows = wild_counts[i];
+        BAD(call(probe, &maps), "maps.rows");
+        maps = sound;
+        maps.height = wild_counts[i];
+        BAD(call(probe, &maps), "maps.");
+        maps = sound;
+        maps.width = wild_counts[i];
+        BAD(call(probe, &maps), "maps.");
+        maps = sound;
+    }
+    maps.columns = 4; /* 6 pixels have no 4 columns */
+    BAD(call(probe, &maps), "maps.columns = 4");
+    maps = sound;
+    maps.height = maps.rows * 256;
+    maps.width = maps.columns * 256;
+    BAD(call(probe, &maps), "maps.height");
+    maps = sound;
+    maps.features = NULL;
+    BAD(call(probe, &maps), "maps.features");
+    maps = sound;
+    patch_features[5] = (float)NAN;
+    BAD(call(probe, &maps), "maps.features[5]");
+    cribo_probe_free(probe);
+}
+
+static void probe_create(void)
+{
+    cribo_probe_config c = probe_config();
+    BAD_CREATE(probe, c, );
+}
+
+static void probe_free(void)
+{
+    cribo_probe_free(NULL);
+}
+
+static void probe_add(void)
+{
+    cribo_probe *probe = empty_probe();
+    bad_maps(add_maps);
+    cribo_patch_maps maps = patch_maps();
+    BAD(cribo_probe_add(probe, &maps, NULL), "labels");
+    const int32_t strange[] = {-1, CLASSES, 254, 256, INT32_MIN, INT32_MAX};
+    for (size_t i = 0; i < COUNT(strange); i++) {
+        patch_labels[27] = strange[i];
+        BAD(cribo_probe_add(probe, &maps, patch_labels), "labels[1, 0, 3]");
+    }
+    cribo_probe_free(probe);
+}
+
+static void probe_count(void)
+{
+    cribo_probe *probe = empty_probe();
+    int64_t n;
+    BAD(cribo_probe_count(NULL, &n), "probe");
+    BAD(cribo_probe_count(probe, NULL), "entries");
+    cribo_probe_free(probe);
+}
+
+static void probe_search(void)
+{
+    cribo_probe *probe = empty_probe();
+    int64_t index[30];
+    (void)patch_maps();
+    BAD(cribo_probe_search(NULL, 1, patch_features, index, NULL), "probe");
+    BAD(cribo_probe_search(probe, 1, NULL, index, NULL), "features");
+    for (size_t i = 0; i < COUNT(wild_counts); i++)
+        BAD(cribo_probe_search(probe, wild_counts[i], patch_features, index, NULL), "count");
+    patch_features[0] = (float)INFINITY;
+    BAD(cribo_probe_search(probe, 1, patch_features, index, NULL), "features[0]");
+    OK(cribo_probe_search(probe, 1, patch_features + 1, index, NULL)); /* of nothing: nothing */
+    ck_assert_int_eq(index[0], -1);
+    OK(cribo_probe_search(probe, 0, NULL, NULL, NULL));
+    cribo_probe_free(probe);
+}
+
+static void probe_fit(void)
+{
+    cribo_probe *probe = empty_probe();
+    BAD(cribo_probe_fit(NULL, NULL), "probe");
+    BAD(cribo_probe_fit(probe, NULL), "empty");
+    cribo_probe_free(probe);
+}
+
+static void probe_predict(void)
+{
+    static const int64_t readers[] = {-1, 2, INT64_MIN, INT64_MAX};
+    cribo_probe *probe = empty_probe();
+    bad_maps(predict_maps);
+    cribo_patch_maps maps = patch_maps();
+    BAD(cribo_probe_predict(probe, CRIBO_PROBE_NEAREST, &maps, NULL, patch_labels), "empty");
+    OK(cribo_probe_add(probe, &maps, patch_labels));
+    BAD(cribo_probe_predict(probe, CRIBO_PROBE_LINEAR, &maps, NULL, patch_labels), "cribo_probe_fit");
+    for (size_t i = 0; i < COUNT(readers); i++)
+        BAD(cribo_probe_predict(probe, readers[i], &maps, NULL, patch_labels), "reader");
+    cribo_probe_free(probe);
+}
+
+static void confusion_add(void)
+{
+    int32_t labels[3] = {0, 1, 2}, strange[3] = {0, 1, 3};
+    int64_t confusion[9] = {0};
+    const int64_t classes[] = {0, -1, 65537, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(classes); i++)
+        BAD(cribo_confusion_add(classes[i], 255, 3, labels, labels, confusion), "classes");
+    BAD(cribo_confusion_add(3, 255, -1, labels, labels, confusion), "count");
+    BAD(cribo_confusion_add(3, 255, 3, NULL, labels, confusion), "truth");
+    BAD(cribo_confusion_add(3, 255, 3, labels, NULL, confusion), "predicted");
+    BAD(cribo_confusion_add(3, 255, 3, labels, labels, NULL), "confusion");
+    BAD(cribo_confusion_add(3, 255, 3, strange, labels, confusion), "truth[2] = 3");
+    BAD(cribo_confusion_add(3, 255, 3, labels, strange, confusion), "predicted[2] = 3");
+    for (size_t i = 0; i < 9; i++) ck_assert_int_eq(confusion[i], 0);
+}
+
+static void confusion_scores(void)
+{
+    int64_t confusion[4] = {0};
+    cribo_scores scores = {.struct_size = sizeof scores};
+    BAD(cribo_confusion_scores(0, confusion, NULL, &scores), "classes");
+    BAD(cribo_confusion_scores(2, NULL, NULL, &scores), "confusion");
+    BAD(cribo_confusion_scores(2, confusion, NULL, NULL), "scores");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        scores.struct_size = bad_sizes[i];
+        BAD(cribo_confusion_scores(2, confusion, NULL, &scores), "scores.struct_size");
+    }
+    scores.struct_size = sizeof scores;
+    confusion[2] = -1;
+    BAD(cribo_confusion_scores(2, confusion, NULL, &scores), "confusion[1, 0]");
+}
+
+static void principal_components(void)
+{
+    float x[6] = {0};
+    cribo_runtime runtime = training_runtime(1);
+    const int64_t counts[] = {0, -1, 1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(counts); i++)
+        BAD(cribo_principal_components(counts[i], 2, x, 1, NULL, NULL, NULL, NULL), "rows");
+    for (size_t i = 0; i < COUNT(counts); i++)
+        if (counts[i] != 1)
+            BAD(cribo_principal_components(3, counts[i], x, 1, NULL, NULL, NULL, NULL), "width");
+    for (size_t i = 0; i < COUNT(counts); i++)
+        if (counts[i] != 1)
+            BAD(cribo_principal_components(3, 2, x, counts[i], NULL, NULL, NULL, NULL), "components");
+    BAD(cribo_principal_components(3, 2, x, 3, NULL, NULL, NULL, NULL), "components");
+    BAD(cribo_principal_components(3, 2, NULL, 1, NULL, NULL, NULL, NULL), "features");
+    runtime.threads = -1;
+    BAD(cribo_principal_components(3, 2, x, 1, NULL, NULL, NULL, &runtime), "runtime.threads");
+    x[3] = (float)NAN;
+    BAD(cribo_principal_components(3, 2, x, 1, NULL, NULL, NULL, NULL), "features[3]");
 }
 
 /* --- losses --- */
@@ -1255,6 +1471,17 @@ static const entry table[] = {
     ENTRY(clusterer_create),
     ENTRY(clusterer_free),
     ENTRY(clusterer_run),
+    CONFIG_ENTRIES(probe),
+    ENTRY(probe_create),
+    ENTRY(probe_free),
+    ENTRY(probe_add),
+    ENTRY(probe_count),
+    ENTRY(probe_search),
+    ENTRY(probe_fit),
+    ENTRY(probe_predict),
+    ENTRY(confusion_add),
+    ENTRY(confusion_scores),
+    ENTRY(principal_components),
     CONFIG_ENTRIES(loss),
     ENTRY(loss_create),
     ENTRY(loss_free),

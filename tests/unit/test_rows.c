@@ -315,6 +315,21 @@ START_TEST(test_linear_kernels_every_length_close)
 }
 END_TEST
 
+START_TEST(test_first_reaching_first_of_several)
+{
+    size_t n = lengths[_i];
+    fill(x, 11, 1, 0);
+    ck_assert_uint_eq(cb_rows()->first_reaching(x, n, 7), n);
+    ck_assert_uint_eq(cb_rows()->first_reaching(x, n, -INFINITY), 0);
+    for (size_t place = 0; place < n; place++) {
+        fill(x, 11, 1, 0);
+        x[place] = 7;
+        x[n - 1] = 8;
+        ck_assert_uint_eq(cb_rows()->first_reaching(x, n, 7), place);
+    }
+}
+END_TEST
+
 START_TEST(test_arg_max_ties_first)
 {
     size_t n = lengths[_i];
@@ -407,6 +422,7 @@ int main(void)
     tcase_add_test(cases, test_running_sum_exp_nothing_unchanged);
     tcase_add_loop_test(cases, test_running_sum_exp_not_a_number_shows, 0, 3);
     tcase_add_loop_test(cases, test_linear_kernels_every_length_close, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_first_reaching_first_of_several, 0, LENGTHS);
     tcase_add_loop_test(cases, test_arg_max_ties_first, 0, LENGTHS);
     tcase_add_loop_test(cases, test_adamw_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_ema_every_length_close, 0, LENGTHS);

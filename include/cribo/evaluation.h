@@ -1,0 +1,232 @@
+/*
+ * cribo/evaluation.h: do frozen features tell classes apart? Dense nearest-neighbour retrieval and a linear
+ * probe on patches or on whole images, their scores, and principal components for pictures of tokens.
+ *
+ * The retrieval protocol is that of Balazevic et al., "Towards in-context scene understanding" (NeurIPS 2023),
+ * section 3, by which CrIBo's features are compared: a memory of L2-normalised patch features, each with the
+ * histogram of the labels under it; a query patch mixes the histograms of its nearest entries; the mixed maps
+ * are enlarged bilinearly and the most likely class of each pixel is scored as mIoU.
+ *
+ * A patch map may be a single cell: then a row is a whole image ([CLS], say), a label map is one label, and the
+ * same calls are k-nearest-neighbour and linear classification.
+ *
+ * In this header N = rows * columns patches of an image, C classes, D width, k neighbours, M entries in memory,
+ * and height * width pixels of a label map.
+ */
+#ifndef CRIBO_EVALUATION_H
+#define CRIBO_EVALUATION_H
+
+#include "cribo/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A memory of labelled patches, and what reads classes off it. */
+typedef struct cribo_probe cribo_probe;
+
+/* Settings; cribo_probe_config_init sets the published protocol. Fields are only ever appended. */
+typedef struct cribo_probe_config {
+    size_t struct_size;
+    int64_t width;          /* D, numbers in a feature; 384. 1 ... 65 536 */
+    int64_t classes;        /* C, labels are 0 ... C - 1; 21. 1 ... 65 536 */
+    int64_t ignore_label;   /* pixels with this label count nowhere; 255. -1 ... 65 536 */
+    int64_t memory_patches; /* the most entries that are kept, a uniform sample of all; 0: all. 0 ... 2^31 */
+    int64_t seed;           /* of that sample; 0. 0 ... 2^53 */
+    int64_t neighbours;     /* k; 30. 1 ... 4096 */
+    double temperature;     /* of the softmax over the neighbours' cosines; 0.02. 1e-4 ... 1e4 */
+    double
+        weight_penalty; /* of the linear layer: this / 2 times its squared weights is added to its loss; 1e-4. 0 ... 1e6 */
+    int64_t iterations; /* the most of L-BFGS in cribo_probe_fit; 200. 1 ... 100 000 */
+} cribo_probe_config;
+
+/*
+ * _init sets the defaults; `struct_size` is sizeof(cribo_probe_config) as the caller knows it. _set assigns a
+ * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
+ * from 0 on; its strings are static.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
+ * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_init(
+    cribo_probe_config *config, size_t struct_size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_set(
+    cribo_probe_config *config, const char *name, const char *value);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_setting(size_t index, cribo_setting *setting);
+
+/*
+ * Makes a probe with an empty memory.
+ * Memory: 4 D + 2 C + 4 bytes for each entry, in blocks of 1024 as they come; some MB for each thread.
+ * Ownership: free with cribo_probe_free; config and runtime (NULL: defaults) are copied.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
+ * Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_create(
+    cribo_probe **out, const cribo_probe_config *config, const cribo_runtime *runtime);
+
+/*
+ * Frees a probe; NULL is fine.
+ * Errors: none.
+ * Threads: no other call on this probe. Since 0.1.
+ */
+CRIBO_API void cribo_probe_free(cribo_probe *probe);
+
+/*
+ * Patch features of images of one size.
+ *
+ * images         B
+ * rows, columns  of the patches of an image; 1 and 1 for a feature of the whole image
+ * features       [B, rows * columns, D] of any length, finite; cribo_model_features gives them
+ * height, width  of the label maps that go with them, in pixels: multiples of rows and of columns, at most
+ *                65 535 pixels to a patch
+ */
+typedef struct cribo_patch_maps {
+    size_t struct_size; /* sizeof(cribo_patch_maps) */
+    int64_t images;
+    int64_t rows;
+    int64_t columns;
+    const float *features;
+    int64_t height;
+    int64_t width;
+} cribo_patch_maps;
+
+/*
+ * Remembers labelled patches: each feature normalised, with the histogram of the labels 0 ... C - 1 of its
+ * pixels. A patch whose pixels are all to be ignored is passed over. Beyond memory_patches, what is kept is a
+ * uniform sample of all patches so far, by reservoir: it depends on the seed and the order of the patches, not
+ * on how they were cut into calls.
+ *
+ * labels [B, height, width], each 0 ... C - 1 or ignore_label
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; the memory is then unchanged.
+ * Threads: one call at a time per probe. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add(
+    cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels);
+
+/*
+ * M, how many entries the memory holds.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL).
+ * Threads: one call at a time per probe. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_count(const cribo_probe *probe, int64_t *entries);
+
+/*
+ * The k entries of the memory that are nearest to each of `count` features by cosine: exactly, with blocks of
+ * products and a running best k, so that no array of count * M is ever made.
+ *
+ * features  [count, D] of any length, finite
+ * index     [count, k] nearest first, entries numbered as they were added (with a sample: as they lie in the
+ *           memory); equal cosines in the order of the index; -1 past the last entry. NULL: not wanted
+ * cosine    [count, k]; 0 where the index is -1. NULL: not wanted
+ * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_CANCELLED: what was written is no result.
+ * Cost: 2 count M D flop. The results' bits do not depend on the threads.
+ * Threads: one call at a time per probe. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
+    cribo_probe *probe, int64_t count, const float *features, int64_t *index, float *cosine);
+
+/*
+ * Fits the linear layer to all entries of the memory: multinomial logistic regression, minimising the mean over
+ * entries of -sum_c h_c log p_c, h being an entry's histogram as shares and p = softmax(W x + b) with x the
+ * normalised feature times sqrt(D), plus weight_penalty / 2 |W|^2. From W = 0 by L-BFGS (Liu and Nocedal 1989),
+ * until the gradient's largest element is below 1e-6, `iterations` have passed, or rounding ends progress.
+ *
+ * loss  where that ended; NULL: not wanted
+ * Errors: CRIBO_WRONG_STATE (the memory is empty), CRIBO_OUT_OF_MEMORY, CRIBO_CANCELLED; an earlier layer is
+ * then as it was.
+ * Cost: about 4 M C D flop an iteration. Memory: 22 arrays of C (D + 1) float64.
+ * Threads: one call at a time per probe. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_fit(cribo_probe *probe, double *loss);
+
+/* By what cribo_probe_predict reads classes. */
+enum {
+    CRIBO_PROBE_NEAREST = 0, /* sum over the k nearest entries of softmax(cosine / temperature) histogram */
+    CRIBO_PROBE_LINEAR = 1   /* p of the linear layer that cribo_probe_fit made */
+};
+
+/*
+ * Classes of the patches and pixels of images.
+ *
+ * reader  CRIBO_PROBE_NEAREST or CRIBO_PROBE_LINEAR
+ * shares  [B, N, C] of each class in each patch, with the sum 1; NULL: not wanted
+ * labels  [B, height, width] the class with the greatest share where the shares of the patches, which stand in
+ *         their middles, are interpolated bilinearly (at the border, the nearest); equal shares: the lower
+ *         class. NULL: not wanted
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_WRONG_STATE (the memory is empty, no layer was
+ * fitted); CRIBO_CANCELLED: what was written is no result. Workspace for the shares of the largest call is kept.
+ * Threads: one call at a time per probe. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_predict(
+    cribo_probe *probe, int64_t reader, const cribo_patch_maps *maps, float *shares, int32_t *labels);
+
+/*
+ * Counts pixels (or images) by true and predicted class: adds to confusion [C, C], whose rows are the true
+ * classes and which begins as zeros. Counts of several calls, threads or programs may be added up.
+ *
+ * classes       C, 1 ... 65 536
+ * ignore_label  pixels whose truth it is are left out
+ * truth         [count], each 0 ... C - 1 or ignore_label
+ * predicted     [count], each 0 ... C - 1 where the truth is not to be ignored
+ * Errors: CRIBO_INVALID_ARGUMENT; confusion is then unchanged.
+ * Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_add(int64_t classes, int64_t ignore_label,
+    int64_t count, const int32_t *truth, const int32_t *predicted, int64_t *confusion);
+
+/*
+ * What a confusion matrix says.
+ *
+ * mean_iou        mean of the intersection over union of the classes that occur in truth or prediction; 0 when
+ *                 none does
+ * accuracy        share of the pixels that are right; 0 when there are none
+ * mean_accuracy   mean over the classes that occur in the truth of the share of their pixels that are right
+ * classes_seen    how many classes the mean_iou is over
+ * counted         pixels counted
+ */
+typedef struct cribo_scores {
+    size_t struct_size; /* sizeof(cribo_scores), set by the caller */
+    double mean_iou;
+    double accuracy;
+    double mean_accuracy;
+    int64_t classes_seen;
+    int64_t counted;
+} cribo_scores;
+
+/*
+ * Scores of a confusion matrix [C, C], no count of which is negative.
+ * iou [C] of each class: true and predicted over true or predicted; -1 where it occurs in neither. NULL: not
+ * wanted.
+ * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written.
+ * Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
+    int64_t classes, const int64_t *confusion, double *iou, cribo_scores *scores);
+
+/*
+ * Principal components of rows: the directions of greatest variance, and where each row lies along them. Three
+ * of them, scaled to 0 ... 255, are the usual picture of an image's tokens in colours.
+ *
+ * rows, width  R, at least 2, and D, 1 ... 65 536
+ * features     [R, D], finite
+ * components   how many, 1 ... min(R - 1, D, 64)
+ * directions   [components, D] of length 1, the greatest variance first; the element of the greatest magnitude
+ *              is positive (equal ones: the first). Where rows vary in fewer directions, the rest are zero. NULL:
+ *              not wanted
+ * projected    [R, components] <x_r - mean, direction>; NULL: not wanted
+ * variance     [components] of each column of projected (over R - 1); NULL: not wanted
+ * runtime      memory and threads; NULL: defaults
+ * Method: the covariance in float64, its eigenvectors by subspace iteration. The bits do not depend on the
+ * threads.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_principal_components(int64_t rows, int64_t width,
+    const float *features, int64_t components, float *directions, float *projected, double *variance,
+    const cribo_runtime *runtime);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

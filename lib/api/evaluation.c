@@ -1,0 +1,248 @@
+/* cribo/evaluation.h: arguments checked, then the rooms' evaluation. */
+#include "cribo/evaluation.h"
+
+#include "api/checks.h"
+#include "base/structs.h"
+#include "evaluation/principal.h"
+#include "evaluation/probe.h"
+#include "evaluation/segmentation.h"
+#include "tensor/gemm.h"
+
+#define MOST_CLASSES 65536
+
+struct cribo_probe {
+    cb_runtime runtime;
+    cb_probe probe;
+};
+
+CB_CONFIG_FUNCTIONS(probe, &cb_probe_settings)
+
+cribo_status cribo_probe_create(
+    cribo_probe **out, const cribo_probe_config *config, const cribo_runtime *hooks)
+{
+    cribo_probe_config full;
+    cb_runtime runtime;
+    cribo_probe *probe;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_TRY(cb_config_import(&cb_probe_settings, &full, config));
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cb_gemm_begin(&runtime);
+    cribo_status status = cb_allocate(&runtime.allocator, &probe, 1, sizeof *probe, "probe");
+    if (status != CRIBO_OK) {
+        cb_runtime_end(&runtime);
+        return status;
+    }
+    probe->runtime = runtime;
+    status = cb_probe_create(&probe->runtime, &probe->probe, &full);
+    if (status == CRIBO_OK)
+        *out = probe;
+    else
+        cribo_probe_free(probe);
+    return status;
+}
+
+void cribo_probe_free(cribo_probe *probe)
+{
+    if (!probe) return;
+    cb_runtime runtime = probe->runtime;
+    cb_probe_destroy(&probe->probe);
+    cb_release(&runtime.allocator, probe);
+    cb_runtime_end(&runtime);
+}
+
+/* A side of a label map, which patches divide. */
+static cribo_status check_side(const char *cells_name, int64_t cells, const char *pixels_name, int64_t pixels)
+{
+    CB_REQUIRE(cells > 0, "maps.%s = %lld must be positive", cells_name, (long long)cells);
+    CB_REQUIRE(pixels > 0 && pixels % cells == 0,
+        "maps.%s = %lld must be a positive multiple of maps.%s = %lld", pixels_name, (long long)pixels,
+        cells_name, (long long)cells);
+    return CRIBO_OK;
+}
+
+/* Whether features and pixels can be addressed at all. */
+static bool fits(const cb_label_maps *grid, size_t width)
+{
+    size_t patches, pixels;
+    return cb_multiply(grid->rows, grid->columns, &patches) && cb_multiply(patches, grid->images, &patches) &&
+           cb_multiply(patches, width, &patches) && cb_multiply(patches, sizeof(double), &patches) &&
+           cb_multiply(grid->height, grid->width, &pixels) && cb_multiply(pixels, grid->images, &pixels) &&
+           cb_multiply(pixels, sizeof(int64_t), &pixels);
+}
+
+static cribo_status check_grid(
+    const cribo_probe *probe, const cribo_patch_maps *maps, const cb_label_maps *grid)
+{
+    size_t width = probe->probe.memory.width;
+    CB_REQUIRE(fits(grid, width), "maps.images = %lld of %zu x %zu pixels are more than an address can hold",
+        (long long)maps->images, grid->height, grid->width);
+    CB_REQUIRE(grid->height / grid->rows * (grid->width / grid->columns) <= CB_PATCH_MOST_PIXELS,
+        "maps.height = %zu and width = %zu give a patch more than %d pixels", grid->height, grid->width,
+        CB_PATCH_MOST_PIXELS);
+    CB_REQUIRE(maps->features, "maps.features is NULL");
+    return cb_check_finite(probe->runtime.pool, "maps.features", maps->features,
+        grid->images * grid->rows * grid->columns * width);
+}
+
+/* A caller's maps, full and as a grid of ours, checked but for labels. */
+static cribo_status import(
+    const cribo_probe *probe, cribo_patch_maps *full, const cribo_patch_maps *maps, cb_label_maps *grid)
+{
+    *full = (cribo_patch_maps){0};
+    CB_TRY(CB_IMPORT(*full, maps, width));
+    CB_REQUIRE(full->images > 0, "maps.images = %lld must be positive", (long long)full->images);
+    CB_TRY(check_side("rows", full->rows, "height", full->height));
+    CB_TRY(check_side("columns", full->columns, "width", full->width));
+    *grid = (cb_label_maps){.images = (size_t)full->images,
+        .rows = (size_t)full->rows,
+        .columns = (size_t)full->columns,
+        .height = (size_t)full->height,
+        .width = (size_t)full->width};
+    return check_grid(probe, full, grid);
+}
+
+cribo_status cribo_probe_add(cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels)
+{
+    cribo_patch_maps full;
+    cb_label_maps grid;
+    CB_REQUIRE_POINTER(probe);
+    CB_TRY(import(probe, &full, maps, &grid));
+    CB_REQUIRE_POINTER(labels);
+    grid.labels = labels;
+    CB_TRY(cb_patch_memory_check(&probe->probe.memory, &grid));
+    return cb_patch_memory_add(&probe->runtime.allocator, &probe->probe.memory, &grid, full.features);
+}
+
+cribo_status cribo_probe_count(const cribo_probe *probe, int64_t *entries)
+{
+    CB_REQUIRE_POINTER(probe);
+    CB_REQUIRE_POINTER(entries);
+    *entries = (int64_t)probe->probe.memory.count;
+    return CRIBO_OK;
+}
+
+/* Refuses a number of rows of `width` floats that no array can have. */
+static cribo_status check_rows(const char *name, int64_t rows, size_t width)
+{
+    size_t bytes;
+    CB_REQUIRE(
+        rows >= 0 && cb_multiply((size_t)rows, width, &bytes) && cb_multiply(bytes, sizeof(double), &bytes),
+        "%s = %lld is no number of rows of %zu numbers", name, (long long)rows, width);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_probe_search(
+    cribo_probe *probe, int64_t count, const float *features, int64_t *index, float *cosine)
+{
+    CB_REQUIRE_POINTER(probe);
+    size_t width = probe->probe.memory.width, k = probe->probe.nearest.k;
+    CB_TRY(check_rows("count", count, width > k ? width : k));
+    CB_REQUIRE(features || count == 0, "features is NULL");
+    CB_TRY(cb_check_finite(probe->runtime.pool, "features", features, (size_t)count * width));
+    return cb_probe_search(&probe->probe, (size_t)count, features, index, cosine);
+}
+
+static cribo_status check_filled(const cribo_probe *probe)
+{
+    if (probe->probe.memory.count == 0)
+        return cb_fail(CRIBO_WRONG_STATE, "the probe's memory is empty: call cribo_probe_add first");
+    return CRIBO_OK;
+}
+
+cribo_status cribo_probe_fit(cribo_probe *probe, double *loss)
+{
+    double reached;
+    CB_REQUIRE_POINTER(probe);
+    CB_TRY(check_filled(probe));
+    cb_linear_probe_options options = {probe->probe.config.weight_penalty, probe->probe.config.iterations};
+    CB_TRY(
+        cb_linear_probe_fit(&probe->runtime, &probe->probe.linear, &probe->probe.memory, &options, &reached));
+    if (loss) *loss = reached;
+    return CRIBO_OK;
+}
+
+cribo_status cribo_probe_predict(
+    cribo_probe *probe, int64_t reader, const cribo_patch_maps *maps, float *shares, int32_t *labels)
+{
+    cribo_patch_maps full;
+    cb_label_maps grid;
+    CB_REQUIRE_POINTER(probe);
+    CB_REQUIRE(reader == CRIBO_PROBE_NEAREST || reader == CRIBO_PROBE_LINEAR,
+        "reader = %lld must be CRIBO_PROBE_NEAREST or CRIBO_PROBE_LINEAR", (long long)reader);
+    CB_TRY(import(probe, &full, maps, &grid));
+    CB_TRY(check_rows("maps.images", full.images * full.rows * full.columns, probe->probe.memory.classes));
+    if (reader == CRIBO_PROBE_NEAREST) CB_TRY(check_filled(probe));
+    if (reader == CRIBO_PROBE_LINEAR && !probe->probe.linear.weights)
+        return cb_fail(CRIBO_WRONG_STATE, "the probe has no linear layer: call cribo_probe_fit first");
+    return cb_probe_predict(
+        &probe->probe, reader == CRIBO_PROBE_LINEAR, &grid, full.features, shares, labels);
+}
+
+static cribo_status check_classes(int64_t classes, const int64_t *confusion)
+{
+    CB_REQUIRE(classes > 0 && classes <= MOST_CLASSES, "classes = %lld must be in 1 ... %d",
+        (long long)classes, MOST_CLASSES);
+    CB_REQUIRE_POINTER(confusion);
+    return CRIBO_OK;
+}
+
+static cribo_status check_label(const char *name, int64_t place, int64_t label, int64_t classes)
+{
+    CB_REQUIRE(label >= 0 && label < classes, "%s[%lld] = %lld must be in 0 ... %lld", name, (long long)place,
+        (long long)label, (long long)classes - 1);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_confusion_add(int64_t classes, int64_t ignore_label, int64_t count, const int32_t *truth,
+    const int32_t *predicted, int64_t *confusion)
+{
+    CB_TRY(check_classes(classes, confusion));
+    CB_REQUIRE(count >= 0, "count = %lld must not be negative", (long long)count);
+    CB_REQUIRE(truth || count == 0, "truth is NULL");
+    CB_REQUIRE(predicted || count == 0, "predicted is NULL");
+    for (int64_t i = 0; i < count; i++) {
+        if (truth[i] == ignore_label) continue;
+        CB_TRY(check_label("truth", i, truth[i], classes));
+        CB_TRY(check_label("predicted", i, predicted[i], classes));
+    }
+    for (int64_t i = 0; i < count; i++)
+        if (truth[i] != ignore_label) confusion[truth[i] * classes + predicted[i]]++;
+    return CRIBO_OK;
+}
+
+cribo_status cribo_confusion_scores(
+    int64_t classes, const int64_t *confusion, double *iou, cribo_scores *scores)
+{
+    cribo_scores full = {0};
+    CB_TRY(check_classes(classes, confusion));
+    CB_TRY(CB_IMPORT(full, scores, counted));
+    for (int64_t i = 0; i < classes * classes; i++)
+        CB_REQUIRE(confusion[i] >= 0, "confusion[%lld, %lld] = %lld must not be negative",
+            (long long)(i / classes), (long long)(i % classes), (long long)confusion[i]);
+    cb_confusion_scores((size_t)classes, confusion, iou, &full);
+    cb_struct_export(scores, &full, sizeof full);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_principal_components(int64_t rows, int64_t width, const float *features,
+    int64_t components, float *directions, float *projected, double *variance, const cribo_runtime *hooks)
+{
+    cb_runtime runtime;
+    CB_REQUIRE(rows >= 2, "rows = %lld must be at least 2", (long long)rows);
+    CB_REQUIRE(width > 0 && width <= 65536, "width = %lld must be in 1 ... 65536", (long long)width);
+    int64_t most = rows - 1 < width ? rows - 1 : width;
+    if (most > CB_PRINCIPAL_MOST) most = CB_PRINCIPAL_MOST;
+    CB_REQUIRE(components > 0 && components <= most, "components = %lld must be in 1 ... %lld",
+        (long long)components, (long long)most);
+    CB_TRY(check_rows("rows", rows, (size_t)width));
+    CB_REQUIRE_POINTER(features);
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cb_gemm_begin(&runtime);
+    cribo_status status = cb_check_finite(runtime.pool, "features", features, (size_t)(rows * width));
+    cb_principal principal = {
+        (size_t)rows, (size_t)width, (size_t)components, features, directions, projected, variance};
+    if (status == CRIBO_OK) status = cb_principal_components(&runtime, &principal);
+    cb_runtime_end(&runtime);
+    return status;
+}

@@ -1,0 +1,146 @@
+/* Labelled patches. See patch_memory.h. */
+#include "evaluation/patch_memory.h"
+
+#include "base/random.h"
+#include "tensor/rows.h"
+
+#include <string.h>
+
+cribo_status cb_patch_memory_check(const cb_patch_memory *memory, const cb_label_maps *maps)
+{
+    size_t pixels = maps->height * maps->width;
+    for (size_t i = 0; i < maps->images * pixels; i++) {
+        int64_t label = maps->labels[i];
+        CB_REQUIRE(label == memory->ignore_label || (label >= 0 && label < (int64_t)memory->classes),
+            "labels[%zu, %zu, %zu] = %lld must be in 0 ... %zu, or %lld to be ignored", i / pixels,
+            i % pixels / maps->width, i % maps->width, (long long)label, memory->classes - 1,
+            (long long)memory->ignore_label);
+    }
+    return CRIBO_OK;
+}
+
+/* The first pixel of patch `patch` of all images. */
+static const int32_t *patch_pixels(const cb_label_maps *maps, size_t patch)
+{
+    size_t of_image = maps->rows * maps->columns, image = patch / of_image;
+    size_t row = patch % of_image / maps->columns, column = patch % maps->columns;
+    size_t y = row * (maps->height / maps->rows), x = column * (maps->width / maps->columns);
+    return maps->labels + (image * maps->height + y) * maps->width + x;
+}
+
+/* How many pixels of a patch count; a histogram of their labels where one is wanted. */
+static uint32_t count_pixels(
+    const cb_patch_memory *memory, const cb_label_maps *maps, size_t patch, uint16_t *histogram)
+{
+    const int32_t *pixel = patch_pixels(maps, patch);
+    uint32_t total = 0;
+    if (histogram) memset(histogram, 0, memory->classes * sizeof *histogram);
+    for (size_t y = 0; y < maps->height / maps->rows; y++, pixel += maps->width)
+        for (size_t x = 0; x < maps->width / maps->columns; x++) {
+            if (pixel[x] == memory->ignore_label) continue;
+            if (histogram) histogram[pixel[x]]++;
+            total++;
+        }
+    return total;
+}
+
+static cribo_status add_block(const cb_allocator *allocator, cb_patch_memory *memory)
+{
+    cb_patch_block block = {0};
+    cribo_status status = cb_allocate(
+        allocator, &block.unit, CB_PATCH_BLOCK * memory->width, sizeof *block.unit, "probe: features");
+    if (status == CRIBO_OK)
+        status = cb_allocate(allocator, &block.pixels, CB_PATCH_BLOCK * memory->classes, sizeof *block.pixels,
+            "probe: histograms");
+    if (status == CRIBO_OK)
+        status =
+            cb_allocate(allocator, &block.total, CB_PATCH_BLOCK, sizeof *block.total, "probe: histograms");
+    if (status == CRIBO_OK) {
+        memory->blocks[memory->block_count++] = block;
+        return CRIBO_OK;
+    }
+    cb_release(allocator, block.pixels);
+    cb_release(allocator, block.unit);
+    return status;
+}
+
+/* Room for `entries`; blocks that a failure leaves behind are used later. */
+static cribo_status reserve(const cb_allocator *allocator, cb_patch_memory *memory, size_t entries)
+{
+    size_t blocks = entries / CB_PATCH_BLOCK + (entries % CB_PATCH_BLOCK != 0);
+    if (blocks > memory->block_room) {
+        cb_patch_block *longer;
+        size_t room = blocks > 2 * memory->block_room ? blocks : 2 * memory->block_room;
+        CB_TRY(cb_allocate(allocator, &longer, room, sizeof *longer, "probe: list of blocks"));
+        if (memory->block_count) memcpy(longer, memory->blocks, memory->block_count * sizeof *longer);
+        cb_release(allocator, memory->blocks);
+        memory->blocks = longer;
+        memory->block_room = room;
+    }
+    while (memory->block_count < blocks) CB_TRY(add_block(allocator, memory));
+    return CRIBO_OK;
+}
+
+/* Which entry patch number `seen` of all becomes; `most` or more: none. */
+static size_t draw_entry(const cb_patch_memory *memory)
+{
+    if (memory->most == 0 || memory->count < memory->most) return memory->count;
+    cb_random random =
+        cb_random_begin(memory->seed, CB_PURPOSE_PATCH_SAMPLE, memory->seen >> 32, memory->seen);
+    return (size_t)(cb_random_uniform(&random) * (double)(memory->seen + 1));
+}
+
+static void keep_patch(
+    cb_patch_memory *memory, const cb_label_maps *maps, size_t patch, const cb_real *feature)
+{
+    size_t entry = draw_entry(memory);
+    memory->seen++;
+    if (memory->most && entry >= memory->most) return;
+    cb_patch_block *block = &memory->blocks[entry / CB_PATCH_BLOCK];
+    size_t row = entry % CB_PATCH_BLOCK;
+    cb_normalise_row(block->unit + row * memory->width, feature, memory->width);
+    block->total[row] = count_pixels(memory, maps, patch, block->pixels + row * memory->classes);
+    if (entry == memory->count) memory->count++;
+}
+
+cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory *memory,
+    const cb_label_maps *maps, const cb_real *features)
+{
+    size_t patches = maps->images * maps->rows * maps->columns, labelled = 0;
+    for (size_t i = 0; i < patches; i++) labelled += count_pixels(memory, maps, i, NULL) != 0;
+    size_t entries = memory->count + labelled;
+    if (memory->most) entries = cb_least(entries, memory->most);
+    CB_TRY(reserve(allocator, memory, entries));
+    for (size_t i = 0; i < patches; i++)
+        if (count_pixels(memory, maps, i, NULL)) keep_patch(memory, maps, i, features + i * memory->width);
+    return CRIBO_OK;
+}
+
+void cb_patch_memory_destroy(const cb_allocator *allocator, cb_patch_memory *memory)
+{
+    for (size_t i = 0; i < memory->block_count; i++) {
+        cb_release(allocator, memory->blocks[i].total);
+        cb_release(allocator, memory->blocks[i].pixels);
+        cb_release(allocator, memory->blocks[i].unit);
+    }
+    cb_release(allocator, memory->blocks);
+}
+
+size_t cb_patch_memory_blocks(const cb_patch_memory *memory)
+{
+    return memory->count / CB_PATCH_BLOCK + (memory->count % CB_PATCH_BLOCK != 0);
+}
+
+size_t cb_patch_memory_rows(const cb_patch_memory *memory, size_t block)
+{
+    return cb_least(memory->count - block * CB_PATCH_BLOCK, CB_PATCH_BLOCK);
+}
+
+void cb_patch_memory_mix(const cb_patch_memory *memory, size_t entry, cb_real weight, cb_real *shares)
+{
+    const cb_patch_block *block = &memory->blocks[entry / CB_PATCH_BLOCK];
+    size_t row = entry % CB_PATCH_BLOCK;
+    const uint16_t *pixels = block->pixels + row * memory->classes;
+    cb_real of_one = weight / (cb_real)block->total[row];
+    for (size_t c = 0; c < memory->classes; c++) shares[c] += of_one * (cb_real)pixels[c];
+}

@@ -1,0 +1,83 @@
+"""Probes, scores and principal components through the module, against NumPy."""
+
+import json
+import struct
+import unittest
+
+import numpy as np
+from support import SOURCE, cribo
+
+KINDS = {"F32": np.float32, "I64": np.int64, "U8": np.uint8}
+
+
+def stored_case():
+    """The tensors and the metadata of the case that tests/evaluation/make_protocol.py worked out."""
+    data = (SOURCE / "tests" / "evaluation" / "protocol.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    metadata, tensors = header.pop("__metadata__"), {}
+    for name, entry in header.items():
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        tensors[name] = np.frombuffer(data[begin:end], KINDS[entry["dtype"]]).reshape(entry["shape"])
+    return tensors, metadata
+
+
+class Retrieval(unittest.TestCase):
+    def setUp(self):
+        self.case, self.metadata = stored_case()
+        self.probe = cribo.Probe(width=24, classes=5)
+        self.addCleanup(self.probe.close)
+        self.maps = {
+            name: self.case[f"{name}.features"].reshape(-1, 6, 8, 24) for name in ("train", "test")
+        }
+        self.probe.add(self.maps["train"], self.case["train.labels"].astype(np.int32))
+
+    def test_protocol_stored_is_met(self):
+        truth = self.case["test.labels"].astype(np.int32)
+        found = self.probe.predict(self.maps["test"], *truth.shape[1:], shares=True)
+        np.testing.assert_array_equal(found.labels, self.case["predicted"])
+        np.testing.assert_allclose(found.shares.reshape(-1, 5), self.case["shares"], atol=1e-4)
+        confusion = cribo.Confusion(5)
+        confusion.add(truth, found.labels)
+        scores = confusion.scores()
+        self.assertAlmostEqual(scores.mean_iou, float(self.metadata["mean_iou"]), places=9)
+        np.testing.assert_allclose(scores.iou, self.case["iou"], atol=1e-6)
+        self.assertEqual(scores.counted, np.sum(truth != 255))
+
+    def test_search_finds_the_stored_neighbours(self):
+        index, cosine = self.probe.search(self.maps["test"].reshape(-1, 24))
+        np.testing.assert_array_equal(index, self.case["index"])
+        np.testing.assert_allclose(cosine, self.case["cosine"], atol=1e-6)
+        self.assertEqual(self.probe.count(), int(self.metadata["entries"]))
+
+    def test_linear_layer_learns_the_memory(self):
+        with self.assertRaises(cribo.WrongState):
+            self.probe.predict(self.maps["test"], 24, 32, linear=True)
+        self.assertLess(self.probe.fit(), 0.9)
+        found = self.probe.predict(self.maps["train"], 24, 32, linear=True)
+        truth = self.case["train.labels"]
+        self.assertGreater(np.mean((found.labels == truth)[truth != 255]), 0.6)
+
+    def test_labels_of_other_images_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "4 images"):
+            self.probe.add(self.maps["train"], self.case["train.labels"].astype(np.int32)[:4])
+        with self.assertRaisesRegex(cribo.InvalidArgument, "maps.height = 25"):
+            self.probe.predict(self.maps["test"], 25, 32)
+
+
+class Components(unittest.TestCase):
+    def test_components_are_those_of_numpy(self):
+        random = np.random.default_rng(3)
+        x = (random.standard_normal((500, 30)) * np.linspace(3, 0.1, 30) + 7).astype(np.float32)
+        found = cribo.principal_components(x, 4)
+        values, vectors = np.linalg.eigh(np.cov(x.T.astype(np.float64)))
+        for i in range(4):
+            vector = vectors[:, -1 - i]
+            vector = vector * np.sign(vector[np.abs(vector).argmax()])
+            np.testing.assert_allclose(found.directions[i], vector, atol=1e-4)
+            np.testing.assert_allclose(found.projected[:, i], (x - x.mean(0)) @ vector, atol=1e-3)
+            self.assertAlmostEqual(found.variance[i] / values[-1 - i], 1, places=5)
+
+
+if __name__ == "__main__":
+    unittest.main()
