@@ -42,6 +42,12 @@ static int is_left_over(const struct dirent *entry)
            ends_with(name, ".tmp");
 }
 
+static int is_of_old_run(const struct dirent *entry)
+{
+    return is_left_over(entry) ||
+           (!strncmp(entry->d_name, "checkpoint-", 11) && ends_with(entry->d_name, ".damaged"));
+}
+
 static int newest_first(const struct dirent **a, const struct dirent **b)
 {
     int64_t left = step_of((*a)->d_name), right = step_of((*b)->d_name);
@@ -54,15 +60,38 @@ static void free_entries(struct dirent **entries, int count)
     free(entries);
 }
 
-bool checkpoints_newest(char **path, const char *folder, struct problem *problem)
+bool checkpoints_list(struct folder *checkpoints, const char *folder, struct problem *problem)
 {
     struct dirent **entries = NULL;
-    *path = NULL;
+    *checkpoints = (struct folder){0};
     int count = scandir(folder, &entries, is_checkpoint, newest_first);
     if (count < 0 && errno != ENOENT) return problem_set(problem, "%s: %s", folder, strerror(errno));
-    if (count > 0) *path = path_join(folder, entries[0]->d_name);
+    bool listed = count <= 0 || (checkpoints->paths = calloc((size_t)count, sizeof *checkpoints->paths));
+    for (int i = 0; i < count && listed; i++) {
+        listed = (checkpoints->paths[i] = path_join(folder, entries[i]->d_name));
+        checkpoints->count += listed;
+    }
     free_entries(entries, count);
-    return count <= 0 || *path || problem_set(problem, "no memory");
+    if (!listed) folder_free(checkpoints);
+    return listed || problem_set(problem, "no memory for the list of checkpoints");
+}
+
+bool checkpoints_newest(char **path, const char *folder, struct problem *problem)
+{
+    struct folder checkpoints;
+    *path = NULL;
+    if (!checkpoints_list(&checkpoints, folder, problem)) return false;
+    bool found = checkpoints.count == 0 || (*path = strdup(checkpoints.paths[0]));
+    folder_free(&checkpoints);
+    return found || problem_set(problem, "no memory");
+}
+
+void checkpoints_set_aside(const char *path)
+{
+    char *aside;
+    if (asprintf(&aside, "%s.damaged", path) < 0) return;
+    if (rename(path, aside)) say_warning("cannot rename %s: %s", path, strerror(errno));
+    free(aside);
 }
 
 static void remove_files(const char *folder, struct dirent **entries, int count)
@@ -82,7 +111,7 @@ void checkpoints_prune(const char *folder, int keep)
     if (count > keep) remove_files(folder, entries + keep, count - keep);
     free_entries(entries, count);
     entries = NULL;
-    count = scandir(folder, &entries, is_left_over, NULL);
+    count = scandir(folder, &entries, keep > 0 ? is_left_over : is_of_old_run, NULL);
     if (count > 0) remove_files(folder, entries, count);
     free_entries(entries, count);
 }
@@ -101,12 +130,12 @@ static char *list_broken(const struct position *position)
 }
 
 static bool write_checkpoint(const char *path, const cribo_trainer *trainer, const struct position *position,
-    const char *broken, struct problem *problem)
+    int64_t level, const char *broken, struct problem *problem)
 {
     char batches[32], files[32], digest[32];
     const char *const values[KEYS] = {batches, files, digest, position->preset, broken};
     cribo_save_options options = {.struct_size = sizeof options,
-        .level = 1,
+        .level = level,
         .metadata_count = KEYS,
         .metadata_keys = keys,
         .metadata_values = values};
@@ -118,16 +147,16 @@ static bool write_checkpoint(const char *path, const cribo_trainer *trainer, con
 }
 
 bool checkpoints_save(const char *folder, const cribo_trainer *trainer, int64_t step,
-    const struct position *position, int keep, struct problem *problem)
+    const struct position *position, struct keeping keeping, struct problem *problem)
 {
     char name[64];
     snprintf(name, sizeof name, "checkpoint-%08" PRId64 ".safetensors.gz", step);
     char *path = path_join(folder, name), *broken = list_broken(position);
-    bool saved = path && broken ? write_checkpoint(path, trainer, position, broken, problem)
+    bool saved = path && broken ? write_checkpoint(path, trainer, position, keeping.level, broken, problem)
                                 : problem_set(problem, "no memory");
     free(broken);
     free(path);
-    if (saved) checkpoints_prune(folder, keep);
+    if (saved) checkpoints_prune(folder, keeping.keep);
     return saved;
 }
 
@@ -148,13 +177,28 @@ static bool read_number(
            problem_set(problem, "%s: \"%s\" is no number: %s", path, key, text);
 }
 
+/* Text of any length, from malloc; NULL after a problem. */
+static char *read_long_text(const char *path, const char *key, size_t most, struct problem *problem)
+{
+    for (size_t size = 1 << 12; size <= most + (1 << 12); size *= 4) {
+        char *text = malloc(size);
+        if (!text) {
+            problem_set(problem, "no memory for \"%s\" of %s", key, path);
+            return NULL;
+        }
+        if (read_text(path, key, text, size, problem)) return text;
+        free(text);
+    }
+    return NULL;
+}
+
 static bool parse_broken(struct position *position, const char *text)
 {
     while (*text && position->broken_count < position->files) {
         char *end;
-        unsigned long index = strtoul(text, &end, 10);
-        if (end == text || index >= position->files || (*end && *end != ',')) return false;
-        position->broken[position->broken_count++] = (uint32_t)index;
+        unsigned long number = strtoul(text, &end, 10);
+        if (end == text || number >= position->files || (*end && *end != ',')) return false;
+        position->broken[position->broken_count++] = (uint32_t)number;
         text = *end ? end + 1 : end;
     }
     return *text == '\0';
@@ -162,13 +206,14 @@ static bool parse_broken(struct position *position, const char *text)
 
 static bool read_broken(struct position *position, const char *path, struct problem *problem)
 {
-    size_t size = 11 * position->files + 1; /* ten digits and a comma each */
-    char *text = malloc(size);
-    position->broken = malloc((position->files + 1) * sizeof *position->broken);
-    bool read = text && position->broken ? read_text(path, "broken", text, size, problem)
-                                         : problem_set(problem, "no memory for the list of broken files");
+    size_t most = 11 * position->files + 1, count = 1; /* ten digits and a comma each */
+    char *text = read_long_text(path, "broken", most, problem);
+    if (!text) return false;
+    for (const char *c = text; *c; c++) count += *c == ',';
+    position->broken = malloc(count * sizeof *position->broken);
+    bool read = position->broken || problem_set(problem, "no memory for the list of broken pictures");
     if (read && !parse_broken(position, text))
-        read = problem_set(problem, "%s: \"broken\" is no list of files", path);
+        read = problem_set(problem, "%s: \"broken\" is no list of pictures", path);
     free(text);
     return read;
 }

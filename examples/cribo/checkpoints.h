@@ -12,24 +12,38 @@
 /* What a checkpoint says besides the trainer's state. */
 struct position {
     uint64_t batches; /* taken from the loader */
-    uint64_t digest;  /* folder_digest of the pictures */
+    uint64_t digest;  /* of the list of pictures */
     size_t files;     /* how many pictures */
     char preset[64];  /* with which the run was begun; "": none */
-    uint32_t *broken; /* [broken_count] files found broken in these batches, by index */
+    uint32_t *broken; /* [broken_count] pictures found broken in these batches, by number */
     size_t broken_count;
 };
 
-/* The path of the newest checkpoint in the run's folder, to be freed; NULL when there is none. */
+/* How checkpoints are written and kept. */
+struct keeping {
+    int keep;      /* how many stay, the newest ones; at least 1 */
+    int64_t level; /* of gzip, 0 ... 9 */
+};
+
+/*
+ * The checkpoints in the run's folder, the newest first; none when there is no folder. Free with folder_free.
+ */
+bool checkpoints_list(struct folder *checkpoints, const char *folder, struct problem *problem);
+
+/* The path of the newest of them, to be freed; NULL when there is none. */
 bool checkpoints_newest(char **path, const char *folder, struct problem *problem);
 
 /*
- * Writes the checkpoint of step `step`, and then removes all but the newest `keep`. What cannot be removed is
+ * Writes the checkpoint of step `step`, and then removes all but the newest ones. What cannot be removed is
  * a warning. On failure the older checkpoints are as they were.
  */
 bool checkpoints_save(const char *folder, const cribo_trainer *trainer, int64_t step,
-    const struct position *position, int keep, struct problem *problem);
+    const struct position *position, struct keeping keeping, struct problem *problem);
 
-/* Removes all but the newest `keep`, and what saves that were killed have left. */
+/* Puts a damaged checkpoint out of the way, as PATH.damaged; what fails is a warning. */
+void checkpoints_set_aside(const char *path);
+
+/* Removes all but the newest `keep`, and what saves that were killed have left; with 0 damaged ones, too. */
 void checkpoints_prune(const char *folder, int keep);
 
 /* Free with position_free; on failure *position is empty. */

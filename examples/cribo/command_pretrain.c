@@ -11,12 +11,14 @@
 enum {
     KEY_PRESET = 256,
     KEY_STEPS,
+    KEY_STOP_AFTER,
     KEY_THREADS,
     KEY_WORKERS,
     KEY_LOG_EVERY,
     KEY_SAVE_EVERY,
     KEY_SAVE_MINUTES,
     KEY_KEEP,
+    KEY_LEVEL,
     KEY_RESUME,
     KEY_OVERRIDE,
     KEY_OVERWRITE,
@@ -31,6 +33,8 @@ static const struct argp_option own[] = {
         "their code's formulas",
         GROUP_OWN},
     {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; the same as --total-steps", GROUP_OWN},
+    {"stop-after", KEY_STOP_AFTER, "N", 0,
+        "Save and end when N steps of the run are done, as Ctrl-C would; it can go on later", GROUP_OWN},
     {"threads", KEY_THREADS, "N", 0, "Threads that compute; the CPUs. Results do not depend on it",
         GROUP_OWN},
     {"workers", KEY_WORKERS, "N", 0, "Threads that load pictures; the CPUs. Nor on it", GROUP_OWN},
@@ -42,12 +46,16 @@ static const struct argp_option own[] = {
     {"save-minutes", KEY_SAVE_MINUTES, "M", 0,
         "The same every M minutes; 10 without --save-every, 0: not by time", GROUP_OWN},
     {"keep", KEY_KEEP, "N", 0, "Keep the N newest checkpoints; 2", GROUP_OWN},
-    {"resume", KEY_RESUME, NULL, 0, "Go on from the newest checkpoint in RUN, as if never stopped",
+    {"level", KEY_LEVEL, "N", 0, "Compress checkpoints by gzip at level N, 0 (fast) to 9; 1", GROUP_OWN},
+    {"resume", KEY_RESUME, NULL, 0,
+        "Go on from the newest checkpoint in RUN, as if never stopped. So does a run without --resume, but "
+        "begins where there is none",
         GROUP_OWN},
-    {"override", KEY_OVERRIDE, "NAME[,NAME]", 0,
+    {"override", KEY_OVERRIDE, "NAME[=VALUE][,...]", 0,
         "Settings whose given values may differ from the checkpoint's; folder: so may the pictures",
         GROUP_OWN},
-    {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds", GROUP_OWN},
+    {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds instead of going on with it",
+        GROUP_OWN},
     {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", GROUP_OWN},
     {NULL, 0, NULL, 0,
         "Settings of the trainer (in brackets: the default without --preset):", GROUP_SETTINGS},
@@ -55,16 +63,20 @@ static const struct argp_option own[] = {
 enum { OWN = sizeof own / sizeof *own };
 
 static const char description[] =
-    "Pretrains a vision transformer on all JPEG and PNG files in DIR and the folders in it, and writes to "
-    "RUN: weights.safetensors (student and "
+    "Pretrains a vision transformer on JPEG and PNG files and writes to RUN what it learns. A SOURCE is a "
+    "folder (with the folders and tar archives in it), an uncompressed tar archive (as WebDataset's shards), "
+    "a picture, or a text file that lists paths of pictures and archives, one a line. RUN then holds "
+    "weights.safetensors (student and "
     "teacher), checkpoint-STEP.safetensors.gz (all that --resume needs), log.jsonl (a line per step), "
     "config.json, loss.png (the losses), clusters-start.png and "
     "clusters.png (the objects that the teacher "
     "finds in some pictures, before and after).\v"
-    "Files that cannot be read are left out with a warning. Files that do not fill a batch at the end of an "
-    "epoch sit it out. Ctrl-C or SIGTERM "
+    "Pictures that cannot be read cost a warning each, and others take their places. Pictures that do not "
+    "fill "
+    "a batch at the end of an epoch sit it out. Ctrl-C or SIGTERM "
     "finishes the step, saves and exits with status 130 or 143; a second one exits at once.\n\n"
-    "With --resume, settings are those of the checkpoint; one that is given must be the same unless "
+    "When RUN holds a checkpoint, the run goes on from it. Settings are then those of the checkpoint; one "
+    "that is given must be the same unless "
     "--override names it. The results have the bits of a run that was never stopped, whatever --threads and "
     "--workers.\n\n"
     "Example: cribo pretrain ~/Pictures -o run --epochs 20\n\n";
@@ -78,6 +90,7 @@ struct option_table {
 
 struct parsing {
     struct pretrain_options options;
+    char **sources; /* as many as there are arguments */
     struct problem problem;
 };
 
@@ -132,7 +145,7 @@ static void check(struct argp_state *state, struct parsing *parsing)
     cribo_trainer_config config;
     struct pretrain_options *options = &parsing->options;
     if (options->save_minutes < 0) options->save_minutes = options->save_every ? 0 : 10;
-    if (!parsing->options.folder) argp_error(state, "no folder of pictures; name one");
+    if (!options->source_count) argp_error(state, "no folder of pictures; name one");
     if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
     if (parsing->options.resume && parsing->options.overwrite)
         argp_error(state, "--resume goes on with a run, --overwrite replaces it; give one of them");
@@ -149,6 +162,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case 'q': say_quiet(true); return 0;
     case KEY_PRESET: options->settings.preset = value; return 0;
     case KEY_STEPS: give(state, "total_steps", value); return 0;
+    case KEY_STOP_AFTER:
+        options->stop_after = command_integer(state, "stop-after", value, 1, INT64_MAX);
+        return 0;
     case KEY_THREADS: options->threads = (int)command_integer(state, "threads", value, 1, 256); return 0;
     case KEY_WORKERS: options->workers = (int)command_integer(state, "workers", value, 1, 256); return 0;
     case KEY_LOG_EVERY:
@@ -161,16 +177,14 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_SAVE_MINUTES:
         options->save_minutes = command_integer(state, "save-minutes", value, 0, 1000000);
         return 0;
-    case KEY_KEEP: options->keep = (int)command_integer(state, "keep", value, 1, 1000000); return 0;
+    case KEY_KEEP: options->keeping.keep = (int)command_integer(state, "keep", value, 1, 1000000); return 0;
+    case KEY_LEVEL: options->keeping.level = command_integer(state, "level", value, 0, 9); return 0;
     case KEY_RESUME: options->resume = true; return 0;
     case KEY_OVERRIDE:
         if (!settings_override(&options->settings, value, &parsing->problem))
             argp_error(state, "%s", parsing->problem.text);
         return 0;
-    case ARGP_KEY_ARG:
-        if (options->folder) argp_error(state, "unexpected argument '%s': one folder at a time", value);
-        options->folder = value;
-        return 0;
+    case ARGP_KEY_ARG: parsing->sources[options->source_count++] = value; return 0;
     case ARGP_KEY_END: check(state, parsing); return 0;
     default:
         if (key < KEY_SETTINGS || key >= KEY_SETTINGS + MOST_SETTINGS) return ARGP_ERR_UNKNOWN;
@@ -191,19 +205,22 @@ static void hyphenate(int count, char **arguments)
 
 int command_pretrain(int count, char **arguments)
 {
-    struct parsing parsing = {.options = {.workers = command_cpus(), .save_minutes = -1, .keep = 2}};
+    struct parsing parsing = {.options = {.workers = command_cpus(), .save_minutes = -1, .keeping = {2, 1}}};
     struct option_table *table = calloc(1, sizeof *table);
     say_name("cribo pretrain");
-    if (!table || !fill_table(table)) {
+    parsing.options.sources = parsing.sources = calloc((size_t)count, sizeof *parsing.sources);
+    if (!table || !parsing.sources || !fill_table(table)) {
+        free(parsing.sources);
         free(table);
         say_error("no memory");
         return 1;
     }
     struct argp argp = {
-        .options = table->options, .parser = parse, .args_doc = "DIR -o RUN", .doc = table->doc};
+        .options = table->options, .parser = parse, .args_doc = "SOURCE... -o RUN", .doc = table->doc};
     hyphenate(count, arguments);
     int status = argp_parse(&argp, count, arguments, 0, NULL, &parsing) ? 1 : pretrain(&parsing.options);
     free(table->doc);
     free(table);
+    free(parsing.sources);
     return status;
 }

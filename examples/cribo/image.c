@@ -76,10 +76,10 @@ bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int ch
     return problem_set(problem, "neither a JPEG nor a PNG file");
 }
 
-static bool read_all(int file, uint8_t *bytes, size_t size, struct problem *problem)
+static bool read_all(int file, uint64_t offset, uint8_t *bytes, size_t size, struct problem *problem)
 {
     for (size_t done = 0; done < size;) {
-        ssize_t got = read(file, bytes + done, size - done);
+        ssize_t got = pread(file, bytes + done, size - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return problem_set(problem, "%s", strerror(errno));
         if (got == 0) return problem_set(problem, "the file became shorter while it was read");
@@ -88,32 +88,53 @@ static bool read_all(int file, uint8_t *bytes, size_t size, struct problem *prob
     return true;
 }
 
-static bool load_open(struct image *image, int file, int channels, double least_side, struct problem *problem)
+/* A part of an open file. */
+struct part {
+    int file;
+    uint64_t offset, size;
+};
+
+static bool load_part(
+    struct image *image, struct part part, int channels, double least_side, struct problem *problem)
 {
-    struct stat status;
-    if (fstat(file, &status)) return problem_set(problem, "%s", strerror(errno));
-    if (!S_ISREG(status.st_mode)) return problem_set(problem, "not a regular file");
-    if (status.st_size > IMAGE_MOST_BYTES)
-        return problem_set(problem, "%lld bytes are more than the limit of %lld", (long long)status.st_size,
-            (long long)IMAGE_MOST_BYTES);
-    size_t size = (size_t)status.st_size;
+    if (part.size > IMAGE_MOST_BYTES)
+        return problem_set(problem, "%llu bytes are more than the limit of %lld",
+            (unsigned long long)part.size, (long long)IMAGE_MOST_BYTES);
+    size_t size = (size_t)part.size;
     uint8_t *bytes = malloc(size ? size : 1);
     if (!bytes) return problem_set(problem, "no memory for a file of %zu bytes", size);
-    bool loaded = read_all(file, bytes, size, problem) &&
+    bool loaded = read_all(part.file, part.offset, bytes, size, problem) &&
                   image_decode(image, bytes, size, channels, least_side, problem);
     free(bytes);
     return loaded;
 }
 
+/* Opens the file; with size UINT64_MAX the part is all of it. */
+static bool load(struct image *image, const char *path, struct part part, int channels, double least_side,
+    struct problem *problem)
+{
+    struct stat status;
+    *image = (struct image){0};
+    part.file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
+    if (part.file < 0) return problem_set(problem, "%s", strerror(errno));
+    bool fine = fstat(part.file, &status) == 0 || problem_set(problem, "%s", strerror(errno));
+    if (fine && !S_ISREG(status.st_mode)) fine = problem_set(problem, "not a regular file");
+    if (fine && part.size == UINT64_MAX) part.size = (uint64_t)status.st_size;
+    if (fine) fine = load_part(image, part, channels, least_side, problem);
+    close(part.file);
+    return fine;
+}
+
 bool image_load(
     struct image *image, const char *path, int channels, double least_side, struct problem *problem)
 {
-    *image = (struct image){0};
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
-    if (file < 0) return problem_set(problem, "%s", strerror(errno));
-    bool loaded = load_open(image, file, channels, least_side, problem);
-    close(file);
-    return loaded;
+    return load(image, path, (struct part){.size = UINT64_MAX}, channels, least_side, problem);
+}
+
+bool image_load_part(struct image *image, const char *path, uint64_t offset, uint64_t size, int channels,
+    double least_side, struct problem *problem)
+{
+    return load(image, path, (struct part){.offset = offset, .size = size}, channels, least_side, problem);
 }
 
 bool image_write_png(const struct image *image, const char *path, struct problem *problem)

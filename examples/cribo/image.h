@@ -37,6 +37,10 @@ struct image {
 bool image_load(
     struct image *image, const char *path, int channels, double least_side, struct problem *problem);
 
+/* The same for a picture that is a part of a file: `size` bytes from `offset` on. */
+bool image_load_part(struct image *image, const char *path, uint64_t offset, uint64_t size, int channels,
+    double least_side, struct problem *problem);
+
 /* The same for a file's content. */
 bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
     struct problem *problem);

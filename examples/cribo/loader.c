@@ -1,9 +1,11 @@
 /*
- * See loader.h. A ring of slots, each one batch: workers take items (one file of one slot) in order, the
+ * See loader.h. A ring of slots, each one batch: workers take items (one picture of one slot) in order, the
  * consumer takes slots in order. Items write only into their own place of their slot, so the lock is held for
  * book-keeping alone.
  */
 #include "loader.h"
+
+#include "broken.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -11,8 +13,8 @@
 
 enum { SLOTS = 4 }; /* one in use by the consumer, three ahead */
 
-/* Streams of the random numbers: epochs for the views, epochs above this bit for the order. */
-static const uint64_t order_stream = UINT64_C(1) << 63;
+/* Streams of the random numbers: epochs for the views, epochs above a bit for the order and for replacements. */
+static const uint64_t order_stream = UINT64_C(1) << 63, replacement_stream = UINT64_C(1) << 61;
 
 struct slot {
     uint8_t *views[2]; /* [batch][3][S][S] */
@@ -26,9 +28,8 @@ struct slot {
 struct loader {
     struct loader_options options;
     size_t batch, epoch_batches, view_bytes;
-    uint32_t *order;  /* of the epoch of the newest slot */
-    uint64_t *broken; /* [count] 1 + the first batch in which the file was broken; 0: none so far */
-    size_t broken_count;
+    struct order order; /* of the epoch of the newest slot */
+    struct broken broken;
     struct slot slots[SLOTS];
     uint64_t opened;   /* batches opened for the workers */
     uint64_t taken;    /* batches handed to the consumer */
@@ -42,22 +43,14 @@ struct loader {
     int started;
 };
 
-void loader_order(uint64_t seed, uint64_t epoch, size_t count, uint32_t *order)
+struct order loader_order(uint64_t seed, uint64_t epoch, size_t count)
 {
-    for (size_t i = 0; i < count; i++) order[i] = (uint32_t)i;
-    for (size_t i = count - 1; i > 0; i--) {
-        double draw;
-        if (cribo_random_uniform(seed, order_stream | epoch, i, 1, &draw) != CRIBO_OK) return;
-        size_t j = (size_t)(draw * (double)(i + 1));
-        uint32_t kept = order[i];
-        order[i] = order[j];
-        order[j] = kept;
-    }
+    return order_make(seed, order_stream | epoch, count);
 }
 
-void loader_draws(uint64_t seed, uint64_t epoch, uint64_t file, double *draws)
+void loader_draws(uint64_t seed, uint64_t epoch, uint64_t picture, double *draws)
 {
-    if (cribo_random_uniform(seed, epoch, file, 2 * AUGMENT_DRAWS, draws) != CRIBO_OK)
+    if (cribo_random_uniform(seed, epoch, picture, 2 * AUGMENT_DRAWS, draws) != CRIBO_OK)
         memset(draws, 0, 2 * AUGMENT_DRAWS * sizeof *draws);
 }
 
@@ -75,8 +68,10 @@ static struct slot *open_slot(struct loader *loader)
     slot->number = number;
     slot->begun = slot->done = 0;
     if (place == 0 || first)
-        loader_order(loader->options.seed, epoch_of(loader, slot), loader->options.count, loader->order);
-    for (size_t i = 0; i < loader->batch; i++) slot->ids[i] = loader->order[place * loader->batch + i];
+        loader->order =
+            loader_order(loader->options.seed, epoch_of(loader, slot), loader->options.pictures->count);
+    for (size_t i = 0; i < loader->batch; i++)
+        slot->ids[i] = (int64_t)order_at(&loader->order, place * loader->batch + i);
     loader->opened++;
     return slot;
 }
@@ -94,48 +89,91 @@ static struct slot *next_work(struct loader *loader)
     return NULL;
 }
 
+/* One item of a slot, and the picture that is tried for it. */
+struct task {
+    struct slot *slot;
+    size_t item;
+    uint64_t picture;
+    bool replacement;
+};
+
 static bool make_views(
-    struct loader *loader, struct slot *slot, size_t item, float *workspace, struct problem *problem)
+    const struct loader *loader, const struct task *task, float *workspace, struct problem *problem)
 {
     const struct loader_options *options = &loader->options;
-    size_t file = (size_t)slot->ids[item];
+    struct slot *slot = task->slot;
     double draws[2 * AUGMENT_DRAWS];
     struct image image;
-    if (!image_load(&image, options->paths[file], 3, augment_least_side(options->image_size), problem))
+    if (!pictures_load(options->pictures, (size_t)task->picture, &image, 3,
+            augment_least_side(options->image_size), problem))
         return false;
-    loader_draws(options->seed, epoch_of(loader, slot), file, draws);
+    /* A replacement's own place in the epoch has other views of it. */
+    uint64_t stream = epoch_of(loader, slot) | (task->replacement ? replacement_stream : 0);
+    loader_draws(options->seed, stream, task->picture, draws);
     bool made = true;
     for (int v = 0; v < 2 && made; v++)
-        made =
-            augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, options->image_size, draws + v * AUGMENT_DRAWS,
-                workspace, slot->views[v] + item * loader->view_bytes, &slot->crops[v][item], problem);
+        made = augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, options->image_size,
+            draws + v * AUGMENT_DRAWS, workspace, slot->views[v] + task->item * loader->view_bytes,
+            &slot->crops[v][task->item], problem);
     image_free(&image);
     return made;
 }
 
-/* Under the lock. */
-static void note_broken(struct loader *loader, size_t file, uint64_t batch, const struct problem *problem)
+/* Under the lock; problem NULL where the picture was known to be broken: an earlier batch may hear of it later. */
+static void note_broken(struct loader *loader, const struct task *task, const struct problem *problem)
 {
     const struct loader_options *options = &loader->options;
-    bool known = loader->broken[file] != 0;
-    if (!known || batch + 1 < loader->broken[file]) loader->broken[file] = batch + 1;
-    if (known) return;
-    loader->broken_count++;
-    if (options->say_broken)
-        options->say_broken(options->say_broken_user, options->paths[file], problem->text);
+    char name[1024];
+    bool first;
+    if (!broken_add(&loader->broken, task->picture, task->slot->number, &first))
+        loader->failed = problem_set(&loader->failure, "no memory for the list of broken pictures") || true;
+    if (!first || !problem || !options->say_broken) return;
+    pictures_name(options->pictures, (size_t)task->picture, name, sizeof name);
+    options->say_broken(options->say_broken_user, name, problem->text);
+}
+
+/* Under the lock, which is let go while the views are made. */
+static bool try_picture(struct loader *loader, const struct task *task, float *workspace)
+{
+    struct problem problem;
+    bool known = broken_has(&loader->broken, task->picture), made = false;
+    if (!known) {
+        pthread_mutex_unlock(&loader->lock);
+        made = make_views(loader, task, workspace, &problem);
+        pthread_mutex_lock(&loader->lock);
+    }
+    if (!made) note_broken(loader, task, known ? NULL : &problem);
+    return made;
+}
+
+/* Which pictures are tried, one after the other, in place of one that cannot be read: numbers of theirs. */
+static void choose_replacements(const struct loader *loader, const struct task *task, uint64_t *pictures)
+{
+    double draws[LOADER_REPLACEMENTS] = {0};
+    uint64_t place = task->slot->number % loader->epoch_batches * loader->batch + task->item;
+    if (cribo_random_uniform(loader->options.seed,
+            order_stream | replacement_stream | epoch_of(loader, task->slot), place, LOADER_REPLACEMENTS,
+            draws) != CRIBO_OK)
+        memset(draws, 0, sizeof draws);
+    for (int i = 0; i < LOADER_REPLACEMENTS; i++)
+        pictures[i] = (uint64_t)(draws[i] * (double)loader->options.pictures->count);
 }
 
 /* Under the lock, which is let go while the views are made. */
 static void do_item(struct loader *loader, struct slot *slot, float *workspace)
 {
-    size_t item = slot->begun++, file = (size_t)slot->ids[item];
-    bool skip = loader->broken[file];
-    struct problem problem;
-    pthread_mutex_unlock(&loader->lock);
-    bool made = !skip && make_views(loader, slot, item, workspace, &problem);
-    pthread_mutex_lock(&loader->lock);
-    slot->made[item] = made;
-    if (!made && !skip) note_broken(loader, file, slot->number, &problem);
+    struct task task = {.slot = slot, .item = slot->begun++};
+    uint64_t replacements[LOADER_REPLACEMENTS];
+    task.picture = (uint64_t)slot->ids[task.item];
+    bool made = try_picture(loader, &task, workspace);
+    task.replacement = !made;
+    if (!made) choose_replacements(loader, &task, replacements);
+    for (int i = 0; i < LOADER_REPLACEMENTS && !made; i++) {
+        task.picture = replacements[i];
+        made = try_picture(loader, &task, workspace);
+    }
+    slot->ids[task.item] = (int64_t)task.picture;
+    slot->made[task.item] = made;
     if (++slot->done == loader->batch) pthread_cond_signal(&loader->ready);
 }
 
@@ -187,7 +225,8 @@ bool loader_next(struct loader *loader, struct loader_batch *batch, struct probl
     batch->images = close_ranks(loader, slot);
     loader->empty_in_a_row = batch->images ? 0 : loader->empty_in_a_row + 1;
     if (loader->empty_in_a_row >= loader->epoch_batches)
-        return problem_set(problem, "none of the %zu picture files could be read", loader->options.count);
+        return problem_set(
+            problem, "none of the %zu pictures could be read", loader->options.pictures->count);
     batch->view1 = slot->views[0];
     batch->view2 = slot->views[1];
     batch->crops1 = slot->crops[0];
@@ -209,20 +248,15 @@ uint64_t loader_taken(const struct loader *loader)
 size_t loader_broken(struct loader *loader)
 {
     pthread_mutex_lock(&loader->lock);
-    size_t broken = loader->broken_count;
+    size_t broken = loader->broken.count;
     pthread_mutex_unlock(&loader->lock);
     return broken;
 }
 
 size_t loader_broken_before(struct loader *loader, uint64_t end, uint32_t *files)
 {
-    size_t count = 0;
     pthread_mutex_lock(&loader->lock);
-    for (size_t i = 0; i < loader->options.count; i++) {
-        if (!loader->broken[i] || loader->broken[i] > end) continue;
-        if (files) files[count] = (uint32_t)i;
-        count++;
-    }
+    size_t count = broken_before(&loader->broken, end, files);
     pthread_mutex_unlock(&loader->lock);
     return count;
 }
@@ -254,21 +288,19 @@ static bool allocate(struct loader *loader)
     bool made = true;
     for (int i = 0; i < SLOTS && made; i++)
         made = slot_make(&loader->slots[i], loader->batch, loader->view_bytes);
-    loader->order = calloc(options->count, sizeof *loader->order);
-    loader->broken = calloc(options->count, sizeof *loader->broken);
     loader->threads = calloc((size_t)options->workers, sizeof *loader->threads);
-    return made && loader->order && loader->broken && loader->threads;
+    return made && loader->threads;
 }
 
 /* As if the batches before the first had been opened, made and released. */
-static void go_to_first(struct loader *loader)
+static bool go_to_first(struct loader *loader)
 {
     const struct loader_options *options = &loader->options;
+    bool added = true, first;
     loader->opened = loader->taken = loader->released = options->first;
-    for (size_t i = 0; i < options->broken_count; i++) {
-        if (!loader->broken[options->broken[i]]) loader->broken_count++;
-        loader->broken[options->broken[i]] = 1;
-    }
+    for (size_t i = 0; i < options->broken_count && added; i++)
+        added = broken_add(&loader->broken, options->broken[i], 0, &first);
+    return added;
 }
 
 static bool start(struct loader *loader)
@@ -286,14 +318,14 @@ bool loader_create(struct loader **out, const struct loader_options *options, st
     struct loader *loader = calloc(1, sizeof *loader);
     if (!loader) return problem_set(problem, "no memory for the loader");
     loader->options = *options;
-    loader->batch = options->batch < options->count ? options->batch : options->count;
-    loader->epoch_batches = options->count / loader->batch;
+    size_t count = options->pictures->count;
+    loader->batch = options->batch < count ? options->batch : count;
+    loader->epoch_batches = count / loader->batch;
     loader->view_bytes = 3 * (size_t)options->image_size * (size_t)options->image_size;
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);
-    bool allocated = allocate(loader);
-    if (allocated) go_to_first(loader);
+    bool allocated = allocate(loader) && go_to_first(loader);
     if (allocated && start(loader)) {
         *out = loader;
         return true;
@@ -311,8 +343,7 @@ void loader_free(struct loader *loader)
     pthread_mutex_unlock(&loader->lock);
     for (int i = 0; i < loader->started; i++) pthread_join(loader->threads[i], NULL);
     for (int i = 0; i < SLOTS; i++) slot_free(&loader->slots[i]);
-    free(loader->order);
-    free(loader->broken);
+    broken_free(&loader->broken);
     free(loader->threads);
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->work);

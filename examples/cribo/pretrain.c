@@ -1,13 +1,13 @@
 /* See pretrain.h. */
 #include "pretrain.h"
 
-#include "checkpoints.h"
 #include "loader.h"
 #include "plot.h"
 #include "run.h"
 #include "say.h"
 #include "showcase.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,19 +21,23 @@ struct session {
     const struct pretrain_options *options;
     struct problem problem;
     cribo_trainer_config config;
-    struct folder folder;
+    struct pictures pictures;
+    enum run_mode mode;
+    struct folder checkpoints; /* that were there, the newest first; none in a fresh run */
     struct run run;
     cribo_trainer *trainer;
     struct loader *loader;
     struct showcase showcase;
     struct history history;   /* of the whole run */
-    char *checkpoint;         /* resumed from; NULL: a fresh run */
+    const char *checkpoint;   /* resumed from; NULL: a fresh run */
     struct position position; /* after the last step */
     int64_t first_step, step; /* where this session began, and where it stands */
-    int64_t total_steps;
-    double began; /* seconds */
+    int64_t total_steps;      /* of the run */
+    int64_t last_step;        /* of this session */
+    double began;             /* seconds */
     double last_line, last_save;
     double seconds_per_step; /* running mean */
+    double waited;           /* seconds for the batch of this step */
 };
 
 static double now(void)
@@ -77,10 +81,10 @@ static void say_message(void *user, int level, const char *message)
         say_note("%s", message);
 }
 
-static void say_broken(void *user, const char *path, const char *reason)
+static void say_broken(void *user, const char *name, const char *reason)
 {
     (void)user;
-    say_warning("%s: %s; left out", path, reason);
+    say_warning("%s: %s; others take its place", name, reason);
 }
 
 static bool library_failed(struct session *session)
@@ -88,23 +92,41 @@ static bool library_failed(struct session *session)
     return problem_set(&session->problem, "%s", cribo_last_error());
 }
 
-static bool list_pictures(struct session *session)
-{
-    const char *path = session->options->folder;
-    if (!folder_list(&session->folder, path, &session->problem)) return false;
-    return session->folder.count > 0 ||
-           problem_set(&session->problem, "%s: no JPEG or PNG files in it", path);
-}
-
-static bool find_checkpoint(struct session *session)
+/* Before the run's folder is made. */
+static bool check_sources(struct session *session)
 {
     const struct pretrain_options *options = session->options;
-    if (!options->resume) return true;
-    if (!checkpoints_newest(&session->checkpoint, options->out, &session->problem)) return false;
-    if (!session->checkpoint)
+    for (size_t i = 0; i < options->source_count; i++)
+        if (access(options->sources[i], R_OK))
+            return problem_set(&session->problem, "%s: %s", options->sources[i], strerror(errno));
+    return true;
+}
+
+static bool open_run(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    if (!checkpoints_list(&session->checkpoints, options->out, &session->problem)) return false;
+    bool there = session->checkpoints.count > 0;
+    if (options->resume && !there)
         return problem_set(
             &session->problem, "%s: no checkpoint to resume from; start without --resume", options->out);
-    return position_read(&session->position, session->checkpoint, &session->problem);
+    session->mode = options->overwrite ? RUN_OVERWRITE : there ? RUN_RESUME : RUN_NEW;
+    if (!run_open(&session->run, options->out, session->mode, &session->problem)) return false;
+    /* Again under the lock: another process may have saved meanwhile. */
+    folder_free(&session->checkpoints);
+    return options->overwrite || checkpoints_list(&session->checkpoints, options->out, &session->problem);
+}
+
+static bool list_pictures(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    if (!pictures_open(&session->pictures, session->run.pictures, options->sources, options->source_count,
+            options->out, &session->problem))
+        return false;
+    if (session->pictures.count > UINT32_MAX)
+        return problem_set(&session->problem, "%zu pictures are too many", session->pictures.count);
+    return session->pictures.count > 0 || problem_set(&session->problem, "%s%s: no JPEG or PNG files in it",
+                                              options->sources[0], options->source_count > 1 ? " ..." : "");
 }
 
 /* Refuses other pictures than those of the run; where they are allowed, forgets which were broken. */
@@ -112,17 +134,16 @@ static bool check_pictures(struct session *session)
 {
     const struct pretrain_options *options = session->options;
     struct position *position = &session->position;
-    uint64_t digest = folder_digest(&session->folder, options->folder);
-    size_t files = session->folder.count;
-    bool same = position->digest == digest && position->files == files;
-    if (session->checkpoint && !same && !options->settings.override_folder)
+    const struct pictures *pictures = &session->pictures;
+    bool same = position->digest == pictures->digest && position->files == pictures->count;
+    if (!same && !options->settings.override_folder)
         return problem_set(&session->problem,
             "%s: not the list of pictures that the run was begun with (%zu now, %zu then); go on all the "
             "same by --override folder",
-            options->folder, files, position->files);
+            options->sources[0], pictures->count, position->files);
     if (!same) position->broken_count = 0;
-    position->digest = digest;
-    position->files = files;
+    position->digest = pictures->digest;
+    position->files = pictures->count;
     return true;
 }
 
@@ -132,29 +153,6 @@ static bool check_preset(struct session *session)
     return !given || !strcmp(given, saved) ||
            problem_set(&session->problem, "--preset=%s: the run was begun with %s%s; leave it out", given,
                saved[0] ? "--preset=" : "no preset", saved);
-}
-
-static bool choose_settings(struct session *session)
-{
-    const struct settings *settings = &session->options->settings;
-    cribo_trainer_config saved;
-    if (!session->checkpoint) {
-        const char *preset = settings->preset ? settings->preset : "";
-        snprintf(session->position.preset, sizeof session->position.preset, "%s", preset);
-        return settings_apply(settings, session->folder.count, &session->config, &session->problem);
-    }
-    if (cribo_trainer_config_init(&saved, sizeof saved) != CRIBO_OK ||
-        cribo_checkpoint_config(session->checkpoint, &saved) != CRIBO_OK)
-        return library_failed(session);
-    return check_preset(session) &&
-           settings_resume(settings, &saved, session->folder.count, &session->config, &session->problem);
-}
-
-static bool open_run(struct session *session)
-{
-    const struct pretrain_options *options = session->options;
-    enum run_mode mode = options->resume ? RUN_RESUME : options->overwrite ? RUN_OVERWRITE : RUN_NEW;
-    return run_open(&session->run, options->out, mode, &session->problem);
 }
 
 static bool make_trainer(struct session *session)
@@ -167,28 +165,84 @@ static bool make_trainer(struct session *session)
            library_failed(session);
 }
 
-/* The trainer and the log stand where the checkpoint was written. */
-static bool load_checkpoint(struct session *session)
+static cribo_status load_trainer(struct session *session, const char *path)
 {
     const struct settings *settings = &session->options->settings;
     char names[MOST_SETTINGS * 48] = "";
     cribo_load_options options = {.struct_size = sizeof options, .overrides = names};
-    if (!session->checkpoint) return true;
     for (size_t i = 0; i < settings->override_count; i++) {
         size_t length = strlen(names);
         snprintf(names + length, sizeof names - length, "%s,", settings->overrides[i]);
     }
-    if (cribo_trainer_load(session->trainer, session->checkpoint, &options) != CRIBO_OK ||
-        cribo_trainer_step_count(session->trainer, &session->first_step) != CRIBO_OK)
-        return library_failed(session);
+    return cribo_trainer_load(session->trainer, path, &options);
+}
+
+/* A checkpoint that is damaged may be passed over; one that does not fit the command line may not. */
+enum outcome { TAKEN, DAMAGED, REFUSED };
+
+static enum outcome take_checkpoint(struct session *session, const char *path)
+{
+    const struct settings *settings = &session->options->settings;
+    cribo_trainer_config saved;
+    cribo_status status = cribo_trainer_config_init(&saved, sizeof saved);
+    if (status == CRIBO_OK) status = cribo_checkpoint_config(path, &saved);
+    if (status == CRIBO_OK &&
+        !(position_read(&session->position, path, &session->problem) && check_pictures(session) &&
+            check_preset(session) &&
+            settings_resume(settings, &saved, session->pictures.count, &session->config, &session->problem) &&
+            make_trainer(session)))
+        return REFUSED;
+    if (status == CRIBO_OK) status = load_trainer(session, path);
+    if (status == CRIBO_OK) return TAKEN;
+    library_failed(session);
+    return status == CRIBO_CORRUPT ? DAMAGED : REFUSED;
+}
+
+/* The newest checkpoint that is whole; damaged ones before it are put out of the way, so that later saves count. */
+static bool go_on(struct session *session)
+{
+    const struct folder *checkpoints = &session->checkpoints;
+    for (size_t i = 0; i < checkpoints->count; i++) {
+        enum outcome outcome = take_checkpoint(session, checkpoints->paths[i]);
+        if (outcome == REFUSED) return false;
+        if (outcome == TAKEN) {
+            for (size_t k = 0; k < i; k++) checkpoints_set_aside(checkpoints->paths[k]);
+            session->checkpoint = checkpoints->paths[i];
+            return cribo_trainer_step_count(session->trainer, &session->first_step) == CRIBO_OK ||
+                   library_failed(session);
+        }
+        if (i + 1 < checkpoints->count)
+            say_warning("%s; going back to the checkpoint before it", session->problem.text);
+        cribo_trainer_free(session->trainer);
+        session->trainer = NULL;
+        position_free(&session->position);
+    }
+    return false;
+}
+
+static bool begin(struct session *session)
+{
+    const struct settings *settings = &session->options->settings;
+    struct position *position = &session->position;
+    position->digest = session->pictures.digest;
+    position->files = session->pictures.count;
+    snprintf(position->preset, sizeof position->preset, "%s", settings->preset ? settings->preset : "");
+    return settings_apply(settings, session->pictures.count, &session->config, &session->problem) &&
+           make_trainer(session);
+}
+
+/* The log stands where the trainer does. */
+static bool open_log(struct session *session)
+{
     session->step = session->first_step;
-    return run_rewind(&session->run, session->step, &session->history, &session->problem);
+    return run_open_log(&session->run, session->mode, &session->problem) &&
+           (!session->checkpoint || run_rewind(&session->run, session->position.batches, session->step,
+                                        &session->history, &session->problem));
 }
 
 static bool make_loader(struct session *session)
 {
-    struct loader_options options = {.paths = session->folder.paths,
-        .count = session->folder.count,
+    struct loader_options options = {.pictures = &session->pictures,
         .image_size = (int)session->config.image_size,
         .batch = (size_t)session->config.batch_size,
         .workers = session->options->workers,
@@ -203,9 +257,10 @@ static bool make_loader(struct session *session)
 static bool write_config(struct session *session)
 {
     const struct pretrain_options *options = session->options;
-    struct run_facts facts = {.folder = options->folder,
+    struct run_facts facts = {.sources = options->sources,
+        .source_count = options->source_count,
         .preset = session->position.preset[0] ? session->position.preset : NULL,
-        .pictures = session->folder.count,
+        .pictures = session->pictures.count,
         .threads = options->threads,
         .workers = options->workers};
     return run_write_config(&session->run, &session->config, &facts, &session->problem);
@@ -221,17 +276,20 @@ static bool show_clusters(struct session *session, const char *path)
 static bool prepare(struct session *session)
 {
     const cribo_trainer_config *config = &session->config;
-    bool prepared = list_pictures(session) && find_checkpoint(session) && check_pictures(session) &&
-                    choose_settings(session) && open_run(session) && make_trainer(session) &&
-                    load_checkpoint(session) && write_config(session) && make_loader(session) &&
-                    showcase_make(&session->showcase, &session->folder, config, &session->problem);
+    bool prepared = check_sources(session) && open_run(session) && list_pictures(session) &&
+                    (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
+                    write_config(session) && make_loader(session) &&
+                    showcase_make(&session->showcase, &session->pictures, config, &session->problem);
     /* Without this picture the training is worth no less. */
     if (prepared && !session->checkpoint && !show_clusters(session, session->run.clusters_start))
         say_warning("%s", session->problem.text);
     /* Before the first step, or a resume would go on with the run that was replaced. */
-    if (prepared) checkpoints_prune(session->options->out, session->checkpoint ? session->options->keep : 0);
+    if (prepared)
+        checkpoints_prune(session->options->out, session->checkpoint ? session->options->keeping.keep : 0);
     session->total_steps =
         config->total_steps ? config->total_steps : llround(config->epochs * (double)config->steps_per_epoch);
+    int64_t stop = session->options->stop_after;
+    session->last_step = stop && stop < session->total_steps ? stop : session->total_steps;
     return prepared;
 }
 
@@ -246,7 +304,7 @@ static void format_time(char *text, size_t size, double seconds)
 
 static bool line_is_due(const struct session *session, int64_t step)
 {
-    if (say_on_terminal() || step == 0 || step + 1 == session->total_steps) return true;
+    if (say_on_terminal() || step == 0 || step + 1 == session->last_step) return true;
     if (session->options->log_every) return (step + 1) % session->options->log_every == 0;
     return now() - session->last_line >= 10;
 }
@@ -271,7 +329,11 @@ static bool note_step(struct session *session, const cribo_report *report, doubl
     double weight = fmax(0.05, 1 / (double)(session->step - session->first_step));
     session->seconds_per_step += weight * (seconds - session->seconds_per_step);
     double images_per_second = seconds > 0 ? (double)report->images / seconds : 0;
-    run_log(&session->run, report, images_per_second);
+    struct log_line line = {.report = *report,
+        .batch = session->position.batches - 1,
+        .images_per_second = images_per_second,
+        .wait_ms = 1e3 * session->waited};
+    run_log(&session->run, &line);
     say_step(session, report, images_per_second);
     return history_add(&session->history, report, &session->problem);
 }
@@ -291,7 +353,7 @@ static bool save_checkpoint(struct session *session)
     if (!position->broken) return problem_set(&session->problem, "no memory for a checkpoint");
     loader_broken_before(session->loader, position->batches, position->broken);
     return checkpoints_save(session->options->out, session->trainer, session->step, position,
-        session->options->keep, &session->problem);
+        session->options->keeping, &session->problem);
 }
 
 static bool save(struct session *session)
@@ -315,7 +377,7 @@ static bool save_is_due(const struct session *session)
 {
     const struct pretrain_options *options = session->options;
     int64_t step = session->step;
-    if (step == session->total_steps) return false; /* the end is saved anyway */
+    if (step == session->last_step) return false; /* the end is saved anyway */
     if (options->save_every && step % options->save_every == 0) return true;
     double minutes = (now() - session->last_save) / 60;
     if (options->save_minutes && minutes >= (double)options->save_minutes) return true;
@@ -353,10 +415,11 @@ static bool train(struct session *session)
 {
     bool trained = true;
     session->began = session->last_line = session->last_save = now();
-    while (trained && !signal_heard && session->step < session->total_steps) {
+    while (trained && !signal_heard && session->step < session->last_step) {
         struct loader_batch batch;
         double began = now();
         trained = loader_next(session->loader, &batch, &session->problem);
+        session->waited = now() - began;
         if (!trained || batch.images == 0) continue; /* a batch of broken files only makes no step */
         trained = do_step(session, &batch, began);
     }
@@ -377,10 +440,11 @@ static void say_plan(const struct session *session)
 {
     const cribo_trainer_config *config = &session->config;
     say_note("%zu pictures in %s; %lld steps of %lld pictures, %lld to an epoch; to %s",
-        session->folder.count, session->options->folder, (long long)session->total_steps,
+        session->pictures.count, session->options->sources[0], (long long)session->total_steps,
         (long long)config->batch_size, (long long)config->steps_per_epoch, session->options->out);
     if (session->checkpoint)
-        say_note("%lld steps are done: %s", (long long)session->step, session->checkpoint);
+        say_note("%lld steps are done: going on from %s%s", (long long)session->step, session->checkpoint,
+            session->options->resume ? "" : " (--overwrite begins anew)");
 }
 
 /* Means over the first and the last twentieth of the steps. */
@@ -403,7 +467,7 @@ static void say_summary(struct session *session)
     char took[32];
     size_t broken = loader_broken(session->loader);
     format_time(took, sizeof took, now() - session->began);
-    if (broken) say_warning("%zu of %zu pictures could not be read", broken, session->folder.count);
+    if (broken) say_warning("%zu of %zu pictures could not be read", broken, session->pictures.count);
     say_note("%lld steps in %s", (long long)(session->step - session->first_step), took);
     say_losses(&session->history);
     say_note("weights: %s\nlosses:  %s\nobjects: %s (before training: %s)", session->run.weights,
@@ -417,9 +481,9 @@ static void session_free(struct session *session)
     showcase_free(&session->showcase);
     history_free(&session->history);
     run_close(&session->run);
-    folder_free(&session->folder);
+    pictures_close(&session->pictures);
+    folder_free(&session->checkpoints);
     position_free(&session->position);
-    free(session->checkpoint);
 }
 
 /* Reports a failure and tells whether there was one. */
@@ -432,7 +496,7 @@ static bool failed(const struct session *session, bool worked)
 static int train_and_finish(struct session *session)
 {
     say_plan(session);
-    if (session->step >= session->total_steps) say_note("nothing to do: these are all steps of the run");
+    if (session->step >= session->last_step) say_note("nothing to do: these steps are done");
     bool broke = failed(session, train(session));
     if (session->step > session->first_step) {
         if (signal_heard) say_note("stopping early: saving; go on by --resume");
@@ -444,7 +508,7 @@ static int train_and_finish(struct session *session)
 
 int pretrain(const struct pretrain_options *options)
 {
-    struct session session = {.options = options};
+    struct session session = {.options = options, .run.lock = -1};
     listen_to_signals();
     int status = failed(&session, prepare(&session)) ? 1 : train_and_finish(&session);
     session_free(&session);

@@ -2,20 +2,24 @@
 #ifndef PRETRAIN_H
 #define PRETRAIN_H
 
+#include "checkpoints.h"
 #include "settings.h"
 
 struct pretrain_options {
-    const char *folder, *out;
+    char *const *sources; /* [source_count] where the pictures lie: pictures.h */
+    size_t source_count;
+    const char *out;
     struct settings settings;
     int threads; /* of the library; 0: its choice */
     int workers; /* that load pictures */
     int64_t
         log_every; /* steps between progress lines where they are not rewritten; 0: about every ten seconds */
+    int64_t stop_after;   /* end this session after so many steps of the run; 0: at the run's end */
     int64_t save_every;   /* steps between saves of weights and checkpoint; 0: not by steps */
     int64_t save_minutes; /* minutes between them; 0: not by time */
-    int keep;             /* how many checkpoints stay, the newest ones */
-    bool overwrite;
-    bool resume; /* from the newest checkpoint in `out` */
+    struct keeping keeping;
+    bool overwrite; /* a run that `out` holds, instead of going on with it */
+    bool resume;    /* there must be a checkpoint in `out` */
 };
 
 /*

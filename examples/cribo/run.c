@@ -1,15 +1,17 @@
 /* See run.h. */
 #include "run.h"
 
-#include "checkpoints.h"
+#include "folder.h"
 #include "say.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,42 +46,66 @@ static bool name_files(struct run *run, const char *folder)
     run->losses = path_join(folder, "loss.png");
     run->clusters_start = path_join(folder, "clusters-start.png");
     run->clusters = path_join(folder, "clusters.png");
-    return run->config && run->log && run->weights && run->losses && run->clusters_start && run->clusters;
+    run->pictures = path_join(folder, "pictures.index");
+    return run->config && run->log && run->weights && run->losses && run->clusters_start && run->clusters &&
+           run->pictures;
 }
 
+/* A run that was stopped before its first save has a log and its settings, and nothing that would be lost. */
 static bool is_unused(const struct run *run, const char *folder, struct problem *problem)
 {
-    char *checkpoint;
-    struct stat log; /* empty: of a run that did not come to its first step */
-    if (!checkpoints_newest(&checkpoint, folder, problem)) return false;
-    bool resumable = checkpoint != NULL;
-    free(checkpoint);
-    if (resumable)
-        return problem_set(problem,
-            "%s: holds a run already; go on with it by --resume, replace it by --overwrite, or choose "
-            "another folder",
-            folder);
-    if (access(run->weights, F_OK) == 0 || (stat(run->log, &log) == 0 && log.st_size > 0))
+    struct stat log;
+    bool logged = stat(run->log, &log) == 0 && log.st_size > 0, ours = access(run->config, F_OK) == 0;
+    if (access(run->weights, F_OK) == 0 || (logged && !ours))
         return problem_set(
             problem, "%s: holds a run already; choose another folder or give --overwrite", folder);
+    if (logged) say_note("%s: the run there was stopped before it saved anything; it begins anew", folder);
     return true;
 }
 
-static bool open_log(struct run *run, const char *folder, enum run_mode mode, struct problem *problem)
+/* Says who has the lock, by what it wrote into the file. */
+static bool locked(const char *folder, int file, struct problem *problem)
 {
-    if (!name_files(run, folder)) return problem_set(problem, "no memory");
-    if (!folder_make(folder, problem)) return false;
-    if (mode == RUN_NEW && !is_unused(run, folder, problem)) return false;
-    run->log_file = fopen(run->log, mode == RUN_RESUME ? "ae" : "we");
-    return run->log_file || problem_set(problem, "cannot write %s: %s", run->log, strerror(errno));
+    char owner[32] = "";
+    ssize_t length = pread(file, owner, sizeof owner - 1, 0);
+    owner[length > 0 ? strspn(owner, "0123456789") : 0] = '\0';
+    return problem_set(problem, "%s: process %s is training in it", folder, owner[0] ? owner : "(unknown)");
+}
+
+/* Held until the process ends, however it ends. */
+static bool take_lock(struct run *run, const char *folder, struct problem *problem)
+{
+    char *path = path_join(folder, "lock"), owner[32];
+    if (!path) return problem_set(problem, "no memory");
+    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    free(path);
+    if (run->lock < 0) return problem_set(problem, "cannot write %s/lock: %s", folder, strerror(errno));
+    if (flock(run->lock, LOCK_EX | LOCK_NB)) {
+        if (errno == EWOULDBLOCK) return locked(folder, run->lock, problem);
+        say_warning(
+            "%s: cannot be locked (%s): see that no other process trains in it", folder, strerror(errno));
+        return true;
+    }
+    int length = snprintf(owner, sizeof owner, "%ld\n", (long)getpid());
+    if (ftruncate(run->lock, 0) || pwrite(run->lock, owner, (size_t)length, 0) != length)
+        return problem_set(problem, "cannot write %s/lock: %s", folder, strerror(errno));
+    return true;
 }
 
 bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem)
 {
-    *run = (struct run){0};
-    if (open_log(run, folder, mode, problem)) return true;
-    run_close(run);
-    return false;
+    *run = (struct run){.lock = -1};
+    bool opened = (name_files(run, folder) || problem_set(problem, "no memory")) &&
+                  folder_make(folder, problem) && take_lock(run, folder, problem) &&
+                  (mode != RUN_NEW || is_unused(run, folder, problem));
+    if (!opened) run_close(run);
+    return opened;
+}
+
+bool run_open_log(struct run *run, enum run_mode mode, struct problem *problem)
+{
+    run->log_file = fopen(run->log, mode == RUN_RESUME ? "ae" : "we");
+    return run->log_file || problem_set(problem, "cannot write %s: %s", run->log, strerror(errno));
 }
 
 /* Takes over `value`; a failure shows when the whole is written. */
@@ -104,12 +130,20 @@ static json_t *settings_of(const cribo_trainer_config *config)
     return settings;
 }
 
+static json_t *sources_of(const struct run_facts *facts)
+{
+    json_t *sources = json_array();
+    for (size_t i = 0; i < facts->source_count; i++)
+        json_array_append_new(sources, json_string(facts->sources[i]));
+    return sources;
+}
+
 bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     const struct run_facts *facts, struct problem *problem)
 {
     json_t *root = json_object();
     put(root, "library", json_string(cribo_version()));
-    put(root, "folder", json_string(facts->folder));
+    put(root, "sources", sources_of(facts));
     put(root, "pictures", json_integer((json_int_t)facts->pictures));
     put(root, "preset", facts->preset ? json_string(facts->preset) : json_null());
     put(root, "threads", json_integer(facts->threads));
@@ -127,74 +161,86 @@ static json_t *real(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-void run_log(struct run *run, const cribo_report *report, double images_per_second)
+/* The report's fields, in the order of the table. */
+static void put_report(json_t *object, const cribo_report *report)
 {
-    json_t *line = json_object();
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *at = (const char *)report + fields[i].offset;
         int64_t integer;
         double value;
         memcpy(&integer, at, sizeof integer);
         memcpy(&value, at, sizeof value);
-        put(line, fields[i].name, fields[i].integer ? json_integer(integer) : real(value));
+        put(object, fields[i].name, fields[i].integer ? json_integer(integer) : real(value));
     }
-    put(line, "images_per_second", real(images_per_second));
-    put(line, "time", real((double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
-    char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(12));
+}
+
+void run_log(struct run *run, const struct log_line *line)
+{
+    json_t *object = json_object();
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    put(object, "batch", json_integer((json_int_t)line->batch));
+    if (line->skipped) put(object, "skipped", json_true());
+    put_report(object, &line->report);
+    put(object, "wait_ms", real(line->wait_ms));
+    put(object, "images_per_second", real(line->images_per_second));
+    put(object, "time", real((double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12));
     bool written = text && fprintf(run->log_file, "%s\n", text) > 0 && fflush(run->log_file) == 0;
     if (!written && !run->log_failed)
         say_warning("cannot write %s: %s; training goes on", run->log, strerror(errno));
     run->log_failed |= !written;
     free(text);
-    json_decref(line);
+    json_decref(object);
 }
 
-/* A line of the log as a report; false when it is none. */
-static bool read_line(const char *line, size_t length, cribo_report *report)
+/* A line of the log; false when it is none. Logs of old have no batches: there one is a step. */
+static bool read_line(const char *text, size_t length, struct log_line *line)
 {
-    json_t *root = json_loadb(line, length, 0, NULL);
+    json_t *root = json_loadb(text, length, 0, NULL), *batch = json_object_get(root, "batch");
     bool read = json_is_integer(json_object_get(root, "step"));
-    *report = (cribo_report){.struct_size = sizeof *report};
+    *line = (struct log_line){.report.struct_size = sizeof line->report};
     for (size_t i = 0; read && i < sizeof fields / sizeof *fields; i++) {
-        char *at = (char *)report + fields[i].offset;
+        char *at = (char *)&line->report + fields[i].offset;
         json_t *value = json_object_get(root, fields[i].name);
         int64_t integer = json_integer_value(value);
         double real = json_is_number(value) ? json_number_value(value) : NAN;
         memcpy(at, fields[i].integer ? (void *)&integer : (void *)&real, sizeof integer);
     }
+    line->batch = (uint64_t)(json_is_integer(batch) ? json_integer_value(batch) : line->report.step);
+    line->skipped = json_is_true(json_object_get(root, "skipped"));
     json_decref(root);
     return read;
 }
 
-/* Where the log's steps before `step` end, in bytes; -1 without memory. */
-static off_t find_end(FILE *log, int64_t step, struct history *history, struct problem *problem)
+/* Where the log's lines before `batch` end, in bytes; -1 without memory. */
+static off_t find_end(FILE *log, uint64_t batch, struct history *history, struct problem *problem)
 {
-    char *line = NULL;
+    char *text = NULL;
     size_t capacity = 0;
     off_t end = 0;
-    for (ssize_t length; end >= 0 && (length = getline(&line, &capacity, log)) > 0;) {
-        cribo_report report;
-        if (line[length - 1] != '\n' || !read_line(line, (size_t)length, &report)) continue;
-        if (report.step >= step) break;
-        end = history_add(history, &report, problem) ? ftello(log) : -1;
+    for (ssize_t length; end >= 0 && (length = getline(&text, &capacity, log)) > 0;) {
+        struct log_line line;
+        if (text[length - 1] != '\n' || !read_line(text, (size_t)length, &line)) continue;
+        if (line.batch >= batch) break;
+        end = line.skipped || history_add(history, &line.report, problem) ? ftello(log) : -1;
     }
-    free(line);
+    free(text);
     return end;
 }
 
-bool run_rewind(const struct run *run, int64_t step, struct history *history, struct problem *problem)
+bool run_rewind(
+    const struct run *run, uint64_t batch, int64_t steps, struct history *history, struct problem *problem)
 {
     struct stat status;
     if (stat(run->log, &status) || !S_ISREG(status.st_mode)) return true; /* nothing that can be read again */
     FILE *log = fopen(run->log, "re");
     if (!log) return problem_set(problem, "cannot read %s: %s", run->log, strerror(errno));
-    off_t end = find_end(log, step, history, problem);
+    off_t end = find_end(log, batch, history, problem);
     fclose(log);
     if (end < 0) return false;
-    if (history->count != (size_t)step)
-        say_warning("%s has %zu lines of %lld steps", run->log, history->count, (long long)step);
+    if (history->count != (size_t)steps)
+        say_warning("%s has %zu lines of %lld steps", run->log, history->count, (long long)steps);
     return end == status.st_size || truncate(run->log, end) == 0 ||
            problem_set(problem, "cannot cut %s: %s", run->log, strerror(errno));
 }
@@ -202,11 +248,13 @@ bool run_rewind(const struct run *run, int64_t step, struct history *history, st
 void run_close(struct run *run)
 {
     if (run->log_file) fclose(run->log_file);
+    if (run->lock >= 0) close(run->lock);
     free(run->config);
     free(run->log);
     free(run->weights);
     free(run->losses);
     free(run->clusters_start);
     free(run->clusters);
-    *run = (struct run){0};
+    free(run->pictures);
+    *run = (struct run){.lock = -1};
 }

@@ -12,7 +12,8 @@
 #include <stdio.h>
 
 struct run {
-    char *config, *log, *weights, *losses, *clusters_start, *clusters; /* paths */
+    char *config, *log, *weights, *losses, *clusters_start, *clusters, *pictures; /* paths */
+    int lock;
     FILE *log_file;
     bool log_failed; /* said once; training goes on */
 };
@@ -21,21 +22,26 @@ struct run {
 enum run_mode { RUN_NEW, RUN_OVERWRITE, RUN_RESUME };
 
 /*
- * Makes the folder and begins its log, so that a folder that cannot be written is found before hours of
- * training. RUN_NEW refuses a folder that holds a run, RUN_OVERWRITE begins its log anew, RUN_RESUME leaves
- * the log as it is.
+ * Makes the folder and takes its lock, so that a folder that cannot be written, or that another process
+ * trains in, is found before hours of training. RUN_NEW refuses a folder that holds a run, unless that was
+ * stopped before it saved anything. The log is untouched yet.
  */
 bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem);
 
+/* Begins the log anew, or, in RUN_RESUME, leaves it as it is and goes on behind it. */
+bool run_open_log(struct run *run, enum run_mode mode, struct problem *problem);
+
 /*
- * Cuts off the log's lines from step `step` on and what is torn, and adds the losses of those before to the
- * history.
+ * Cuts off the log's lines from batch `batch` on and what is torn, and adds the losses of those before to the
+ * history, which then has `steps` of them if the log is whole.
  */
-bool run_rewind(const struct run *run, int64_t step, struct history *history, struct problem *problem);
+bool run_rewind(
+    const struct run *run, uint64_t batch, int64_t steps, struct history *history, struct problem *problem);
 
 /* What a run was started with, besides its settings. */
 struct run_facts {
-    const char *folder; /* of the pictures */
+    char *const *sources; /* [source_count] of the pictures */
+    size_t source_count;
     const char *preset; /* NULL: none */
     size_t pictures;
     int threads, workers; /* threads 0: by the library */
@@ -44,8 +50,17 @@ struct run_facts {
 bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     const struct run_facts *facts, struct problem *problem);
 
-/* Appends a step's report as one line of JSON, numbers that are not finite as null. */
-void run_log(struct run *run, const cribo_report *report, double images_per_second);
+/* A line of the log: what a step reported, and what the program knows besides. */
+struct log_line {
+    cribo_report report;
+    uint64_t batch; /* number of the batch; one without a picture made no step, so it may run ahead */
+    double images_per_second;
+    double wait_ms; /* for the batch */
+    bool skipped;   /* its update was left out, and the step is made with the next batch */
+};
+
+/* Appends a line of JSON, numbers that are not finite as null. */
+void run_log(struct run *run, const struct log_line *line);
 
 void run_close(struct run *run);
 

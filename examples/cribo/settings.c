@@ -128,13 +128,16 @@ bool settings_override(struct settings *settings, char *list, struct problem *pr
 {
     char *rest;
     for (char *name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+        char *equals = strchr(name, '=');
+        if (equals) *equals = '\0';
         for (char *c = name; *c; c++)
             if (*c == '-') *c = '_';
-        if (!strcmp(name, "folder")) {
+        if (!strcmp(name, "folder") && !equals) {
             settings->override_folder = true;
             continue;
         }
         if (!is_setting(name)) return problem_set(problem, "--override: %s is no setting", name);
+        if (equals && !settings_give(settings, name, equals + 1, problem)) return false;
         if (is_overridden(settings, name)) continue;
         settings->overrides[settings->override_count++] = name;
     }

@@ -34,8 +34,8 @@ bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);
 
 /*
- * Takes a list of names, separated by commas, that --override gives; hyphens count as underscores. The list
- * is cut up in place and borrowed.
+ * Takes a list of NAME or NAME=VALUE, separated by commas, that --override gives; hyphens in names count as
+ * underscores, and a value is given as by settings_give. The list is cut up in place and borrowed.
  */
 bool settings_override(struct settings *settings, char *list, struct problem *problem);
 

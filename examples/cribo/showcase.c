@@ -19,41 +19,40 @@ static size_t tokens_of(const struct showcase *showcase)
 }
 
 static bool add_picture(
-    struct showcase *showcase, const char *path, int64_t id, uint64_t seed, float *workspace)
+    struct showcase *showcase, const struct pictures *pictures, size_t id, uint64_t seed, float *workspace)
 {
     struct image image;
     struct problem ignored;
     double draws[2 * AUGMENT_DRAWS];
     size_t at = (size_t)showcase->images, bytes = 3 * (size_t)showcase->size * (size_t)showcase->size;
-    if (!image_load(&image, path, 3, augment_least_side(showcase->size), &ignored)) return false;
-    loader_draws(seed, showcase_epoch, (uint64_t)id, draws);
+    if (!pictures_load(pictures, id, &image, 3, augment_least_side(showcase->size), &ignored)) return false;
+    loader_draws(seed, showcase_epoch, id, draws);
     bool made = true;
     for (int v = 0; v < 2 && made; v++)
         made = augment_view(&image, VIEW_PLAIN, showcase->size, draws + v * AUGMENT_DRAWS, workspace,
             showcase->views[v] + at * bytes, &showcase->crops[v][at], &ignored);
     image_free(&image);
-    if (made) showcase->ids[showcase->images++] = id;
+    if (made) showcase->ids[showcase->images++] = (int64_t)id;
     return made;
 }
 
-bool showcase_make(struct showcase *showcase, const struct folder *folder, const cribo_trainer_config *config,
-    struct problem *problem)
+bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
+    const cribo_trainer_config *config, struct problem *problem)
 {
     *showcase = (struct showcase){
         .size = (int)config->image_size, .patch = (int)config->patch_size, .clusters = config->clusters};
     size_t most = SHOWCASE_MOST, bytes = 3 * (size_t)showcase->size * (size_t)showcase->size;
     if ((int64_t)most > config->batch_size) most = (size_t)config->batch_size;
-    if (most > folder->count) most = folder->count;
+    if (most > pictures->count) most = pictures->count;
     for (int v = 0; v < 2; v++) showcase->views[v] = malloc(most * bytes);
     showcase->labels = malloc(most * 2 * tokens_of(showcase) * sizeof *showcase->labels);
     showcase->valid = malloc(most * (size_t)showcase->clusters);
     float *workspace = malloc(augment_workspace(showcase->size) * sizeof *workspace);
     bool made = showcase->views[0] && showcase->views[1] && showcase->labels && showcase->valid && workspace;
     for (size_t i = 0; made && i < most; i++) {
-        /* From each stretch of the folder its first readable file. */
-        size_t first = i * folder->count / most, end = (i + 1) * folder->count / most;
-        while (first < end && !add_picture(showcase, folder->paths[first], (int64_t)first,
-                                  (uint64_t)config->seed, workspace))
+        /* From each stretch of the list its first readable picture. */
+        size_t first = i * pictures->count / most, end = (i + 1) * pictures->count / most;
+        while (first < end && !add_picture(showcase, pictures, first, (uint64_t)config->seed, workspace))
             first++;
     }
     free(workspace);

@@ -1,11 +1,11 @@
 /*
- * A few pictures of the folder in two plain views each, and the objects that the teacher finds in them: what
+ * A few of the pictures in two plain views each, and the objects that the teacher finds in them: what
  * a person looks at to see whether a run learns.
  */
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
 
-#include "folder.h"
+#include "pictures.h"
 
 #include <cribo/trainer.h>
 
@@ -22,10 +22,10 @@ struct showcase {
 };
 
 /*
- * Picks pictures spread over the folder, at most a batch of them; those that cannot be read are passed over.
+ * Picks pictures spread over the list, at most a batch of them; those that cannot be read are passed over.
  */
-bool showcase_make(struct showcase *showcase, const struct folder *folder, const cribo_trainer_config *config,
-    struct problem *problem);
+bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
+    const cribo_trainer_config *config, struct problem *problem);
 
 /* Asks the trainer for the objects; it then stands as after cribo_trainer_teach. */
 bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);

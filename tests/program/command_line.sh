@@ -23,7 +23,7 @@ expect 2 "Usage: cribo COMMAND"
 expect 2 "unknown command 'train'" train
 expect 2 "no folder of pictures" pretrain -o "$work/run"
 expect 2 "no output folder" pretrain "$work/pictures"
-expect 2 "unexpected argument 'more'" pretrain "$work/pictures" more -o "$work/run"
+expect 1 "more: No such file or directory" pretrain "$work/pictures" more -o "$work/run"
 expect 2 "unrecognized option '--no-such-thing'" pretrain "$work/pictures" -o "$work/run" --no-such-thing
 expect 2 "learning_rate" pretrain "$work/pictures" -o "$work/run" --learning-rate fast
 expect 2 "clusters" pretrain "$work/pictures" -o "$work/run" --clusters=-3
@@ -36,13 +36,13 @@ expect 2 "--split=half" scenes -o "$work/scenes" --split half
 
 # Failures: status 1, and the message names the file.
 expect 1 "$work/missing: No such file or directory" pretrain "$work/missing" -o "$work/run"
-expect 1 "$work/file: not a folder" pretrain "$work/file" -o "$work/run"
+expect 1 "$work/file: no JPEG or PNG files" pretrain "$work/file" -o "$work/run"
 expect 1 "$work/empty: no JPEG or PNG files" pretrain "$work/empty" -o "$work/run"
 expect 1 "$work/file/run" pretrain "$work/pictures" -o "$work/file/run"
 expect 1 "cannot make the folder /proc/run" pretrain "$work/pictures" -o /proc/run
 expect 1 "clusters" pretrain "$work/pictures" -o "$work/run0" $small --clusters 40
 expect 1 "$work/used: holds a run already" pretrain "$work/pictures" -o "$work/used"
-expect 1 "none of the 2 picture files could be read" pretrain "$work/broken" -o "$work/run1" $small
+expect 1 "none of the 2 pictures could be read" pretrain "$work/broken" -o "$work/run1" $small
 expect 1 "$work/missing: No such file or directory" scenes -o "$work/scenes" --stamps "$work/missing"
 expect 1 "$work/empty: no stamps" scenes -o "$work/scenes" --stamps "$work/empty"
 if [ "$(id -u)" -ne 0 ]; then
@@ -61,7 +61,7 @@ for file in config.json log.jsonl weights.safetensors loss.png clusters-start.pn
     [ -s "$work/run3/$file" ] || fail "no $file"
 done
 [ "$(wc -l <"$work/run3/log.jsonl")" -eq 9 ] || fail "the log has not one line for each of 9 steps"
-grep -vq '^{"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
+grep -vq '^{"batch":[0-9]*,"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
     fail "a line of the log is malformed"
 
 # Underscores are hyphens; the same seed gives the same weights with other numbers of threads.

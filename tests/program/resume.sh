@@ -46,7 +46,7 @@ status=$?
 [ $status -eq 137 ] || fail "the run to be killed ended with status $status: $(cat "$work/output")"
 printf '{"step":98,"loss":1}\n{"step":99,"lo' >>"$work/killed/log.jsonl"
 echo torn >"$work/killed/$last.1-0.tmp"
-expect 0 "steps are done: $work/killed/checkpoint-" pretrain "$work/pictures/" -o "$work/killed" --resume --threads 1 --workers 3 --keep 3 --save-every 5
+expect 0 "steps are done: going on from $work/killed/checkpoint-" pretrain "$work/pictures/" -o "$work/killed" --resume --threads 1 --workers 3 --keep 3 --save-every 5
 same "$work/whole" "$work/killed"
 grep -q broken.jpg: "$work/output" && fail "broken files were reported again"
 [ "$(ls "$work/killed" | grep -c ^checkpoint-)" -eq 3 ] || fail "not three checkpoints: $(ls "$work/killed")"
@@ -73,7 +73,7 @@ same "$work/ones" "$work/ones-stopped"
 
 # A run that is there is neither replaced nor resumed unless asked; what differs is refused by name.
 run=$work/ones-stopped
-expect 1 "by --resume, replace it by --overwrite" pretrain "$work/moved" -o "$run" $small
+expect 1 "batch_size is 1 in the checkpoint, not 4" pretrain "$work/moved" -o "$run" $small
 expect 2 "--resume goes on with a run, --overwrite replaces it" pretrain "$work/moved" -o "$run" --resume --overwrite
 expect 1 "$work/none: no checkpoint to resume from" pretrain "$work/moved" -o "$work/none" --resume
 [ -e "$work/none" ] && fail "a refused resume made a folder"
@@ -82,21 +82,29 @@ expect 1 "total_steps is 100 in the checkpoint, not 104" pretrain "$work/moved" 
 expect 1 "begun with no preset" pretrain "$work/moved" -o "$run" --resume --preset tiny
 expect 2 "--override: speed is no setting" pretrain "$work/moved" -o "$run" --resume --override epochs,speed
 expect 0 "nothing to do" pretrain "$work/moved" -o "$run" --resume
+expect 0 "(--overwrite begins anew)" pretrain "$work/moved" -o "$run"
 "$pictures" "$work/moved" 14
 expect 1 "by --override folder" pretrain "$work/moved" -o "$run" --resume
 cmp -s "$work/ones/$last" "$run/$last" || fail "a refusal changed the checkpoint"
 
 # Overridden, it goes on; the log and the checkpoints count on.
-expect 0 "" pretrain "$work/moved" -o "$run" --resume --steps 104 --learning_rate 0.003 --override folder,total-steps,learning-rate --keep 1
+expect 0 "" pretrain "$work/moved" -o "$run" --resume --steps 104 --override folder,total-steps,learning-rate=0.003 --keep 1
 [ "$(wc -l <"$run/log.jsonl")" -eq 104 ] || fail "the log does not go on"
 [ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000104.safetensors.gz ] || fail "--keep 1: $(ls "$run")"
 grep -q '"total_steps": 104' "$run/config.json" || fail "config.json has not the new length"
 
-# A damaged checkpoint is refused and changes nothing; --overwrite removes the old run's.
+# A damaged checkpoint is refused and changes nothing, unless there is one before it; --overwrite removes the old run's.
 cp "$run/log.jsonl" "$work/log"
-head -c 3000 "$run/checkpoint-00000104.safetensors.gz" >"$run/checkpoint-00000105.safetensors.gz"
-expect 1 "$run/checkpoint-00000105.safetensors.gz" pretrain "$work/moved" -o "$run" --resume
+mv "$run/checkpoint-00000104.safetensors.gz" "$work/whole.gz"
+head -c 3000 "$work/whole.gz" >"$run/checkpoint-00000104.safetensors.gz"
+expect 1 "$run/checkpoint-00000104.safetensors.gz" pretrain "$work/moved" -o "$run" --resume
 cmp -s "$work/log" "$run/log.jsonl" || fail "a damaged checkpoint cost the log"
+mv "$work/whole.gz" "$run/checkpoint-00000104.safetensors.gz"
+head -c 3000 "$run/checkpoint-00000104.safetensors.gz" >"$run/checkpoint-00000105.safetensors.gz"
+expect 0 "$run/checkpoint-00000105.safetensors.gz: " pretrain "$work/moved" -o "$run" --steps 106 --override total_steps
+grep -q 'going back to the checkpoint before it' "$work/output" || fail "no word of going back"
+[ -e "$run/checkpoint-00000105.safetensors.gz.damaged" ] || fail "the damaged checkpoint is in the way"
+[ "$(wc -l <"$run/log.jsonl")" -eq 106 ] || fail "the log does not go on after a damaged checkpoint"
 expect 0 "" pretrain "$work/moved" -o "$run" $small --steps 2 --overwrite
 [ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000002.safetensors.gz ] || fail "--overwrite left: $(ls "$run")"
 

@@ -33,7 +33,8 @@ static void save(const char *folder, const cribo_trainer *trainer, int64_t step,
 {
     struct position position = {.batches = (uint64_t)step};
     struct problem problem;
-    ck_assert_msg(checkpoints_save(folder, trainer, step, &position, keep, &problem), "%s", problem.text);
+    ck_assert_msg(checkpoints_save(folder, trainer, step, &position, (struct keeping){keep, 1}, &problem),
+        "%s", problem.text);
 }
 
 static bool exists(const char *folder, const char *name)
@@ -52,7 +53,7 @@ START_TEST(test_checkpoints_position_survives_the_file)
     for (size_t count = 0; count <= 3; count += 3) {
         written.broken = broken;
         written.broken_count = count;
-        ck_assert(checkpoints_save(folder, trainer, 5, &written, 1, &problem));
+        ck_assert(checkpoints_save(folder, trainer, 5, &written, (struct keeping){1, 6}, &problem));
         ck_assert(checkpoints_newest(&path, folder, &problem));
         ck_assert_msg(position_read(&read, path, &problem), "%s", problem.text);
         ck_assert_uint_eq(read.batches, written.batches);
@@ -65,10 +66,10 @@ START_TEST(test_checkpoints_position_survives_the_file)
         free(path);
     }
     written.files = 8; /* 99999 is then no file */
-    ck_assert(checkpoints_save(folder, trainer, 5, &written, 1, &problem));
+    ck_assert(checkpoints_save(folder, trainer, 5, &written, (struct keeping){1, 6}, &problem));
     ck_assert(checkpoints_newest(&path, folder, &problem));
     ck_assert(!position_read(&read, path, &problem));
-    ck_assert_ptr_nonnull(strstr(problem.text, "\"broken\" is no list of files"));
+    ck_assert_ptr_nonnull(strstr(problem.text, "\"broken\" is no list of pictures"));
     free(path);
     cribo_trainer_free(trainer);
     files_remove(folder);
@@ -93,6 +94,11 @@ START_TEST(test_checkpoints_newest_ones_by_number_are_kept)
     ck_assert(!exists(folder, "checkpoint-00000001.safetensors.gz.77-0.tmp"));
     ck_assert(checkpoints_newest(&path, folder, &problem));
     ck_assert_str_eq(path, files_path(folder, "checkpoint-100000001.safetensors.gz"));
+    checkpoints_set_aside(path);
+    free(path);
+    ck_assert(exists(folder, "checkpoint-100000001.safetensors.gz.damaged"));
+    ck_assert(checkpoints_newest(&path, folder, &problem));
+    ck_assert_str_eq(path, files_path(folder, "checkpoint-100000000.safetensors.gz"));
     free(path);
     checkpoints_prune(folder, 0);
     ck_assert(checkpoints_newest(&path, folder, &problem) && path == NULL);

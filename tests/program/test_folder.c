@@ -97,31 +97,33 @@ START_TEST(test_folder_make_makes_all_above_it)
 }
 END_TEST
 
-START_TEST(test_folder_digest_is_of_names_within_the_folder)
+static bool count_file(void *user, const char *path, bool linked)
 {
-    char *one = files_make_folder(), *other = files_make_folder();
-    struct folder folder;
+    (void)path;
+    (void)linked;
+    ++*(int *)user;
+    return true;
+}
+
+START_TEST(test_folder_walk_leaves_out_what_it_is_told_to)
+{
+    char *root = files_make_folder();
     struct problem problem;
-    files_write(files_path(one, "a.png"), "x", 1);
-    files_write(files_path(one, "b.png"), "x", 1);
-    files_write(files_path(other, "a.png"), "y", 1);
-    ck_assert(folder_list(&folder, one, &problem));
-    uint64_t both = folder_digest(&folder, one);
-    folder_free(&folder);
-    ck_assert(folder_list(&folder, other, &problem));
-    ck_assert_uint_ne(folder_digest(&folder, other), both);
-    folder_free(&folder);
-    files_write(files_path(other, "b.png"), "y", 1);
-    const char *slash = files_path(other, "");
-    ck_assert(folder_list(&folder, slash, &problem));
-    ck_assert_uint_eq(folder_digest(&folder, slash), both);
-    folder_free(&folder);
-    files_remove(one);
-    files_remove(other);
+    int files = 0;
+    struct folder_visitor visitor = {.wanted = folder_is_picture, .file = count_file, .user = &files};
+    ck_assert_int_eq(mkdir(files_path(root, "run"), 0700), 0);
+    files_write(files_path(root, "a.png"), "", 0);
+    files_write(files_path(root, "run/loss.png"), "", 0);
+    ck_assert_int_eq(symlink("run", files_path(root, "link")), 0);
+    ck_assert(folder_walk(root, files_path(root, "run/"), &visitor, &problem));
+    ck_assert_int_eq(files, 1);
+    ck_assert(folder_walk(root, files_path(root, "missing"), &visitor, &problem));
+    ck_assert_int_eq(files, 3);
+    files_remove(root);
 }
 END_TEST
 
 RUN_TESTS("folder", test_folder_lists_pictures_recursively_in_order,
     test_folder_with_loops_of_links_counts_each_file_once, test_folder_many_files_are_all_found,
     test_folder_missing_or_a_file_is_refused_by_name, test_folder_make_makes_all_above_it,
-    test_folder_digest_is_of_names_within_the_folder)
+    test_folder_walk_leaves_out_what_it_is_told_to)

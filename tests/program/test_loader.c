@@ -1,6 +1,5 @@
 /* Batches: the same for any number of workers, whatever files are broken. */
 #include "files.h"
-#include "folder.h"
 #include "loader.h"
 #include "suite.h"
 
@@ -36,10 +35,17 @@ static char *make_pictures(int files, unsigned broken)
     return root;
 }
 
-static struct loader_options options_of(const struct folder *folder, int workers, size_t batch, uint64_t seed)
+static void list_pictures(struct pictures *pictures, char *root)
 {
-    return (struct loader_options){.paths = folder->paths,
-        .count = folder->count,
+    struct problem problem;
+    ck_assert_msg(
+        pictures_open(pictures, files_path(root, "index"), &root, 1, NULL, &problem), "%s", problem.text);
+}
+
+static struct loader_options options_of(
+    const struct pictures *pictures, int workers, size_t batch, uint64_t seed)
+{
+    return (struct loader_options){.pictures = pictures,
         .image_size = S,
         .batch = batch,
         .workers = workers,
@@ -56,9 +62,9 @@ static struct loader *start_loader(const struct loader_options *options)
     return loader;
 }
 
-static struct loader *make_loader(const struct folder *folder, int workers, size_t batch, uint64_t seed)
+static struct loader *make_loader(const struct pictures *pictures, int workers, size_t batch, uint64_t seed)
 {
-    struct loader_options options = options_of(folder, workers, batch, seed);
+    struct loader_options options = options_of(pictures, workers, batch, seed);
     return start_loader(&options);
 }
 
@@ -82,9 +88,9 @@ static uint64_t digest_next(struct loader *loader, int batches)
     return hash;
 }
 
-static uint64_t digest(const struct folder *folder, int workers, uint64_t seed, int batches)
+static uint64_t digest(const struct pictures *pictures, int workers, uint64_t seed, int batches)
 {
-    struct loader *loader = make_loader(folder, workers, BATCH, seed);
+    struct loader *loader = make_loader(pictures, workers, BATCH, seed);
     uint64_t hash = digest_next(loader, batches);
     loader_free(loader);
     return hash;
@@ -93,14 +99,13 @@ static uint64_t digest(const struct folder *folder, int workers, uint64_t seed, 
 START_TEST(test_loader_any_number_of_workers_gives_the_same_batches)
 {
     char *root = make_pictures(FILES, 1 << 3 | 1 << 4);
-    struct folder folder;
-    struct problem problem;
-    ck_assert(folder_list(&folder, root, &problem));
-    uint64_t one = digest(&folder, 1, 5, 9);
-    ck_assert_uint_eq(digest(&folder, 2, 5, 9), one);
-    ck_assert_uint_eq(digest(&folder, 7, 5, 9), one);
-    ck_assert_uint_ne(digest(&folder, 2, 6, 9), one);
-    folder_free(&folder);
+    struct pictures pictures;
+    list_pictures(&pictures, root);
+    uint64_t one = digest(&pictures, 1, 5, 9);
+    ck_assert_uint_eq(digest(&pictures, 2, 5, 9), one);
+    ck_assert_uint_eq(digest(&pictures, 7, 5, 9), one);
+    ck_assert_uint_ne(digest(&pictures, 2, 6, 9), one);
+    pictures_close(&pictures);
     files_remove(root);
 }
 END_TEST
@@ -108,12 +113,12 @@ END_TEST
 START_TEST(test_loader_epoch_has_each_file_at_most_once_in_a_new_order)
 {
     char *root = make_pictures(FILES, 0);
-    struct folder folder;
+    struct pictures pictures;
     struct problem problem;
     struct loader_batch batch;
     int64_t orders[6][2 * BATCH];
-    ck_assert(folder_list(&folder, root, &problem));
-    struct loader *loader = make_loader(&folder, 2, BATCH, 1);
+    list_pictures(&pictures, root);
+    struct loader *loader = make_loader(&pictures, 2, BATCH, 1);
     ck_assert_uint_eq(loader_epoch_batches(loader), 2);
     for (int epoch = 0; epoch < 6; epoch++) {
         int seen[FILES] = {0};
@@ -126,28 +131,50 @@ START_TEST(test_loader_epoch_has_each_file_at_most_once_in_a_new_order)
         ck_assert(epoch == 0 || memcmp(orders[epoch], orders[epoch - 1], sizeof orders[0]));
     }
     loader_free(loader);
-    folder_free(&folder);
+    pictures_close(&pictures);
     files_remove(root);
 }
 END_TEST
 
-START_TEST(test_loader_broken_files_are_skipped_and_reported_once)
+START_TEST(test_loader_broken_pictures_are_replaced_and_reported_once)
 {
     char *root = make_pictures(FILES, 1 << 0 | 1 << 5);
-    struct folder folder;
+    struct pictures pictures;
     struct problem problem;
     struct loader_batch batch;
-    ck_assert(folder_list(&folder, root, &problem));
-    struct loader *loader = make_loader(&folder, 3, FILES, 1);
-    for (int t = 0; t < 5; t++) {
+    list_pictures(&pictures, root);
+    struct loader *loader = make_loader(&pictures, 3, FILES, 1);
+    int seen[FILES] = {0};
+    for (int t = 0; t < 50; t++) {
         ck_assert(loader_next(loader, &batch, &problem));
-        ck_assert_int_eq(batch.images, FILES - 2);
-        for (int i = 0; i < FILES - 2; i++) ck_assert(batch.ids[i] != 0 && batch.ids[i] != 5);
+        ck_assert_int_eq(batch.images, FILES);
+        for (int i = 0; i < FILES; i++) seen[batch.ids[i]]++;
     }
+    for (int i = 0; i < FILES; i++) /* 50 by itself and 100 replacements among nine */
+        ck_assert(i == 0 || i == 5 ? seen[i] == 0 : seen[i] > 52 && seen[i] < 75);
     ck_assert_int_eq(warnings, 2);
     ck_assert_uint_eq(loader_broken(loader), 2);
     loader_free(loader);
-    folder_free(&folder);
+    pictures_close(&pictures);
+    files_remove(root);
+}
+END_TEST
+
+/* A picture and itself as a replacement in one epoch: not the same views twice. */
+START_TEST(test_loader_replacement_has_views_of_its_own)
+{
+    char *root = make_pictures(2, 1 << 1);
+    struct pictures pictures;
+    struct problem problem;
+    struct loader_batch batch;
+    list_pictures(&pictures, root);
+    struct loader *loader = make_loader(&pictures, 2, 2, 1);
+    ck_assert(loader_next(loader, &batch, &problem));
+    ck_assert_int_eq(batch.images, 2);
+    ck_assert(batch.ids[0] == 0 && batch.ids[1] == 0);
+    ck_assert(memcmp(&batch.crops1[0], &batch.crops1[1], sizeof batch.crops1[0]));
+    loader_free(loader);
+    pictures_close(&pictures);
     files_remove(root);
 }
 END_TEST
@@ -155,15 +182,14 @@ END_TEST
 START_TEST(test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop)
 {
     char *root = make_pictures(FILES, 1 << 3 | 1 << 4);
-    struct folder folder;
-    struct problem problem;
-    ck_assert(folder_list(&folder, root, &problem));
+    struct pictures pictures;
+    list_pictures(&pictures, root);
     for (int taken = 0; taken < 6; taken++) {
         uint32_t broken[FILES];
-        struct loader *whole = make_loader(&folder, 2, BATCH, 5);
+        struct loader *whole = make_loader(&pictures, 2, BATCH, 5);
         digest_next(whole, taken);
         ck_assert_uint_eq(loader_taken(whole), taken);
-        struct loader_options options = options_of(&folder, 3, BATCH, 5);
+        struct loader_options options = options_of(&pictures, 3, BATCH, 5);
         options.first = (uint64_t)taken;
         options.broken = broken;
         options.broken_count = loader_broken_before(whole, options.first, broken);
@@ -176,7 +202,7 @@ START_TEST(test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop)
         loader_free(rest);
         loader_free(whole);
     }
-    folder_free(&folder);
+    pictures_close(&pictures);
     files_remove(root);
 }
 END_TEST
@@ -185,22 +211,22 @@ END_TEST
 START_TEST(test_loader_files_known_to_be_broken_are_not_read_again)
 {
     char *root = make_pictures(FILES, 0);
-    struct folder folder;
+    struct pictures pictures;
     struct problem problem;
     struct loader_batch batch;
     const uint32_t broken[] = {7};
-    ck_assert(folder_list(&folder, root, &problem));
-    struct loader_options options = options_of(&folder, 2, FILES, 1);
+    list_pictures(&pictures, root);
+    struct loader_options options = options_of(&pictures, 2, FILES, 1);
     options.first = 3;
     options.broken = broken;
     options.broken_count = 1;
     struct loader *loader = start_loader(&options);
     ck_assert(loader_next(loader, &batch, &problem));
-    ck_assert_int_eq(batch.images, FILES - 1);
-    for (int i = 0; i < FILES - 1; i++) ck_assert_int_ne(batch.ids[i], 7);
+    ck_assert_int_eq(batch.images, FILES);
+    for (int i = 0; i < FILES; i++) ck_assert_int_ne(batch.ids[i], 7);
     ck_assert_int_eq(warnings, 0);
     loader_free(loader);
-    folder_free(&folder);
+    pictures_close(&pictures);
     files_remove(root);
 }
 END_TEST
@@ -208,17 +234,17 @@ END_TEST
 START_TEST(test_loader_with_nothing_but_broken_files_fails)
 {
     char *root = make_pictures(3, 7);
-    struct folder folder;
+    struct pictures pictures;
     struct problem problem;
     struct loader_batch batch;
-    ck_assert(folder_list(&folder, root, &problem));
-    struct loader *loader = make_loader(&folder, 2, 1, 1);
+    list_pictures(&pictures, root);
+    struct loader *loader = make_loader(&pictures, 2, 1, 1);
     int calls = 0;
     while (calls < 10 && loader_next(loader, &batch, &problem)) calls++;
     ck_assert_int_eq(calls, 2);
-    ck_assert_str_eq(problem.text, "none of the 3 picture files could be read");
+    ck_assert_str_eq(problem.text, "none of the 3 pictures could be read");
     loader_free(loader);
-    folder_free(&folder);
+    pictures_close(&pictures);
     files_remove(root);
 }
 END_TEST
@@ -226,23 +252,23 @@ END_TEST
 START_TEST(test_loader_fewer_files_than_a_batch_make_a_smaller_one)
 {
     char *root = make_pictures(3, 0);
-    struct folder folder;
+    struct pictures pictures;
     struct problem problem;
     struct loader_batch batch;
-    ck_assert(folder_list(&folder, root, &problem));
-    struct loader *loader = make_loader(&folder, 2, 64, 1);
+    list_pictures(&pictures, root);
+    struct loader *loader = make_loader(&pictures, 2, 64, 1);
     ck_assert_uint_eq(loader_epoch_batches(loader), 1);
     ck_assert(loader_next(loader, &batch, &problem));
     ck_assert_int_eq(batch.images, 3);
     loader_free(loader);
-    folder_free(&folder);
+    pictures_close(&pictures);
     files_remove(root);
 }
 END_TEST
 
 RUN_TESTS("loader", test_loader_any_number_of_workers_gives_the_same_batches,
     test_loader_epoch_has_each_file_at_most_once_in_a_new_order,
-    test_loader_broken_files_are_skipped_and_reported_once,
+    test_loader_broken_pictures_are_replaced_and_reported_once, test_loader_replacement_has_views_of_its_own,
     test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop,
     test_loader_files_known_to_be_broken_are_not_read_again, test_loader_with_nothing_but_broken_files_fails,
     test_loader_fewer_files_than_a_batch_make_a_smaller_one)
