@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-enum { ORDER_ROUNDS = 12 };
+enum { ORDER_ROUNDS = 24 };
 
 struct order {
     uint64_t count, keys[ORDER_ROUNDS];

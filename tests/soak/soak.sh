@@ -2,7 +2,7 @@
 # soak.sh CRIBO IMAGES SECONDS [FOLDER]: trains on the pictures in IMAGES for SECONDS twice, side by side. One run is left alone, the
 # other is killed (SIGKILL) about twelve times at moments drawn at random, and started again by the same command line each time. At
 # the end both are brought to the same step, and must have the same weights, the same checkpoint and, but for times, the same log.
-# CRIBO is the program. FOLDER takes the two runs and stays; without one they are temporary.
+# CRIBO is the program; IMAGES may also be the program that makes pictures for tests. FOLDER takes the two runs and stays; without one they are temporary.
 cribo=$1 images=$2 seconds=$3
 if [ "${4-}" ]; then
     work=$4
@@ -10,6 +10,10 @@ if [ "${4-}" ]; then
 else
     work=$(mktemp -d) || exit 1
     trap 'rm -rf "$work"' EXIT
+fi
+if [ ! -d "$images" ]; then
+    mkdir "$work/pictures" && "$images" "$work/pictures" 40 || exit 1
+    images=$work/pictures
 fi
 settings="--image-size 64 --patch-size 8 --width 96 --heads 3 --depth 4 --head-hidden 128 --head-bottleneck 64 --prototypes 512
     --object-prototypes 512 --clusters 8 --bank-images 200 --batch-size 8 --learning-rate 0.004 --steps 1000000 --warmup-steps 100
