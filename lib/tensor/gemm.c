@@ -45,17 +45,37 @@
 #endif
 #endif
 
-/* What runs in this process, chosen once. */
-static struct {
+/* The way of one arithmetic into BLIS. */
+typedef struct path {
     const cb_gemm_kernels *own; /* NULL: BLIS's */
-    bool poor;                  /* BLIS's portable C is all there is */
 #ifdef CB_BLIS_HOOKS
-    bool hooks;          /* the loaded BLIS has the context of our header */
-    cntx_t context;      /* BLIS's, with our kernels if we chose them */
+    cntx_t context;      /* BLIS's, with our kernels if there are */
     cntx_t idle_context; /* the same block sizes, but its kernel does nothing */
 #endif
+} path;
+
+/* What runs in this process, chosen once. */
+static struct {
+    path real, bf16; /* bf16 without kernels of our own: real, after rounding */
+    bool poor;       /* BLIS's portable C is all there is */
+    bool hooks;      /* the loaded BLIS has the context of our header */
 } chosen;
 static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
+
+static size_t at_most(size_t n, size_t most)
+{
+    return n < most ? n : most;
+}
+
+/* The lines from one on, from the number `step` of each on. */
+static cb_gemm_lines lines_from(cb_gemm_lines x, size_t line, size_t step)
+{
+    size_t offset = line * x.line + step * x.step;
+    x.numbers = x.bf16 ? (const void *)((const cb_bf16 *)x.numbers + offset)
+                       : (const void *)((const cb_real *)x.numbers + offset);
+    x.length -= step;
+    return x;
+}
 
 #ifdef CB_BLIS_HOOKS
 
@@ -80,29 +100,46 @@ static void install_kernel(cntx_t *context, micro_kernel *kernel)
  * BLIS sweeps C down the columns of its tiles. C is row-major, so we let it see a kernel of columns: it then transposes
  * the whole product, and what BLIS calls A, m and a row is our B, n and a column.
  */
-static void multiply_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta,
+static void multiply_real_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta,
     float *c, inc_t c_column, inc_t c_row, auxinfo_t *data, cntx_t *context)
 {
     (void)alpha, (void)data, (void)context; /* alpha is 1 */
-    chosen.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
+    chosen.real.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
 }
+
+static void multiply_bf16_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta,
+    float *c, inc_t c_column, inc_t c_row, auxinfo_t *data, cntx_t *context)
+{
+    (void)alpha, (void)data, (void)context;
+    chosen.bf16.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
+}
+
+/* What BLIS does not know of an operand; it counts elements. */
+typedef struct packing {
+    const cb_gemm_kernels *kernels;
+    cb_gemm_lines lines;
+} packing;
 
 /* A block of either operand into panels, in the place of bli_packm_blk_var1. BLIS has turned it so that its rows are the lines. */
 static void pack_block(
     obj_t *block, obj_t *packed, cntx_t *context, rntm_t *runtime, cntl_t *control, thrinfo_t *thread)
 {
     if (!bli_packm_init(block, packed, context, runtime, control, thread)) return;
-    chosen.own->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed),
-        (size_t)bli_obj_panel_dim(packed), bli_obj_buffer_at_off(block), (size_t)bli_obj_length(packed),
-        (size_t)bli_obj_width(packed), bli_obj_row_stride(block), bli_obj_col_stride(block));
+    const packing *job = bli_obj_pack_params(block);
+    size_t in_element = job->kernels->in_element, length = (size_t)bli_obj_width(packed) * in_element;
+    cb_gemm_lines lines =
+        lines_from(job->lines, (size_t)bli_obj_row_off(block), (size_t)bli_obj_col_off(block) * in_element);
+    lines.length = at_most(lines.length, length);
+    job->kernels->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed),
+        (size_t)bli_obj_panel_dim(packed), &lines, (size_t)bli_obj_length(packed));
 }
 
-static const cb_gemm_kernels *own_kernels(void)
+static const cb_gemm_level *own_level(void)
 {
     switch (cb_cpu()) {
-    case CB_CPU_AVX512BF16:
-    case CB_CPU_AVX512: return &cb_gemm_kernels_avx512;
-    case CB_CPU_AVX2: return &cb_gemm_kernels_avx2;
+    case CB_CPU_AVX512BF16: return &cb_gemm_level_avx512bf16;
+    case CB_CPU_AVX512: return &cb_gemm_level_avx512;
+    case CB_CPU_AVX2: return &cb_gemm_level_avx2;
     case CB_CPU_GENERIC: break;
     }
     return NULL;
@@ -116,30 +153,34 @@ static void set_block_size(cntx_t *context, bszid_t which, bszid_t multiple_of, 
     bli_cntx_set_blksz(which, &sizes, multiple_of, context);
 }
 
-static void install(const cb_gemm_kernels *own)
+static void install(path *to, const cb_gemm_kernels *own, micro_kernel *kernel)
 {
-    cntx_t *context = &chosen.context;
+    cntx_t *context = &to->context;
     set_block_size(context, BLIS_MR, BLIS_MR, own->nr);
     set_block_size(context, BLIS_NR, BLIS_NR, own->mr);
     set_block_size(context, BLIS_MC, BLIS_MR, own->nc);
     set_block_size(context, BLIS_KC, BLIS_KR, own->kc);
     set_block_size(context, BLIS_NC, BLIS_NR, own->mc);
-    install_kernel(context, multiply_panels);
+    install_kernel(context, kernel);
     mbool_t rows_first = *bli_cntx_get_l3_nat_ukr_prefs(BLIS_GEMM_UKR, context);
     bli_mbool_set_dt(FALSE, BLIS_FLOAT, &rows_first);
     bli_cntx_set_l3_nat_ukr_prefs(BLIS_GEMM_UKR, &rows_first, context);
-    chosen.own = own;
+    to->own = own;
 }
 
-/* CRIBO_GEMM (blis, cribo) forces a path. Else: measured, ours are faster with AVX-512, BLIS's as fast with AVX2 where it knows the CPU. */
+/*
+ * CRIBO_GEMM (blis, cribo) forces a path. Else: measured, ours are faster with AVX-512, BLIS's as fast with AVX2 where it knows the
+ * CPU. BLIS has none that rounds.
+ */
 static void choose_own(bool generic)
 {
     const char *forced = secure_getenv("CRIBO_GEMM");
-    const cb_gemm_kernels *own = own_kernels();
+    const cb_gemm_level *own = own_level();
     bool better = generic || cb_cpu() >= CB_CPU_AVX512;
-    if (forced && strcmp(forced, "blis") == 0) own = NULL;
-    if (forced && strcmp(forced, "cribo") == 0) better = true;
-    if (own && better) install(own);
+    if (!own || (forced && strcmp(forced, "blis") == 0)) return;
+    if (better || (forced && strcmp(forced, "cribo") == 0))
+        install(&chosen.real, &own->real, multiply_real_panels);
+    install(&chosen.bf16, &own->bf16, multiply_bf16_panels);
 }
 
 #endif
@@ -161,15 +202,17 @@ static void choose(void)
 #ifdef CB_BLIS_HOOKS
     chosen.hooks = strncmp(bli_info_get_version_str(), "0.9.", 4) == 0;
     if (chosen.hooks) {
-        chosen.context = *bli_gks_query_nat_cntx();
+        chosen.real.context = chosen.bf16.context = *bli_gks_query_nat_cntx();
 #ifdef CB_OWN_KERNELS
         choose_own(generic);
 #endif
-        chosen.idle_context = chosen.context;
-        install_kernel(&chosen.idle_context, multiply_nothing);
+        chosen.real.idle_context = chosen.real.context;
+        chosen.bf16.idle_context = chosen.bf16.context;
+        install_kernel(&chosen.real.idle_context, multiply_nothing);
+        install_kernel(&chosen.bf16.idle_context, multiply_nothing);
     }
 #endif
-    chosen.poor = generic && !chosen.own;
+    chosen.poor = generic && !chosen.real.own;
 }
 
 /* A slab below this many multiplications (some 5 us) costs more to hand over than it saves. */
@@ -200,15 +243,6 @@ static obj_t view(const void *numbers, size_t rows, size_t columns, size_t row, 
     return object;
 }
 
-/* The lines from one on, from the number `step` of each on. */
-static cb_gemm_lines lines_from(cb_gemm_lines x, size_t line, size_t step)
-{
-    size_t offset = line * x.line + step * x.step;
-    x.numbers = x.bf16 ? (const void *)((const cb_bf16 *)x.numbers + offset)
-                       : (const void *)((const cb_real *)x.numbers + offset);
-    return x;
-}
-
 /* BLIS's settings for one call of one thread: no global of BLIS is touched. */
 static rntm_t alone(void)
 {
@@ -218,18 +252,30 @@ static rntm_t alone(void)
     return runtime;
 }
 
-/* C = A B, or C += A B, of real numbers. */
-static void multiply_real(size_t m, size_t n, size_t k, cb_gemm_lines at_a, cb_gemm_lines at_b,
-    bool accumulate, cb_real *at_c, size_t c_stride)
+/* One operand, whose lines are the rows or the columns of what BLIS sees. */
+static obj_t view_lines(const cb_gemm_lines *x, size_t lines, size_t elements, bool rows)
 {
-    obj_t a = view(at_a.numbers, m, k, at_a.line, at_a.step),
-          b = view(at_b.numbers, k, n, at_b.step, at_b.line), c = view(at_c, m, n, c_stride, 1);
+    return rows ? view(x->numbers, lines, elements, x->line, x->step)
+                : view(x->numbers, elements, lines, x->step, x->line);
+}
+
+/* C = A B, or C += A B, in one call of BLIS. */
+static void multiply_by(const path *by, size_t m, size_t n, const cb_gemm_lines *at_a,
+    const cb_gemm_lines *at_b, bool accumulate, cb_real *at_c, size_t c_stride)
+{
+    size_t in_element = by->own ? by->own->in_element : 1;
+    size_t k = (at_a->length + in_element - 1) / in_element;
+    obj_t a = view_lines(at_a, m, k, true), b = view_lines(at_b, n, k, false);
+    obj_t c = view(at_c, m, n, c_stride, 1);
     cntx_t *blis_context = NULL;
 #ifdef CB_OWN_KERNELS
-    if (chosen.own) {
+    packing a_packing = {by->own, *at_a}, b_packing = {by->own, *at_b};
+    if (by->own) {
         bli_obj_set_pack_fn(pack_block, &a);
         bli_obj_set_pack_fn(pack_block, &b);
-        blis_context = &chosen.context;
+        bli_obj_set_pack_params(&a_packing, &a);
+        bli_obj_set_pack_params(&b_packing, &b);
+        blis_context = (cntx_t *)&by->context;
     }
 #endif
     rntm_t runtime = alone();
@@ -244,34 +290,32 @@ typedef struct rounded_block {
     cb_real numbers[ROUNDED_LINES][ROUNDED_STEPS];
 } rounded_block;
 
-static cb_gemm_lines round_block(rounded_block *to, cb_gemm_lines x, size_t lines, size_t steps)
+/* A block of an operand from one of its lines and steps on. */
+static cb_gemm_lines round_block(
+    rounded_block *to, const cb_gemm_lines *x, size_t line, size_t lines, size_t step)
 {
+    size_t steps = at_most(x->length - step, ROUNDED_STEPS);
     for (size_t i = 0; i < lines; i++)
         for (size_t j = 0; j < steps; j++) {
-            size_t at = i * x.line + j * x.step;
-            to->numbers[i][j] = (cb_real)(x.bf16 ? cb_bf16_to_float(((const cb_bf16 *)x.numbers)[at])
-                                                 : cb_bf16_round((float)((const cb_real *)x.numbers)[at]));
+            size_t at = (line + i) * x->line + (step + j) * x->step;
+            to->numbers[i][j] = (cb_real)(x->bf16 ? cb_bf16_to_float(((const cb_bf16 *)x->numbers)[at])
+                                                  : cb_bf16_round((float)((const cb_real *)x->numbers)[at]));
         }
-    return (cb_gemm_lines){to->numbers, ROUNDED_STEPS, 1, false};
+    return (cb_gemm_lines){to->numbers, ROUNDED_STEPS, 1, steps, false};
 }
 
-static size_t at_most(size_t n, size_t most)
-{
-    return n < most ? n : most;
-}
-
-static void multiply_rounded(size_t m, size_t n, size_t k, cb_gemm_lines a, cb_gemm_lines b, bool accumulate,
-    cb_real *c, size_t c_stride)
+static void multiply_rounded(size_t m, size_t n, const cb_gemm_lines *a, const cb_gemm_lines *b,
+    bool accumulate, cb_real *c, size_t c_stride)
 {
     rounded_block a_block, b_block;
-    for (size_t q = 0; q < k; q += ROUNDED_STEPS)
+    for (size_t q = 0; q < a->length; q += ROUNDED_STEPS)
         for (size_t i = 0; i < m; i += ROUNDED_LINES) {
-            size_t steps = at_most(k - q, ROUNDED_STEPS), rows = at_most(m - i, ROUNDED_LINES);
-            cb_gemm_lines rounded_a = round_block(&a_block, lines_from(a, i, q), rows, steps);
+            size_t rows = at_most(m - i, ROUNDED_LINES);
+            cb_gemm_lines a_rounded = round_block(&a_block, a, i, rows, q);
             for (size_t j = 0; j < n; j += ROUNDED_LINES) {
                 size_t columns = at_most(n - j, ROUNDED_LINES);
-                multiply_real(rows, columns, steps, rounded_a,
-                    round_block(&b_block, lines_from(b, j, q), columns, steps), accumulate || q > 0,
+                cb_gemm_lines b_rounded = round_block(&b_block, b, j, columns, q);
+                multiply_by(&chosen.real, rows, columns, &a_rounded, &b_rounded, accumulate || q > 0,
                     c + i * c_stride + j, c_stride);
             }
         }
@@ -285,9 +329,13 @@ static void multiply_slab(void *context, size_t task, size_t worker)
     size_t m = rows.end - rows.begin, n = columns.end - columns.begin;
     (void)worker;
     if (m == 0 || n == 0) return;
-    (p->rounded ? multiply_rounded : multiply_real)(m, n, p->k, lines_from(p->a, rows.begin, 0),
-        lines_from(p->b, columns.begin, 0), p->accumulate, p->c + rows.begin * p->c_stride + columns.begin,
-        p->c_stride);
+
+    cb_gemm_lines a = lines_from(p->a, rows.begin, 0), b = lines_from(p->b, columns.begin, 0);
+    cb_real *c = p->c + rows.begin * p->c_stride + columns.begin;
+    if (p->rounded && !chosen.bf16.own)
+        multiply_rounded(m, n, &a, &b, p->accumulate, c, p->c_stride);
+    else
+        multiply_by(p->rounded ? &chosen.bf16 : &chosen.real, m, n, &a, &b, p->accumulate, c, p->c_stride);
 }
 
 static size_t largest_part(size_t items, size_t parts, size_t grain)
@@ -312,37 +360,54 @@ static void cut(product *p, size_t threads)
     }
 }
 
-static void run(cb_pool *pool, product p)
+static void run(cb_pool *pool, product *p)
 {
     pthread_once(&choose_once, choose);
-    if (p.m == 0 || p.n == 0) return;
-    if (p.k == 0) { /* the operands may be NULL */
-        for (size_t i = 0; i < p.m && !p.accumulate; i++) memset(p.c + i * p.c_stride, 0, p.n * sizeof *p.c);
+    if (p->m == 0 || p->n == 0) return;
+    if (p->k == 0) { /* the operands may be NULL */
+        for (size_t i = 0; i < p->m && !p->accumulate; i++)
+            memset(p->c + i * p->c_stride, 0, p->n * sizeof *p->c);
         return;
     }
-    cut(&p, cb_pool_threads(pool));
-    cb_pool_run(pool, p.row_parts * p.column_parts, multiply_slab, &p);
+    cut(p, cb_pool_threads(pool));
+    cb_pool_run(pool, p->row_parts * p->column_parts, multiply_slab, p);
 }
 
 /* The lines along k of an operand whose lines are rows in memory, or columns. */
-static cb_gemm_lines lines_of(cb_gemm_operand x, bool rows)
+static cb_gemm_lines lines_of(cb_gemm_operand x, bool rows, size_t k)
 {
-    return (cb_gemm_lines){x.numbers, rows ? x.stride : 1, rows ? 1 : x.stride, x.bf16};
+    return (cb_gemm_lines){x.numbers, rows ? x.stride : 1, rows ? 1 : x.stride, k, x.bf16};
+}
+
+static product product_of(cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
+    cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
+{
+    return (product){
+        .m = m,
+        .n = n,
+        .k = k,
+        .a = lines_of(a, form != CB_TN, k),
+        .b = lines_of(b, form == CB_NT, k),
+        .accumulate = accumulate,
+        .c = c,
+        .c_stride = c_stride,
+    };
 }
 
 void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
     size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride)
 {
-    cb_gemm_lines a_lines = lines_of(cb_gemm_real(a, a_stride), form != CB_TN);
-    cb_gemm_lines b_lines = lines_of(cb_gemm_real(b, b_stride), form == CB_NT);
-    run(pool, (product){m, n, k, a_lines, b_lines, false, accumulate, c, c_stride, 1, 1});
+    product p = product_of(
+        form, m, n, k, cb_gemm_real(a, a_stride), cb_gemm_real(b, b_stride), accumulate, c, c_stride);
+    run(pool, &p);
 }
 
 void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
     cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
 {
-    run(pool, (product){m, n, k, lines_of(a, form != CB_TN), lines_of(b, form == CB_NT), true, accumulate, c,
-                  c_stride, 1, 1});
+    product p = product_of(form, m, n, k, a, b, accumulate, c, c_stride);
+    p.rounded = true;
+    run(pool, &p);
 }
 
 #ifdef CB_BLIS_HOOKS
@@ -380,11 +445,11 @@ static void hold_block(
 static void hold_buffers(void *context, size_t task, size_t worker)
 {
     static cb_real nothing;
-    cntx_t *idle = &chosen.idle_context;
+    cntx_t *idle = context;
     size_t m = (size_t)bli_cntx_get_blksz_max_dt(CB_BLIS_TYPE, BLIS_MC, idle);
     size_t n = (size_t)bli_cntx_get_blksz_max_dt(CB_BLIS_TYPE, BLIS_NC, idle);
     size_t k = (size_t)bli_cntx_get_blksz_max_dt(CB_BLIS_TYPE, BLIS_KC, idle);
-    (void)context, (void)task, (void)worker;
+    (void)task, (void)worker;
 
     bool by_rows = bli_cntx_l3_nat_ukr_prefers_rows_dt(CB_BLIS_TYPE, BLIS_GEMM_UKR, idle);
     obj_t a = view(&nothing, m, k, k, 1), b = view(&nothing, k, n, n, 1);
@@ -420,7 +485,8 @@ void cb_gemm_begin(const cb_runtime *runtime)
     pthread_mutex_lock(&meeting.one_at_a_time);
     meeting.workers = workers;
     atomic_store(&meeting.arrived, 0);
-    cb_pool_run(runtime->pool, workers, hold_buffers, NULL);
+    cb_pool_run(runtime->pool, workers, hold_buffers, &chosen.real.idle_context);
+    cb_pool_run(runtime->pool, workers, hold_buffers, &chosen.bf16.idle_context);
     pthread_mutex_unlock(&meeting.one_at_a_time);
 #endif
 }
@@ -438,5 +504,5 @@ const char *cb_gemm_blis_kernels(void)
 const char *cb_gemm_kernel(void)
 {
     pthread_once(&choose_once, choose);
-    return chosen.own ? chosen.own->name : "blis";
+    return chosen.real.own ? chosen.real.own->name : "blis";
 }

@@ -1,14 +1,19 @@
 /*
- * Micro-kernel and packing, compiled once for each CPU level with CB_LEVEL its name. See gemm_kernels.h.
+ * Micro-kernels and packing, compiled once for each CPU level with CB_LEVEL its name. See gemm_kernels.h.
  *
  * C [MR, NR] stays in MR x 2 vector registers; per step along k it takes two vectors of B and MR broadcasts from A. Each element
- * is one chain of FMAs in the order of k, at whatever place of the tile it stands.
+ * is one chain of FMAs in the order of k, at whatever place of the tile it stands. A level without instructions for bfloat16
+ * rounds to it while packing, and multiplies floats.
  */
 #include "tensor/gemm_kernels.h"
 
+#include "tensor/bf16.h"
+
+#include <stdint.h>
 #include <string.h>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define LANES 16
 #define MR 12 /* 24 of 32 registers hold C */
 #define MC 1536
@@ -23,15 +28,20 @@
 #endif
 #define NR (2 * LANES)
 
+#define INLINE static inline __attribute__((always_inline))
+
 typedef float vector __attribute__((vector_size(4 * LANES)));
 typedef float loose_vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
+typedef int32_t truths __attribute__((vector_size(4 * LANES)));
+typedef cb_bf16 halves __attribute__((vector_size(2 * LANES)));
 
-static inline vector load(const float *x)
+INLINE vector load(const float *x)
 {
     return *(const loose_vector *)x;
 }
 
-static inline void store(float *x, vector v)
+INLINE void store(float *x, vector v)
 {
     *(loose_vector *)x = v;
 }
@@ -49,8 +59,20 @@ static void store_corner(const vector sum[MR][2], size_t m, size_t n, bool accum
         }
 }
 
-static void multiply(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
-    ptrdiff_t c_row, ptrdiff_t c_column)
+/* sum + a b, for one element of A. */
+INLINE vector add_product(vector sum, const float *a, vector b, bool pairs)
+{
+#if defined(__AVX512BF16__)
+    if (pairs)
+        return (vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(*a), (__m512bh)(__m512)b);
+#else
+    (void)pairs;
+#endif
+    return sum + *a * b;
+}
+
+INLINE void multiply_elements(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate,
+    float *c, ptrdiff_t c_row, ptrdiff_t c_column, bool pairs)
 {
     const bool whole = m == MR && n == NR && c_column == 1;
     vector sum[MR][2] = {{{0}}};
@@ -63,8 +85,8 @@ static void multiply(size_t m, size_t n, size_t k, const float *a, const float *
         vector b_0 = load(b), b_1 = load(b + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++) {
-            sum[i][0] += a[i] * b_0;
-            sum[i][1] += a[i] * b_1;
+            sum[i][0] = add_product(sum[i][0], a + i, b_0, pairs);
+            sum[i][1] = add_product(sum[i][1], a + i, b_1, pairs);
         }
     }
     if (!whole) {
@@ -77,6 +99,113 @@ static void multiply(size_t m, size_t n, size_t k, const float *a, const float *
         store(c + LANES, accumulate ? load(c + LANES) + sum[i][1] : sum[i][1]);
     }
 }
+
+static void multiply(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
+    ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    multiply_elements(m, n, k, a, b, accumulate, c, c_row, c_column, false);
+}
+
+#if defined(__AVX512BF16__)
+
+static void multiply_pairs(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate,
+    float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    multiply_elements(m, n, k, a, b, accumulate, c, c_row, c_column, true);
+}
+
+#endif
+
+/* How an operand's numbers become elements. */
+typedef enum packing {
+    REAL,          /* as they are */
+    ROUNDED,       /* real numbers rounded to bfloat16 */
+    WIDENED,       /* bfloat16 widened */
+    ROUNDED_PAIRS, /* real numbers rounded to pairs of bfloat16 */
+    STORED_PAIRS   /* bfloat16 in pairs */
+} packing;
+
+#define IN_ELEMENT(how) ((how) >= ROUNDED_PAIRS ? 2 : 1)
+#define IS_BF16(how) ((how) == WIDENED || (how) == STORED_PAIRS)
+
+/* cb_bf16_round in every lane. */
+INLINE vector round_to_bf16(vector x)
+{
+    bits from = (bits)x;
+    bits is_nan = (bits)((truths)(from & 0x7fffffffu) > 0x7f800000);
+    bits rounded = from + 0x7fffu + (from >> 16 & 1u), quiet = from | 0x400000u;
+    return (vector)(((rounded & ~is_nan) | (quiet & is_nan)) & 0xffff0000u);
+}
+
+#if LANES == 16
+
+/* The first n <= 16 numbers at x; zeros follow. */
+INLINE vector load_some(const float *x, size_t n)
+{
+    return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), x);
+}
+
+INLINE halves load_some_halves(const cb_bf16 *x, size_t n)
+{
+    return (halves)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), x);
+}
+
+#else
+
+INLINE vector load_some(const float *x, size_t n)
+{
+    vector some = {0};
+    memcpy(&some, x, n * sizeof *x);
+    return some;
+}
+
+INLINE halves load_some_halves(const cb_bf16 *x, size_t n)
+{
+    halves some = {0};
+    memcpy(&some, x, n * sizeof *x);
+    return some;
+}
+
+#endif
+
+/* LANES elements of one number each from the n <= LANES numbers at x. */
+INLINE vector fetch(const void *x, size_t n, packing how)
+{
+    if (how == REAL) return load_some(x, n);
+    if (how == ROUNDED) return round_to_bf16(load_some(x, n));
+    return (vector)(__builtin_convertvector(load_some_halves(x, n), bits) << 16);
+}
+
+#if defined(__AVX512BF16__)
+
+/* LANES pairs from the n <= 2 LANES numbers at x, which follow each other along k. */
+INLINE vector fetch_pairs(const void *x, size_t n, packing how)
+{
+    if (how == STORED_PAIRS)
+        return (vector)_mm512_maskz_loadu_epi16(n == 32 ? 0xffffffffu : (__mmask32)((1u << n) - 1), x);
+    size_t low = n < LANES ? n : LANES;
+    vector first = load_some(x, low);
+    vector second = n > LANES ? load_some((const float *)x + LANES, n - LANES) : (vector){0};
+    return (vector)(__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+}
+
+/* LANES pairs of the n <= LANES numbers at x, each with its neighbour along k at y, or NULL: with zero. */
+INLINE vector join_pairs(const void *x, const void *y, size_t n, packing how)
+{
+    const __m512i interleaved = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+        23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i both;
+    if (how == STORED_PAIRS) {
+        halves first = load_some_halves(x, n), second = y ? load_some_halves(y, n) : (halves){0};
+        both = _mm512_inserti64x4(_mm512_castsi256_si512((__m256i)first), (__m256i)second, 1);
+    } else {
+        vector first = load_some(x, n), second = y ? load_some(y, n) : (vector){0};
+        both = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+    }
+    return (vector)_mm512_permutexvar_epi16(interleaved, both);
+}
+
+#endif
 
 /* A step of a transposition exchanges the blocks of `h` lanes off the diagonal of two rows that are `h` apart. */
 #define UPPER(j, h) ((j) & (h) ? LANES + (j) - (h) : (j))
@@ -97,7 +226,7 @@ static void multiply(size_t m, size_t n, size_t k, const float *a, const float *
         (row)[i + (h)] = __builtin_shufflevector(upper, lower, EVERY(LOWER, h)); \
     }
 
-static inline __attribute__((always_inline)) void transpose(vector row[LANES])
+INLINE void transpose(vector row[LANES])
 {
 #if LANES == 16
     EXCHANGE(row, 8)
@@ -107,92 +236,134 @@ static inline __attribute__((always_inline)) void transpose(vector row[LANES])
     EXCHANGE(row, 1)
 }
 
-/* Numbers p_begin ... length - 1 of the lines of one panel, whatever the strides. */
-static void pack_slowly(float *panel, size_t width, const float *lines, size_t count, size_t p_begin,
-    size_t length, ptrdiff_t line, ptrdiff_t step)
+INLINE const void *number_at(const cb_gemm_lines *x, size_t line, size_t step, packing how)
 {
-    for (size_t p = p_begin; p < length; p++)
-        for (size_t i = 0; i < width; i++)
-            panel[p * width + i] = i < count ? lines[(ptrdiff_t)i * line + (ptrdiff_t)p * step] : 0;
+    size_t at = line * x->line + step * x->step;
+    return IS_BF16(how) ? (const void *)((const cb_bf16 *)x->numbers + at)
+                        : (const void *)((const float *)x->numbers + at);
 }
 
-/* Lines are rows in memory: transposes blocks of LANES lines and LANES numbers. */
-static inline __attribute__((always_inline)) void pack_rows(
-    float *panel, size_t width, const float *lines, size_t count, size_t length, ptrdiff_t line)
+/* LANES elements along one line, from number q on. */
+INLINE vector fetch_along(const cb_gemm_lines *x, size_t line, size_t q, packing how)
 {
-    size_t p = 0;
-    for (; p + LANES <= length; p += LANES)
+    size_t left = x->length - q, most = LANES * IN_ELEMENT(how), n = left < most ? left : most;
+#if defined(__AVX512BF16__)
+    if (IN_ELEMENT(how) == 2) return fetch_pairs(number_at(x, line, q, how), n, how);
+#endif
+    return fetch(number_at(x, line, q, how), n, how);
+}
+
+/* The element with number q of n <= LANES lines. */
+INLINE vector fetch_across(const cb_gemm_lines *x, size_t line, size_t n, size_t q, packing how)
+{
+#if defined(__AVX512BF16__)
+    if (IN_ELEMENT(how) == 2)
+        return join_pairs(
+            number_at(x, line, q, how), q + 1 < x->length ? number_at(x, line, q + 1, how) : NULL, n, how);
+#endif
+    return fetch(number_at(x, line, q, how), n, how);
+}
+
+/* One panel of `here` lines that are rows in memory: transposes blocks of LANES lines and LANES elements. */
+INLINE void pack_rows(
+    float *panel, size_t width, const cb_gemm_lines *x, size_t line, size_t here, packing how)
+{
+    size_t elements = (x->length + IN_ELEMENT(how) - 1) / IN_ELEMENT(how);
+    for (size_t p = 0; p < elements; p += LANES)
         for (size_t first = 0; first < width; first += LANES) {
             size_t block = width - first < LANES ? width - first : LANES;
-            const float *corner = lines + (ptrdiff_t)first * line + p;
+            size_t steps = elements - p < LANES ? elements - p : LANES;
             vector row[LANES];
 #pragma GCC unroll 16
             for (size_t i = 0; i < LANES; i++)
-                row[i] = first + i < count ? load(corner + (ptrdiff_t)i * line) : (vector){0};
-#pragma GCC unroll 16
-            for (size_t i = 0; i < block;
-                 i++) /* the next panel: rows are too short for the CPU to foresee it */
-                __builtin_prefetch(corner + (ptrdiff_t)(width + i) * line, 0, 2);
+                row[i] = first + i < here ? fetch_along(x, line + first + i, p * IN_ELEMENT(how), how)
+                                          : (vector){0};
             transpose(row);
+            if (steps == LANES) {
 #pragma GCC unroll 16
-            for (size_t i = 0; i < LANES; i++)
-                memcpy(panel + (p + i) * width + first, &row[i], block * sizeof(float));
+                for (size_t i = 0; i < LANES; i++)
+                    memcpy(panel + (p + i) * width + first, &row[i], block * sizeof(float));
+            } else
+                for (size_t i = 0; i < steps; i++)
+                    memcpy(panel + (p + i) * width + first, &row[i], block * sizeof(float));
         }
-    pack_slowly(panel, width, lines, count, p, length, line, 1);
 }
 
-/* Lines are columns in memory: reads along the rows, and deals them out to the panels. */
-static inline __attribute__((always_inline)) void pack_columns(float *panels, size_t panel_stride,
-    size_t width, const float *lines, size_t count, size_t length, ptrdiff_t step)
+/* So many rows in memory are dealt out to the panels together: each panel gets a stretch, not a line of cache here and there. */
+#define STRETCH 16
+
+/* Lines are columns in memory: reads along the rows. */
+INLINE void pack_columns(
+    float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count, packing how)
 {
-    size_t whole = count / width;
-    for (size_t p = 0; p < length; p++)
-        for (size_t i = 0; i < whole; i++)
-            memcpy(panels + i * panel_stride + p * width, lines + (ptrdiff_t)p * step + i * width,
-                width * sizeof(float));
-    if (count > whole * width)
-        pack_slowly(panels + whole * panel_stride, width, lines + whole * width, count - whole * width, 0,
-            length, 1, step);
+    size_t elements = (x->length + IN_ELEMENT(how) - 1) / IN_ELEMENT(how);
+    for (size_t begin = 0; begin < elements; begin += STRETCH) {
+        size_t end = elements - begin < STRETCH ? elements : begin + STRETCH;
+        float *panel = panels;
+        for (size_t line = 0; line < count; line += width, panel += panel_stride)
+            for (size_t p = begin; p < end; p++)
+#pragma GCC unroll 2
+                for (size_t first = 0; first < width; first += LANES) {
+                    size_t block = width - first < LANES ? width - first : LANES;
+                    size_t left = line + first < count ? count - line - first : 0;
+                    vector v = fetch_across(
+                        x, left ? line + first : line, left < block ? left : block, p * IN_ELEMENT(how), how);
+                    memcpy(panel + p * width + first, &v, block * sizeof(float));
+                }
+    }
 }
 
-static inline __attribute__((always_inline)) void pack_as(float *panels, size_t panel_stride, size_t width,
-    const float *lines, size_t count, size_t length, ptrdiff_t line, ptrdiff_t step)
+INLINE void pack_width(
+    float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count, packing how)
 {
-    if (line == 1) {
-        pack_columns(panels, panel_stride, width, lines, count, length, step);
+    if (x->line == 1) {
+        pack_columns(panels, panel_stride, width, x, count, how);
         return;
     }
-    for (size_t first = 0; first < count;
-         first += width, panels += panel_stride, lines += (ptrdiff_t)width * line) {
-        size_t here = count - first < width ? count - first : width;
-        if (step == 1)
-            pack_rows(panels, width, lines, here, length, line);
-        else
-            pack_slowly(panels, width, lines, here, 0, length, line, step);
-    }
+    for (size_t line = 0; line < count; line += width, panels += panel_stride)
+        pack_rows(panels, width, x, line, count - line < width ? count - line : width, how);
 }
 
-static void pack(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count,
-    size_t length, ptrdiff_t line, ptrdiff_t step)
+INLINE void pack_as(
+    float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count, packing how)
 {
     if (width == MR) /* constant widths make constant copies */
-        pack_as(panels, panel_stride, MR, lines, count, length, line, step);
+        pack_width(panels, panel_stride, MR, x, count, how);
     else
-        pack_as(panels, panel_stride, NR, lines, count, length, line, step);
+        pack_width(panels, panel_stride, NR, x, count, how);
+}
+
+static void pack(float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count)
+{
+    pack_as(panels, panel_stride, width, x, count, REAL);
+}
+
+static void pack_bf16(float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count)
+{
+#if defined(__AVX512BF16__)
+    if (x->bf16)
+        pack_as(panels, panel_stride, width, x, count, STORED_PAIRS);
+    else
+        pack_as(panels, panel_stride, width, x, count, ROUNDED_PAIRS);
+#else
+    if (x->bf16)
+        pack_as(panels, panel_stride, width, x, count, WIDENED);
+    else
+        pack_as(panels, panel_stride, width, x, count, ROUNDED);
+#endif
 }
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
+#define SHAPE .name = "cribo-" TEXT(CB_LEVEL), .mr = MR, .nr = NR, .mc = MC, .kc = KC, .nc = NC
 
-const cb_gemm_kernels JOIN(cb_gemm_kernels_, CB_LEVEL) = {
-    .name = "cribo-" TEXT(CB_LEVEL),
-    .mr = MR,
-    .nr = NR,
-    .mc = MC,
-    .kc = KC,
-    .nc = NC,
-    .multiply = multiply,
-    .pack = pack,
+const cb_gemm_level JOIN(cb_gemm_level_, CB_LEVEL) = {
+    .real = {SHAPE, .in_element = 1, .multiply = multiply, .pack = pack},
+#if defined(__AVX512BF16__)
+    .bf16 = {SHAPE, .in_element = 2, .multiply = multiply_pairs, .pack = pack_bf16},
+#else
+    .bf16 = {SHAPE, .in_element = 1, .multiply = multiply, .pack = pack_bf16},
+#endif
 };

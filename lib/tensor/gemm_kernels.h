@@ -1,8 +1,9 @@
 /*
- * The inner parts of a matrix product that gemm.c lends to BLIS: packing, and the product of two packed panels. One portable
- * source, gemm_kernels.c, is compiled for each CPU level that has a vector FMA.
+ * The inner parts of a matrix product that gemm.c lends to BLIS: packing, and the product of two packed panels. One source,
+ * gemm_kernels.c, is compiled for each CPU level that has a vector FMA.
  *
- * A panel of A is [k][mr], one of B is [k][nr]: what stands beside each other in C stands beside each other in memory.
+ * A panel of A is [k][mr], one of B is [k][nr]: what stands beside each other in C stands beside each other in memory. Its elements
+ * are of 4 bytes: floats, or, where the CPU multiplies bfloat16, two neighbours along k.
  */
 #ifndef CB_TENSOR_GEMM_KERNELS_H
 #define CB_TENSOR_GEMM_KERNELS_H
@@ -10,38 +11,45 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* One operand as lines along k: rows of A, columns of B. */
+/* One operand as lines along k: rows of A, columns of B. One of line and step is 1. */
 typedef struct cb_gemm_lines {
     const void *numbers;
-    size_t line, step; /* elements from one line, or one number of a line, to the next */
-    bool bf16;         /* stored as bfloat16, not as a real number */
+    size_t line, step; /* numbers from one line, or one number of a line, to the next */
+    size_t length;     /* of a line: k */
+    bool bf16;         /* stored as bfloat16, not as real numbers */
 } cb_gemm_lines;
 
 typedef struct cb_gemm_kernels {
     const char *name;
     size_t mr, nr; /* the tile of C that stays in registers */
     size_t mc, kc,
-        nc; /* the blocks of A (mc x kc) and B (kc x nc) that are packed at a time: a panel of A stays in the
-                          first-level cache, a block of B in the second; mc, nc are multiples of mr, nr */
+        nc; /* the blocks of A (mc x kc elements) and B (kc x nc) that are packed at a time: a panel of A stays
+                          in the first-level cache, a block of B in the second; mc, nc are multiples of mr, nr */
+    size_t in_element; /* numbers along k in an element: 1 or 2 */
 
     /*
-     * The m x n corner of C = A B, or C += A B when `accumulate`, for panels of k; m <= mr and n <= nr. C is not read
-     * unless it accumulates.
+     * The m x n corner of C = A B, or C += A B when `accumulate`, for panels of k elements; m <= mr and n <= nr. C is not
+     * read unless it accumulates.
      */
     void (*multiply)(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
         ptrdiff_t c_row, ptrdiff_t c_column);
 
     /*
-     * Packs `count` lines of `length` numbers, `line` and `step` elements apart, into panels of `width` (mr or nr) lines
-     * that begin `panel_stride` elements apart. The lines that the last panel lacks become zeros.
+     * Packs `count` lines, whole, into panels of `width` (mr or nr) lines that begin `panel_stride` elements apart. The lines
+     * that the last panel lacks become zeros, and so does what the last element lacks.
      */
-    void (*pack)(float *panels, size_t panel_stride, size_t width, const float *lines, size_t count,
-        size_t length, ptrdiff_t line, ptrdiff_t step);
+    void (*pack)(float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *lines, size_t count);
 } cb_gemm_kernels;
 
+/* A level's kernels for products in float, and in bfloat16. */
+typedef struct cb_gemm_level {
+    cb_gemm_kernels real, bf16;
+} cb_gemm_level;
+
 #if defined(__x86_64__)
-extern const cb_gemm_kernels cb_gemm_kernels_avx2;
-extern const cb_gemm_kernels cb_gemm_kernels_avx512;
+extern const cb_gemm_level cb_gemm_level_avx2;
+extern const cb_gemm_level cb_gemm_level_avx512;
+extern const cb_gemm_level cb_gemm_level_avx512bf16;
 #endif
 
 #endif
