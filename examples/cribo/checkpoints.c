@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEYS = 5 };
-static const char *const keys[KEYS] = {"batches", "pictures", "folder", "preset", "broken"};
+enum { KEYS = 6 };
+static const char *const keys[KEYS] = {"batches", "pictures", "folder", "preset", "broken", "watch"};
 
 /* Its step when the name is that of a checkpoint, else -1. */
 static int64_t step_of(const char *name)
@@ -129,11 +129,11 @@ static char *list_broken(const struct position *position)
     return NULL;
 }
 
-static bool write_checkpoint(const char *path, const cribo_trainer *trainer, const struct position *position,
+static bool write_checkpoint(const char *path, struct state_source source, const struct position *position,
     int64_t level, const char *broken, struct problem *problem)
 {
     char batches[32], files[32], digest[32];
-    const char *const values[KEYS] = {batches, files, digest, position->preset, broken};
+    const char *const values[KEYS] = {batches, files, digest, position->preset, broken, position->watch};
     cribo_save_options options = {.struct_size = sizeof options,
         .level = level,
         .metadata_count = KEYS,
@@ -142,17 +142,18 @@ static bool write_checkpoint(const char *path, const cribo_trainer *trainer, con
     snprintf(batches, sizeof batches, "%" PRIu64, position->batches);
     snprintf(files, sizeof files, "%zu", position->files);
     snprintf(digest, sizeof digest, "%016" PRIx64, position->digest);
-    return cribo_trainer_save(trainer, path, &options) == CRIBO_OK ||
-           problem_set(problem, "%s", cribo_last_error());
+    cribo_status status = source.snapshot ? cribo_snapshot_save(source.snapshot, path, &options)
+                                          : cribo_trainer_save(source.trainer, path, &options);
+    return status == CRIBO_OK || problem_set(problem, "%s", cribo_last_error());
 }
 
-bool checkpoints_save(const char *folder, const cribo_trainer *trainer, int64_t step,
+bool checkpoints_save(const char *folder, struct state_source source, int64_t step,
     const struct position *position, struct keeping keeping, struct problem *problem)
 {
     char name[64];
     snprintf(name, sizeof name, "checkpoint-%08" PRId64 ".safetensors.gz", step);
     char *path = path_join(folder, name), *broken = list_broken(position);
-    bool saved = path && broken ? write_checkpoint(path, trainer, position, keeping.level, broken, problem)
+    bool saved = path && broken ? write_checkpoint(path, source, position, keeping.level, broken, problem)
                                 : problem_set(problem, "no memory");
     free(broken);
     free(path);
@@ -226,6 +227,8 @@ bool position_read(struct position *position, const char *path, struct problem *
                 read_number(path, "pictures", 10, &files, problem) &&
                 read_number(path, "folder", 16, &position->digest, problem) &&
                 read_text(path, "preset", position->preset, sizeof position->preset, problem);
+    if (read && cribo_checkpoint_metadata(path, "watch", position->watch, sizeof position->watch) != CRIBO_OK)
+        position->watch[0] = '\0';
     if (read && files > UINT32_MAX) read = problem_set(problem, "%s: \"pictures\" is too large", path);
     position->files = (size_t)files;
     if (read && read_broken(position, path, problem)) return true;

@@ -6,6 +6,7 @@
 #define CHECKPOINTS_H
 
 #include "folder.h"
+#include "watch.h"
 
 #include <cribo/trainer.h>
 
@@ -17,6 +18,13 @@ struct position {
     char preset[64];  /* with which the run was begun; "": none */
     uint32_t *broken; /* [broken_count] pictures found broken in these batches, by number */
     size_t broken_count;
+    char watch[WATCH_TEXT]; /* as watch_print wrote it; "": of an earlier version, which had none */
+};
+
+/* What is saved: one of the two. */
+struct state_source {
+    const cribo_trainer *trainer;
+    const cribo_snapshot *snapshot;
 };
 
 /* How checkpoints are written and kept. */
@@ -37,7 +45,7 @@ bool checkpoints_newest(char **path, const char *folder, struct problem *problem
  * Writes the checkpoint of step `step`, and then removes all but the newest ones. What cannot be removed is
  * a warning. On failure the older checkpoints are as they were.
  */
-bool checkpoints_save(const char *folder, const cribo_trainer *trainer, int64_t step,
+bool checkpoints_save(const char *folder, struct state_source source, int64_t step,
     const struct position *position, struct keeping keeping, struct problem *problem);
 
 /* Puts a damaged checkpoint out of the way, as PATH.damaged; what fails is a warning. */

@@ -19,6 +19,8 @@ enum {
     KEY_SAVE_MINUTES,
     KEY_KEEP,
     KEY_LEVEL,
+    KEY_BACKGROUND,
+    KEY_SKIP_SPIKES,
     KEY_RESUME,
     KEY_OVERRIDE,
     KEY_OVERWRITE,
@@ -47,6 +49,13 @@ static const struct argp_option own[] = {
         "The same every M minutes; 10 without --save-every, 0: not by time", GROUP_OWN},
     {"keep", KEY_KEEP, "N", 0, "Keep the N newest checkpoints; 2", GROUP_OWN},
     {"level", KEY_LEVEL, "N", 0, "Compress checkpoints by gzip at level N, 0 (fast) to 9; 1", GROUP_OWN},
+    {"save-in-background", KEY_BACKGROUND, NULL, 0,
+        "Save from a copy of the state while training goes on; needs memory for it", GROUP_OWN},
+    {"skip-spikes", KEY_SKIP_SPIKES, NULL, 0,
+        "Leave out updates whose loss lies 6 deviations above the mean of the last 64 steps, or is no "
+        "number; at "
+        "most five in a row",
+        GROUP_OWN},
     {"resume", KEY_RESUME, NULL, 0,
         "Go on from the newest checkpoint in RUN, as if never stopped. So does a run without --resume, but "
         "begins where there is none",
@@ -179,6 +188,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_KEEP: options->keeping.keep = (int)command_integer(state, "keep", value, 1, 1000000); return 0;
     case KEY_LEVEL: options->keeping.level = command_integer(state, "level", value, 0, 9); return 0;
+    case KEY_BACKGROUND: options->save_in_background = true; return 0;
+    case KEY_SKIP_SPIKES: options->skip_spikes = true; return 0;
     case KEY_RESUME: options->resume = true; return 0;
     case KEY_OVERRIDE:
         if (!settings_override(&options->settings, value, &parsing->problem))

@@ -137,16 +137,37 @@ bool image_load_part(struct image *image, const char *path, uint64_t offset, uin
     return load(image, path, (struct part){.offset = offset, .size = size}, channels, least_side, problem);
 }
 
-bool image_write_png(const struct image *image, const char *path, struct problem *problem)
+static png_image png_of(const struct image *image)
 {
-    png_image png = {.version = PNG_IMAGE_VERSION,
+    return (png_image){.version = PNG_IMAGE_VERSION,
         .width = (png_uint_32)image->width,
         .height = (png_uint_32)image->height,
         .format = image->channels == 1   ? PNG_FORMAT_GRAY
                   : image->channels == 3 ? PNG_FORMAT_RGB
                                          : PNG_FORMAT_RGBA};
+}
+
+bool image_write_png(const struct image *image, const char *path, struct problem *problem)
+{
+    png_image png = png_of(image);
     errno = 0;
     if (png_image_write_to_file(&png, path, 0, image->pixels, 0, NULL)) return true;
     const char *reason = errno ? strerror(errno) : png.message;
     return problem_set(problem, "cannot write %s: %s", path, reason);
+}
+
+bool image_encode_png(const struct image *image, uint8_t **bytes, size_t *size, struct problem *problem)
+{
+    png_image png = png_of(image);
+    png_alloc_size_t most = 0, used;
+    *bytes = NULL;
+    if (png_image_write_to_memory(&png, NULL, &most, 0, image->pixels, 0, NULL)) *bytes = malloc(most);
+    used = most;
+    if (*bytes && png_image_write_to_memory(&png, *bytes, &used, 0, image->pixels, 0, NULL)) {
+        *size = used;
+        return true;
+    }
+    free(*bytes);
+    *bytes = NULL;
+    return problem_set(problem, "cannot encode a PNG: %s", png.message[0] ? png.message : "no memory");
 }

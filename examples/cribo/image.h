@@ -51,6 +51,9 @@ bool image_make(struct image *image, int width, int height, int channels, struct
 /* Writes a grey, RGB or RGBA picture; the problem names the path. */
 bool image_write_png(const struct image *image, const char *path, struct problem *problem);
 
+/* The same into memory, from malloc: *bytes [*size]. */
+bool image_encode_png(const struct image *image, uint8_t **bytes, size_t *size, struct problem *problem);
+
 void image_free(struct image *image);
 
 /* Turns the picture upright, given its EXIF orientation (1 ... 8). */

@@ -4,6 +4,7 @@
 #include "loader.h"
 #include "plot.h"
 #include "run.h"
+#include "saving.h"
 #include "say.h"
 #include "showcase.h"
 
@@ -31,6 +32,9 @@ struct session {
     struct history history;   /* of the whole run */
     const char *checkpoint;   /* resumed from; NULL: a fresh run */
     struct position position; /* after the last step */
+    struct saving saving;
+    struct watch watch;
+    struct stall stall;
     int64_t first_step, step; /* where this session began, and where it stands */
     int64_t total_steps;      /* of the run */
     int64_t last_step;        /* of this session */
@@ -206,6 +210,8 @@ static bool go_on(struct session *session)
         enum outcome outcome = take_checkpoint(session, checkpoints->paths[i]);
         if (outcome == REFUSED) return false;
         if (outcome == TAKEN) {
+            if (session->position.watch[0] && !watch_parse(&session->watch, session->position.watch))
+                say_warning("%s: what was remembered of the losses is lost", checkpoints->paths[i]);
             for (size_t k = 0; k < i; k++) checkpoints_set_aside(checkpoints->paths[k]);
             session->checkpoint = checkpoints->paths[i];
             return cribo_trainer_step_count(session->trainer, &session->first_step) == CRIBO_OK ||
@@ -235,7 +241,7 @@ static bool begin(struct session *session)
 static bool open_log(struct session *session)
 {
     session->step = session->first_step;
-    return run_open_log(&session->run, session->mode, &session->problem) &&
+    return run_open_log(&session->run, session->mode, session->step, &session->problem) &&
            (!session->checkpoint || run_rewind(&session->run, session->position.batches, session->step,
                                         &session->history, &session->problem));
 }
@@ -268,8 +274,14 @@ static bool write_config(struct session *session)
 
 static bool show_clusters(struct session *session, const char *path)
 {
-    return showcase_teach(&session->showcase, session->trainer, &session->problem) &&
-           (session->showcase.images == 0 || showcase_draw(&session->showcase, path, &session->problem));
+    struct image drawing;
+    if (session->showcase.images == 0) return true;
+    if (!showcase_teach(&session->showcase, session->trainer, &session->problem) ||
+        !showcase_draw(&session->showcase, &drawing, &session->problem))
+        return false;
+    bool shown = run_show(&session->run, path, session->step, &drawing, &session->problem);
+    image_free(&drawing);
+    return shown;
 }
 
 /* From cheap to expensive, so that mistakes show at once. */
@@ -281,8 +293,8 @@ static bool prepare(struct session *session)
                     write_config(session) && make_loader(session) &&
                     showcase_make(&session->showcase, &session->pictures, config, &session->problem);
     /* Without this picture the training is worth no less. */
-    if (prepared && !session->checkpoint && !show_clusters(session, session->run.clusters_start))
-        say_warning("%s", session->problem.text);
+    const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
+    if (prepared && !show_clusters(session, picture)) say_warning("%s", session->problem.text);
     /* Before the first step, or a resume would go on with the run that was replaced. */
     if (prepared)
         checkpoints_prune(session->options->out, session->checkpoint ? session->options->keeping.keep : 0);
@@ -323,44 +335,68 @@ static void say_step(struct session *session, const cribo_report *report, double
         report->cross_view_loss, between, images_per_second, (long long)report->epoch + 1);
 }
 
-/* A report has been made: keep it everywhere. */
-static bool note_step(struct session *session, const cribo_report *report, double seconds)
+/* What one batch came to. */
+struct outcome_of_step {
+    cribo_report report;
+    bool skipped;
+    double score;
+    double seconds;
+};
+
+static void warn_of_stall(struct session *session, double seconds)
 {
-    double weight = fmax(0.05, 1 / (double)(session->step - session->first_step));
-    session->seconds_per_step += weight * (seconds - session->seconds_per_step);
-    double images_per_second = seconds > 0 ? (double)report->images / seconds : 0;
+    double share;
+    if (stall_note(&session->stall, session->waited, seconds, &share))
+        say_warning(
+            "%.0f %% of the time went by waiting for pictures: more --workers, smaller files or a faster "
+            "disk would help",
+            100 * share);
+}
+
+/* A batch has been made a step of, or has been skipped: keep it everywhere. */
+static bool note_step(struct session *session, const struct outcome_of_step *done)
+{
+    const cribo_report *report = &done->report;
     struct log_line line = {.report = *report,
         .batch = session->position.batches - 1,
-        .images_per_second = images_per_second,
-        .wait_ms = 1e3 * session->waited};
+        .images_per_second = done->seconds > 0 ? (double)report->images / done->seconds : 0,
+        .wait_ms = 1e3 * session->waited,
+        .loss_score = done->score,
+        .skipped = done->skipped};
     run_log(&session->run, &line);
-    say_step(session, report, images_per_second);
+    warn_of_stall(session, done->seconds);
+    if (done->skipped) return true;
+    double weight = fmax(0.05, 1 / (double)(session->step - session->first_step));
+    session->seconds_per_step += weight * (done->seconds - session->seconds_per_step);
+    say_step(session, report, line.images_per_second);
     return history_add(&session->history, report, &session->problem);
 }
 
-static bool save_weights(struct session *session)
+/* Where the run stands, for its checkpoint; free with position_free. */
+static bool copy_position(struct session *session, struct position *position)
 {
-    return cribo_trainer_save_weights(session->trainer, session->run.weights) == CRIBO_OK ||
-           library_failed(session);
-}
-
-static bool save_checkpoint(struct session *session)
-{
-    struct position *position = &session->position;
-    free(position->broken);
+    *position = session->position;
     position->broken_count = loader_broken_before(session->loader, position->batches, NULL);
     position->broken = malloc((position->broken_count + 1) * sizeof *position->broken);
     if (!position->broken) return problem_set(&session->problem, "no memory for a checkpoint");
     loader_broken_before(session->loader, position->batches, position->broken);
-    return checkpoints_save(session->options->out, session->trainer, session->step, position,
-        session->options->keeping, &session->problem);
+    watch_print(&session->watch, position->watch);
+    return true;
 }
 
-static bool save(struct session *session)
+static bool save(struct session *session, bool in_background)
 {
+    const struct pretrain_options *options = session->options;
+    struct saving_place place = {options->out, session->run.weights, options->keeping};
+    struct position position;
     session->last_save = now();
-    bool kept = save_checkpoint(session);
-    return save_weights(session) && kept;
+    if (!copy_position(session, &position)) return false;
+    if (in_background)
+        return saving_begin(
+            &session->saving, &place, session->trainer, session->step, &position, &session->problem);
+    struct problem before;
+    if (!saving_end(&session->saving, &before)) say_warning("%s", before.text);
+    return saving_now(&place, session->trainer, session->step, &position, &session->problem);
 }
 
 /* Are the ends of epochs rarer than saves? Then they are saved, too. */
@@ -387,13 +423,72 @@ static bool save_is_due(const struct session *session)
 /* A save that fails may work the next time; until then the older checkpoint is there. */
 static void save_when_due(struct session *session)
 {
-    if (!save_is_due(session) || save(session)) return;
-    say_warning("%s; training goes on", session->problem.text);
+    if (!save_is_due(session)) return;
+    bool saved = save(session, session->options->save_in_background);
+    if (!saved || !show_clusters(session, session->run.clusters))
+        say_warning("%s; training goes on", session->problem.text);
+}
+
+/* The step in its phases, up to where it is known whether the update is to be made. */
+static cribo_status learn(struct session *session, const cribo_batch *batch, struct outcome_of_step *done)
+{
+    cribo_report *report = &done->report;
+    cribo_status status = cribo_trainer_teach(session->trainer, batch);
+    if (status == CRIBO_OK) status = cribo_trainer_learn(session->trainer, batch);
+    if (status == CRIBO_OK)
+        status = cribo_trainer_losses(session->trainer, &report->loss, &report->global_loss,
+            &report->cross_view_loss, &report->cross_image_loss);
+    return status;
+}
+
+/* Which losses the sum has; it leaps when one more begins. */
+static int parts_of(const cribo_report *report)
+{
+    return report->cross_image_loss > 0 ? 3 : 2;
+}
+
+static double score_of(const struct session *session, const cribo_report *report)
+{
+    return watch_score(&session->watch, report->loss, parts_of(report));
+}
+
+/* Leaves the update out when the loss leaps or is no number; the trainer is then as it was. */
+static cribo_status step_or_skip(
+    struct session *session, const cribo_batch *batch, struct outcome_of_step *done)
+{
+    cribo_status status = learn(session, batch, done);
+    done->score = status == CRIBO_OK ? score_of(session, &done->report) : INFINITY;
+    done->skipped = watch_skips(&session->watch, done->score);
+    if (status == CRIBO_OK && !done->skipped) status = cribo_trainer_update(session->trainer, &done->report);
+    if (status == CRIBO_NOT_FINITE) done->skipped = watch_skips(&session->watch, INFINITY);
+    if (status == CRIBO_NOT_FINITE && done->skipped) {
+        say_warning("%s", cribo_last_error());
+        done->report.loss = NAN;
+        done->score = INFINITY;
+        status = CRIBO_OK;
+    }
+    done->report.step = session->step;
+    done->report.images = batch->images;
+    if (status != CRIBO_OK || done->skipped) { /* the message of what failed first stays */
+        cribo_status forgotten = cribo_trainer_forget(session->trainer);
+        if (status == CRIBO_OK) status = forgotten;
+    }
+    return status;
+}
+
+static void warn_of_spike(const struct session *session, const struct outcome_of_step *done)
+{
+    if (done->score < WATCH_SPIKE) return;
+    say_warning("step %lld: loss %.4f is %.1f deviations above the mean of the last %d steps%s",
+        (long long)done->report.step, done->report.loss, done->score, WATCH_WINDOW,
+        done->skipped                   ? "; its update is left out"
+        : session->options->skip_spikes ? "; enough were left out"
+                                        : "");
 }
 
 static bool do_step(struct session *session, const struct loader_batch *loaded, double began)
 {
-    cribo_report report = {.struct_size = sizeof report};
+    struct outcome_of_step done = {.report.struct_size = sizeof done.report};
     cribo_batch batch = {.struct_size = sizeof batch,
         .images = loaded->images,
         .view1_bytes = loaded->view1,
@@ -403,11 +498,18 @@ static bool do_step(struct session *session, const struct loader_batch *loaded, 
         .crops1 = loaded->crops1,
         .crops2 = loaded->crops2,
         .ids = loaded->ids};
-    if (cribo_trainer_step(session->trainer, &batch, &report) != CRIBO_OK) return library_failed(session);
-    session->step = report.step + 1;
+    cribo_status status = session->options->skip_spikes
+                              ? step_or_skip(session, &batch, &done)
+                              : cribo_trainer_step(session->trainer, &batch, &done.report);
+    if (status != CRIBO_OK) return library_failed(session);
+    if (!session->options->skip_spikes) done.score = score_of(session, &done.report);
+    warn_of_spike(session, &done);
+    watch_note(&session->watch, done.report.loss, parts_of(&done.report), done.skipped);
+    session->step = done.report.step + !done.skipped;
     session->position.batches = loader_taken(session->loader);
-    if (!note_step(session, &report, now() - began)) return false;
-    save_when_due(session);
+    done.seconds = now() - began;
+    if (!note_step(session, &done)) return false;
+    if (!done.skipped) save_when_due(session);
     return true;
 }
 
@@ -430,7 +532,7 @@ static bool train(struct session *session)
 /* Also after a failed step, which leaves the trainer as it was before. */
 static bool finish(struct session *session)
 {
-    bool saved = save(session), drawn = true;
+    bool saved = save(session, false), drawn = true;
     if (session->history.count >= 2)
         drawn = plot_losses(&session->history, session->run.losses, &session->problem);
     return saved && drawn && show_clusters(session, session->run.clusters);
@@ -476,6 +578,8 @@ static void say_summary(struct session *session)
 
 static void session_free(struct session *session)
 {
+    struct problem problem;
+    if (!saving_end(&session->saving, &problem)) say_warning("%s", problem.text);
     loader_free(session->loader);
     cribo_trainer_free(session->trainer);
     showcase_free(&session->showcase);

@@ -17,26 +17,53 @@
 
 #include <jansson.h>
 
-#define INTEGER(field) \
+/* A field of the report: its name in the log, and its tag in TensorBoard, which groups by what is before the slash. */
+#define INTEGER(field, tag) \
     { \
-#field, offsetof(cribo_report, field), true \
+#field, tag, offsetof(cribo_report, field), true \
     }
-#define REAL(field) \
+#define REAL(field, tag) \
     { \
-#field, offsetof(cribo_report, field), false \
+#field, tag, offsetof(cribo_report, field), false \
     }
 
+/* clang-format off */
 static const struct {
-    const char *name;
+    const char *name, *tag;
     size_t offset;
     bool integer;
-} fields[] = {INTEGER(step), INTEGER(epoch), INTEGER(images), REAL(loss), REAL(global_loss),
-    REAL(cross_view_loss), REAL(cross_image_loss), REAL(gradient_norm), REAL(learning_rate),
-    REAL(weight_decay), REAL(ema_momentum), REAL(teacher_temperature), REAL(object_teacher_temperature),
-    REAL(position_weight), REAL(objects_per_image), REAL(matched_share), REAL(cross_image_on),
-    REAL(bank_fill), REAL(uniform_loss), REAL(teacher_entropy), REAL(mean_teacher_entropy),
-    REAL(prototypes_used), REAL(feature_deviation), REAL(teach_ms), REAL(cluster_ms), REAL(match_ms),
-    REAL(learn_ms), REAL(update_ms)};
+} fields[] = {
+    INTEGER(step, NULL),
+    INTEGER(epoch, "schedule/epoch"),
+    INTEGER(images, NULL),
+    REAL(loss, "loss/all"),
+    REAL(global_loss, "loss/cls"),
+    REAL(cross_view_loss, "loss/cross_view"),
+    REAL(cross_image_loss, "loss/cross_image"),
+    REAL(gradient_norm, "watch/gradient_norm"),
+    REAL(learning_rate, "schedule/learning_rate"),
+    REAL(weight_decay, "schedule/weight_decay"),
+    REAL(ema_momentum, "schedule/ema_momentum"),
+    REAL(teacher_temperature, "schedule/teacher_temperature"),
+    REAL(object_teacher_temperature, "schedule/object_teacher_temperature"),
+    REAL(position_weight, "schedule/position_weight"),
+    REAL(objects_per_image, "objects/per_image"),
+    REAL(matched_share, "objects/matched_share"),
+    REAL(cross_image_on, "schedule/cross_image_on"),
+    REAL(bank_fill, "objects/bank_fill"),
+    REAL(uniform_loss, "collapse/uniform_loss"),
+    REAL(teacher_entropy, "collapse/teacher_entropy"),
+    REAL(mean_teacher_entropy, "collapse/mean_teacher_entropy"),
+    REAL(prototypes_used, "collapse/prototypes_used"),
+    REAL(feature_deviation, "collapse/feature_deviation"),
+    REAL(teach_ms, "time/teach_ms"),
+    REAL(cluster_ms, "time/cluster_ms"),
+    REAL(match_ms, "time/match_ms"),
+    REAL(learn_ms, "time/learn_ms"),
+    REAL(update_ms, "time/update_ms"),
+};
+/* clang-format on */
+enum { FIELDS = sizeof fields / sizeof *fields };
 
 static bool name_files(struct run *run, const char *folder)
 {
@@ -47,8 +74,9 @@ static bool name_files(struct run *run, const char *folder)
     run->clusters_start = path_join(folder, "clusters-start.png");
     run->clusters = path_join(folder, "clusters.png");
     run->pictures = path_join(folder, "pictures.index");
+    run->board = path_join(folder, "events.out.tfevents.cribo");
     return run->config && run->log && run->weights && run->losses && run->clusters_start && run->clusters &&
-           run->pictures;
+           run->pictures && run->board;
 }
 
 /* A run that was stopped before its first save has a log and its settings, and nothing that would be lost. */
@@ -102,10 +130,11 @@ bool run_open(struct run *run, const char *folder, enum run_mode mode, struct pr
     return opened;
 }
 
-bool run_open_log(struct run *run, enum run_mode mode, struct problem *problem)
+bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem)
 {
     run->log_file = fopen(run->log, mode == RUN_RESUME ? "ae" : "we");
-    return run->log_file || problem_set(problem, "cannot write %s: %s", run->log, strerror(errno));
+    if (!run->log_file) return problem_set(problem, "cannot write %s: %s", run->log, strerror(errno));
+    return events_open(&run->events, run->board, mode == RUN_RESUME ? step : 0, problem);
 }
 
 /* Takes over `value`; a failure shows when the whole is written. */
@@ -161,17 +190,45 @@ static json_t *real(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* The report's fields, in the order of the table. */
-static void put_report(json_t *object, const cribo_report *report)
+static int64_t integer_at(const cribo_report *report, int field)
 {
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        const char *at = (const char *)report + fields[i].offset;
-        int64_t integer;
-        double value;
-        memcpy(&integer, at, sizeof integer);
-        memcpy(&value, at, sizeof value);
-        put(object, fields[i].name, fields[i].integer ? json_integer(integer) : real(value));
+    int64_t value;
+    memcpy(&value, (const char *)report + fields[field].offset, sizeof value);
+    return value;
+}
+
+static double real_at(const cribo_report *report, int field)
+{
+    double value;
+    memcpy(&value, (const char *)report + fields[field].offset, sizeof value);
+    return value;
+}
+
+/* The fields whose tag begins with `group`, NULL for all, in the order of the table. */
+static void put_report(json_t *object, const cribo_report *report, const char *group)
+{
+    for (int i = 0; i < FIELDS; i++) {
+        if (group && fields[i].tag && strncmp(fields[i].tag, group, strlen(group))) continue;
+        put(object, fields[i].name,
+            fields[i].integer ? json_integer(integer_at(report, i)) : real(real_at(report, i)));
     }
+}
+
+static void write_event(struct run *run, const struct log_line *line)
+{
+    enum { MORE = 3 };
+    const char *tags[FIELDS + MORE] = {"time/wait_ms", "time/images_per_second", "watch/loss_score"};
+    double values[FIELDS + MORE] = {line->wait_ms, line->images_per_second, line->loss_score};
+    size_t count = MORE;
+    for (int i = 0; i < FIELDS; i++) {
+        bool off =
+            fields[i].offset == offsetof(cribo_report, cross_image_loss) && !line->report.cross_image_on;
+        if (!fields[i].tag || off) continue;
+        tags[count] = fields[i].tag;
+        values[count++] =
+            fields[i].integer ? (double)integer_at(&line->report, i) : real_at(&line->report, i);
+    }
+    events_scalars(&run->events, line->report.step, count, tags, values);
 }
 
 void run_log(struct run *run, const struct log_line *line)
@@ -181,7 +238,8 @@ void run_log(struct run *run, const struct log_line *line)
     clock_gettime(CLOCK_REALTIME, &now);
     put(object, "batch", json_integer((json_int_t)line->batch));
     if (line->skipped) put(object, "skipped", json_true());
-    put_report(object, &line->report);
+    put(object, "loss_score", real(line->loss_score));
+    put_report(object, &line->report, line->skipped ? "loss/" : NULL);
     put(object, "wait_ms", real(line->wait_ms));
     put(object, "images_per_second", real(line->images_per_second));
     put(object, "time", real((double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
@@ -192,6 +250,27 @@ void run_log(struct run *run, const struct log_line *line)
     run->log_failed |= !written;
     free(text);
     json_decref(object);
+    if (!line->skipped) write_event(run, line);
+}
+
+static bool write_file(const char *path, const uint8_t *bytes, size_t size, struct problem *problem)
+{
+    FILE *file = fopen(path, "we");
+    bool written = file && fwrite(bytes, 1, size, file) == size;
+    if (file) written &= fclose(file) == 0;
+    return written || problem_set(problem, "cannot write %s: %s", path, strerror(errno));
+}
+
+bool run_show(
+    struct run *run, const char *path, int64_t step, const struct image *drawing, struct problem *problem)
+{
+    uint8_t *png;
+    size_t size;
+    if (!image_encode_png(drawing, &png, &size, problem)) return false;
+    events_picture(&run->events, step, "objects", drawing->width, drawing->height, png, size);
+    bool written = write_file(path, png, size, problem);
+    free(png);
+    return written;
 }
 
 /* A line of the log; false when it is none. Logs of old have no batches: there one is a step. */
@@ -200,7 +279,7 @@ static bool read_line(const char *text, size_t length, struct log_line *line)
     json_t *root = json_loadb(text, length, 0, NULL), *batch = json_object_get(root, "batch");
     bool read = json_is_integer(json_object_get(root, "step"));
     *line = (struct log_line){.report.struct_size = sizeof line->report};
-    for (size_t i = 0; read && i < sizeof fields / sizeof *fields; i++) {
+    for (size_t i = 0; read && i < FIELDS; i++) {
         char *at = (char *)&line->report + fields[i].offset;
         json_t *value = json_object_get(root, fields[i].name);
         int64_t integer = json_integer_value(value);
@@ -248,6 +327,7 @@ bool run_rewind(
 void run_close(struct run *run)
 {
     if (run->log_file) fclose(run->log_file);
+    events_close(&run->events);
     if (run->lock >= 0) close(run->lock);
     free(run->config);
     free(run->log);
@@ -256,5 +336,6 @@ void run_close(struct run *run)
     free(run->clusters_start);
     free(run->clusters);
     free(run->pictures);
+    free(run->board);
     *run = (struct run){.lock = -1};
 }

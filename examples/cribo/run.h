@@ -5,6 +5,8 @@
 #ifndef RUN_H
 #define RUN_H
 
+#include "events.h"
+#include "image.h"
 #include "plot.h"
 
 #include <cribo/trainer.h>
@@ -12,10 +14,11 @@
 #include <stdio.h>
 
 struct run {
-    char *config, *log, *weights, *losses, *clusters_start, *clusters, *pictures; /* paths */
+    char *config, *log, *weights, *losses, *clusters_start, *clusters, *pictures, *board; /* paths */
     int lock;
     FILE *log_file;
-    bool log_failed; /* said once; training goes on */
+    struct events events; /* for TensorBoard */
+    bool log_failed;      /* said once; training goes on */
 };
 
 /* What is meant to happen to a run that the folder holds already. */
@@ -28,8 +31,11 @@ enum run_mode { RUN_NEW, RUN_OVERWRITE, RUN_RESUME };
  */
 bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem);
 
-/* Begins the log anew, or, in RUN_RESUME, leaves it as it is and goes on behind it. */
-bool run_open_log(struct run *run, enum run_mode mode, struct problem *problem);
+/*
+ * Begins the log and TensorBoard's events anew, or, in RUN_RESUME, goes on behind those of the steps before
+ * `step`; run_rewind then cuts the log.
+ */
+bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem);
 
 /*
  * Cuts off the log's lines from batch `batch` on and what is torn, and adds the losses of those before to the
@@ -55,12 +61,17 @@ struct log_line {
     cribo_report report;
     uint64_t batch; /* number of the batch; one without a picture made no step, so it may run ahead */
     double images_per_second;
-    double wait_ms; /* for the batch */
-    bool skipped;   /* its update was left out, and the step is made with the next batch */
+    double wait_ms;    /* for the batch */
+    double loss_score; /* watch_score of the loss */
+    bool skipped; /* its update was left out, and the step is made with the next batch: only losses hold */
 };
 
-/* Appends a line of JSON, numbers that are not finite as null. */
+/* Appends a line of JSON, numbers that are not finite as null, and an event of all numbers of a step. */
 void run_log(struct run *run, const struct log_line *line);
+
+/* Writes a picture of the teacher's objects at step `step` to `path` and to TensorBoard's events. */
+bool run_show(
+    struct run *run, const char *path, int64_t step, const struct image *drawing, struct problem *problem);
 
 void run_close(struct run *run);
 

@@ -74,10 +74,10 @@ bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct pr
     cribo_targets targets = {
         .struct_size = sizeof targets, .labels = showcase->labels, .valid = showcase->valid};
     if (showcase->images == 0) return true;
-    if (cribo_trainer_teach(trainer, &batch) == CRIBO_OK &&
-        cribo_trainer_targets(trainer, &targets) == CRIBO_OK)
-        return true;
-    return problem_set(problem, "cannot cluster the pictures to show: %s", cribo_last_error());
+    bool taught = cribo_trainer_teach(trainer, &batch) == CRIBO_OK &&
+                  cribo_trainer_targets(trainer, &targets) == CRIBO_OK;
+    if (!taught) problem_set(problem, "cannot cluster the pictures to show: %s", cribo_last_error());
+    return cribo_trainer_forget(trainer) == CRIBO_OK && taught;
 }
 
 void showcase_free(struct showcase *showcase)
@@ -172,29 +172,24 @@ static void draw_header(struct image *canvas, int x, int step)
     for (int i = 0; i < 4; i++) canvas_text(canvas, x + i * step, 12, 2, ink, names[i]);
 }
 
-bool showcase_draw(const struct showcase *showcase, const char *path, struct problem *problem)
+bool showcase_draw(const struct showcase *showcase, struct image *drawing, struct problem *problem)
 {
     static const struct colour white = {255, 255, 255};
     int zoom = showcase->size < CELL ? (CELL + showcase->size / 2) / showcase->size : 1;
     int step = showcase->size * zoom + GAP, block = 4 * step - GAP + BLOCK_GAP;
     int columns = showcase->images < COLUMNS ? showcase->images : COLUMNS,
         rows = (showcase->images + COLUMNS - 1) / COLUMNS;
-    if (showcase->images == 0) return problem_set(problem, "%s: no picture to show", path);
-    struct image canvas;
+    if (showcase->images == 0) return problem_set(problem, "no picture to show");
     int *rank = malloc((size_t)showcase->clusters * sizeof *rank);
-    if (!rank) return problem_set(problem, "no memory for %s", path);
-    bool drawn = image_make(&canvas, columns * block, HEADER + rows * (step + GAP) + GAP, 3, problem);
-    if (drawn) {
-        canvas_fill(&canvas, 0, 0, canvas.width, canvas.height, white);
-        for (int i = 0; i < showcase->images; i++) {
-            int x = BLOCK_GAP / 2 + i % COLUMNS * block;
-            if (i < COLUMNS) draw_header(&canvas, x, step);
-            rank_objects(showcase, i, rank);
-            draw_block(&canvas, x, HEADER + i / COLUMNS * (step + GAP), showcase, i, zoom, rank);
-        }
-        drawn = image_write_png(&canvas, path, problem);
-        image_free(&canvas);
+    if (!rank) return problem_set(problem, "no memory to show clusters");
+    bool made = image_make(drawing, columns * block, HEADER + rows * (step + GAP) + GAP, 3, problem);
+    if (made) canvas_fill(drawing, 0, 0, drawing->width, drawing->height, white);
+    for (int i = 0; i < showcase->images && made; i++) {
+        int x = BLOCK_GAP / 2 + i % COLUMNS * block;
+        if (i < COLUMNS) draw_header(drawing, x, step);
+        rank_objects(showcase, i, rank);
+        draw_block(drawing, x, HEADER + i / COLUMNS * (step + GAP), showcase, i, zoom, rank);
     }
     free(rank);
-    return drawn;
+    return made;
 }

@@ -27,14 +27,14 @@ struct showcase {
 bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
     const cribo_trainer_config *config, struct problem *problem);
 
-/* Asks the trainer for the objects; it then stands as after cribo_trainer_teach. */
+/* Asks the trainer for the objects, between two steps, where it stands again afterwards. */
 bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);
 
 /*
- * Draws each picture's two views, plain and with their objects, to a PNG file: an object has one colour in
- * both views; what was not found in both is grey.
+ * Draws each picture's two views, plain and with their objects: an object has one colour in both views; what
+ * was not found in both is grey. Free the drawing with image_free.
  */
-bool showcase_draw(const struct showcase *showcase, const char *path, struct problem *problem);
+bool showcase_draw(const struct showcase *showcase, struct image *drawing, struct problem *problem);
 
 void showcase_free(struct showcase *showcase);
 

@@ -354,6 +354,9 @@ cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch
 cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch);
 cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch);
 cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report);
+cribo_status cribo_trainer_losses(const cribo_trainer *trainer, double *loss, double *global,
+    double *cross_view, double *cross_image);
+cribo_status cribo_trainer_forget(cribo_trainer *trainer);
 
 typedef struct cribo_targets {
     size_t struct_size;
@@ -1453,6 +1456,18 @@ class Trainer(_Handle):
         with self._use() as invoke:
             invoke("update", ctypes.byref(report))
         return _report(report)
+
+    def losses(self) -> tuple[float, float, float, float]:
+        """Between learn and update: the sum, and the losses of [CLS], between views and between images."""
+        values = [ctypes.c_double() for _ in range(4)]
+        with self._use() as invoke:
+            invoke("losses", *(ctypes.byref(value) for value in values))
+        return tuple(value.value for value in values)
+
+    def forget(self) -> None:
+        """Gives the step under way up, in place of its update."""
+        with self._use() as invoke:
+            invoke("forget")
 
     def targets(self) -> Targets:
         """What the last teach found."""

@@ -257,6 +257,21 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_learn(cribo_trainer *train
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report);
 
 /*
+ * For callers who decide after learn whether the update is made at all.
+ *
+ * losses  the losses of the step under way, as update would report them; any pointer may be NULL
+ * forget  gives the step up: the trainer stands between two steps again, with all that outlives a step as it
+ *         was. Its gradients stay readable. Also when no step is under way, which changes nothing
+ *
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL trainer); losses: CRIBO_WRONG_STATE (not between learn and update).
+ * Nothing is then written.
+ * Threads: one call at a time per trainer. Cost: none. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_losses(
+    const cribo_trainer *trainer, double *loss, double *global, double *cross_view, double *cross_image);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_forget(cribo_trainer *trainer);
+
+/*
  * What teach found, until the next teach; any pointer may be NULL.
  *
  * labels, valid      [B, 2, N] and [B, K] as in cribo_cluster_output

@@ -120,6 +120,26 @@ cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report)
     return hand_over(cb_train_update(trainer->core, &done), &done, report);
 }
 
+cribo_status cribo_trainer_losses(
+    const cribo_trainer *trainer, double *loss, double *global, double *cross_view, double *cross_image)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_TRY(check_phase(trainer, CB_PHASE_LEARNED, "losses", "learn"));
+    const cb_tally *tally = &trainer->core->tally;
+    if (loss) *loss = tally->global + tally->cross_view + tally->cross_image;
+    if (global) *global = tally->global;
+    if (cross_view) *cross_view = tally->cross_view;
+    if (cross_image) *cross_image = tally->cross_image;
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_forget(cribo_trainer *trainer)
+{
+    CB_REQUIRE_POINTER(trainer);
+    trainer->core->phase = CB_PHASE_IDLE;
+    return CRIBO_OK;
+}
+
 static void copy_match(const cb_step_targets *t, int v, int64_t *index, uint8_t *match)
 {
     if (index) memcpy(index, t->index[v], t->objects * sizeof *index);

@@ -7,7 +7,7 @@
 same() {
     cmp "$1/weights.safetensors" "$2/weights.safetensors" || fail "$2: other weights"
     cmp "$1/$last" "$2/$last" || fail "$2: another checkpoint"
-    for run in "$1" "$2"; do sed 's/"teach_ms".*//' "$run/log.jsonl" >"$run/steps"; done
+    for run in "$1" "$2"; do sed 's/"\(teach_ms\|wait_ms\)".*//' "$run/log.jsonl" >"$run/steps"; done
     cmp "$1/steps" "$2/steps" || fail "$2: another log"
     [ -s "$2/loss.png" ] || fail "$2: no losses drawn"
 }

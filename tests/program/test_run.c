@@ -11,7 +11,7 @@
 static void open_run(struct run *run, const char *folder, enum run_mode mode)
 {
     struct problem problem;
-    bool opened = run_open(run, folder, mode, &problem) && run_open_log(run, mode, &problem);
+    bool opened = run_open(run, folder, mode, &problem) && run_open_log(run, mode, 0, &problem);
     ck_assert_msg(opened, "%s", problem.text);
 }
 

@@ -125,6 +125,17 @@ class Steps(unittest.TestCase):
             for name, values in whole.student.state_dict().items():
                 np.testing.assert_array_equal(values, parts.student.read(name), name)
 
+    def test_forgotten_step_changes_nothing(self):
+        with small_trainer() as whole, small_trainer() as other:
+            other.teach(small_batch(9))
+            other.learn(small_batch(9))
+            loss, *parts = other.losses()
+            self.assertAlmostEqual(loss, sum(parts))
+            other.forget()
+            with self.assertRaises(cribo.WrongState):
+                other.losses()
+            self.assertEqual(whole.step(small_batch(1)).loss, other.step(small_batch(1)).loss)
+
     def test_threads_any_number_same_bits(self):
         losses = []
         for threads in (1, 3):

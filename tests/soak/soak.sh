@@ -71,7 +71,7 @@ for file in weights.safetensors "$checkpoint"; do
 done
 # Everything up to the first time; skipped and repeated steps would show as lines.
 for run in whole disturbed; do
-    sed 's/,"teach_ms".*//' "$work/$run/log.jsonl" >"$work/$run.steps"
+    sed 's/,"\(teach_ms\|wait_ms\)".*//' "$work/$run/log.jsonl" >"$work/$run.steps"
     [ "$(grep -c . "$work/$run.steps")" -eq "$last" ] || fail "$run: the log has not $last lines"
 done
 cmp "$work/whole.steps" "$work/disturbed.steps" || fail "the logs differ"

@@ -1174,6 +1174,27 @@ static void trainer_update(void)
     cribo_trainer_free(trainer);
 }
 
+static void trainer_losses(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    cribo_trainer_config c = training_config();
+    training_batch made = training_batch_of(&c, 5, 0);
+    double loss;
+    BAD(cribo_trainer_losses(NULL, &loss, NULL, NULL, NULL), "trainer");
+    BAD(cribo_trainer_losses(trainer, &loss, NULL, NULL, NULL), "learn");
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    BAD(cribo_trainer_losses(trainer, &loss, NULL, NULL, NULL), "learn");
+    OK(cribo_trainer_learn(trainer, &made.batch));
+    OK(cribo_trainer_losses(trainer, NULL, NULL, NULL, NULL));
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_forget(void)
+{
+    BAD(cribo_trainer_forget(NULL), "trainer");
+}
+
 static void trainer_targets(void)
 {
     cribo_trainer *trainer = trainer_of();
@@ -1517,6 +1538,8 @@ static const entry table[] = {
     ENTRY(trainer_teach),
     ENTRY(trainer_learn),
     ENTRY(trainer_update),
+    ENTRY(trainer_losses),
+    ENTRY(trainer_forget),
     ENTRY(trainer_targets),
     ENTRY(trainer_gradient),
     ENTRY(trainer_student),

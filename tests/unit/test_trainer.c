@@ -380,6 +380,44 @@ START_TEST(test_trainer_phases_out_of_turn_are_refused)
 }
 END_TEST
 
+/* A step that is given up after learn leaves no trace: what follows has the bits of a run without it. */
+START_TEST(test_trainer_forgotten_step_changes_nothing)
+{
+    cribo_trainer_config c = training_config();
+    cribo_trainer *plain = training_begin(&c, 1), *other = training_begin(&c, 1);
+    training_batch odd = training_batch_of(&c, 5, 99);
+    OK(cribo_trainer_forget(other));
+    for (uint64_t step = 0; step < 3; step++) {
+        double loss, global, cross_view, cross_image;
+        training_state before = training_state_of(other), after;
+        OK(cribo_trainer_teach(other, &odd.batch));
+        OK(cribo_trainer_learn(other, &odd.batch));
+        OK(cribo_trainer_losses(other, &loss, &global, &cross_view, &cross_image));
+        ck_assert_double_eq(loss, global + cross_view + cross_image);
+        OK(cribo_trainer_forget(other));
+        REFUSED(cribo_trainer_update(other, NULL), CRIBO_WRONG_STATE, "learn");
+        after = training_state_of(other);
+        ck_assert(training_state_equal(&before, &after));
+        training_state_free(&before);
+        training_state_free(&after);
+        training_batch made = training_batch_of(&c, 5, step);
+        cribo_report report = {.struct_size = sizeof report};
+        OK(cribo_trainer_teach(other, &made.batch));
+        OK(cribo_trainer_learn(other, &made.batch));
+        OK(cribo_trainer_losses(other, &loss, &global, NULL, NULL));
+        OK(cribo_trainer_update(other, &report));
+        ck_assert_double_eq(report.loss, loss);
+        ck_assert_double_eq(report.global_loss, global);
+        ck_assert_double_eq(training_step(plain, &c, step), loss);
+        training_batch_free(&made);
+    }
+    ck_assert(training_same(plain, other));
+    training_batch_free(&odd);
+    cribo_trainer_free(plain);
+    cribo_trainer_free(other);
+}
+END_TEST
+
 static void add_all(TCase *tests)
 {
     tcase_add_loop_test(tests, test_trainer_micro_batches_give_the_same_gradients, 0,
@@ -394,6 +432,7 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, test_trainer_images_without_ids_draw_by_index);
     tcase_add_test(tests, test_trainer_phases_in_turn_are_a_step);
     tcase_add_test(tests, test_trainer_phases_out_of_turn_are_refused);
+    tcase_add_test(tests, test_trainer_forgotten_step_changes_nothing);
 }
 
 int main(void)

@@ -1,0 +1,71 @@
+/* See watch.h. */
+#include "watch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+double watch_score(const struct watch *watch, double loss, int parts)
+{
+    size_t count = watch->count < WATCH_WINDOW ? (size_t)watch->count : WATCH_WINDOW;
+    double sum = 0, squares = 0;
+    if (count < WATCH_LEAST || parts != watch->parts) return 0;
+    for (size_t i = 0; i < count; i++) sum += watch->losses[i];
+    double mean = sum / (double)count;
+    for (size_t i = 0; i < count; i++) squares += (watch->losses[i] - mean) * (watch->losses[i] - mean);
+    double deviation = fmax(sqrt(squares / (double)(count - 1)), 0.01 * fabs(mean));
+    return deviation > 0 ? (loss - mean) / deviation : 0;
+}
+
+bool watch_skips(const struct watch *watch, double score)
+{
+    return score >= WATCH_SPIKE && watch->skips < WATCH_MOST_SKIPS;
+}
+
+void watch_note(struct watch *watch, double loss, int parts, bool skipped)
+{
+    watch->skips = skipped ? watch->skips + 1 : 0;
+    if (skipped) return;
+    if (parts != watch->parts) watch->count = 0;
+    watch->parts = parts;
+    watch->losses[watch->count++ % WATCH_WINDOW] = loss;
+}
+
+/* Hexadecimal numbers have all bits. */
+void watch_print(const struct watch *watch, char text[WATCH_TEXT])
+{
+    size_t count = watch->count < WATCH_WINDOW ? (size_t)watch->count : WATCH_WINDOW;
+    int length = snprintf(
+        text, WATCH_TEXT, "%llu %d %d", (unsigned long long)watch->count, watch->parts, watch->skips);
+    for (size_t i = 0; i < count; i++)
+        length += snprintf(text + length, (size_t)(WATCH_TEXT - length), " %a", watch->losses[i]);
+}
+
+bool watch_parse(struct watch *watch, const char *text)
+{
+    unsigned long long count;
+    int used;
+    *watch = (struct watch){0};
+    if (sscanf(text, "%llu %d %d%n", &count, &watch->parts, &watch->skips, &used) != 3) return false;
+    watch->count = count;
+    text += used;
+    for (size_t i = 0; i < WATCH_WINDOW && i < count; i++) {
+        char *end;
+        watch->losses[i] = strtod(text, &end);
+        if (end == text || !isfinite(watch->losses[i])) return false;
+        text = end;
+    }
+    return *text == '\0';
+}
+
+bool stall_note(struct stall *stall, double waited, double spent, double *share)
+{
+    stall->waited += waited;
+    stall->spent += spent;
+    if (stall->spent < STALL_SECONDS) return false;
+    *share = stall->waited / stall->spent;
+    bool stalled = *share >= STALL_SHARE, news = stalled && !stall->said;
+    *stall = (struct stall){.said = stalled};
+    return news;
+}
