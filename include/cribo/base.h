@@ -73,7 +73,9 @@ CRIBO_API const char *cribo_version(void);
  * matrix_kernel    what multiplies matrices: a kernel of ours, or "blis"
  * cpu_level        of the other kernels: "generic", "avx2", "avx512" or "avx512bf16"; no higher than CRIBO_CPU in the
  *                  environment, if that is set
- * default_threads  an integer: what cribo_runtime takes for 0
+ * cpu_features     those of this CPU that the library has kernels for, as an array of strings; not capped
+ * compiler         what built the library, "gcc 12.2.0" say
+ * default_threads  an integer: the CPUs that the process may use
  *
  * Ownership: a static string, made at the first call.
  * Errors: none.
@@ -107,8 +109,8 @@ enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
  *
  * allocate / release  every allocation of the handle goes through them; `allocate` returns NULL on failure
  *                     and memory aligned as malloc's. A training step allocates nothing.
- * threads             worker threads, the caller included; 0 takes the affinity mask and the cgroup's quota.
- *                     Results do not depend on it. At most 256.
+ * threads             worker threads, the caller included; 0 takes cribo_default_threads. Results do not
+ *                     depend on it. At most 256.
  * log                 receives messages (no newline) that are worth a person's attention. Called on the
  *                     thread that made the call. NULL: silence.
  * progress            called between the stretches of a long call with the phase's name and the share done so
@@ -134,6 +136,22 @@ typedef struct cribo_runtime {
  * Threads: any. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
+
+/*
+ * How many worker threads a handle gets for whose runtime `threads` is 0: what cribo_set_default_threads chose,
+ * or else the CPUs in the process's affinity mask, as far as the cgroup's quota goes.
+ * Errors: none.
+ * Threads: any. Since 0.1.
+ */
+CRIBO_API int64_t cribo_default_threads(void);
+
+/*
+ * Chooses that number for the whole process, for handles that are made from now on; those that are there stay
+ * as they are. `threads` 0 ... 256; 0 goes back to the CPUs.
+ * Errors: CRIBO_INVALID_ARGUMENT (out of range); nothing is then changed.
+ * Threads: any. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_set_default_threads(int64_t threads);
 
 /*
  * One setting of a config struct, as the settings tables describe it (for command lines and bindings).

@@ -143,6 +143,27 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
     cribo_memory_bank *bank, const cribo_object_batch *objects);
 
+/*
+ * Writes the bank's content to a safetensors file, atomically, as the tensors prefix + "objects_per_image" and
+ * "ids" (int64 [images]), "view1" and "view2" (float32 [objects, D]), newest image first (prefix NULL: none).
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a prefix
+ * that is not UTF-8); an old file of that name is then as it was.
+ * Threads: one call at a time per bank. Cost: no copy of the vectors. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
+    const cribo_memory_bank *bank, const char *path, const char *prefix);
+
+/*
+ * Replaces the bank's content by what cribo_memory_bank_save wrote, or by that of a trainer's checkpoint (prefix
+ * "bank."). Other tensors in the file are passed over.
+ * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY (a second copy is held while reading),
+ * CRIBO_INVALID_ARGUMENT (NULL, a tensor is missing or has another type or shape, more images than Q, an image
+ * with more than K objects, a vector that is not finite); the bank is then unchanged.
+ * Threads: one call at a time per bank. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_load(
+    cribo_memory_bank *bank, const char *path, const char *prefix);
+
 #ifdef __cplusplus
 }
 #endif

@@ -158,12 +158,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load(
  * heads               the projection heads
  * resample_positions  1: positions of another image_size are resampled to the model's (bicubic, as
  *                     cribo_model_features does for other image sizes); 0: they are refused
+ * plain_names         1: the file has the backbone's names as timm and DINO write them ("cls_token", ...),
+ *                     without "backbone."; not together with heads, whose names begin like a classifier's
  */
 typedef struct cribo_load_parts {
     size_t struct_size; /* sizeof(cribo_load_parts) */
     int64_t backbone;
     int64_t heads;
     int64_t resample_positions;
+    int64_t plain_names;
 } cribo_load_parts;
 
 /*
@@ -173,6 +176,29 @@ typedef struct cribo_load_parts {
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts);
+
+/*
+ * Which parts of a model are written to a file; each is 0 or 1. At least one of backbone and heads is 1.
+ *
+ * backbone     the transformer
+ * heads        the projection heads
+ * plain_names  1: the backbone's names as timm and DINO write them, without "backbone."; not together with
+ *              heads. timm's load_state_dict takes such a file of cribo_model_save_partial without prefix
+ */
+typedef struct cribo_save_parts {
+    size_t struct_size; /* sizeof(cribo_save_parts) */
+    int64_t backbone;
+    int64_t heads;
+    int64_t plain_names;
+} cribo_save_parts;
+
+/*
+ * As cribo_model_save, for parts of a model.
+ * Errors: as cribo_model_save, and CRIBO_INVALID_ARGUMENT for parts; an old file is then as it was.
+ * Threads: one call at a time per model. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save_partial(
+    const cribo_model *model, const char *path, const char *prefix, const cribo_save_parts *parts);
 
 #ifdef __cplusplus
 }

@@ -147,19 +147,6 @@ static cribo_status add_metadata(document *d, const cribo_save_options *options)
     return CRIBO_OK;
 }
 
-/* The bank's vectors in the pieces in which they lie. */
-static void add_stretches(document *d, const cb_memory_bank *bank, cb_tensor_entry *entry, int view)
-{
-    size_t count = cb_memory_bank_stretches(bank), row = cb_memory_bank_width(bank) * sizeof(cb_real), rows;
-    cb_stretch *stretches = d->stretches + (size_t)view * count;
-    for (size_t i = 0; i < count; i++) {
-        stretches[i].bytes = cb_memory_bank_stretch(bank, view, i, &rows);
-        stretches[i].count = rows * row;
-    }
-    entry->stretches = stretches;
-    entry->stretch_count = count;
-}
-
 static cribo_status write_state(
     document *d, const cb_subject *subject, const char *path, const cribo_save_options *options)
 {
@@ -168,11 +155,13 @@ static cribo_status write_state(
     CB_TRY(begin_document(d, subject, 1 + (size_t)options->metadata_count));
     d->pairs[d->pair_count++] = (cb_metadata_pair){CB_CHECKPOINT_FORMAT_KEY, CB_CHECKPOINT_FORMAT};
     CB_TRY(add_metadata(d, options));
-    size_t stretches = subject->bank ? 2 * cb_memory_bank_stretches(subject->bank) : 0;
-    CB_TRY(cb_allocate(d->allocator, &d->stretches, stretches, sizeof *d->stretches, "list of tensors"));
+    size_t stretches = subject->bank ? cb_memory_bank_stretches(subject->bank) : 0;
+    CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * stretches, sizeof *d->stretches, "list of tensors"));
     for (size_t i = 0; i < state->count; i++) {
         cb_tensor_entry *entry = add_array(d, &state->arrays[i]);
-        if (!entry->values) add_stretches(d, subject->bank, entry, state->arrays[i].view);
+        int view = state->arrays[i].view;
+        if (!entry->values)
+            cb_bank_stretches(subject->bank, entry, view, d->stretches + (size_t)view * stretches);
     }
     return cb_safetensors_write_gzip(
         d->allocator, &compression, path, d->entries, d->count, d->pairs, d->pair_count);

@@ -4,6 +4,7 @@
 #include "api/checks.h"
 #include "api/handles.h"
 #include "base/structs.h"
+#include "base/text.h"
 #include "io/safetensors.h"
 #include "tensor/finite.h"
 
@@ -178,17 +179,41 @@ static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, c
     return entry;
 }
 
-cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix)
+/* The parts that are wanted, as tensors of a file; returns how many. */
+static size_t list_parts(
+    const cb_parameters *parameters, const char *prefix, const cribo_save_parts *parts, cb_tensor_entry *to)
 {
+    size_t count = 0;
+    for (size_t i = 0; i < parameters->count; i++) {
+        bool head = cb_starts_with(parameters->list[i].name, CB_HEAD_NAMES);
+        if (head ? !parts->heads : !parts->backbone) continue;
+        to[count] = entry_of(parameters, i, prefix);
+        if (parts->plain_names) to[count].name += strlen(CB_BACKBONE_NAMES);
+        count++;
+    }
+    return count;
+}
+
+cribo_status cribo_model_save_partial(
+    const cribo_model *model, const char *path, const char *prefix, const cribo_save_parts *parts)
+{
+    cribo_save_parts chosen = {0};
+    cb_tensor_entry *entries;
     CB_REQUIRE_POINTER(model);
     CB_REQUIRE_POINTER(path);
+    CB_TRY(CB_IMPORT(chosen, parts, plain_names));
+    CB_TRY(cb_check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
     const cb_allocator *allocator = &model->runtime->allocator;
     const cb_parameters *parameters = &model->model->parameters;
-    void *memory;
-    CB_TRY(cb_allocate(allocator, &memory, parameters->count, sizeof(cb_tensor_entry), "list of tensors"));
-    cb_tensor_entry *entries = memory;
-    for (size_t i = 0; i < parameters->count; i++) entries[i] = entry_of(parameters, i, prefix);
-    cribo_status status = cb_safetensors_write(allocator, path, entries, parameters->count, NULL, 0);
+    CB_TRY(cb_allocate(allocator, &entries, parameters->count, sizeof *entries, "list of tensors"));
+    size_t count = list_parts(parameters, prefix, &chosen, entries);
+    cribo_status status = cb_safetensors_write(allocator, path, entries, count, NULL, 0);
     cb_release(allocator, entries);
     return status;
+}
+
+cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix)
+{
+    const cribo_save_parts whole = {.struct_size = sizeof whole, .backbone = 1, .heads = 1};
+    return cribo_model_save_partial(model, path, prefix, &whole);
 }

@@ -8,9 +8,10 @@
 #include "tensor/finite.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#define POSITIONS "backbone.pos_embed"
+#define POSITIONS CB_BACKBONE_NAMES "pos_embed"
 #define MOST_GRID 16384 /* patches along the largest image's side */
 
 typedef struct loading {
@@ -23,7 +24,22 @@ typedef struct loading {
 
 static bool is_wanted(const loading *l, const cb_parameter *parameter)
 {
-    return cb_starts_with(parameter->name, "head.") ? l->parts->heads : l->parts->backbone;
+    return cb_starts_with(parameter->name, CB_HEAD_NAMES) ? l->parts->heads : l->parts->backbone;
+}
+
+/* What a parameter is called in the file, after the prefix. */
+static const char *file_name(const loading *l, const cb_parameter *parameter)
+{
+    return parameter->name + (l->parts->plain_names ? strlen(CB_BACKBONE_NAMES) : 0);
+}
+
+/* The parameter that is called `name` in the file, after the prefix; NULL when the model has none. */
+static const cb_parameter *parameter_of(const loading *l, const char *name)
+{
+    char whole[CB_NAME_BYTES];
+    int length = snprintf(whole, sizeof whole, "%s%s", l->parts->plain_names ? CB_BACKBONE_NAMES : "", name);
+    bool fits = length > 0 && (size_t)length < sizeof whole;
+    return fits ? cb_parameters_find(&l->model->model->parameters, whole) : NULL;
 }
 
 /* --- checks --- */
@@ -60,8 +76,9 @@ static cribo_status check_tensors(const loading *l)
     for (size_t i = 0; i < parameters->count; i++) {
         const cb_parameter *parameter = &parameters->list[i];
         if (!is_wanted(l, parameter)) continue;
-        const cb_tensor_info *tensor = cb_safetensors_find(l->file, l->prefix, parameter->name);
-        CB_REQUIRE(tensor, "%.200s: there is no tensor \"%.100s%s\"", l->path, l->prefix, parameter->name);
+        const cb_tensor_info *tensor = cb_safetensors_find(l->file, l->prefix, file_name(l, parameter));
+        CB_REQUIRE(
+            tensor, "%.200s: there is no tensor \"%.100s%s\"", l->path, l->prefix, file_name(l, parameter));
         CB_TRY(check_shape(l, parameter, tensor));
     }
     return CRIBO_OK;
@@ -95,8 +112,7 @@ static cribo_status read_positions(const loading *l, const cb_tensor_info *tenso
 static cribo_status read_tensor(const loading *l, const cb_tensor_info *tensor)
 {
     if (!cb_starts_with(tensor->name, l->prefix)) return CRIBO_OK;
-    const cb_parameter *parameter =
-        cb_parameters_find(&l->model->model->parameters, tensor->name + strlen(l->prefix));
+    const cb_parameter *parameter = parameter_of(l, tensor->name + strlen(l->prefix));
     if (!parameter || !is_wanted(l, parameter)) return CRIBO_OK;
     float *to = l->values + parameter->offset;
     return is_resampled(l, parameter, tensor) ? read_positions(l, tensor, to)
@@ -135,6 +151,17 @@ static cribo_status check_switch(const char *name, int64_t value)
     return CRIBO_OK;
 }
 
+cribo_status cb_check_parts(int64_t backbone, int64_t heads, int64_t plain_names)
+{
+    CB_TRY(check_switch("backbone", backbone));
+    CB_TRY(check_switch("heads", heads));
+    CB_TRY(check_switch("plain_names", plain_names));
+    CB_REQUIRE(backbone || heads, "parts.backbone and parts.heads are 0: nothing is left");
+    CB_REQUIRE(
+        !heads || !plain_names, "parts.plain_names = 1 is for the backbone alone, without parts.heads");
+    return CRIBO_OK;
+}
+
 cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts)
 {
@@ -142,11 +169,8 @@ cribo_status cribo_model_load_partial(
     CB_REQUIRE_POINTER(model);
     CB_REQUIRE_POINTER(path);
     CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
-    CB_TRY(check_switch("backbone", chosen.backbone));
-    CB_TRY(check_switch("heads", chosen.heads));
+    CB_TRY(cb_check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
     CB_TRY(check_switch("resample_positions", chosen.resample_positions));
-    CB_REQUIRE(
-        chosen.backbone || chosen.heads, "parts.backbone and parts.heads are 0: nothing is to be read");
     loading l = {.model = model, .parts = &chosen, .path = path, .prefix = prefix ? prefix : ""};
     return load(&l);
 }

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,37 @@ cb_cpu_level cb_cpu(void)
 {
     pthread_once(&detect_once, detect);
     return detected;
+}
+
+/* Appends a name to a list. */
+static void add_feature(char *text, size_t size, const char *name)
+{
+    size_t length = strlen(text);
+    snprintf(text + length, size - length, "%s\"%s\"", length ? ", " : "", name);
+}
+
+void cb_cpu_features(char *text, size_t size)
+{
+    *text = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+#define ADD(name) \
+    if (__builtin_cpu_supports(name)) add_feature(text, size, name)
+    ADD("sse4.2");
+    ADD("avx");
+    ADD("fma");
+    ADD("avx2");
+    ADD("avx512f");
+    ADD("avx512bw");
+    ADD("avx512dq");
+    ADD("avx512vl");
+    ADD("avx512bf16");
+#undef ADD
+#elif defined(__aarch64__)
+    add_feature(text, size, "neon");
+#else
+    (void)add_feature, (void)size;
+#endif
 }
 
 const char *cb_cpu_level_name(cb_cpu_level level)

@@ -5,6 +5,8 @@
 #ifndef CB_BASE_CPU_H
 #define CB_BASE_CPU_H
 
+#include <stddef.h>
+
 typedef enum cb_cpu_level {
     CB_CPU_GENERIC = 0,   /* what the compiler assumes: SSE2 on x86-64, NEON on arm64 */
     CB_CPU_AVX2 = 1,      /* AVX2, FMA */
@@ -14,5 +16,8 @@ typedef enum cb_cpu_level {
 
 cb_cpu_level cb_cpu(void);
 const char *cb_cpu_level_name(cb_cpu_level level);
+
+/* The names of the features that matter here and that this CPU has, quoted and separated by commas; not capped by CRIBO_CPU. */
+void cb_cpu_features(char *text, size_t size);
 
 #endif

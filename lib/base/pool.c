@@ -225,7 +225,7 @@ static size_t cgroup_cpus(void)
     return cpus < 1 ? 1 : cpus;
 }
 
-size_t cb_pool_default_threads(void)
+size_t cb_pool_cpus(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 #ifdef __linux__
@@ -235,6 +235,19 @@ size_t cb_pool_default_threads(void)
     size_t granted = cgroup_cpus(), threads = cpus < 1 ? 1 : (size_t)cpus;
     if (granted && granted < threads) threads = granted;
     return threads < CB_POOL_MOST_THREADS ? threads : CB_POOL_MOST_THREADS;
+}
+
+static atomic_size_t chosen_threads;
+
+void cb_pool_choose_threads(size_t threads)
+{
+    atomic_store(&chosen_threads, threads);
+}
+
+size_t cb_pool_default_threads(void)
+{
+    size_t chosen = atomic_load(&chosen_threads);
+    return chosen ? chosen : cb_pool_cpus();
 }
 
 size_t cb_pool_parts(const cb_pool *pool, size_t items)

@@ -27,7 +27,11 @@ size_t cb_pool_threads(const cb_pool *pool);
 void cb_pool_run(cb_pool *pool, size_t tasks, cb_task *run, void *context);
 
 /* The CPUs this process may use: its affinity mask and its cgroup's quota. */
+size_t cb_pool_cpus(void);
+
+/* What a pool takes for 0: what the process has chosen, or all its CPUs. Choosing 0 goes back to them. */
 size_t cb_pool_default_threads(void);
+void cb_pool_choose_threads(size_t threads);
 
 /* Into how many parts to cut `items` pieces of work: some for each worker, so that one that is slowed down leaves parts to the others. */
 size_t cb_pool_parts(const cb_pool *pool, size_t items);

@@ -1,4 +1,5 @@
 /* Models through their public functions: settings, parameters, features, files, and what goes wrong. */
+#include "io/safetensors.h"
 #include "model/model.h"
 #include "support/faulty.h"
 #include "support/golden.h"
@@ -802,6 +803,49 @@ START_TEST(test_model_parts_loaded_leave_the_rest)
 }
 END_TEST
 
+/* The names in a file, counted by their beginning. */
+static size_t count_names(const char *path, const char *beginning)
+{
+    cb_allocator plain = {0};
+    cb_safetensors *file;
+    size_t found = 0;
+    OK(cb_safetensors_open(&plain, &file, path));
+    for (size_t i = 0; i < cb_safetensors_count(file); i++)
+        if (strncmp(cb_safetensors_tensor(file, i)->name, beginning, strlen(beginning)) == 0) found++;
+    cb_safetensors_close(file);
+    return found;
+}
+
+START_TEST(test_model_save_partial_writes_that_part_alone)
+{
+    const bool heads = _i == 1, plain = _i == 2;
+    scratch_begin();
+    const char *path = scratch_path("part");
+    cribo_model *saved = other_model(), *fresh = small_model(), *loaded = small_model();
+    cribo_save_parts save = {
+        .struct_size = sizeof save, .backbone = !heads, .heads = heads, .plain_names = plain};
+    cribo_load_parts load = {
+        .struct_size = sizeof load, .backbone = !heads, .heads = heads, .plain_names = plain};
+    OK(cribo_model_save_partial(saved, path, "x.", &save));
+    ck_assert_uint_eq(count_names(path, ""), count_names(path, heads   ? "x.head."
+                                                               : plain ? "x."
+                                                                       : "x.backbone."));
+    ck_assert_uint_eq(count_names(path, "x.cls_token"), plain);
+    OK(cribo_model_load_partial(loaded, path, "x.", &load));
+    ck_assert(same_part(loaded, heads ? fresh : saved, "backbone."));
+    ck_assert(same_part(loaded, heads ? saved : fresh, "head."));
+
+    load.plain_names = !plain;
+    if (!heads)
+        assert_refused(
+            cribo_model_load_partial(loaded, path, "x.", &load), CRIBO_INVALID_ARGUMENT, "cls_token");
+    cribo_model_free(saved);
+    cribo_model_free(fresh);
+    cribo_model_free(loaded);
+    scratch_end();
+}
+END_TEST
+
 /* A model of grid 3 into one of grid 5 and back: its features at its own size are the other's at that size. */
 START_TEST(test_model_positions_loaded_are_resampled_as_for_features)
 {
@@ -1065,6 +1109,7 @@ int main(void)
     tcase_add_test(files, test_model_saved_is_loaded_with_the_same_bits);
     tcase_add_test(files, test_model_load_passes_over_other_tensors);
     tcase_add_loop_test(files, test_model_parts_loaded_leave_the_rest, 0, 2);
+    tcase_add_loop_test(files, test_model_save_partial_writes_that_part_alone, 0, 3);
     tcase_add_loop_test(files, test_model_positions_loaded_are_resampled_as_for_features, 0, 2);
     tcase_add_test(files, test_model_load_of_another_model_names_file_and_tensor);
     tcase_add_test(files, test_model_load_of_a_truncated_file_leaves_the_model_unchanged);

@@ -171,6 +171,17 @@ static void runtime_init(void)
         BAD(cribo_runtime_init(&runtime, bad_sizes[i]), "struct_size");
 }
 
+static void default_threads(void)
+{
+    ck_assert_int_ge(cribo_default_threads(), 1);
+}
+
+static void set_default_threads(void)
+{
+    const int64_t numbers[] = {-1, 257, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(numbers); i++) BAD(cribo_set_default_threads(numbers[i]), "threads");
+}
+
 static void random_uniform(void)
 {
     BAD(cribo_random_uniform(0, 0, 0, 1, NULL), "values");
@@ -771,6 +782,34 @@ static void memory_bank_import(void)
     cribo_memory_bank_free(bank);
 }
 
+static void memory_bank_save(void)
+{
+    cribo_memory_bank *bank = bank_of();
+    BAD(cribo_memory_bank_save(NULL, scratch_path("file"), NULL), "bank");
+    BAD(cribo_memory_bank_save(bank, NULL, NULL), "path");
+    BAD(cribo_memory_bank_save(bank, "", NULL), "");
+    BAD(cribo_memory_bank_save(bank, scratch_path("none/file"), NULL), "none/file");
+    BAD(cribo_memory_bank_save(bank, scratch_folder(), NULL), scratch_folder());
+    BAD(cribo_memory_bank_save(bank, scratch_path("file"), "\xff"), "UTF-8");
+    ck_assert_uint_eq(scratch_count(), 0);
+    cribo_memory_bank_free(bank);
+}
+
+static void memory_bank_load(void)
+{
+    cribo_memory_bank *bank = bank_of();
+    OK(cribo_memory_bank_save(bank, scratch_path("sound"), NULL));
+    write_bytes(scratch_path("nonsense"), "nonsense nonsense", 17);
+    BAD(cribo_memory_bank_load(NULL, scratch_path("sound"), NULL), "bank");
+    BAD(cribo_memory_bank_load(bank, NULL, NULL), "path");
+    BAD(cribo_memory_bank_load(bank, "", NULL), "");
+    BAD(cribo_memory_bank_load(bank, scratch_path("none"), NULL), "none");
+    BAD(cribo_memory_bank_load(bank, scratch_folder(), NULL), scratch_folder());
+    BAD(cribo_memory_bank_load(bank, scratch_path("nonsense"), NULL), "nonsense");
+    BAD(cribo_memory_bank_load(bank, scratch_path("sound"), "bank."), "bank.objects_per_image");
+    cribo_memory_bank_free(bank);
+}
+
 static void memory_bank_count(void)
 {
     cribo_memory_bank *bank = bank_of();
@@ -952,6 +991,45 @@ static void model_load(void)
     cribo_model_free(model);
 }
 
+/* What both choices of parts refuse; `parts` are int64_t, of which `plain` goes with the backbone alone. */
+#define BAD_PARTS(call, parts) \
+    do { \
+        const int64_t no_switch[] = {-1, 2, INT64_MIN, INT64_MAX}; \
+        for (size_t i = 0; i < COUNT(no_switch); i++) { \
+            parts.backbone = no_switch[i]; \
+            BAD(call, "parts.backbone"); \
+            parts.backbone = 1, parts.heads = no_switch[i]; \
+            BAD(call, "parts.heads"); \
+            parts.heads = 0, parts.plain_names = no_switch[i]; \
+            BAD(call, "parts.plain_names"); \
+            parts.plain_names = 0; \
+        } \
+        parts.heads = parts.plain_names = 1; \
+        BAD(call, "parts.plain_names"); \
+        parts.backbone = parts.heads = parts.plain_names = 0; \
+        BAD(call, "parts"); \
+        parts.backbone = 1; \
+    } while (0)
+
+static void model_save_partial(void)
+{
+    cribo_model *model = model_of();
+    cribo_save_parts parts = {.struct_size = sizeof parts, .backbone = 1};
+    BAD(cribo_model_save_partial(NULL, scratch_path("file"), NULL, &parts), "model");
+    BAD(cribo_model_save_partial(model, NULL, NULL, &parts), "path");
+    BAD(cribo_model_save_partial(model, scratch_path("file"), NULL, NULL), "parts");
+    BAD(cribo_model_save_partial(model, scratch_path("none/file"), NULL, &parts), "none/file");
+    BAD(cribo_model_save_partial(model, scratch_path("file"), "\xff", &parts), "UTF-8");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        parts.struct_size = bad_sizes[i];
+        BAD(cribo_model_save_partial(model, scratch_path("file"), NULL, &parts), "struct_size");
+    }
+    parts.struct_size = sizeof parts;
+    BAD_PARTS(cribo_model_save_partial(model, scratch_path("file"), NULL, &parts), parts);
+    ck_assert_uint_eq(scratch_count(), 0);
+    cribo_model_free(model);
+}
+
 static void model_load_partial(void)
 {
     cribo_model *model = model_of();
@@ -968,16 +1046,11 @@ static void model_load_partial(void)
     parts.struct_size = sizeof parts;
     const int64_t bad[] = {-1, 2, INT64_MIN, INT64_MAX};
     for (int i = 0; i < 4; i++) {
-        parts.backbone = bad[i];
-        BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts.backbone");
-        parts.backbone = 1, parts.heads = bad[i];
-        BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts.heads");
-        parts.heads = 1, parts.resample_positions = bad[i];
+        parts.resample_positions = bad[i];
         BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts.resample_positions");
         parts.resample_positions = 0;
     }
-    parts.backbone = parts.heads = 0;
-    BAD(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), "parts");
+    BAD_PARTS(cribo_model_load_partial(model, scratch_path("sound"), NULL, &parts), parts);
     cribo_model_free(model);
 }
 
@@ -1486,6 +1559,8 @@ static const entry table[] = {
     ENTRY(build_info),
     ENTRY(status_name),
     ENTRY(last_error),
+    ENTRY(default_threads),
+    ENTRY(set_default_threads),
     ENTRY(runtime_init),
     ENTRY(random_uniform),
     CONFIG_ENTRIES(clusterer),
@@ -1518,6 +1593,8 @@ static const entry table[] = {
     ENTRY(memory_bank_count),
     ENTRY(memory_bank_export),
     ENTRY(memory_bank_import),
+    ENTRY(memory_bank_save),
+    ENTRY(memory_bank_load),
     CONFIG_ENTRIES(model),
     ENTRY(model_create),
     ENTRY(model_free),
@@ -1528,6 +1605,7 @@ static const entry table[] = {
     ENTRY(model_write_parameter),
     ENTRY(model_features),
     ENTRY(model_save),
+    ENTRY(model_save_partial),
     ENTRY(model_load),
     ENTRY(model_load_partial),
     CONFIG_ENTRIES(trainer),

@@ -124,6 +124,7 @@ typedef union room {
     cribo_match match;
     cribo_parameter parameter;
     cribo_load_parts load_parts;
+    cribo_save_parts save_parts;
     cribo_batch batch;
     cribo_report report;
     cribo_targets targets;
@@ -237,6 +238,17 @@ static cribo_status load_parts_call(room *r)
     return cribo_model_load_partial(model, scratch_path("weights"), NULL, &r->load_parts);
 }
 
+static void save_parts_fill(room *r)
+{
+    r->save_parts.heads = 1;
+}
+
+static cribo_status save_parts_call(room *r)
+{
+    return cribo_model_save_partial(
+        cribo_trainer_student(things.trainer), scratch_path("weights"), NULL, &r->save_parts);
+}
+
 static void batch_fill(room *r)
 {
     size_t size = r->struct_size;
@@ -306,6 +318,7 @@ static const struct sized {
     SIZED(match, "match", neighbours2, INPUT, nothing_fill, match_call),
     SIZED(parameter, "parameter", count, OUTPUT, nothing_fill, parameter_call),
     SIZED(load_parts, "parts", resample_positions, INPUT, load_parts_fill, load_parts_call),
+    SIZED(save_parts, "parts", plain_names, INPUT, save_parts_fill, save_parts_call),
     SIZED(batch, "batch", ids, INPUT, batch_fill, batch_call),
     SIZED(report, "report", update_ms, OUTPUT, nothing_fill, report_call),
     SIZED(targets, "targets", match2, INPUT, nothing_fill, targets_call),
