@@ -132,6 +132,8 @@ typedef struct cribo_runtime {
     void *progress_user;
 } cribo_runtime;
 cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
+int64_t cribo_default_threads(void);
+cribo_status cribo_set_default_threads(int64_t threads);
 
 typedef struct cribo_setting {
     const char *name; const char *help; int64_t integer; double minimum; double maximum; double initial;
@@ -263,6 +265,8 @@ cribo_status cribo_memory_bank_count(const cribo_memory_bank *bank, int64_t *ima
 cribo_status cribo_memory_bank_export(const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids,
     float *view1, float *view2);
 cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_object_batch *objects);
+cribo_status cribo_memory_bank_save(const cribo_memory_bank *bank, const char *path, const char *prefix);
+cribo_status cribo_memory_bank_load(cribo_memory_bank *bank, const char *path, const char *prefix);
 
 
 typedef struct cribo_model cribo_model;
@@ -298,10 +302,16 @@ cribo_status cribo_model_load(cribo_model *model, const char *path, const char *
 
 typedef struct cribo_load_parts {
     size_t struct_size;
-    int64_t backbone; int64_t heads; int64_t resample_positions;
+    int64_t backbone; int64_t heads; int64_t resample_positions; int64_t plain_names;
 } cribo_load_parts;
 cribo_status cribo_model_load_partial(cribo_model *model, const char *path, const char *prefix,
     const cribo_load_parts *parts);
+typedef struct cribo_save_parts {
+    size_t struct_size;
+    int64_t backbone; int64_t heads; int64_t plain_names;
+} cribo_save_parts;
+cribo_status cribo_model_save_partial(const cribo_model *model, const char *path, const char *prefix,
+    const cribo_save_parts *parts);
 
 
 typedef struct cribo_trainer cribo_trainer;
@@ -543,6 +553,17 @@ def build_info() -> dict[str, Any]:
     """How the library was built and what it found on this machine."""
     info: dict[str, Any] = json.loads(_library.cribo_build_info())
     return info
+
+
+def default_threads() -> int:
+    """How many worker threads a handle gets that is made without `threads`."""
+    number: int = _library.cribo_default_threads()
+    return number
+
+
+def set_default_threads(threads: int) -> None:
+    """Chooses that number for the whole process; 0 goes back to the CPUs that it may use."""
+    _check(_library.cribo_set_default_threads(_natural("threads", threads)))
 
 
 def random_uniform(seed: int, stream: int, index: int, count: int) -> np.ndarray:
@@ -1026,6 +1047,17 @@ class MemoryBank(_Handle):
         with self._use() as invoke:
             invoke("import", ctypes.byref(batch))
 
+    def save(self, path: Path_, prefix: str = "") -> None:
+        """Writes the bank's content to a safetensors file: prefix + objects_per_image, ids, view1, view2."""
+        with self._use() as invoke:
+            invoke("save", _path(path), _text("prefix", prefix))
+
+    def load(self, path: Path_, prefix: str = "") -> None:
+        """Replaces the bank's content by what save wrote, or by a checkpoint's, of which the prefix is
+        "bank."."""
+        with self._use() as invoke:
+            invoke("load", _path(path), _text("prefix", prefix))
+
 
 class Losses(NamedTuple):
     """The three losses and, where wanted, the gradients of their sum."""
@@ -1238,10 +1270,20 @@ class Model(_Handle):
             invoke("features", images, height, width, _address(read), *map(_address, result))
         return result
 
-    def save(self, path: Path_, prefix: str = "") -> None:
-        """Writes the parameters to a safetensors file, each named prefix + name."""
+    def save(
+        self,
+        path: Path_,
+        prefix: str = "",
+        *,
+        backbone: bool = True,
+        heads: bool = True,
+        plain_names: bool = False,
+    ) -> None:
+        """Writes the parameters, or a part of them, to a safetensors file, each named prefix + name. With
+        plain_names (and heads=False) the backbone's names are timm's, without "backbone."."""
+        parts = _new("cribo_save_parts", backbone=backbone, heads=heads, plain_names=plain_names)
         with self._use() as invoke:
-            invoke("save", _path(path), _text("prefix", prefix))
+            invoke("save_partial", _path(path), _text("prefix", prefix), ctypes.byref(parts))
 
     def load(
         self,
@@ -1251,11 +1293,17 @@ class Model(_Handle):
         backbone: bool = True,
         heads: bool = True,
         resample_positions: bool = False,
+        plain_names: bool = False,
     ) -> None:
         """Reads parameters, or a part of them, from a safetensors file or a checkpoint in which they are
-        named prefix + name. What is not read stays as it is."""
+        named prefix + name. What is not read stays as it is. With plain_names (and heads=False) the file has
+        the backbone under timm's names, without "backbone."."""
         parts = _new(
-            "cribo_load_parts", backbone=backbone, heads=heads, resample_positions=resample_positions
+            "cribo_load_parts",
+            backbone=backbone,
+            heads=heads,
+            resample_positions=resample_positions,
+            plain_names=plain_names,
         )
         with self._use() as invoke:
             invoke("load_partial", _path(path), _text("prefix", prefix), ctypes.byref(parts))

@@ -216,7 +216,8 @@ cribo_status cribo_confusion_scores(
 {
     cribo_scores full = {0};
     CB_TRY(check_classes(classes, confusion));
-    CB_TRY(CB_IMPORT(full, scores, counted));
+    CB_REQUIRE_POINTER(scores);
+    CB_TRY(cb_check_size("scores", scores->struct_size, CB_SIZE_THROUGH(full, counted), sizeof full));
     for (int64_t i = 0; i < classes * classes; i++)
         CB_REQUIRE(confusion[i] >= 0, "confusion[%lld, %lld] = %lld must not be negative",
             (long long)(i / classes), (long long)(i % classes), (long long)confusion[i]);

@@ -79,6 +79,15 @@ class Finding(unittest.TestCase):
         self.place(self.module)
         self.assertRegex(self.run_import().stderr, r"version 0\.1\.0, but this module needs 0\.2\.0")
 
+    def test_threads_are_chosen_for_the_process(self):
+        before = cribo.default_threads()
+        self.assertEqual(before, cribo.build_info()["default_threads"])
+        self.addCleanup(cribo.set_default_threads, 0)
+        cribo.set_default_threads(before + 1)
+        self.assertEqual(cribo.default_threads(), before + 1)
+        with self.assertRaisesRegex(cribo.InvalidArgument, "threads = 257"):
+            cribo.set_default_threads(257)
+
     def test_versions_that_fit(self):
         self.assertTrue(cribo._same_interface("0.1.7"))
         self.assertFalse(cribo._same_interface("0.2.0"))

@@ -54,6 +54,40 @@ class Weights(unittest.TestCase):
         expected = {**self.model.state_dict(), **heads, "backbone.pos_embed": found["backbone.pos_embed"]}
         assert_same(found, expected)
 
+    def test_parts_are_written_alone(self):
+        backbone = self.path.with_name("backbone.safetensors")
+        self.model.save(backbone, heads=False, plain_names=True)
+        self.model.save(self.path, backbone=False)
+        with cribo.Model(**SMALL, seed=2) as other:
+            other.load(self.path, backbone=False)
+            other.load(backbone, heads=False, plain_names=True)
+            assert_same(other.state_dict(), self.model.state_dict())
+        if safetensors:
+            names = set(self.model.parameters())
+            heads = {name for name in names if name.startswith("head.")}
+            self.assertEqual(set(safetensors.numpy.load_file(self.path)), heads)
+            plain = {name.removeprefix("backbone.") for name in names - heads}
+            self.assertEqual(set(safetensors.numpy.load_file(backbone)), plain)
+
+    def test_bank_is_saved_and_loaded(self):
+        checkpoint = self.path.with_name("checkpoint")
+        with small_trainer() as trainer, cribo.MemoryBank(bank_images=8, objects_per_image=4, width=48) as bank:
+            trainer.step(small_batch(ids=[3, 1, 4, 15]))
+            content = trainer.memory_bank.export()
+            trainer.memory_bank.save(self.path, "bank.")
+            trainer.save(checkpoint)
+            for file in (self.path, checkpoint):
+                bank.import_(content.view1[:0], content.view2[:0], [])
+                bank.load(file, "bank.")
+                assert_same(bank.export()._asdict(), content._asdict())
+            with self.assertRaisesRegex(cribo.InvalidArgument, "objects_per_image"):
+                bank.load(self.path)
+        self.assertGreater(len(content.view1), 0)
+        self.assertEqual(list(content.ids), [3, 1, 4, 15])
+        if safetensors:
+            named = {"bank." + name: values for name, values in content._asdict().items()}
+            assert_same(safetensors.numpy.load_file(self.path), named)
+
     def test_broken_file_is_corrupt(self):
         self.path.write_bytes(b"\x10\0\0\0\0\0\0\0 not a safetensors")
         with self.assertRaises(cribo.Corrupt):

@@ -79,6 +79,7 @@ static struct {
     cribo_trainer *trainer;
     cribo_clusterer *clusterer;
     cribo_loss *loss;
+    cribo_probe *probe;
     training_batch batch;
 } things;
 
@@ -89,6 +90,7 @@ static void begin(void)
 {
     cribo_clusterer_config clusterer;
     cribo_loss_config loss;
+    cribo_probe_config probe;
     scratch_begin();
     things.config = training_config();
     things.trainer = training_begin(&things.config, 1);
@@ -99,11 +101,16 @@ static void begin(void)
     OK(cribo_loss_config_init(&loss, sizeof loss));
     loss.prototypes = loss.object_prototypes = 4;
     OK(cribo_loss_create(&things.loss, &loss, NULL));
+    OK(cribo_probe_config_init(&probe, sizeof probe));
+    probe.width = D;
+    probe.classes = 3;
+    OK(cribo_probe_create(&things.probe, &probe, NULL));
     OK(cribo_trainer_teach(things.trainer, &things.batch.batch)); /* something to ask for */
 }
 
 static void end(void)
 {
+    cribo_probe_free(things.probe);
     cribo_loss_free(things.loss);
     cribo_clusterer_free(things.clusterer);
     training_batch_free(&things.batch);
@@ -130,6 +137,8 @@ typedef union room {
     cribo_targets targets;
     cribo_save_options save_options;
     cribo_load_options load_options;
+    cribo_patch_maps patch_maps;
+    cribo_scores scores;
 } room;
 
 /* Per struct: _fill sets fields so that the call is sound, _call makes it. */
@@ -294,6 +303,33 @@ static cribo_status load_options_call(room *r)
     return cribo_trainer_load(things.trainer, scratch_path("checkpoint"), &r->load_options);
 }
 
+static void patch_maps_fill(room *r)
+{
+    r->patch_maps.images = B;
+    r->patch_maps.rows = r->patch_maps.columns = r->patch_maps.height = r->patch_maps.width = 1;
+    r->patch_maps.features = numbers;
+}
+
+static cribo_status patch_maps_call(room *r)
+{
+    const int32_t labels[B] = {0, 1};
+    int32_t found[B];
+    OK(cribo_probe_add(things.probe, &(cribo_patch_maps){sizeof(cribo_patch_maps), B, 1, 1, numbers, 1, 1},
+        labels)); /* something to find */
+    cribo_status status = cribo_probe_add(things.probe, &r->patch_maps, labels);
+    ck_assert_int_eq(
+        cribo_probe_predict(things.probe, CRIBO_PROBE_NEAREST, &r->patch_maps, NULL, found), status);
+    return status;
+}
+
+static cribo_status scores_call(room *r)
+{
+    const int64_t confusion[4] = {3, 1, 0, 4};
+    cribo_status status = cribo_confusion_scores(2, confusion, NULL, &r->scores);
+    if (status == CRIBO_OK) ck_assert_int_eq(r->scores.counted, 8);
+    return status;
+}
+
 typedef enum role { INPUT, OUTPUT } role;
 
 /* Every sized struct but the configs: who writes its fields, its argument's name, its last field in the first release. */
@@ -323,6 +359,8 @@ static const struct sized {
     SIZED(report, "report", update_ms, OUTPUT, nothing_fill, report_call),
     SIZED(targets, "targets", match2, INPUT, nothing_fill, targets_call),
     SIZED(save_options, "options", metadata_values, INPUT, nothing_fill, save_options_call),
+    SIZED(patch_maps, "maps", width, INPUT, patch_maps_fill, patch_maps_call),
+    SIZED(scores, "scores", counted, OUTPUT, nothing_fill, scores_call),
     SIZED(load_options, "options", overrides, INPUT, nothing_fill, load_options_call),
 };
 enum { STRUCTS = sizeof table / sizeof table[0] };
