@@ -169,7 +169,10 @@ static cribo_status read_length(const checkpoint *c, const char *name, size_t mo
     return CRIBO_OK;
 }
 
-/* In the order of the file, so that one pass over it is enough. */
+/*
+ * In the order of the file, so that one pass over it is enough. A file has no name twice: if it has as many tensors as the stage and
+ * those of the stage, each is one of them.
+ */
 static cribo_status read_arrays(const checkpoint *c, const cb_state *stage)
 {
     for (size_t i = 0; i < stage->count; i++) CB_TRY(check_array(c, &stage->arrays[i]));
@@ -179,8 +182,6 @@ static cribo_status read_arrays(const checkpoint *c, const cb_state *stage)
     for (size_t i = 0; i < stage->count; i++) {
         const cb_tensor_info *tensor = cb_safetensors_tensor(c->file, i);
         const cb_state_array *array = cb_state_find(stage, tensor->name);
-        if (!array)
-            return cb_fail(CRIBO_CORRUPT, "%.200s: tensor \"%.100s\" stands twice", c->path, tensor->name);
         CB_TRY(cb_safetensors_read_as(
             c->file, tensor, array->integers ? CB_I64 : CB_F32, array->values, array->count));
     }

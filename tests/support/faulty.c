@@ -14,6 +14,7 @@ void *faulty_allocate(void *user, size_t bytes)
         (state->calls == state->fail_at || (state->for_ever && state->calls > state->fail_at)))
         return NULL;
     if (state->largest && bytes > state->largest) return NULL;
+    if (state->most && (bytes > state->most || state->bytes > state->most - bytes)) return NULL;
     char *block = malloc(bytes + HEAD_BYTES);
     if (!block) return NULL;
     *(size_t *)(void *)block = bytes;

@@ -15,6 +15,7 @@ typedef struct faulty {
     size_t peak;    /* the most bytes at once */
     size_t fail_at; /* the call that fails, from 1; 0: none */
     bool for_ever;  /* all later calls fail too */
+    size_t most;    /* so that `bytes` never exceeds it; 0: no bound */
     size_t
         largest; /* larger blocks fail; 0: none (sanitizers end a program that asks malloc for absurd ones) */
 } faulty;

@@ -2,11 +2,14 @@
  * Checkpoints: a trainer that stops and goes on is the one that never stopped, bit for bit; a file that is not whole, or not
  * the trainer's, changes nothing.
  */
+#include "io/safetensors.h"
 #include "support/faulty.h"
+#include "support/mend.h"
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -466,6 +469,144 @@ START_TEST(test_checkpoint_flipped_bits_inside_are_refused)
 }
 END_TEST
 
+/* --- forgeries: every checksum is right --- */
+
+/* Replaces every occurrence of a text in the file's content by another. */
+static void replace(unsigned char *bytes, size_t *count, const char *text, const char *other)
+{
+    size_t length = strlen(text), longer = strlen(other), found = 0;
+    for (size_t at = 0; at + length <= *count; at++) {
+        if (memcmp(bytes + at, text, length) != 0) continue;
+        memmove(bytes + at + longer, bytes + at + length, *count - at - length);
+        memcpy(bytes + at, other, longer);
+        *count += longer - length;
+        at += longer;
+        found++;
+    }
+    ck_assert_msg(found > 0, "there is no %s", text);
+}
+
+START_TEST(test_checkpoint_forged_header_is_refused_by_name)
+{
+    static const struct {
+        const char *text, *other, *part;
+        cribo_status status;
+    } cases[] = {
+        {"cribo checkpoint 1", "cribo checkpoint 2", "its format is \"cribo checkpoint 2\"", CRIBO_CORRUPT},
+        {"\"format\"", "\"formed\"", "this is no checkpoint", CRIBO_CORRUPT},
+        {"\"step\":\"3\"", "\"step\":\"\"", "step = \"\"", CRIBO_CORRUPT},
+        {"\"step\":\"3\"", "\"step\":\"-3\"", "step = \"-3\"", CRIBO_CORRUPT},
+        {"\"step\":\"3\"", "\"step\":\"3x\"", "step = \"3x\"", CRIBO_CORRUPT},
+        {"\"step\":\"3\"", "\"step\":\"9999999999999999999\"", "is no number of steps", CRIBO_CORRUPT},
+        {"\"step\":\"3\",", "", "step", CRIBO_CORRUPT},
+        {"\"epochs\":\"2\"", "\"epochs\":\"-2\"", "metadata: epochs = -2", CRIBO_CORRUPT},
+        {"\"epochs\":\"2\"", "\"epochs\":\"2,5\"", "metadata: epochs = \"2,5\"", CRIBO_CORRUPT},
+        {"\"epochs\":\"2\"", "\"epoks\":\"2\"", "no setting named \"epoks\"", CRIBO_CORRUPT},
+        {"\"epochs\":\"2\",", "", "epochs = 300 in the file", CRIBO_INVALID_ARGUMENT},
+        {"collapse.steps", "collapse.stops", "no tensor \"collapse.steps\"", CRIBO_CORRUPT},
+        {"bank.view1", "bank.view3", "no tensor \"bank.view1\"", CRIBO_CORRUPT},
+        {"bank.objects_per_image", "bank.objects_per_inage", "no tensor \"bank.objects_per_image\"",
+            CRIBO_CORRUPT},
+        {"teacher.backbone.norm.bias", "teacher.backbone.norm.bios",
+            "no tensor \"teacher.backbone.norm.bias\"", CRIBO_CORRUPT},
+        {"\"crc32.centre\"", "\"crc33.centre\"", "checksums are missing", CRIBO_CORRUPT},
+        {"\"collapse.steps\":{\"dtype\":\"I64\",\"shape\":[3]",
+            "\"collapse.steps\":{\"dtype\":\"F32\",\"shape\":[6]", "\"collapse.steps\" has dtype F32",
+            CRIBO_CORRUPT},
+        {"\"collapse.steps\":{\"dtype\":\"I64\",\"shape\":[3]",
+            "\"collapse.steps\":{\"dtype\":\"I64\",\"shape\":[1,3]", "2 axes", CRIBO_CORRUPT},
+        {"\"centre\":{\"dtype\":\"F32\",\"shape\":[4]", "\"centre\":{\"dtype\":\"F32\",\"shape\":[]",
+            "\"centre\"", CRIBO_CORRUPT},
+        {"\"crc32.centre\":", "\"crc32.more\":\"00000000\",\"crc32.centre\":", "tensors, not", CRIBO_CORRUPT},
+    };
+    cribo_trainer_config c = tiny_config();
+    size_t count;
+    saved_at(scratch_path("file"), &c, 0);
+    unsigned char *bytes = inflated(scratch_path("file"), &count);
+    cribo_trainer *trainer = trained(&c, 1, 5);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t forged_count = count;
+        unsigned char *forged = malloc(count + 1000);
+        memcpy(forged, bytes, count);
+        replace(forged, &forged_count, cases[i].text, cases[i].other);
+        if (strstr(cases[i].other, "crc32.more")) /* and what it is the sum of */
+            replace(forged, &forged_count, "},\"centre\":{",
+                "},\"more\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},\"centre\":{");
+        mend_checksums(forged, forged_count);
+        write_bytes(scratch_path("forged"), forged, forged_count);
+        refused(trainer, scratch_path("forged"), NULL, cases[i].status, cases[i].part);
+        free(forged);
+    }
+    cribo_trainer_free(trainer);
+    free(bytes);
+}
+END_TEST
+
+/* Where element `index` of a tensor stands in a plain file. */
+static size_t place_of(const char *path, const char *name, size_t index)
+{
+    static const cb_allocator plain = {0};
+    cb_safetensors *file;
+    uint64_t header;
+    size_t count;
+    OK(cb_safetensors_open(&plain, &file, path));
+    const cb_tensor_info *tensor = cb_safetensors_find(file, NULL, name);
+    ck_assert_msg(tensor != NULL, "there is no %s", name);
+    size_t place = 8 + (size_t)tensor->begin + index * (cb_tensor_is(tensor, CB_I64) ? 8 : 4);
+    cb_safetensors_close(file);
+    void *bytes = read_bytes(path, &count);
+    memcpy(&header, bytes, 8);
+    free(bytes);
+    return place + (size_t)header;
+}
+
+START_TEST(test_checkpoint_forged_numbers_are_refused_by_name)
+{
+    static const struct {
+        const char *tensor;
+        size_t index;
+        int64_t integer; /* or a float, when the tensor's are: a NaN */
+        const char *part;
+    } cases[] = {
+        {"optimiser.updates", 1, -1, "optimiser.updates: element 1 is out of range"},
+        {"collapse.steps", 2, INT64_MIN, "collapse.steps: element 2 is out of range"},
+        {"bank.objects_per_image", 0, 3, "bank.objects_per_image: element 0 is out of range"},
+        {"bank.objects_per_image", 0, -1, "bank.objects_per_image: element 0 is out of range"},
+        {"bank.objects_per_image", 0, 0, "bank.objects_per_image: they sum up to"},
+        {"student.backbone.norm.bias", 1, 0, "student.backbone.norm.bias: element 1 is not finite"},
+        {"teacher.head.last_layer.weight_v", 2, 0,
+            "teacher.head.last_layer.weight_v: element 2 is not finite"},
+        {"centre", 3, 0, "centre: element 3 is not finite"},
+        {"object_centre", 0, 0, "object_centre: element 0 is not finite"},
+        {"bank.view2", 0, 0, "bank.view2: element 0 is not finite"},
+        {"optimiser.first.backbone.norm.bias", 0, 0, NULL}, /* moments may have overflowed */
+    };
+    const float nan_value = NAN;
+    cribo_trainer_config c = tiny_config();
+    size_t count;
+    saved_at(scratch_path("file"), &c, 0);
+    unsigned char *bytes = inflated(scratch_path("file"), &count);
+    write_bytes(scratch_path("plain"), bytes, count);
+    cribo_trainer *trainer = trained(&c, 1, 5);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool integers = i < 5;
+        unsigned char *forged = malloc(count);
+        memcpy(forged, bytes, count);
+        memcpy(forged + place_of(scratch_path("plain"), cases[i].tensor, cases[i].index),
+            integers ? (const void *)&cases[i].integer : (const void *)&nan_value, integers ? 8 : 4);
+        mend_checksums(forged, count);
+        write_bytes(scratch_path("forged"), forged, count);
+        if (cases[i].part)
+            refused(trainer, scratch_path("forged"), NULL, CRIBO_CORRUPT, cases[i].part);
+        else
+            OK(cribo_trainer_load(trainer, scratch_path("forged"), NULL));
+        free(forged);
+    }
+    cribo_trainer_free(trainer);
+    free(bytes);
+}
+END_TEST
+
 /* --- no memory, no room --- */
 
 static cribo_trainer *faulty_trainer(const cribo_trainer_config *config, faulty *memory)
@@ -561,6 +702,8 @@ static void add_all(TCase *tests)
     tcase_add_loop_test(tests, test_checkpoint_truncated_is_corrupt, 0, 2);
     tcase_add_loop_test(tests, test_checkpoint_flipped_bits_change_nothing, 0, 2);
     tcase_add_loop_test(tests, test_checkpoint_flipped_bits_inside_are_refused, 0, 4);
+    tcase_add_test(tests, test_checkpoint_forged_header_is_refused_by_name);
+    tcase_add_test(tests, test_checkpoint_forged_numbers_are_refused_by_name);
     tcase_add_loop_test(tests, test_checkpoint_save_without_memory_leaves_the_old_file, 0, 2);
     tcase_add_loop_test(tests, test_checkpoint_load_without_memory_changes_nothing, 0, 2);
     tcase_add_test(tests, test_checkpoint_unwritable_is_an_io_error);
