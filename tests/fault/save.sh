@@ -32,14 +32,16 @@ for call in write fsync close rename openat fchmod newfstatat; do
     before=$(head -n $((begin - 1)) calls | grep -c "^$call(")
     number=$(grep -c "^$call(" calls)
     for n in $(seq $((before + 1)) "$number"); do
-        attempt $call $call:error=ENOSPC:when=$n
+        error=EIO reason='Input/output error'
+        [ $((n % 2)) = 0 ] || error=ENOSPC reason='No space left'
+        attempt $call $call:error=$error:when=$n
         [ $status = 0 ] || [ $status = 3 ] || fail "$call $n: exit status $status"
         [ "$(ls file* | wc -l)" = 1 ] || fail "$call $n: a temporary stays behind: $(ls)"
         [ $status = 0 ] || [ "$content" = 1 ] || grep -q 'the new file stands' message ||
             fail "$call $n: failed, but the file is the new one"
         [ $status != 0 ] || [ "$content" = 2 ] || fail "$call $n: no failure, but the old file"
         [ $status = 3 ] || continue
-        grep -q '^file: .*No space left' message || fail "$call $n: the message does not say what happened"
+        grep -q "^file: .*$reason" message || fail "$call $n: the message does not say what happened"
         failures=$((${failures-0} + 1))
     done
 done
