@@ -88,3 +88,12 @@ void assert_bytes(const char *path, const void *bytes, size_t count)
     ck_assert_mem_eq(found, bytes, count);
     free(found);
 }
+
+void assert_same_files(const char *a, const char *b)
+{
+    size_t count;
+    void *bytes = read_bytes(scratch_path(a), &count);
+    ck_assert_uint_gt(count, 0);
+    assert_bytes(scratch_path(b), bytes, count);
+    free(bytes);
+}

@@ -27,4 +27,7 @@ void *read_bytes(const char *path, size_t *count);
 /* The file holds exactly these bytes. */
 void assert_bytes(const char *path, const void *bytes, size_t count);
 
+/* Two files of the folder, by their names, hold the same, which is not nothing. */
+void assert_same_files(const char *a, const char *b);
+
 #endif

@@ -8,10 +8,10 @@
 #include "distillation/memory_bank.h"
 #include "model/model.h"
 #include "training/settings.h"
+#include "support/locale.h"
 #include "support/suite.h"
 
 #include <check.h>
-#include <locale.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -254,12 +254,8 @@ END_TEST
 
 START_TEST(test_config_set_ignores_the_locale)
 {
-    static const char *const with_comma[] = {"de_DE.UTF-8", "de_DE.utf8", "de_DE", "fr_FR.UTF-8",
-        "fr_FR.utf8", "it_IT.UTF-8", "es_ES.UTF-8", "pt_BR.UTF-8", "nl_NL.UTF-8"};
     grown config;
-    bool comma = false;
-    for (size_t i = 0; !comma && i < sizeof with_comma / sizeof with_comma[0]; i++)
-        comma = setlocale(LC_ALL, with_comma[i]) != NULL && localeconv()->decimal_point[0] == ',';
+    bool comma = begin_comma_locale();
     ck_assert_int_eq(cb_config_init(&grown_table, &config, sizeof config), CRIBO_OK);
     ck_assert_int_eq(cb_config_set(&grown_table, &config, "rate", "1.25"), CRIBO_OK);
     ck_assert(config.rate == 1.25);

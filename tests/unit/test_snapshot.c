@@ -26,15 +26,6 @@ static cribo_snapshot *snapshot_of(const cribo_trainer *trainer, int64_t threads
     return snapshot;
 }
 
-static void assert_same_files(const char *a, const char *b)
-{
-    size_t count;
-    void *bytes = read_bytes(scratch_path(a), &count);
-    ck_assert_uint_gt(count, 0);
-    assert_bytes(scratch_path(b), bytes, count);
-    free(bytes);
-}
-
 typedef struct background {
     cribo_snapshot *snapshot;
     const cribo_save_options *options;
