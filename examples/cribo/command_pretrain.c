@@ -51,10 +51,10 @@ static const struct argp_option own[] = {
     {"level", KEY_LEVEL, "N", 0, "Compress checkpoints by gzip at level N, 0 (fast) to 9; 1", GROUP_OWN},
     {"save-in-background", KEY_BACKGROUND, NULL, 0,
         "Save from a copy of the state while training goes on; needs memory for it", GROUP_OWN},
-    {"skip-spikes", KEY_SKIP_SPIKES, NULL, 0,
-        "Leave out updates whose loss lies 6 deviations above the mean of the last 64 steps, or is no "
-        "number; at "
-        "most five in a row",
+    {"skip-spikes", KEY_SKIP_SPIKES, "Z", OPTION_ARG_OPTIONAL,
+        "Leave out updates whose loss lies Z (6) standard deviations above the mean of the last 64 steps, or "
+        "is no "
+        "number; at most five in a row",
         GROUP_OWN},
     {"resume", KEY_RESUME, NULL, 0,
         "Go on from the newest checkpoint in RUN, as if never stopped. So does a run without --resume, but "
@@ -162,6 +162,15 @@ static void check(struct argp_state *state, struct parsing *parsing)
         argp_error(state, "%s", parsing->problem.text);
 }
 
+static double parse_deviations(struct argp_state *state, const char *text)
+{
+    char *end;
+    double value = text ? strtod(text, &end) : WATCH_SPIKE;
+    if (text && (end == text || *end || !(value >= 0 && value < 1e6)))
+        argp_error(state, "--skip-spikes=%s: expected a number of deviations, or 0 for none", text);
+    return value;
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct parsing *parsing = state->input;
@@ -189,7 +198,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_KEEP: options->keeping.keep = (int)command_integer(state, "keep", value, 1, 1000000); return 0;
     case KEY_LEVEL: options->keeping.level = command_integer(state, "level", value, 0, 9); return 0;
     case KEY_BACKGROUND: options->save_in_background = true; return 0;
-    case KEY_SKIP_SPIKES: options->skip_spikes = true; return 0;
+    case KEY_SKIP_SPIKES: options->skip_from = parse_deviations(state, value); return 0;
     case KEY_RESUME: options->resume = true; return 0;
     case KEY_OVERRIDE:
         if (!settings_override(&options->settings, value, &parsing->problem))
@@ -216,7 +225,8 @@ static void hyphenate(int count, char **arguments)
 
 int command_pretrain(int count, char **arguments)
 {
-    struct parsing parsing = {.options = {.workers = command_cpus(), .save_minutes = -1, .keeping = {2, 1}}};
+    struct parsing parsing = {
+        .options = {.workers = command_cpus(), .save_minutes = -1, .skip_from = -1, .keeping = {2, 1}}};
     struct option_table *table = calloc(1, sizeof *table);
     say_name("cribo pretrain");
     parsing.options.sources = parsing.sources = calloc((size_t)count, sizeof *parsing.sources);

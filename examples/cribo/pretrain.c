@@ -181,6 +181,26 @@ static cribo_status load_trainer(struct session *session, const char *path)
     return cribo_trainer_load(session->trainer, path, &options);
 }
 
+/* The watch goes on as it was. */
+static bool take_watch(struct session *session)
+{
+    struct watch *watch = &session->watch;
+    const struct pretrain_options *options = session->options;
+    const char *text = session->position.watch;
+    *watch = (struct watch){0};
+    if (text[0] && !watch_parse(watch, text))
+        return problem_set(
+            &session->problem, "what the checkpoint says of the losses makes no sense: %s", text);
+    double saved = watch->skip_from, given = options->skip_from;
+    if (given < 0 || given == saved) return true;
+    watch->skip_from = given;
+    return options->settings.override_skip || problem_set(&session->problem,
+                                                  "--skip-spikes is %g in the checkpoint (0: off), not %g; "
+                                                  "leave it out, or change it by --override "
+                                                  "skip-spikes",
+                                                  saved, given);
+}
+
 /* A checkpoint that is damaged may be passed over; one that does not fit the command line may not. */
 enum outcome { TAKEN, DAMAGED, REFUSED };
 
@@ -192,7 +212,7 @@ static enum outcome take_checkpoint(struct session *session, const char *path)
     if (status == CRIBO_OK) status = cribo_checkpoint_config(path, &saved);
     if (status == CRIBO_OK &&
         !(position_read(&session->position, path, &session->problem) && check_pictures(session) &&
-            check_preset(session) &&
+            check_preset(session) && take_watch(session) &&
             settings_resume(settings, &saved, session->pictures.count, &session->config, &session->problem) &&
             make_trainer(session)))
         return REFUSED;
@@ -210,8 +230,6 @@ static bool go_on(struct session *session)
         enum outcome outcome = take_checkpoint(session, checkpoints->paths[i]);
         if (outcome == REFUSED) return false;
         if (outcome == TAKEN) {
-            if (session->position.watch[0] && !watch_parse(&session->watch, session->position.watch))
-                say_warning("%s: what was remembered of the losses is lost", checkpoints->paths[i]);
             for (size_t k = 0; k < i; k++) checkpoints_set_aside(checkpoints->paths[k]);
             session->checkpoint = checkpoints->paths[i];
             return cribo_trainer_step_count(session->trainer, &session->first_step) == CRIBO_OK ||
@@ -230,6 +248,7 @@ static bool begin(struct session *session)
 {
     const struct settings *settings = &session->options->settings;
     struct position *position = &session->position;
+    session->watch.skip_from = fmax(session->options->skip_from, 0);
     position->digest = session->pictures.digest;
     position->files = session->pictures.count;
     snprintf(position->preset, sizeof position->preset, "%s", settings->preset ? settings->preset : "");
@@ -478,12 +497,12 @@ static cribo_status step_or_skip(
 
 static void warn_of_spike(const struct session *session, const struct outcome_of_step *done)
 {
-    if (done->score < WATCH_SPIKE) return;
+    if (!watch_warns(&session->watch, done->score)) return;
     say_warning("step %lld: loss %.4f is %.1f deviations above the mean of the last %d steps%s",
         (long long)done->report.step, done->report.loss, done->score, WATCH_WINDOW,
-        done->skipped                   ? "; its update is left out"
-        : session->options->skip_spikes ? "; enough were left out"
-                                        : "");
+        done->skipped                  ? "; its update is left out"
+        : session->watch.skip_from > 0 ? "; enough were left out"
+                                       : "");
 }
 
 static bool do_step(struct session *session, const struct loader_batch *loaded, double began)
@@ -498,11 +517,11 @@ static bool do_step(struct session *session, const struct loader_batch *loaded, 
         .crops1 = loaded->crops1,
         .crops2 = loaded->crops2,
         .ids = loaded->ids};
-    cribo_status status = session->options->skip_spikes
+    cribo_status status = session->watch.skip_from > 0
                               ? step_or_skip(session, &batch, &done)
                               : cribo_trainer_step(session->trainer, &batch, &done.report);
     if (status != CRIBO_OK) return library_failed(session);
-    if (!session->options->skip_spikes) done.score = score_of(session, &done.report);
+    if (session->watch.skip_from <= 0) done.score = score_of(session, &done.report);
     warn_of_spike(session, &done);
     watch_note(&session->watch, done.report.loss, parts_of(&done.report), done.skipped);
     session->step = done.report.step + !done.skipped;

@@ -19,9 +19,9 @@ struct pretrain_options {
     int64_t save_minutes; /* minutes between them; 0: not by time */
     struct keeping keeping;
     bool save_in_background; /* by a thread of its own, from a copy of the state */
-    bool skip_spikes;        /* leave updates out whose loss leaps: watch.h */
-    bool overwrite;          /* a run that `out` holds, instead of going on with it */
-    bool resume;             /* there must be a checkpoint in `out` */
+    double skip_from; /* leave updates out whose loss leaps: watch.h; -1: as in the checkpoint, or none */
+    bool overwrite;   /* a run that `out` holds, instead of going on with it */
+    bool resume;      /* there must be a checkpoint in `out` */
 };
 
 /*

@@ -132,10 +132,10 @@ bool settings_override(struct settings *settings, char *list, struct problem *pr
         if (equals) *equals = '\0';
         for (char *c = name; *c; c++)
             if (*c == '-') *c = '_';
-        if (!strcmp(name, "folder") && !equals) {
-            settings->override_folder = true;
-            continue;
-        }
+        bool folder = !strcmp(name, "folder"), skip = !strcmp(name, "skip_spikes");
+        settings->override_folder |= folder && !equals;
+        settings->override_skip |= skip && !equals;
+        if ((folder || skip) && !equals) continue;
         if (!is_setting(name)) return problem_set(problem, "--override: %s is no setting", name);
         if (equals && !settings_give(settings, name, equals + 1, problem)) return false;
         if (is_overridden(settings, name)) continue;

@@ -22,6 +22,7 @@ struct settings {
     const char *overrides[MOST_SETTINGS]; /* settings that may differ from a checkpoint's; borrowed */
     size_t override_count;
     bool override_folder; /* and so may the pictures */
+    bool override_skip;   /* and from where on updates are skipped */
 };
 
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);

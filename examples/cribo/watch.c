@@ -20,7 +20,12 @@ double watch_score(const struct watch *watch, double loss, int parts)
 
 bool watch_skips(const struct watch *watch, double score)
 {
-    return score >= WATCH_SPIKE && watch->skips < WATCH_MOST_SKIPS;
+    return watch->skip_from > 0 && score >= watch->skip_from && watch->skips < WATCH_MOST_SKIPS;
+}
+
+bool watch_warns(const struct watch *watch, double score)
+{
+    return score >= (watch->skip_from > 0 ? watch->skip_from : WATCH_SPIKE);
 }
 
 void watch_note(struct watch *watch, double loss, int parts, bool skipped)
@@ -36,8 +41,8 @@ void watch_note(struct watch *watch, double loss, int parts, bool skipped)
 void watch_print(const struct watch *watch, char text[WATCH_TEXT])
 {
     size_t count = watch->count < WATCH_WINDOW ? (size_t)watch->count : WATCH_WINDOW;
-    int length = snprintf(
-        text, WATCH_TEXT, "%llu %d %d", (unsigned long long)watch->count, watch->parts, watch->skips);
+    int length = snprintf(text, WATCH_TEXT, "%a %llu %d %d", watch->skip_from,
+        (unsigned long long)watch->count, watch->parts, watch->skips);
     for (size_t i = 0; i < count; i++)
         length += snprintf(text + length, (size_t)(WATCH_TEXT - length), " %a", watch->losses[i]);
 }
@@ -47,7 +52,8 @@ bool watch_parse(struct watch *watch, const char *text)
     unsigned long long count;
     int used;
     *watch = (struct watch){0};
-    if (sscanf(text, "%llu %d %d%n", &count, &watch->parts, &watch->skips, &used) != 3) return false;
+    if (sscanf(text, "%la %llu %d %d%n", &watch->skip_from, &count, &watch->parts, &watch->skips, &used) != 4)
+        return false;
     watch->count = count;
     text += used;
     for (size_t i = 0; i < WATCH_WINDOW && i < count; i++) {

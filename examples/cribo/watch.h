@@ -12,10 +12,11 @@
 
 enum { WATCH_WINDOW = 64, WATCH_LEAST = 32, WATCH_MOST_SKIPS = 5, WATCH_TEXT = 2048 };
 
-/* How many standard deviations above the mean of the window a loss is a spike. */
+/* How many standard deviations above the mean of the window a loss is a spike, unless it is told otherwise. */
 #define WATCH_SPIKE 6.0
 
 struct watch {
+    double skip_from;            /* score from which updates are left out; 0: none are */
     double losses[WATCH_WINDOW]; /* of the newest steps; number t at t % WATCH_WINDOW */
     uint64_t count;              /* of losses since the window began */
     int parts;                   /* which losses they are sums of; other ones begin a new window */
@@ -27,6 +28,9 @@ struct watch {
  * mean); 0 while the window has fewer than WATCH_LEAST losses or is one of other parts.
  */
 double watch_score(const struct watch *watch, double loss, int parts);
+
+/* Is a loss with this score to be warned of? */
+bool watch_warns(const struct watch *watch, double score);
 
 /* Is an update with this score to be left out? Not when WATCH_MOST_SKIPS were, one after the other. */
 bool watch_skips(const struct watch *watch, double score);

@@ -33,7 +33,8 @@ static void save(const char *folder, const cribo_trainer *trainer, int64_t step,
 {
     struct position position = {.batches = (uint64_t)step};
     struct problem problem;
-    ck_assert_msg(checkpoints_save(folder, (struct state_source){.trainer = trainer}, step, &position, (struct keeping){keep, 1}, &problem),
+    ck_assert_msg(checkpoints_save(folder, (struct state_source){.trainer = trainer}, step, &position,
+                      (struct keeping){keep, 1}, &problem),
         "%s", problem.text);
 }
 
@@ -48,12 +49,16 @@ START_TEST(test_checkpoints_position_survives_the_file)
     cribo_trainer *trainer = make_trainer();
     uint32_t broken[] = {0, 7, 99999};
     struct problem problem;
-    struct position read,
-        written = {.batches = UINT64_C(1) << 40, .digest = UINT64_MAX - 1, .files = 100000, .preset = "tiny", .watch = "0 2 0"};
+    struct position read, written = {.batches = UINT64_C(1) << 40,
+                              .digest = UINT64_MAX - 1,
+                              .files = 100000,
+                              .preset = "tiny",
+                              .watch = "0 2 0"};
     for (size_t count = 0; count <= 3; count += 3) {
         written.broken = broken;
         written.broken_count = count;
-        ck_assert(checkpoints_save(folder, (struct state_source){.trainer = trainer}, 5, &written, (struct keeping){1, 6}, &problem));
+        ck_assert(checkpoints_save(folder, (struct state_source){.trainer = trainer}, 5, &written,
+            (struct keeping){1, 6}, &problem));
         ck_assert(checkpoints_newest(&path, folder, &problem));
         ck_assert_msg(position_read(&read, path, &problem), "%s", problem.text);
         ck_assert_uint_eq(read.batches, written.batches);
@@ -67,7 +72,8 @@ START_TEST(test_checkpoints_position_survives_the_file)
         free(path);
     }
     written.files = 8; /* 99999 is then no file */
-    ck_assert(checkpoints_save(folder, (struct state_source){.trainer = trainer}, 5, &written, (struct keeping){1, 6}, &problem));
+    ck_assert(checkpoints_save(
+        folder, (struct state_source){.trainer = trainer}, 5, &written, (struct keeping){1, 6}, &problem));
     ck_assert(checkpoints_newest(&path, folder, &problem));
     ck_assert(!position_read(&read, path, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "\"broken\" is no list of pictures"));
