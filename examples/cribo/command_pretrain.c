@@ -22,6 +22,8 @@ enum {
     KEY_BACKGROUND,
     KEY_SKIP_SPIKES,
     KEY_RESUME,
+    KEY_WEIGHTS,
+    KEY_WEIGHTS_HEADS,
     KEY_OVERRIDE,
     KEY_OVERWRITE,
     KEY_SETTINGS = 1024
@@ -56,6 +58,12 @@ static const struct argp_option own[] = {
         "is no "
         "number; at most five in a row",
         GROUP_OWN},
+    {"weights", KEY_WEIGHTS, "FILE", 0,
+        "Begin with the backbone in a safetensors file (a run's, the authors' converted, timm's) for student "
+        "and "
+        "teacher; heads are fresh. Of no effect on a run that goes on",
+        GROUP_OWN},
+    {"weights-heads", KEY_WEIGHTS_HEADS, NULL, 0, "Take the heads from --weights, too", GROUP_OWN},
     {"resume", KEY_RESUME, NULL, 0,
         "Go on from the newest checkpoint in RUN, as if never stopped. So does a run without --resume, but "
         "begins where there is none",
@@ -158,6 +166,8 @@ static void check(struct argp_state *state, struct parsing *parsing)
     if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
     if (parsing->options.resume && parsing->options.overwrite)
         argp_error(state, "--resume goes on with a run, --overwrite replaces it; give one of them");
+    if (options->weights_heads && !options->weights)
+        argp_error(state, "--weights-heads says what of --weights is taken; give that, too");
     if (!settings_apply(&parsing->options.settings, 0, &config, &parsing->problem))
         argp_error(state, "%s", parsing->problem.text);
 }
@@ -199,6 +209,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_LEVEL: options->keeping.level = command_integer(state, "level", value, 0, 9); return 0;
     case KEY_BACKGROUND: options->save_in_background = true; return 0;
     case KEY_SKIP_SPIKES: options->skip_from = parse_deviations(state, value); return 0;
+    case KEY_WEIGHTS: options->weights = value; return 0;
+    case KEY_WEIGHTS_HEADS: options->weights_heads = true; return 0;
     case KEY_RESUME: options->resume = true; return 0;
     case KEY_OVERRIDE:
         if (!settings_override(&options->settings, value, &parsing->problem))

@@ -7,6 +7,7 @@
 #include "saving.h"
 #include "say.h"
 #include "showcase.h"
+#include "weights.h"
 
 #include <errno.h>
 #include <math.h>
@@ -252,8 +253,11 @@ static bool begin(struct session *session)
     position->digest = session->pictures.digest;
     position->files = session->pictures.count;
     snprintf(position->preset, sizeof position->preset, "%s", settings->preset ? settings->preset : "");
+    const struct pretrain_options *options = session->options;
     return settings_apply(settings, session->pictures.count, &session->config, &session->problem) &&
-           make_trainer(session);
+           make_trainer(session) &&
+           (!options->weights ||
+               weights_load(session->trainer, options->weights, options->weights_heads, &session->problem));
 }
 
 /* The log stands where the trainer does. */

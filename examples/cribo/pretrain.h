@@ -10,8 +10,10 @@ struct pretrain_options {
     size_t source_count;
     const char *out;
     struct settings settings;
-    int threads; /* of the library; 0: its choice */
-    int workers; /* that load pictures */
+    const char *weights; /* to begin with; NULL: random ones */
+    bool weights_heads;  /* of the file, too, not only its backbone */
+    int threads;         /* of the library; 0: its choice */
+    int workers;         /* that load pictures */
     int64_t
         log_every; /* steps between progress lines where they are not rewritten; 0: about every ten seconds */
     int64_t stop_after;   /* end this session after so many steps of the run; 0: at the run's end */

@@ -70,6 +70,16 @@ cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" || fail
 expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --seed 1 --overwrite --quiet
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" && fail "another seed gave the same weights"
 
+# Weights to begin with: of a run, with its heads or fresh ones, at another image size; never of another shape.
+weights=$work/run3/weights.safetensors
+expect 0 "" pretrain "$work/pictures" -o "$work/from" $small --steps 1 --weights "$weights" --warmup-steps 1 --quiet
+expect 0 "" pretrain "$work/pictures" -o "$work/from-heads" $small --steps 1 --weights "$weights" --weights-heads --quiet
+cmp -s "$work/from/weights.safetensors" "$work/from-heads/weights.safetensors" && fail "--weights-heads changes nothing"
+expect 0 "" pretrain "$work/pictures" -o "$work/larger" $small --steps 1 --weights "$weights" --image-size 48 --quiet
+expect 1 "teacher.backbone.cls_token\": axis 2 has length 48, not 64" pretrain "$work/pictures" -o "$work/wider" $small --steps 1 --weights "$weights" --width 64 --quiet
+expect 1 "$work/none.safetensors" pretrain "$work/pictures" -o "$work/wider" $small --weights "$work/none.safetensors"
+expect 2 "--weights-heads" pretrain "$work/pictures" -o "$work/wider" $small --weights-heads
+
 # What cannot be logged or drawn at the start does not keep anybody from training; weights that cannot be saved are a failure.
 mkdir "$work/full" "$work/undrawn" "$work/undrawn/clusters-start.png" "$work/blocked" "$work/blocked/weights.safetensors"
 if [ -c /dev/full ]; then
