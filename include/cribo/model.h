@@ -11,6 +11,15 @@
 extern "C" {
 #endif
 
+/*
+ * Arithmetic of the networks. CRIBO_BF16: linear maps, attention and last layers multiply operands rounded to
+ * bfloat16, and what passes from layer to layer inside a block is stored in it. Parameters, their gradients,
+ * sums, the residual stream, norms, softmax and losses are float32 in both. CPUs without instructions for
+ * bfloat16 compute the same to rounding, slower. Features and losses differ from float32's by about 1 %.
+ */
+#define CRIBO_FLOAT32 0
+#define CRIBO_BF16 1
+
 /* A transformer with its heads (or without): parameters, and a workspace for features. */
 typedef struct cribo_model cribo_model;
 
@@ -34,6 +43,7 @@ typedef struct cribo_model_config {
     int64_t object_prototypes;    /* P of the object head; 65 536. 0 ... 2^24, 0 where prototypes is 0 */
     int64_t normed_last_layer;    /* 1: the last layers' gains stay 1; 0: they are trained. 0 */
     int64_t seed;                 /* of the initial parameters; 0. 0 ... 2^53 */
+    int64_t precision;            /* CRIBO_FLOAT32 or CRIBO_BF16, as text "float32" or "bf16"; float32 */
 } cribo_model_config;
 
 /*

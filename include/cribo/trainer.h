@@ -95,6 +95,8 @@ typedef struct cribo_trainer_config {
     double global_weight;      /* L_cv^g; 1 */
     double cross_view_weight;  /* L_cv^o; 1 */
     double cross_image_weight; /* L_ci^o, once it takes part; 1 */
+
+    int64_t precision; /* of both networks: see cribo_model_config */
 } cribo_trainer_config;
 
 /*

@@ -5,41 +5,64 @@
  * backward pass computes the shares again, which costs less than the memory to keep them.
  */
 #include "autograd/operations.h"
-#include "tensor/gemm.h"
-#include "tensor/rows.h"
+#include "autograd/precision.h"
 
 #include <math.h>
 #include <string.h>
 
-#define QUERY_BLOCK 64
+#define QUERY_BLOCK 128
 
 typedef struct attention_node {
     cb_node node;
     cb_tensor qkv, y;
+    bool bf16;                           /* of the tape, and so of qkv and y */
     size_t images, heads, tokens, width; /* width: d, of a head */
-    cb_real *scratch;                    /* a worker's part: shares, and backward dshares, dk, dv */
+    cb_real *scratch;                    /* of all workers: attention_scratch */
     size_t worker_scratch;
 } attention_node;
 
-/* The corner of one head's [T, d] matrices: q, k, v (or their gradients) in qkv, and y. */
-typedef struct head_view {
-    cb_real *q, *k, *v, *y;
-} head_view;
+/* Where one head's [T, d] matrices q, k, v begin in qkv (and their gradients there), and y in y: numbers to skip. */
+typedef struct head_place {
+    size_t q, k, v, y;
+} head_place;
 
-static head_view view_of(const attention_node *f, size_t task, cb_real *qkv, cb_real *y)
+static head_place place_of(const attention_node *f, size_t task)
 {
-    size_t image = task / f->heads, head = task % f->heads, model_width = f->y.columns;
-    cb_real *q = qkv + image * f->tokens * 3 * model_width + head * f->width;
-    return (head_view){q, q + model_width, q + 2 * model_width,
-        y ? y + image * f->tokens * model_width + head * f->width : NULL};
+    size_t image = task / f->heads, head = task % f->heads, model_width = f->qkv.columns / 3;
+    size_t q = image * f->tokens * 3 * model_width + head * f->width;
+    return (head_place){
+        q, q + model_width, q + 2 * model_width, image * f->tokens * model_width + head * f->width};
+}
+
+static cb_gemm_operand at(cb_gemm_operand x, size_t skipped)
+{
+    x.numbers = (const char *)x.numbers + skipped * (x.bf16 ? sizeof(cb_bf16) : sizeof(cb_real));
+    return x;
+}
+
+static void multiply(const attention_node *f, cb_gemm_form form, size_t m, size_t n, size_t k,
+    cb_gemm_operand a, cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
+{
+    cb_gemm_operands(NULL, f->bf16, form, m, n, k, a, b, accumulate, c, c_stride);
+}
+
+/* Copies rows [n, d] to where one head has them among the numbers `to` of all heads, rounded if those are. */
+static void deal_out(
+    const attention_node *f, void *to, size_t skipped, size_t stride, const cb_real *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++, from += f->width, skipped += stride)
+        if (f->bf16)
+            cb_rows()->to_bf16((cb_bf16 *)to + skipped, from, f->width);
+        else
+            memcpy((cb_real *)to + skipped, from, f->width * sizeof *from);
 }
 
 /* shares [n, T] = softmax(q kᵀ / √d) for n queries from `first` on. */
 static void compute_shares(
-    const attention_node *f, const head_view *head, size_t first, size_t n, cb_real *shares)
+    const attention_node *f, const head_place *head, size_t first, size_t n, cb_real *shares)
 {
-    size_t stride = f->qkv.columns;
-    cb_gemm(NULL, CB_NT, n, f->tokens, f->width, head->q + first * stride, stride, head->k, stride, false,
+    cb_gemm_operand qkv = cb_value_operand(&f->qkv);
+    multiply(f, CB_NT, n, f->tokens, f->width, at(qkv, head->q + first * qkv.stride), at(qkv, head->k), false,
         shares, f->tokens);
     cb_real scale = (cb_real)(1 / sqrt((double)f->width));
     for (size_t i = 0; i < n; i++) cb_rows()->softmax(shares + i * f->tokens, scale, f->tokens);
@@ -47,26 +70,35 @@ static void compute_shares(
 
 static size_t block_size(const attention_node *f, size_t first)
 {
-    return f->tokens - first < QUERY_BLOCK ? f->tokens - first : QUERY_BLOCK;
+    return cb_least(f->tokens - first, QUERY_BLOCK);
+}
+
+/* One worker's scratch; only training has the last four. */
+typedef struct attention_scratch {
+    cb_real *shares, *rows;     /* [QUERY_BLOCK, T], [QUERY_BLOCK, d] */
+    cb_real *dshares, *dk, *dv; /* [QUERY_BLOCK, T], [T, d], [T, d] */
+} attention_scratch;
+
+static attention_scratch scratch_of(const attention_node *f, size_t worker)
+{
+    size_t block = QUERY_BLOCK * f->tokens, rows = QUERY_BLOCK * f->width;
+    cb_real *shares = f->scratch + worker * f->worker_scratch, *dshares = shares + block + rows;
+    return (attention_scratch){
+        shares, shares + block, dshares, dshares + block, dshares + block + f->tokens * f->width};
 }
 
 static void attend(void *context, size_t task, size_t worker)
 {
     const attention_node *f = context;
-    head_view head = view_of(f, task, f->qkv.value, f->y.value);
-    cb_real *shares = f->scratch + worker * f->worker_scratch;
-    size_t stride = f->qkv.columns, y_stride = f->y.columns;
+    head_place head = place_of(f, task);
+    attention_scratch scratch = scratch_of(f, worker);
     for (size_t first = 0; first < f->tokens; first += QUERY_BLOCK) {
         size_t n = block_size(f, first);
-        compute_shares(f, &head, first, n, shares);
-        cb_gemm(NULL, CB_NN, n, f->width, f->tokens, shares, f->tokens, head.v, stride, false,
-            head.y + first * y_stride, y_stride);
+        compute_shares(f, &head, first, n, scratch.shares);
+        multiply(f, CB_NN, n, f->width, f->tokens, cb_gemm_real(scratch.shares, f->tokens),
+            at(cb_value_operand(&f->qkv), head.v), false, scratch.rows, f->width);
+        deal_out(f, f->y.value, head.y + first * f->y.columns, f->y.columns, scratch.rows, n);
     }
-}
-
-static void copy_columns(cb_real *to, size_t to_stride, const cb_real *from, size_t rows, size_t columns)
-{
-    for (size_t i = 0; i < rows; i++) memcpy(to + i * to_stride, from + i * columns, columns * sizeof *to);
 }
 
 /*
@@ -76,34 +108,37 @@ static void copy_columns(cb_real *to, size_t to_stride, const cb_real *from, siz
 static void attend_backward(void *context, size_t task, size_t worker)
 {
     const attention_node *f = context;
-    head_view head = view_of(f, task, f->qkv.value, f->y.gradient);
-    head_view gradient = view_of(f, task, f->qkv.gradient, NULL);
-    size_t tokens = f->tokens, width = f->width, stride = f->qkv.columns, y_stride = f->y.columns;
-    cb_real *shares = f->scratch + worker * f->worker_scratch, *dshares = shares + QUERY_BLOCK * tokens;
-    cb_real *dk = dshares + QUERY_BLOCK * tokens, *dv = dk + tokens * width;
+    head_place head = place_of(f, task);
+    attention_scratch scratch = scratch_of(f, worker);
+    size_t tokens = f->tokens, width = f->width;
+    cb_gemm_operand qkv = cb_value_operand(&f->qkv), gradient = cb_gradient_operand(&f->y);
+    cb_gemm_operand shares = cb_gemm_real(scratch.shares, tokens),
+                    dshares = cb_gemm_real(scratch.dshares, tokens);
     cb_real scale = (cb_real)(1 / sqrt((double)width));
 
     for (size_t first = 0; first < tokens; first += QUERY_BLOCK) {
         size_t n = block_size(f, first);
-        const cb_real *q = head.q + first * stride, *dy = head.y + first * y_stride;
-        compute_shares(f, &head, first, n, shares);
-        cb_gemm(NULL, CB_NT, n, tokens, width, dy, y_stride, head.v, stride, false, dshares, tokens);
-        cb_gemm(NULL, CB_TN, tokens, width, n, shares, tokens, dy, y_stride, first > 0, dv, width);
+        cb_gemm_operand q = at(qkv, head.q + first * qkv.stride),
+                        dy = at(gradient, head.y + first * gradient.stride);
+        compute_shares(f, &head, first, n, scratch.shares);
+        multiply(f, CB_NT, n, tokens, width, dy, at(qkv, head.v), false, scratch.dshares, tokens);
+        multiply(f, CB_TN, tokens, width, n, shares, dy, first > 0, scratch.dv, width);
         for (size_t i = 0; i < n; i++)
-            cb_rows()->softmax_backward(dshares + i * tokens, shares + i * tokens, scale, tokens);
-        cb_gemm(NULL, CB_TN, tokens, width, n, dshares, tokens, q, stride, first > 0, dk, width);
-        cb_gemm(NULL, CB_NN, n, width, tokens, dshares, tokens, head.k, stride, false,
-            gradient.q + first * stride, stride);
+            cb_rows()->softmax_backward(
+                scratch.dshares + i * tokens, scratch.shares + i * tokens, scale, tokens);
+        multiply(f, CB_TN, tokens, width, n, dshares, q, first > 0, scratch.dk, width);
+        multiply(f, CB_NN, n, width, tokens, dshares, at(qkv, head.k), false, scratch.rows, width);
+        deal_out(f, f->qkv.gradient, head.q + first * qkv.stride, qkv.stride, scratch.rows, n);
     }
-    copy_columns(gradient.k, stride, dk, tokens, width);
-    copy_columns(gradient.v, stride, dv, tokens, width);
+    deal_out(f, f->qkv.gradient, head.k, qkv.stride, scratch.dk, tokens);
+    deal_out(f, f->qkv.gradient, head.v, qkv.stride, scratch.dv, tokens);
 }
 
-/* Scratch for every worker, in numbers: the block's shares, and what the backward pass adds. */
+/* Scratch for every worker, in numbers. */
 static size_t scratch_size(const attention_node *f, bool training)
 {
-    size_t block = QUERY_BLOCK * f->tokens;
-    return training ? 2 * block + 2 * f->tokens * f->width : block;
+    size_t block = QUERY_BLOCK * f->tokens, rows = QUERY_BLOCK * f->width;
+    return training ? 2 * block + rows + 2 * f->tokens * f->width : block + rows;
 }
 
 static void attention_backward(cb_tape *tape, cb_node *node)
@@ -116,6 +151,7 @@ static attention_node attention_of(cb_tape *tape, cb_tensor qkv, size_t images, 
 {
     size_t lines = CB_ALIGNMENT / sizeof(cb_real);
     attention_node f = {.qkv = qkv,
+        .bf16 = tape->bf16,
         .images = images,
         .heads = heads,
         .tokens = qkv.rows / images,
@@ -128,7 +164,7 @@ static attention_node attention_of(cb_tape *tape, cb_tensor qkv, size_t images, 
 cb_tensor cb_op_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads)
 {
     attention_node f = attention_of(tape, qkv, images, heads);
-    f.y = cb_tape_tensor(tape, qkv.rows, qkv.columns / 3, false);
+    f.y = cb_tape_result(tape, qkv.rows, qkv.columns / 3, CB_STORE_IN_PRECISION);
     cb_tape_record(tape, &f.node, sizeof f, attention_backward);
     if (cb_tape_runs(tape)) cb_pool_run(tape->pool, images * heads, attend, &f);
     return f.y;
@@ -137,10 +173,9 @@ cb_tensor cb_op_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t he
 void cb_first_token_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads, cb_real *shares)
 {
     attention_node f = attention_of(tape, qkv, images, heads);
-    f.y.columns = qkv.columns / 3;
     if (!cb_tape_runs(tape)) return;
     for (size_t task = 0; task < images * heads; task++) {
-        head_view head = view_of(&f, task, f.qkv.value, NULL);
+        head_place head = place_of(&f, task);
         compute_shares(&f, &head, 0, 1, shares + task * f.tokens);
     }
 }

@@ -4,6 +4,10 @@
  *
  * Parameters, and the x of linear, layer_norm and pool, may have any kind of gradient (tape.h), or none. The activations that the others
  * take have no other reader: their gradient is assigned.
+ *
+ * On a tape in bfloat16 the products of linear maps and of attention round their operands, and what goes from operation to operation inside a
+ * block is stored in bfloat16: the x of linear, gelu and attention and the y of residual may be. The residual stream, parameters and
+ * their gradients, norms, softmax and every sum are real.
  */
 #ifndef CB_AUTOGRAD_OPERATIONS_H
 #define CB_AUTOGRAD_OPERATIONS_H
@@ -27,13 +31,13 @@ typedef struct cb_images {
 cb_tensor cb_op_patches(cb_tape *tape, const cb_images *images, size_t patch);
 
 /* y = x Wᵀ + b; weight [out, in], bias [1, out]. */
-cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias);
+cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias, cb_storage storage);
 
 /* y = x (1 + erf(x / √2)) / 2. */
 cb_tensor cb_op_gelu(cb_tape *tape, cb_tensor x);
 
 /* y = (x − mean) / √(variance + 1e-6) · gain + bias, row by row. */
-cb_tensor cb_op_layer_norm(cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias);
+cb_tensor cb_op_layer_norm(cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias, cb_storage storage);
 
 /*
  * y = softmax(q kᵀ / √(D/H)) v within each of `images` images, for each of `heads` heads; qkv [B T, 3 D], whose rows are q | k | v, each

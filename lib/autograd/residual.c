@@ -1,6 +1,6 @@
 /* The residual stream, which all blocks add to, and the pooling that ends it. */
 #include "autograd/operations.h"
-#include "tensor/rows.h"
+#include "autograd/precision.h"
 
 #include <string.h>
 
@@ -9,6 +9,7 @@ typedef struct residual_node {
     cb_tensor x, y, z;
     size_t tokens;       /* of an image */
     const cb_real *keep; /* [images] */
+    cb_row_buffers buffers;
 } residual_node;
 
 static cb_real kept(const residual_node *f, size_t row)
@@ -21,9 +22,9 @@ static void residual_row(void *context, size_t row, size_t worker)
     const residual_node *f = context;
     size_t n = f->x.columns;
     cb_real *z = f->z.value + row * n;
-    (void)worker;
+    const cb_real *y = cb_read_value(&f->y, row, cb_row_buffer(&f->buffers, worker));
     if (z != f->x.value + row * n) memcpy(z, f->x.value + row * n, n * sizeof *z);
-    cb_rows()->add_scaled(z, f->y.value + row * n, kept(f, row), n);
+    cb_rows()->add_scaled(z, y, kept(f, row), n);
 }
 
 /* dy = keep dz; dx and dz are the same memory. */
@@ -31,8 +32,9 @@ static void residual_backward_row(void *context, size_t row, size_t worker)
 {
     const residual_node *f = context;
     size_t n = f->x.columns;
-    (void)worker;
-    cb_rows()->scale(f->y.gradient + row * n, f->z.gradient + row * n, kept(f, row), n);
+    cb_real *dy = cb_gradient_place(&f->y, row, cb_row_buffer(&f->buffers, worker));
+    cb_rows()->scale(dy, f->z.gradient + row * n, kept(f, row), n);
+    cb_store_gradient(&f->y, row, dy);
 }
 
 static void residual_backward(cb_tape *tape, cb_node *node)
@@ -44,6 +46,7 @@ static void residual_backward(cb_tape *tape, cb_node *node)
 cb_tensor cb_op_residual(cb_tape *tape, cb_tensor x, cb_tensor y, size_t images, const cb_real *keep)
 {
     residual_node f = {.x = x, .y = y, .z = x, .tokens = x.rows / images, .keep = keep};
+    f.buffers = cb_take_row_buffers(tape, y.bf16 ? x.columns : 0);
     if (tape->training) f.z.value = cb_arena_take(tape->arena, x.rows * x.columns, sizeof(cb_real));
     cb_tape_record(tape, &f.node, sizeof f, residual_backward);
     if (cb_tape_runs(tape)) cb_pool_run(tape->pool, x.rows, residual_row, &f);

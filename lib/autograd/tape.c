@@ -17,10 +17,24 @@ size_t cb_tape_planned_bytes(const cb_tape *tape)
     return tape->arena->peak > SIZE_MAX / 2 - scratch ? SIZE_MAX / 2 : tape->arena->peak + scratch;
 }
 
+static size_t count_of(size_t rows, size_t columns)
+{
+    size_t count;
+    return cb_multiply(rows, columns, &count) ? count : SIZE_MAX; /* the arena's plan then fails */
+}
+
+cb_tensor cb_tape_result(cb_tape *tape, size_t rows, size_t columns, cb_storage storage)
+{
+    if (!tape->bf16 || storage == CB_STORE_REAL) return cb_tape_tensor(tape, rows, columns, false);
+    cb_tensor tensor = {.rows = rows, .columns = columns, .bf16 = true};
+    tensor.value_bf16 = cb_arena_take(tape->arena, count_of(rows, columns), sizeof(cb_bf16));
+    if (tape->training) tensor.gradient_bf16 = tensor.value_bf16;
+    return tensor;
+}
+
 cb_tensor cb_tape_tensor(cb_tape *tape, size_t rows, size_t columns, bool own_gradient)
 {
-    size_t count = 0;
-    if (!cb_multiply(rows, columns, &count)) count = SIZE_MAX; /* the arena's plan then fails */
+    size_t count = count_of(rows, columns);
     cb_tensor tensor = {.rows = rows, .columns = columns};
     tensor.value = cb_arena_take(tape->arena, count, sizeof(cb_real));
     if (!tape->training) return tensor;

@@ -15,13 +15,21 @@
 
 #include "base/memory.h"
 #include "base/pool.h"
+#include "tensor/bf16.h"
 #include "tensor/real.h"
 
 /* A view of a matrix and of its gradient; arenas and models own the memory. */
 typedef struct cb_tensor {
-    cb_real *value;    /* [rows, columns]; NULL while measuring */
-    cb_real *gradient; /* NULL: nobody wants it */
+    union {
+        cb_real *value; /* [rows, columns]; NULL while measuring */
+        cb_bf16 *value_bf16;
+    };
+    union {
+        cb_real *gradient; /* NULL: nobody wants it */
+        cb_bf16 *gradient_bf16;
+    };
     size_t rows, columns;
+    bool bf16; /* value and gradient, which then share their memory, are stored as ..._bf16 */
 } cb_tensor;
 
 /* Does the gradient share the value's memory (then it is assigned), or has it its own (then it is added to)? */
@@ -42,12 +50,14 @@ struct cb_tape {
     cb_arena *arena;
     cb_pool *pool;
     bool training;
+    bool
+        bf16; /* linear maps and attention multiply in bfloat16, and activations inside the blocks are stored in it */
     cb_node *last;
     void *scratch;        /* lent to one operation at a time */
     size_t scratch_bytes; /* while measuring: the most that any operation asked for */
 };
 
-/* Begins a measuring pass, or a pass in an arena that was planned by one whose tape ended with `scratch_bytes`. */
+/* Begins a measuring pass, or a pass in an arena that was planned by one whose tape ended with `scratch_bytes`. In float32: set bf16 for the other. */
 cb_tape cb_tape_begin(cb_arena *arena, cb_pool *pool, bool training, size_t scratch_bytes);
 
 /* The bytes that an arena needs for what this tape measured. */
@@ -59,8 +69,17 @@ static inline bool cb_tape_runs(const cb_tape *tape)
     return tape->arena->base != NULL;
 }
 
-/* A tensor in the arena. `own_gradient`: it is not shared with the value, and zeroed. No gradient unless training. */
+/* A tensor of real numbers in the arena. `own_gradient`: it is not shared with the value, and zeroed. No gradient unless training. */
 cb_tensor cb_tape_tensor(cb_tape *tape, size_t rows, size_t columns, bool own_gradient);
+
+/* How an operation stores its result. */
+typedef enum cb_storage {
+    CB_STORE_IN_PRECISION, /* the tape's: the next operation alone reads it */
+    CB_STORE_REAL
+} cb_storage;
+
+/* A result with a shared gradient. */
+cb_tensor cb_tape_result(cb_tape *tape, size_t rows, size_t columns, cb_storage storage);
 
 /* Memory for one operation, `bytes` for each worker, aligned; NULL while measuring. Its content is lost with the next request. */
 void *cb_tape_scratch(cb_tape *tape, size_t workers, size_t bytes);

@@ -107,6 +107,23 @@ void cb_config_text(const cb_field *field, const void *config, char text[CB_NUMB
     freelocale(c_locale);
 }
 
+/* The number that text stands for. */
+static cribo_status parse_value(const cb_field *field, const char *text, double *number)
+{
+    const cribo_setting *s = &field->setting;
+    for (int i = 0; field->choices && i <= (int)s->maximum; i++)
+        if (strcmp(text, field->choices[i]) == 0) {
+            *number = i;
+            return CRIBO_OK;
+        }
+    char *end;
+    *number = parse_number(text, &end);
+    CB_REQUIRE(end != text && *end == 0, "%s = \"%s\" is not a number%s%s", s->name, text,
+        field->choices ? ", nor: " : "", field->choices ? s->help : "");
+    CB_REQUIRE(!s->integer || *number == floor(*number), "%s = %s must be a whole number", s->name, text);
+    return check_value(field, *number);
+}
+
 cribo_status cb_config_set(const cb_config_table *table, void *config, const char *name, const char *value)
 {
     CB_REQUIRE_POINTER(name);
@@ -117,12 +134,8 @@ cribo_status cb_config_set(const cb_config_table *table, void *config, const cha
     const cb_field *field = cb_config_find(table, name);
     CB_REQUIRE(field && field->offset + 8 <= given, "%s has no setting named \"%s\"", table->type, name);
 
-    char *end;
-    double number = parse_number(value, &end);
-    CB_REQUIRE(end != value && *end == 0, "%s = \"%s\" is not a number", name, value);
-    CB_REQUIRE(
-        !field->setting.integer || number == floor(number), "%s = %s must be a whole number", name, value);
-    CB_TRY(check_value(field, number));
+    double number;
+    CB_TRY(parse_value(field, value, &number));
     cb_config_put(field, config, number);
     return CRIBO_OK;
 }

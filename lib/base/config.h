@@ -13,15 +13,22 @@
 typedef struct cb_field {
     cribo_setting setting;
     size_t offset;
+    const char *const *choices; /* what the values 0, 1, ... are called, as text; NULL: they are numbers */
 } cb_field;
 
 #define CB_INTEGER(type, field, minimum, maximum, initial, help) \
     { \
-        {#field, help, 1, minimum, maximum, initial}, offsetof(type, field) \
+        {#field, help, 1, minimum, maximum, initial}, offsetof(type, field), NULL \
     }
 #define CB_REAL(type, field, minimum, maximum, initial, help) \
     { \
-        {#field, help, 0, minimum, maximum, initial}, offsetof(type, field) \
+        {#field, help, 0, minimum, maximum, initial}, offsetof(type, field), NULL \
+    }
+
+/* One of several, numbered from 0 by the constants of the public header. */
+#define CB_CHOICE(type, field, names, initial, help) \
+    { \
+        {#field, help, 1, 0, sizeof(names) / sizeof(names)[0] - 1, initial}, offsetof(type, field), names \
     }
 
 typedef struct cb_config_table {
@@ -49,7 +56,7 @@ cribo_status cb_config_init(const cb_config_table *table, void *config, size_t s
 /* Copies a caller's config, older or newer, into a full one of this library, and checks every range. */
 cribo_status cb_config_import(const cb_config_table *table, void *full, const void *config);
 
-/* Assigns by name from text. */
+/* Assigns by name from text; a choice by its own name or its number. */
 cribo_status cb_config_set(const cb_config_table *table, void *config, const char *name, const char *value);
 
 /* Setting number `index` into *out; CRIBO_INVALID_ARGUMENT past the last. */

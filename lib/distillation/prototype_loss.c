@@ -86,16 +86,20 @@ static bool is_sign(const stream *s, size_t t)
     return s->job->signs && s->work->serves[t];
 }
 
+static void project_rows(cb_pool *pool, const stream *s, const cb_prototypes *prototypes, const cb_real *x,
+    size_t rows, cb_real *logits)
+{
+    size_t width = prototypes->width;
+    cb_gemm_operands(pool, prototypes->bf16, CB_NT, rows, s->count, width, cb_gemm_real(x, width),
+        cb_gemm_real(prototypes->direction + s->first * width, width), false, logits, s->count);
+}
+
 /* The products of the chunk; the sweeps that follow bring them over temperature. */
 static void project_chunk(cb_pool *pool, stream *s)
 {
     const cb_prototype_job *job = s->job;
-    const cb_prototypes *student = job->student, *teacher = job->teacher;
-    cb_gemm(pool, CB_NT, job->rows, s->count, student->width, job->x, student->width,
-        student->direction + s->first * student->width, student->width, false, logits_of(s, 0), s->count);
-    cb_gemm(pool, CB_NT, job->teacher_rows, s->count, teacher->width, job->teacher_x, teacher->width,
-        teacher->direction + s->first * teacher->width, teacher->width, false, logits_of(s, job->rows),
-        s->count);
+    project_rows(pool, s, job->student, job->x, job->rows, logits_of(s, 0));
+    project_rows(pool, s, job->teacher, job->teacher_x, job->teacher_rows, logits_of(s, job->rows));
 }
 
 /* Brings columns p ... p + n - 1 of row i over temperature, unless they are, and returns them. */

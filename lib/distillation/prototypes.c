@@ -73,8 +73,8 @@ void cb_prototypes_project(cb_pool *pool, const cb_prototypes *prototypes, size_
     const cb_real *x, size_t rows, cb_real *logits)
 {
     size_t width = prototypes->width;
-    cb_gemm(pool, CB_NT, rows, count, width, x, width, prototypes->direction + first * width, width, false,
-        logits, count);
+    cb_gemm_operands(pool, prototypes->bf16, CB_NT, rows, count, width, cb_gemm_real(x, width),
+        cb_gemm_real(prototypes->direction + first * width, width), false, logits, count);
     scale_columns(pool, prototypes, first, count, logits, rows);
 }
 
@@ -83,10 +83,11 @@ void cb_prototypes_backproject(cb_pool *pool, const cb_prototypes *prototypes, s
 {
     size_t width = prototypes->width;
     if (du)
-        cb_gemm(pool, CB_TN, count, width, rows, dlogits, count, x, width, true, du + first * width, width);
+        cb_gemm_operands(pool, prototypes->bf16, CB_TN, count, width, rows, cb_gemm_real(dlogits, count),
+            cb_gemm_real(x, width), true, du + first * width, width);
     scale_columns(pool, prototypes, first, count, dlogits, rows);
-    cb_gemm(pool, CB_NN, rows, width, count, dlogits, count, prototypes->direction + first * width, width,
-        true, dx, width);
+    cb_gemm_operands(pool, prototypes->bf16, CB_NN, rows, width, count, cb_gemm_real(dlogits, count),
+        cb_gemm_real(prototypes->direction + first * width, width), true, dx, width);
 }
 
 static void weight_gradient_stripe(void *context, size_t part, size_t worker)

@@ -16,6 +16,7 @@ typedef struct cb_prototypes {
     const cb_real *direction; /* v [P, E]: weight_v */
     const cb_real *gain;      /* g [P]: weight_g */
     cb_real *scale;           /* [P] g / |v|, written by cb_prototypes_refresh */
+    bool bf16;                /* products round their operands to bfloat16; logits and gradients are real */
 } cb_prototypes;
 
 /* Computes the scales; to be called whenever the weights have changed. */

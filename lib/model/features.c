@@ -9,6 +9,7 @@
 static cb_tensor infer(cb_tape *tape, const cb_model *model, const cb_images *image, cb_real **attention)
 {
     size_t tokens = cb_vit_tokens(&model->vit, image->height, image->width);
+    tape->bf16 = model->config.precision == CRIBO_BF16;
     *attention = cb_arena_take(tape->arena, model->vit.heads * tokens, sizeof(cb_real));
     return cb_vit_forward(&model->vit, tape, image, &(cb_vit_options){.attention = *attention});
 }

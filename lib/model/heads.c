@@ -30,5 +30,5 @@ cb_tensor cb_heads_forward(const cb_heads *heads, cb_tape *tape, cb_tensor x)
 {
     x = cb_op_gelu(tape, cb_linear(tape, x, &heads->mlp0));
     x = cb_op_gelu(tape, cb_linear(tape, x, &heads->mlp2));
-    return cb_op_normalise(tape, cb_linear(tape, x, &heads->mlp4));
+    return cb_op_normalise(tape, cb_linear_real(tape, x, &heads->mlp4));
 }

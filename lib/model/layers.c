@@ -29,10 +29,20 @@ cb_affine cb_describe_norm(cb_parameters *parameters, const char *name, size_t w
 
 cb_tensor cb_linear(cb_tape *tape, cb_tensor x, const cb_affine *f)
 {
-    return cb_op_linear(tape, x, f->weight, f->bias);
+    return cb_op_linear(tape, x, f->weight, f->bias, CB_STORE_IN_PRECISION);
+}
+
+cb_tensor cb_linear_real(cb_tape *tape, cb_tensor x, const cb_affine *f)
+{
+    return cb_op_linear(tape, x, f->weight, f->bias, CB_STORE_REAL);
 }
 
 cb_tensor cb_norm(cb_tape *tape, cb_tensor x, const cb_affine *f)
 {
-    return cb_op_layer_norm(tape, x, f->weight, f->bias);
+    return cb_op_layer_norm(tape, x, f->weight, f->bias, CB_STORE_IN_PRECISION);
+}
+
+cb_tensor cb_norm_real(cb_tape *tape, cb_tensor x, const cb_affine *f)
+{
+    return cb_op_layer_norm(tape, x, f->weight, f->bias, CB_STORE_REAL);
 }

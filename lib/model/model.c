@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+const char *const cb_precisions[2] = {"float32", "bf16"};
+
 #define M cribo_model_config
 static const cb_field fields[] = {
     CB_INTEGER(M, image_size, 1, 16384, 224, "side of the square training image, a multiple of patch_size"),
@@ -20,10 +22,11 @@ static const cb_field fields[] = {
     CB_INTEGER(M, object_prototypes, 0, 16777216, 65536, "prototypes of the object head"),
     CB_INTEGER(M, normed_last_layer, 0, 1, 0, "1: the last layers' gains stay 1; 0: they are trained"),
     CB_INTEGER(M, seed, 0, 9007199254740992, 0, "of the initial parameters"),
+    CB_CHOICE(M, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
 };
 #undef M
 
-const cb_config_table cb_model_settings = CB_CONFIG_TABLE(cribo_model_config, fields);
+const cb_config_table cb_model_settings = CB_CONFIG_TABLE_GROWN(cribo_model_config, fields, precision);
 
 static cribo_status check_combination(const cribo_model_config *c)
 {

@@ -18,6 +18,10 @@ typedef struct cb_model {
 
 extern const cb_config_table cb_model_settings;
 
+/* The names of CRIBO_FLOAT32 and CRIBO_BF16, and what the setting means. */
+extern const char *const cb_precisions[2];
+#define CB_PRECISION_HELP "float32, or bf16: operands and activations of the networks in bfloat16"
+
 /* Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges hold. */
 cribo_status cb_model_create(
     const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained);

@@ -90,14 +90,14 @@ cb_tensor cb_vit_forward(
 {
     const cb_real *keep = options->keep;
     size_t n = images->count;
-    cb_tensor embedded = cb_linear(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
+    cb_tensor embedded = cb_linear_real(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
     cb_tensor x = cb_op_tokens(tape, embedded, vit->cls_token, positions_for(vit, tape, images), n);
     for (size_t i = 0; i < vit->depth; i++) {
         cb_real *shares = i + 1 == vit->depth ? options->attention : NULL;
         x = attention_branch(vit, tape, &vit->blocks[i], x, n, keep ? keep + 2 * i * n : NULL, shares);
         x = mlp_branch(tape, &vit->blocks[i], x, n, keep ? keep + (2 * i + 1) * n : NULL);
     }
-    return cb_norm(tape, x, &vit->norm);
+    return cb_norm_real(tape, x, &vit->norm);
 }
 
 cribo_status cb_vit_adapt_positions(

@@ -50,6 +50,16 @@ static inline cb_gemm_operand cb_gemm_stored_bf16(const cb_bf16 *numbers, size_t
 void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
     cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride);
 
+/* cb_gemm, or cb_gemm_bf16 when `bf16`; then alone operands may be stored in bfloat16. */
+static inline void cb_gemm_operands(cb_pool *pool, bool bf16, cb_gemm_form form, size_t m, size_t n, size_t k,
+    cb_gemm_operand a, cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
+{
+    if (bf16)
+        cb_gemm_bf16(pool, form, m, n, k, a, b, accumulate, c, c_stride);
+    else
+        cb_gemm(pool, form, m, n, k, a.numbers, a.stride, b.numbers, b.stride, accumulate, c, c_stride);
+}
+
 /*
  * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will want: their later
  * products allocate nothing. (Two handles that multiply at the same time for the first time may make it take more.)

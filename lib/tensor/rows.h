@@ -7,6 +7,7 @@
 #ifndef CB_TENSOR_ROWS_H
 #define CB_TENSOR_ROWS_H
 
+#include "tensor/bf16.h"
 #include "tensor/real.h"
 
 typedef struct cb_adamw {
@@ -47,6 +48,9 @@ typedef struct cb_row_kernels {
     void (*add_scaled)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
     /* y = factor x; y may be x. */
     void (*scale)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
+    /* y = x, widened, or rounded to the nearest bfloat16. */
+    void (*from_bf16)(cb_real *y, const cb_bf16 *x, size_t n);
+    void (*to_bf16)(cb_bf16 *y, const cb_real *x, size_t n);
     /* The largest element and the first place where it stands; n > 0. */
     size_t (*arg_max)(const cb_real *x, size_t n, cb_real *maximum);
     /* The first place where x >= least; n when there is none. */

@@ -240,6 +240,18 @@ static void add_scaled(cb_real *y, const cb_real *x, cb_real factor, size_t n)
     for (size_t i = 0; i < n; i++) y[i] += factor * x[i];
 }
 
+static void from_bf16(cb_real *y, const cb_bf16 *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = (cb_real)cb_bf16_to_float(x[i]);
+}
+
+static void to_bf16(cb_bf16 *y, const cb_real *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = cb_bf16_of((float)x[i]);
+}
+
 static size_t arg_max(const cb_real *x, size_t n, cb_real *maximum)
 {
     enum { STRETCH = 64 }; /* looked through at once, so that the search for the place is vectors too */
@@ -337,6 +349,8 @@ const cb_row_kernels JOIN(cb_row_kernels_, CB_LEVEL) = {
     .dot = dot,
     .add_scaled = add_scaled,
     .scale = scale_row,
+    .from_bf16 = from_bf16,
+    .to_bf16 = to_bf16,
     .arg_max = arg_max,
     .first_reaching = first_reaching,
     .least_square = least_square,

@@ -1,6 +1,8 @@
 /* The trainer's settings and the presets. Defaults: ViT-S/16 of the paper (docs/algorithm.md). */
 #include "training/settings.h"
 
+#include "model/model.h"
+
 #include <stdbool.h>
 #include <string.h>
 
@@ -76,6 +78,8 @@ static const cb_field fields[] = {
     CB_REAL(T, global_weight, 0, 1e6, 1, "what the loss of [CLS] counts; 0: no such loss"),
     CB_REAL(T, cross_view_weight, 0, 1e6, 1, "what the loss of objects between views counts"),
     CB_REAL(T, cross_image_weight, 0, 1e6, 1, "what the loss of objects between images counts"),
+
+    CB_CHOICE(T, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
 };
 #undef T
 

@@ -6,7 +6,9 @@
 cb_tape cb_trainer_begin_pass(cb_trainer *trainer, bool training)
 {
     cb_arena_return(&trainer->pass, 0);
-    return cb_tape_begin(&trainer->pass, trainer->runtime->pool, training, trainer->scratch_bytes);
+    cb_tape tape = cb_tape_begin(&trainer->pass, trainer->runtime->pool, training, trainer->scratch_bytes);
+    tape.bf16 = trainer->config.precision == CRIBO_BF16;
+    return tape;
 }
 
 cb_loss_scratch cb_loss_scratch_take(
@@ -54,20 +56,22 @@ static cribo_status create_bank(const cb_runtime *runtime, cb_trainer *trainer)
 }
 
 static cribo_status create_layer(
-    const cb_allocator *allocator, cb_prototypes *prototypes, const cb_last_layer *layer)
+    const cb_allocator *allocator, cb_prototypes *prototypes, const cb_last_layer *layer, bool bf16)
 {
     *prototypes = (cb_prototypes){.count = layer->direction.rows,
         .width = layer->direction.columns,
         .direction = layer->direction.value,
-        .gain = layer->gain.value};
+        .gain = layer->gain.value,
+        .bf16 = bf16};
     return cb_allocate(allocator, &prototypes->scale, prototypes->count, sizeof(cb_real), "prototypes");
 }
 
 static cribo_status create_layers(
-    const cb_allocator *allocator, cb_last_layers *layers, const cb_heads *heads)
+    const cb_allocator *allocator, cb_last_layers *layers, const cb_model *model)
 {
-    CB_TRY(create_layer(allocator, &layers->cls, &heads->cls));
-    return create_layer(allocator, &layers->objects, &heads->objects);
+    bool bf16 = model->config.precision == CRIBO_BF16;
+    CB_TRY(create_layer(allocator, &layers->cls, &model->heads.cls, bf16));
+    return create_layer(allocator, &layers->objects, &model->heads.objects, bf16);
 }
 
 /* --- memory of the targets --- */
@@ -177,16 +181,17 @@ static void measure_student(cb_trainer *trainer, cb_tape *tape)
 static cribo_status plan_passes(const cb_allocator *allocator, cb_trainer *trainer)
 {
     void (*const passes[])(cb_trainer *, cb_tape *) = {measure_teacher, measure_targets, measure_student};
-    size_t bytes = 0;
+    size_t bytes = 0, scratch_bytes = 0;
     for (int i = 0; i < 3; i++) {
         trainer->pass = cb_arena_measure();
-        cb_tape tape = cb_tape_begin(&trainer->pass, trainer->runtime->pool, passes[i] == measure_student, 0);
+        cb_tape tape = cb_trainer_begin_pass(trainer, passes[i] == measure_student);
         passes[i](trainer, &tape);
-        if (tape.scratch_bytes > trainer->scratch_bytes) trainer->scratch_bytes = tape.scratch_bytes;
+        if (tape.scratch_bytes > scratch_bytes) scratch_bytes = tape.scratch_bytes;
         if (trainer->pass.peak > bytes) bytes = trainer->pass.peak;
     }
+    trainer->scratch_bytes = scratch_bytes;
     cb_arena largest = {.peak = bytes};
-    cb_tape plan = {.arena = &largest, .scratch_bytes = trainer->scratch_bytes};
+    cb_tape plan = {.arena = &largest, .scratch_bytes = scratch_bytes};
     return cb_arena_create(allocator, &trainer->pass, cb_tape_planned_bytes(&plan), "activations");
 }
 
@@ -198,8 +203,8 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
         &trainer->student->vit, (size_t)trainer->config.image_size, (size_t)trainer->config.image_size);
     CB_TRY(create_clusterer(runtime, trainer));
     CB_TRY(create_bank(runtime, trainer));
-    CB_TRY(create_layers(allocator, &trainer->student_layers, &trainer->student->heads));
-    CB_TRY(create_layers(allocator, &trainer->teacher_layers, &trainer->teacher->heads));
+    CB_TRY(create_layers(allocator, &trainer->student_layers, trainer->student));
+    CB_TRY(create_layers(allocator, &trainer->teacher_layers, trainer->teacher));
     CB_TRY(allocate_targets(allocator, trainer));
     return plan_passes(allocator, trainer);
 }

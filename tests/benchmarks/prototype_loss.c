@@ -36,7 +36,7 @@ static cb_prototypes random_prototypes(cb_pool *pool, uint64_t index)
     cb_real *gain = malloc(PROTOTYPES * sizeof *gain);
     for (size_t p = 0; p < PROTOTYPES; p++) gain[p] = 1;
     cb_prototypes result = {PROTOTYPES, WIDTH, random_reals(PROTOTYPES * WIDTH, index, 1), gain,
-        malloc(PROTOTYPES * sizeof(cb_real))};
+        malloc(PROTOTYPES * sizeof(cb_real)), false};
     cb_prototypes_refresh(pool, &result);
     return result;
 }

@@ -39,8 +39,10 @@ static fixture fixture_open(const char *name)
 
     size_t count;
     const float *x = golden_floats(&f.file, &count, "x");
-    f.x = (cb_tensor){malloc(count * sizeof *x), calloc(count, sizeof *x), golden_axis(&f.file, "x", 0),
-        golden_axis(&f.file, "x", 1)};
+    f.x = (cb_tensor){.value = malloc(count * sizeof *x),
+        .gradient = calloc(count, sizeof *x),
+        .rows = golden_axis(&f.file, "x", 0),
+        .columns = golden_axis(&f.file, "x", 1)};
     memcpy(f.x.value, x, count * sizeof *x);
     return f;
 }
@@ -80,7 +82,7 @@ static void check_last_layer(const fixture *f, const objective *o, const cb_last
     size_t count = layer->direction.rows, size = x.rows * count;
     float *scale = calloc(count, sizeof *scale), *logits = calloc(size, sizeof *logits);
     cb_prototypes prototypes = {
-        count, layer->direction.columns, layer->direction.value, layer->gain.value, scale};
+        count, layer->direction.columns, layer->direction.value, layer->gain.value, scale, false};
     cb_prototypes_refresh(f->runtime.pool, &prototypes);
     cb_prototypes_project(f->runtime.pool, &prototypes, 0, count, x.value, x.rows, logits);
     assert_golden(logits, &f->file, o->prefix, "out");

@@ -23,7 +23,7 @@ static void check_last_layer(const golden *file, const char *objective, const ch
     float *dx = calloc(rows * width, sizeof *dx), *du = calloc(size, sizeof *du),
           *dgain = calloc(count, sizeof *dgain);
     bool trained = golden_has(file, "%s.grad.%s.weight_g", objective, layer);
-    cb_prototypes prototypes = {count, width, direction, gain, scale};
+    cb_prototypes prototypes = {count, width, direction, gain, scale, false};
 
     cb_prototypes_refresh(NULL, &prototypes);
     cb_prototypes_project(NULL, &prototypes, 0, count, x, rows, logits);
@@ -92,7 +92,7 @@ static void check_bottleneck_gradient(const golden *file, const char *objective,
     float *scale = calloc(count, sizeof *scale), *logits = calloc(rows * count, sizeof *logits);
     float *dx = calloc(rows * width, sizeof *dx), *dbias = calloc(width, sizeof *dbias);
     double *lengths = bottleneck_lengths(file, rows, width);
-    cb_prototypes prototypes = {count, width, direction, gain, scale};
+    cb_prototypes prototypes = {count, width, direction, gain, scale, false};
 
     cb_prototypes_refresh(NULL, &prototypes);
     memcpy(logits, golden_floats(file, NULL, "%s.G", objective), rows * count * sizeof *logits);
@@ -136,7 +136,7 @@ static cb_prototypes identity(size_t size)
 {
     float *direction = calloc(size * size, sizeof *direction), *gain = calloc(size, sizeof *gain);
     for (size_t p = 0; p < size; p++) direction[p * size + p] = gain[p] = 1;
-    cb_prototypes result = {size, size, direction, gain, calloc(size, sizeof(float))};
+    cb_prototypes result = {size, size, direction, gain, calloc(size, sizeof(float)), false};
     cb_prototypes_refresh(NULL, &result);
     return result;
 }

@@ -56,7 +56,7 @@ struct problem {
 
 static cb_tensor linear(cb_tape *tape, problem *p)
 {
-    return cb_op_linear(tape, p->input[0], p->input[1], p->input[2]);
+    return cb_op_linear(tape, p->input[0], p->input[1], p->input[2], CB_STORE_REAL);
 }
 
 static cb_tensor gelu(cb_tape *tape, problem *p)
@@ -66,7 +66,7 @@ static cb_tensor gelu(cb_tape *tape, problem *p)
 
 static cb_tensor layer_norm(cb_tape *tape, problem *p)
 {
-    return cb_op_layer_norm(tape, p->input[0], p->input[1], p->input[2]);
+    return cb_op_layer_norm(tape, p->input[0], p->input[1], p->input[2], CB_STORE_REAL);
 }
 
 static cb_tensor normalise(cb_tape *tape, problem *p)

@@ -66,8 +66,8 @@ static inline prototype_problem prototype_problem_create(
     p.mean = calloc(prototypes, sizeof(cb_real));
     p.used = calloc(prototypes, 1);
     p.targets = mixed_targets(rows, teacher_rows);
-    p.student = (cb_prototypes){prototypes, width, p.direction[0], p.gain[0], p.scale[0]};
-    p.teacher = (cb_prototypes){prototypes, width, p.direction[1], p.gain[1], p.scale[1]};
+    p.student = (cb_prototypes){prototypes, width, p.direction[0], p.gain[0], p.scale[0], false};
+    p.teacher = (cb_prototypes){prototypes, width, p.direction[1], p.gain[1], p.scale[1], false};
     return p;
 }
 

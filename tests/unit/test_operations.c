@@ -23,7 +23,7 @@ START_TEST(test_operations_normalise_is_finite_for_every_length)
     float values[ROWS * WIDTH];
     cb_runtime runtime = runtime_of(1);
     for (size_t i = 0; i < ROWS * WIDTH; i++) values[i] = lengths[i / WIDTH] * direction[i % WIDTH];
-    cb_tensor x = {values, values, ROWS, WIDTH};
+    cb_tensor x = {.value = values, .gradient = values, .rows = ROWS, .columns = WIDTH};
     pass p = pass_begin(&runtime, normalise, &x);
     cb_tensor y = pass_run(&runtime, &p, normalise, &x);
     for (size_t i = 0; i < ROWS * WIDTH; i++) {
@@ -52,7 +52,7 @@ START_TEST(test_operations_attention_survives_large_scores)
 {
     float qkv[] = {100, 100, 1, -100, -100, 2, 100, 0, 4}; /* rows q k v: three tokens of width 1 */
     cb_runtime runtime = runtime_of(1);
-    cb_tensor x = {qkv, qkv, 3, 3};
+    cb_tensor x = {.value = qkv, .gradient = qkv, .rows = 3, .columns = 3};
     pass p = pass_begin(&runtime, attention, &x);
     cb_tensor y = pass_run(&runtime, &p, attention, &x);
     const float expected[] = {1, 2, 1};

@@ -1,0 +1,78 @@
+/*
+ * What operations share to work in the tape's precision. Arithmetic other than products is in real numbers always: a row
+ * stored in bfloat16 is widened into a buffer that stays in the first-level cache, and rounded when it is stored.
+ */
+#ifndef CB_AUTOGRAD_PRECISION_H
+#define CB_AUTOGRAD_PRECISION_H
+
+#include "autograd/tape.h"
+#include "tensor/gemm.h"
+#include "tensor/rows.h"
+
+/* A tensor's values, or its gradient, as an operand of a product. */
+static inline cb_gemm_operand cb_value_operand(const cb_tensor *x)
+{
+    return x->bf16 ? cb_gemm_stored_bf16(x->value_bf16, x->columns) : cb_gemm_real(x->value, x->columns);
+}
+
+static inline cb_gemm_operand cb_gradient_operand(const cb_tensor *x)
+{
+    return x->bf16 ? cb_gemm_stored_bf16(x->gradient_bf16, x->columns)
+                   : cb_gemm_real(x->gradient, x->columns);
+}
+
+/* A buffer of `columns` real numbers for each worker. */
+typedef struct cb_row_buffers {
+    cb_real *numbers;
+    size_t size;
+} cb_row_buffers;
+
+static inline cb_row_buffers cb_take_row_buffers(cb_tape *tape, size_t columns)
+{
+    const size_t line = CB_ALIGNMENT / sizeof(cb_real);
+    size_t size = (columns + line - 1) / line * line;
+    return (cb_row_buffers){cb_tape_scratch(tape, cb_pool_threads(tape->pool), size * sizeof(cb_real)), size};
+}
+
+static inline cb_real *cb_row_buffer(const cb_row_buffers *buffers, size_t worker)
+{
+    return buffers->numbers + worker * buffers->size;
+}
+
+/* Row `row` of a tensor's values, or of its gradient, to be read: where it lies, or widened into the buffer. */
+static inline const cb_real *cb_read_value(const cb_tensor *x, size_t row, cb_real *buffer)
+{
+    if (!x->bf16) return x->value + row * x->columns;
+    cb_rows()->from_bf16(buffer, x->value_bf16 + row * x->columns, x->columns);
+    return buffer;
+}
+
+static inline const cb_real *cb_read_gradient(const cb_tensor *x, size_t row, cb_real *buffer)
+{
+    if (!x->bf16) return x->gradient + row * x->columns;
+    cb_rows()->from_bf16(buffer, x->gradient_bf16 + row * x->columns, x->columns);
+    return buffer;
+}
+
+/* Where to compute a row that is then stored by cb_store_...: its own place, or the buffer. */
+static inline cb_real *cb_value_place(const cb_tensor *x, size_t row, cb_real *buffer)
+{
+    return x->bf16 ? buffer : x->value + row * x->columns;
+}
+
+static inline cb_real *cb_gradient_place(const cb_tensor *x, size_t row, cb_real *buffer)
+{
+    return x->bf16 ? buffer : x->gradient + row * x->columns;
+}
+
+static inline void cb_store_value(const cb_tensor *x, size_t row, const cb_real *place)
+{
+    if (x->bf16) cb_rows()->to_bf16(x->value_bf16 + row * x->columns, place, x->columns);
+}
+
+static inline void cb_store_gradient(const cb_tensor *x, size_t row, const cb_real *place)
+{
+    if (x->bf16) cb_rows()->to_bf16(x->gradient_bf16 + row * x->columns, place, x->columns);
+}
+
+#endif
