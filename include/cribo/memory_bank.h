@@ -42,9 +42,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(
     size_t index, cribo_setting *setting);
 
 /*
- * Makes an empty bank. Memory: 2 * Q * K * D floats and 16 bytes an entry of address space, of which (with
- * the default allocator) only what is filled is ever touched; for queries 2 * most_objects * D floats, and
- * some MB per thread.
+ * Makes an empty bank. Memory: 8 D + 16 bytes for each of Q * K entries of address space, of which (with the
+ * default allocator) only what is filled is ever touched: half of what the raw and the normalised vectors of
+ * both views would take in float32. For queries 12 D bytes for each of most_objects, and some MB per thread.
  * Ownership: free with cribo_memory_bank_free; config and runtime (NULL: defaults) are copied.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
  * Threads: any. Since 0.1.
@@ -99,8 +99,8 @@ typedef struct cribo_match {
 /*
  * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this
  * batch. The bank does not change.
- * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Cost: 4 R V D flop for V entries; no array of R *
- * V is ever made.
+ * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Cost: 4 R V D flop for V entries, in bfloat16 where
+ * the CPU is fast at it, without a change in what is found; no array of R * V is ever made.
  * Aliasing: results must not overlap inputs or each other.
  * Threads: one call at a time per bank. Since 0.1.
  */

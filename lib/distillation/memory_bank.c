@@ -1,6 +1,7 @@
 /* Memory banks, nearest neighbours and the cycle test. See memory_bank.h. */
 #include "distillation/memory_bank.h"
 
+#include "distillation/nearest.h"
 #include "tensor/finite.h"
 #include "tensor/gemm.h"
 #include "tensor/rows.h"
@@ -20,33 +21,24 @@ static const cb_field fields[] = {
 const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_bank_config, fields);
 
 #define DEFAULT_MOST_IMAGES 256
-#define SEARCH_ROWS 512 /* queries multiplied at a time with a block: their cosines stay in the cache */
-#define CYCLE_ROWS 128  /* neighbours multiplied at a time with the batch: small, for there may be few */
-
-/* The most similar entry that was seen so far. */
-typedef struct nearest {
-    cb_real cosine;
-    int64_t index;
-} nearest;
+#define CYCLE_ROWS 128 /* neighbours multiplied at a time with the batch: small, for there may be few */
 
 typedef struct scratch {
-    cb_real *unit;    /* [block_rows, D] normalised entries */
-    cb_real *cosines; /* [SEARCH_ROWS, block_rows] */
-    nearest *best[2]; /* [most_objects] for each view */
+    cb_search search;
+    cb_nearest *best[2]; /* [most_objects] for each view */
 } scratch;
 
 struct cb_memory_bank {
     cb_pool *pool;
     cb_object_queue queue;
     size_t most_objects;
+    bool coarsely; /* how to search */
 
     /* The query under way. */
-    size_t rows;       /* R */
-    cb_real *unit[2];  /* [most_objects, D] its objects, normalised */
-    int64_t *id;       /* [most_objects] of their images */
-    int64_t *index[2]; /* [most_objects] what was found */
-    uint8_t *match[2]; /* [most_objects] */
-    scratch *workers;  /* [threads] */
+    cb_queries queries[2]; /* the objects of each view; ids are shared */
+    int64_t *index[2];     /* [most_objects] what was found */
+    uint8_t *match[2];     /* [most_objects] */
+    scratch *workers;      /* [threads] */
 };
 
 #define ALLOCATE(pointer, count, what) \
@@ -55,10 +47,16 @@ struct cb_memory_bank {
 
 static cribo_status create_worker(const cb_runtime *runtime, const cb_memory_bank *bank, scratch *worker)
 {
-    size_t block_rows = bank->queue.block_rows;
-    ALLOCATE(worker->unit, block_rows * bank->queue.width, "a block of entries");
-    ALLOCATE(worker->cosines, SEARCH_ROWS * block_rows, "a block of cosines");
     for (int view = 0; view < 2; view++) ALLOCATE(worker->best[view], bank->most_objects, "nearest entries");
+    return cb_search_create(&runtime->allocator, &worker->search, bank->queue.block_rows, bank->queue.width);
+}
+
+static cribo_status create_queries(const cb_runtime *runtime, cb_queries *queries, size_t most, size_t width)
+{
+    queries->width = width;
+    ALLOCATE(queries->unit, most * width, "queries");
+    ALLOCATE(queries->coarse, most * width, "rounded queries");
+    ALLOCATE(queries->doubt, most, "rounded queries");
     return CRIBO_OK;
 }
 
@@ -67,16 +65,18 @@ static cribo_status create_parts(
 {
     size_t width = (size_t)config->width, per_image = (size_t)config->objects_per_image;
     bank->pool = runtime->pool;
+    bank->coarsely = false; /* until products of bfloat16 have a kernel of their own */
     bank->most_objects =
         config->most_objects ? (size_t)config->most_objects : DEFAULT_MOST_IMAGES * per_image;
     CB_TRY(cb_object_queue_create(
         &runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image, width));
     for (int view = 0; view < 2; view++) {
-        ALLOCATE(bank->unit[view], bank->most_objects * width, "queries");
+        CB_TRY(create_queries(runtime, &bank->queries[view], bank->most_objects, width));
         ALLOCATE(bank->index[view], bank->most_objects, "indices found");
         ALLOCATE(bank->match[view], bank->most_objects, "matches found");
     }
-    ALLOCATE(bank->id, bank->most_objects, "ids of queries");
+    ALLOCATE(bank->queries[0].id, bank->most_objects, "ids of queries");
+    bank->queries[1].id = bank->queries[0].id;
     ALLOCATE(bank->workers, cb_pool_threads(bank->pool), "workers");
     for (size_t w = 0; w < cb_pool_threads(bank->pool); w++)
         CB_TRY(create_worker(runtime, bank, &bank->workers[w]));
@@ -102,97 +102,42 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank)
     if (!bank) return;
     const cb_allocator *allocator = &runtime->allocator;
     for (size_t w = 0; bank->workers && w < cb_pool_threads(bank->pool); w++) {
+        cb_search_destroy(allocator, &bank->workers[w].search);
         for (int view = 0; view < 2; view++) cb_release(allocator, bank->workers[w].best[view]);
-        cb_release(allocator, bank->workers[w].cosines);
-        cb_release(allocator, bank->workers[w].unit);
     }
     cb_release(allocator, bank->workers);
-    cb_release(allocator, bank->id);
+    cb_release(allocator, bank->queries[0].id);
     for (int view = 0; view < 2; view++) {
         cb_release(allocator, bank->match[view]);
         cb_release(allocator, bank->index[view]);
-        cb_release(allocator, bank->unit[view]);
+        cb_release(allocator, bank->queries[view].doubt);
+        cb_release(allocator, bank->queries[view].coarse);
+        cb_release(allocator, bank->queries[view].unit);
     }
     cb_object_queue_destroy(allocator, &bank->queue);
     cb_release(allocator, bank);
 }
 
-static void normalise_rows(
-    cb_real *unit, const cb_real *raw, const cb_real *inverse, size_t rows, size_t width)
+void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely)
 {
-    for (size_t r = 0; r < rows; r++) cb_rows()->scale(unit + r * width, raw + r * width, inverse[r], width);
-}
-
-static void forget_nearest(nearest *best, size_t rows)
-{
-    for (size_t r = 0; r < rows; r++) best[r] = (nearest){-INFINITY, -1};
+    bank->coarsely = coarsely;
 }
 
 /* The objects normalised, each with its image's id; nothing is near them yet. */
 static void begin_query(cb_memory_bank *bank, const cb_objects *objects)
 {
-    size_t width = bank->queue.width, row = 0;
-    bank->rows = cb_objects_count(objects, objects->images);
-    assert(bank->rows <= bank->most_objects);
-    for (int view = 0; view < 2; view++)
-        for (size_t r = 0; r < bank->rows; r++) {
-            const cb_real *raw = objects->view[view] + r * width;
-            cb_rows()->scale(bank->unit[view] + r * width, raw, cb_inverse_length(raw, width), width);
-        }
+    size_t rows = cb_objects_count(objects, objects->images), row = 0;
+    assert(rows <= bank->most_objects);
+    for (int view = 0; view < 2; view++) {
+        bank->queries[view].rows = rows;
+        for (size_t r = 0; r < rows; r++)
+            cb_queries_put(&bank->queries[view], r, objects->view[view] + r * bank->queue.width);
+    }
     for (size_t b = 0; b < objects->images; b++)
         for (int64_t k = 0; k < objects->per_image[b]; k++)
-            bank->id[row++] = objects->ids ? objects->ids[b] : CB_NO_ID;
+            bank->queries[0].id[row++] = objects->ids ? objects->ids[b] : CB_NO_ID;
     for (size_t w = 0; w < cb_pool_threads(bank->pool); w++)
-        for (int view = 0; view < 2; view++) forget_nearest(bank->workers[w].best[view], bank->rows);
-}
-
-static void keep_nearer(nearest *best, nearest candidate)
-{
-    bool tie = candidate.cosine == best->cosine && candidate.index < best->index;
-    if (candidate.cosine > best->cosine || tie) *best = candidate;
-}
-
-/* Cosines with `n` entries, the first of which has this index. */
-static void consider(nearest *best, const cb_real *cosines, size_t n, size_t index)
-{
-    nearest candidate;
-    size_t place = cb_rows()->arg_max(cosines, n, &candidate.cosine);
-    candidate.index = (int64_t)(index + place);
-    keep_nearer(best, candidate);
-}
-
-static bool holds_id(const int64_t *ids, size_t n, int64_t id)
-{
-    int holds = 0;
-    for (size_t i = 0; i < n; i++) holds |= ids[i] == id;
-    return holds;
-}
-
-/* As `consider`, without the entries of image `id`. */
-static void consider_others(
-    nearest *best, const cb_real *cosines, const int64_t *ids, size_t n, int64_t id, size_t index)
-{
-    size_t begin = 0;
-    for (size_t end = 0; end <= n; end++) {
-        if (end < n && ids[end] != id) continue;
-        if (end > begin) consider(best, cosines + begin, end - begin, index + begin);
-        begin = end + 1;
-    }
-}
-
-static void consider_block(nearest *best, const cb_real *cosines, const int64_t *query_id, size_t queries,
-    const int64_t *ids, cb_object_block block)
-{
-    bool own_image = false;
-    for (size_t q = 0; q < queries; q++) {
-        const cb_real *row = cosines + q * block.rows;
-        if (q == 0 || query_id[q] != query_id[q - 1])
-            own_image = query_id[q] != CB_NO_ID && holds_id(ids, block.rows, query_id[q]);
-        if (own_image)
-            consider_others(&best[q], row, ids, block.rows, query_id[q], block.index);
-        else
-            consider(&best[q], row, block.rows, block.index);
-    }
+        for (int view = 0; view < 2; view++) cb_nearest_forget(bank->workers[w].best[view], rows);
 }
 
 /* Task: one block of one bank against all queries of its view. */
@@ -200,29 +145,22 @@ static void search_block(void *context, size_t task, size_t worker)
 {
     const cb_memory_bank *bank = context;
     const cb_object_queue *queue = &bank->queue;
-    const scratch *own = &bank->workers[worker];
-    size_t view = task % 2, width = queue->width;
+    scratch *own = &bank->workers[worker];
+    size_t view = task % 2;
     cb_object_block block = cb_object_queue_block(queue, task / 2);
-
-    normalise_rows(own->unit, queue->vector[view] + block.row * width, queue->inverse[view] + block.row,
-        block.rows, width);
-    for (size_t from = 0; from < bank->rows; from += SEARCH_ROWS) {
-        size_t queries = cb_least(bank->rows - from, SEARCH_ROWS);
-        cb_gemm(NULL, CB_NT, queries, block.rows, width, bank->unit[view] + from * width, width, own->unit,
-            width, false, own->cosines, block.rows);
-        consider_block(
-            &own->best[view][from], own->cosines, &bank->id[from], queries, queue->id + block.row, block);
-    }
+    const cb_entries entries = {block.rows, queue->vector[view] + block.row * queue->width,
+        queue->inverse[view] + block.row, queue->id + block.row, block.index};
+    cb_search_entries(&own->search, &bank->queries[view], &entries, bank->coarsely, own->best[view]);
 }
 
 /* The best of what the workers found. */
 static void gather_nearest(cb_memory_bank *bank)
 {
     for (size_t view = 0; view < 2; view++)
-        for (size_t r = 0; r < bank->rows; r++) {
-            nearest best = bank->workers[0].best[view][r];
+        for (size_t r = 0; r < bank->queries[view].rows; r++) {
+            cb_nearest best = bank->workers[0].best[view][r];
             for (size_t w = 1; w < cb_pool_threads(bank->pool); w++)
-                keep_nearer(&best, bank->workers[w].best[view][r]);
+                cb_nearest_keep(&best, bank->workers[w].best[view][r]);
             bank->index[view][r] = best.index;
         }
 }
@@ -236,8 +174,8 @@ static void fetch_other_views(
     for (size_t r = 0; r < rows; r++) {
         if (index[r] < 0) continue;
         size_t row = cb_object_queue_row(queue, (size_t)index[r]);
-        normalise_rows(unit + r * width, queue->vector[1 - view] + row * width,
-            &queue->inverse[1 - view][row], 1, width);
+        cb_rows()->scale(
+            unit + r * width, queue->vector[1 - view] + row * width, queue->inverse[1 - view][row], width);
     }
 }
 
@@ -251,18 +189,24 @@ static void test_cycle(void *context, size_t task, size_t worker)
 {
     const cb_memory_bank *bank = context;
     const scratch *own = &bank->workers[worker];
-    size_t view = task % 2, stripe = cycle_rows(bank), width = bank->queue.width;
-    size_t begin = task / 2 * stripe, rows = cb_least(bank->rows - begin, stripe);
+    size_t view = task % 2, stripe = cycle_rows(bank), width = bank->queue.width, begin = task / 2 * stripe;
+    const cb_queries *objects = &bank->queries[1 - view];
     const int64_t *index = bank->index[view] + begin;
-    nearest *back = own->best[view]; /* gathered, so free again */
+    size_t rows = cb_least(objects->rows - begin, stripe);
+    cb_real *cosines = own->search.cosines;
+    cb_nearest *back = own->best[view]; /* gathered, so free again */
 
-    fetch_other_views(&bank->queue, view, index, rows, own->unit);
-    forget_nearest(back, rows);
-    for (size_t from = 0; from < bank->rows; from += SEARCH_ROWS) {
-        size_t objects = cb_least(bank->rows - from, SEARCH_ROWS);
-        cb_gemm(NULL, CB_NT, rows, objects, width, own->unit, width, bank->unit[1 - view] + from * width,
-            width, false, own->cosines, objects);
-        for (size_t r = 0; r < rows; r++) consider(&back[r], own->cosines + r * objects, objects, from);
+    fetch_other_views(&bank->queue, view, index, rows, own->search.unit);
+    cb_nearest_forget(back, rows);
+    for (size_t from = 0; from < objects->rows; from += CB_SEARCH_ROWS) {
+        size_t n = cb_least(objects->rows - from, CB_SEARCH_ROWS);
+        cb_gemm(NULL, CB_NT, rows, n, width, own->search.unit, width, objects->unit + from * width, width,
+            false, cosines, n);
+        for (size_t r = 0; r < rows; r++) {
+            cb_nearest candidate;
+            candidate.index = (int64_t)(from + cb_rows()->arg_max(cosines + r * n, n, &candidate.cosine));
+            cb_nearest_keep(&back[r], candidate);
+        }
     }
     for (size_t r = 0; r < rows; r++)
         bank->match[view][begin + r] = index[r] >= 0 && back[r].index == (int64_t)(begin + r);
@@ -280,10 +224,11 @@ void cb_memory_bank_copy(const cb_memory_bank *bank, int view, int64_t index, cb
 
 static void give_findings(const cb_memory_bank *bank, const cb_match *to)
 {
+    size_t rows = bank->queries[0].rows;
     for (int view = 0; view < 2; view++) {
-        if (to->index[view]) memcpy(to->index[view], bank->index[view], bank->rows * sizeof *to->index[view]);
-        if (to->match[view]) memcpy(to->match[view], bank->match[view], bank->rows * sizeof *to->match[view]);
-        for (size_t r = 0; to->neighbour[view] && r < bank->rows; r++)
+        if (to->index[view]) memcpy(to->index[view], bank->index[view], rows * sizeof *to->index[view]);
+        if (to->match[view]) memcpy(to->match[view], bank->match[view], rows * sizeof *to->match[view]);
+        for (size_t r = 0; to->neighbour[view] && r < rows; r++)
             cb_memory_bank_copy(
                 bank, view, bank->index[view][r], to->neighbour[view] + r * bank->queue.width);
     }
@@ -295,7 +240,7 @@ void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const
     begin_query(bank, objects);
     cb_pool_run(bank->pool, 2 * cb_object_queue_blocks(&bank->queue), search_block, bank);
     gather_nearest(bank);
-    cb_pool_run(bank->pool, 2 * ((bank->rows + stripe - 1) / stripe), test_cycle, bank);
+    cb_pool_run(bank->pool, 2 * ((bank->queries[0].rows + stripe - 1) / stripe), test_cycle, bank);
     give_findings(bank, match);
 }
 

@@ -8,7 +8,7 @@
  * u: L2-normalised objects of the batch; m: L2-normalised entries of the bank. Ties go to the lowest index. An object never
  * matches an entry whose image has its own image's id.
  *
- * The search multiplies a block of entries with stripes of queries and keeps a running maximum per query, so nothing of size queries x
+ * The search (nearest.h) goes block of entries by block of entries and keeps a running maximum per query, so nothing of size queries x
  * entries is ever made. Each worker keeps maxima of its own; the best of several under "greater cosine, then lower index" does not
  * depend on who saw which block, nor in what order.
  */
@@ -28,6 +28,12 @@ extern const cb_config_table cb_memory_bank_settings;
 cribo_status cb_memory_bank_create(
     const cb_runtime *runtime, cb_memory_bank **out, const cribo_memory_bank_config *config);
 void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank);
+
+/*
+ * Whether to search with bfloat16 products first (nearest.h): a new bank does where the CPU is fast at them. The results are the
+ * same either way; tests and benchmarks force one.
+ */
+void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely);
 
 /* Where a query's findings go; what is NULL is not wanted. */
 typedef struct cb_match {

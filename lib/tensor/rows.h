@@ -55,6 +55,27 @@ typedef struct cb_row_kernels {
     size_t (*arg_max)(const cb_real *x, size_t n, cb_real *maximum);
     /* The first place where x >= least; n when there is none. */
     size_t (*first_reaching)(const cb_real *x, size_t n, cb_real least);
+    /* The largest element alone; -INFINITY for n = 0. */
+    cb_real (*largest)(const cb_real *x, size_t n);
+    /* marks[i] = 1 where x[i] >= least; the other marks stay. */
+    void (*mark_from)(uint8_t *marks, const cb_real *x, cb_real least, size_t n);
+    /* y = factor x rounded to bfloat16; returns Σ (factor x - y)². */
+    cb_real (*round_bf16)(cb_bf16 *y, const cb_real *x, cb_real factor, size_t n);
+    /* y = min(y, x), y = max(y, x). */
+    void (*lower)(cb_real *y, const cb_real *x, size_t n);
+    void (*raise)(cb_real *y, const cb_real *x, size_t n);
+    /* Where x is above best it becomes the best, and label `label` of those places. */
+    void (*keep_larger)(cb_real *best, int32_t *labels, const cb_real *x, int32_t label, size_t n);
+    /* y = factor y - x. */
+    void (*subtract)(cb_real *y, cb_real factor, const cb_real *x, size_t n);
+    /* y = x / divisor, where x is 0 that of `zero`; y may be x. */
+    void (*divide)(cb_real *y, const cb_real *x, cb_real zero, cb_real divisor, size_t n);
+    /* y = sqrt(y), where y is infinite 0. */
+    void (*finite_root)(cb_real *y, size_t n);
+    /* y = exp(sharpness (least - y)), which adds to sum. */
+    void (*exp_above)(cb_real *y, const cb_real *least, cb_real sharpness, cb_real *sum, size_t n);
+    /* y = y factor[i] common, which adds to sum. */
+    void (*scale_and_sum)(cb_real *y, const cb_real *factor, cb_real common, cb_real *sum, size_t n);
     /* best = min(best, d) where d, the squared distance of (x, y) to (x_j, y_j) but at most `most`, is not 0. */
     void (*least_square)(
         cb_real *best, const cb_real *x, const cb_real *y, cb_real x_j, cb_real y_j, cb_real most, size_t n);

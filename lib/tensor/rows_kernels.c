@@ -192,9 +192,14 @@ static void softmax(cb_real *x, cb_real scale, size_t n)
 
 static cb_real dot(const cb_real *a, const cb_real *b, size_t n)
 {
-    cb_real sum = 0;
+    cb_real part[CHAINS] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + CHAINS <= n; i += CHAINS)
+#pragma omp simd
+        for (size_t j = 0; j < CHAINS; j++) part[j] += a[i + j] * b[i + j];
+    for (size_t j = 0; i < n; i++, j++) part[j] += a[i] * b[i];
 #pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    for (size_t j = 0; j < CHAINS; j++) sum += part[j];
     return sum;
 }
 
@@ -278,6 +283,25 @@ static size_t first_reaching(const cb_real *x, size_t n, cb_real least)
     return place;
 }
 
+static void mark_from(uint8_t *marks, const cb_real *x, cb_real least, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) marks[i] = x[i] >= least ? 1 : marks[i];
+}
+
+static cb_real round_bf16(cb_bf16 *y, const cb_real *x, cb_real factor, size_t n)
+{
+    cb_real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) {
+        cb_real exact = factor * x[i], error;
+        y[i] = cb_bf16_of((float)exact);
+        error = exact - (cb_real)cb_bf16_to_float(y[i]);
+        sum += error * error;
+    }
+    return sum;
+}
+
 static void adamw(
     cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n)
 {
@@ -306,6 +330,66 @@ static double sum_squares(const cb_real *x, size_t n)
 #pragma omp simd reduction(+ : sum)
     for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
     return sum;
+}
+
+static void lower(cb_real *y, const cb_real *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = x[i] < y[i] ? x[i] : y[i];
+}
+
+static void raise(cb_real *y, const cb_real *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = x[i] > y[i] ? x[i] : y[i];
+}
+
+static void keep_larger(cb_real *best, int32_t *labels, const cb_real *x, int32_t label, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        labels[i] = x[i] > best[i] ? label : labels[i];
+        best[i] = x[i] > best[i] ? x[i] : best[i];
+    }
+}
+
+static void subtract(cb_real *y, cb_real factor, const cb_real *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = factor * y[i] - x[i];
+}
+
+static void divide(cb_real *y, const cb_real *x, cb_real zero, cb_real divisor, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = (x[i] == 0 ? zero : x[i]) / divisor;
+}
+
+static void finite_root(cb_real *y, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        cb_real root = sqrt_of(y[i]);
+        y[i] = root == (cb_real)INFINITY ? 0 : root;
+    }
+}
+
+static void exp_above(cb_real *y, const cb_real *least, cb_real sharpness, cb_real *sum, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        y[i] = exp_of(sharpness * (least[i] - y[i]));
+        sum[i] += y[i];
+    }
+}
+
+static void scale_and_sum(cb_real *y, const cb_real *factor, cb_real common, cb_real *sum, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        y[i] = y[i] * factor[i] * common;
+        sum[i] += y[i];
+    }
 }
 
 static void least_square(
@@ -353,6 +437,17 @@ const cb_row_kernels JOIN(cb_row_kernels_, CB_LEVEL) = {
     .to_bf16 = to_bf16,
     .arg_max = arg_max,
     .first_reaching = first_reaching,
+    .largest = largest,
+    .mark_from = mark_from,
+    .round_bf16 = round_bf16,
+    .lower = lower,
+    .raise = raise,
+    .keep_larger = keep_larger,
+    .subtract = subtract,
+    .divide = divide,
+    .finite_root = finite_root,
+    .exp_above = exp_above,
+    .scale_and_sum = scale_and_sum,
     .least_square = least_square,
     .least_product = least_product,
     .adamw = adamw,

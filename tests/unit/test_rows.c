@@ -347,6 +347,110 @@ START_TEST(test_arg_max_ties_first)
 }
 END_TEST
 
+START_TEST(test_lower_raise_keep_larger_every_length_exact)
+{
+    size_t n = lengths[_i];
+    static int32_t labels[MOST + 1];
+    fill_all();
+    memcpy(z, y, sizeof z);
+    memcpy(u, y, sizeof u);
+    memcpy(v, y, sizeof v);
+    for (size_t i = 0; i <= n; i++) labels[i] = -1;
+    cb_rows()->lower(z + 1, x + 1, n);
+    cb_rows()->raise(u + 1, x + 1, n);
+    cb_rows()->keep_larger(v + 1, labels, x + 1, 7, n);
+    for (size_t i = 1; i <= n; i++) {
+        ck_assert(z[i] == fminf(x[i], y[i]));
+        ck_assert(u[i] == fmaxf(x[i], y[i]));
+        ck_assert(v[i] == u[i]);
+        ck_assert_int_eq(labels[i - 1], x[i] > y[i] ? 7 : -1);
+    }
+    ck_assert(z[n + 1] == y[n + 1] && u[n + 1] == y[n + 1] && v[n + 1] == y[n + 1] && labels[n] == -1);
+    memcpy(v, x, sizeof v);
+    cb_rows()->keep_larger(v + 1, labels, x + 1, 8, n); /* equals stay */
+    for (size_t i = 0; i < n; i++) ck_assert_int_ne(labels[i], 8);
+}
+END_TEST
+
+START_TEST(test_cost_kernels_every_length_close)
+{
+    size_t n = lengths[_i];
+    fill_all();
+    for (size_t i = 0; i < n; i++) expected[i] = 0.3 * (double)y[i + 1] - (double)x[i + 1];
+    cb_rows()->subtract(y + 1, 0.3f, x + 1, n);
+    assert_near("subtract", n, y + 1, expected, 1e-6);
+
+    for (size_t i = 0; i < n; i += 3) x[i + 1] = 0;
+    for (size_t i = 0; i < n; i++) expected[i] = (i % 3 == 0 ? 0.7 : (double)x[i + 1]) / 1.7;
+    cb_rows()->divide(x + 1, x + 1, 0.7f, 1.7f, n);
+    assert_near("divide", n, x + 1, expected, 1e-6);
+
+    fill(x, 14, 2, 2);
+    for (size_t i = 0; i < n; i += 5) x[i + 1] = INFINITY;
+    for (size_t i = 0; i < n; i++) expected[i] = i % 5 == 0 ? 0 : sqrt((double)x[i + 1]);
+    cb_rows()->finite_root(x + 1, n);
+    assert_near("finite_root", n, x + 1, expected, 1e-6);
+}
+END_TEST
+
+START_TEST(test_transport_kernels_every_length_close)
+{
+    size_t n = lengths[_i];
+    fill_all();
+    for (size_t i = 0; i < n; i++) {
+        expected[i] = exp(1.5 * ((double)y[i + 1] - (double)x[i + 1]));
+        expected_too[i] = (double)u[i + 1] + expected[i];
+    }
+    cb_rows()->exp_above(x + 1, y + 1, 1.5f, u + 1, n);
+    assert_near("exp_above", n, x + 1, expected, 1e-6);
+    assert_near("exp_above, sum", n, u + 1, expected_too, 1e-6);
+
+    fill_all();
+    for (size_t i = 0; i < n; i++) {
+        expected[i] = (double)x[i + 1] * (double)y[i + 1] * 0.3;
+        expected_too[i] = (double)u[i + 1] + expected[i];
+    }
+    cb_rows()->scale_and_sum(x + 1, y + 1, 0.3f, u + 1, n);
+    assert_near("scale_and_sum", n, x + 1, expected, 1e-6);
+    assert_near("scale_and_sum, sum", n, u + 1, expected_too, 1e-6);
+}
+END_TEST
+
+START_TEST(test_largest_and_mark_from_every_length_exact)
+{
+    size_t n = lengths[_i];
+    uint8_t marks[MOST + 1];
+    fill(x, 12, 1, 0);
+    for (size_t i = 0; i <= n; i++) marks[i] = i % 5 == 0;
+    cb_rows()->mark_from(marks, x + 1, x[1], n);
+    for (size_t i = 0; i < n; i++) ck_assert_uint_eq(marks[i], x[1 + i] >= x[1] || i % 5 == 0);
+    ck_assert_uint_eq(marks[n], n % 5 == 0);
+
+    float most = -INFINITY;
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, x[1 + i]);
+    ck_assert(cb_rows()->largest(x + 1, n) == most);
+}
+END_TEST
+
+START_TEST(test_round_bf16_every_length_nearest)
+{
+    size_t n = lengths[_i];
+    cb_bf16 rounded[MOST + 1];
+    double squares = 0;
+    fill(x, 13, 1, 0);
+    rounded[n] = 0x1234;
+    float sum = cb_rows()->round_bf16(rounded, x + 1, 0.3f, n);
+    for (size_t i = 0; i < n; i++) {
+        float exact = 0.3f * x[1 + i], error = exact - cb_bf16_to_float(rounded[i]);
+        ck_assert_uint_eq(rounded[i], cb_bf16_of(exact));
+        ck_assert_float_le(fabsf(error), 0x1p-8f * fabsf(exact));
+        squares += (double)error * (double)error;
+    }
+    ck_assert_double_le(fabs(sum - squares), 1e-4 * squares);
+    ck_assert_uint_eq(rounded[n], 0x1234);
+}
+END_TEST
+
 START_TEST(test_adamw_every_length_close)
 {
     size_t n = lengths[_i];
@@ -424,6 +528,11 @@ int main(void)
     tcase_add_loop_test(cases, test_linear_kernels_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_first_reaching_first_of_several, 0, LENGTHS);
     tcase_add_loop_test(cases, test_arg_max_ties_first, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_lower_raise_keep_larger_every_length_exact, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_cost_kernels_every_length_close, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_transport_kernels_every_length_close, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_largest_and_mark_from_every_length_exact, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_round_bf16_every_length_nearest, 0, LENGTHS);
     tcase_add_loop_test(cases, test_adamw_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_ema_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_normalise_row_any_length_unit, 0, LENGTHS);

@@ -1,0 +1,241 @@
+/* The search of the memory bank. See nearest.h. */
+#include "distillation/nearest.h"
+
+#include "distillation/object_queue.h"
+#include "tensor/gemm.h"
+#include "tensor/rows.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Queries whose candidates are multiplied together: what they ask for adds up, what it takes to begin a product is shared. */
+#define GROUP 64
+
+/* Blocks of entries that are multiplied in float32 at once after one where the coarse product ruled out little. */
+#define IMPATIENCE 15
+
+#define ALLOCATE(pointer, count, what) \
+    CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
+
+cribo_status cb_search_create(
+    const cb_allocator *allocator, cb_search *search, size_t most_entries, size_t width)
+{
+    *search = (cb_search){.most_entries = most_entries};
+    ALLOCATE(search->cosines, CB_SEARCH_ROWS * most_entries, "a block of cosines");
+    ALLOCATE(search->asked, most_entries, "entries in question");
+    ALLOCATE(search->column, most_entries, "entries in question");
+    ALLOCATE(search->id, most_entries, "entries in question");
+    ALLOCATE(search->unit, most_entries * width, "a block of entries");
+    ALLOCATE(search->row, CB_SEARCH_ROWS, "queries in question");
+    ALLOCATE(search->coarse, most_entries * width, "a block of rounded entries");
+    ALLOCATE(search->asking, GROUP * width, "queries in question");
+    ALLOCATE(search->exact, GROUP * most_entries, "cosines in question");
+    return CRIBO_OK;
+}
+
+void cb_search_destroy(const cb_allocator *allocator, cb_search *search)
+{
+    cb_release(allocator, search->exact);
+    cb_release(allocator, search->asking);
+    cb_release(allocator, search->coarse);
+    cb_release(allocator, search->row);
+    cb_release(allocator, search->unit);
+    cb_release(allocator, search->id);
+    cb_release(allocator, search->column);
+    cb_release(allocator, search->asked);
+    cb_release(allocator, search->cosines);
+    *search = (cb_search){0};
+}
+
+void cb_nearest_forget(cb_nearest *best, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) best[r] = (cb_nearest){-INFINITY, -1};
+}
+
+void cb_nearest_keep(cb_nearest *best, cb_nearest candidate)
+{
+    bool tie = candidate.cosine == best->cosine && candidate.index < best->index;
+    if (candidate.cosine > best->cosine || tie) *best = candidate;
+}
+
+/* ---- how far off a coarse cosine may be ---- */
+
+/*
+ * The part of the bound that does not come from a vector's own rounding. Each product sums D terms that add up to no more
+ * than |u| |m|, about 1, with an error of at most 2^-23 of that for each addition, whatever the order and the rounding mode; numbers
+ * below 2^-126 that count as zero vanish beside it, and so does what thresholds are rounded by. A tenth more than two
+ * sums covers lengths that are not quite 1.
+ */
+static cb_real rounding_of_sums(size_t width)
+{
+    return (cb_real)(2.2 * 0x1p-23 * ((double)width + 8));
+}
+
+/* The factor covers lengths that are not quite 1, |m̃| beyond |m|, and the sum's own rounding. */
+cb_real cb_coarse_doubt(cb_real square)
+{
+    return (cb_real)(1.03 * sqrt((double)square));
+}
+
+void cb_queries_put(cb_queries *queries, size_t row, const cb_real *vector)
+{
+    size_t width = queries->width;
+    cb_real inverse = cb_inverse_length(vector, width);
+    cb_rows()->scale(queries->unit + row * width, vector, inverse, width);
+    queries->doubt[row] =
+        cb_coarse_doubt(cb_rows()->round_bf16(queries->coarse + row * width, vector, inverse, width)) +
+        rounding_of_sums(width);
+}
+
+/* Rounds the entries; returns by how much that may move a cosine. */
+static cb_real round_entries(cb_search *s, const cb_entries *entries, size_t width)
+{
+    cb_real most = 0;
+    for (size_t e = 0; e < entries->rows; e++) {
+        cb_real square = cb_rows()->round_bf16(
+            s->coarse + e * width, entries->vector + e * width, entries->inverse[e], width);
+        most = square > most ? square : most;
+    }
+    return cb_coarse_doubt(most);
+}
+
+/* ---- exact cosines ---- */
+
+/* Normalises the entries that are asked for. */
+static void fetch_entries(cb_search *s, const cb_entries *entries, size_t width)
+{
+    s->columns = 0;
+    for (size_t e = 0; e < entries->rows; e++) {
+        if (!s->asked[e]) continue;
+        size_t c = s->columns++;
+        s->column[c] = (uint32_t)e;
+        s->id[c] = entries->id[e];
+        cb_rows()->scale(s->unit + c * width, entries->vector + e * width, entries->inverse[e], width);
+    }
+}
+
+static bool holds_id(const int64_t *ids, size_t n, int64_t id)
+{
+    int holds = 0;
+    for (size_t i = 0; i < n; i++) holds |= ids[i] == id;
+    return holds;
+}
+
+/* Takes the entries of the queries' own images out of the running; row i of cosines is that of query number row[i]. */
+static void exclude_own(cb_real *cosines, size_t n, const int64_t *entry_id, const cb_queries *queries,
+    const uint32_t *row, size_t rows)
+{
+    bool own = false;
+    for (size_t i = 0; i < rows; i++, cosines += n) {
+        int64_t id = queries->id[row[i]];
+        if (i == 0 || id != queries->id[row[i - 1]]) own = id != CB_NO_ID && holds_id(entry_id, n, id);
+        for (size_t e = 0; own && e < n; e++)
+            if (entry_id[e] == id) cosines[e] = -INFINITY;
+    }
+}
+
+/* Cosines [rows, columns] of the queries and entries in question; x holds the queries. */
+static void compare(cb_search *s, const cb_queries *queries, const cb_real *x, size_t first_index,
+    cb_real *cosines, cb_nearest *best)
+{
+    size_t width = queries->width;
+    cb_gemm(NULL, CB_NT, s->rows, s->columns, width, x, width, s->unit, width, false, cosines, s->columns);
+    exclude_own(cosines, s->columns, s->id, queries, s->row, s->rows);
+    for (size_t i = 0; i < s->rows; i++) {
+        cb_nearest candidate;
+        size_t place = cb_rows()->arg_max(cosines + i * s->columns, s->columns, &candidate.cosine);
+        candidate.index = (int64_t)(first_index + s->column[place]);
+        cb_nearest_keep(&best[s->row[i]], candidate);
+    }
+}
+
+/* The queries of a stripe, all of them. */
+static void ask_all(cb_search *s, size_t from, size_t rows)
+{
+    s->rows = rows;
+    for (size_t i = 0; i < rows; i++) s->row[i] = (uint32_t)(from + i);
+}
+
+static void search_exactly(
+    cb_search *s, const cb_queries *queries, const cb_entries *entries, cb_nearest *best)
+{
+    memset(s->asked, 1, entries->rows);
+    fetch_entries(s, entries, queries->width);
+    for (size_t from = 0; from < queries->rows; from += CB_SEARCH_ROWS) {
+        ask_all(s, from, cb_least(queries->rows - from, CB_SEARCH_ROWS));
+        compare(s, queries, queries->unit + from * queries->width, entries->index, s->cosines, best);
+    }
+}
+
+/* ---- coarse cosines ---- */
+
+/*
+ * The queries from ... to - 1 that some entry may yet please, and all entries that may be the nearest to one of them: those with p
+ * not below what is known by more than the doubt. Known is the best exact cosine so far, and that the highest p of this
+ * row is exact to within the doubt.
+ */
+static void ask(cb_search *s, const cb_queries *queries, size_t from, size_t to, const cb_real *cosines,
+    size_t n, cb_real entries_doubt, const cb_nearest *best)
+{
+    s->rows = 0;
+    memset(s->asked, 0, n);
+    for (size_t r = from; r < to; r++, cosines += n) {
+        cb_real doubt = queries->doubt[r] + entries_doubt, known = best[r].cosine;
+        cb_real highest = cb_rows()->largest(cosines, n);
+        if (highest == -(cb_real)INFINITY || highest + doubt < known) continue;
+        if (known < highest - doubt) known = highest - doubt;
+        cb_rows()->mark_from(s->asked, cosines, known - doubt, n);
+        s->row[s->rows++] = (uint32_t)r;
+    }
+}
+
+static void gather_queries(cb_search *s, const cb_queries *queries)
+{
+    size_t width = queries->width;
+    for (size_t i = 0; i < s->rows; i++)
+        memcpy(s->asking + i * width, queries->unit + s->row[i] * width, width * sizeof *s->asking);
+}
+
+/* Returns how many cosines it had to take exactly. */
+static size_t search_stripe(cb_search *s, const cb_queries *queries, size_t from, size_t rows,
+    const cb_entries *entries, cb_real entries_doubt, cb_nearest *best)
+{
+    size_t n = entries->rows, width = queries->width, exact = 0;
+    cb_gemm_bf16(NULL, CB_NT, rows, n, width, cb_gemm_stored_bf16(queries->coarse + from * width, width),
+        cb_gemm_stored_bf16(s->coarse, width), false, s->cosines, n);
+    ask_all(s, from, rows);
+    exclude_own(s->cosines, n, entries->id, queries, s->row, rows);
+    for (size_t group = 0; group < rows; group += GROUP) {
+        size_t end = cb_least(group + GROUP, rows);
+        ask(s, queries, from + group, from + end, s->cosines + group * n, n, entries_doubt, best);
+        if (s->rows == 0) continue;
+        fetch_entries(s, entries, width);
+        gather_queries(s, queries);
+        compare(s, queries, s->asking, entries->index, s->exact, best);
+        exact += s->rows * s->columns;
+    }
+    return exact;
+}
+
+static void search_coarsely(
+    cb_search *s, const cb_queries *queries, const cb_entries *entries, cb_nearest *best)
+{
+    cb_real doubt = round_entries(s, entries, queries->width);
+    size_t exact = 0;
+    for (size_t from = 0; from < queries->rows; from += CB_SEARCH_ROWS) {
+        size_t rows = cb_least(queries->rows - from, CB_SEARCH_ROWS);
+        exact += search_stripe(s, queries, from, rows, entries, doubt, best);
+    }
+    if (exact > queries->rows * entries->rows / 2) s->impatience = IMPATIENCE;
+}
+
+void cb_search_entries(
+    cb_search *search, const cb_queries *queries, const cb_entries *entries, bool coarsely, cb_nearest *best)
+{
+    if (coarsely && search->impatience == 0) {
+        search_coarsely(search, queries, entries, best);
+        return;
+    }
+    if (search->impatience > 0) search->impatience--;
+    search_exactly(search, queries, entries, best);
+}
