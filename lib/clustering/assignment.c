@@ -10,13 +10,8 @@ void cb_label_tokens(
 {
     memcpy(best, transport, joint_tokens * sizeof *best);
     memset(labels, 0, joint_tokens * sizeof *labels);
-    for (size_t k = 1; k < clusters; k++) {
-        const cb_real *transport_k = transport + k * joint_tokens;
-        for (size_t i = 0; i < joint_tokens; i++) {
-            labels[i] = transport_k[i] > best[i] ? (int32_t)k : labels[i];
-            best[i] = transport_k[i] > best[i] ? transport_k[i] : best[i];
-        }
-    }
+    for (size_t k = 1; k < clusters; k++)
+        cb_rows()->keep_larger(best, labels, transport + k * joint_tokens, (int32_t)k, joint_tokens);
 }
 
 void cb_assign_by_labels(

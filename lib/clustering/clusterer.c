@@ -41,10 +41,13 @@ typedef struct workspace {
     cb_real *z;         /* [2N, D] normalised tokens */
     cb_real *x, *y;     /* [2N] positions */
     cb_real *distances; /* [2N, 2N] between tokens; soft assignment only */
-    cb_real *means;     /* [K, D] normalised */
-    cb_real *g;         /* [K, 2N] positional cost */
+    cb_real *means;     /* [K, D] normalised, of the clusters that changed */
+    cb_real *likeness;  /* [K, 2N] <mu, z> */
+    cb_real *g;         /* [K, 2N] positional cost, not normalised */
     cb_real *rows;      /* [2, 2N] */
     uint32_t *deck;     /* [2N] */
+    uint8_t *changed;   /* [K] has other tokens than likeness and g know of */
+    int32_t *known;     /* [2N] the labels that they know of */
 } workspace;
 
 struct cb_clusterer {
@@ -77,9 +80,12 @@ static workspace take_workspace(const cb_clusterer *c, cb_arena *arena)
         .y = cb_arena_take(arena, joint, real),
         .distances = c->config.hard_assignment ? NULL : cb_arena_take(arena, joint, joint * real),
         .means = cb_arena_take(arena, c->clusters, c->width * real),
+        .likeness = cb_arena_take(arena, c->clusters, joint * real),
         .g = cb_arena_take(arena, c->clusters, joint * real),
         .rows = cb_arena_take(arena, 2, joint * real),
         .deck = cb_arena_take(arena, joint, sizeof(uint32_t)),
+        .changed = cb_arena_take(arena, c->clusters, 1),
+        .known = cb_arena_take(arena, joint, sizeof(int32_t)),
     };
 }
 
@@ -221,39 +227,73 @@ static void plant_seeds(const cb_clusterer *c, const workspace *s, size_t b)
     }
 }
 
-/* mu_k = sum of the shares of z in cluster k, of length 1, or 0 for a cluster without tokens. */
-static void take_means(const cb_clusterer *c, const workspace *s, size_t b, bool shares)
+/*
+ * Which clusters have other tokens than last time: in later repetitions some stay as they are. What depends on a cluster's tokens alone
+ * is still there for those. Shares change everywhere; and nothing is there yet of an image that was just loaded.
+ */
+static void find_changes(const cb_clusterer *c, const workspace *s, size_t b, bool anew)
+{
+    const int32_t *labels = labels_of(c, b);
+    memset(s->changed, anew, c->clusters);
+    for (size_t i = 0; i < c->joint_tokens && !anew; i++)
+        if (labels[i] != s->known[i]) {
+            if (labels[i] >= 0) s->changed[labels[i]] = 1;
+            if (s->known[i] >= 0) s->changed[s->known[i]] = 1;
+        }
+    memcpy(s->known, labels, c->joint_tokens * sizeof *labels);
+}
+
+/* mu_k = sum of the z with label k, of length 1, or 0 for a cluster without tokens; of the clusters that changed, in order. */
+static size_t take_hard_means(const cb_clusterer *c, const workspace *s, size_t b)
 {
     const size_t width = c->width;
-    if (shares) {
-        cb_gemm(c->inner, CB_NN, c->clusters, width, c->joint_tokens, plan_of(c, b), c->joint_tokens, s->z,
-            width, false, s->means, width);
-    } else {
-        const int32_t *labels = labels_of(c, b);
-        memset(s->means, 0, c->clusters * width * sizeof *s->means);
-        for (size_t i = 0; i < c->joint_tokens; i++)
-            if (labels[i] >= 0)
-                cb_rows()->add_scaled(s->means + (size_t)labels[i] * width, s->z + i * width, 1, width);
+    const int32_t *labels = labels_of(c, b);
+    uint32_t *place = s->deck;
+    size_t count = 0;
+    for (size_t k = 0; k < c->clusters; k++) place[k] = (uint32_t)(s->changed[k] ? count++ : c->clusters);
+    memset(s->means, 0, count * width * sizeof *s->means);
+    for (size_t i = 0; i < c->joint_tokens; i++)
+        if (labels[i] >= 0 && s->changed[labels[i]])
+            cb_rows()->add_scaled(s->means + place[labels[i]] * width, s->z + i * width, 1, width);
+    return count;
+}
+
+/* The same with shares, of all clusters. */
+static size_t take_soft_means(const cb_clusterer *c, const workspace *s, size_t b)
+{
+    const size_t width = c->width, joint = c->joint_tokens;
+    cb_gemm(c->inner, CB_NN, c->clusters, width, joint, plan_of(c, b), joint, s->z, width, false, s->means,
+        width);
+    return c->clusters;
+}
+
+/* Brings <mu, z> up to date. The plan serves as scratch. */
+static void take_likeness(const cb_clusterer *c, const workspace *s, size_t b, bool shares)
+{
+    const size_t width = c->width, joint = c->joint_tokens;
+    const size_t count = shares ? take_soft_means(c, s, b) : take_hard_means(c, s, b);
+    cb_real *fresh = plan_of(c, b);
+    for (size_t k = 0; k < count; k++) cb_normalise_row(s->means + k * width, s->means + k * width, width);
+    cb_gemm(c->inner, CB_NT, count, joint, width, s->means, width, s->z, width, false, fresh, joint);
+    for (size_t k = 0; k < c->clusters; k++) {
+        if (!s->changed[k]) continue;
+        memcpy(s->likeness + k * joint, fresh, joint * sizeof *fresh);
+        fresh += joint;
     }
-    for (size_t k = 0; k < c->clusters; k++)
-        cb_normalise_row(s->means + k * width, s->means + k * width, width);
 }
 
 /* M = lambda_pos g - <mu, z> into the plan, and its range. */
 static void take_cost(const cb_clusterer *c, const workspace *s, size_t b, bool shares)
 {
-    const size_t joint = c->joint_tokens, size = c->clusters * joint;
+    const size_t joint = c->joint_tokens;
     cb_real *plan = plan_of(c, b);
     if (shares)
         cb_least_products(s->g, s->distances, plan, joint, c->clusters);
     else
-        cb_nearest_members(s->g, s->x, s->y, labels_of(c, b), joint, c->clusters);
-    cb_normalise_positional_cost(s->g, joint, c->clusters, s->rows);
-
-    cb_gemm(c->inner, CB_NT, c->clusters, joint, c->width, s->means, c->width, s->z, c->width, false, plan,
-        joint);
-    const cb_real weight = (cb_real)c->job->position_weight;
-    for (size_t i = 0; i < size; i++) plan[i] = weight * s->g[i] - plan[i];
+        cb_nearest_members(s->g, s->x, s->y, labels_of(c, b), s->changed, joint, c->clusters);
+    take_likeness(c, s, b, shares);
+    cb_normalise_positional_cost(plan, s->g, joint, c->clusters, s->rows);
+    cb_rows()->subtract(plan, (cb_real)c->job->position_weight, s->likeness, c->clusters * joint);
     c->ranges[b] = cb_find_cost_range(plan, joint, c->clusters, s->rows);
 }
 
@@ -310,7 +350,7 @@ static void advance(
         finish(c, s, b);
         return;
     }
-    take_means(c, s, b, shares);
+    find_changes(c, s, b, repetition == 0 || shares || c->config.batch_cost);
     take_cost(c, s, b, shares);
 }
 

@@ -32,16 +32,17 @@ static void close_minimum(cb_real *g, size_t n)
 }
 
 void cb_nearest_members(cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels,
-    size_t joint_tokens, size_t clusters)
+    const uint8_t *changed, size_t joint_tokens, size_t clusters)
 {
     const cb_real most = farthest * farthest;
-    fill(g, (cb_real)INFINITY, clusters * joint_tokens);
+    for (size_t k = 0; k < clusters; k++)
+        if (changed[k]) fill(g + k * joint_tokens, (cb_real)INFINITY, joint_tokens);
     for (size_t j = 0; j < joint_tokens; j++)
-        if (labels[j] >= 0)
+        if (labels[j] >= 0 && changed[labels[j]])
             cb_rows()->least_square(
                 g + (size_t)labels[j] * joint_tokens, x, y, x[j], y[j], most, joint_tokens);
-    close_minimum(g, clusters * joint_tokens);
-    for (size_t i = 0; i < clusters * joint_tokens; i++) g[i] = (cb_real)sqrt(g[i]);
+    for (size_t k = 0; k < clusters; k++)
+        if (changed[k]) cb_rows()->finite_root(g + k * joint_tokens, joint_tokens);
 }
 
 void cb_token_distances(cb_real *distances, const cb_real *x, const cb_real *y, size_t joint_tokens)
@@ -67,21 +68,16 @@ void cb_least_products(
     close_minimum(g, clusters * joint_tokens);
 }
 
-void cb_normalise_positional_cost(cb_real *g, size_t joint_tokens, size_t clusters, cb_real *ones)
+void cb_normalise_positional_cost(
+    cb_real *cost, const cb_real *g, size_t joint_tokens, size_t clusters, cb_real *ones)
 {
     double sum = 0;
-    cb_real most = 0;
     fill(ones, 1, joint_tokens);
-    for (size_t k = 0; k < clusters; k++) {
-        cb_real largest;
-        cb_rows()->arg_max(g + k * joint_tokens, joint_tokens, &largest);
-        if (largest > most) most = largest;
+    for (size_t k = 0; k < clusters; k++)
         sum += (double)cb_rows()->dot(g + k * joint_tokens, ones, joint_tokens);
-    }
-    if (most == 0) return; /* all in one place */
 
     /* The mean is never above the largest, which is therefore the largest still once zeros have become the mean. */
     const cb_real mean = (cb_real)(sum / (double)(clusters * joint_tokens));
-    for (size_t i = 0; i < clusters * joint_tokens; i++)
-        g[i] = (g[i] == 0 ? mean : g[i]) / most; /* whose inverse may be infinite */
+    const cb_real most = cb_rows()->largest(g, clusters * joint_tokens);
+    cb_rows()->divide(cost, g, mean, most > 0 ? most : 1, clusters * joint_tokens); /* all 0: in one place */
 }

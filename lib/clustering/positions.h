@@ -22,9 +22,12 @@
 void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid,
     size_t patch, size_t size, float *positions);
 
-/* g [K, 2N] for hard labels [2N]; a negative label belongs to no cluster. x, y [2N]. O((2N)^2). */
+/*
+ * g [K, 2N] for hard labels [2N]; a negative label belongs to no cluster. x, y [2N]. Rows of clusters that have not `changed` [K] stay.
+ * O((2N)^2).
+ */
 void cb_nearest_members(cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels,
-    size_t joint_tokens, size_t clusters);
+    const uint8_t *changed, size_t joint_tokens, size_t clusters);
 
 /* distances [2N, 2N] between all tokens. */
 void cb_token_distances(cb_real *distances, const cb_real *x, const cb_real *y, size_t joint_tokens);
@@ -33,7 +36,8 @@ void cb_token_distances(cb_real *distances, const cb_real *x, const cb_real *y, 
 void cb_least_products(
     cb_real *g, const cb_real *distances, const cb_real *shares, size_t joint_tokens, size_t clusters);
 
-/* Zeros of g [K, 2N] become the mean, then all is divided by the largest; all zeros stay. `ones` [2N] is scratch. */
-void cb_normalise_positional_cost(cb_real *g, size_t joint_tokens, size_t clusters, cb_real *ones);
+/* cost = g [K, 2N], but zeros become the mean, then all is divided by the largest; all zeros stay. `ones` [2N] is scratch. */
+void cb_normalise_positional_cost(
+    cb_real *cost, const cb_real *g, size_t joint_tokens, size_t clusters, cb_real *ones);
 
 #endif

@@ -16,23 +16,13 @@ static const cb_real flat = (cb_real)1e-6;
 /* Below it a cluster counts as empty; its inverse, as a factor, is still finite. */
 static const cb_real vanished = (cb_real)1e-30;
 
-static void lower(cb_real *least, const cb_real *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) least[i] = x[i] < least[i] ? x[i] : least[i];
-}
-
-static void raise(cb_real *most, const cb_real *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) most[i] = x[i] > most[i] ? x[i] : most[i];
-}
-
 cb_cost_range cb_find_cost_range(const cb_real *cost, size_t joint_tokens, size_t clusters, cb_real *scratch)
 {
     cb_real *least = scratch, *most = scratch + joint_tokens;
     for (size_t i = 0; i < joint_tokens; i++) least[i] = most[i] = cost[i];
     for (size_t k = 1; k < clusters; k++) {
-        lower(least, cost + k * joint_tokens, joint_tokens);
-        raise(most, cost + k * joint_tokens, joint_tokens);
+        cb_rows()->lower(least, cost + k * joint_tokens, joint_tokens);
+        cb_rows()->raise(most, cost + k * joint_tokens, joint_tokens);
     }
     cb_cost_range range = {least[0], most[0]};
     for (size_t i = 1; i < joint_tokens; i++) {
@@ -47,13 +37,9 @@ static void exponentiate(
     cb_real *plan, size_t joint_tokens, size_t clusters, cb_real sharpness, cb_real *least, cb_real *sums)
 {
     for (size_t i = 0; i < joint_tokens; i++) least[i] = plan[i], sums[i] = 0;
-    for (size_t k = 1; k < clusters; k++) lower(least, plan + k * joint_tokens, joint_tokens);
-    for (size_t k = 0; k < clusters; k++) {
-        cb_real *plan_k = plan + k * joint_tokens;
-        for (size_t i = 0; i < joint_tokens; i++) plan_k[i] = sharpness * (least[i] - plan_k[i]);
-        cb_rows()->exp_shifted(plan_k, plan_k, 0, joint_tokens);
-        cb_rows()->add_scaled(sums, plan_k, 1, joint_tokens);
-    }
+    for (size_t k = 1; k < clusters; k++) cb_rows()->lower(least, plan + k * joint_tokens, joint_tokens);
+    for (size_t k = 0; k < clusters; k++)
+        cb_rows()->exp_above(plan + k * joint_tokens, least, sharpness, sums, joint_tokens);
 }
 
 /* Scales the tokens to 1 / 2N each and then the clusters to their masses; `sums` over the clusters are brought up to date. */
@@ -65,8 +51,8 @@ static void rescale(
     for (size_t k = 0; k < clusters; k++) {
         cb_real *plan_k = plan + k * joint_tokens;
         cb_real held = cb_rows()->dot(plan_k, factors, joint_tokens);
-        cb_rows()->scale_logits(plan_k, factors, NULL, held < vanished ? 0 : mass[k] / held, joint_tokens);
-        cb_rows()->add_scaled(sums, plan_k, 1, joint_tokens);
+        cb_real common = held < vanished ? 0 : mass[k] / held;
+        cb_rows()->scale_and_sum(plan_k, factors, common, sums, joint_tokens);
     }
 }
 

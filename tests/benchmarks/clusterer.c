@@ -14,6 +14,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 typedef struct sizes {
@@ -118,6 +119,8 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
           *plan = allocate(K * joint, 4);
     float *distances = allocate(joint * joint, 4);
     int32_t *labels = allocate(joint, sizeof *labels);
+    uint8_t *changed = allocate(K, 1);
+    memset(changed, 1, K);
     for (size_t i = 0; i < joint; i++) {
         x[i] = positions[2 * i];
         y[i] = positions[2 * i + 1];
@@ -133,9 +136,9 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
             means + (size_t)labels[i] * D, z + i * D, 1, D));
     TIME_STAGE("similarities (gemm)", 5, (void)0,
         cb_gemm(NULL, CB_NT, K, joint, D, means, D, z, D, false, plan, joint));
-    TIME_STAGE("nearest members", 5, (void)0, cb_nearest_members(g, x, y, labels, joint, K));
-    TIME_STAGE("positional normalisation", 5, cb_nearest_members(g, x, y, labels, joint, K),
-        cb_normalise_positional_cost(g, joint, K, scratch));
+    TIME_STAGE("nearest members", 5, (void)0, cb_nearest_members(g, x, y, labels, changed, joint, K));
+    TIME_STAGE("positional normalisation", 5, cb_nearest_members(g, x, y, labels, changed, joint, K),
+        cb_normalise_positional_cost(plan, g, joint, K, scratch));
     TIME_STAGE("cost range", 5, (void)0, (void)cb_find_cost_range(g, joint, K, scratch));
     TIME_STAGE("sinkhorn", 5, for (size_t i = 0; i < K * joint; i++) plan[i] = g[i],
         cb_sinkhorn(plan, joint, K, mass, ((cb_cost_range){0, 1}), 20, 5, scratch));
@@ -145,7 +148,7 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
         cb_gemm(NULL, CB_NN, K, D, joint, plan, joint, z, D, false, means, D));
     cb_runtime_end(&runtime);
     free(z), free(means), free(g), free(x), free(y), free(scratch), free(mass), free(plan), free(distances),
-        free(labels);
+        free(changed), free(labels);
 }
 
 static size_t argument(int count, char **arguments, int index, size_t otherwise)

@@ -288,8 +288,11 @@ static void raw_cost(const piece *p, const int32_t *labels, float *cost)
 {
     float *mean = malloc(p->width * sizeof *mean);
     const double weight = golden_number(&p->file, "pos_alpha");
-    cb_nearest_members(p->g, p->x, p->y, labels, p->tokens, p->clusters);
-    cb_normalise_positional_cost(p->g, p->tokens, p->clusters, p->scratch);
+    uint8_t *changed = malloc(p->clusters);
+    memset(changed, 1, p->clusters);
+    cb_nearest_members(p->g, p->x, p->y, labels, changed, p->tokens, p->clusters);
+    free(changed);
+    cb_normalise_positional_cost(p->g, p->g, p->tokens, p->clusters, p->scratch);
     for (size_t k = 0; k < p->clusters; k++) {
         memset(mean, 0, p->width * sizeof *mean);
         for (size_t i = 0; i < p->tokens; i++)

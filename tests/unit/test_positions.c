@@ -87,14 +87,29 @@ static void check_scene(const scene *s, bool hard)
             ck_assert_double_eq_tol(s->g[k * JOINT + i], least(s, i, k, hard), 1e-4);
 }
 
+static const uint8_t all[CLUSTERS] = {1, 1, 1, 1, 1};
+
 START_TEST(test_nearest_members_skip_the_own_place)
 {
     scene s;
     make_scene(&s);
-    cb_nearest_members(s.g, s.x, s.y, s.labels, JOINT, CLUSTERS);
+    cb_nearest_members(s.g, s.x, s.y, s.labels, all, JOINT, CLUSTERS);
     check_scene(&s, true);
     for (int i = 0; i < JOINT; i++) ck_assert(s.g[3 * JOINT + i] == 0); /* nobody there */
     ck_assert(s.g[4 * JOINT] == 0);                                     /* nobody but itself */
+}
+END_TEST
+
+START_TEST(test_nearest_members_unchanged_clusters_stay)
+{
+    static const uint8_t changed[CLUSTERS] = {0, 1, 0, 0, 1};
+    scene s;
+    make_scene(&s);
+    for (int i = 0; i < CLUSTERS * JOINT; i++) s.g[i] = -1;
+    cb_nearest_members(s.g, s.x, s.y, s.labels, changed, JOINT, CLUSTERS);
+    for (int k = 0; k < CLUSTERS; k++)
+        for (int i = 0; i < JOINT; i++)
+            ck_assert_double_eq_tol(s.g[k * JOINT + i], changed[k] ? least(&s, i, k, true) : -1, 1e-4);
 }
 END_TEST
 
@@ -113,7 +128,7 @@ START_TEST(test_positional_cost_far_members_are_cut)
     scene s;
     make_scene(&s);
     for (int i = 0; i < JOINT; i++) s.x[i] *= (cb_real)1e30;
-    cb_nearest_members(s.g, s.x, s.y, s.labels, JOINT, CLUSTERS);
+    cb_nearest_members(s.g, s.x, s.y, s.labels, all, JOINT, CLUSTERS);
     check_scene(&s, true);
     for (int i = 0; i < JOINT; i++) s.x[i] = i % 2 ? (cb_real)3e38 : (cb_real)-3e38;
     cb_token_distances(s.distances, s.x, s.y, JOINT);
@@ -126,7 +141,7 @@ START_TEST(test_positional_normalisation_zeros_take_the_mean)
 {
     cb_real g[6] = {0, 4, 2, 0, 0, 6}, ones[3];
     const float expected[6] = {2.f / 6, 4.f / 6, 2.f / 6, 2.f / 6, 2.f / 6, 1};
-    cb_normalise_positional_cost(g, 3, 2, ones);
+    cb_normalise_positional_cost(g, g, 3, 2, ones);
     assert_close("g", g, expected, 6, 1e-6);
 }
 END_TEST
@@ -135,7 +150,7 @@ END_TEST
 START_TEST(test_positional_normalisation_tiniest_cost_is_finite)
 {
     cb_real g[6] = {0, FLT_TRUE_MIN, 0, 0, 0, FLT_TRUE_MIN}, ones[3];
-    cb_normalise_positional_cost(g, 3, 2, ones);
+    cb_normalise_positional_cost(g, g, 3, 2, ones);
     for (int i = 0; i < 6; i++) ck_assert(g[i] >= 0 && g[i] <= 1);
     ck_assert(g[1] == 1 && g[5] == 1);
 }
@@ -144,7 +159,7 @@ END_TEST
 START_TEST(test_positional_normalisation_all_in_one_place_stays_zero)
 {
     cb_real g[6] = {0}, ones[3];
-    cb_normalise_positional_cost(g, 3, 2, ones);
+    cb_normalise_positional_cost(g, g, 3, 2, ones);
     for (int i = 0; i < 6; i++) ck_assert(g[i] == 0);
 }
 END_TEST
@@ -156,6 +171,7 @@ int main(void)
     tcase_add_test(tests, test_patch_positions_flipped_reverse_the_columns);
     tcase_add_loop_test(tests, test_patch_positions_golden_crops_agree_to_a_twentieth_pixel, 0, 5);
     tcase_add_test(tests, test_nearest_members_skip_the_own_place);
+    tcase_add_test(tests, test_nearest_members_unchanged_clusters_stay);
     tcase_add_test(tests, test_least_products_skip_zeros);
     tcase_add_test(tests, test_positional_cost_far_members_are_cut);
     tcase_add_test(tests, test_positional_normalisation_zeros_take_the_mean);
