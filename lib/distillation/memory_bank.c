@@ -65,7 +65,7 @@ static cribo_status create_parts(
 {
     size_t width = (size_t)config->width, per_image = (size_t)config->objects_per_image;
     bank->pool = runtime->pool;
-    bank->coarsely = false; /* until products of bfloat16 have a kernel of their own */
+    bank->coarsely = cb_gemm_bf16_is_faster();
     bank->most_objects =
         config->most_objects ? (size_t)config->most_objects : DEFAULT_MOST_IMAGES * per_image;
     CB_TRY(cb_object_queue_create(

@@ -491,6 +491,12 @@ void cb_gemm_begin(const cb_runtime *runtime)
 #endif
 }
 
+bool cb_gemm_bf16_is_faster(void)
+{
+    pthread_once(&choose_once, choose);
+    return chosen.bf16.own && chosen.bf16.own->in_element > 1;
+}
+
 const char *cb_gemm_blis_version(void)
 {
     return bli_info_get_version_str();

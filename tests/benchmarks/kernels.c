@@ -1,116 +1,13 @@
 /*
  * Matrix products as shares of the FMA peak, row kernels as shares of the copying bandwidth, with one thread and with all.
- * Machines are shared and clocks vary: one thread is timed by what it ran, each repeat measures its ceiling right beside the
- * kernel, and the shares' median counts.
  */
-#include "base/cpu.h"
+#include "ceilings.h"
 #include "tensor/gemm.h"
 #include "tensor/rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-enum { REPEATS = 9 };
-
-typedef void work(void *context);
-
-static cb_pool *pool;
-
-/* Of this thread while it works alone, else of the clock on the wall. */
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(cb_pool_threads(pool) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static double rate(work *run, void *context, double amount)
-{
-    double begin = seconds();
-    size_t times = 0;
-    do {
-        run(context);
-        times++;
-    } while (seconds() - begin < 0.01);
-    return (double)times * amount / (seconds() - begin);
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-typedef struct ceiling {
-    work *run;
-    void *context;
-    double amount;
-    const char *unit;
-} ceiling;
-
-static void report(const char *name, work *run, void *context, double amount, const ceiling *most)
-{
-    double rates[REPEATS], shares[REPEATS];
-    rate(run, context, amount);
-    for (int i = 0; i < REPEATS; i++) {
-        double before = rate(most->run, most->context, most->amount);
-        rates[i] = rate(run, context, amount);
-        double after = rate(most->run, most->context, most->amount);
-        shares[i] = 2 * rates[i] / (before + after);
-    }
-    qsort(rates, REPEATS, sizeof *rates, ascending);
-    qsort(shares, REPEATS, sizeof *shares, ascending);
-    printf("  %-34s %8.1f %s  %5.1f %%\n", name, rates[REPEATS / 2] * 1e-9, most->unit,
-        100 * shares[REPEATS / 2]);
-}
-
-/* 16 independent chains of FMAs in registers. */
-#define CHAINS 16
-#define ROUNDS 20000
-#define DEFINE_BURN(name, attribute, lanes, constraint) \
-    attribute static void name(void) \
-    { \
-        typedef float vector __attribute__((vector_size(4 * lanes))); \
-        vector chain[CHAINS] = {{0}}, factor = {0}, zero = {0}; \
-        for (int round = 0; round < ROUNDS; round++) \
-            _Pragma("GCC unroll 16") for (int i = 0; i < CHAINS; i++) \
-            { \
-                chain[i] = chain[i] * factor + zero; \
-                __asm__ volatile("" : constraint(chain[i])); \
-            } \
-    }
-
-#if defined(__x86_64__)
-DEFINE_BURN(burn_generic, , 4, "+x")
-DEFINE_BURN(burn_avx2, __attribute__((target("avx2,fma"))), 8, "+x")
-DEFINE_BURN(burn_avx512, __attribute__((target("avx512f"))), 16, "+v")
-static void (*const burns[])(void) = {burn_generic, burn_avx2, burn_avx512};
-static const double burn_lanes[] = {4, 8, 16};
-#else
-DEFINE_BURN(burn_generic, , 4, "+w")
-static void (*const burns[])(void) = {burn_generic};
-static const double burn_lanes[] = {4};
-#endif
-
-static size_t level(void)
-{
-    size_t levels = sizeof burns / sizeof burns[0];
-    return (size_t)cb_cpu() < levels ? (size_t)cb_cpu() : levels - 1;
-}
-
-static void burn_task(void *context, size_t task, size_t worker)
-{
-    (void)context, (void)task, (void)worker;
-    burns[level()]();
-}
-
-static void burn(void *context)
-{
-    (void)context;
-    cb_pool_run(pool, cb_pool_threads(pool), burn_task, NULL);
-}
 
 typedef struct sheet {
     size_t rows, width;
@@ -232,8 +129,7 @@ static void benchmark_products(void)
         {CB_NN, 350, 256, 65536, 0, 0, 0}, {CB_TN, 65536, 256, 350, 0, 0, 0},
         {CB_NT, 32, 65536, 256, 0, 0, 0}, {CB_NT, 197, 197, 64, 0, 0, 0}};
     static const char *const forms[] = {"NN", "NT", "TN"};
-    const ceiling peak = {
-        burn, NULL, 2.0 * CHAINS * ROUNDS * burn_lanes[level()] * (double)cb_pool_threads(pool), "GFLOP/s"};
+    const ceiling peak = fma_peak();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         product p = cases[i];
         char name[64];

@@ -1,23 +1,28 @@
 /*
- * How fast a full bank is searched: GFLOP/s of a query, and its share of a plain product's. The published bank has 25 000 images of
- * about 22 objects; by default 9000 are enough to leave every cache and take 600 MB.
+ * The memory bank at several fills: what a push takes, what an entry takes in memory, and how fast the bank is searched, as a share
+ * of the peak of float32 multiply-adds. The published bank has 25 000 images of about 22 objects; by default 6000 are enough to
+ * leave every cache. Entries are spread evenly, which is the easy case for the coarse search, and then clustered as objects
+ * of a trained network are: about as many of them as there lie within its doubt of the nearest.
  *
  *   benchmark_memory_bank [images [batch [threads [width]]]]
  */
+#define REPEATS 3
+#include "ceilings.h"
+
+#include "api/handles.h"
 #include "base/clock.h"
 #include "base/random.h"
-#include "cribo/memory_bank.h"
 #include "tensor/gemm.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <math.h>
+#include <unistd.h>
 
 #define OBJECTS 22 /* kept of an image's 32 clusters, on average */
+#define CLASSES 200
 
-static double now(void)
-{
-    return 1e-3 * cb_clock_ms();
-}
+typedef struct sizes {
+    int64_t images, batch, threads, width;
+} sizes;
 
 static void require(cribo_status status)
 {
@@ -26,78 +31,145 @@ static void require(cribo_status status)
     exit(1);
 }
 
-static float *random_rows(uint64_t stream, size_t rows, size_t width)
+static double resident_bytes(void)
 {
-    float *x = malloc(rows * width * sizeof *x);
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
+    if (file) fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static float centred(cb_random *random)
+{
+    return (float)cb_random_next(random) * 0x1p-32f - 0.5f;
+}
+
+/* The objects of one batch; `spread` about a class's centre, 0: no classes. */
+static void make_objects(float *x, size_t rows, size_t width, uint64_t stream, float spread)
+{
     cb_random random = cb_random_begin(1, CB_PURPOSE_CALLER, stream, 0);
-    if (!x) exit(1);
-    for (size_t i = 0; i < rows * width; i++) x[i] = (float)cb_random_next(&random) * 0x1p-32f - 0.5f;
-    return x;
-}
-
-/* The best of three: what the machine gives to a product with as many rows and a cache-sized block of entries. */
-static double product_speed(const cb_runtime *runtime, size_t m, size_t n, size_t k)
-{
-    float *a = random_rows(1, m, k), *b = random_rows(2, n, k), *c = malloc(m * n * sizeof *c);
-    double best = 0;
-    for (int i = 0; i < 3; i++) {
-        double begin = now();
-        cb_gemm(runtime->pool, CB_NT, m, n, k, a, k, b, k, false, c, n);
-        double speed = 2e-9 * (double)m * (double)n * (double)k / (now() - begin);
-        if (speed > best) best = speed;
+    for (size_t r = 0; r < rows; r++) {
+        uint64_t own = cb_random_below(&random, CLASSES);
+        cb_random centre = cb_random_begin(2, CB_PURPOSE_CALLER, own, 0);
+        for (size_t i = 0; i < width; i++)
+            x[r * width + i] = spread > 0 ? centred(&centre) + spread * centred(&random) : centred(&random);
     }
-    free(c);
-    free(b);
-    free(a);
-    return best;
 }
 
-static void fill(cribo_memory_bank *bank, int64_t images, cribo_object_batch *batch)
+typedef struct setting {
+    cribo_memory_bank *bank;
+    cribo_object_batch batch;
+    float *view[2];
+    int64_t *per_image;
+    size_t rows, width;
+    float spread;
+    int64_t *index;
+} setting;
+
+static void next_batch(setting *s, uint64_t number)
 {
-    double begin = now();
-    for (int64_t done = 0; done < images; done += batch->images) require(cribo_memory_bank_push(bank, batch));
-    printf("push: %.2f us per image\n", 1e6 * (now() - begin) / (double)images);
+    for (uint64_t view = 0; view < 2; view++)
+        make_objects(s->view[view], s->rows, s->width, 2 * number + view, s->spread);
+}
+
+static setting begin(const sizes *z, const cribo_runtime *hooks, float spread)
+{
+    setting s = {.rows = (size_t)z->batch * OBJECTS, .width = (size_t)z->width, .spread = spread};
+    cribo_memory_bank_config config;
+    require(cribo_memory_bank_config_init(&config, sizeof config));
+    config.bank_images = z->images;
+    config.objects_per_image = OBJECTS;
+    config.width = z->width;
+    require(cribo_memory_bank_create(&s.bank, &config, hooks));
+    s.per_image = malloc((size_t)z->batch * sizeof *s.per_image);
+    for (int64_t b = 0; b < z->batch; b++) s.per_image[b] = OBJECTS;
+    for (int view = 0; view < 2; view++) s.view[view] = malloc(s.rows * s.width * sizeof(float));
+    s.index = malloc(2 * s.rows * sizeof *s.index);
+    s.batch = (cribo_object_batch){sizeof s.batch, z->batch, s.per_image, s.view[0], s.view[1], NULL};
+    return s;
+}
+
+static void end(setting *s)
+{
+    for (int view = 0; view < 2; view++) free(s->view[view]);
+    free(s->index);
+    free(s->per_image);
+    cribo_memory_bank_free(s->bank);
+}
+
+/* Pushes until the bank holds `images`, the last of them timed. */
+static void fill(setting *s, int64_t images, uint64_t *number)
+{
+    int64_t held = 0, pushed = 0;
+    double taken = 0;
+    require(cribo_memory_bank_count(s->bank, &held, NULL));
+    for (; held + pushed < images || pushed == 0; pushed += s->batch.images) {
+        next_batch(s, (*number)++);
+        double start = seconds();
+        require(cribo_memory_bank_push(s->bank, &s->batch));
+        taken += seconds() - start;
+    }
+    printf("  push, %6lld images held: %6.1f us per image\n", (long long)held, 1e6 * taken / (double)pushed);
+}
+
+static void query(void *context)
+{
+    setting *s = context;
+    cribo_match match = {.struct_size = sizeof match, .index1 = s->index, .index2 = s->index + s->rows};
+    require(cribo_memory_bank_query(s->bank, &s->batch, &match));
+}
+
+static void time_searches(setting *s)
+{
+    const ceiling peak = fma_peak();
+    int64_t entries;
+    require(cribo_memory_bank_count(s->bank, NULL, &entries));
+    double flops = 4 * (double)s->rows * ((double)entries + (double)s->rows) * (double)s->width;
+    for (int coarsely = 0; coarsely < 2; coarsely++) {
+        char name[64];
+        snprintf(name, sizeof name, "search %s, %lld entries", coarsely ? "coarsely" : "exactly",
+            (long long)entries);
+        cb_memory_bank_search_coarsely(s->bank->bank, coarsely != 0);
+        if (!coarsely || cb_gemm_bf16_is_faster()) report(name, query, s, flops, &peak);
+    }
+}
+
+static void measure(const sizes *z, const cribo_runtime *hooks, float spread)
+{
+    double before = resident_bytes();
+    setting s = begin(z, hooks, spread);
+    uint64_t number = 0;
+    printf("%s:\n", spread > 0 ? "clustered" : "spread evenly");
+    for (int part = 1; part <= 4; part *= 2) {
+        fill(&s, z->images * part / 4, &number);
+        next_batch(&s, 1000000);
+        time_searches(&s);
+    }
+    fill(&s, 0, &number);
+    double entries = (double)z->images * OBJECTS, held = (resident_bytes() - before) / entries;
+    printf("  memory: %.0f bytes per entry with the workspace, %.0f %% of two float32 copies of both views\n",
+        held, 100 * held / (16 * (double)z->width));
+    end(&s);
 }
 
 int main(int count, char **arguments)
 {
-    int64_t images = count > 1 ? atoll(arguments[1]) : 9000,
-            batch_images = count > 2 ? atoll(arguments[2]) : 128;
-    int64_t threads = count > 3 ? atoll(arguments[3]) : 0, width = count > 4 ? atoll(arguments[4]) : 384;
-    cribo_memory_bank_config config;
+    sizes z = {6000, 16, 0, 384};
+    int64_t *const each[] = {&z.images, &z.batch, &z.threads, &z.width};
+    for (int i = 1; i < count && i <= 4; i++) *each[i - 1] = atoll(arguments[i]);
     cribo_runtime hooks;
-    cribo_memory_bank *bank;
-    require(cribo_memory_bank_config_init(&config, sizeof config));
-    require(cribo_runtime_init(&hooks, sizeof hooks));
-    hooks.threads = threads;
-    config.bank_images = images;
-    config.width = width;
-    require(cribo_memory_bank_create(&bank, &config, &hooks));
-
-    size_t rows = (size_t)batch_images * OBJECTS;
-    int64_t *per_image = malloc((size_t)batch_images * sizeof *per_image);
-    for (int64_t b = 0; b < batch_images; b++) per_image[b] = OBJECTS;
-    cribo_object_batch batch = {sizeof batch, batch_images, per_image, random_rows(3, rows, (size_t)width),
-        random_rows(4, rows, (size_t)width), NULL};
-    fill(bank, images, &batch);
-
     cb_runtime runtime;
+    require(cribo_runtime_init(&hooks, sizeof hooks));
+    hooks.threads = z.threads;
     require(cb_runtime_begin(&runtime, &hooks));
-    double plain = product_speed(&runtime, rows, 4096, (size_t)width);
-    int64_t *index = malloc(2 * rows * sizeof *index), entries;
-    cribo_match match = {.struct_size = sizeof match, .index1 = index, .index2 = index + rows};
-    require(cribo_memory_bank_count(bank, NULL, &entries));
-    for (int i = 0; i < 3; i++) {
-        double begin = now();
-        require(cribo_memory_bank_query(bank, &batch, &match));
-        double seconds = now() - begin;
-        double speed = 4e-9 * (double)rows * ((double)entries + (double)rows) * (double)width / seconds;
-        printf("query: %zu objects, %lld entries: %.3f s, %.1f ms per image, %.0f GFLOP/s, %.0f %% of a "
-               "product's %.0f\n",
-            rows, (long long)entries, seconds, 1e3 * seconds / (double)batch_images, speed,
-            100 * speed / plain, plain);
-    }
+    cb_gemm_begin(&runtime);
+    pool = runtime.pool;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("%s\n%zu threads, queries of %lld images with %d objects, width %lld\n", cribo_build_info(),
+        cb_pool_threads(pool), (long long)z.batch, OBJECTS, (long long)z.width);
+    measure(&z, &hooks, 0);
+    measure(&z, &hooks, 0.3f);
     cb_runtime_end(&runtime);
-    cribo_memory_bank_free(bank);
     return 0;
 }
