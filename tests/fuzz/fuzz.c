@@ -60,14 +60,20 @@ void fuzz_memory_end(size_t most)
     fuzz_memory = (faulty){.largest = fuzz_memory.largest};
 }
 
+void fuzz_answer(bool taken, const char *words)
+{
+    if (taken)
+        fuzz_taken++;
+    else
+        fuzz_refused++;
+    FUZZ_EXPECT(taken || strlen(words) > 5, "\"%s\" says too little", words);
+}
+
 void fuzz_outcome(cribo_status status, const char *subject)
 {
     const char *message = cribo_last_error(), *named = strstr(message, subject);
-    if (status == CRIBO_OK) {
-        fuzz_taken++;
-        return;
-    }
-    fuzz_refused++;
+    fuzz_answer(status == CRIBO_OK, message);
+    if (status == CRIBO_OK) return;
     FUZZ_EXPECT(status == CRIBO_INVALID_ARGUMENT || status == CRIBO_CORRUPT || status == CRIBO_OUT_OF_MEMORY,
         "%s: %s", cribo_status_name(status), message);
     FUZZ_EXPECT(

@@ -46,6 +46,9 @@ fuzz_fail(const char *format, ...);
  * that names `subject` and says more than that.
  */
 void fuzz_outcome(cribo_status status, const char *subject);
+
+/* The same for what tells no status: a refusal has words. */
+void fuzz_answer(bool taken, const char *words);
 extern size_t fuzz_taken, fuzz_refused;
 
 #endif

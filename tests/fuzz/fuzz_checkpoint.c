@@ -49,8 +49,9 @@ static void look_into(const char *path)
 
 void fuzz_one(const uint8_t *data, size_t size)
 {
-    static const cribo_load_options options[] = {{sizeof(cribo_load_options), NULL},
-        {sizeof(cribo_load_options), "learning_rate,epochs,bank_images,clusters,prototypes,width,depth"}};
+    static const cribo_load_options options[] = {{.struct_size = sizeof(cribo_load_options)},
+        {.struct_size = sizeof(cribo_load_options),
+            .overrides = "learning_rate,epochs,bank_images,clusters,prototypes,width,depth"}};
     static cribo_trainer *trainer;
     if (!trainer) trainer = begin();
     const char *path = fuzz_file(data, size);

@@ -68,10 +68,13 @@ static void load(cribo_model *model, const char *path, const char *prefix, const
 void fuzz_one(const uint8_t *data, size_t size)
 {
     static cribo_model *model;
+    const size_t struct_size = sizeof(cribo_load_parts);
     const cribo_load_parts parts[] = {
-        {sizeof parts[0], 1, 1, 1}, {sizeof parts[0], 0, 1, 0}, {sizeof parts[0], 1, 0, 0}};
+        {.struct_size = struct_size, .backbone = 1, .heads = 1, .resample_positions = 1},
+        {.struct_size = struct_size, .heads = 1}, {.struct_size = struct_size, .backbone = 1},
+        {.struct_size = struct_size, .backbone = 1, .resample_positions = 1, .plain_names = 1}};
     if (!model) model = begin();
     const char *path = fuzz_file(data, size);
     load(model, path, "teacher.", &parts[0]);
-    load(model, path, "student.", &parts[size % 3]);
+    load(model, path, "student.", &parts[size % 4]);
 }

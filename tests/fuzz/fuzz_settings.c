@@ -66,7 +66,7 @@ static void override(const char *list)
         OK(cribo_trainer_save(trainer, sound, NULL));
         atexit(remove_sound);
     }
-    cribo_load_options options = {sizeof options, list};
+    cribo_load_options options = {.struct_size = sizeof options, .overrides = list};
     fuzz_outcome(cribo_trainer_load(trainer, sound, &options), "overrides");
 }
 

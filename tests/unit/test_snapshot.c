@@ -45,7 +45,11 @@ static void *save(void *context)
 START_TEST(test_snapshot_saved_beside_steps_has_the_bytes_of_a_save)
 {
     const char *const keys[] = {"position"}, *const values[] = {"image 17"};
-    const cribo_save_options options = {sizeof options, _i % 2, 1, keys, values};
+    const cribo_save_options options = {.struct_size = sizeof options,
+        .level = _i % 2,
+        .metadata_count = 1,
+        .metadata_keys = keys,
+        .metadata_values = values};
     const int64_t threads = 1 + _i / 2 % 3;
     cribo_trainer_config c = training_config();
     cribo_trainer *trainer = trained(&c, threads), *twin = trained(&c, 1);

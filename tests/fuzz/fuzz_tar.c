@@ -1,0 +1,49 @@
+/* Tar archives: members lie inside of the archive, one after the other, and have names. */
+#include "fuzz/fuzz.h"
+#include "tar.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Headers whose sums are right: of every block that claims to be one. */
+size_t fuzz_mend(uint8_t *data, size_t size, size_t room)
+{
+    (void)room;
+    for (uint8_t *block = data; size >= 512 && block <= data + size - 512; block += 512) {
+        unsigned sum = 8 * ' ';
+        char digits[16];
+        if (memcmp(block + 257, "ustar", 5) != 0) continue;
+        for (int i = 0; i < 512; i++) sum += i < 148 || i >= 156 ? block[i] : 0;
+        snprintf(digits, sizeof digits, "%06o", sum);
+        memcpy(block + 148, digits, 7);
+        block[155] = ' ';
+    }
+    return size;
+}
+
+struct listing {
+    uint64_t bytes, end;
+};
+
+static bool visit(void *user, const struct tar_member *member)
+{
+    struct listing *listing = user;
+    FUZZ_EXPECT(member->name[0] != '\0', "a member without a name");
+    FUZZ_EXPECT(member->offset <= listing->bytes && member->size <= listing->bytes - member->offset,
+        "%s lies outside", member->name);
+    FUZZ_EXPECT(member->offset >= listing->end + 512, "%s overlaps", member->name);
+    listing->end = member->offset + member->size;
+    return true;
+}
+
+void fuzz_one(const uint8_t *data, size_t size)
+{
+    struct listing listing = {.bytes = size};
+    struct problem problem = {""};
+    int file = open(fuzz_file(data, size), O_RDONLY);
+    FUZZ_EXPECT(file >= 0, "the archive cannot be opened");
+    fuzz_answer(tar_list(file, size, visit, &listing, &problem), problem.text);
+    close(file);
+}
