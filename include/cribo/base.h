@@ -58,9 +58,8 @@ typedef enum cribo_status {
 /*
  * The version of the library that is loaded, "major.minor.patch". Compare with CRIBO_VERSION_* to detect a
  * header that does not belong to it.
- * Ownership: a static string.
- * Errors: none.
- * Threads: any. Since 0.1.
+ * Ownership: a static string. Aliasing: none. Errors: none. Threads: any.
+ * Cost: none. Since 0.1.
  */
 CRIBO_API const char *cribo_version(void);
 
@@ -77,17 +76,16 @@ CRIBO_API const char *cribo_version(void);
  * compiler         what built the library, "gcc 12.2.0" say
  * default_threads  an integer: the CPUs that the process may use
  *
- * Ownership: a static string, made at the first call.
- * Errors: none.
- * Threads: any. Since 0.1.
+ * Ownership: a static string, made at the first call. Aliasing: none.
+ * Errors: none. Threads: any.
+ * Cost: detects the CPU and warms up BLIS at the first call. Since 0.1.
  */
 CRIBO_API const char *cribo_build_info(void);
 
 /*
  * The name of a status, "CRIBO_OK" and so on; "unknown status" for a number that is none.
- * Ownership: a static string.
- * Errors: none.
- * Threads: any. Since 0.1.
+ * Ownership: a static string. Aliasing: none. Errors: none. Threads: any.
+ * Cost: none. Since 0.1.
  */
 CRIBO_API const char *cribo_status_name(cribo_status status);
 
@@ -95,8 +93,7 @@ CRIBO_API const char *cribo_status_name(cribo_status status);
  * The message of the latest failure in the calling thread: the argument or file at fault, its value, and what
  * was expected. Empty before the first failure; a success leaves it as it is. At most 511 bytes.
  * Ownership: the thread's own buffer, valid until this thread's next failing call.
- * Errors: none.
- * Threads: each has its own. Since 0.1.
+ * Aliasing: none. Errors: none. Threads: each has its own. Cost: none. Since 0.1.
  */
 CRIBO_API const char *cribo_last_error(void);
 
@@ -132,24 +129,26 @@ typedef struct cribo_runtime {
 
 /*
  * Zeroes a runtime and sets its struct_size. `struct_size` is sizeof(cribo_runtime) as the caller knows it.
+ * Ownership: the struct is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT for NULL or a size this library never had.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
 
 /*
  * How many worker threads a handle gets for whose runtime `threads` is 0: what cribo_set_default_threads chose,
  * or else the CPUs in the process's affinity mask, as far as the cgroup's quota goes.
- * Errors: none.
- * Threads: any. Since 0.1.
+ * Ownership: none. Aliasing: none. Errors: none. Threads: any.
+ * Cost: none. Since 0.1.
  */
 CRIBO_API int64_t cribo_default_threads(void);
 
 /*
  * Chooses that number for the whole process, for handles that are made from now on; those that are there stay
  * as they are. `threads` 0 ... 256; 0 goes back to the CPUs.
+ * Ownership: none. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (out of range); nothing is then changed.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_set_default_threads(int64_t threads);
 
@@ -176,8 +175,9 @@ typedef struct cribo_setting {
  * depend on nothing but (seed, image), whatever the number of loader threads.
  *
  * values [count] float64. Any `stream` and `index` are fine: the library's own draws use another key space.
+ * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT when values is NULL and count is not 0.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: some ns a number; no allocation. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_random_uniform(
     uint64_t seed, uint64_t stream, uint64_t index, size_t count, double *values);

@@ -44,9 +44,11 @@ typedef struct cribo_probe_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_probe_config) as the caller knows it. _set assigns a
  * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
  * from 0 on; its strings are static.
+ * Ownership: structs are the caller's, a setting's strings static.
+ * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_init(
     cribo_probe_config *config, size_t struct_size);
@@ -56,18 +58,20 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_setting(size_t index,
 
 /*
  * Makes a probe with an empty memory.
- * Memory: 4 D + 2 C + 4 bytes for each entry, in blocks of 1024 as they come; some MB for each thread.
  * Ownership: free with cribo_probe_free; config and runtime (NULL: defaults) are copied.
+ * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any. Since 0.1.
+ * Threads: any.
+ * Cost: 4 D + 2 C + 4 bytes of memory for each entry, in blocks of 1024 as they come; some MB for each
+ * thread. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_create(
     cribo_probe **out, const cribo_probe_config *config, const cribo_runtime *runtime);
 
 /*
  * Frees a probe; NULL is fine.
- * Errors: none.
- * Threads: no other call on this probe. Since 0.1.
+ * Ownership: ends here, with all that the handle allocated. Aliasing: none.
+ * Errors: none. Threads: no other call on this probe. Cost: none. Since 0.1.
  */
 CRIBO_API void cribo_probe_free(cribo_probe *probe);
 
@@ -97,16 +101,18 @@ typedef struct cribo_patch_maps {
  * on how they were cut into calls.
  *
  * labels [B, height, width], each 0 ... C - 1 or ignore_label
+ * Ownership: what is remembered is copied. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; the memory is then unchanged.
- * Threads: one call at a time per probe. Since 0.1.
+ * Threads: one call at a time per probe. Cost: O(B N (D + pixels of a patch)). Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add(
     cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels);
 
 /*
  * M, how many entries the memory holds.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL).
- * Threads: one call at a time per probe. Since 0.1.
+ * Ownership: what is written is the caller's. Aliasing: none.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per probe.
+ * Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_count(const cribo_probe *probe, int64_t *entries);
 
@@ -118,9 +124,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_count(const cribo_probe *pro
  * index     [count, k] nearest first, entries numbered as they were added (with a sample: as they lie in the
  *           memory); equal cosines in the order of the index; -1 past the last entry. NULL: not wanted
  * cosine    [count, k]; 0 where the index is -1. NULL: not wanted
+ *
+ * Ownership: all arrays stay the caller's.
+ * Aliasing: results must not overlap the features or each other.
  * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_CANCELLED: what was written is no result.
- * Cost: 2 count M D flop. The results' bits do not depend on the threads.
- * Threads: one call at a time per probe. Since 0.1.
+ * Threads: one call at a time per probe.
+ * Cost: 2 count M D flop. The results' bits do not depend on the threads. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
     cribo_probe *probe, int64_t count, const float *features, int64_t *index, float *cosine);
@@ -132,10 +141,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
  * until the gradient's largest element is below 1e-6, `iterations` have passed, or rounding ends progress.
  *
  * loss  where that ended; NULL: not wanted
+ *
+ * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_WRONG_STATE (the memory is empty), CRIBO_OUT_OF_MEMORY, CRIBO_CANCELLED; an earlier layer is
  * then as it was.
- * Cost: about 4 M C D flop an iteration. Memory: 22 arrays of C (D + 1) float64.
- * Threads: one call at a time per probe. Since 0.1.
+ * Threads: one call at a time per probe.
+ * Cost: about 4 M C D flop an iteration. Memory: 22 arrays of C (D + 1) float64. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_fit(cribo_probe *probe, double *loss);
 
@@ -153,9 +164,14 @@ enum {
  * labels  [B, height, width] the class with the greatest share where the shares of the patches, which stand in
  *         their middles, are interpolated bilinearly (at the border, the nearest); equal shares: the lower
  *         class. NULL: not wanted
+ *
+ * Ownership: all arrays stay the caller's.
+ * Aliasing: results must not overlap the features or each other.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_WRONG_STATE (the memory is empty, no layer was
- * fitted); CRIBO_CANCELLED: what was written is no result. Workspace for the shares of the largest call is kept.
- * Threads: one call at a time per probe. Since 0.1.
+ * fitted); CRIBO_CANCELLED: what was written is no result.
+ * Threads: one call at a time per probe.
+ * Cost: nearest: that of cribo_probe_search for B N features; linear: 2 B N C D flop. Workspace for the
+ * shares of the largest call is kept. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_predict(
     cribo_probe *probe, int64_t reader, const cribo_patch_maps *maps, float *shares, int32_t *labels);
@@ -168,8 +184,11 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_predict(
  * ignore_label  pixels whose truth it is are left out
  * truth         [count], each 0 ... C - 1 or ignore_label
  * predicted     [count], each 0 ... C - 1 where the truth is not to be ignored
+ *
+ * Ownership: all arrays stay the caller's.
+ * Aliasing: confusion must not overlap the labels.
  * Errors: CRIBO_INVALID_ARGUMENT; confusion is then unchanged.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: two sweeps over the labels; no allocation. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_add(int64_t classes, int64_t ignore_label,
     int64_t count, const int32_t *truth, const int32_t *predicted, int64_t *confusion);
@@ -197,8 +216,9 @@ typedef struct cribo_scores {
  * Scores of a confusion matrix [C, C], no count of which is negative.
  * iou [C] of each class: true and predicted over true or predicted; -1 where it occurs in neither. NULL: not
  * wanted.
- * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written.
- * Threads: any. Since 0.1.
+ * Ownership: all arrays stay the caller's. Aliasing: iou must not overlap confusion.
+ * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Threads: any.
+ * Cost: O(C^2); no allocation. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
     int64_t classes, const int64_t *confusion, double *iou, cribo_scores *scores);
@@ -218,8 +238,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
  * runtime      memory and threads; NULL: defaults
  * Method: the covariance in float64, its eigenvectors by subspace iteration. The bits do not depend on the
  * threads.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
- * Threads: any. Since 0.1.
+ *
+ * Ownership: all arrays stay the caller's.
+ * Aliasing: results must not overlap the features or each other.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
+ * written.
+ * Threads: any. Cost: R D^2 flop and D^2 float64 of memory during the call. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_principal_components(int64_t rows, int64_t width,
     const float *features, int64_t components, float *directions, float *projected, double *variance,

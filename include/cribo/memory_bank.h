@@ -30,9 +30,11 @@ typedef struct cribo_memory_bank_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_memory_bank_config) as the caller knows it. _set
  * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
  * `index`, from 0 on; its strings are static.
+ * Ownership: structs are the caller's, a setting's strings static.
+ * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_init(
     cribo_memory_bank_config *config, size_t struct_size);
@@ -42,20 +44,22 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(
     size_t index, cribo_setting *setting);
 
 /*
- * Makes an empty bank. Memory: 8 D + 16 bytes for each of Q * K entries of address space, of which (with the
- * default allocator) only what is filled is ever touched: half of what the raw and the normalised vectors of
- * both views would take in float32. For queries 12 D bytes for each of most_objects, and some MB per thread.
+ * Makes an empty bank.
  * Ownership: free with cribo_memory_bank_free; config and runtime (NULL: defaults) are copied.
+ * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any. Since 0.1.
+ * Threads: any.
+ * Cost: 8 D + 16 bytes for each of Q * K entries of address space, of which (with the default allocator) only
+ * what is filled is ever touched: half of what the raw and the normalised vectors of both views would take in
+ * float32. For queries 12 D bytes for each of most_objects, and some MB per thread. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);
 
 /*
  * Frees a bank that cribo_memory_bank_create made (not a trainer's); NULL is fine.
- * Errors: none.
- * Threads: no other call on this bank. Since 0.1.
+ * Ownership: ends here, with all that the handle allocated. Aliasing: none.
+ * Errors: none. Threads: no other call on this bank. Cost: none. Since 0.1.
  */
 CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
 
@@ -99,16 +103,19 @@ typedef struct cribo_match {
 /*
  * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this
  * batch. The bank does not change.
- * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Cost: 4 R V D flop for V entries, in bfloat16 where
- * the CPU is fast at it, without a change in what is found; no array of R * V is ever made.
+ * Ownership: all arrays stay the caller's.
  * Aliasing: results must not overlap inputs or each other.
- * Threads: one call at a time per bank. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written.
+ * Threads: one call at a time per bank.
+ * Cost: 4 R V D flop for V entries, in bfloat16 where the CPU is fast at it, without a change in what is found;
+ * no array of R * V is ever made. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match);
 
 /*
  * Remembers a batch: image 0 becomes the newest. Of a batch larger than the bank the first Q images are kept.
+ * Ownership: what is remembered is copied. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged.
  * Threads: one call at a time per bank. Cost: O(R D), whatever the bank holds. Since 0.1.
  */
@@ -117,8 +124,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_push(
 
 /*
  * How many images and objects the bank holds; either pointer may be NULL.
- * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
- * Threads: one call at a time per bank. Since 0.1.
+ * Ownership: what is written is the caller's. Aliasing: none.
+ * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL). Threads: one call at a time per bank.
+ * Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
     const cribo_memory_bank *bank, int64_t *images, int64_t *objects);
@@ -127,8 +135,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
  * Copies the bank out, newest image first: objects_per_image [images], ids [images] (-1: none), view1 and
  * view2 [objects, D], with the counts of cribo_memory_bank_count; the vectors raw, as pushed. Any pointer may
  * be NULL.
- * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
- * Threads: one call at a time per bank. Since 0.1.
+ * Ownership: copies. Aliasing: the arrays must not overlap each other.
+ * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL). Threads: one call at a time per bank.
+ * Cost: that of the copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2);
@@ -136,9 +145,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
 /*
  * Replaces the bank's content by what cribo_memory_bank_export gave, newest image first; objects->images may
  * be 0 (empties the bank). An id of -1 means none.
+ * Ownership: what is remembered is copied. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (more images than Q, an image with more than K objects, ...); the bank is
  * then unchanged.
- * Threads: one call at a time per bank. Since 0.1.
+ * Threads: one call at a time per bank. Cost: one sweep over the vectors. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
     cribo_memory_bank *bank, const cribo_object_batch *objects);
@@ -146,8 +156,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
 /*
  * Writes the bank's content to a safetensors file, atomically, as the tensors prefix + "objects_per_image" and
  * "ids" (int64 [images]), "view1" and "view2" (float32 [objects, D]), newest image first (prefix NULL: none).
- * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a prefix
- * that is not UTF-8); an old file of that name is then as it was.
+ * Ownership: strings are read during the call only. Aliasing: none.
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a
+ * prefix that is not UTF-8); an old file of that name is then as it was.
  * Threads: one call at a time per bank. Cost: no copy of the vectors. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
@@ -156,10 +167,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
 /*
  * Replaces the bank's content by what cribo_memory_bank_save wrote, or by that of a trainer's checkpoint (prefix
  * "bank."). Other tensors in the file are passed over.
- * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY (a second copy is held while reading),
- * CRIBO_INVALID_ARGUMENT (NULL, a tensor is missing or has another type or shape, more images than Q, an image
- * with more than K objects, a vector that is not finite); the bank is then unchanged.
- * Threads: one call at a time per bank. Since 0.1.
+ * Ownership: strings are read during the call only. Aliasing: none.
+ * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a tensor is
+ * missing or has another type or shape, more images than Q, an image with more than K objects, a vector that
+ * is not finite); the bank is then unchanged.
+ * Threads: one call at a time per bank.
+ * Cost: a second copy of the content while it is read. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_load(
     cribo_memory_bank *bank, const char *path, const char *prefix);

@@ -103,9 +103,11 @@ typedef struct cribo_trainer_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_trainer_config) as the caller knows it. _set assigns
  * a setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
  * from 0 on; its strings are static.
+ * Ownership: structs are the caller's, a setting's strings static.
+ * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_init(
     cribo_trainer_config *config, size_t struct_size);
@@ -120,9 +122,11 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  *   "authors"                                    the authors' formulas where they differ from the paper's:
  *                                                normalisation of the losses, cost normalised over the batch,
  *                                                clipping tensor by tensor
+ *
+ * Ownership: the struct is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already); the config
  * is then unchanged.
- * Threads: any. Since 0.1.
+ * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(
     cribo_trainer_config *config, const char *name);
@@ -131,16 +135,19 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(
  * Makes a trainer: fresh student, teacher a copy of it, empty bank, zero centres, step 0. All memory of all
  * later steps is allocated here.
  * Ownership: free with cribo_trainer_free; config and runtime (NULL: defaults) are copied.
+ * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any. Since 0.1.
+ * Threads: any.
+ * Cost: memory for student, gradients, two moments and teacher (4 bytes a parameter each), for the
+ * activations of a micro-batch and the targets of a batch, and the address space of the bank. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime);
 
 /*
  * Frees a trainer with what it has lent; NULL is fine.
- * Errors: none.
- * Threads: no other call on this trainer. Since 0.1.
+ * Ownership: ends here, with all that the handle allocated. Aliasing: none.
+ * Errors: none. Threads: no other call on this trainer. Cost: none. Since 0.1.
  */
 CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
 
@@ -233,7 +240,9 @@ typedef struct cribo_report {
 } cribo_report;
 
 /*
- * One whole step: teach, learn, update. `report` may be NULL. All arrays of the batch stay the caller's.
+ * One whole step: teach, learn, update. `report` may be NULL.
+ * Ownership: all arrays of the batch stay the caller's.
+ * Aliasing: the report must not overlap the batch.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_NOT_FINITE (naming the loss or gradient), CRIBO_CANCELLED: the
  * trainer is as before the call, with no step under way.
  * Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
@@ -245,13 +254,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
  * The three phases, for callers who look or intervene between them. In this order; teach may be repeated,
  * which forgets what came after it. The batch's pixels must stay as they are until learn has returned.
  *
- * teach   teacher, clustering, objects, neighbours: the targets of this step. Errors: as _step.
+ * teach   teacher, clustering, objects, neighbours: the targets of this step.
  * learn   student forward and backward, micro-batch by micro-batch: losses and gradients
- * update  clipping, AdamW, teacher, centres, bank, step count. A gradient that is not finite:
- *         CRIBO_NOT_FINITE, nothing changed
+ * update  clipping, AdamW, teacher, centres, bank, step count.
  *
- * Out of turn: CRIBO_WRONG_STATE. All that outlives a step (parameters, moments, centres, bank, step count)
- * changes in update alone, after everything that can fail.
+ * Ownership: all arrays of the batch stay the caller's.
+ * Aliasing: the report must not overlap the batch.
+ * Errors: teach and learn: as cribo_trainer_step. update: CRIBO_NOT_FINITE for a gradient that is not
+ * finite, CRIBO_CANCELLED. Out of turn: CRIBO_WRONG_STATE. All that outlives a step (parameters, moments,
+ * centres, bank, step count) is then as it was: it changes in update alone, after everything that can fail.
  * Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch);
@@ -265,6 +276,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trai
  * forget  gives the step up: the trainer stands between two steps again, with all that outlives a step as it
  *         was. Its gradients stay readable. Also when no step is under way, which changes nothing
  *
+ * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL trainer); losses: CRIBO_WRONG_STATE (not between learn and update).
  * Nothing is then written.
  * Threads: one call at a time per trainer. Cost: none. Since 0.1.
@@ -281,9 +293,11 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_forget(cribo_trainer *trai
  * index1, index2     [R] as in cribo_match
  * match1, match2     [R] as in cribo_match, in steps without the cross-image loss, too
  *
+ * Ownership: what is written is the caller's.
+ * Aliasing: the arrays must not overlap each other.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach, or
  * after one that failed); nothing is then written.
- * Threads: one call at a time per trainer. Since 0.1.
+ * Threads: one call at a time per trainer. Cost: that of the copy. Since 0.1.
  */
 typedef struct cribo_targets {
     size_t struct_size; /* sizeof(cribo_targets) */
@@ -301,25 +315,29 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(
 /*
  * The gradient of a student's parameter by name, as learn left it (before clipping): `count` floats. Zero
  * before the first learn, for last layers that are frozen, and for gains that stay 1.
+ * Ownership: copies. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count); nothing is then written.
- * Threads: one call at a time per trainer. Since 0.1.
+ * Threads: one call at a time per trainer.
+ * Cost: looks at every name; that of the copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count);
 
 /*
- * The trainer's student and teacher, to read or write parameters and to compute features. Borrowed: they live
- * and end with the trainer; do not free them. Do not write between teach and update. NULL trainer gives NULL.
- * Errors: none.
- * Threads: a call on them counts as one on the trainer. Since 0.1.
+ * The trainer's student and teacher, to read or write parameters and to compute features. Do not write
+ * between teach and update. NULL trainer gives NULL.
+ * Ownership: borrowed: they live and end with the trainer; do not free them.
+ * Aliasing: none. Errors: none. Threads: a call on them counts as one on the trainer.
+ * Cost: none. Since 0.1.
  */
 CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
 CRIBO_API cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
 
 /*
  * Steps done so far.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL).
- * Threads: one call at a time per trainer. Since 0.1.
+ * Ownership: what is written is the caller's. Aliasing: none.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per trainer.
+ * Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(
     const cribo_trainer *trainer, int64_t *steps);
@@ -327,8 +345,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(
 /*
  * The moments of AdamW of a student's parameter (first, second: [count]), and how many updates it has had;
  * any pointer may be NULL.
+ * Ownership: copies. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count); nothing is then written.
- * Threads: one call at a time per trainer. Since 0.1.
+ * Threads: one call at a time per trainer.
+ * Cost: looks at every name; that of the copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(
     const cribo_trainer *trainer, const char *name, float *first, float *second, int64_t count,
@@ -336,9 +356,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(
 
 /*
  * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
+ * Ownership: copies, both ways. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (trainer is NULL, a value written is not finite); the centres are then
  * unchanged.
- * Threads: one call at a time per trainer. Since 0.1.
+ * Threads: one call at a time per trainer. Cost: that of the copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_centres(
     const cribo_trainer *trainer, float *centre, float *object_centre);
@@ -348,8 +369,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
 /*
  * The trainer's memory bank, borrowed: to look, to export, to import (not between teach and update). See
  * cribo/memory_bank.h. It lives and ends with the trainer; do not free it. NULL trainer gives NULL.
- * Errors: none.
- * Threads: a call on it counts as one on the trainer. Since 0.1.
+ * Ownership: borrowed: it lives and ends with the trainer; do not free it.
+ * Aliasing: none. Errors: none. Threads: a call on it counts as one on the trainer.
+ * Cost: none. Since 0.1.
  */
 struct cribo_memory_bank;
 CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
@@ -357,9 +379,10 @@ CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *tra
 /*
  * Writes student and teacher ("student." and "teacher." + name) with the settings as metadata to one
  * safetensors file, atomically.
- * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old
- * file of that name is then as it was.
- * Threads: one call at a time per trainer. Since 0.1.
+ * Ownership: the path is read during the call only. Aliasing: none.
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an
+ * old file of that name is then as it was.
+ * Threads: one call at a time per trainer. Cost: no copy of the weights. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
     const cribo_trainer *trainer, const char *path);
@@ -387,10 +410,12 @@ typedef struct cribo_save_options {
  * NULL: level 1, no metadata. Same state, level and metadata, same bytes, whatever the number of threads.
  *
  * Not between teach and update: a checkpoint stands between two steps.
+ * Ownership: path and options are read during the call only. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_IO_ERROR with the system's
- * reason, CRIBO_OUT_OF_MEMORY; an old file of that name is then as it was, the trainer unchanged in any case.
- * Threads: one call at a time per trainer. Cost: 2.5 MiB of memory per thread, no copy of the state.
- * Since 0.1.
+ * reason, CRIBO_OUT_OF_MEMORY; an old file of that name is then as it was, the trainer unchanged in any
+ * case.
+ * Threads: one call at a time per trainer.
+ * Cost: 2.5 MiB of memory per thread, no copy of the state. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save(
     const cribo_trainer *trainer, const char *path, const cribo_save_options *options);
@@ -407,25 +432,30 @@ typedef struct cribo_snapshot cribo_snapshot;
  * `runtime` lends the snapshot memory, and the threads that compress (not `log`, not `progress`); NULL: malloc
  * and all CPUs, which a trainer at work would share. threads = 1 disturbs it least.
  * Ownership: free with cribo_snapshot_free, before or after the trainer; runtime is copied.
+ * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_OUT_OF_MEMORY,
  * CRIBO_SYSTEM_ERROR (no threads); *out is then NULL, the trainer unchanged in any case.
- * Threads: counts as a call on the trainer. Cost: memory for a second copy of the state: student, teacher and
- * two moments (16 bytes per parameter), 8 D bytes per object in the bank; the time to copy them. Since 0.1.
+ * Threads: counts as a call on the trainer.
+ * Cost: memory for a second copy of the state: student, teacher and two moments (16 bytes per parameter), 8
+ * D bytes per object in the bank; the time to copy them. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_create(
     cribo_snapshot **out, const cribo_trainer *trainer, const cribo_runtime *runtime);
 
 /*
  * Frees a snapshot; NULL is fine.
- * Errors: none.
- * Threads: no other call on this snapshot. Since 0.1.
+ * Ownership: ends here, with all that the handle allocated. Aliasing: none.
+ * Errors: none. Threads: no other call on this snapshot. Cost: none. Since 0.1.
  */
 CRIBO_API void cribo_snapshot_free(cribo_snapshot *snapshot);
 
 /*
  * As cribo_trainer_save and cribo_trainer_save_weights at the moment at which the snapshot was taken: the same
  * bytes, the same errors. A snapshot may be saved several times.
- * Threads: one call at a time per snapshot, beside any calls on the trainer. Since 0.1.
+ * Ownership: path and options are read during the call only. Aliasing: none.
+ * Errors: as cribo_trainer_save and cribo_trainer_save_weights.
+ * Threads: one call at a time per snapshot, beside any calls on the trainer.
+ * Cost: as cribo_trainer_save, without a further copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save(
     const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options);
@@ -447,11 +477,12 @@ typedef struct cribo_load_options {
  * Makes the trainer what the one that wrote the checkpoint was: the next steps give the same bits as if it
  * had never stopped, with any number of threads, on the same kind of CPU. A step under way is forgotten,
  * gradients are zero. `options` NULL: every setting must be the same.
- *
+ * Ownership: path and options are read during the call only. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL; a setting differs, with its value in the file and in the trainer; an
  * array has another shape; overrides names no setting), CRIBO_CORRUPT (the file is damaged or no checkpoint:
  * everything is verified first), CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY; the trainer is then unchanged.
- * Threads: one call at a time per trainer. Cost: memory for a second copy of the state. Since 0.1.
+ * Threads: one call at a time per trainer.
+ * Cost: memory for a second copy of the state. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
     cribo_trainer *trainer, const char *path, const cribo_load_options *options);
@@ -459,6 +490,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
 /*
  * The settings of the trainer that wrote a checkpoint, to make one like it. out->struct_size is set by the
  * caller (cribo_trainer_config_init does).
+ * Ownership: the struct is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size), CRIBO_CORRUPT (the header is damaged or none of a
  * checkpoint), CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY; *out is then unchanged.
  * Threads: any. Cost: reads the header only; memory comes from malloc. Since 0.1.
@@ -467,6 +499,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_config(const char *path
 
 /*
  * Copies one of the caller's strings out of a checkpoint, with its terminating zero: at most `size` bytes.
+ * Ownership: a copy. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such key, size is too small for the string, which the message
  * says), and as cribo_checkpoint_config; *buffer is then unchanged.
  * Threads: any. Cost: as cribo_checkpoint_config. Since 0.1.
