@@ -21,7 +21,7 @@ typedef struct cribo_clusterer cribo_clusterer;
  * Settings; cribo_clusterer_config_init sets the published defaults. Fields are only ever appended.
  */
 typedef struct cribo_clusterer_config {
-    size_t struct_size;
+    size_t struct_size; /* sizeof(cribo_clusterer_config), set by _init */
     int64_t clusters;            /* K, at most 2N; 32 (64 for COCO). 1 ... 4096 */
     double position_weight;      /* lambda_pos, of the positional cost; 1.0 (2.0 for COCO). 0 ... 1e6 */
     double sinkhorn_lambda;      /* sharpness of the transport, P = exp(-lambda M); 20. 0.001 ... 1e4 */

@@ -27,7 +27,7 @@ typedef struct cribo_probe cribo_probe;
 
 /* Settings; cribo_probe_config_init sets the published protocol. Fields are only ever appended. */
 typedef struct cribo_probe_config {
-    size_t struct_size;
+    size_t struct_size; /* sizeof(cribo_probe_config), set by _init */
     int64_t width;          /* D, numbers in a feature; 384. 1 ... 65 536 */
     int64_t classes;        /* C, labels are 0 ... C - 1; 21. 1 ... 65 536 */
     int64_t ignore_label;   /* pixels with this label count nowhere; 255. -1 ... 65 536 */

@@ -19,7 +19,7 @@ typedef struct cribo_memory_bank cribo_memory_bank;
 
 /* Settings; cribo_memory_bank_config_init sets the published defaults. Fields are only ever appended. */
 typedef struct cribo_memory_bank_config {
-    size_t struct_size;
+    size_t struct_size; /* sizeof(cribo_memory_bank_config), set by _init */
     int64_t bank_images;       /* Q, how many images it remembers; 25 000. 1 ... 2^31 */
     int64_t objects_per_image; /* the most objects of one image (K); 32. 1 ... 4096 */
     int64_t width;             /* D, numbers in a vector; 384. 1 ... 65 536 */

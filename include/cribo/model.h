@@ -29,7 +29,7 @@ typedef struct cribo_model cribo_model;
  * divides width.
  */
 typedef struct cribo_model_config {
-    size_t struct_size;
+    size_t struct_size; /* sizeof(cribo_model_config), set by _init */
     int64_t image_size;           /* side of the training images, a multiple of patch_size; 224. 1 ... 16 384 */
     int64_t patch_size;           /* p; 16. 1 ... 1024 */
     int64_t width;                /* D; 384. 1 ... 65 536 */

@@ -26,32 +26,32 @@ typedef struct cribo_trainer cribo_trainer;
  * ..._epochs.
  */
 typedef struct cribo_trainer_config {
-    size_t struct_size;
+    size_t struct_size; /* sizeof(cribo_trainer_config), set by _init */
 
     /* The model: see cribo_model_config. */
-    int64_t image_size;
-    int64_t patch_size;
-    int64_t width;
-    int64_t depth;
-    int64_t heads;
-    int64_t mlp_ratio;
+    int64_t image_size; /* side of the views, in pixels; 224 */
+    int64_t patch_size; /* side of a patch; 16 */
+    int64_t width; /* D; 384 */
+    int64_t depth; /* L, blocks; 12 */
+    int64_t heads; /* H of attention; 6 */
+    int64_t mlp_ratio; /* hidden width of a block's MLP over D; 4 */
     double drop_path; /* student only */
-    int64_t head_hidden;
-    int64_t head_bottleneck;
-    int64_t prototypes;
-    int64_t object_prototypes;
-    int64_t normed_last_layer;
+    int64_t head_hidden; /* hidden width of the projection heads; 2048 */
+    int64_t head_bottleneck; /* their output before the prototypes; 256 */
+    int64_t prototypes; /* P of the [CLS] head; 65 536 */
+    int64_t object_prototypes; /* P' of the object head; 65 536 */
+    int64_t normed_last_layer; /* 1: the last layers' gains stay 1; 0 */
 
     /* Clustering: see cribo_clusterer_config. */
-    int64_t clusters;
+    int64_t clusters; /* K; 32 */
     double position_weight;       /* lambda_pos in the first epoch */
     double position_weight_final; /* and in the last, linear by epoch between them; 1.0 */
-    double sinkhorn_lambda;
-    int64_t sinkhorn_iterations;
-    int64_t cluster_iterations;
-    int64_t update_marginal;
-    int64_t hard_assignment;
-    int64_t batch_cost;
+    double sinkhorn_lambda; /* sharpness of the transport; 20 */
+    int64_t sinkhorn_iterations; /* 5 */
+    int64_t cluster_iterations; /* 5 */
+    int64_t update_marginal; /* 1: clusters' masses follow their sizes; 1 */
+    int64_t hard_assignment; /* 1: a token belongs to one cluster; 1 */
+    int64_t batch_cost; /* 1: cost normalised over the batch; 0 */
 
     /* The memory bank, and when the cross-image loss begins. */
     int64_t bank_images;           /* see cribo_memory_bank_config */
@@ -60,16 +60,16 @@ typedef struct cribo_trainer_config {
     int64_t cross_image_objects;   /* nor before the bank holds so many objects; 1 */
 
     /* Losses: see cribo_loss_config. */
-    double student_temperature;
-    double object_student_temperature;
+    double student_temperature; /* tau_s of [CLS]; 0.1 */
+    double object_student_temperature; /* tau_s of objects; 0.1 */
     double teacher_temperature_start;        /* tau_t of [CLS] in the first epoch; 0.04 */
     double teacher_temperature;              /* after the warm-up; 0.07 */
     double object_teacher_temperature_start; /* the same for objects; 0.04 */
     double object_teacher_temperature;       /* 0.07 */
     double teacher_temperature_epochs;       /* linear by epoch; 30 */
     int64_t teacher_temperature_steps;       /* linear by step instead; 0: by epochs */
-    double centre_momentum;
-    int64_t authors_normalisation;
+    double centre_momentum; /* of both centres; 0.9 */
+    int64_t authors_normalisation; /* 1: the authors' scale of the losses; 0 */
 
     /* The optimiser. */
     int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
@@ -216,12 +216,12 @@ typedef struct cribo_report {
     double gradient_norm; /* global L2 norm before clipping, without frozen last layers */
 
     /* As scheduled for this step. */
-    double learning_rate;
-    double weight_decay;
-    double ema_momentum;
-    double teacher_temperature;
-    double object_teacher_temperature;
-    double position_weight;
+    double learning_rate; /* of AdamW */
+    double weight_decay; /* of AdamW */
+    double ema_momentum; /* of the teacher */
+    double teacher_temperature; /* tau_t of [CLS] */
+    double object_teacher_temperature; /* tau_t of objects */
+    double position_weight; /* lambda_pos of the clustering */
 
     double objects_per_image;  /* mean number of valid objects */
     double matched_share;      /* of the objects of both views, the share with a cycle-consistent neighbour */
