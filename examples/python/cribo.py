@@ -275,6 +275,7 @@ typedef struct cribo_model_config {
     int64_t image_size; int64_t patch_size; int64_t width; int64_t depth; int64_t heads; int64_t mlp_ratio;
     double drop_path; int64_t head_hidden; int64_t head_bottleneck; int64_t prototypes;
     int64_t object_prototypes; int64_t normed_last_layer; int64_t seed; int64_t precision;
+    int64_t recompute;
 } cribo_model_config;
 cribo_status cribo_model_config_init(cribo_model_config *config, size_t struct_size);
 cribo_status cribo_model_config_set(cribo_model_config *config, const char *name, const char *value);
@@ -332,6 +333,7 @@ typedef struct cribo_trainer_config {
     int64_t clip_per_tensor; double freeze_last_layer_epochs; int64_t freeze_last_layer_steps; double epochs;
     int64_t steps_per_epoch; int64_t total_steps; int64_t seed; double global_weight;
     double cross_view_weight; double cross_image_weight; int64_t precision;
+    int64_t recompute;
 } cribo_trainer_config;
 cribo_status cribo_trainer_config_init(cribo_trainer_config *config, size_t struct_size);
 cribo_status cribo_trainer_config_set(cribo_trainer_config *config, const char *name, const char *value);

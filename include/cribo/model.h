@@ -44,6 +44,8 @@ typedef struct cribo_model_config {
     int64_t normed_last_layer;    /* 1: the last layers' gains stay 1; 0: they are trained. 0 */
     int64_t seed;                 /* of the initial parameters; 0. 0 ... 2^53 */
     int64_t precision;            /* CRIBO_FLOAT32 or CRIBO_BF16, as text "float32" or "bf16"; float32 */
+    int64_t recompute;            /* 1: training keeps a block's input alone and computes the block again in the backward
+                                     pass, the same bits in less memory and more time; 0 */
 } cribo_model_config;
 
 /*

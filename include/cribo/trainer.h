@@ -97,6 +97,7 @@ typedef struct cribo_trainer_config {
     double cross_image_weight; /* L_ci^o, once it takes part; 1 */
 
     int64_t precision; /* of both networks: see cribo_model_config */
+    int64_t recompute; /* of the student: see cribo_model_config */
 } cribo_trainer_config;
 
 /*

@@ -54,6 +54,14 @@ void cb_first_token_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_
  */
 cb_tensor cb_op_residual(cb_tape *tape, cb_tensor x, cb_tensor y, size_t images, const cb_real *keep);
 
+/*
+ * run(x), where `run` continues a residual stream by operations that end in cb_op_residual: with no activations kept but x,
+ * so the backward pass computes them again. `context` is copied.
+ */
+typedef cb_tensor cb_segment(cb_tape *tape, cb_tensor x, const void *context);
+cb_tensor cb_op_recomputed(
+    cb_tape *tape, cb_tensor x, cb_segment *run, const void *context, size_t context_bytes);
+
 /* x[b] = [cls; embedded[b]] + positions, [B (1 + N), D] from embedded [B N, D], cls [1, D], positions [1 + N, D]. The result begins a residual stream. */
 cb_tensor cb_op_tokens(cb_tape *tape, cb_tensor embedded, cb_tensor cls, cb_tensor positions, size_t images);
 

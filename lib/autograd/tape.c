@@ -13,8 +13,9 @@ cb_tape cb_tape_begin(cb_arena *arena, cb_pool *pool, bool training, size_t scra
 
 size_t cb_tape_planned_bytes(const cb_tape *tape)
 {
-    size_t scratch = tape->scratch_bytes + 2 * CB_ALIGNMENT; /* with its alignment and its red zone */
-    return tape->arena->peak > SIZE_MAX / 2 - scratch ? SIZE_MAX / 2 : tape->arena->peak + scratch;
+    /* Each with its alignment and its red zone; a plan that saturates stays one. */
+    size_t more = tape->scratch_bytes + tape->backward_bytes + 4 * CB_ALIGNMENT;
+    return tape->arena->peak > SIZE_MAX / 2 - more ? SIZE_MAX / 2 : tape->arena->peak + more;
 }
 
 static size_t count_of(size_t rows, size_t columns)

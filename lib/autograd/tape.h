@@ -53,8 +53,9 @@ struct cb_tape {
     bool
         bf16; /* linear maps and attention multiply in bfloat16, and activations inside the blocks are stored in it */
     cb_node *last;
-    void *scratch;        /* lent to one operation at a time */
-    size_t scratch_bytes; /* while measuring: the most that any operation asked for */
+    void *scratch;         /* lent to one operation at a time */
+    size_t scratch_bytes;  /* while measuring: the most that any operation asked for */
+    size_t backward_bytes; /* while measuring: the most that the backward pass will take from the arena */
 };
 
 /* Begins a measuring pass, or a pass in an arena that was planned by one whose tape ended with `scratch_bytes`. In float32: set bf16 for the other. */

@@ -23,6 +23,7 @@ static const cb_field fields[] = {
     CB_INTEGER(M, normed_last_layer, 0, 1, 0, "1: the last layers' gains stay 1; 0: they are trained"),
     CB_INTEGER(M, seed, 0, 9007199254740992, 0, "of the initial parameters"),
     CB_CHOICE(M, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
+    CB_INTEGER(M, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
 };
 #undef M
 
@@ -50,6 +51,7 @@ static void describe(cb_model *model)
     model->vit.depth = (size_t)c->depth;
     model->vit.heads = (size_t)c->heads;
     model->vit.hidden = (size_t)(c->width * c->mlp_ratio);
+    model->vit.recompute = c->recompute != 0;
     model->vit.grid = (size_t)(c->image_size / c->patch_size);
     model->heads.input = (size_t)c->width;
     model->heads.hidden = (size_t)c->head_hidden;

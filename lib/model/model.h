@@ -18,9 +18,11 @@ typedef struct cb_model {
 
 extern const cb_config_table cb_model_settings;
 
-/* The names of CRIBO_FLOAT32 and CRIBO_BF16, and what the setting means. */
+/* The names of CRIBO_FLOAT32 and CRIBO_BF16; what settings mean that a trainer has, too. */
 extern const char *const cb_precisions[2];
 #define CB_PRECISION_HELP "float32, or bf16: operands and activations of the networks in bfloat16"
+#define CB_RECOMPUTE_HELP \
+    "1: training keeps a block's input alone, and computes the block again on the way back"
 
 /* Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges hold. */
 cribo_status cb_model_create(

@@ -77,6 +77,23 @@ static cb_tensor mlp_branch(
     return x;
 }
 
+/* What a block wants to know besides its input. */
+typedef struct block_pass {
+    const cb_vit *vit;
+    size_t block, images;
+    const cb_real *keep; /* [2, B] of this block; NULL: all 1 */
+    cb_real *shares;
+} block_pass;
+
+static cb_tensor block_forward(cb_tape *tape, cb_tensor x, const void *context)
+{
+    const block_pass *pass = context;
+    const cb_block *block = &pass->vit->blocks[pass->block];
+    const cb_real *keep = pass->keep, *mlp_keep = keep ? keep + pass->images : NULL;
+    x = attention_branch(pass->vit, tape, block, x, pass->images, keep, pass->shares);
+    return mlp_branch(tape, block, x, pass->images, mlp_keep);
+}
+
 /* The positions of an image of another size, or another shape, are resampled. */
 static cb_tensor positions_for(const cb_vit *vit, cb_tape *tape, const cb_images *images)
 {
@@ -93,9 +110,13 @@ cb_tensor cb_vit_forward(
     cb_tensor embedded = cb_linear_real(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
     cb_tensor x = cb_op_tokens(tape, embedded, vit->cls_token, positions_for(vit, tape, images), n);
     for (size_t i = 0; i < vit->depth; i++) {
-        cb_real *shares = i + 1 == vit->depth ? options->attention : NULL;
-        x = attention_branch(vit, tape, &vit->blocks[i], x, n, keep ? keep + 2 * i * n : NULL, shares);
-        x = mlp_branch(tape, &vit->blocks[i], x, n, keep ? keep + (2 * i + 1) * n : NULL);
+        const block_pass pass = {.vit = vit,
+            .block = i,
+            .images = n,
+            .keep = keep ? keep + 2 * i * n : NULL,
+            .shares = i + 1 == vit->depth ? options->attention : NULL};
+        x = vit->recompute ? cb_op_recomputed(tape, x, block_forward, &pass, sizeof pass)
+                           : block_forward(tape, x, &pass);
     }
     return cb_norm_real(tape, x, &vit->norm);
 }

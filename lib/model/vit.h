@@ -17,6 +17,7 @@ typedef struct cb_vit {
     cb_affine patch_embed;
     cb_block *blocks; /* [depth] */
     cb_affine norm;
+    bool recompute; /* training keeps a block's input alone, and computes the block again on the way back */
 } cb_vit;
 
 /* Adds the parameters under "backbone." and binds the views; vit->blocks may be NULL while counting. */

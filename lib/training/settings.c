@@ -80,6 +80,7 @@ static const cb_field fields[] = {
     CB_REAL(T, cross_image_weight, 0, 1e6, 1, "what the loss of objects between images counts"),
 
     CB_CHOICE(T, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
+    CB_INTEGER(T, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
 };
 #undef T
 

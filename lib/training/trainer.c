@@ -177,7 +177,7 @@ static void measure_student(cb_trainer *trainer, cb_tape *tape)
     cb_loss_scratch_take(trainer, tape->arena, b, objects, 2 * objects);
 }
 
-/* The three passes of a step use the same memory in turn; it is as large as the largest wants it. */
+/* The three passes of a step use the same memory in turn; it is as large as the largest wants it, and so is its tape's scratch. */
 static cribo_status plan_passes(const cb_allocator *allocator, cb_trainer *trainer)
 {
     void (*const passes[])(cb_trainer *, cb_tape *) = {measure_teacher, measure_targets, measure_student};
@@ -187,7 +187,9 @@ static cribo_status plan_passes(const cb_allocator *allocator, cb_trainer *train
         cb_tape tape = cb_trainer_begin_pass(trainer, passes[i] == measure_student);
         passes[i](trainer, &tape);
         if (tape.scratch_bytes > scratch_bytes) scratch_bytes = tape.scratch_bytes;
-        if (trainer->pass.peak > bytes) bytes = trainer->pass.peak;
+        tape.scratch_bytes = 0;
+        size_t planned = cb_tape_planned_bytes(&tape);
+        if (planned > bytes) bytes = planned;
     }
     trainer->scratch_bytes = scratch_bytes;
     cb_arena largest = {.peak = bytes};

@@ -386,8 +386,27 @@ START_TEST(test_trainer_no_learning_rate_moves_no_student)
 }
 END_TEST
 
+/* --- recomputed blocks --- */
+
+START_TEST(test_trainer_edges_recomputing_blocks_keeps_the_bits)
+{
+    cribo_trainer_config config = training_config(), sparing;
+    OK(cribo_trainer_config_set(&config, "precision", _i ? "bf16" : "float32"));
+    config.drop_path = 0.5;
+    sparing = config;
+    sparing.recompute = 1;
+    cribo_trainer *plain = training_begin(&config, 2), *other = training_begin(&sparing, 2);
+    training_steps(plain, &config, 3);
+    training_steps(other, &sparing, 3);
+    ck_assert(training_same(plain, other));
+    cribo_trainer_free(plain);
+    cribo_trainer_free(other);
+}
+END_TEST
+
 static void add_all(TCase *tests)
 {
+    tcase_add_loop_test(tests, test_trainer_edges_recomputing_blocks_keeps_the_bits, 0, 2);
     tcase_add_test(tests, test_trainer_batch_without_objects_learns_from_cls_alone);
     tcase_add_test(tests, test_trainer_image_without_objects_among_others);
     tcase_add_loop_test(tests, test_trainer_as_many_clusters_as_tokens, 0, 2);

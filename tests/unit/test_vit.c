@@ -193,6 +193,19 @@ START_TEST(test_vit_inference_needs_no_more_memory_for_more_blocks)
 }
 END_TEST
 
+START_TEST(test_vit_recomputing_needs_little_memory_for_more_blocks)
+{
+    fixture f;
+    fixture_open(&f);
+    size_t per_block = (planned(&f, DEPTH, true) - planned(&f, 1, true)) / (DEPTH - 1);
+    f.model->vit.recompute = true;
+    size_t recomputed = (planned(&f, DEPTH, true) - planned(&f, 1, true)) / (DEPTH - 1);
+    ck_assert_uint_gt(recomputed, 0);
+    ck_assert_uint_lt(recomputed, per_block / 4);
+    fixture_close(&f);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("vit");
@@ -202,6 +215,7 @@ int main(void)
     tcase_add_test(tests, test_vit_passes_give_the_same_bits_again_and_for_any_threads);
     tcase_add_test(tests, test_vit_of_width_one_has_matrices_of_one_row);
     tcase_add_test(tests, test_vit_inference_needs_no_more_memory_for_more_blocks);
+    tcase_add_test(tests, test_vit_recomputing_needs_little_memory_for_more_blocks);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
