@@ -180,6 +180,8 @@ class Clock:
 class PyTorch:
     """The step in PyTorch. Networks are those of torch_cribo, which have the library's parameter names."""
 
+    loss_weights = 1.0, 1.0, 1.0, 1.0  # of the sums that loss_sums returns
+
     def __init__(self, o: argparse.Namespace, weights: str, compiled: bool):
         torch.set_num_threads(o.threads)
         self.o = o
@@ -273,7 +275,7 @@ class PyTorch:
             with clock("match"), torch.autocast("cpu", enabled=False):
                 none = torch.zeros(0, dtype=torch.long), tokens.new_zeros(0, tokens.shape[-1])
                 self.rows, neighbours = (
-                    query(self.bank, self.objects) if self.bank else map(list, zip(none, none))
+                    query(self.bank, self.objects) if self.neighbours_now() else map(list, zip(none, none))
                 )
             with clock("teacher"):
                 cls = tokens[:, :, 0].transpose(0, 1)
@@ -298,7 +300,8 @@ class PyTorch:
         leaves = [weight.detach().requires_grad_() for weight in weights]
         with torch.no_grad():
             slow = self.layers(self.teacher)
-        shares = torch.tensor([1 / n if n else 0.0 for n in (o.batch, count, *map(len, self.rows))])
+        sizes = o.batch, count, *map(len, self.rows)
+        shares = torch.tensor([w / n if n else 0.0 for w, n in zip(self.loss_weights, sizes)])
         self.logit_sums = [torch.zeros_like(centre) for centre in self.centres]
         ends = [0, *self.counts.cumsum(0).tolist()]
         total = torch.zeros(4)
@@ -330,10 +333,17 @@ class PyTorch:
         return self.loss_sums(student, teacher, self.centres, neighbours, rows)
 
     def update(self) -> None:
+        self.advance(RATES.momentum)
+
+    def neighbours_now(self) -> bool:
+        return self.bank is not None
+
+    def advance(self, momentum: float) -> None:
+        """All that outlives a step moves."""
         with torch.no_grad():
             for centre, sums, n in zip(self.centres, self.logit_sums, (self.o.batch, self.objects.shape[1])):
                 centre.lerp_(sums / max(1, 2 * n), 1 - RATES.centre_momentum)
             self.optimiser.step()
-            torch._foreach_lerp_(self.slow_weights, self.weights, 1 - RATES.momentum)
+            torch._foreach_lerp_(self.slow_weights, self.weights, 1 - momentum)
             if self.bank:
                 self.bank.push(self.objects, self.counts)

@@ -1,0 +1,327 @@
+"""Does it learn? The same small transformer, trained with random weights kept (random), with the global loss
+only (global), with the loss of objects between views added (views), and with all three losses (images), on
+scenes of clothes on photographs; scored by dense nearest-neighbour retrieval. docs/experiment.md tells of it,
+examples/experiment does all of it.
+
+    experiment.py run --scenes DIR --out RUN.jsonl --seed 0 [--side libcribo pytorch]
+    experiment.py table RUN.jsonl ...
+
+All methods, and both sides, get the same first weights, views, patch centres and seed tokens in the same order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cribo
+import numpy as np
+
+SIDE, PATCH, CLASSES = 48, 8, 11  # of the views; scenes have sides of 64
+FRACTIONS = (1, 8, 64)
+MEMORY, QUERIES = 300, 150  # scenes whose patches are remembered, and scenes that are scored
+CHECKS = 4  # how often a run is scored
+
+SETTINGS: dict[str, float] = dict(
+    image_size=SIDE, patch_size=PATCH, width=64, depth=2, heads=2, drop_path=0,
+    head_hidden=256, head_bottleneck=64, prototypes=256, object_prototypes=256, normed_last_layer=1,
+    clusters=6, bank_images=1000,
+    teacher_temperature=0.04, object_teacher_temperature=0.04,
+    batch_size=32, micro_batch=32, learning_rate=8e-3, weight_decay_final=0.04, ema_momentum=0.99, clip_norm=3,
+)  # fmt: skip
+METHODS: dict[str, dict[str, float]] = {
+    "global": dict(cross_view_weight=0, cross_image_weight=0),
+    "views": dict(cross_image_weight=0),
+    "images": {},
+}
+
+
+def settings_of(method: str, seed: int, steps: int, changes: dict[str, float]) -> dict[str, float]:
+    shares = dict(
+        total_steps=steps,
+        warmup_steps=steps // 10,
+        cross_image_steps=max(1, steps // 10),
+        freeze_last_layer_steps=max(1, steps // 20),
+    )
+    return {**SETTINGS, **shares, "seed": seed, **METHODS[method], **changes}
+
+
+# ---- Scenes and views ----------------------------------------------------------------------------
+
+
+class Scenes(NamedTuple):
+    pictures: np.ndarray  # [S, 64, 64, 3] bytes
+    labels: np.ndarray  # [S, 64, 64] int32, 255 where neither
+
+
+def load(folder: Path, most: int = 1 << 30) -> Scenes:
+    from PIL import Image
+
+    names = sorted(path.name for path in (folder / "images").iterdir())[:most]
+
+    def read(kind: str) -> np.ndarray:
+        return np.stack([np.asarray(Image.open(folder / kind / name)) for name in names])
+
+    return Scenes(read("images"), read("labels").astype(np.int32))
+
+
+def normalised(pictures: np.ndarray) -> np.ndarray:
+    """Bytes [B, S, S, 3] as the networks see them, [B, 3, S, S]."""
+    pixels = (pictures / np.float32(255) - np.float32(cribo.IMAGENET_MEAN)) / np.float32(
+        cribo.IMAGENET_DEVIATION
+    )
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+
+
+def resampling(start: float, length: float, full: int, flip: bool) -> np.ndarray:
+    """The matrix [SIDE, full] that resamples a stretch linearly, antialiased, mirrored where asked."""
+    scale = length / SIDE
+    centres = start + (np.arange(SIDE) + 0.5) * scale
+    distance = np.abs(np.arange(full) + 0.5 - centres[:, None])
+    weights = np.maximum(0, 1 - distance / max(scale, 1))
+    weights /= weights.sum(1, keepdims=True)
+    return (weights[::-1] if flip else weights).astype(np.float32)
+
+
+TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+def recolour(view: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast, saturation and any turn of the hue with probability 0.8, grey and negative with
+    0.2 each: colours tell nothing of a class here, and views must not agree by them."""
+    turn, saturation = random.uniform(-np.pi, np.pi), random.uniform(0.4, 1.6)
+    contrast, brightness = random.uniform(0.6, 1.4, 2)
+    jitter, grey, negative = random.random(3) < (0.8, 0.2, 0.2)
+    if jitter:
+        mean = view.mean((0, 1))
+        rotation = saturation * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        yiq = np.eye(3)
+        yiq[1:, 1:] = rotation
+        view = brightness * (contrast * (view - mean) + mean)
+        view = view @ (np.linalg.inv(TO_YIQ) @ yiq @ TO_YIQ).T
+    if grey:
+        view = np.repeat(view @ TO_YIQ[0, :, None], 3, 2)
+    return np.where(view > 0.5, 1 - view, view) if negative else view
+
+
+def view_of(picture: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A view [3, SIDE, SIDE] of a random crop, and its patch centres [N, 2] in pixels of the picture."""
+    full = len(picture)
+    area, ratio = random.uniform(0.25, 1), np.exp(random.uniform(-0.288, 0.288))
+    width, height = (min(full, full * np.sqrt(area * r)) for r in (ratio, 1 / ratio))
+    x, y = random.uniform(0, full - width), random.uniform(0, full - height)
+    flip = random.random() < 0.5
+    rows, columns = resampling(y, height, full, False), resampling(x, width, full, flip)
+    pixels = picture.astype(np.float32) / 255
+    view = np.tensordot(columns, np.tensordot(rows, pixels, (1, 0)), (1, 1)).transpose(1, 0, 2)
+    grid = (np.arange(SIDE // PATCH) + 0.5) * PATCH / SIDE
+    across = x + (grid[::-1] if flip else grid) * width - 0.5
+    centres = np.stack(np.meshgrid(across, y + grid * height - 0.5), -1).reshape(-1, 2)
+    return (255 * np.clip(recolour(view, random), 0, 1) + 0.5).astype(np.uint8).transpose(2, 0, 1), centres
+
+
+class Step(NamedTuple):
+    views: np.ndarray  # [2, B, 3, SIDE, SIDE] bytes
+    positions: np.ndarray  # [B, 2, N, 2]
+    seeds: np.ndarray  # [B, K] tokens that start the clusters
+
+
+def batch_of(pictures: np.ndarray, seed: int, step: int, size: int, clusters: int) -> Step:
+    """What step number `step` trains on: a function of its arguments."""
+    epoch, place = divmod(step, len(pictures) // size)
+    order = np.random.default_rng((seed, 1, epoch)).permutation(len(pictures))
+    random = np.random.default_rng((seed, 2, step))
+    tokens = (SIDE // PATCH) ** 2
+    views = np.empty((2, size, 3, SIDE, SIDE), np.uint8)
+    positions = np.empty((size, 2, tokens, 2), np.float32)
+    for i, picture in enumerate(order[place * size : (place + 1) * size]):
+        for v in (0, 1):
+            views[v, i], positions[i, v] = view_of(pictures[picture], random)
+    seeds = np.stack([random.permutation(2 * tokens)[:clusters] for _ in range(size)])
+    return Step(views, positions, seeds.astype(np.int64))
+
+
+# ---- Scores --------------------------------------------------------------------------------------
+
+
+def score(teacher: cribo.Model, memory: Scenes, queries: Scenes) -> dict[str, Any]:
+    """Retrieval from all patches of the memory, and from 1/8 and 1/64 of them."""
+    result: dict[str, Any] = {}
+    kept, asked = (tokens_of(teacher, scenes) for scenes in (memory, queries))
+    patches = kept.shape[0] * kept.shape[1] * kept.shape[2]
+    for fraction in FRACTIONS:
+        with cribo.Probe(
+            threads=1, width=kept.shape[-1], classes=CLASSES, memory_patches=patches // fraction
+        ) as probe:
+            probe.add(kept, memory.labels)
+            found = probe.predict(asked, *queries.labels.shape[1:]).labels
+        confusion = cribo.Confusion(CLASSES)
+        confusion.add(queries.labels, found)
+        scores = confusion.scores()
+        result[f"1/{fraction}"] = 100 * scores.mean_iou
+        if fraction == 1:
+            result["iou"] = [round(100 * value, 1) for value in scores.iou]
+    return result
+
+
+def tokens_of(teacher: cribo.Model, scenes: Scenes) -> np.ndarray:
+    side = scenes.pictures.shape[1] // PATCH
+    dense = teacher.features(normalised(scenes.pictures), cls=False).dense
+    return dense.reshape(len(dense), side, side, -1)
+
+
+# ---- The two sides -------------------------------------------------------------------------------
+
+
+class Ours:
+    """libcribo."""
+
+    def __init__(self, settings: dict[str, float]):
+        self.trainer = cribo.Trainer(threads=1, **settings)
+
+    def step(self, data: Step) -> tuple[float, float, float]:
+        report = self.trainer.step(
+            cribo.Batch(*data.views, positions=data.positions, seed_tokens=data.seeds)
+        )
+        return report.global_loss, report.cross_view_loss, report.cross_image_loss
+
+    def teacher_model(self) -> cribo.Model:
+        return self.trainer.teacher
+
+
+def theirs(settings: dict[str, float]) -> Any:
+    """PyTorch, which needs the benchmark's side of it."""
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "benchmarks"))
+    from pytorch_training import PyTorchTraining
+
+    return PyTorchTraining(settings)
+
+
+class Run:
+    """One method on one side, and what it has come to."""
+
+    def __init__(self, side: str, method: str, o: argparse.Namespace):
+        self.settings = settings_of(method, o.seed, o.steps, dict(o.set))
+        self.head = dict(side=side, method=method, seed=o.seed)
+        self.side = theirs(self.settings) if side == "pytorch" else Ours(self.settings)
+        self.seconds, self.losses = 0.0, np.zeros(3)
+
+    def step(self, data: Step) -> None:
+        start = time.process_time()
+        self.losses += self.side.step(data)
+        self.seconds += time.process_time() - start
+
+    def report(self, step: int, steps: int, memory: Scenes, queries: Scenes) -> dict[str, Any]:
+        """A line for the log: losses are means since the last."""
+        losses = [round(float(loss), 4) for loss in self.losses / max(1, steps)]
+        self.losses[:] = 0
+        found = score(self.side.teacher_model(), memory, queries)
+        return dict(self.head, step=step, seconds=round(self.seconds, 2), losses=losses, **found)
+
+
+def train(o: argparse.Namespace) -> None:
+    """Trains all methods of one seed side by side, each step on one batch for all. A line of JSON for the
+    settings, then one for each time that a run is scored."""
+    pictures = load(o.scenes / "train").pictures
+    memory, queries = load(o.scenes / "train", MEMORY), load(o.scenes / "val", QUERIES)
+    runs = [Run(side, method, o) for side in o.side for method in o.method]
+    size, clusters = int(runs[0].settings["batch_size"]), int(runs[0].settings["clusters"])
+    marks = [round(o.steps * i / CHECKS) for i in range(CHECKS + 1)]
+    with o.out.open("w") as log:
+
+        def write(**line: Any) -> None:
+            print(json.dumps(line), file=log, flush=True)
+
+        write(settings=settings_of("images", o.seed, o.steps, dict(o.set)), pictures=len(pictures))
+        write(**dict(runs[0].report(0, 0, memory, queries), side="both", method="random"))
+        for step in range(o.steps):
+            data = batch_of(pictures, o.seed, step, size, clusters)
+            for run in runs:
+                run.step(data)
+            if step + 1 in marks:
+                since = step + 1 - marks[marks.index(step + 1) - 1]
+                for run in runs:
+                    write(**run.report(step + 1, since, memory, queries))
+
+
+# ---- The tables ----------------------------------------------------------------------------------
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and deviation over the seeds."""
+    deviation = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{deviation}"
+
+
+def table(paths: Iterable[Path]) -> str:
+    """What runs came to. points[side, method][step]: the lines of all seeds."""
+    points: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for path in paths:
+        for line in map(json.loads, path.read_text().splitlines()[1:]):
+            points[line["side"], line["method"]][line["step"]].append(line)
+    order = ["random", *METHODS]
+    keys = sorted(points, key=lambda key: (key[0] == "pytorch", order.index(key[1])))
+    return "\n".join([*final_rows(points, keys), "", *curve_rows(points, keys)])
+
+
+def final_rows(points: Any, keys: Any) -> list[str]:
+    rows = ["| side | losses | seeds | steps | CPU seconds | mIoU, memory 1 | 1/8 | 1/64 |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
+    for side, method in keys:
+        step, last = max(points[side, method].items())
+        cells = [spread([line[f"1/{fraction}"] for line in last]) for fraction in FRACTIONS]
+        seconds = f"{np.mean([line['seconds'] for line in last]):.0f}"
+        rows.append(f"| {side} | {method} | {len(last)} | {step} | {seconds} | {' | '.join(cells)} |")
+    return rows
+
+
+def curve_rows(points: Any, keys: Any) -> list[str]:
+    """mIoU with the whole memory as training goes on, and the CPU seconds that it took."""
+    rows = ["| side | losses | mIoU (CPU seconds) as training goes on |", "| --- | --- | --- |"]
+    for side, method in keys:
+        cells = [
+            f"{np.mean([line['1/1'] for line in lines]):.2f} ({np.mean([line['seconds'] for line in lines]):.0f})"
+            for _, lines in sorted(points[side, method].items())
+        ]
+        rows.append(f"| {side} | {method} | {' → '.join(cells)} |")
+    return rows
+
+
+def setting(text: str) -> tuple[str, float]:
+    name, value = text.split("=")
+    number = float(value)
+    return name, int(number) if number.is_integer() else number
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = p.add_subparsers(required=True)
+    run = verbs.add_parser("run", help="all methods of one seed, side by side")
+    run.add_argument("--scenes", type=Path, required=True, help="folder with train and val")
+    run.add_argument("--out", type=Path, required=True)
+    run.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    run.add_argument("--side", nargs="+", choices=("libcribo", "pytorch"), default=["libcribo"])
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--steps", type=int, default=600)
+    run.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE")
+    run.set_defaults(do=train)
+    show = verbs.add_parser("table", help="what runs came to, in Markdown")
+    show.add_argument("runs", type=Path, nargs="+")
+    show.set_defaults(do=lambda o: print(table(o.runs)))
+    return p.parse_args(arguments)
+
+
+def main() -> None:
+    o = options()
+    action: Callable[[argparse.Namespace], None] = o.do
+    action(o)
+
+
+if __name__ == "__main__":
+    main()

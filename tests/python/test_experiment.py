@@ -1,0 +1,96 @@
+"""The experiment's batches, and that its two sides train alike."""
+
+import sys
+import unittest
+
+import numpy as np
+from support import SOURCE
+
+sys.path.insert(0, str(SOURCE / "examples" / "python"))
+
+import experiment  # noqa: E402
+
+try:
+    import torch  # noqa: F401
+except ImportError:
+    torch = None
+
+
+def pictures(count=8):
+    """Pictures whose red grows to the right and whose green grows downwards, with noise in blue."""
+    ramp = np.arange(64) * 4
+    red, green = np.meshgrid(ramp, ramp)
+    blue = np.random.default_rng(0).integers(0, 256, (count, 64, 64))
+    plain = np.broadcast_to(np.stack([red, green], -1), (count, 64, 64, 2))
+    return np.concatenate([plain, blue[..., None]], -1).astype(np.uint8)
+
+
+def patchwork(count):
+    """Pictures of random squares, no two of which are alike."""
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return coarse.repeat(8, 1).repeat(8, 2)
+
+
+class Batches(unittest.TestCase):
+    def test_are_functions_of_seed_and_step(self):
+        first = experiment.batch_of(pictures(), 3, 5, 4, 6)
+        again = experiment.batch_of(pictures(), 3, 5, 4, 6)
+        other = experiment.batch_of(pictures(), 3, 6, 4, 6)
+        for a, b, c in zip(first, again, other):
+            np.testing.assert_array_equal(a, b)
+            self.assertFalse(np.array_equal(a, c))
+        self.assertEqual(first.seeds.shape, (4, 6))
+
+    def test_patch_centres_are_where_the_pixels_come_from(self):
+        """Red and green of an uncoloured view tell the place."""
+        self.addCleanup(setattr, experiment, "recolour", experiment.recolour)
+        experiment.recolour = lambda view, random: view
+        side = experiment.SIDE // experiment.PATCH
+        for step in range(4):
+            data = experiment.batch_of(pictures(), 1, step, 2, 6)
+            for v in (0, 1):
+                for view, centres in zip(data.views[v], data.positions[:, v]):
+                    patches = view.reshape(3, side, experiment.PATCH, side, experiment.PATCH).mean((2, 4))
+                    inner = np.s_[1:-1, 1:-1]
+                    found = patches[:2].transpose(1, 2, 0)[inner] / 4
+                    np.testing.assert_allclose(found, centres.reshape(side, side, 2)[inner], atol=0.4)
+
+    def test_an_epoch_has_each_picture_once(self):
+        flat = np.broadcast_to(np.arange(8)[:, None, None, None] * 20, (8, 64, 64, 3)).astype(np.uint8)
+        self.addCleanup(setattr, experiment, "recolour", experiment.recolour)
+        experiment.recolour = lambda view, random: view
+        seen = [experiment.batch_of(flat, 0, step, 4, 6).views[0, :, 0, 0, 0] for step in (0, 1)]
+        self.assertEqual(sorted(np.concatenate(seen)), [20 * i for i in range(8)])
+
+
+@unittest.skipUnless(torch, "needs PyTorch")
+class Sides(unittest.TestCase):
+    def agree(self, method):
+        changes = dict(cross_image_steps=2, freeze_last_layer_steps=2, warmup_steps=3, batch_size=6)
+        settings = experiment.settings_of(method, 0, 40, changes)
+        ours, theirs = experiment.Ours(settings), experiment.theirs(settings)
+        found = []
+        for step in range(6):
+            data = experiment.batch_of(patchwork(12), 0, step, 6, int(settings["clusters"]))
+            found.append(ours.step(data))
+            np.testing.assert_allclose(theirs.step(data), found[-1], rtol=2e-4, atol=1e-6)
+        a, b = ours.teacher_model().state_dict(), theirs.teacher_model().state_dict()
+        for name, value in a.items():
+            np.testing.assert_allclose(b[name], value, atol=2e-4, err_msg=name)
+        return np.array(found)
+
+    def test_train_alike_by_all_losses(self):
+        losses = self.agree("images")
+        self.assertTrue((losses[:, :2] > 0).all() and (losses[:2, 2] == 0).all() and (losses[2:, 2] > 0).any())
+
+    def test_train_alike_without_neighbours(self):
+        losses = self.agree("views")
+        self.assertTrue((losses[:, :2] > 0).all() and (losses[:, 2] == 0).all())
+
+    def test_train_alike_by_the_global_loss(self):
+        losses = self.agree("global")
+        self.assertTrue((losses[:, 0] > 0).all() and (losses[:, 1:] == 0).all())
+
+
+if __name__ == "__main__":
+    unittest.main()
