@@ -133,7 +133,7 @@ bool fashion_item(struct image *item, const struct fashion *fashion, size_t k, s
     for (size_t i = 0; i < PIXELS; i++) {
         uint8_t *pixel = item->pixels + 4 * i;
         for (int c = 0; c < 3; c++) {
-            double low = draws[c], high = fmod(low + 0.25 + 0.5 * draws[3 + c], 1);
+            double low = 0.25 * draws[c], high = 0.4 + 0.6 * draws[3 + c];
             pixel[c] = (uint8_t)lround(255 * low + (high - low) * grey[i]);
         }
         pixel[3] = outside[i] ? 0 : 255;

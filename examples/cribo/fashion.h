@@ -31,10 +31,9 @@ bool fashion_load(struct fashion *fashion, const char *folder, bool validation, 
 void fashion_free(struct fashion *fashion);
 
 /*
- * Item `which` of class k as RGBA. Opaque is all that its outline encloses: pixels of (nearly) 0 that
- * are joined to the border are not of the item, those inside are its brightest parts. Grey becomes a ramp between two colours
- * from draws [FASHION_DRAWS], at least a quarter apart in each channel, so that neither colour nor brightness
- * tells of the class.
+ * Item `which` of class k as RGBA. Opaque is all that its outline encloses: pixels of (nearly) 0 that are
+ * joined to the border are not of the item, those inside are its darkest parts. Grey becomes a ramp from a
+ * dark to a bright colour by draws [FASHION_DRAWS]: a dyed cloth, whose colour tells nothing of its class.
  */
 bool fashion_item(struct image *item, const struct fashion *fashion, size_t k, size_t which,
     const double *draws, struct problem *problem);

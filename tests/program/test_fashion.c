@@ -95,7 +95,7 @@ START_TEST(test_fashion_item_is_what_its_outline_encloses)
         ck_assert_int_eq(item.pixels[4 * i + 3], inside ? 255 : 0);
     }
     const uint8_t *hole = item.pixels + 4 * (14 * SIDE + 14), *ring = item.pixels + 4 * (5 * SIDE + 5);
-    const double low[3] = {0, 0.5, 0.9}, high[3] = {0.25, 0.25, 0.35};
+    const double low[3] = {0, 0.125, 0.225}, high[3] = {0.4, 1, 0.64};
     for (int c = 0; c < 3; c++) {
         ck_assert_double_eq_tol(hole[c], 255 * low[c], 0.51);
         ck_assert_double_eq_tol(ring[c], 255 * low[c] + (high[c] - low[c]) * 203, 0.51);
