@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-#define PIECE 65536 /* numbers: five arrays of them stay in the second-level cache */
+#define PIECE 65536 /* numbers that a task takes */
+#define STRIP 1024  /* of them at a time: the average still finds the values in the first-level cache */
 #define BETA1 0.9
 #define BETA2 0.999
 #define EPSILON 1e-8
@@ -122,15 +123,16 @@ static void update_piece(void *context, size_t task, size_t worker)
     const update_job *job = context;
     cb_optimiser *o = job->optimiser;
     const cb_piece *piece = &o->pieces[task];
-    size_t at = piece->begin;
-    cb_real *values = o->student->values + at;
+    const bool moves = !rests(&o->student->list[piece->parameter], job->step->last_layer_frozen);
+    const cb_adamw adamw = moves ? step_of(job, piece->parameter) : (cb_adamw){0};
     (void)worker;
-    if (!rests(&o->student->list[piece->parameter], job->step->last_layer_frozen)) {
-        cb_adamw adamw = step_of(job, piece->parameter);
-        cb_rows()->adamw(
-            values, o->first + at, o->second + at, o->student->gradients + at, &adamw, piece->count);
+    for (size_t done = 0; done < piece->count; done += STRIP) {
+        size_t at = piece->begin + done, n = cb_least(STRIP, piece->count - done);
+        cb_real *values = o->student->values + at;
+        if (moves)
+            cb_rows()->adamw(values, o->first + at, o->second + at, o->student->gradients + at, &adamw, n);
+        cb_rows()->ema(o->teacher + at, values, (cb_real)job->step->ema_momentum, n);
     }
-    cb_rows()->ema(o->teacher + at, values, (cb_real)job->step->ema_momentum, piece->count);
 }
 
 void cb_optimiser_update(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step)

@@ -18,13 +18,13 @@
 
 typedef void work(void *context);
 
-static cb_pool *pool; /* whose workers are measured */
+static cb_pool *workers; /* who is measured */
 
 /* Of this thread while it works alone, else of the clock on the wall. */
 static inline double seconds(void)
 {
     struct timespec now;
-    clock_gettime(cb_pool_threads(pool) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+    clock_gettime(cb_pool_threads(workers) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
@@ -111,13 +111,13 @@ static inline void burn_task(void *context, size_t task, size_t worker)
 static inline void burn(void *context)
 {
     (void)context;
-    cb_pool_run(pool, cb_pool_threads(pool), burn_task, NULL);
+    cb_pool_run(workers, cb_pool_threads(workers), burn_task, NULL);
 }
 
 static inline ceiling fma_peak(void)
 {
     double each = 2.0 * CHAINS * ROUNDS * burn_lanes[level()];
-    return (ceiling){burn, NULL, each * (double)cb_pool_threads(pool), "GFLOP/s"};
+    return (ceiling){burn, NULL, each * (double)cb_pool_threads(workers), "GFLOP/s"};
 }
 
 #endif

@@ -18,14 +18,14 @@ typedef struct sheet {
 static void sheet_task(void *context, size_t part, size_t worker)
 {
     const sheet *s = context;
-    cb_range rows = cb_part(s->rows, part, cb_pool_threads(pool), 1);
+    cb_range rows = cb_part(s->rows, part, cb_pool_threads(workers), 1);
     (void)worker;
     for (size_t i = rows.begin; i < rows.end; i++) s->row(s, i);
 }
 
 static void sweep(void *context)
 {
-    cb_pool_run(pool, cb_pool_threads(pool), sheet_task, context);
+    cb_pool_run(workers, cb_pool_threads(workers), sheet_task, context);
 }
 
 static void copy_row(const sheet *s, size_t i)
@@ -112,7 +112,7 @@ typedef struct product {
 static void multiply(void *context)
 {
     const product *p = context;
-    cb_gemm(pool, p->form, p->m, p->n, p->k, p->a, p->form == CB_TN ? p->m : p->k, p->b,
+    cb_gemm(workers, p->form, p->m, p->n, p->k, p->a, p->form == CB_TN ? p->m : p->k, p->b,
         p->form == CB_NT ? p->k : p->n, false, p->c, p->n);
 }
 
@@ -156,7 +156,7 @@ int main(void)
         hooks.threads = (int64_t)threads;
         if (cb_runtime_begin(&runtime, &hooks) != CRIBO_OK) return 1;
         cb_gemm_begin(&runtime);
-        pool = runtime.pool;
+        workers = runtime.pool;
         printf("%zu thread%s:\n", threads, threads == 1 ? "" : "s");
         benchmark_products();
         benchmark_rows();

@@ -164,10 +164,10 @@ int main(int count, char **arguments)
     hooks.threads = z.threads;
     require(cb_runtime_begin(&runtime, &hooks));
     cb_gemm_begin(&runtime);
-    pool = runtime.pool;
+    workers = runtime.pool;
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("%s\n%zu threads, queries of %lld images with %d objects, width %lld\n", cribo_build_info(),
-        cb_pool_threads(pool), (long long)z.batch, OBJECTS, (long long)z.width);
+        cb_pool_threads(workers), (long long)z.batch, OBJECTS, (long long)z.width);
     measure(&z, &hooks, 0);
     measure(&z, &hooks, 0.3f);
     cb_runtime_end(&runtime);
