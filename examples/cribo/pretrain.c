@@ -413,6 +413,7 @@ static bool save(struct session *session, bool in_background)
     struct saving_place place = {options->out, session->run.weights, options->keeping};
     struct position position;
     session->last_save = now();
+    run_flush(&session->run);
     if (!copy_position(session, &position)) return false;
     if (in_background)
         return saving_begin(

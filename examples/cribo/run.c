@@ -324,6 +324,13 @@ bool run_rewind(
            problem_set(problem, "cannot cut %s: %s", run->log, strerror(errno));
 }
 
+void run_flush(struct run *run)
+{
+    /* EINVAL: what cannot be flushed, as a pipe, is not to be. A failed write has been said already. */
+    if (fsync(fileno(run->log_file)) && errno != EINVAL && !run->log_failed)
+        say_warning("cannot write %s: %s; training goes on", run->log, strerror(errno));
+}
+
 void run_close(struct run *run)
 {
     if (run->log_file) fclose(run->log_file);

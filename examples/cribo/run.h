@@ -73,6 +73,9 @@ void run_log(struct run *run, const struct log_line *line);
 bool run_show(
     struct run *run, const char *path, int64_t step, const struct image *drawing, struct problem *problem);
 
+/* Before a checkpoint is written: lets the log reach the disk, or a loss of power could leave it behind. */
+void run_flush(struct run *run);
+
 void run_close(struct run *run);
 
 #endif

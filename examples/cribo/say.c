@@ -35,10 +35,18 @@ static void clear_line(void)
     state.line_open = false;
 }
 
+/* Names of files may hold what a terminal would obey. */
+static void tame(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' ? *text != '\n' : *text == 127) *text = '?';
+}
+
 static void say_line(bool named, const char *kind, const char *format, va_list arguments)
 {
     char text[2048];
     vsnprintf(text, sizeof text, format, arguments);
+    tame(text);
     pthread_mutex_lock(&state.lock);
     clear_line();
     if (named) fprintf(stderr, "%s: %s", state.name, kind);

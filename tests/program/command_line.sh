@@ -70,6 +70,21 @@ cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" || fail
 expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --seed 1 --overwrite --quiet
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" && fail "another seed gave the same weights"
 
+# The same pictures from a folder, a tar archive and a list are the same training; archives at fault are named.
+mkdir "$work/twelve"
+"$pictures" "$work/twelve" 12
+tar -C "$work/twelve" --sort=name -cf "$work/twelve.tar" . 2>/dev/null || (cd "$work/twelve" && tar -cf "$work/twelve.tar" *.png)
+(cd "$work" && ls twelve/*.png >list.txt)
+for source in twelve twelve.tar list.txt; do
+    expect 0 "" pretrain "$work/$source" -o "$work/run-$source" $small --steps 4 --quiet
+    cmp "$work/run-twelve/weights.safetensors" "$work/run-$source/weights.safetensors" || fail "$source: other weights"
+done
+expect 0 "36 pictures" pretrain "$work/twelve" "$work/twelve.tar" "$work/list.txt" -o "$work/all" $small --steps 2
+head -c 5000 "$work/twelve.tar" >"$work/cut.tar"
+expect 1 "$work/cut.tar: damaged tar archive: " pretrain "$work/cut.tar" -o "$work/cut" $small
+gzip -c "$work/twelve.tar" >"$work/packed.tar"
+expect 1 "$work/packed.tar: a compressed archive" pretrain "$work/packed.tar" -o "$work/cut" $small
+
 # Weights to begin with: of a run, with its heads or fresh ones, at another image size; never of another shape.
 weights=$work/run3/weights.safetensors
 expect 0 "" pretrain "$work/pictures" -o "$work/from" $small --steps 1 --weights "$weights" --warmup-steps 1 --quiet
@@ -92,13 +107,14 @@ expect 1 "weights.safetensors" pretrain "$work/pictures" -o "$work/blocked" $sma
 # A signal finishes the step and saves.
 for signal in INT TERM; do
     run="$work/run-$signal"
-    "$cribo" pretrain "$work/pictures" -o "$run" $small --epochs 100000 --log-every 1 >"$work/output" 2>&1 &
+    "$cribo" pretrain "$work/pictures" -o "$run" $small --epochs 100000 --log-every 1 >"$work/messages" 2>&1 &
     process=$!
     tries=0
     while [ ! -s "$run/log.jsonl" ] && [ $tries -lt 600 ]; do
         sleep 0.1
         tries=$((tries + 1))
     done
+    expect 1 "$run: process $process is training in it" pretrain "$work/pictures" -o "$run" $small --overwrite
     kill -$signal $process
     wait $process
     status=$?
