@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERY_BLOCK 128
+#define QUERY_BLOCK 208
 
 typedef struct attention_node {
     cb_node node;
