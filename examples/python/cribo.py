@@ -703,12 +703,15 @@ def settings(kind: str) -> list[Setting]:
     return found
 
 
-def _number_text(name: str, value: Any) -> bytes:
+def _setting_text(name: str, value: Any) -> bytes:
+    """A number, or the name of one of several choices."""
+    if isinstance(value, str):
+        return value.encode()
     if isinstance(value, (numbers.Integral, np.bool_)):
         return str(int(value)).encode()
     if isinstance(value, numbers.Real):
         return repr(float(value)).encode()
-    raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    raise TypeError(f"{name} must be a number or a name, not {type(value).__name__}")
 
 
 def _config(kind: str, presets: Sequence[str], values: Mapping[str, Any]) -> Any:
@@ -719,7 +722,7 @@ def _config(kind: str, presets: Sequence[str], values: Mapping[str, Any]) -> Any
     for preset in presets:
         _check(_library.cribo_trainer_config_preset(ctypes.byref(config), _text("preset", preset)))
     for name, value in values.items():
-        text = _number_text(name, value)
+        text = _setting_text(name, value)
         _check(getattr(_library, f"cribo_{kind}_config_set")(ctypes.byref(config), _text("name", name), text))
     return config
 

@@ -1,7 +1,7 @@
 """A training step of libcribo against the same step in PyTorch: time of its phases, and peak memory.
 
     CRIBO_LIBRARY=BUILD/lib/libcribo.so.0 python tests/benchmarks/pytorch_step.py --bank 1000 --pairs 10
-    ... --precision bf16           PyTorch in bfloat16 where autocast has it
+    ... --precision bf16           libcribo in bfloat16, and PyTorch where autocast has it
     ... --lean                     PyTorch with better formulas than the method's users have
     ... --check                    only shows that both compute the same
     ... --tiny                     sizes of a smoke test
@@ -9,7 +9,7 @@
 Each side is a process of its own, with weights, views, patch centres, seed tokens and memory bank that are
 the same. First both do --check-steps steps in float32, and their losses must agree to 1e-4 of their size.
 Then they take turns, a step each, --pairs times; the table has medians, and medians of the ratios of steps
-that stood side by side. libcribo computes in float32 always. docs/performance.md says more.
+that stood side by side. docs/performance.md says more.
 """
 
 from __future__ import annotations
@@ -54,15 +54,22 @@ class Ours:
     def __init__(self, o: argparse.Namespace, weights: str):
         import cribo
 
-        self.trainer = cribo.Trainer(threads=o.threads, **self.settings(o))
+        self.o = o
+        self.begin("float32")
         np.savez(weights, **self.trainer.student.state_dict())
-        if o.bank:
-            vectors, counts = make_bank(o)
-            self.trainer.memory_bank.import_(*vectors, counts)
         problem = make_problem(o)
         self.batch = cribo.Batch(
             problem.view1, problem.view2, positions=problem.positions, seed_tokens=problem.seeds
         )
+
+    def begin(self, precision: str) -> None:
+        import cribo
+
+        self.precision, self.trainer = precision, None
+        self.trainer = cribo.Trainer(threads=self.o.threads, precision=precision, **self.settings(self.o))
+        if self.o.bank:
+            vectors, counts = make_bank(self.o)
+            self.trainer.memory_bank.import_(*vectors, counts)
 
     @staticmethod
     def settings(o: argparse.Namespace) -> dict[str, Any]:
@@ -71,7 +78,7 @@ class Ours:
             image_size=o.image, patch_size=o.patch, width=o.width, depth=o.depth, heads=o.heads, drop_path=0,
             head_hidden=o.hidden, head_bottleneck=o.bottleneck, prototypes=o.prototypes,
             object_prototypes=o.prototypes, clusters=o.clusters, batch_size=o.batch,
-            micro_batch=o.micro_batch, bank_images=max(1, o.bank), cross_image_epochs=0 if o.bank else 1e9,
+            micro_batch=o.micro_batch, recompute=o.recompute, bank_images=max(1, o.bank), cross_image_epochs=0 if o.bank else 1e9,
             position_weight=r.position_weight, position_weight_final=r.position_weight,
             sinkhorn_lambda=r.sharpness,
             student_temperature=r.student_temperature, object_student_temperature=r.student_temperature,
@@ -84,7 +91,9 @@ class Ours:
             ema_momentum=r.momentum, ema_momentum_final=r.momentum, freeze_last_layer_epochs=0,
         )  # fmt: skip
 
-    def step(self, _precision: str) -> Outcome:
+    def step(self, precision: str) -> Outcome:
+        if precision != self.precision:
+            self.begin(precision)
         start = time.perf_counter()
         report = self.trainer.step(self.batch)
         ms = {
@@ -247,12 +256,12 @@ def machine(o: argparse.Namespace) -> str:
         name, _, value = line.partition(":")
         found.setdefault(name.strip(), value.strip())
     flags = found.get("flags", "").split()
-    levels = [level for level in ("avx2", "avx512f", "amx_bf16") if level in flags]
+    levels = [level for level in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if level in flags]
     numbers = f"family {found.get('cpu family')}, model {found.get('model')}"
     return (
         f"{found.get('model name', 'unknown CPU')} ({numbers}), "
         f"{os.cpu_count()} cores, {' '.join(levels)}; load {os.getloadavg()[0]:.1f}; "
-        f"{o.threads} threads, {o.precision} in PyTorch, batch {o.batch}, bank {o.bank} images"
+        f"{o.threads} threads, {o.precision}, batch {o.batch}, bank {o.bank} images"
     )
 
 
@@ -264,7 +273,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--against", nargs="+", choices=("eager", "compiled"), default=["eager", "compiled"])
     p.add_argument("--lean", action="store_true", help="PyTorch with better clustering and search formulas")
-    p.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of PyTorch")
+    p.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of both")
     p.add_argument("--check", action="store_true", help="compare the losses, time nothing")
     p.add_argument("--check-steps", type=int, default=3)
     p.add_argument("--pairs", type=int, default=10)
@@ -273,6 +282,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--bank", type=images_of_bank, default=1000, help="images, full: 25000, 0: none")
     p.add_argument("--micro-batch", type=int, default=4, help="of libcribo: images that go together")
+    p.add_argument("--recompute", type=int, choices=(0, 1), default=0, help="libcribo's setting")
     p.add_argument("--torch-micro-batch", type=int, default=0, help="of PyTorch; 0: the whole batch")
     p.add_argument(
         "--keep-memory", type=int, choices=(0, 1), default=1, help="in PyTorch's malloc; 1: faster"

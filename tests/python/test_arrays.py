@@ -214,8 +214,10 @@ class Errors(unittest.TestCase):
             cribo.Clusterer(2, N, D, clusters=2.5)
         with self.assertRaisesRegex(cribo.InvalidArgument, "position_weight"):
             cribo.Clusterer(2, N, D, clusters=3, position_weight=float("nan"))
-        with self.assertRaisesRegex(TypeError, "clusters must be a number, not str"):
-            cribo.Clusterer(2, N, D, clusters="4")
+        with self.assertRaisesRegex(cribo.InvalidArgument, 'clusters = "many" is not a number'):
+            cribo.Clusterer(2, N, D, clusters="many")
+        with self.assertRaisesRegex(TypeError, "clusters must be a number or a name, not list"):
+            cribo.Clusterer(2, N, D, clusters=[4])
         with self.assertRaisesRegex(cribo.InvalidArgument, "preset"):
             cribo.Trainer("vits17")
         with self.assertRaisesRegex(TypeError, "width must be a whole number"):

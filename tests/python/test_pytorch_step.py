@@ -39,6 +39,11 @@ class Benchmark(unittest.TestCase):
         lines = run("--check", "--check-steps=4", "--lean", "--torch-micro-batch=3", "--bank=9")
         self.assertEqual(lines[-2], "all losses agree to 0.0001 in 4 steps")
 
+    def test_both_take_turns_in_bf16(self):
+        lines = run("--pairs=1", "--warm-up=1", "--precision=bf16")
+        self.assertIn("all losses agree to 0.0001 in 3 steps", lines)
+        self.assertIn("bf16", lines[0])
+
     def test_no_bank_has_no_cross_image_loss(self):
         lines = run("--check", "--bank=0")
         losses = [line.split("losses ")[1].split(",")[0].split() for line in lines if "losses " in line]
