@@ -150,8 +150,8 @@ def batch_of(pictures: np.ndarray, seed: int, step: int, size: int, clusters: in
 
 def score(teacher: cribo.Model, memory: Scenes, queries: Scenes) -> dict[str, Any]:
     """Retrieval from all patches of the memory, and from 1/8 and 1/64 of them."""
-    result: dict[str, Any] = {}
     kept, asked = (tokens_of(teacher, scenes) for scenes in (memory, queries))
+    result: dict[str, Any] = shape_of(kept)
     patches = kept.shape[0] * kept.shape[1] * kept.shape[2]
     for fraction in FRACTIONS:
         with cribo.Probe(
@@ -166,6 +166,17 @@ def score(teacher: cribo.Model, memory: Scenes, queries: Scenes) -> dict[str, An
         if fraction == 1:
             result["iou"] = [round(100 * value, 1) for value in scores.iou]
     return result
+
+
+def shape_of(tokens: np.ndarray) -> dict[str, float]:
+    """How normalised tokens lie: the share of their variance that their scenes' means explain (at 1 a token tells
+    only in which scene it is), and the effective rank of their covariance (Roy and Vetterli 2007)."""
+    unit = tokens.reshape(len(tokens), -1, tokens.shape[-1])
+    unit = unit / np.linalg.norm(unit, axis=-1, keepdims=True)
+    share = unit.mean(1).var(0).sum() / unit.var((0, 1)).sum()
+    spectrum = np.maximum(np.linalg.eigvalsh(np.cov(unit.reshape(-1, unit.shape[-1]).T)), 1e-12)
+    spectrum /= spectrum.sum()
+    return dict(scene=round(float(share), 3), rank=round(float(np.exp(-(spectrum * np.log(spectrum)).sum())), 2))
 
 
 def tokens_of(teacher: cribo.Model, scenes: Scenes) -> np.ndarray:
