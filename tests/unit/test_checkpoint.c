@@ -192,6 +192,45 @@ START_TEST(test_checkpoint_teacher_is_loaded_as_a_model)
 }
 END_TEST
 
+/* A run on larger images begins with the backbone of another's teacher, in both networks; its heads are fresh. */
+START_TEST(test_checkpoint_backbone_begins_another_run)
+{
+    const cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1, .resample_positions = 1};
+    cribo_trainer_config c = config_of(), larger = c;
+    larger.image_size = 48;
+    larger.prototypes = 10; /* heads of another shape, even */
+    cribo_trainer *old = trained(&c, 1, 3), *trainer = training_begin(&larger, 1),
+                  *fresh = training_begin(&larger, 1);
+    cribo_model *networks[2] = {cribo_trainer_student(trainer), cribo_trainer_teacher(trainer)};
+    cribo_parameter p;
+    if (_i)
+        OK(cribo_trainer_save_weights(old, scratch_path("file"))); /* plain */
+    else
+        OK(cribo_trainer_save(old, scratch_path("file"), NULL));
+    for (int n = 0; n < 2; n++)
+        OK(cribo_model_load_partial(networks[n], scratch_path("file"), "teacher.", &parts));
+    for (int64_t i = 0; training_parameter(trainer, i, &p); i++) {
+        bool head = strncmp(p.name, "head.", 5) == 0;
+        float *values = calloc(3 * (size_t)p.count, sizeof *values), *expected = values + 2 * p.count;
+        for (int n = 0; n < 2; n++)
+            OK(cribo_model_read_parameter(networks[n], p.name, values + n * p.count, p.count));
+        ck_assert_mem_eq(values, values + p.count, (size_t)p.count * sizeof *values);
+        if (strcmp(p.name, "backbone.pos_embed") != 0) {
+            OK(cribo_model_read_parameter(
+                head ? cribo_trainer_teacher(fresh) : cribo_trainer_teacher(old), p.name, expected, p.count));
+            ck_assert_mem_eq(values, expected, (size_t)p.count * sizeof *values);
+        }
+        free(values);
+    }
+    training_step(trainer, &larger, 0);
+    REFUSED(cribo_model_load(networks[0], scratch_path("file"), "teacher."), CRIBO_INVALID_ARGUMENT,
+        "backbone.pos_embed");
+    cribo_trainer_free(old);
+    cribo_trainer_free(trainer);
+    cribo_trainer_free(fresh);
+}
+END_TEST
+
 /* --- what is refused --- */
 
 /* Loading is refused, and the trainer does not change. */
@@ -724,6 +763,7 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, test_checkpoint_bytes_depend_on_state_and_level_alone);
     tcase_add_test(tests, test_checkpoint_holds_settings_and_strings);
     tcase_add_test(tests, test_checkpoint_teacher_is_loaded_as_a_model);
+    tcase_add_loop_test(tests, test_checkpoint_backbone_begins_another_run, 0, 2);
     tcase_add_test(tests, test_checkpoint_other_settings_are_refused_by_name);
     tcase_add_test(tests, test_checkpoint_every_setting_is_compared);
     tcase_add_test(tests, test_checkpoint_other_shapes_are_refused_even_when_allowed);

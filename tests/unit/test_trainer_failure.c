@@ -72,6 +72,37 @@ START_TEST(test_trainer_not_finite_weight_changes_nothing)
 }
 END_TEST
 
+/* Every parameter's gradient in turn, behind the trainer's back: update names it, and another learn mends it. */
+START_TEST(test_trainer_not_finite_gradient_changes_nothing)
+{
+    const float strange[3] = {NAN, INFINITY, -INFINITY};
+    cribo_trainer_config c = training_config();
+    cribo_trainer *trainer = training_begin(&c, 2), *twin = training_begin(&c, 1);
+    const cb_parameters *parameters = &cribo_trainer_student(trainer)->model->parameters;
+    training_batch made = training_batch_of(&c, 5, 99);
+    training_state before = training_state_of(trainer);
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    for (size_t p = 0; p < parameters->count; p++) {
+        const cb_parameter *parameter = &parameters->list[p];
+        if (parameter->fixed) continue; /* it has none */
+        OK(cribo_trainer_learn(trainer, &made.batch));
+        parameters->gradients[parameter->offset + parameter->count - 1] = strange[p % 3];
+        REFUSED(cribo_trainer_update(trainer, NULL), CRIBO_NOT_FINITE, parameter->name);
+        training_state after = training_state_of(trainer);
+        ck_assert_msg(training_state_equal(&before, &after), "%s: something has changed", parameter->name);
+        training_state_free(&after);
+    }
+    OK(cribo_trainer_learn(trainer, &made.batch));
+    OK(cribo_trainer_update(trainer, NULL));
+    OK(cribo_trainer_step(twin, &made.batch, NULL));
+    ck_assert(training_same(trainer, twin));
+    training_state_free(&before);
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+    cribo_trainer_free(twin);
+}
+END_TEST
+
 /* All numbers from the first of a report on. */
 static void assert_finite_report(const cribo_report *report, const char *where)
 {
@@ -341,6 +372,7 @@ END_TEST
 static void add_all(TCase *tests)
 {
     tcase_add_loop_test(tests, test_trainer_not_finite_weight_changes_nothing, 0, 2);
+    tcase_add_test(tests, test_trainer_not_finite_gradient_changes_nothing);
     tcase_add_loop_test(tests, test_trainer_extreme_weights_move_all_or_nothing, 0, 10);
     tcase_add_loop_test(tests, test_trainer_extreme_centres_move_all_or_nothing, 0, 4);
     tcase_add_loop_test(tests, test_trainer_extreme_batches_move_all_or_nothing, 0, 4);
