@@ -10,7 +10,13 @@
 
 #include <argp.h>
 
+int command_attention(int count, char **arguments);
+int command_clusters(int count, char **arguments);
+int command_embed(int count, char **arguments);
+int command_evaluate(int count, char **arguments);
+int command_neighbours(int count, char **arguments);
 int command_pretrain(int count, char **arguments);
+int command_report(int count, char **arguments);
 int command_scenes(int count, char **arguments);
 
 /*
@@ -19,6 +25,9 @@ int command_scenes(int count, char **arguments);
  */
 int64_t command_integer(
     struct argp_state *state, const char *option, const char *text, int64_t least, int64_t most);
+
+/* The same for a number above 0. */
+double command_positive(struct argp_state *state, const char *option, const char *text);
 
 /* The CPUs that this process may use. */
 int command_cpus(void);

@@ -26,6 +26,9 @@ enum {
     KEY_WEIGHTS_HEADS,
     KEY_OVERRIDE,
     KEY_OVERWRITE,
+    KEY_EVALUATE,
+    KEY_EVALUATE_TEST,
+    KEY_EVALUATE_EPOCHS,
     KEY_SETTINGS = 1024
 };
 enum { GROUP_OWN = 1, GROUP_SETTINGS = 2 };
@@ -70,6 +73,17 @@ static const struct argp_option own[] = {
         GROUP_OWN},
     {"override", KEY_OVERRIDE, "NAME[=VALUE][,...]", 0,
         "Settings whose given values may differ from the checkpoint's; folder: so may the pictures",
+        GROUP_OWN},
+    {"evaluate", KEY_EVALUATE, "DIR", 0,
+        "Labelled pictures (see cribo evaluate) from which others are segmented now and then; the mIoU goes "
+        "to "
+        "RUN/evaluation.jsonl",
+        GROUP_OWN},
+    {"evaluate-test", KEY_EVALUATE_TEST, "DIR", 0,
+        "Those others, when the first folder's own half is not meant", GROUP_OWN},
+    {"evaluate-epochs", KEY_EVALUATE_EPOCHS, "N", 0,
+        "Do that, and draw RUN/clusters-STEP.png, every N epochs and at the end; 10 with --evaluate, else "
+        "never",
         GROUP_OWN},
     {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds instead of going on with it",
         GROUP_OWN},
@@ -162,6 +176,10 @@ static void check(struct argp_state *state, struct parsing *parsing)
     cribo_trainer_config config;
     struct pretrain_options *options = &parsing->options;
     if (options->save_minutes < 0) options->save_minutes = options->save_every ? 0 : 10;
+    if (options->look.data.test && !options->look.data.train)
+        argp_error(state, "--evaluate-test needs --evaluate, the pictures that are remembered");
+    if (options->look.data.train && !options->look.epochs) options->look.epochs = 10;
+    options->look.threads = options->threads;
     if (!options->source_count) argp_error(state, "no folder of pictures; name one");
     if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
     if (parsing->options.resume && parsing->options.overwrite)
@@ -200,6 +218,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_SAVE_EVERY:
         options->save_every = command_integer(state, "save-every", value, 0, INT64_MAX);
+        return 0;
+    case KEY_EVALUATE: options->look.data.train = value; return 0;
+    case KEY_EVALUATE_TEST: options->look.data.test = value; return 0;
+    case KEY_EVALUATE_EPOCHS:
+        options->look.epochs = command_integer(state, "evaluate-epochs", value, 1, 1000000);
         return 0;
     case KEY_OVERWRITE: options->overwrite = true; return 0;
     case KEY_SAVE_MINUTES:

@@ -69,11 +69,18 @@ bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int ch
 {
     *image = (struct image){0};
     if (size == 0) return problem_set(problem, "the file is empty");
+    if (channels == 1 && (size < 8 || memcmp(bytes, "\x89PNG\r\n\x1a\n", 8)))
+        return problem_set(problem, "no PNG file: labels are kept in nothing else");
     if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
         return image_decode_jpeg(image, bytes, size, channels, least_side, problem);
     if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
         return image_decode_png(image, bytes, size, channels, problem);
     return problem_set(problem, "neither a JPEG nor a PNG file");
+}
+
+bool image_load_labels(struct image *image, const char *path, struct problem *problem)
+{
+    return image_load(image, path, 1, 0, problem);
 }
 
 static bool read_all(int file, uint64_t offset, uint8_t *bytes, size_t size, struct problem *problem)

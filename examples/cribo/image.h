@@ -45,6 +45,12 @@ bool image_load_part(struct image *image, const char *path, uint64_t offset, uin
 bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
     struct problem *problem);
 
+/*
+ * Reads a PNG file of labels: a palette's indices or grey values of 1 to 8 bits, as they are stored, in one
+ * channel. Any other picture is a problem, for its colours are no labels.
+ */
+bool image_load_labels(struct image *image, const char *path, struct problem *problem);
+
 /* A picture with undefined pixels, or a problem when there is no memory for it. */
 bool image_make(struct image *image, int width, int height, int channels, struct problem *problem);
 
@@ -62,7 +68,7 @@ bool image_orient(struct image *image, int orientation, struct problem *problem)
 /* The orientation in a TIFF structure as EXIF carries it, 1 when it has none or is malformed. */
 int exif_orientation(const uint8_t *tiff, size_t size);
 
-/* The two formats; for image_decode, which has looked at the first bytes. */
+/* The two formats; for image_decode, which has looked at the first bytes. 1 channel: a PNG's labels. */
 bool image_decode_jpeg(struct image *image, const uint8_t *bytes, size_t size, int channels,
     double least_side, struct problem *problem);
 bool image_decode_png(

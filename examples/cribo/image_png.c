@@ -62,6 +62,20 @@ static int ask_for_channels(png_structp png, png_infop info, int channels)
     return alpha || channels == 4 ? 4 : 3;
 }
 
+/* Indices and grey values as they are; says whether the picture has them. */
+static bool ask_for_labels(png_structp png, png_infop info, struct problem *problem)
+{
+    int type = png_get_color_type(png, info), bits = png_get_bit_depth(png, info);
+    if ((type != PNG_COLOR_TYPE_PALETTE && type != PNG_COLOR_TYPE_GRAY) || bits > 8)
+        return problem_set(problem,
+            "no labels: they are a palette's indices or grey values of at most 8 bits, this has %s",
+            bits > 8 ? "16 bits" : "colours or transparency");
+    png_set_packing(png);
+    png_set_interlace_handling(png);
+    png_read_update_info(png, info);
+    return true;
+}
+
 static int orientation_of(png_structp png, png_infop info)
 {
     png_uint_32 size = 0;
@@ -80,7 +94,8 @@ static bool decode(png_structp png, png_infop info, struct source *source, struc
     if (width > IMAGE_MOST_PIXELS || height > IMAGE_MOST_PIXELS || width * height > IMAGE_MOST_PIXELS)
         return problem_set(source->problem, "%lld x %lld pixels are more than the limit of %lld",
             (long long)width, (long long)height, (long long)IMAGE_MOST_PIXELS);
-    int decoded_channels = ask_for_channels(png, info, channels);
+    if (channels == 1 && !ask_for_labels(png, info, source->problem)) return false;
+    int decoded_channels = channels == 1 ? 1 : ask_for_channels(png, info, channels);
     if (!image_make(image, (int)width, (int)height, decoded_channels, source->problem)) return false;
     if (png_get_rowbytes(png, info) != (size_t)width * (size_t)decoded_channels)
         png_error(png, "an unexpected row size");

@@ -4,7 +4,6 @@
 #include <cribo/base.h>
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,13 @@ static const char usage[] =
     "Pretrains vision transformers on folders of unlabelled images with CrIBo.\n"
     "\n"
     "Commands:\n"
+    "  neighbours draw objects, and those of other pictures that are most like them\n"
     "  pretrain   train on a folder of JPEG and PNG files\n"
+    "  attention  draw where a model looks in pictures, and its tokens in colours\n"
+    "  clusters   draw the objects that a model finds in pictures\n"
+    "  embed      write a model's features of pictures to a file\n"
+    "  evaluate   segment labelled pictures by nearest neighbours, and say how well\n"
+    "  report     write a page that tells how a run went\n"
     "  scenes     compose training pictures with several objects, and their labels\n"
     "\n"
     "  --help     this help; cribo COMMAND --help for a command's\n"
@@ -26,29 +31,16 @@ static const struct {
     const char *name, *full_name;
     int (*run)(int count, char **arguments);
 } commands[] = {
+    {"attention", "cribo attention", command_attention},
+    {"clusters", "cribo clusters", command_clusters},
+    {"embed", "cribo embed", command_embed},
+    {"evaluate", "cribo evaluate", command_evaluate},
+    {"neighbours", "cribo neighbours", command_neighbours},
     {"pretrain", "cribo pretrain", command_pretrain},
+    {"report", "cribo report", command_report},
     {"scenes", "cribo scenes", command_scenes},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
-
-int64_t command_integer(
-    struct argp_state *state, const char *option, const char *text, int64_t least, int64_t most)
-{
-    char *end;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (end == text || *end || errno || value < least || value > most)
-        argp_error(state, "--%s=%s: expected a whole number from %lld to %lld", option, text,
-            (long long)least, (long long)most);
-    return value;
-}
-
-int command_cpus(void)
-{
-    cpu_set_t cpus;
-    if (sched_getaffinity(0, sizeof cpus, &cpus)) return 1;
-    return CPU_COUNT(&cpus) > 0 ? CPU_COUNT(&cpus) : 1;
-}
 
 /* Output that could not be written must not look like success. */
 static int finish(int status)

@@ -35,6 +35,7 @@ struct session {
     struct position position; /* after the last step */
     struct saving saving;
     struct watch watch;
+    struct look look;
     struct stall stall;
     int64_t first_step, step; /* where this session began, and where it stands */
     int64_t total_steps;      /* of the run */
@@ -295,6 +296,12 @@ static bool write_config(struct session *session)
     return run_write_config(&session->run, &session->config, &facts, &session->problem);
 }
 
+static bool open_look(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    return look_open(&session->look, &options->look, options->out, session->step, &session->problem);
+}
+
 static bool show_clusters(struct session *session, const char *path)
 {
     struct image drawing;
@@ -313,7 +320,7 @@ static bool prepare(struct session *session)
     const cribo_trainer_config *config = &session->config;
     bool prepared = check_sources(session) && open_run(session) && list_pictures(session) &&
                     (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
-                    write_config(session) && make_loader(session) &&
+                    open_look(session) && write_config(session) && make_loader(session) &&
                     showcase_make(&session->showcase, &session->pictures, config, &session->problem);
     /* Without this picture the training is worth no less. */
     const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
@@ -453,6 +460,16 @@ static void save_when_due(struct session *session)
         say_warning("%s; training goes on", session->problem.text);
 }
 
+/* Before a save, so that a run that goes on from it does not look twice. What fails is no loss to the run. */
+static void look_when_due(struct session *session)
+{
+    bool last = session->step == session->last_step;
+    if (look_is_due(&session->look, session->step, session->config.steps_per_epoch, last) &&
+        !look_now(&session->look, session->trainer, &session->config, &session->showcase, session->step,
+            &session->problem))
+        say_warning("%s; training goes on", session->problem.text);
+}
+
 /* The step in its phases, up to where it is known whether the update is to be made. */
 static cribo_status learn(struct session *session, const cribo_batch *batch, struct outcome_of_step *done)
 {
@@ -533,6 +550,7 @@ static bool do_step(struct session *session, const struct loader_batch *loaded, 
     session->position.batches = loader_taken(session->loader);
     done.seconds = now() - began;
     if (!note_step(session, &done)) return false;
+    if (!done.skipped) look_when_due(session);
     if (!done.skipped) save_when_due(session);
     return true;
 }
@@ -607,6 +625,7 @@ static void session_free(struct session *session)
     loader_free(session->loader);
     cribo_trainer_free(session->trainer);
     showcase_free(&session->showcase);
+    look_free(&session->look);
     history_free(&session->history);
     run_close(&session->run);
     pictures_close(&session->pictures);

@@ -3,6 +3,7 @@
 #define PRETRAIN_H
 
 #include "checkpoints.h"
+#include "look.h"
 #include "settings.h"
 
 struct pretrain_options {
@@ -22,8 +23,9 @@ struct pretrain_options {
     struct keeping keeping;
     bool save_in_background; /* by a thread of its own, from a copy of the state */
     double skip_from; /* leave updates out whose loss leaps: watch.h; -1: as in the checkpoint, or none */
-    bool overwrite;   /* a run that `out` holds, instead of going on with it */
-    bool resume;      /* there must be a checkpoint in `out` */
+    struct look_options look; /* at the run while it goes on */
+    bool overwrite;           /* a run that `out` holds, instead of going on with it */
+    bool resume;              /* there must be a checkpoint in `out` */
 };
 
 /*

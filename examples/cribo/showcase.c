@@ -18,22 +18,32 @@ static size_t tokens_of(const struct showcase *showcase)
     return side * side;
 }
 
-static bool add_picture(
-    struct showcase *showcase, const struct pictures *pictures, size_t id, uint64_t seed, float *workspace)
+bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, int size, float *workspace,
+    uint8_t *const views[2], cribo_crop crops[2])
 {
     struct image image;
     struct problem ignored;
     double draws[2 * AUGMENT_DRAWS];
-    size_t at = (size_t)showcase->images, bytes = 3 * (size_t)showcase->size * (size_t)showcase->size;
-    if (!pictures_load(pictures, id, &image, 3, augment_least_side(showcase->size), &ignored)) return false;
+    if (!pictures_load(pictures, id, &image, 3, augment_least_side(size), &ignored)) return false;
     loader_draws(seed, showcase_epoch, id, draws);
     bool made = true;
     for (int v = 0; v < 2 && made; v++)
-        made = augment_view(&image, VIEW_PLAIN, showcase->size, draws + v * AUGMENT_DRAWS, workspace,
-            showcase->views[v] + at * bytes, &showcase->crops[v][at], &ignored);
+        made = augment_view(
+            &image, VIEW_PLAIN, size, draws + v * AUGMENT_DRAWS, workspace, views[v], &crops[v], &ignored);
     image_free(&image);
-    if (made) showcase->ids[showcase->images++] = (int64_t)id;
     return made;
+}
+
+static bool add_picture(
+    struct showcase *showcase, const struct pictures *pictures, size_t id, uint64_t seed, float *workspace)
+{
+    size_t at = (size_t)showcase->images, bytes = 3 * (size_t)showcase->size * (size_t)showcase->size;
+    uint8_t *views[] = {showcase->views[0] + at * bytes, showcase->views[1] + at * bytes};
+    cribo_crop crops[2];
+    if (!showcase_views(pictures, id, seed, showcase->size, workspace, views, crops)) return false;
+    for (int v = 0; v < 2; v++) showcase->crops[v][at] = crops[v];
+    showcase->ids[showcase->images++] = (int64_t)id;
+    return true;
 }
 
 bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
@@ -80,6 +90,20 @@ bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct pr
     return cribo_trainer_forget(trainer) == CRIBO_OK && taught;
 }
 
+bool showcase_cluster(struct showcase *showcase, struct object_finder *finder, struct problem *problem)
+{
+    size_t bytes = 3 * (size_t)showcase->size * (size_t)showcase->size, tokens = tokens_of(showcase);
+    for (size_t i = 0; i < (size_t)showcase->images; i++) {
+        const uint8_t *const views[] = {showcase->views[0] + i * bytes, showcase->views[1] + i * bytes};
+        const cribo_crop crops[] = {showcase->crops[0][i], showcase->crops[1][i]};
+        struct found_objects found = {
+            showcase->labels + i * 2 * tokens, showcase->valid + i * (size_t)showcase->clusters, NULL};
+        if (!object_finder_run(finder, views, crops, (uint64_t)showcase->ids[i], &found, problem))
+            return false;
+    }
+    return true;
+}
+
 void showcase_free(struct showcase *showcase)
 {
     free(showcase->views[0]);
@@ -90,7 +114,7 @@ void showcase_free(struct showcase *showcase)
 }
 
 /* Colours that are told apart easily come first; from then on hues at the golden angle. */
-static struct colour object_colour(int rank)
+struct colour showcase_colour(int rank)
 {
     static const struct colour first[] = {{230, 25, 75}, {60, 180, 75}, {0, 110, 230}, {255, 200, 0},
         {245, 130, 48}, {145, 30, 180}, {70, 220, 230}, {240, 50, 230}, {150, 220, 40}, {0, 128, 128},
@@ -142,7 +166,7 @@ static void draw_objects(struct image *canvas, int x, int y, const struct showca
         for (int i = 0; i < side * cell; i++) {
             int object = rank[labels[(j / cell) * side + i / cell]];
             canvas_mix(
-                canvas, x + i, y + j, object < 0 ? grey : object_colour(object), object < 0 ? 0.75 : 0.6);
+                canvas, x + i, y + j, object < 0 ? grey : showcase_colour(object), object < 0 ? 0.75 : 0.6);
             if (on_edge(labels, side, cell, i, j)) canvas_mix(canvas, x + i, y + j, edge, 0.8);
         }
     }

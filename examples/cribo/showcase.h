@@ -5,6 +5,8 @@
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
 
+#include "canvas.h"
+#include "objects.h"
 #include "pictures.h"
 
 #include <cribo/trainer.h>
@@ -29,6 +31,19 @@ bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
 
 /* Asks the trainer for the objects, between two steps, where it stands again afterwards. */
 bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);
+
+/* The same by a frozen model and a clusterer with the training's settings. */
+bool showcase_cluster(struct showcase *showcase, struct object_finder *finder, struct problem *problem);
+
+/*
+ * Two plain views [3][size][size] of a picture with their crops, a function of (seed, id); false, without a
+ * word, where it cannot be read. `workspace` has augment_workspace(size) floats.
+ */
+bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, int size, float *workspace,
+    uint8_t *const views[2], cribo_crop crops[2]);
+
+/* The colour of object number `rank` of a picture. */
+struct colour showcase_colour(int rank);
 
 /*
  * Draws each picture's two views, plain and with their objects: an object has one colour in both views; what
