@@ -234,6 +234,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     if (drawn) draw_header(&sheet);
     drawn = drawn && image_write_png(&sheet.canvas, command->out, problem);
     free_sheet(&sheet);
+    if (drawn) say_note("%s", command->out);
     return drawn;
 }
 

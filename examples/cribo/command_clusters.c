@@ -1,5 +1,6 @@
 /* cribo clusters: the objects that a model finds in two views of each picture. */
 #include "model_command.h"
+#include "say.h"
 #include "showcase.h"
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -30,6 +31,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     }
     showcase_free(&showcase);
     object_finder_free(&finder);
+    if (drawn) say_note("%s", command->out);
     return drawn;
 }
 

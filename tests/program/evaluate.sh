@@ -1,0 +1,115 @@
+#!/bin/sh
+# evaluate.sh CRIBO PICTURES: the commands that look at a trained model and at a run, on a small run of their own. CRIBO is the
+# program, PICTURES the one that makes pictures.
+. "$(dirname "$0")/expect.sh"
+
+small="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
+    --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 4 --learning-rate 0.004 --threads 2 --workers 2"
+set_of() { mkdir -p "$work/$1/images" "$work/$1/labels" && "$pictures" "$work/$1/images" "$2" "$work/$1/labels"; }
+is_png() { [ "$(head -c 4 "$1" | tail -c 3)" = PNG ] || fail "$1 is no PNG file"; }
+set_of train 12 || fail "no pictures"
+set_of test 6
+printf 'background\nred\ngreen\nblue\n' >"$work/train/classes.txt"
+cp "$work/train/classes.txt" "$work/test"
+
+# Evaluation during pretraining: at the ends of epochs and at the end of the run; it changes nothing in the run.
+expect 0 "mIoU" pretrain "$work/train/images" -o "$work/run" $small --epochs 5 --evaluate "$work/train" --evaluate-test "$work/test" \
+    --evaluate-epochs 2 --save-every 6
+grep -o '"step":[0-9]*' "$work/run/evaluation.jsonl" | tr '\n' ' ' | grep -q '^"step":6 "step":12 "step":15 $' ||
+    fail "evaluated at other steps: $(cat "$work/run/evaluation.jsonl")"
+for step in 06 12 15; do is_png "$work/run/clusters-000000$step.png"; done
+expect 0 "" pretrain "$work/train/images" -o "$work/plain" $small --epochs 5
+cmp "$work/run/weights.safetensors" "$work/plain/weights.safetensors" || fail "evaluating changed the run"
+
+# A run that goes on from a checkpoint of step 12 looks once at step 15, whatever stood there.
+rm "$work/run/checkpoint-00000015.safetensors.gz"
+echo '{"step":15,"torn' >>"$work/run/evaluation.jsonl"
+expect 0 "" pretrain "$work/train/images" -o "$work/run" --evaluate "$work/train" --evaluate-test "$work/test" --evaluate-epochs 2
+[ "$(grep -c '"step"' "$work/run/evaluation.jsonl")" -eq 3 ] || fail "resumed: $(cat "$work/run/evaluation.jsonl")"
+
+# The command finds what the run found at its end; more threads change nothing.
+expect 0 "retrieval      mIoU" evaluate "$work/run" "$work/train" "$work/test" --linear --json "$work/scores.json" --threads 1
+grep -q '"green": 0\.' "$work/scores.json" || fail "no IoU of a class in $(cat "$work/scores.json")"
+iou=$(sed -n 's/.*"retrieval":{"mean_iou":\([0-9.]*\),.*"step":15.*/\1/p' "$work/run/evaluation.jsonl")
+[ -n "$iou" ] && grep -q "\"mean_iou\": $iou" "$work/scores.json" || fail "mIoU $iou in the run, now $(grep mean_iou "$work/scores.json")"
+grep -v seconds "$work/scores.json" >"$work/one"
+expect 0 '"linear_probe"' evaluate "$work/run" "$work/train" "$work/test" --linear --json - --threads 3 -q
+grep -v seconds "$work/output" | cmp - "$work/one" || fail "other threads gave other scores"
+expect 0 "48 patches in memory" evaluate "$work/run/checkpoint-00000015.safetensors.gz" "$work/train" --memory-patches 48
+expect 0 "over" evaluate "$work/run" "$work/train" --size 64 --neighbours 5 --temperature 0.1
+
+# The other layouts: labels of Pascal VOC, and of ADE20k with 0 for nothing.
+mkdir -p "$work/voc/ImageSets/Segmentation" "$work/ade/images" "$work/ade/annotations"
+cp -R "$work/test/images" "$work/voc/JPEGImages"
+cp -R "$work/test/labels" "$work/voc/SegmentationClass"
+for file in "$work/voc/JPEGImages"/*.png; do mv "$file" "${file%.png}.jpg"; done # a picture's name says nothing of its format
+printf '000\n001\n002\n' >"$work/voc/ImageSets/Segmentation/train.txt"
+printf '003\n004\n' >"$work/voc/ImageSets/Segmentation/val.txt"
+expect 0 "class 20" evaluate "$work/run" "$work/voc"
+for half in training validation; do
+    cp -R "$work/test/images" "$work/ade/images/$half"
+    cp -R "$work/test/labels" "$work/ade/annotations/$half"
+done
+expect 0 "over 3 classes" evaluate "$work/run" "$work/ade"
+grep -q "class 149" "$work/output" || fail "ADE20k has not 150 classes"
+rm "$work/test/classes.txt" "$work/train/classes.txt"
+expect 1 "--classes" evaluate "$work/run" "$work/train" "$work/test"
+expect 0 "over 3 classes" evaluate "$work/run" "$work/train" "$work/test" --classes 3 --reduce-zero-label
+
+# Wrong use and bad data; messages name the file.
+expect 2 "name a model and a data set" evaluate "$work/run"
+expect 2 "unexpected argument 'x'" evaluate "$work/run" a b x
+expect 2 "--temperature=0" evaluate "$work/run" "$work/train" --temperature 0
+expect 2 "--evaluate-test needs --evaluate" pretrain "$work/train/images" -o "$work/run9" --evaluate-test "$work/test"
+expect 1 "$work/voc/JPEGImages: no data set with labels" evaluate "$work/run" "$work/voc/JPEGImages"
+expect 1 "$work/missing" evaluate "$work/missing" "$work/train" --classes 4
+expect 1 "patches of 8 pixels do not divide" evaluate "$work/run" "$work/train" --classes 4 --size 33
+expect 1 "give the model's settings by --preset" evaluate "$work/test/images/000.png" "$work/train" --classes 4
+expect 1 "labels/002.png: label 3 at" evaluate "$work/run" "$work/train" "$work/test" --classes 3
+bad="$work/test/labels/001.png" # from here on a fault in its place
+cp "$bad" "$work/good.png"
+expect_bad() { expect 1 "$1" evaluate "$work/run" "$work/train" "$work/test" --classes 4; }
+cp "$work/test/images/001.png" "$bad" && expect_bad "labels/001.png: no labels: they are a palette's indices or grey values"
+cp "$work/test/labels/002.png" "$bad" && expect_bad "labels/001.png: 66 x 60 pixels, but its picture $work/test/images/001.png has 65 x 60"
+echo nonsense >"$bad" && expect_bad "labels/001.png: no PNG file"
+head -c 100 "$work/good.png" >"$bad" && expect_bad "labels/001.png: broken PNG"
+rm "$bad" && expect_bad "images/001.png: no labels for it: $bad: No such file"
+cp "$work/good.png" "$bad"
+echo nonsense >"$work/test/images/001.png" && expect_bad "images/001.png: neither a JPEG nor a PNG file"
+
+# Features: a row for each readable picture.
+expect 0 "features of 5 pictures" embed "$work/run" "$work/test/images" -o "$work/cls.npy"
+head -c 128 "$work/cls.npy" | grep -aq "'shape': (5, 48)" || fail "cls.npy: $(head -c 128 "$work/cls.npy")"
+[ "$(wc -c <"$work/cls.npy")" -eq $((256 + 5 * 48 * 4)) ] || fail "cls.npy has another size"
+[ "$(wc -l <"$work/cls.npy.names")" -eq 5 ] || fail "not five names"
+grep -q "001.png: neither a JPEG nor a PNG file; left out" "$work/output" || fail "the broken picture was not named"
+expect 0 "" embed "$work/run" "$work/test/images" --dense -o "$work/dense.safetensors" -q
+head -c 256 "$work/dense.safetensors" | grep -aq '"shape":\[5, 16, 48\]' || fail "dense.safetensors: another shape"
+expect 1 "must end in .npy or .safetensors" embed "$work/run" "$work/test/images" -o "$work/cls.txt"
+expect 1 "none of its pictures could be read" embed "$work/run" "$work/test/images/001.png" -o "$work/none.npy"
+[ -e "$work/none.npy" ] || [ -e "$work/none.npy.part" ] && fail "an unfinished file stays"
+rm "$work/test/images/001.png"
+
+# Pictures.
+for command in attention clusters neighbours; do
+    expect 0 "" $command "$work/run" "$work/test/images" -o "$work/$command.png" -n 2
+    is_png "$work/$command.png"
+    expect 2 "no file for the result" $command "$work/run" "$work/test/images"
+    expect 1 "cannot write $work/nowhere/$command.png" $command "$work/run" "$work/test/images" -o "$work/nowhere/$command.png"
+done
+expect 1 "two pictures with objects are needed" neighbours "$work/run" "$work/test/images/000.png" -o "$work/one.png"
+
+# The page of a run, whole and torn; it asks the network for nothing.
+echo '{"step":15,"loss":' >>"$work/run/log.jsonl"
+expect 0 "report.html" report "$work/run"
+for text in "<b>15</b>steps" "mIoU by dense retrieval" "After 12 steps" "Where a step's time goes" "data:image/png;base64,iVBOR" "</html>"; do
+    grep -qF -e "$text" "$work/run/report.html" || fail "no '$text' on the page"
+done
+sed "s/base64,[^']*//g" "$work/run/report.html" >"$work/page"
+grep -q 'http' "$work/page" && fail "the page refers to the network"
+grep -q '[>,. -]nan' "$work/page" && fail "a number on the page is none"
+expect 1 "$work/train/log.jsonl: No such file" report "$work/train"
+expect 2 "no run" report
+
+[ $failures -eq 0 ] && echo "all as expected"
+exit $failures
