@@ -1515,7 +1515,8 @@ class Trainer(_Handle):
         values = [ctypes.c_double() for _ in range(4)]
         with self._use() as invoke:
             invoke("losses", *(ctypes.byref(value) for value in values))
-        return tuple(value.value for value in values)
+        total, cls, between_views, between_images = (value.value for value in values)
+        return total, cls, between_views, between_images
 
     def forget(self) -> None:
         """Gives the step under way up, in place of its update."""
@@ -1791,7 +1792,7 @@ class Confusion:
                 len(self.matrix), _address(self.matrix), _address(iou), ctypes.byref(found)
             )
         )
-        return Scores(*(getattr(found, name) for name in Scores._fields[:-1]), iou)
+        return Scores(**_config_values(found), iou=iou)
 
 
 class PrincipalComponents(NamedTuple):
