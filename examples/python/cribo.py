@@ -1,8 +1,8 @@
 """libcribo from Python: self-supervised pretraining of vision transformers with CrIBo.
 
 The whole public interface through ctypes; NumPy is all it needs. One class for each handle of the library:
-Model, Clusterer, MemoryBank, Loss, Trainer, Probe. They are context managers (or call close()), take their settings
-as keyword arguments, and raise exceptions that carry the library's message.
+Model, Clusterer, MemoryBank, Loss, Trainer, Probe. They are context managers (or call close()), take their
+settings as keyword arguments, and raise exceptions that carry the library's message.
 
 Arrays go in and out without copies. An input may be a NumPy array or anything with __array_interface__ or
 __dlpack__ (CPU tensors of PyTorch, JAX, ...) of the dtype that is asked for; only what is not contiguous is
@@ -1631,9 +1631,7 @@ class Snapshot(_Handle):
             invoke("save_weights", _path(path))
 
 
-def _save(
-    handle: Trainer | Snapshot, path: Path_, level: int, metadata: Mapping[str, str] | None
-) -> None:
+def _save(handle: Trainer | Snapshot, path: Path_, level: int, metadata: Mapping[str, str] | None) -> None:
     metadata = metadata or {}
     texts = [[_text("metadata", text) for text in column] for column in (metadata.keys(), metadata.values())]
     keys, values = ((ctypes.c_char_p * len(column))(*column) for column in texts)
@@ -1715,9 +1713,7 @@ class Probe(_Handle):
             invoke("count", ctypes.byref(entries))
         return entries.value
 
-    def search(
-        self, features: Array, *, index: Wanted = True, cosine: Wanted = True
-    ) -> tuple[Found, Found]:
+    def search(self, features: Array, *, index: Wanted = True, cosine: Wanted = True) -> tuple[Found, Found]:
         """The `neighbours` entries nearest to each of features [R, D], nearest first: their numbers (-1 beyond
         the last) and cosines, [R, neighbours]."""
         array = _input("features", features, np.float32, ("R", self.settings["width"]))
@@ -1752,7 +1748,9 @@ class Probe(_Handle):
             _output("shares", shares, np.float32, (*array.shape[:3], self.settings["classes"])),
         )
         with self._use() as invoke:
-            invoke("predict", int(linear), ctypes.byref(maps), _address(result.shares), _address(result.labels))
+            invoke(
+                "predict", int(linear), ctypes.byref(maps), _address(result.shares), _address(result.labels)
+            )
         return result
 
 
@@ -1777,7 +1775,9 @@ class Confusion:
     def add(self, truth: Array, predicted: Array) -> None:
         """Counts int32 labels of any shape, the same for both."""
         pair = _view("truth", truth), _view("predicted", predicted)
-        flat = [_input(n, a.reshape(-1), np.int32, (pair[0].size,)) for n, a in zip(("truth", "predicted"), pair)]
+        flat = [
+            _input(n, a.reshape(-1), np.int32, (pair[0].size,)) for n, a in zip(("truth", "predicted"), pair)
+        ]
         _check(
             _library.cribo_confusion_add(
                 len(self.matrix), self.ignore_label, flat[0].size, *map(_address, flat), _address(self.matrix)

@@ -27,7 +27,9 @@ def train(path: str) -> None:
         trainer.save_weights(path)
         with cribo.Model(width=192, heads=3, **settings) as model:
             model.load(path, "teacher.")
-            same = [np.array_equal(model.read(name), trainer.teacher.read(name)) for name in model.parameters()]
+            same = [
+                np.array_equal(model.read(name), trainer.teacher.read(name)) for name in model.parameters()
+            ]
     assert all(same) and np.isfinite(losses).all()
     print(f"trained 3 steps: losses {', '.join(f'{loss:.3f}' for loss in losses)}")
 
@@ -35,7 +37,9 @@ def train(path: str) -> None:
 def cluster() -> None:
     """Two views of two images whose tokens are of four kinds."""
     kinds = random.integers(0, 4, (2, 2, 16))
-    tokens = np.eye(8, dtype=np.float32)[kinds] + 0.1 * random.standard_normal((2, 2, 16, 8)).astype(np.float32)
+    tokens = np.eye(8, dtype=np.float32)[kinds] + 0.1 * random.standard_normal((2, 2, 16, 8)).astype(
+        np.float32
+    )
     places = random.random((2, 2, 16, 2)).astype(np.float32)
     with cribo.Clusterer(2, 16, 8, clusters=4) as clusterer:
         found = clusterer.run(tokens, places)

@@ -54,7 +54,9 @@ class Progress(unittest.TestCase):
 
     def test_interrupt_ends_a_step_without_callbacks(self):
         # A shell's background commands begin with the signal ignored, and Python then leaves it so.
-        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+        self.addCleanup(
+            signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)
+        )
         with small_trainer() as trainer:
             interrupt = ctypes.pythonapi.PyErr_SetInterrupt
             trainer._hooks._progress = lambda phase, share: interrupt() and None

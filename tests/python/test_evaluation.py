@@ -27,9 +27,7 @@ class Retrieval(unittest.TestCase):
         self.case, self.metadata = stored_case()
         self.probe = cribo.Probe(width=24, classes=5)
         self.addCleanup(self.probe.close)
-        self.maps = {
-            name: self.case[f"{name}.features"].reshape(-1, 6, 8, 24) for name in ("train", "test")
-        }
+        self.maps = {name: self.case[f"{name}.features"].reshape(-1, 6, 8, 24) for name in ("train", "test")}
         self.probe.add(self.maps["train"], self.case["train.labels"].astype(np.int32))
 
     def test_protocol_stored_is_met(self):

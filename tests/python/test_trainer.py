@@ -6,8 +6,8 @@ import json
 import tempfile
 import threading
 import unittest
-import zlib
 import weakref
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -301,7 +301,9 @@ class Checkpoints(unittest.TestCase):
         trainer.save(paths[0], metadata={"position": "1"})
         trainer.save_weights(paths[1])
         with trainer.snapshot() as snapshot:
-            saver = threading.Thread(target=snapshot.save, args=(paths[2],), kwargs={"metadata": {"position": "1"}})
+            saver = threading.Thread(
+                target=snapshot.save, args=(paths[2],), kwargs={"metadata": {"position": "1"}}
+            )
             saver.start()
             trainer.step(small_batch(1))
             saver.join()

@@ -71,7 +71,10 @@ class Weights(unittest.TestCase):
 
     def test_bank_is_saved_and_loaded(self):
         checkpoint = self.path.with_name("checkpoint")
-        with small_trainer() as trainer, cribo.MemoryBank(bank_images=8, objects_per_image=4, width=48) as bank:
+        with (
+            small_trainer() as trainer,
+            cribo.MemoryBank(bank_images=8, objects_per_image=4, width=48) as bank,
+        ):
             trainer.step(small_batch(ids=[3, 1, 4, 15]))
             content = trainer.memory_bank.export()
             trainer.memory_bank.save(self.path, "bank.")
