@@ -222,7 +222,7 @@ static void write_event(struct run *run, const struct log_line *line)
     size_t count = MORE;
     for (int i = 0; i < FIELDS; i++) {
         bool off =
-            fields[i].offset == offsetof(cribo_report, cross_image_loss) && !line->report.cross_image_on;
+            fields[i].offset == offsetof(cribo_report, cross_image_loss) && line->report.cross_image_on == 0;
         if (!fields[i].tag || off) continue;
         tags[count] = fields[i].tag;
         values[count++] =

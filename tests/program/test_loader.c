@@ -8,7 +8,7 @@
 
 enum { S = 16, FILES = 11, BATCH = 4 };
 
-static int warnings;
+static _Atomic int warnings; /* two loaders may be alive */
 
 static void count_broken(void *user, const char *path, const char *reason)
 {
