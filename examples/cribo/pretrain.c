@@ -527,6 +527,16 @@ static void warn_of_spike(const struct session *session, const struct outcome_of
                                        : "");
 }
 
+static void warn_of_collapse(struct session *session, const cribo_report *report)
+{
+    const cribo_trainer_config *config = &session->config;
+    /* Both views predict each other; the authors take the mean of the two, the paper their sum. */
+    double terms = config->authors_normalisation ? 1 : 2;
+    const char *sign =
+        watch_collapse(&session->watch, report, config->global_weight * terms * report->uniform_loss);
+    if (sign) say_warning("step %lld: a sign of collapse: %s", (long long)report->step, sign);
+}
+
 static bool do_step(struct session *session, const struct loader_batch *loaded, double began)
 {
     struct outcome_of_step done = {.report.struct_size = sizeof done.report};
@@ -545,6 +555,7 @@ static bool do_step(struct session *session, const struct loader_batch *loaded, 
     if (status != CRIBO_OK) return library_failed(session);
     if (session->watch.skip_from <= 0) done.score = score_of(session, &done.report);
     warn_of_spike(session, &done);
+    if (!done.skipped) warn_of_collapse(session, &done.report);
     watch_note(&session->watch, done.report.loss, parts_of(&done.report), done.skipped);
     session->step = done.report.step + !done.skipped;
     session->position.batches = loader_taken(session->loader);

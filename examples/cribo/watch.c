@@ -37,12 +37,31 @@ void watch_note(struct watch *watch, double loss, int parts, bool skipped)
     watch->losses[watch->count++ % WATCH_WINDOW] = loss;
 }
 
+const char *watch_collapse(struct watch *watch, const cribo_report *report, double uniform)
+{
+    static const char *const what[WATCH_SIGNS] = {
+        "the [CLS] loss is that of uniform predictions (ln P)",
+        "few of the object prototypes are in use",
+    };
+    const bool seen[WATCH_SIGNS] = {
+        fabs(report->global_loss - uniform) < 0.005 * uniform,
+        report->prototypes_used < 0.05,
+    };
+    const char *said = NULL;
+    for (int sign = 0; sign < WATCH_SIGNS; sign++) {
+        watch->signs[sign] = seen[sign] ? watch->signs[sign] + 1 : 0;
+        if (watch->signs[sign] == WATCH_PATIENCE) said = what[sign];
+    }
+    return said;
+}
+
 /* Hexadecimal numbers have all bits. */
 void watch_print(const struct watch *watch, char text[WATCH_TEXT])
 {
     size_t count = watch->count < WATCH_WINDOW ? (size_t)watch->count : WATCH_WINDOW;
-    int length = snprintf(text, WATCH_TEXT, "%a %llu %d %d", watch->skip_from,
-        (unsigned long long)watch->count, watch->parts, watch->skips);
+    int length =
+        snprintf(text, WATCH_TEXT, "%a %lld %lld %llu %d %d", watch->skip_from, (long long)watch->signs[0],
+            (long long)watch->signs[1], (unsigned long long)watch->count, watch->parts, watch->skips);
     for (size_t i = 0; i < count; i++)
         length += snprintf(text + length, (size_t)(WATCH_TEXT - length), " %a", watch->losses[i]);
 }
@@ -50,10 +69,13 @@ void watch_print(const struct watch *watch, char text[WATCH_TEXT])
 bool watch_parse(struct watch *watch, const char *text)
 {
     unsigned long long count;
+    long long signs[WATCH_SIGNS];
     int used;
     *watch = (struct watch){0};
-    if (sscanf(text, "%la %llu %d %d%n", &watch->skip_from, &count, &watch->parts, &watch->skips, &used) != 4)
+    if (sscanf(text, "%la %lld %lld %llu %d %d%n", &watch->skip_from, &signs[0], &signs[1], &count,
+            &watch->parts, &watch->skips, &used) != 6)
         return false;
+    for (int sign = 0; sign < WATCH_SIGNS; sign++) watch->signs[sign] = signs[sign];
     watch->count = count;
     text += used;
     for (size_t i = 0; i < WATCH_WINDOW && i < count; i++) {

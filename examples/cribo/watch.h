@@ -1,5 +1,6 @@
 /*
- * Watches a run for losses that leap and for a loader that does not keep up. What it remembers is a function
+ * Watches a run for losses that leap, for signs of collapse besides those that the library tells of, and for a
+ * loader that does not keep up. What it remembers is a function
  * of the steps, and goes with the checkpoint as text, so that a run that goes on judges as one that never
  * stopped.
  */
@@ -10,10 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <cribo/trainer.h>
+
 enum { WATCH_WINDOW = 64, WATCH_LEAST = 32, WATCH_MOST_SKIPS = 5, WATCH_TEXT = 2048 };
 
 /* How many standard deviations above the mean of the window a loss is a spike, unless it is told otherwise. */
 #define WATCH_SPIKE 6.0
+
+/* For how many steps a sign of collapse must hold, and what they are. */
+enum { WATCH_PATIENCE = 50 };
+enum watch_sign { SIGN_UNIFORM_LOSS, SIGN_UNUSED_PROTOTYPES, WATCH_SIGNS };
 
 struct watch {
     double skip_from;            /* score from which updates are left out; 0: none are */
@@ -21,6 +28,7 @@ struct watch {
     uint64_t count;              /* of losses since the window began */
     int parts;                   /* which losses they are sums of; other ones begin a new window */
     int skips;                   /* in a row */
+    int64_t signs[WATCH_SIGNS];  /* for how many steps each has held */
 };
 
 /*
@@ -37,6 +45,13 @@ bool watch_skips(const struct watch *watch, double score);
 
 /* Notes what became of a loss; one that was skipped does not enter the window. */
 void watch_note(struct watch *watch, double loss, int parts, bool skipped);
+
+/*
+ * Looks at a step for signs of collapse: a [CLS] loss within half a per cent of that of uniform predictions
+ * (uniform: that loss), and less than a twentieth of the object prototypes in use that could be. Returns what
+ * is to be said, once for each time that a sign has held for WATCH_PATIENCE steps, or NULL.
+ */
+const char *watch_collapse(struct watch *watch, const cribo_report *report, double uniform);
 
 /* The watch as text, exactly, with its terminating zero; and back. False when the text is none of a watch. */
 void watch_print(const struct watch *watch, char text[WATCH_TEXT]);

@@ -73,15 +73,15 @@ static void measure_parts(const struct pictures *pictures, int size)
         loader_draws(1, 0, i, draws);
         for (int v = 0; v < 2; v++) {
             start = cpu_ms();
-            if (!augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, size, draws + v * AUGMENT_DRAWS, workspace, view,
-                    &crop, &problem))
+            if (!augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, size, draws + v * AUGMENT_DRAWS,
+                    workspace, view, &crop, &problem))
                 give_up(&problem);
             views[v] += cpu_ms() - start;
         }
         image_free(&image);
     }
-    printf("read %.2f ms, view 1 %.2f ms, view 2 %.2f ms, together %.2f ms of CPU per picture\n", read / ROUNDS,
-        views[0] / ROUNDS, views[1] / ROUNDS, (read + views[0] + views[1]) / ROUNDS);
+    printf("read %.2f ms, view 1 %.2f ms, view 2 %.2f ms, together %.2f ms of CPU per picture\n",
+        read / ROUNDS, views[0] / ROUNDS, views[1] / ROUNDS, (read + views[0] + views[1]) / ROUNDS);
     free(workspace);
     free(view);
 }
@@ -119,7 +119,8 @@ static double measure_trainer(int size)
     uint8_t *views = malloc(2 * bytes);
     cribo_crop crops[BATCH];
     if (!views || cribo_trainer_config_init(&config, sizeof config) != CRIBO_OK ||
-        cribo_trainer_config_preset(&config, "tiny") != CRIBO_OK || cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK)
+        cribo_trainer_config_preset(&config, "tiny") != CRIBO_OK ||
+        cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK)
         exit(1);
     config.image_size = size;
     config.batch_size = BATCH;
@@ -127,8 +128,14 @@ static double measure_trainer(int size)
     if (cribo_trainer_create(&trainer, &config, &runtime) != CRIBO_OK) exit(1);
     for (size_t i = 0; i < 2 * bytes; i++) views[i] = (uint8_t)(i * 2654435761u >> 13);
     for (int i = 0; i < BATCH; i++) crops[i] = (cribo_crop){10 * i, 0, 300, 300, i % 2};
-    cribo_batch batch = {.struct_size = sizeof batch, .images = BATCH, .view1_bytes = views, .view2_bytes = views + bytes,
-        .mean = {IMAGENET_MEAN}, .deviation = {IMAGENET_DEVIATION}, .crops1 = crops, .crops2 = crops};
+    cribo_batch batch = {.struct_size = sizeof batch,
+        .images = BATCH,
+        .view1_bytes = views,
+        .view2_bytes = views + bytes,
+        .mean = {IMAGENET_MEAN},
+        .deviation = {IMAGENET_DEVIATION},
+        .crops1 = crops,
+        .crops2 = crops};
     double start = 0;
     for (int step = 0; step < 4; step++) {
         if (step == 1) start = cpu_ms(); /* the first warms up */
@@ -154,10 +161,12 @@ START_TEST(benchmark)
     struct problem problem;
     char **sources = made ? &made : given.sources;
     size_t count = made ? 1 : given.count;
-    if (!pictures_open(&pictures, files_path(work, "index"), sources, count, NULL, &problem)) give_up(&problem);
+    if (!pictures_open(&pictures, files_path(work, "index"), sources, count, NULL, &problem))
+        give_up(&problem);
     measure_parts(&pictures, given.size);
     double loader = measure_loader(&pictures, given.size), trainer = measure_trainer(given.size);
-    printf("loader %.2f ms, ViT-T/16 %.2f ms of CPU per picture: one worker fills %.1f times what two cores train\n",
+    printf("loader %.2f ms, ViT-T/16 %.2f ms of CPU per picture: one worker fills %.1f times what two cores "
+           "train\n",
         loader, trainer, trainer / 2 / loader);
     pictures_close(&pictures);
     if (made) files_remove(made);

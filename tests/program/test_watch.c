@@ -69,16 +69,43 @@ START_TEST(test_watch_survives_as_text_bit_by_bit)
         size_t held = watch.count < WATCH_WINDOW ? (size_t)watch.count : WATCH_WINDOW;
         ck_assert(!memcmp(read.losses, watch.losses, held * sizeof watch.losses[0]));
         ck_assert(read.count == watch.count && read.parts == watch.parts && read.skips == watch.skips);
-        ck_assert(read.skip_from == watch.skip_from);
+        ck_assert(read.skip_from == watch.skip_from && !memcmp(read.signs, watch.signs, sizeof read.signs));
         watch_print(&read, again);
         ck_assert_str_eq(again, text);
+        watch.signs[i % 2] += i;
         watch_note(&watch, -1e300 / (i + 0.7), i < 20 ? 2 : 3, i % 5 == 4);
     }
-    ck_assert(!watch_parse(&read, "0 1 2 3"));
+    ck_assert(!watch_parse(&read, "0 0 0 1 2 3"));
     ck_assert(!watch_parse(&read, ""));
-    ck_assert(!watch_parse(&read, "0 1 2 3 inf"));
+    ck_assert(!watch_parse(&read, "0 0 0 1 2 3 inf"));
     text[strlen(text) - 30] = '\0';
     ck_assert(!watch_parse(&read, text));
+}
+END_TEST
+
+START_TEST(test_watch_tells_of_collapse_that_lasts)
+{
+    struct watch watch = {0};
+    cribo_report healthy = {.global_loss = 12, .prototypes_used = 0.2},
+                 uniform = {.global_loss = 13.86, .prototypes_used = 0.2},
+                 dead = {.global_loss = 12, .prototypes_used = 0.01};
+    int said = 0;
+    for (int i = 0; i < 1000; i++) {
+        ck_assert_ptr_null(watch_collapse(&watch, &healthy, 13.863));
+        for (int k = 1; k < WATCH_PATIENCE && i % 100 == 0; k++)
+            ck_assert_ptr_null(watch_collapse(&watch, &uniform, 13.863));
+    }
+    for (int i = 0; i < 3 * WATCH_PATIENCE; i++) {
+        const char *sign = watch_collapse(&watch, &uniform, 13.863);
+        ck_assert(!sign || (i == WATCH_PATIENCE - 1 && strstr(sign, "ln P")));
+        said += sign != NULL;
+    }
+    for (int i = 0; i < 3 * WATCH_PATIENCE; i++) {
+        const char *sign = watch_collapse(&watch, &dead, 13.863);
+        ck_assert(!sign || (i == WATCH_PATIENCE - 1 && strstr(sign, "prototypes")));
+        said += sign != NULL;
+    }
+    ck_assert_int_eq(said, 2);
 }
 END_TEST
 
@@ -100,4 +127,5 @@ END_TEST
 
 RUN_TESTS("watch", test_watch_scores_are_deviations_above_the_mean,
     test_watch_constant_losses_allow_a_hundredth_of_them, test_watch_skips_a_few_in_a_row_and_then_gives_in,
-    test_watch_survives_as_text_bit_by_bit, test_stall_is_said_once_until_it_is_over)
+    test_watch_survives_as_text_bit_by_bit, test_watch_tells_of_collapse_that_lasts,
+    test_stall_is_said_once_until_it_is_over)
