@@ -1,5 +1,6 @@
 /* Memory banks to and from files: round trips, a trainer's checkpoint as the source, and files that are refused. */
 #include "io/safetensors.h"
+#include "support/faulty.h"
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
@@ -12,7 +13,8 @@ enum { Q = 4, K = 3, D = 5, IMAGES = 6, ROWS = 9 };
 static const int64_t per_image[IMAGES] = {2, 0, 3, 1, 1, 2};
 static const int64_t ids[IMAGES] = {7, -1, 9, INT64_MAX, 0, 4};
 
-static cribo_memory_bank *make_bank(int64_t images, int64_t objects, int64_t width)
+static cribo_memory_bank *make_bank_with(
+    const cribo_runtime *runtime, int64_t images, int64_t objects, int64_t width)
 {
     cribo_memory_bank_config c;
     cribo_memory_bank *bank;
@@ -20,8 +22,13 @@ static cribo_memory_bank *make_bank(int64_t images, int64_t objects, int64_t wid
     c.bank_images = images;
     c.objects_per_image = objects;
     c.width = width;
-    OK(cribo_memory_bank_create(&bank, &c, NULL));
+    OK(cribo_memory_bank_create(&bank, &c, runtime));
     return bank;
+}
+
+static cribo_memory_bank *make_bank(int64_t images, int64_t objects, int64_t width)
+{
+    return make_bank_with(NULL, images, objects, width);
 }
 
 /* A bank that has forgotten images and so begins in the middle of its memory. */
@@ -180,6 +187,45 @@ START_TEST(test_bank_file_cut_short_is_corrupt)
 }
 END_TEST
 
+static cribo_status save_or_load(cribo_memory_bank *bank, bool save)
+{
+    return save ? cribo_memory_bank_save(bank, scratch_path("bank"), NULL)
+                : cribo_memory_bank_load(bank, scratch_path("bank"), NULL);
+}
+
+START_TEST(test_bank_file_without_memory_changes_nothing)
+{
+    const bool save = _i == 0;
+    cribo_memory_bank *full = full_bank(), *untouched = make_bank(Q, K, D);
+    OK(cribo_memory_bank_save(full, scratch_path("bank"), NULL));
+    faulty memory = {0};
+    cribo_runtime runtime = training_runtime(1);
+    runtime.allocate = faulty_allocate;
+    runtime.release = faulty_release;
+    runtime.allocator_user = &memory;
+    cribo_memory_bank *bank = make_bank_with(&runtime, Q, K, D);
+    const size_t held = memory.held;
+    size_t refusals = 0;
+    for (cribo_status status = CRIBO_OUT_OF_MEMORY; status != CRIBO_OK; refusals++) {
+        memory.fail_at = memory.calls + refusals + 1;
+        status = save_or_load(bank, save);
+        if (status != CRIBO_OK) {
+            REFUSED(status, CRIBO_OUT_OF_MEMORY, "memory");
+            assert_same(bank, untouched);
+        }
+        ck_assert_uint_eq(memory.held, held);
+        ck_assert_uint_eq(scratch_count(), 1);
+        ck_assert_uint_lt(refusals, 1000);
+    }
+    ck_assert_uint_gt(refusals, 3);
+    assert_same(bank, save ? untouched : full);
+    cribo_memory_bank_free(bank);
+    ck_assert_uint_eq(memory.held, 0);
+    cribo_memory_bank_free(untouched);
+    cribo_memory_bank_free(full);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bank_file");
@@ -190,6 +236,7 @@ int main(void)
     tcase_add_test(tests, test_bank_file_may_be_a_checkpoint);
     tcase_add_test(tests, test_bank_file_that_does_not_fit_is_refused);
     tcase_add_test(tests, test_bank_file_cut_short_is_corrupt);
+    tcase_add_loop_test(tests, test_bank_file_without_memory_changes_nothing, 0, 2);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
