@@ -90,10 +90,11 @@ static int64_t read_lines(struct report *report, const char *name, line_function
     return count;
 }
 
+/* A line of a step, or of a look after one; an update that was left out is no step. */
 static bool is_step(struct report *report, json_t *line, size_t number)
 {
     (void)report, (void)number;
-    return json_is_integer(json_object_get(line, "step"));
+    return json_is_integer(json_object_get(line, "step")) && !json_is_true(json_object_get(line, "skipped"));
 }
 
 static bool add_step(struct report *report, json_t *line, size_t number)
@@ -375,7 +376,7 @@ static void write_time(struct report *report)
     fputs("<figure><figcaption>Where a step's time goes</figcaption><table>", report->page);
     for (int k = 0; k < 5 && sum > 0; k++)
         fprintf(report->page,
-            "<tr><td>%s<td class=n>%.1f ms<td class=n>%.1f %%<td><div class=bar style='width:%.2f%%'></div>",
+            "<tr><td>%s<td class=n>%.1f ms<td class=n>%.1f %%<td style='width:50%%'><div class=bar style='width:%.2f%%'></div>",
             titles[k], means[k], 100 * means[k] / sum, 100 * means[k] / sum);
     fputs("</table><p class=note>Means over all steps. Loading pictures goes on beside it.</p></figure>\n",
         report->page);
