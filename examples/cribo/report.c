@@ -376,7 +376,8 @@ static void write_time(struct report *report)
     fputs("<figure><figcaption>Where a step's time goes</figcaption><table>", report->page);
     for (int k = 0; k < 5 && sum > 0; k++)
         fprintf(report->page,
-            "<tr><td>%s<td class=n>%.1f ms<td class=n>%.1f %%<td style='width:50%%'><div class=bar style='width:%.2f%%'></div>",
+            "<tr><td>%s<td class=n>%.1f ms<td class=n>%.1f %%<td style='width:50%%'><div class=bar "
+            "style='width:%.2f%%'></div>",
             titles[k], means[k], 100 * means[k] / sum, 100 * means[k] / sum);
     fputs("</table><p class=note>Means over all steps. Loading pictures goes on beside it.</p></figure>\n",
         report->page);

@@ -276,7 +276,7 @@ void cb_linear_probe_shares(cb_pool *pool, const cb_linear_probe *linear, size_t
 {
     size_t width = linear->width;
     shares_job job = {linear, shares};
-    for (size_t r = 0; r < rows; r++) cb_normalise_row(unit + r * width, features + r * width, width);
+    for (size_t r = 0; r < rows; r++) cb_unit_feature(unit + r * width, features + r * width, width);
     cb_gemm(pool, CB_NT, rows, linear->classes, width, unit, width, linear->weights, width, false, shares,
         linear->classes);
     cb_pool_run(pool, rows, finish_row, &job);

@@ -104,7 +104,7 @@ const cb_neighbour *cb_nearest_search(
     nearest->memory = memory;
     nearest->queries = queries;
     for (size_t q = 0; q < queries; q++)
-        cb_normalise_row(nearest->unit + q * nearest->width, features + q * nearest->width, nearest->width);
+        cb_unit_feature(nearest->unit + q * nearest->width, features + q * nearest->width, nearest->width);
     forget(nearest);
     cb_pool_run(nearest->pool, cb_patch_memory_blocks(memory) * stripes(nearest), search_block, nearest);
     cb_pool_run(nearest->pool, stripes(nearest), gather, nearest);

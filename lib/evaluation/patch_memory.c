@@ -2,6 +2,7 @@
 #include "evaluation/patch_memory.h"
 
 #include "base/random.h"
+#include "distillation/object_queue.h"
 #include "tensor/rows.h"
 
 #include <string.h>
@@ -42,6 +43,11 @@ static uint32_t count_pixels(
             total++;
         }
     return total;
+}
+
+void cb_unit_feature(cb_real *unit, const cb_real *feature, size_t width)
+{
+    cb_rows()->scale(unit, feature, cb_inverse_length(feature, width), width);
 }
 
 static cribo_status add_block(const cb_allocator *allocator, cb_patch_memory *memory)
@@ -98,7 +104,7 @@ static void keep_patch(
     if (memory->most && entry >= memory->most) return;
     cb_patch_block *block = &memory->blocks[entry / CB_PATCH_BLOCK];
     size_t row = entry % CB_PATCH_BLOCK;
-    cb_normalise_row(block->unit + row * memory->width, feature, memory->width);
+    cb_unit_feature(block->unit + row * memory->width, feature, memory->width);
     block->total[row] = count_pixels(memory, maps, patch, block->pixels + row * memory->classes);
     if (entry == memory->count) memory->count++;
 }

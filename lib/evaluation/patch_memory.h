@@ -47,6 +47,9 @@ cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory 
 
 void cb_patch_memory_destroy(const cb_allocator *allocator, cb_patch_memory *memory);
 
+/* A feature as it is compared: of length 1, whatever its own. */
+void cb_unit_feature(cb_real *unit, const cb_real *feature, size_t width);
+
 /* How many blocks hold entries, and how many entries block `block` holds. */
 size_t cb_patch_memory_blocks(const cb_patch_memory *memory);
 size_t cb_patch_memory_rows(const cb_patch_memory *memory, size_t block);

@@ -284,6 +284,31 @@ START_TEST(test_probe_with_fewer_entries_than_neighbours_takes_all)
 }
 END_TEST
 
+START_TEST(test_probe_search_does_not_depend_on_lengths)
+{
+    enum { ROWS = 40, D = 9, K = 7 };
+    cribo_probe_config config = config_of(D, 1);
+    config.neighbours = K;
+    float *x = random_rows(1, ROWS * D), query[2 * D];
+    int32_t labels[ROWS] = {0};
+    int64_t index[2 * K];
+    for (size_t r = 0; r < ROWS; r++) /* whole powers of two leave the digits alone */
+        for (size_t i = 0; i < D; i++)
+            x[r * D + i] = ldexpf(x[r * D + i], r % 3 == 0 ? 120 : r % 3 == 1 ? -20 : 0);
+    for (size_t i = 0; i < D; i++) query[D + i] = ldexpf(query[i] = x[i], -130);
+    cribo_probe *probe = probe_of(&config, 1);
+    cribo_patch_maps maps = rows_of(ROWS, x);
+    OK(cribo_probe_add(probe, &maps, labels));
+    float cosine[2 * K];
+    OK(cribo_probe_search(probe, 2, query, index, cosine));
+    ck_assert_mem_eq(index, index + K, K * sizeof *index);
+    ck_assert_int_eq(index[0], 0);
+    ck_assert_float_eq_tol(cosine[0], 1, 1e-6f);
+    cribo_probe_free(probe);
+    free(x);
+}
+END_TEST
+
 /* --- memory --- */
 
 START_TEST(test_probe_add_patch_to_be_ignored_is_passed_over)
@@ -647,6 +672,7 @@ int main(void)
     tcase_add_test(tests, test_probe_search_equals_independent_protocol);
     tcase_add_loop_test(tests, test_probe_search_equals_exhaustive_search_with_ties, 0, 3);
     tcase_add_test(tests, test_probe_search_does_not_depend_on_threads_or_calls);
+    tcase_add_test(tests, test_probe_search_does_not_depend_on_lengths);
     tcase_add_test(tests, test_probe_with_fewer_entries_than_neighbours_takes_all);
     tcase_add_test(tests, test_probe_add_patch_to_be_ignored_is_passed_over);
     tcase_add_test(tests, test_probe_add_bounded_memory_is_a_uniform_sample);
