@@ -63,7 +63,7 @@ void fuzz_one(const uint8_t *data, size_t size)
         cribo_status status = cribo_trainer_load(trainer, path, &options[i]);
         fuzz_outcome(status, path);
         FUZZ_EXPECT(fuzz_memory.held == held, "%zu blocks are lost", fuzz_memory.held - held);
-        size_t most = (data[0] == 0x1f ? 1032 : 1) * 16 * size + ((size_t)1 << 21);
+        size_t most = (size > 0 && data[0] == 0x1f ? 1032 : 1) * 16 * size + ((size_t)1 << 21);
         FUZZ_EXPECT(fuzz_memory.peak - bytes <= most, "%zu bytes of memory", fuzz_memory.peak - bytes);
         training_state after = training_state_of(trainer);
         FUZZ_EXPECT(

@@ -51,6 +51,7 @@ static void put_safetensors(const char *name, const void *bytes, size_t count)
 
 static void seed_checkpoints(void)
 {
+    const cribo_save_parts parts = {.struct_size = sizeof parts, .backbone = 1, .plain_names = 1};
     cribo_trainer_config c = small_trainer_config();
     static uint8_t bytes[1 << 20];
     char name[64];
@@ -66,8 +67,12 @@ static void seed_checkpoints(void)
             snprintf(name, sizeof name, "plain-steps-%d", steps);
             put("checkpoint", name, bytes, count);
             put_safetensors(name, bytes, count);
+            put("bank", name, bytes, count);
             OK(cribo_trainer_save_weights(trainer, place("safetensors", "weights")));
             OK(cribo_trainer_save_weights(trainer, place("model", "weights")));
+            OK(cribo_model_save_partial(
+                cribo_trainer_teacher(trainer), place("model", "plain names"), "student.", &parts));
+            OK(cribo_memory_bank_save(cribo_trainer_memory_bank(trainer), place("bank", "alone"), NULL));
             cribo_trainer_free(trainer);
         }
 }
