@@ -4,7 +4,7 @@
  *   fuzz_NAME PATH...                       every file, and every file in a folder, as it is
  *   fuzz_NAME -hostile COUNT SEED PATH...   COUNT inputs made from those files: cut, changed, joined, numbers made absurd, ...
  *
- * The same arguments make the same inputs. An input that takes more than 20 seconds ends the program (SIGALRM), and a fault of the
+ * The same arguments make the same inputs. An input that takes more than 60 seconds ends the program (SIGALRM), and a fault of the
  * library does, too; "hostile.input" in the working folder then holds it. The last line counts what was taken and what was refused.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define MOST_BYTES ((size_t)1 << 18) /* of an input that is made */
-#define MOST_SECONDS 20
+#define MOST_SECONDS 60
 
 typedef struct input {
     uint8_t *bytes;
