@@ -1,8 +1,9 @@
 #!/bin/sh
 # soak.sh CRIBO IMAGES SECONDS [FOLDER]: trains on the pictures in IMAGES for SECONDS twice, side by side. One run is left alone, the
-# other is killed (SIGKILL) about twelve times at moments drawn at random, and started again by the same command line each time. At
+# other, which saves in the background, is killed (SIGKILL) about twelve times at moments drawn at random, and started again each time. At
 # the end both are brought to the same step, and must have the same weights, the same checkpoint and, but for times, the same log.
-# CRIBO is the program; IMAGES may also be the program that makes pictures for tests. FOLDER takes the two runs and stays; without one they are temporary.
+# CRIBO is the program; IMAGES may also be the program that makes pictures for tests. FOLDER takes the two runs and stays; without one
+# they are temporary.
 cribo=$1 images=$2 seconds=$3
 if [ "${4-}" ]; then
     work=$4
@@ -15,10 +16,11 @@ if [ ! -d "$images" ]; then
     mkdir "$work/pictures" && "$images" "$work/pictures" 40 || exit 1
     images=$work/pictures
 fi
-settings="--image-size 64 --patch-size 8 --width 96 --heads 3 --depth 4 --head-hidden 128 --head-bottleneck 64 --prototypes 512
-    --object-prototypes 512 --clusters 8 --bank-images 200 --batch-size 8 --learning-rate 0.004 --steps 1000000 --warmup-steps 100
-    --teacher-temperature-steps 200 --cross-image-steps 20 --freeze-last-layer-steps 20 --threads 1 --workers 1 --quiet"
-save_every=$((seconds < 600 ? 5 : 50))
+size="--image-size 64 --width 96 --heads 3 --depth 4 --batch-size 8" save_every=50
+[ "$seconds" -ge 600 ] || size="--image-size 32 --width 48 --heads 2 --depth 2 --batch-size 4" save_every=3
+settings="$size --patch-size 8 --head-hidden 128 --head-bottleneck 64 --prototypes 512 --object-prototypes 512 --clusters 8
+    --bank-images 200 --learning-rate 0.004 --steps 1000000 --warmup-steps 100 --teacher-temperature-steps 200 --cross-image-steps 20
+    --freeze-last-layer-steps 20 --threads 1 --workers 1 --quiet"
 
 fail() {
     echo "FAILED: $*"
@@ -34,31 +36,35 @@ pretrain() {
 
 steps() { grep -c . "$work/$1/log.jsonl"; }
 
+# ended RUN PROCESS: waits for the run that has been asked to stop.
+ended() {
+    wait "$2"
+    status=$?
+    [ $status = 143 ] || fail "$1 ended with status $status: $(tail -n 3 "$work/$1.messages")"
+}
+
 deadline=$(($(date +%s) + seconds))
 (pretrain whole) &
 whole=$!
-kills=0 killed=
-while [ "$(date +%s)" -lt $deadline ]; do
-    (pretrain disturbed) &
-    killed=$!
-    # From a hundredth to a sixth of the time, in hundredths of a second: some kills come before the first save.
-    pause=$(awk -v seed=$((kills * 7919 + 17)) -v seconds="$seconds" 'BEGIN { srand(seed); rand(); printf "%.2f", seconds * (0.01 + rand() * 0.15) }')
-    left=$((deadline - $(date +%s)))
+kills=0 disturbed=
+while left=$((deadline - $(date +%s))); [ $left -gt 0 ]; do
+    (pretrain disturbed --save-in-background) &
+    disturbed=$!
+    # A second, and up to a sixth of the time: some kills come before the first save, some in the middle of one.
+    pause=$(awk -v seed=$((kills * 7919 + 17)) -v seconds="$seconds" \
+        'BEGIN { srand(seed); rand(); printf "%.2f", 1 + seconds * rand() * 0.16 }')
     [ "${pause%.*}" -lt $left ] || { sleep $left; break; }
     sleep "$pause"
-    kill -0 $killed 2>/dev/null || fail "the disturbed run ended by itself: $(tail -n 3 "$work/disturbed.messages")"
-    kill -KILL $killed
-    wait $killed
+    kill -0 $disturbed 2>/dev/null || fail "the disturbed run ended by itself: $(tail -n 3 "$work/disturbed.messages")"
+    kill -KILL $disturbed
+    wait $disturbed
+    disturbed=
     kills=$((kills + 1))
     [ -f "$work/disturbed/log.jsonl" ] && echo "kill $kills after $pause s, at step $(steps disturbed)"
 done
-kill -TERM $whole $killed
-wait $whole
-status=$?
-[ $status = 143 ] || fail "the undisturbed run ended with status $status: $(tail -n 3 "$work/whole.messages")"
-wait $killed
-status=$?
-[ $status = 143 ] || fail "the disturbed run ended with status $status: $(tail -n 3 "$work/disturbed.messages")"
+kill -TERM $whole $disturbed
+ended whole $whole
+[ -z "$disturbed" ] || ended disturbed $disturbed
 [ $kills -ge 3 ] || fail "only $kills kills"
 
 last=$(steps whole)
