@@ -36,7 +36,7 @@ enum { GROUP_OWN = 1, GROUP_SETTINGS = 2 };
 static const struct argp_option own[] = {
     {"output", 'o', "RUN", 0, "Folder for the results (required); made if it is missing", GROUP_OWN},
     {"preset", KEY_PRESET, "NAME", 0,
-        "A published run (vits16-coco, vits16-in1k, vitb16-in1k), a size (tiny, small, base) or authors, "
+        "A published run (vits16-coco, vits16-in1k, vitb16-in1k), a size (tiny, small, base), mini or authors, "
         "their code's formulas",
         GROUP_OWN},
     {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; the same as --total-steps", GROUP_OWN},

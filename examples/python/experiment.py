@@ -3,6 +3,7 @@ only (global), with the loss of objects between views added (views), and with al
 scenes of clothes on photographs; scored by dense nearest-neighbour retrieval. docs/experiment.md tells of it,
 examples/experiment does all of it.
 
+    experiment.py backgrounds --scenes DIR/train --out DIR2/train
     experiment.py run --scenes DIR --out RUN.jsonl --seed 0 [--side libcribo pytorch]
     experiment.py table RUN.jsonl ...
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections import defaultdict
@@ -28,14 +30,6 @@ FRACTIONS = (1, 8, 64)
 MEMORY, QUERIES = 300, 150  # scenes whose patches are remembered, and scenes that are scored
 CHECKS = 4  # how often a run is scored
 
-SETTINGS: dict[str, float] = dict(
-    image_size=SIDE, patch_size=PATCH, width=64, depth=2, heads=2, drop_path=0,
-    head_hidden=256, head_bottleneck=64, prototypes=512, object_prototypes=512, normed_last_layer=1,
-    clusters=8, bank_images=1000,
-    teacher_temperature_start=0.025, teacher_temperature=0.025,
-    object_teacher_temperature_start=0.025, object_teacher_temperature=0.025,
-    batch_size=32, micro_batch=32, learning_rate=4e-3, weight_decay_final=0.04, ema_momentum=0.99, clip_norm=3,
-)  # fmt: skip
 METHODS: dict[str, dict[str, float]] = {
     "global": dict(cross_view_weight=0, cross_image_weight=0),
     "views": dict(cross_image_weight=0),
@@ -50,7 +44,9 @@ def settings_of(method: str, seed: int, steps: int, changes: dict[str, float]) -
         cross_image_steps=max(1, steps // 10),
         freeze_last_layer_steps=max(1, steps // 20),
     )
-    return {**SETTINGS, **shares, "seed": seed, **METHODS[method], **changes}
+    with cribo.Trainer("mini", threads=1) as trainer:
+        preset = trainer.settings
+    return {**preset, **shares, "seed": seed, **METHODS[method], **changes}
 
 
 # ---- Scenes and views ----------------------------------------------------------------------------
@@ -143,6 +139,56 @@ def batch_of(pictures: np.ndarray, seed: int, step: int, size: int, clusters: in
             views[v, i], positions[i, v] = view_of(pictures[picture], random)
     seeds = np.stack([random.permutation(2 * tokens)[:clusters] for _ in range(size)])
     return Step(views, positions, seeds.astype(np.int64))
+
+
+# ---- Backgrounds ---------------------------------------------------------------------------------
+
+
+def photographs() -> list[Path]:
+    """The wallpapers that `cribo scenes` takes, as its source lists them, where they are installed."""
+    source = Path(__file__).resolve().parents[1] / "cribo" / "pools.c"
+    names = re.findall(r'"((?:backgrounds|lxqt|wallpapers)/[^"]+)"', source.read_text())
+    return [path for path in (Path("/usr/share", name) for name in names) if path.exists()]
+
+
+def patch_of(photograph: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A small piece of a photograph as [64, 64, 3], perhaps mirrored, its colours mixed and shifted."""
+    from PIL import Image
+
+    side = int(random.uniform(64, 160))
+    y, x = (random.integers(length - side + 1) for length in photograph.shape[:2])
+    piece = Image.fromarray(photograph[y : y + side, x : x + side]).resize((64, 64), Image.Resampling.BILINEAR)
+    pixels = np.asarray(piece).astype(float)
+    if random.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    mixing = 0.5 * np.eye(3) + 0.5 * random.dirichlet(np.ones(3), 3)
+    return pixels @ mixing.T * random.uniform(0.6, 1.3) + random.uniform(-30, 30, 3)
+
+
+def change_backgrounds(o: argparse.Namespace) -> None:
+    """Copies scenes with a background of their own each: with whole photographs there are too few of them."""
+    from PIL import Image
+
+    def read(path: Path) -> np.ndarray:
+        picture = Image.open(path)
+        picture.draft("RGB", (800, 800))
+        scale = 640 / min(picture.size)
+        size = int(picture.width * scale), int(picture.height * scale)
+        return np.array(picture.convert("RGB").resize(size, Image.Resampling.BOX))
+
+    validation = o.scenes.name == "val"
+    chosen = [path for i, path in enumerate(photographs()) if (i % 5 in (1, 3)) == validation]
+    pool, random = [read(path) for path in chosen], np.random.default_rng(6 if validation else 5)
+    for kind in ("images", "labels"):
+        (o.out / kind).mkdir(parents=True, exist_ok=True)
+    for path in sorted((o.scenes / "images").iterdir()):
+        pixels = np.array(Image.open(path)).astype(float)
+        labels = np.array(Image.open(o.scenes / "labels" / path.name))
+        background = patch_of(pool[random.integers(len(pool))], random)
+        edge = (labels == 255) & (random.random(labels.shape) < 0.5)
+        mixed = np.where(((labels == 0) | edge)[..., None], background, pixels)
+        Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(o.out / "images" / path.name)
+        Image.fromarray(labels).save(o.out / "labels" / path.name)
 
 
 # ---- Scores --------------------------------------------------------------------------------------
@@ -320,6 +366,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument("--steps", type=int, default=600)
     run.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE")
     run.set_defaults(do=train)
+    change = verbs.add_parser("backgrounds", help="gives scenes backgrounds of their own")
+    change.add_argument("--scenes", type=Path, required=True, help="a folder, train or val")
+    change.add_argument("--out", type=Path, required=True)
+    change.set_defaults(do=change_backgrounds)
     show = verbs.add_parser("table", help="what runs came to, in Markdown")
     show.add_argument("runs", type=Path, nargs="+")
     show.set_defaults(do=lambda o: print(table(o.runs)))

@@ -120,6 +120,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  * Applies a preset on top of what is set:
  *   "vits16-coco", "vits16-in1k", "vitb16-in1k"  the published runs
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
+ *   "mini"                                       a tiny transformer on views of 48 x 48 in batches of 32, which
+ *                                                trains in minutes on one core (docs/experiment.md)
  *   "authors"                                    the authors' formulas where they differ from the paper's:
  *                                                normalisation of the losses, cost normalised over the batch,
  *                                                clipping tensor by tensor
