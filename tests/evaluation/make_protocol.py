@@ -141,7 +141,11 @@ def main():
         "predicted": predicted.astype(np.uint8),
         "iou": iou.astype(np.float32),
     }
-    metadata = {"entries": str(len(memory)), "mean_iou": repr(float(mean_iou)), "accuracy": repr(float(accuracy))}
+    metadata = {
+        "entries": str(len(memory)),
+        "mean_iou": repr(float(mean_iou)),
+        "accuracy": repr(float(accuracy)),
+    }
     write_safetensors(Path(__file__).with_name("protocol.safetensors"), tensors, metadata)
 
 
