@@ -39,6 +39,7 @@ void fuzz_one(const uint8_t *data, size_t size)
 {
     decode(data, size, 3, 0);
     decode(data, size, 4, 16);
+    decode(data, size, 1, 0); /* labels */
     int orientation = exif_orientation(data, size);
     FUZZ_EXPECT(orientation >= 1 && orientation <= 8, "orientation %d", orientation);
 }
