@@ -36,7 +36,8 @@ enum { GROUP_OWN = 1, GROUP_SETTINGS = 2 };
 static const struct argp_option own[] = {
     {"output", 'o', "RUN", 0, "Folder for the results (required); made if it is missing", GROUP_OWN},
     {"preset", KEY_PRESET, "NAME", 0,
-        "A published run (vits16-coco, vits16-in1k, vitb16-in1k), a size (tiny, small, base), mini or authors, "
+        "A published run (vits16-coco, vits16-in1k, vitb16-in1k), a size (tiny, small, base), mini or "
+        "authors, "
         "their code's formulas",
         GROUP_OWN},
     {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; the same as --total-steps", GROUP_OWN},
@@ -98,7 +99,8 @@ static const char description[] =
     "folder (with the folders and tar archives in it), an uncompressed tar archive (as WebDataset's shards), "
     "a picture, or a text file that lists paths of pictures and archives, one a line. RUN then holds "
     "weights.safetensors (student and teacher), checkpoint-STEP.safetensors.gz (all that it takes to go on), "
-    "log.jsonl (a line per step), events.out.tfevents.cribo (the same for TensorBoard), config.json, loss.png "
+    "log.jsonl (a line per step), events.out.tfevents.cribo (the same for TensorBoard), config.json, "
+    "loss.png "
     "(the losses), clusters-start.png and clusters.png (the objects that the teacher finds in some pictures, "
     "before and after).\v"
     "Pictures that cannot be read cost a warning each, and others take their places. Pictures that do not "
