@@ -103,6 +103,8 @@ if [ -c /dev/full ]; then
 fi
 expect 0 "clusters-start.png" pretrain "$work/pictures" -o "$work/undrawn" $small --steps 2
 expect 1 "weights.safetensors" pretrain "$work/pictures" -o "$work/blocked" $small --steps 1 --overwrite
+expect 1 "; training goes on" pretrain "$work/pictures" -o "$work/blocked" $small --steps 3 --overwrite --save-every 1 --save-in-background
+[ -s "$work/blocked/checkpoint-00000003.safetensors.gz" ] || fail "weights that cannot be saved cost the checkpoint"
 
 # A signal finishes the step and saves.
 for signal in INT TERM; do
