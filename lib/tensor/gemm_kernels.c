@@ -82,6 +82,7 @@ INLINE void multiply_elements(size_t m, size_t n, size_t k, const float *a, cons
             __builtin_prefetch(c + i * c_row + NR - 1, 1);
         }
     for (size_t p = 0; p < k; p++, a += MR, b += NR) {
+        __builtin_prefetch(a + MR * k, 0, 2); /* the next panel, which no earlier tile has read */
         vector b_0 = load(b), b_1 = load(b + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++) {
@@ -278,6 +279,10 @@ INLINE void pack_rows(
             for (size_t i = 0; i < LANES; i++)
                 row[i] = first + i < here ? fetch_along(x, line + first + i, p * IN_ELEMENT(how), how)
                                           : (vector){0};
+#pragma GCC unroll 16
+            for (size_t i = 0; i < block;
+                 i++) /* the next panel: rows are too short for the CPU to foresee it */
+                __builtin_prefetch(number_at(x, line + width + first + i, p * IN_ELEMENT(how), how), 0, 2);
             transpose(row);
             if (steps == LANES) {
 #pragma GCC unroll 16
@@ -308,6 +313,9 @@ INLINE void pack_columns(
                     size_t left = line + first < count ? count - line - first : 0;
                     vector v = fetch_across(
                         x, left ? line + first : line, left < block ? left : block, p * IN_ELEMENT(how), how);
+                    for (size_t i = 0; i < IN_ELEMENT(how); i++)
+                        __builtin_prefetch(
+                            number_at(x, line + first, (p + STRETCH) * IN_ELEMENT(how) + i, how), 0, 2);
                     memcpy(panel + p * width + first, &v, block * sizeof(float));
                 }
     }
