@@ -96,19 +96,16 @@ static void install_kernel(cntx_t *context, micro_kernel *kernel)
 
 #ifdef CB_OWN_KERNELS
 
-/*
- * BLIS sweeps C down the columns of its tiles. C is row-major, so we let it see a kernel of columns: it then transposes
- * the whole product, and what BLIS calls A, m and a row is our B, n and a column.
- */
-static void multiply_real_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta,
-    float *c, inc_t c_column, inc_t c_row, auxinfo_t *data, cntx_t *context)
+/* As BLIS calls a micro-kernel: C = alpha A B + beta C, with alpha 1, and beta 0 or 1. C's rows are contiguous. */
+static void multiply_real_panels(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta,
+    float *c, inc_t c_row, inc_t c_column, auxinfo_t *data, cntx_t *context)
 {
-    (void)alpha, (void)data, (void)context; /* alpha is 1 */
+    (void)alpha, (void)data, (void)context;
     chosen.real.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
 }
 
-static void multiply_bf16_panels(dim_t n, dim_t m, dim_t k, float *alpha, float *b, float *a, float *beta,
-    float *c, inc_t c_column, inc_t c_row, auxinfo_t *data, cntx_t *context)
+static void multiply_bf16_panels(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta,
+    float *c, inc_t c_row, inc_t c_column, auxinfo_t *data, cntx_t *context)
 {
     (void)alpha, (void)data, (void)context;
     chosen.bf16.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
@@ -156,14 +153,14 @@ static void set_block_size(cntx_t *context, bszid_t which, bszid_t multiple_of, 
 static void install(path *to, const cb_gemm_kernels *own, micro_kernel *kernel)
 {
     cntx_t *context = &to->context;
-    set_block_size(context, BLIS_MR, BLIS_MR, own->nr);
-    set_block_size(context, BLIS_NR, BLIS_NR, own->mr);
-    set_block_size(context, BLIS_MC, BLIS_MR, own->nc);
+    set_block_size(context, BLIS_MR, BLIS_MR, own->mr);
+    set_block_size(context, BLIS_NR, BLIS_NR, own->nr);
+    set_block_size(context, BLIS_MC, BLIS_MR, own->mc);
     set_block_size(context, BLIS_KC, BLIS_KR, own->kc);
-    set_block_size(context, BLIS_NC, BLIS_NR, own->mc);
+    set_block_size(context, BLIS_NC, BLIS_NR, own->nc);
     install_kernel(context, kernel);
     mbool_t rows_first = *bli_cntx_get_l3_nat_ukr_prefs(BLIS_GEMM_UKR, context);
-    bli_mbool_set_dt(FALSE, BLIS_FLOAT, &rows_first);
+    bli_mbool_set_dt(TRUE, BLIS_FLOAT, &rows_first);
     bli_cntx_set_l3_nat_ukr_prefs(BLIS_GEMM_UKR, &rows_first, context);
     to->own = own;
 }

@@ -23,8 +23,8 @@ typedef struct cb_gemm_kernels {
     const char *name;
     size_t mr, nr; /* the tile of C that stays in registers */
     size_t mc, kc,
-        nc; /* the blocks of A (mc x kc elements) and B (kc x nc) that are packed at a time: a panel of A stays
-                          in the first-level cache, a block of B in the second; mc, nc are multiples of mr, nr */
+        nc; /* the blocks of A (mc x kc elements) and B (kc x nc) that are packed at a time: A's stays in the
+                          second-level cache; mc, nc are multiples of mr, nr */
     size_t in_element; /* numbers along k in an element: 1 or 2 */
 
     /*

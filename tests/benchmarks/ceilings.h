@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #ifndef REPEATS
 #define REPEATS 9
@@ -118,6 +121,43 @@ static inline ceiling fma_peak(void)
 {
     double each = 2.0 * CHAINS * ROUNDS * burn_lanes[level()];
     return (ceiling){burn, NULL, each * (double)cb_pool_threads(workers), "GFLOP/s"};
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512bf16"))) static inline void burn_pairs(void)
+{
+    __m512 chain[CHAINS] = {{0}}, zero = {0};
+    for (int round = 0; round < ROUNDS; round++)
+#pragma GCC unroll 16
+        for (int i = 0; i < CHAINS; i++) {
+            chain[i] = _mm512_dpbf16_ps(chain[i], (__m512bh)zero, (__m512bh)zero);
+            __asm__ volatile("" : "+v"(chain[i]));
+        }
+}
+
+static inline void burn_pairs_task(void *context, size_t task, size_t worker)
+{
+    (void)context, (void)task, (void)worker;
+    burn_pairs();
+}
+
+static inline void burn_bf16(void *context)
+{
+    (void)context;
+    cb_pool_run(workers, cb_pool_threads(workers), burn_pairs_task, NULL);
+}
+#endif
+
+/* Of products of bfloat16; where the CPU has none, floats are multiplied. */
+static inline ceiling bf16_peak(void)
+{
+    ceiling peak = fma_peak();
+#if defined(__x86_64__)
+    if (cb_cpu() < CB_CPU_AVX512BF16) return peak;
+    peak.run = burn_bf16;
+    peak.amount = 4.0 * CHAINS * ROUNDS * 16 * (double)cb_pool_threads(workers);
+#endif
+    return peak;
 }
 
 #endif

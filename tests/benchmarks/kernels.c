@@ -1,5 +1,6 @@
 /*
- * Matrix products as shares of the FMA peak, row kernels as shares of the copying bandwidth, with one thread and with all.
+ * Matrix products as shares of the peak, of FMAs in float and of products of bfloat16, and row kernels as shares of the copying
+ * bandwidth, with one thread and with all.
  */
 #include "ceilings.h"
 #include "tensor/gemm.h"
@@ -31,6 +32,13 @@ static void sweep(void *context)
 static void copy_row(const sheet *s, size_t i)
 {
     memcpy(s->y + i * s->width, s->x + i * s->width, s->width * sizeof(float));
+}
+
+static void triad_row(const sheet *s, size_t i)
+{
+    float *y = s->y + i * s->width;
+    const float *x = s->x + i * s->width;
+    for (size_t j = 0; j < s->width; j++) y[j] += 0.5f * x[j];
 }
 
 static void gelu_row(const sheet *s, size_t i)
@@ -87,9 +95,9 @@ static void benchmark_rows(void)
         void (*row)(const sheet *, size_t);
         size_t width;
         double sweeps; /* how often the sheet crosses the memory bus */
-    } cases[] = {{"gelu", gelu_row, 1536, 2}, {"gelu_backward", gelu_backward_row, 1536, 3},
-        {"layer_norm, rows of 384", layer_norm_row, 384, 2}, {"softmax, rows of 192", softmax_row, 192, 2},
-        {"adamw", adamw_row, 1536, 1.75}};
+    } cases[] = {{"triad", triad_row, 1536, 3}, {"gelu", gelu_row, 1536, 2},
+        {"gelu_backward", gelu_backward_row, 1536, 3}, {"layer_norm, rows of 384", layer_norm_row, 384, 2},
+        {"softmax, rows of 192", softmax_row, 192, 2}, {"adamw", adamw_row, 1536, 1.75}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         sheet one = s;
         one.row = cases[i].row;
@@ -107,40 +115,56 @@ typedef struct product {
     cb_gemm_form form;
     size_t m, n, k;
     float *a, *b, *c;
+    cb_bf16 *a_stored; /* NULL: in float */
+    bool bf16;
 } product;
 
+/* In bfloat16 A, the activations or their gradients, is stored so; B is rounded on the way. */
 static void multiply(void *context)
 {
     const product *p = context;
-    cb_gemm(workers, p->form, p->m, p->n, p->k, p->a, p->form == CB_TN ? p->m : p->k, p->b,
-        p->form == CB_NT ? p->k : p->n, false, p->c, p->n);
+    size_t a_stride = p->form == CB_TN ? p->m : p->k, b_stride = p->form == CB_NT ? p->k : p->n;
+    if (p->bf16)
+        cb_gemm_bf16(workers, p->form, p->m, p->n, p->k, cb_gemm_stored_bf16(p->a_stored, a_stride),
+            cb_gemm_real(p->b, b_stride), false, p->c, p->n);
+    else
+        cb_gemm(workers, p->form, p->m, p->n, p->k, p->a, a_stride, p->b, b_stride, false, p->c, p->n);
 }
 
-static void benchmark_products(void)
+static void benchmark_products(bool bf16)
 {
-    static const product cases[] = {{CB_NT, 6272, 1152, 384, 0, 0, 0}, {CB_NT, 6272, 384, 384, 0, 0, 0},
-        {CB_NT, 6272, 1536, 384, 0, 0, 0}, {CB_NT, 6272, 384, 1536, 0, 0, 0},
-        {CB_NN, 6272, 384, 1152, 0, 0, 0}, {CB_NN, 6272, 1536, 384, 0, 0, 0},
-        {CB_NN, 6272, 384, 1536, 0, 0, 0}, {CB_TN, 1152, 384, 6272, 0, 0, 0},
-        {CB_TN, 1536, 384, 6272, 0, 0, 0}, {CB_TN, 384, 1536, 6272, 0, 0, 0},
-        {CB_NT, 1576, 1152, 384, 0, 0, 0}, {CB_NT, 1576, 1536, 384, 0, 0, 0},
-        {CB_NT, 1576, 384, 1536, 0, 0, 0}, {CB_NN, 1576, 384, 1536, 0, 0, 0},
-        {CB_TN, 1536, 384, 1576, 0, 0, 0}, {CB_NT, 350, 65536, 256, 0, 0, 0},
-        {CB_NN, 350, 256, 65536, 0, 0, 0}, {CB_TN, 65536, 256, 350, 0, 0, 0},
-        {CB_NT, 32, 65536, 256, 0, 0, 0}, {CB_NT, 197, 197, 64, 0, 0, 0}};
+    static const product cases[] = {{CB_NT, 6272, 1152, 384, 0, 0, 0, 0, false},
+        {CB_NT, 6272, 384, 384, 0, 0, 0, 0, false}, {CB_NT, 6272, 1536, 384, 0, 0, 0, 0, false},
+        {CB_NT, 6272, 384, 1536, 0, 0, 0, 0, false}, {CB_NN, 6272, 384, 1152, 0, 0, 0, 0, false},
+        {CB_NN, 6272, 1536, 384, 0, 0, 0, 0, false}, {CB_NN, 6272, 384, 1536, 0, 0, 0, 0, false},
+        {CB_TN, 1152, 384, 6272, 0, 0, 0, 0, false}, {CB_TN, 1536, 384, 6272, 0, 0, 0, 0, false},
+        {CB_TN, 384, 1536, 6272, 0, 0, 0, 0, false}, {CB_NT, 1576, 1152, 384, 0, 0, 0, 0, false},
+        {CB_NT, 1576, 1536, 384, 0, 0, 0, 0, false}, {CB_NT, 1576, 384, 1536, 0, 0, 0, 0, false},
+        {CB_NN, 1576, 384, 1536, 0, 0, 0, 0, false}, {CB_TN, 1536, 384, 1576, 0, 0, 0, 0, false},
+        {CB_NT, 350, 65536, 256, 0, 0, 0, 0, false}, {CB_NN, 350, 256, 65536, 0, 0, 0, 0, false},
+        {CB_TN, 65536, 256, 350, 0, 0, 0, 0, false}, {CB_NT, 32, 65536, 256, 0, 0, 0, 0, false},
+        {CB_NT, 350, 2048, 2048, 0, 0, 0, 0, false}, {CB_NN, 350, 2048, 2048, 0, 0, 0, 0, false},
+        {CB_TN, 2048, 2048, 350, 0, 0, 0, 0, false}, {CB_NT, 64, 197, 64, 0, 0, 0, 0, false},
+        {CB_NN, 64, 64, 197, 0, 0, 0, 0, false}, {CB_TN, 197, 64, 64, 0, 0, 0, 0, false}};
     static const char *const forms[] = {"NN", "NT", "TN"};
-    const ceiling peak = fma_peak();
+    const ceiling peak = bf16 ? bf16_peak() : fma_peak();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         product p = cases[i];
         char name[64];
         p.a = numbers(p.m * p.k);
         p.b = numbers(p.n * p.k);
         p.c = numbers(p.m * p.n);
-        snprintf(name, sizeof name, "gemm %s %zu x %zu x %zu", forms[p.form], p.m, p.n, p.k);
+        p.bf16 = bf16;
+        p.a_stored = malloc(p.m * p.k * sizeof *p.a_stored);
+        if (!p.a_stored) exit(1);
+        for (size_t q = 0; q < p.m * p.k; q++) p.a_stored[q] = cb_bf16_of(p.a[q]);
+        snprintf(
+            name, sizeof name, "%s %s %zu x %zu x %zu", bf16 ? "bf16" : "gemm", forms[p.form], p.m, p.n, p.k);
         report(name, multiply, &p, 2.0 * (double)p.m * (double)p.n * (double)p.k, &peak);
         free(p.a);
         free(p.b);
         free(p.c);
+        free(p.a_stored);
     }
 }
 
@@ -158,7 +182,8 @@ int main(void)
         cb_gemm_begin(&runtime);
         workers = runtime.pool;
         printf("%zu thread%s:\n", threads, threads == 1 ? "" : "s");
-        benchmark_products();
+        benchmark_products(false);
+        benchmark_products(true);
         benchmark_rows();
         cb_runtime_end(&runtime);
     }
