@@ -1,5 +1,6 @@
 /* The linear probe. See linear_probe.h. */
 #include "evaluation/linear_probe.h"
+#include "evaluation/vectors.h"
 
 #include "tensor/gemm.h"
 #include "tensor/rows.h"
@@ -80,18 +81,6 @@ static void release_fit(fit *f)
     cb_release(allocator, f->weights);
 }
 
-static double dot(const double *a, const double *b, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
-}
-
-static void add_scaled(double *y, const double *x, double factor, size_t n)
-{
-    for (size_t i = 0; i < n; i++) y[i] += factor * x[i];
-}
-
 static double largest_magnitude(const double *x, size_t n)
 {
     double most = 0;
@@ -146,7 +135,7 @@ static void add_block(fit *f, size_t index, point *p)
 static void evaluate(fit *f, point *p)
 {
     size_t weights = f->classes * f->width, entries = f->memory->count;
-    double root = sqrt((double)f->width), squares = dot(p->at, p->at, weights);
+    double root = sqrt((double)f->width), squares = cb_vector_dot(p->at, p->at, weights);
     for (size_t i = 0; i < weights; i++) f->weights[i] = (cb_real)(root * p->at[i]);
     for (size_t c = 0; c < f->classes; c++) f->bias[c] = (cb_real)p->at[weights + c];
     memset(p->gradient, 0, f->n * sizeof *p->gradient);
@@ -168,28 +157,28 @@ static void choose_direction(fit *f)
     for (size_t i = 0; i < f->n; i++) d[i] = -f->here.gradient[i];
     for (size_t i = f->made; i-- > oldest;) {
         const pair *p = &f->pairs[i % PAIRS];
-        share[i % PAIRS] = dot(p->step, d, f->n) / p->curvature;
-        add_scaled(d, p->change, -share[i % PAIRS], f->n);
+        share[i % PAIRS] = cb_vector_dot(p->step, d, f->n) / p->curvature;
+        cb_vector_add(d, p->change, -share[i % PAIRS], f->n);
     }
     if (f->made) {
         const pair *newest = &f->pairs[(f->made - 1) % PAIRS];
-        double scale = newest->curvature / dot(newest->change, newest->change, f->n);
+        double scale = newest->curvature / cb_vector_dot(newest->change, newest->change, f->n);
         for (size_t i = 0; i < f->n; i++) d[i] *= scale;
     }
     for (size_t i = oldest; i < f->made; i++) {
         const pair *p = &f->pairs[i % PAIRS];
-        add_scaled(d, p->step, share[i % PAIRS] - dot(p->change, d, f->n) / p->curvature, f->n);
+        cb_vector_add(d, p->step, share[i % PAIRS] - cb_vector_dot(p->change, d, f->n) / p->curvature, f->n);
     }
 }
 
 /* Goes along the direction, halving until the loss falls enough (Armijo); false when it does not. */
 static bool search_line(fit *f)
 {
-    double slope = dot(f->here.gradient, f->direction, f->n);
+    double slope = cb_vector_dot(f->here.gradient, f->direction, f->n);
     double length = f->made ? 1 : 1 / fmax(1, sqrt(-slope));
     for (int halvings = 0; slope < 0 && halvings < MOST_HALVINGS; halvings++, length /= 2) {
         memcpy(f->next.at, f->here.at, f->n * sizeof *f->next.at);
-        add_scaled(f->next.at, f->direction, length, f->n);
+        cb_vector_add(f->next.at, f->direction, length, f->n);
         evaluate(f, &f->next);
         if (f->next.loss <= f->here.loss + SUFFICIENT * length * slope) return true;
     }
@@ -204,8 +193,8 @@ static void move_on(fit *f)
         p->step[i] = f->next.at[i] - f->here.at[i];
         p->change[i] = f->next.gradient[i] - f->here.gradient[i];
     }
-    p->curvature = dot(p->step, p->change, f->n);
-    if (p->curvature > LEAST_CURVATURE * dot(p->change, p->change, f->n)) f->made++;
+    p->curvature = cb_vector_dot(p->step, p->change, f->n);
+    if (p->curvature > LEAST_CURVATURE * cb_vector_dot(p->change, p->change, f->n)) f->made++;
     point reached = f->next;
     f->next = f->here;
     f->here = reached;

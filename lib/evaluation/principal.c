@@ -1,5 +1,6 @@
 /* Principal components. See principal.h. */
 #include "evaluation/principal.h"
+#include "evaluation/vectors.h"
 
 #include "base/random.h"
 #include "tensor/gemm.h"
@@ -51,18 +52,6 @@ static void release_solver(solver *s)
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) cb_release(allocator, blocks[i]);
 }
 
-static double dot(const double *a, const double *b, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
-}
-
-static void add_scaled(double *y, const double *x, double factor, size_t n)
-{
-    for (size_t i = 0; i < n; i++) y[i] += factor * x[i];
-}
-
 static void find_covariance(solver *s, const cb_principal *p)
 {
     size_t n = s->n;
@@ -83,10 +72,11 @@ static void find_covariance(solver *s, const cb_principal *p)
 static void orthonormalise(double *rows, size_t k, size_t n)
 {
     for (size_t i = 0; i < k; i++) {
-        double *row = rows + i * n, before = sqrt(dot(row, row, n));
+        double *row = rows + i * n, before = sqrt(cb_vector_dot(row, row, n));
         for (int pass = 0; pass < 2; pass++)
-            for (size_t j = 0; j < i; j++) add_scaled(row, rows + j * n, -dot(row, rows + j * n, n), n);
-        double length = sqrt(dot(row, row, n));
+            for (size_t j = 0; j < i; j++)
+                cb_vector_add(row, rows + j * n, -cb_vector_dot(row, rows + j * n, n), n);
+        double length = sqrt(cb_vector_dot(row, row, n));
         double scale = length > DEPENDENT * before && length > 0 ? 1 / length : 0;
         for (size_t c = 0; c < n; c++) row[c] *= scale;
     }
@@ -155,7 +145,7 @@ static void apply_covariance(void *context, size_t vector, size_t worker)
     const solver *s = context;
     (void)worker;
     for (size_t i = 0; i < s->n; i++)
-        s->next[vector * s->n + i] = dot(s->covariance + i * s->n, s->basis + vector * s->n, s->n);
+        s->next[vector * s->n + i] = cb_vector_dot(s->covariance + i * s->n, s->basis + vector * s->n, s->n);
 }
 
 /* One round: the basis is replaced by the Ritz vectors of its image; `values` are the Ritz values. */
@@ -168,12 +158,13 @@ static void iterate(solver *s)
     cb_pool_run(s->runtime->pool, k, apply_covariance, s);
     for (size_t i = 0; i < k; i++)
         for (size_t j = 0; j <= i; j++)
-            s->small[i * k + j] = s->small[j * k + i] = dot(s->basis + i * n, s->next + j * n, n);
+            s->small[i * k + j] = s->small[j * k + i] = cb_vector_dot(s->basis + i * n, s->next + j * n, n);
     diagonalise(s->small, s->turn, k);
     memset(s->next, 0, k * n * sizeof *s->next);
     for (size_t i = 0; i < k; i++) {
         s->values[i] = s->small[i * k + i];
-        for (size_t j = 0; j < k; j++) add_scaled(s->next + i * n, s->basis + j * n, s->turn[i * k + j], n);
+        for (size_t j = 0; j < k; j++)
+            cb_vector_add(s->next + i * n, s->basis + j * n, s->turn[i * k + j], n);
     }
     sort_pairs(s->values, s->next, k, n);
     memcpy(s->basis, s->next, k * n * sizeof *s->basis);

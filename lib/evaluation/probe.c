@@ -31,7 +31,7 @@ cribo_status cb_probe_create(const cb_runtime *runtime, cb_probe *probe, const c
         .most = (size_t)config->memory_patches,
         .seed = (uint64_t)config->seed,
         .ignore_label = config->ignore_label};
-    return cb_nearest_create(runtime, &probe->nearest, (size_t)config->width, (size_t)config->neighbours);
+    return cb_patch_search_create(runtime, &probe->search, (size_t)config->width, (size_t)config->neighbours);
 }
 
 void cb_probe_destroy(cb_probe *probe)
@@ -39,19 +39,19 @@ void cb_probe_destroy(cb_probe *probe)
     const cb_allocator *allocator = &probe->runtime->allocator;
     cb_release(allocator, probe->shares);
     cb_linear_probe_destroy(probe->runtime, &probe->linear);
-    cb_nearest_destroy(probe->runtime, &probe->nearest);
+    cb_patch_search_destroy(probe->runtime, &probe->search);
     cb_patch_memory_destroy(allocator, &probe->memory);
 }
 
 cribo_status cb_probe_search(
     cb_probe *probe, size_t count, const cb_real *features, int64_t *index, cb_real *cosine)
 {
-    size_t k = probe->nearest.k;
-    for (size_t begin = 0; begin < count; begin += CB_NEAREST_GROUP) {
-        size_t queries = cb_least(count - begin, CB_NEAREST_GROUP);
+    size_t k = probe->search.k;
+    for (size_t begin = 0; begin < count; begin += CB_PATCH_SEARCH_GROUP) {
+        size_t queries = cb_least(count - begin, CB_PATCH_SEARCH_GROUP);
         CB_TRY(cb_progress(probe->runtime, "search", (double)begin / (double)count));
-        const cb_neighbour *found = cb_nearest_search(
-            &probe->nearest, &probe->memory, queries, features + begin * probe->memory.width);
+        const cb_neighbour *found = cb_patch_search_run(
+            &probe->search, &probe->memory, queries, features + begin * probe->memory.width);
         for (size_t i = 0; i < queries * k; i++) {
             bool none = found[i].index == INT64_MAX;
             if (index) index[begin * k + i] = none ? -1 : found[i].index;
@@ -74,8 +74,8 @@ static void vote(void *context, size_t row, size_t worker)
 {
     const vote_job *job = context;
     const cb_patch_memory *memory = &job->probe->memory;
-    size_t classes = memory->classes, k = cb_least(job->probe->nearest.k, memory->count);
-    const cb_neighbour *found = job->found + row * job->probe->nearest.k;
+    size_t classes = memory->classes, k = cb_least(job->probe->search.k, memory->count);
+    const cb_neighbour *found = job->found + row * job->probe->search.k;
     cb_real *shares = job->shares + row * classes, weight, sum = 0;
     cb_real sharpness = (cb_real)(1 / job->probe->config.temperature);
     (void)worker;
@@ -91,20 +91,20 @@ static void vote(void *context, size_t row, size_t worker)
 
 static void share_by_neighbours(cb_probe *probe, size_t rows, const cb_real *features, cb_real *shares)
 {
-    vote_job job = {probe, cb_nearest_search(&probe->nearest, &probe->memory, rows, features), shares};
+    vote_job job = {probe, cb_patch_search_run(&probe->search, &probe->memory, rows, features), shares};
     cb_pool_run(probe->runtime->pool, rows, vote, &job);
 }
 
 static cribo_status find_shares(
     cb_probe *probe, bool linear, size_t rows, const cb_real *features, cb_real *shares)
 {
-    for (size_t begin = 0; begin < rows; begin += CB_NEAREST_GROUP) {
-        size_t group = cb_least(rows - begin, CB_NEAREST_GROUP);
+    for (size_t begin = 0; begin < rows; begin += CB_PATCH_SEARCH_GROUP) {
+        size_t group = cb_least(rows - begin, CB_PATCH_SEARCH_GROUP);
         const cb_real *x = features + begin * probe->memory.width;
         cb_real *to = shares + begin * probe->memory.classes;
         CB_TRY(cb_progress(probe->runtime, "predict", (double)begin / (double)rows));
         if (linear)
-            cb_linear_probe_shares(probe->runtime->pool, &probe->linear, group, x, probe->nearest.unit, to);
+            cb_linear_probe_shares(probe->runtime->pool, &probe->linear, group, x, probe->search.unit, to);
         else
             share_by_neighbours(probe, group, x, to);
     }

@@ -9,7 +9,7 @@
 #include "base/config.h"
 #include "cribo/evaluation.h"
 #include "evaluation/linear_probe.h"
-#include "evaluation/nearest.h"
+#include "evaluation/patch_search.h"
 #include "evaluation/patch_memory.h"
 
 extern const cb_config_table cb_probe_settings;
@@ -18,7 +18,7 @@ typedef struct cb_probe {
     const cb_runtime *runtime;
     cribo_probe_config config;
     cb_patch_memory memory;
-    cb_nearest nearest;
+    cb_patch_search search;
     cb_linear_probe linear;
     cb_real *shares; /* workspace of the largest prediction so far */
     size_t shares_room;
