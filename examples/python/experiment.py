@@ -195,9 +195,13 @@ def change_backgrounds(o: argparse.Namespace) -> None:
 
 
 def score(teacher: cribo.Model, memory: Scenes, queries: Scenes) -> dict[str, Any]:
-    """Retrieval from all patches of the memory, and from 1/8 and 1/64 of them."""
     kept, asked = (tokens_of(teacher, scenes) for scenes in (memory, queries))
-    result: dict[str, Any] = shape_of(kept)
+    return {**shape_of(kept), **retrieve(kept, asked, memory, queries)}
+
+
+def retrieve(kept: np.ndarray, asked: np.ndarray, memory: Scenes, queries: Scenes) -> dict[str, Any]:
+    """Retrieval from all patches of the memory, and from 1/8 and 1/64 of them, by tokens [B, rows, columns, D]."""
+    result: dict[str, Any] = {}
     patches = kept.shape[0] * kept.shape[1] * kept.shape[2]
     for fraction in FRACTIONS:
         with cribo.Probe(
@@ -210,7 +214,7 @@ def score(teacher: cribo.Model, memory: Scenes, queries: Scenes) -> dict[str, An
         scores = confusion.scores()
         result[f"1/{fraction}"] = 100 * scores.mean_iou
         if fraction == 1:
-            result["iou"] = [round(100 * value, 1) for value in scores.iou]
+            result["iou"] = [round(100 * float(value), 1) for value in scores.iou]
     return result
 
 
@@ -229,6 +233,31 @@ def tokens_of(teacher: cribo.Model, scenes: Scenes) -> np.ndarray:
     side = scenes.pictures.shape[1] // PATCH
     dense = teacher.features(normalised(scenes.pictures), cls=False).dense
     return dense.reshape(len(dense), side, side, -1)
+
+
+def plain(pictures: np.ndarray, more: bool) -> np.ndarray:
+    """Mean colours of patches; with more, deviations and mean gradients, too. A constant tells their lengths."""
+    side = pictures.shape[1] // PATCH
+    pixels = (pictures / 255).reshape(-1, side, PATCH, side, PATCH, 3).transpose(0, 1, 3, 2, 4, 5)
+    grey = pixels.mean(-1)
+    features = [pixels.mean((3, 4)), np.ones(grey.shape[:3] + (1,))]
+    if more:
+        gradients = [np.abs(np.diff(grey, axis=axis)).mean((3, 4))[..., None] for axis in (3, 4)]
+        features += [2 * pixels.std((3, 4)), *(4 * gradient for gradient in gradients)]
+    return np.concatenate(features, -1).astype(np.float32)
+
+
+def floors(o: argparse.Namespace) -> None:
+    """What scores without any learning."""
+    memory, queries = load(o.scenes / "train", MEMORY), load(o.scenes / "val", QUERIES)
+    confusion = cribo.Confusion(CLASSES)
+    confusion.add(queries.labels, np.zeros_like(queries.labels))
+    present = np.unique(queries.labels[queries.labels != 255])
+    print(f"background everywhere: {100 * confusion.scores().mean_iou:.2f} ({len(present)} classes)")
+    for name, more in (("mean colour", False), ("mean colour, deviation, gradients", True)):
+        kept, asked = (plain(scenes.pictures, more) for scenes in (memory, queries))
+        found = retrieve(kept, asked, memory, queries)
+        print(f"{name}: " + " ".join(f"{found[f'1/{f}']:.2f}" for f in FRACTIONS), found["iou"])
 
 
 # ---- The two sides -------------------------------------------------------------------------------
@@ -366,6 +395,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument("--steps", type=int, default=600)
     run.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE")
     run.set_defaults(do=train)
+    floor = verbs.add_parser("floors", help="scores without any learning")
+    floor.add_argument("--scenes", type=Path, required=True, help="folder with train and val")
+    floor.set_defaults(do=floors)
     change = verbs.add_parser("backgrounds", help="gives scenes backgrounds of their own")
     change.add_argument("--scenes", type=Path, required=True, help="a folder, train or val")
     change.add_argument("--out", type=Path, required=True)
