@@ -348,7 +348,9 @@ def table(paths: Iterable[Path]) -> str:
     points: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for path in paths:
         for line in map(json.loads, path.read_text().splitlines()[1:]):
-            points[line["side"], line["method"]][line["step"]].append(line)
+            lines = points[line["side"], line["method"]][line["step"]]
+            if line["seed"] not in [known["seed"] for known in lines]:  # random weights: once for both sides
+                lines.append(line)
     order = ["random", *METHODS]
     keys = sorted(points, key=lambda key: (key[0] == "pytorch", order.index(key[1])))
     return "\n".join([*final_rows(points, keys), "", *curve_rows(points, keys)])
