@@ -70,8 +70,8 @@ CRIBO_API const char *cribo_version(void);
  * version, blis_version  of the libraries that are loaded
  * blis_kernels     the kernel set that BLIS chose for this CPU, "skx" say
  * matrix_kernel    what multiplies matrices: a kernel of ours, or "blis"
- * cpu_level        of the other kernels: "generic", "avx2", "avx512" or "avx512bf16"; no higher than CRIBO_CPU in the
- *                  environment, if that is set
+ * cpu_level        of the other kernels: "generic", "avx2", "avx512" or "avx512bf16"; no higher than
+ *                  CRIBO_CPU in the environment, if that is set
  * cpu_features     those of this CPU that the library has kernels for, as an array of strings; not capped
  * compiler         what built the library, "gcc 12.2.0" say
  * default_threads  an integer: the CPUs that the process may use
