@@ -29,67 +29,67 @@ typedef struct cribo_trainer_config {
     size_t struct_size; /* sizeof(cribo_trainer_config), set by _init */
 
     /* The model: see cribo_model_config. */
-    int64_t image_size; /* side of the views, in pixels; 224 */
-    int64_t patch_size; /* side of a patch; 16 */
-    int64_t width; /* D; 384 */
-    int64_t depth; /* L, blocks; 12 */
-    int64_t heads; /* H of attention; 6 */
-    int64_t mlp_ratio; /* hidden width of a block's MLP over D; 4 */
-    double drop_path; /* student only */
-    int64_t head_hidden; /* hidden width of the projection heads; 2048 */
-    int64_t head_bottleneck; /* their output before the prototypes; 256 */
-    int64_t prototypes; /* P of the [CLS] head; 65 536 */
+    int64_t image_size;        /* side of the views, in pixels; 224 */
+    int64_t patch_size;        /* side of a patch; 16 */
+    int64_t width;             /* D; 384 */
+    int64_t depth;             /* L, blocks; 12 */
+    int64_t heads;             /* H of attention; 6 */
+    int64_t mlp_ratio;         /* hidden width of a block's MLP over D; 4 */
+    double drop_path;          /* student only */
+    int64_t head_hidden;       /* hidden width of the projection heads; 2048 */
+    int64_t head_bottleneck;   /* their output before the prototypes; 256 */
+    int64_t prototypes;        /* P of the [CLS] head; 65 536 */
     int64_t object_prototypes; /* P' of the object head; 65 536 */
     int64_t normed_last_layer; /* 1: the last layers' gains stay 1; 0 */
 
     /* Clustering: see cribo_clusterer_config. */
-    int64_t clusters; /* K; 32 */
+    int64_t clusters;             /* K; 32 */
     double position_weight;       /* lambda_pos in the first epoch */
     double position_weight_final; /* and in the last, linear by epoch between them; 1.0 */
-    double sinkhorn_lambda; /* sharpness of the transport; 20 */
-    int64_t sinkhorn_iterations; /* 5 */
-    int64_t cluster_iterations; /* 5 */
-    int64_t update_marginal; /* 1: clusters' masses follow their sizes; 1 */
-    int64_t hard_assignment; /* 1: a token belongs to one cluster; 1 */
-    int64_t batch_cost; /* 1: cost normalised over the batch; 0 */
+    double sinkhorn_lambda;       /* sharpness of the transport; 20 */
+    int64_t sinkhorn_iterations;  /* 5 */
+    int64_t cluster_iterations;   /* 5 */
+    int64_t update_marginal;      /* 1: clusters' masses follow their sizes; 1 */
+    int64_t hard_assignment;      /* 1: a token belongs to one cluster; 1 */
+    int64_t batch_cost;           /* 1: cost normalised over the batch; 0 */
 
     /* The memory bank, and when the cross-image loss begins. */
-    int64_t bank_images;           /* see cribo_memory_bank_config */
-    double cross_image_epochs;     /* epochs without the cross-image loss; 1 */
-    int64_t cross_image_steps;     /* the same in steps; 0: by epochs */
-    int64_t cross_image_objects;   /* nor before the bank holds so many objects; 1 */
+    int64_t bank_images;         /* see cribo_memory_bank_config */
+    double cross_image_epochs;   /* epochs without the cross-image loss; 1 */
+    int64_t cross_image_steps;   /* the same in steps; 0: by epochs */
+    int64_t cross_image_objects; /* nor before the bank holds so many objects; 1 */
 
     /* Losses: see cribo_loss_config. */
-    double student_temperature; /* tau_s of [CLS]; 0.1 */
-    double object_student_temperature; /* tau_s of objects; 0.1 */
+    double student_temperature;              /* tau_s of [CLS]; 0.1 */
+    double object_student_temperature;       /* tau_s of objects; 0.1 */
     double teacher_temperature_start;        /* tau_t of [CLS] in the first epoch; 0.04 */
     double teacher_temperature;              /* after the warm-up; 0.07 */
     double object_teacher_temperature_start; /* the same for objects; 0.04 */
     double object_teacher_temperature;       /* 0.07 */
     double teacher_temperature_epochs;       /* linear by epoch; 30 */
     int64_t teacher_temperature_steps;       /* linear by step instead; 0: by epochs */
-    double centre_momentum; /* of both centres; 0.9 */
-    int64_t authors_normalisation; /* 1: the authors' scale of the losses; 0 */
+    double centre_momentum;                  /* of both centres; 0.9 */
+    int64_t authors_normalisation;           /* 1: the authors' scale of the losses; 0 */
 
     /* The optimiser. */
-    int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
-    int64_t micro_batch;        /* images that pass the networks together (memory, speed, not results); 4 */
-    double learning_rate;       /* at its peak, per 256 images of a batch; 5e-4 */
-    double learning_rate_final; /* 1e-5 */
-    double warmup_epochs;       /* of the learning rate, from 0; 10 */
-    int64_t warmup_steps;       /* 0: by epochs */
-    double weight_decay;        /* 0.04 */
-    double weight_decay_final;  /* 0.4, cosine */
-    double ema_momentum;        /* of the teacher; 0.996 */
-    double ema_momentum_final;  /* 1, cosine */
-    double clip_norm;           /* of the gradient; 0: never clipped */
-    int64_t clip_per_tensor;    /* 0: the global norm; 1: each tensor by its own, as the authors' code */
+    int64_t batch_size;              /* the most images in a batch, and the batch of the learning-rate rule; 256 */
+    int64_t micro_batch;             /* images that pass the networks together (memory, speed, not results); 4 */
+    double learning_rate;            /* at its peak, per 256 images of a batch; 5e-4 */
+    double learning_rate_final;      /* 1e-5 */
+    double warmup_epochs;            /* of the learning rate, from 0; 10 */
+    int64_t warmup_steps;            /* 0: by epochs */
+    double weight_decay;             /* 0.04 */
+    double weight_decay_final;       /* 0.4, cosine */
+    double ema_momentum;             /* of the teacher; 0.996 */
+    double ema_momentum_final;       /* 1, cosine */
+    double clip_norm;                /* of the gradient; 0: never clipped */
+    int64_t clip_per_tensor;         /* 0: the global norm; 1: each tensor by its own, as the authors' code */
     double freeze_last_layer_epochs; /* the last layers rest; 1 */
     int64_t freeze_last_layer_steps; /* 0: by epochs */
-    double epochs;              /* 300 */
-    int64_t steps_per_epoch;    /* turns epochs into steps; 1 */
-    int64_t total_steps;        /* 0: epochs * steps_per_epoch */
-    int64_t seed;               /* of every random choice; 0 */
+    double epochs;                   /* 300 */
+    int64_t steps_per_epoch;         /* turns epochs into steps; 1 */
+    int64_t total_steps;             /* 0: epochs * steps_per_epoch */
+    int64_t seed;                    /* of every random choice; 0 */
 
     /* What the losses count in their sum; at 0 one has no part in it. A report has them as they count. */
     double global_weight;      /* L_cv^g; 1 */
@@ -208,38 +208,38 @@ typedef struct cribo_batch {
  *   feature_deviation     1 where features point everywhere, 0 where all are equal
  */
 typedef struct cribo_report {
-    size_t struct_size; /* sizeof(cribo_report), set by the caller */
-    int64_t step;       /* the step reported, from 0 */
-    int64_t epoch;      /* from 0 */
-    int64_t images;     /* of the batch */
-    double loss;        /* the sum of the three */
-    double global_loss; /* L_cv^g, times its weight, as the next two */
+    size_t struct_size;      /* sizeof(cribo_report), set by the caller */
+    int64_t step;            /* the step reported, from 0 */
+    int64_t epoch;           /* from 0 */
+    int64_t images;          /* of the batch */
+    double loss;             /* the sum of the three */
+    double global_loss;      /* L_cv^g, times its weight, as the next two */
     double cross_view_loss;  /* L_cv^o */
     double cross_image_loss; /* L_ci^o */
-    double gradient_norm; /* global L2 norm before clipping, without frozen last layers */
+    double gradient_norm;    /* global L2 norm before clipping, without frozen last layers */
 
     /* As scheduled for this step. */
-    double learning_rate; /* of AdamW */
-    double weight_decay; /* of AdamW */
-    double ema_momentum; /* of the teacher */
-    double teacher_temperature; /* tau_t of [CLS] */
+    double learning_rate;              /* of AdamW */
+    double weight_decay;               /* of AdamW */
+    double ema_momentum;               /* of the teacher */
+    double teacher_temperature;        /* tau_t of [CLS] */
     double object_teacher_temperature; /* tau_t of objects */
-    double position_weight; /* lambda_pos of the clustering */
+    double position_weight;            /* lambda_pos of the clustering */
 
-    double objects_per_image;  /* mean number of valid objects */
-    double matched_share;      /* of the objects of both views, the share with a cycle-consistent neighbour */
-    double cross_image_on;     /* 1 when the cross-image loss took part */
-    double bank_fill;          /* images in the bank over its capacity, after the step */
-    double uniform_loss;       /* ln P of the [CLS] head */
-    double teacher_entropy;    /* mean entropy of the teacher's [CLS] distributions, in nats */
+    double objects_per_image;    /* mean number of valid objects */
+    double matched_share;        /* of the objects of both views, the share with a cycle-consistent neighbour */
+    double cross_image_on;       /* 1 when the cross-image loss took part */
+    double bank_fill;            /* images in the bank over its capacity, after the step */
+    double uniform_loss;         /* ln P of the [CLS] head */
+    double teacher_entropy;      /* mean entropy of the teacher's [CLS] distributions, in nats */
     double mean_teacher_entropy; /* entropy of the mean of these distributions */
-    double prototypes_used;    /* share of object prototypes that are some teacher row's largest */
-    double feature_deviation;  /* standard deviation of the L2-normalised [CLS] features, times sqrt(D) */
-    double teach_ms;           /* time of the phase */
-    double cluster_ms;         /* of it, for clustering */
-    double match_ms;           /* of it, for the neighbours */
-    double learn_ms;           /* time of the phase */
-    double update_ms;          /* time of the phase */
+    double prototypes_used;      /* share of object prototypes that are some teacher row's largest */
+    double feature_deviation;    /* standard deviation of the L2-normalised [CLS] features, times sqrt(D) */
+    double teach_ms;             /* time of the phase */
+    double cluster_ms;           /* of it, for clustering */
+    double match_ms;             /* of it, for the neighbours */
+    double learn_ms;             /* time of the phase */
+    double update_ms;            /* time of the phase */
 } cribo_report;
 
 /*
