@@ -91,7 +91,10 @@ typedef struct cribo_trainer_config {
     int64_t total_steps;             /* 0: epochs * steps_per_epoch */
     int64_t seed;                    /* of every random choice; 0 */
 
-    /* What the losses count in their sum; at 0 one has no part in it. A report has them as they count. */
+    /*
+     * What the losses count in their sum. A report has them as they count. At 0 one costs nothing: with
+     * cross_image_weight 0 no object is remembered, with both objects' weights 0 none is sought, and no cluster valid.
+     */
     double global_weight;      /* L_cv^g; 1 */
     double cross_view_weight;  /* L_cv^o; 1 */
     double cross_image_weight; /* L_ci^o, once it takes part; 1 */

@@ -98,6 +98,15 @@ static void cluster(cb_trainer *trainer, const cribo_batch *batch, size_t first,
         t->per_image[first + i] = (int64_t)cb_clusterer_count(trainer->clusterer, i);
 }
 
+/* All tokens in cluster 0, and no cluster valid. */
+static void find_nothing(cb_trainer *trainer)
+{
+    cb_step_targets *t = &trainer->targets;
+    memset(t->labels, 0, t->images * 2 * (trainer->tokens - 1) * sizeof *t->labels);
+    memset(t->valid, 0, t->images * (size_t)trainer->config.clusters);
+    memset(t->per_image, 0, t->images * sizeof *t->per_image);
+}
+
 /* The rows that a micro-batch's tokens are pooled to: 2 b [CLS] tokens, then the objects of view 1, then of view 2. */
 static void plan_pooling(cb_trainer *trainer, cb_micro_batch *micro, size_t first_of_group)
 {
@@ -110,7 +119,8 @@ static void plan_pooling(cb_trainer *trainer, cb_micro_batch *micro, size_t firs
         pooling->weight[i] = 1;
     }
     pooling->begin[pooling->rows] = (uint32_t)pooling->rows;
-    for (size_t v = 0; v < 2; v++)
+    micro->objects = 0;
+    for (size_t v = 0; v < 2 && cb_wants_objects(&trainer->config); v++)
         micro->objects = cb_clusterer_objects(trainer->clusterer, micro->first - first_of_group,
             micro->images, v, pooling, v * trainer->tokens + 1, stride);
 }
@@ -141,7 +151,7 @@ static cribo_status find_objects(cb_trainer *trainer, const cribo_batch *batch, 
         CB_TRY(
             see(trainer, batch, &micro[m], trainer->teacher_tokens + (micro[m].first - first) * image_size));
     }
-    cluster(trainer, batch, first, last - first);
+    if (cb_wants_objects(&trainer->config)) cluster(trainer, batch, first, last - first);
     for (size_t m = begin; m < end; m++) {
         plan_pooling(trainer, &micro[m], first);
         pool_objects(trainer, &micro[m], trainer->teacher_tokens + (micro[m].first - first) * image_size);
@@ -167,7 +177,7 @@ static void find_neighbours(cb_trainer *trainer)
         t->matches[v] = 0;
         for (size_t r = 0; r < t->objects; r++) t->matches[v] += t->match[v][r];
     }
-    t->cross_image = trainer->now.cross_image &&
+    t->cross_image = trainer->now.cross_image && cb_wants_neighbours(&trainer->config) &&
                      cb_memory_bank_count(trainer->bank) >= (size_t)trainer->config.cross_image_objects;
     trainer->tally.match_ms += cb_clock_ms() - start;
 }
@@ -206,6 +216,7 @@ static cribo_status find_targets(cb_trainer *trainer, const cribo_batch *batch)
 {
     cb_step_targets *t = &trainer->targets;
     size_t together = trainer->config.batch_cost ? t->micro_batches : 1;
+    if (!cb_wants_objects(&trainer->config)) find_nothing(trainer);
     for (size_t m = 0; m < t->micro_batches; m += together)
         CB_TRY(find_objects(trainer, batch, m, m + together));
     find_neighbours(trainer);

@@ -105,6 +105,17 @@ cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_
 
 /* What the phases share. */
 
+/* A loss that counts nothing costs nothing: objects are sought only for their losses, and remembered only to be neighbours. */
+static inline bool cb_wants_neighbours(const cribo_trainer_config *config)
+{
+    return config->cross_image_weight > 0;
+}
+
+static inline bool cb_wants_objects(const cribo_trainer_config *config)
+{
+    return config->cross_view_weight > 0 || cb_wants_neighbours(config);
+}
+
 /* Both views of images first ... first + images - 1; the pixels stay the batch's. */
 cb_images cb_batch_images(const cb_trainer *trainer, const cribo_batch *batch, size_t first, size_t images);
 

@@ -53,6 +53,7 @@ static void move_centres(cb_trainer *trainer)
 static void remember_objects(cb_trainer *trainer)
 {
     cb_objects objects = cb_targets_objects(&trainer->targets);
+    if (!cb_wants_neighbours(&trainer->config)) return;
     cb_memory_bank_push(trainer->bank, &objects);
 }
 

@@ -232,6 +232,26 @@ static void assert_same_step(const cribo_report *a, const cribo_report *b, doubl
     ck_assert_double_eq(a->objects_per_image, b->objects_per_image);
 }
 
+START_TEST(test_trainer_seeks_only_what_a_loss_wants)
+{
+    static const struct {
+        double cross_view, cross_image;
+        bool objects, memory;
+    } cases[] = {{0, 0, false, false}, {1, 0, true, false}, {0, 1, true, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cribo_trainer_config c = training_config();
+        c.cross_view_weight = cases[i].cross_view;
+        c.cross_image_weight = cases[i].cross_image;
+        training_batch made = training_batch_of(&c, 5, 1);
+        cribo_report report = report_of(&c, &made.batch);
+        ck_assert_int_eq(report.objects_per_image > 0, cases[i].objects);
+        ck_assert_int_eq(report.bank_fill > 0, cases[i].memory);
+        ck_assert_double_gt(report.global_loss, 0);
+        training_batch_free(&made);
+    }
+}
+END_TEST
+
 START_TEST(test_trainer_bytes_are_the_floats_they_stand_for)
 {
     cribo_trainer_config c = training_config();
@@ -426,6 +446,7 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, test_trainer_config_of_an_older_caller_weighs_one);
     tcase_add_loop_test(tests, test_trainer_threads_give_the_same_bits, 0, 4);
     tcase_add_test(tests, test_trainer_seed_decides_all_draws);
+    tcase_add_test(tests, test_trainer_seeks_only_what_a_loss_wants);
     tcase_add_test(tests, test_trainer_bytes_are_the_floats_they_stand_for);
     tcase_add_test(tests, test_trainer_crops_are_the_positions_that_follow_from_them);
     tcase_add_test(tests, test_trainer_ids_left_out_are_indices);
