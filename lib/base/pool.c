@@ -19,24 +19,34 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
+/* The stretch of tasks that one worker begins with, and others help it end. On a cache line of its own. */
+typedef struct share {
+    _Alignas(CB_ALIGNMENT) atomic_size_t next; /* the first task that nobody has taken */
+    size_t end;
+} share;
+
 struct cb_pool {
     cb_allocator allocator;
     size_t threads;
+    share *shares;   /* [threads] */
     worker *workers; /* [threads]; number 0 is whoever calls cb_pool_run */
     size_t started;  /* helpers that run in this process */
     unsigned generation;
+    unsigned patience; /* looks at a counter before falling asleep */
 
-    pthread_mutex_t mutex;
+    atomic_size_t round;   /* counts runs: a helper works when it moves on */
+    atomic_size_t working; /* helpers that have not ended this round */
+
+    pthread_mutex_t mutex; /* of those who sleep, and of stop */
     pthread_cond_t work, done;
-    uint64_t round; /* counts runs: a helper works when it moves on */
-    size_t working; /* helpers that have not ended this round */
+    atomic_size_t sleeping; /* helpers that must be woken for a round */
+    atomic_bool caller_sleeps;
     bool stop;
 
-    size_t tasks;
+    size_t chunk; /* tasks that are taken at a time */
     cb_task *run;
     void *context;
-    fenv_t arithmetic;  /* the caller's rounding and flushing, which hold for all tasks */
-    atomic_size_t next; /* the first task that nobody has taken */
+    fenv_t arithmetic; /* the caller's rounding and flushing, which hold for all tasks */
 };
 
 /* Counts the forks in this process's ancestry, so that a pool can tell that its threads stayed behind in the parent. */
@@ -53,33 +63,113 @@ static void install_fork_handler(void)
     pthread_atfork(NULL, NULL, count_fork);
 }
 
-static void take_tasks(cb_pool *pool, size_t worker_index)
+/* Each worker's stretch is taken in so many chunks. */
+#define CHUNKS 16
+
+static void share_out(cb_pool *pool, size_t tasks)
+{
+    pool->chunk = tasks / (CHUNKS * pool->threads) + 1;
+    for (size_t i = 0; i < pool->threads; i++) {
+        cb_range part = cb_part(tasks, i, pool->threads, 1);
+        atomic_store_explicit(&pool->shares[i].next, part.begin, memory_order_relaxed);
+        pool->shares[i].end = part.end;
+    }
+}
+
+static void take_from(cb_pool *pool, share *from, size_t worker_index)
 {
     for (;;) {
-        size_t task = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (task >= pool->tasks) return;
-        pool->run(pool->context, task, worker_index);
+        size_t task = atomic_fetch_add_explicit(&from->next, pool->chunk, memory_order_relaxed);
+        size_t end = cb_least(from->end, task + pool->chunk);
+        if (task >= end) return;
+        for (; task < end; task++) pool->run(pool->context, task, worker_index);
     }
+}
+
+static void take_tasks(cb_pool *pool, size_t worker_index)
+{
+    for (size_t i = 0; i < pool->threads; i++)
+        take_from(pool, &pool->shares[(worker_index + i) % pool->threads], worker_index);
+}
+
+/*
+ * Waking a thread takes longer than many a run, so those who wait look at what they wait for some 20 us long before they sleep; not
+ * where threads must share CPUs.
+ */
+#define PATIENCE 1000
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+/* Waits a while for `counter` to reach `value`; whether it did. */
+static bool watch(const cb_pool *pool, atomic_size_t *counter, size_t value)
+{
+    for (unsigned i = 0; i < pool->patience; i++) {
+        if (atomic_load(counter) == value) return true;
+        pause_briefly();
+    }
+    return false;
+}
+
+/*
+ * Who falls asleep says so before the last look at the counter, and who moves the counter looks for sleepers after that: one of
+ * them sees the other.
+ */
+static bool await_round(cb_pool *pool, size_t round)
+{
+    if (watch(pool, &pool->round, round)) return true;
+    pthread_mutex_lock(&pool->mutex);
+    pool->sleeping++;
+    while (pool->round != round && !pool->stop) pthread_cond_wait(&pool->work, &pool->mutex);
+    pool->sleeping--;
+    bool comes = !pool->stop;
+    pthread_mutex_unlock(&pool->mutex);
+    return comes;
+}
+
+static void begin_round(cb_pool *pool)
+{
+    pool->working = pool->started;
+    pool->round++;
+    if (pool->sleeping == 0) return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void leave_round(cb_pool *pool)
+{
+    if (atomic_fetch_sub(&pool->working, 1) > 1 || !pool->caller_sleeps) return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_signal(&pool->done);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void await_helpers(cb_pool *pool)
+{
+    if (watch(pool, &pool->working, 0)) return;
+    pthread_mutex_lock(&pool->mutex);
+    pool->caller_sleeps = true;
+    while (pool->working != 0) pthread_cond_wait(&pool->done, &pool->mutex);
+    pool->caller_sleeps = false;
+    pthread_mutex_unlock(&pool->mutex);
 }
 
 static void *help(void *argument)
 {
     worker *self = argument;
     cb_pool *pool = self->pool;
-    uint64_t seen = 0;
-
-    pthread_mutex_lock(&pool->mutex);
-    for (;;) {
-        while (pool->round == seen && !pool->stop) pthread_cond_wait(&pool->work, &pool->mutex);
-        if (pool->stop) break;
-        seen = pool->round;
-        pthread_mutex_unlock(&pool->mutex);
+    for (size_t round = 1; await_round(pool, round); round++) {
         fesetenv(&pool->arithmetic);
         take_tasks(pool, self->index);
-        pthread_mutex_lock(&pool->mutex);
-        if (--pool->working == 0) pthread_cond_signal(&pool->done);
+        leave_round(pool);
     }
-    pthread_mutex_unlock(&pool->mutex);
     return NULL;
 }
 
@@ -100,7 +190,8 @@ static int start_helpers(cb_pool *pool)
     const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     sigset_t blocked, before;
     int error = 0;
-    pool->round = 0;
+    pool->round = pool->sleeping = 0;
+    pool->caller_sleeps = false;
     sigfillset(&blocked);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&blocked, faults[i]);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
@@ -134,11 +225,14 @@ cribo_status cb_pool_create(const cb_allocator *allocator, cb_pool **out, size_t
         CB_POOL_MOST_THREADS);
     pthread_once(&fork_handler_once, install_fork_handler);
 
-    CB_TRY(cb_allocate(allocator, &memory, 1, sizeof(cb_pool) + threads * sizeof(worker), "thread pool"));
+    size_t head = (sizeof(cb_pool) + CB_ALIGNMENT - 1) / CB_ALIGNMENT * CB_ALIGNMENT;
+    CB_TRY(cb_allocate(allocator, &memory, 1, head + threads * (sizeof(share) + sizeof(worker)), "thread pool"));
     cb_pool *pool = memory;
     pool->allocator = *allocator;
     pool->threads = threads;
-    pool->workers = (worker *)(pool + 1);
+    pool->shares = (share *)((char *)memory + head);
+    pool->workers = (worker *)(pool->shares + threads);
+    pool->patience = threads <= cb_pool_cpus() ? PATIENCE : 0;
     pool->generation = atomic_load(&fork_generation);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
@@ -180,22 +274,13 @@ void cb_pool_run(cb_pool *pool, size_t tasks, cb_task *run, void *context)
         return;
     }
 
-    pthread_mutex_lock(&pool->mutex);
-    pool->tasks = tasks;
+    share_out(pool, tasks);
     pool->run = run;
     pool->context = context;
     fegetenv(&pool->arithmetic);
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    pool->working = pool->started;
-    pool->round++;
-    pthread_cond_broadcast(&pool->work);
-    pthread_mutex_unlock(&pool->mutex);
-
+    begin_round(pool);
     take_tasks(pool, 0);
-
-    pthread_mutex_lock(&pool->mutex);
-    while (pool->working != 0) pthread_cond_wait(&pool->done, &pool->mutex);
-    pthread_mutex_unlock(&pool->mutex);
+    await_helpers(pool);
 }
 
 /* CPU time per period that the cgroup (version 2, then 1) grants, in whole CPUs; 0 when it sets no bound. */

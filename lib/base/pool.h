@@ -1,6 +1,9 @@
 /*
  * The thread pool: a fixed number of workers, asleep when idle, that share out numbered tasks.
  *
+ * Each worker begins with a stretch of the tasks, the same one in every run of as many tasks, and helps the others when it has ended
+ * its own: so rows of a batch that runs in turn go through stay with one core and its caches, as far as the work allows.
+ *
  * Which worker runs a task never changes a result: tasks are cut by the data, what several tasks add up is added in the order of the
  * tasks, and all compute in the floating-point mode of whoever runs them. A forked child finds the pool without its threads and starts them anew at the next run.
  */

@@ -218,9 +218,9 @@ static void choose(void)
 /* Packing a row or column of k numbers takes about as long as multiplying it with this many. */
 #define PACKING_COST 32
 
-/* Slabs end at whole micro-tiles of every kernel in use, so that cutting adds no edge work. */
-#define ROW_GRAIN 48
-#define COLUMN_GRAIN 96
+/* Slabs end at whole micro-tiles of our kernels, so that cutting adds no edge work, and no slab is much larger than another. */
+#define ROW_GRAIN 12
+#define COLUMN_GRAIN 32
 
 typedef struct product {
     size_t m, n, k;
