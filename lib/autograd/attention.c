@@ -6,6 +6,7 @@
  */
 #include "autograd/operations.h"
 #include "autograd/precision.h"
+#include "tensor/gemm_packed.h"
 
 #include <math.h>
 #include <string.h>
@@ -40,12 +41,6 @@ static cb_gemm_operand at(cb_gemm_operand x, size_t skipped)
     return x;
 }
 
-static void multiply(const attention_node *f, cb_gemm_form form, size_t m, size_t n, size_t k,
-    cb_gemm_operand a, cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
-{
-    cb_gemm_operands(NULL, f->bf16, form, m, n, k, a, b, accumulate, c, c_stride);
-}
-
 /* Copies rows [n, d] to where one head has them among the numbers `to` of all heads, rounded if those are. */
 static void deal_out(
     const attention_node *f, void *to, size_t skipped, size_t stride, const cb_real *from, size_t n)
@@ -57,48 +52,97 @@ static void deal_out(
             memcpy((cb_real *)to + skipped, from, f->width * sizeof *from);
 }
 
-/* shares [n, T] = softmax(q kᵀ / √d) for n queries from `first` on. */
-static void compute_shares(
-    const attention_node *f, const head_place *head, size_t first, size_t n, cb_real *shares)
-{
-    cb_gemm_operand qkv = cb_value_operand(&f->qkv);
-    multiply(f, CB_NT, n, f->tokens, f->width, at(qkv, head->q + first * qkv.stride), at(qkv, head->k), false,
-        shares, f->tokens);
-    cb_real scale = (cb_real)(1 / sqrt((double)f->width));
-    for (size_t i = 0; i < n; i++) cb_rows()->softmax(shares + i * f->tokens, scale, f->tokens);
-}
-
 static size_t block_size(const attention_node *f, size_t first)
 {
     return cb_least(f->tokens - first, QUERY_BLOCK);
 }
 
-/* One worker's scratch; only training has the last four. */
+/* One worker's scratch; only training has the last part. */
 typedef struct attention_scratch {
-    cb_real *shares, *rows;     /* [QUERY_BLOCK, T], [QUERY_BLOCK, d] */
-    cb_real *dshares, *dk, *dv; /* [QUERY_BLOCK, T], [T, d], [T, d] */
+    cb_real *shares, *rows;  /* [QUERY_BLOCK, T], [QUERY_BLOCK, d] */
+    cb_real *of_keys;        /* packed [d, T]: the keys */
+    cb_real *across_keys;    /* packed [T, d]: the values, or the keys */
+    cb_real *dshares;        /* [QUERY_BLOCK, T] */
+    cb_real *dk, *dv;        /* [T, d] */
+    cb_real *of_values;      /* packed [d, T] */
+    cb_real *across_queries; /* packed [QUERY_BLOCK, d]: dy, then q */
 } attention_scratch;
 
-static attention_scratch scratch_of(const attention_node *f, size_t worker)
+/* The next `numbers` of memory; NULL while measuring. */
+static cb_real *take(cb_real *memory, size_t *used, size_t numbers)
 {
-    size_t block = QUERY_BLOCK * f->tokens, rows = QUERY_BLOCK * f->width;
-    cb_real *shares = f->scratch + worker * f->worker_scratch, *dshares = shares + block + rows;
-    return (attention_scratch){
-        shares, shares + block, dshares, dshares + block, dshares + block + f->tokens * f->width};
+    size_t begin = *used, line = CB_ALIGNMENT / sizeof *memory;
+    *used += (numbers + line - 1) / line * line;
+    return memory ? memory + begin : NULL;
+}
+
+/* Returns how many numbers it takes. */
+static size_t lay_out(const attention_node *f, bool training, cb_real *memory, attention_scratch *scratch)
+{
+    size_t used = 0, block = QUERY_BLOCK * f->tokens, head = f->tokens * f->width;
+    scratch->shares = take(memory, &used, block);
+    scratch->rows = take(memory, &used, QUERY_BLOCK * f->width);
+    scratch->of_keys = take(memory, &used, cb_gemm_packed_size(f->tokens, f->width));
+    scratch->across_keys = take(memory, &used, cb_gemm_packed_size(f->width, f->tokens));
+    if (!training) return used;
+    scratch->dshares = take(memory, &used, block);
+    scratch->dk = take(memory, &used, head);
+    scratch->dv = take(memory, &used, head);
+    scratch->of_values = take(memory, &used, cb_gemm_packed_size(f->tokens, f->width));
+    scratch->across_queries = take(memory, &used, cb_gemm_packed_size(f->width, QUERY_BLOCK));
+    return used;
+}
+
+static attention_scratch scratch_of(const attention_node *f, bool training, size_t worker)
+{
+    attention_scratch scratch;
+    lay_out(f, training, f->scratch + worker * f->worker_scratch, &scratch);
+    return scratch;
+}
+
+/* Keys or values of one head, as what the tokens of queries are multiplied with, x [n, d] to [n, T]. */
+static cb_gemm_packed pack_of(const attention_node *f, size_t x, cb_real *memory)
+{
+    return cb_gemm_pack(f->bf16, CB_NT, f->tokens, f->width, at(cb_value_operand(&f->qkv), x), memory);
+}
+
+/* The same as what shares are multiplied with, [n, T] to [n, d]. */
+static cb_gemm_packed pack_across(const attention_node *f, size_t x, cb_real *memory)
+{
+    return cb_gemm_pack(f->bf16, CB_NN, f->width, f->tokens, at(cb_value_operand(&f->qkv), x), memory);
+}
+
+/* shares [n, T] = softmax(q kᵀ / √d) for n queries from `first` on. */
+static void compute_shares(const attention_node *f, const head_place *head, const cb_gemm_packed *keys,
+    size_t first, size_t n, cb_real *shares)
+{
+    cb_gemm_operand qkv = cb_value_operand(&f->qkv);
+    cb_gemm_by_packed(keys, n, at(qkv, head->q + first * qkv.stride), false, shares, f->tokens);
+    cb_real scale = (cb_real)(1 / sqrt((double)f->width));
+    for (size_t i = 0; i < n; i++) cb_rows()->softmax(shares + i * f->tokens, scale, f->tokens);
 }
 
 static void attend(void *context, size_t task, size_t worker)
 {
     const attention_node *f = context;
     head_place head = place_of(f, task);
-    attention_scratch scratch = scratch_of(f, worker);
+    attention_scratch scratch = scratch_of(f, false, worker);
+    cb_gemm_packed keys = pack_of(f, head.k, scratch.of_keys),
+                   values = pack_across(f, head.v, scratch.across_keys);
     for (size_t first = 0; first < f->tokens; first += QUERY_BLOCK) {
         size_t n = block_size(f, first);
-        compute_shares(f, &head, first, n, scratch.shares);
-        multiply(f, CB_NN, n, f->width, f->tokens, cb_gemm_real(scratch.shares, f->tokens),
-            at(cb_value_operand(&f->qkv), head.v), false, scratch.rows, f->width);
+        compute_shares(f, &head, &keys, first, n, scratch.shares);
+        cb_gemm_by_packed(&values, n, cb_gemm_real(scratch.shares, f->tokens), false, scratch.rows, f->width);
         deal_out(f, f->y.value, head.y + first * f->y.columns, f->y.columns, scratch.rows, n);
     }
+}
+
+/* dx [T, d] += dsᵀ y for the queries of a block, all of them for the first: y [n, d]. */
+static void add_from_block(const attention_node *f, const attention_scratch *scratch, const cb_real *ds,
+    cb_gemm_operand y, size_t first, size_t n, cb_real *dx)
+{
+    cb_gemm_packed packed = cb_gemm_pack(f->bf16, CB_TN, f->width, n, y, scratch->across_queries);
+    cb_gemm_by_packed(&packed, f->tokens, cb_gemm_real(ds, f->tokens), first > 0, dx, f->width);
 }
 
 /*
@@ -109,36 +153,30 @@ static void attend_backward(void *context, size_t task, size_t worker)
 {
     const attention_node *f = context;
     head_place head = place_of(f, task);
-    attention_scratch scratch = scratch_of(f, worker);
+    attention_scratch scratch = scratch_of(f, true, worker);
     size_t tokens = f->tokens, width = f->width;
     cb_gemm_operand qkv = cb_value_operand(&f->qkv), gradient = cb_gradient_operand(&f->y);
-    cb_gemm_operand shares = cb_gemm_real(scratch.shares, tokens),
-                    dshares = cb_gemm_real(scratch.dshares, tokens);
+    cb_gemm_packed keys = pack_of(f, head.k, scratch.of_keys),
+                   across_keys = pack_across(f, head.k, scratch.across_keys),
+                   values = pack_of(f, head.v, scratch.of_values);
     cb_real scale = (cb_real)(1 / sqrt((double)width));
 
     for (size_t first = 0; first < tokens; first += QUERY_BLOCK) {
         size_t n = block_size(f, first);
         cb_gemm_operand q = at(qkv, head.q + first * qkv.stride),
                         dy = at(gradient, head.y + first * gradient.stride);
-        compute_shares(f, &head, first, n, scratch.shares);
-        multiply(f, CB_NT, n, tokens, width, dy, at(qkv, head.v), false, scratch.dshares, tokens);
-        multiply(f, CB_TN, tokens, width, n, shares, dy, first > 0, scratch.dv, width);
+        compute_shares(f, &head, &keys, first, n, scratch.shares);
+        cb_gemm_by_packed(&values, n, dy, false, scratch.dshares, tokens);
+        add_from_block(f, &scratch, scratch.shares, dy, first, n, scratch.dv);
         for (size_t i = 0; i < n; i++)
             cb_rows()->softmax_backward(
                 scratch.dshares + i * tokens, scratch.shares + i * tokens, scale, tokens);
-        multiply(f, CB_TN, tokens, width, n, dshares, q, first > 0, scratch.dk, width);
-        multiply(f, CB_NN, n, width, tokens, dshares, at(qkv, head.k), false, scratch.rows, width);
+        add_from_block(f, &scratch, scratch.dshares, q, first, n, scratch.dk);
+        cb_gemm_by_packed(&across_keys, n, cb_gemm_real(scratch.dshares, tokens), false, scratch.rows, width);
         deal_out(f, f->qkv.gradient, head.q + first * qkv.stride, qkv.stride, scratch.rows, n);
     }
     deal_out(f, f->qkv.gradient, head.k, qkv.stride, scratch.dk, tokens);
     deal_out(f, f->qkv.gradient, head.v, qkv.stride, scratch.dv, tokens);
-}
-
-/* Scratch for every worker, in numbers. */
-static size_t scratch_size(const attention_node *f, bool training)
-{
-    size_t block = QUERY_BLOCK * f->tokens, rows = QUERY_BLOCK * f->width;
-    return training ? 2 * block + rows + 2 * f->tokens * f->width : block + rows;
 }
 
 static void attention_backward(cb_tape *tape, cb_node *node)
@@ -149,14 +187,14 @@ static void attention_backward(cb_tape *tape, cb_node *node)
 
 static attention_node attention_of(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads)
 {
-    size_t lines = CB_ALIGNMENT / sizeof(cb_real);
+    attention_scratch measured;
     attention_node f = {.qkv = qkv,
         .bf16 = tape->bf16,
         .images = images,
         .heads = heads,
         .tokens = qkv.rows / images,
         .width = qkv.columns / 3 / heads};
-    f.worker_scratch = (scratch_size(&f, tape->training) + lines - 1) / lines * lines;
+    f.worker_scratch = lay_out(&f, tape->training, NULL, &measured);
     f.scratch = cb_tape_scratch(tape, cb_pool_threads(tape->pool), f.worker_scratch * sizeof(cb_real));
     return f;
 }
@@ -174,8 +212,10 @@ void cb_first_token_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_
 {
     attention_node f = attention_of(tape, qkv, images, heads);
     if (!cb_tape_runs(tape)) return;
+    attention_scratch scratch = scratch_of(&f, false, 0);
     for (size_t task = 0; task < images * heads; task++) {
         head_place head = place_of(&f, task);
-        compute_shares(&f, &head, 0, 1, shares + task * f.tokens);
+        cb_gemm_packed keys = pack_of(&f, head.k, scratch.of_keys);
+        compute_shares(&f, &head, &keys, 0, 1, shares + task * f.tokens);
     }
 }

@@ -226,7 +226,8 @@ cribo_status cb_pool_create(const cb_allocator *allocator, cb_pool **out, size_t
     pthread_once(&fork_handler_once, install_fork_handler);
 
     size_t head = (sizeof(cb_pool) + CB_ALIGNMENT - 1) / CB_ALIGNMENT * CB_ALIGNMENT;
-    CB_TRY(cb_allocate(allocator, &memory, 1, head + threads * (sizeof(share) + sizeof(worker)), "thread pool"));
+    CB_TRY(
+        cb_allocate(allocator, &memory, 1, head + threads * (sizeof(share) + sizeof(worker)), "thread pool"));
     cb_pool *pool = memory;
     pool->allocator = *allocator;
     pool->threads = threads;

@@ -67,16 +67,6 @@ static size_t at_most(size_t n, size_t most)
     return n < most ? n : most;
 }
 
-/* The lines from one on, from the number `step` of each on. */
-static cb_gemm_lines lines_from(cb_gemm_lines x, size_t line, size_t step)
-{
-    size_t offset = line * x.line + step * x.step;
-    x.numbers = x.bf16 ? (const void *)((const cb_bf16 *)x.numbers + offset)
-                       : (const void *)((const cb_real *)x.numbers + offset);
-    x.length -= step;
-    return x;
-}
-
 #ifdef CB_BLIS_HOOKS
 
 typedef void micro_kernel(dim_t, dim_t, dim_t, cb_real *, cb_real *, cb_real *, cb_real *, cb_real *, inc_t,
@@ -125,7 +115,7 @@ static void pack_block(
     const packing *job = bli_obj_pack_params(block);
     size_t in_element = job->kernels->in_element, length = (size_t)bli_obj_width(packed) * in_element;
     cb_gemm_lines lines =
-        lines_from(job->lines, (size_t)bli_obj_row_off(block), (size_t)bli_obj_col_off(block) * in_element);
+        cb_gemm_lines_from(job->lines, (size_t)bli_obj_row_off(block), (size_t)bli_obj_col_off(block) * in_element);
     lines.length = at_most(lines.length, length);
     job->kernels->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed),
         (size_t)bli_obj_panel_dim(packed), &lines, (size_t)bli_obj_length(packed));
@@ -327,7 +317,7 @@ static void multiply_slab(void *context, size_t task, size_t worker)
     (void)worker;
     if (m == 0 || n == 0) return;
 
-    cb_gemm_lines a = lines_from(p->a, rows.begin, 0), b = lines_from(p->b, columns.begin, 0);
+    cb_gemm_lines a = cb_gemm_lines_from(p->a, rows.begin, 0), b = cb_gemm_lines_from(p->b, columns.begin, 0);
     cb_real *c = p->c + rows.begin * p->c_stride + columns.begin;
     if (p->rounded && !chosen.bf16.own)
         multiply_rounded(m, n, &a, &b, p->accumulate, c, p->c_stride);
@@ -370,12 +360,6 @@ static void run(cb_pool *pool, product *p)
     cb_pool_run(pool, p->row_parts * p->column_parts, multiply_slab, p);
 }
 
-/* The lines along k of an operand whose lines are rows in memory, or columns. */
-static cb_gemm_lines lines_of(cb_gemm_operand x, bool rows, size_t k)
-{
-    return (cb_gemm_lines){x.numbers, rows ? x.stride : 1, rows ? 1 : x.stride, k, x.bf16};
-}
-
 static product product_of(cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
     cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
 {
@@ -383,8 +367,8 @@ static product product_of(cb_gemm_form form, size_t m, size_t n, size_t k, cb_ge
         .m = m,
         .n = n,
         .k = k,
-        .a = lines_of(a, form != CB_TN, k),
-        .b = lines_of(b, form == CB_NT, k),
+        .a = cb_gemm_lines_of(a, form != CB_TN, k),
+        .b = cb_gemm_lines_of(b, form == CB_NT, k),
         .accumulate = accumulate,
         .c = c,
         .c_stride = c_stride,
@@ -486,6 +470,12 @@ void cb_gemm_begin(const cb_runtime *runtime)
     cb_pool_run(runtime->pool, workers, hold_buffers, &chosen.bf16.idle_context);
     pthread_mutex_unlock(&meeting.one_at_a_time);
 #endif
+}
+
+const cb_gemm_kernels *cb_gemm_own_kernels(bool bf16)
+{
+    pthread_once(&choose_once, choose);
+    return bf16 ? chosen.bf16.own : chosen.real.own;
 }
 
 bool cb_gemm_bf16_is_faster(void)

@@ -74,8 +74,8 @@ INLINE vector add_product(vector sum, const float *a, vector b, bool pairs)
     return sum + *a * b;
 }
 
-INLINE void multiply_elements(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate,
-    float *c, ptrdiff_t c_row, ptrdiff_t c_column, bool pairs)
+INLINE void multiply_elements(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_step,
+    const float *b, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column, bool pairs)
 {
     const bool whole = m == MR && n == NR && c_column == 1;
     vector sum[MR][2] = {{{0}}};
@@ -84,12 +84,12 @@ INLINE void multiply_elements(size_t m, size_t n, size_t k, const float *a, cons
             __builtin_prefetch(c + i * c_row, 1);
             __builtin_prefetch(c + i * c_row + NR - 1, 1);
         }
-    for (size_t p = 0; p < k; p++, a += MR, b += NR) {
+    for (size_t p = 0; p < k; p++, a += a_step, b += NR) {
         vector b_0 = load(b), b_1 = load(b + LANES);
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
-            sum[i][0] = add_product(sum[i][0], a + i, b_0, pairs);
-            sum[i][1] = add_product(sum[i][1], a + i, b_1, pairs);
+        for (size_t i = 0; i < MR; i++) {
+            sum[i][0] = add_product(sum[i][0], a + i * a_row, b_0, pairs);
+            sum[i][1] = add_product(sum[i][1], a + i * a_row, b_1, pairs);
         }
     }
     if (!whole) {
@@ -103,10 +103,26 @@ INLINE void multiply_elements(size_t m, size_t n, size_t k, const float *a, cons
     }
 }
 
+/* Unpacked elements are read along one direction of A's memory, which the compiler should know. */
+INLINE void multiply_along(size_t n, size_t k, const float *a, size_t a_row, size_t a_step, const float *b,
+    bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column, bool pairs)
+{
+    if (a_row == 1)
+        multiply_elements(MR, n, k, a, 1, a_step, b, accumulate, c, c_row, c_column, pairs);
+    else
+        multiply_elements(MR, n, k, a, a_row, 1, b, accumulate, c, c_row, c_column, pairs);
+}
+
 static void multiply(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
     ptrdiff_t c_row, ptrdiff_t c_column)
 {
-    multiply_elements(m, n, k, a, b, accumulate, c, c_row, c_column, false);
+    multiply_elements(m, n, k, a, 1, MR, b, accumulate, c, c_row, c_column, false);
+}
+
+static void multiply_unpacked(size_t n, size_t k, const float *a, size_t a_row, size_t a_step, const float *b,
+    bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    multiply_along(n, k, a, a_row, a_step, b, accumulate, c, c_row, c_column, false);
 }
 
 #if defined(__AVX512BF16__)
@@ -114,7 +130,13 @@ static void multiply(size_t m, size_t n, size_t k, const float *a, const float *
 static void multiply_pairs(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate,
     float *c, ptrdiff_t c_row, ptrdiff_t c_column)
 {
-    multiply_elements(m, n, k, a, b, accumulate, c, c_row, c_column, true);
+    multiply_elements(m, n, k, a, 1, MR, b, accumulate, c, c_row, c_column, true);
+}
+
+static void multiply_unpacked_pairs(size_t n, size_t k, const float *a, size_t a_row, size_t a_step,
+    const float *b, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    multiply_along(n, k, a, a_row, a_step, b, accumulate, c, c_row, c_column, true);
 }
 
 #endif
@@ -370,10 +392,13 @@ static void pack_bf16(float *panels, size_t panel_stride, size_t width, const cb
 #define SHAPE .name = "cribo-" TEXT(CB_LEVEL), .mr = MR, .nr = NR, .mc = MC, .kc = KC, .nc = NC
 
 const cb_gemm_level JOIN(cb_gemm_level_, CB_LEVEL) = {
-    .real = {SHAPE, .in_element = 1, .multiply = multiply, .pack = pack},
+    .real = {SHAPE, .in_element = 1, .multiply = multiply, .multiply_unpacked = multiply_unpacked,
+        .pack = pack},
 #if defined(__AVX512BF16__)
-    .bf16 = {SHAPE, .in_element = 2, .multiply = multiply_pairs, .pack = pack_bf16},
+    .bf16 = {SHAPE, .in_element = 2, .multiply = multiply_pairs, .multiply_unpacked = multiply_unpacked_pairs,
+        .pack = pack_bf16},
 #else
-    .bf16 = {SHAPE, .in_element = 1, .multiply = multiply, .pack = pack_bf16},
+    .bf16 = {SHAPE, .in_element = 1, .multiply = multiply, .multiply_unpacked = multiply_unpacked,
+        .pack = pack_bf16},
 #endif
 };

@@ -8,6 +8,8 @@
 #ifndef CB_TENSOR_GEMM_KERNELS_H
 #define CB_TENSOR_GEMM_KERNELS_H
 
+#include "tensor/gemm.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,6 +20,22 @@ typedef struct cb_gemm_lines {
     size_t length;     /* of a line: k */
     bool bf16;         /* stored as bfloat16, not as real numbers */
 } cb_gemm_lines;
+
+/* An operand's lines: rows in memory, or columns. */
+static inline cb_gemm_lines cb_gemm_lines_of(cb_gemm_operand x, bool rows, size_t k)
+{
+    return (cb_gemm_lines){x.numbers, rows ? x.stride : 1, rows ? 1 : x.stride, k, x.bf16};
+}
+
+/* The lines from one on, from the number `step` of each on. */
+static inline cb_gemm_lines cb_gemm_lines_from(cb_gemm_lines x, size_t line, size_t step)
+{
+    size_t offset = line * x.line + step * x.step;
+    x.numbers = x.bf16 ? (const void *)((const cb_bf16 *)x.numbers + offset)
+                       : (const void *)((const cb_real *)x.numbers + offset);
+    x.length -= step;
+    return x;
+}
 
 typedef struct cb_gemm_kernels {
     const char *name;
@@ -35,6 +53,13 @@ typedef struct cb_gemm_kernels {
         ptrdiff_t c_row, ptrdiff_t c_column);
 
     /*
+     * The same for A that is not packed: element p of its row i is a[i * a_row + p * a_step]. One of them is 1, and
+     * m is mr.
+     */
+    void (*multiply_unpacked)(size_t n, size_t k, const float *a, size_t a_row, size_t a_step, const float *b,
+        bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column);
+
+    /*
      * Packs `count` lines, whole, into panels of `width` (mr or nr) lines that begin `panel_stride` elements apart. The lines
      * that the last panel lacks become zeros, and so does what the last element lacks.
      */
@@ -45,6 +70,13 @@ typedef struct cb_gemm_kernels {
 typedef struct cb_gemm_level {
     cb_gemm_kernels real, bf16;
 } cb_gemm_level;
+
+/* gemm.c's choice for this process; NULL: BLIS's, or none. */
+const cb_gemm_kernels *cb_gemm_own_kernels(bool bf16);
+
+/* No level has larger tiles. */
+#define CB_GEMM_MOST_MR 12
+#define CB_GEMM_MOST_NR 32
 
 #if defined(__x86_64__)
 extern const cb_gemm_level cb_gemm_level_avx2;

@@ -2,7 +2,7 @@
  * Matrix products against double precision, and the promise that their bits depend on the operands alone. CRIBO_CPU and
  * CRIBO_GEMM choose level and path; tests/unit/meson.build runs each.
  */
-#include "tensor/gemm.h"
+#include "tensor/gemm_packed.h"
 #include "support/suite.h"
 
 #include <check.h>
@@ -275,6 +275,48 @@ START_TEST(test_gemm_rounded_or_stored_same_bits)
 }
 END_TEST
 
+static void solve_packed(const problem *p, bool accumulate, float *c)
+{
+    shape s = p->size;
+    size_t bytes = (cb_gemm_packed_size(s.n, s.k) * sizeof(float) + 63) / 64 * 64;
+    float *memory = aligned_alloc(64, bytes);
+    cb_gemm_packed b = cb_gemm_pack(p->in != FLOAT, p->form, s.n, s.k, given(&p->b, 0), memory);
+    cb_gemm_by_packed(&b, s.m, given(&p->a, 0), accumulate, c, p->c.stride);
+    free(memory);
+}
+
+/* B that is packed ahead gives what cb_gemm gives: the same bits while k is within its blocks. */
+static void check_packed(cb_gemm_form form, arithmetic in, shape s, size_t pad)
+{
+    problem p = pose(form, in, s, pad);
+    size_t bytes = s.m * p.c.stride * sizeof(float);
+    float *before = malloc(bytes), *plain = malloc(bytes), *packed = malloc(bytes);
+    memcpy(before, p.c.numbers, bytes);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        for (size_t i = 0; i < s.m * p.c.stride; i++)
+            plain[i] = packed[i] = accumulate ? before[i] : NAN; /* which must not be read */
+        solve(NULL, &p, accumulate, plain);
+        solve_packed(&p, accumulate, packed);
+        assert_solved(&p, accumulate ? before : NULL, packed);
+        bool same = memcmp(plain, packed, bytes) == 0;
+        ck_assert_msg(same || s.k > 256, "form %d, arithmetic %d, %zu x %zu x %zu, packed ahead, differs",
+            form, in, s.m, s.n, s.k);
+    }
+    free(before);
+    free(plain);
+    free(packed);
+    dispose(&p);
+}
+
+START_TEST(test_gemm_packed_ahead_same_bits)
+{
+    for (int form = CB_NN; form <= CB_TN; form++)
+        for (int in = FLOAT; in < ARITHMETICS; in++)
+            for (size_t pad = 0; pad < 3; pad++)
+                check_packed((cb_gemm_form)form, (arithmetic)in, shapes[_i], pad);
+}
+END_TEST
+
 START_TEST(test_bf16_rounding_to_nearest_even)
 {
     const struct {
@@ -381,6 +423,7 @@ int main(void)
     tcase_add_loop_test(cases, test_gemm_any_thread_count_same_bits, 0, SHAPES);
     tcase_add_loop_test(cases, test_gemm_any_partition_same_bits, 0, SHAPES);
     tcase_add_loop_test(cases, test_gemm_rounded_or_stored_same_bits, 0, SHAPES);
+    tcase_add_loop_test(cases, test_gemm_packed_ahead_same_bits, 0, SHAPES);
     tcase_add_test(cases, test_bf16_rounding_to_nearest_even);
     tcase_add_test(cases, test_gemm_bf16_not_finite_survives);
     tcase_add_test(cases, test_gemm_forked_child_same_bits);
