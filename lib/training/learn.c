@@ -157,10 +157,20 @@ static void clear_signs(cb_prototype_signs *signs, size_t prototypes)
     signs->rows = 0;
 }
 
+static void clear_gradients(void *context, size_t part, size_t worker)
+{
+    const cb_trainer *trainer = context;
+    const cb_parameters *parameters = &trainer->student->parameters;
+    cb_pool *pool = trainer->runtime->pool;
+    cb_range some = cb_part(parameters->total, part, cb_pool_parts(pool, parameters->total), 1);
+    (void)worker;
+    memset(parameters->gradients + some.begin, 0, (some.end - some.begin) * sizeof(cb_real));
+}
+
 static void begin_tally(cb_trainer *trainer)
 {
-    const cb_parameters *parameters = &trainer->student->parameters;
-    memset(parameters->gradients, 0, parameters->total * sizeof(cb_real));
+    cb_pool_run(trainer->runtime->pool,
+        cb_pool_parts(trainer->runtime->pool, trainer->student->parameters.total), clear_gradients, trainer);
     trainer->tally.global = trainer->tally.cross_view = trainer->tally.cross_image = 0;
     clear_signs(&trainer->tally.cls_signs, trainer->student_layers.cls.count);
     clear_signs(&trainer->tally.object_signs, trainer->student_layers.objects.count);
