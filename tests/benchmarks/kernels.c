@@ -3,7 +3,7 @@
  * bandwidth, with one thread and with all.
  */
 #include "ceilings.h"
-#include "tensor/gemm.h"
+#include "tensor/gemm_packed.h"
 #include "tensor/rows.h"
 
 #include <stdio.h>
@@ -111,11 +111,16 @@ static void benchmark_rows(void)
     free(s.bias);
 }
 
-typedef struct product {
+typedef struct shape {
     cb_gemm_form form;
     size_t m, n, k;
-    float *a, *b, *c;
-    cb_bf16 *a_stored; /* NULL: in float */
+    bool packed; /* one head of attention: its B is packed, then multiplied, by one thread */
+} shape;
+
+typedef struct product {
+    shape size;
+    float *a, *b, *c, *panels;
+    cb_bf16 *a_stored;
     bool bf16;
 } product;
 
@@ -123,49 +128,52 @@ typedef struct product {
 static void multiply(void *context)
 {
     const product *p = context;
-    size_t a_stride = p->form == CB_TN ? p->m : p->k, b_stride = p->form == CB_NT ? p->k : p->n;
-    if (p->bf16)
-        cb_gemm_bf16(workers, p->form, p->m, p->n, p->k, cb_gemm_stored_bf16(p->a_stored, a_stride),
-            cb_gemm_real(p->b, b_stride), false, p->c, p->n);
-    else
-        cb_gemm(workers, p->form, p->m, p->n, p->k, p->a, a_stride, p->b, b_stride, false, p->c, p->n);
+    const shape s = p->size;
+    size_t a_stride = s.form == CB_TN ? s.m : s.k, b_stride = s.form == CB_NT ? s.k : s.n;
+    cb_gemm_operand a = p->bf16 ? cb_gemm_stored_bf16(p->a_stored, a_stride) : cb_gemm_real(p->a, a_stride);
+    cb_gemm_operand b = cb_gemm_real(p->b, b_stride);
+    if (s.packed) {
+        cb_gemm_packed packed = cb_gemm_pack(p->bf16, s.form, s.n, s.k, b, p->panels);
+        cb_gemm_by_packed(&packed, s.m, a, false, p->c, s.n);
+    } else
+        cb_gemm_operands(workers, p->bf16, s.form, s.m, s.n, s.k, a, b, false, p->c, s.n);
+}
+
+static void benchmark_product(shape s, bool bf16)
+{
+    static const char *const forms[] = {"NN", "NT", "TN"};
+    const ceiling peak = bf16 ? bf16_peak() : fma_peak();
+    product p = {
+        .size = s, .a = numbers(s.m * s.k), .b = numbers(s.n * s.k), .c = numbers(s.m * s.n), .bf16 = bf16};
+    char name[64];
+    size_t lines = (cb_gemm_packed_size(s.n, s.k) * sizeof(float) + 63) / 64;
+    p.a_stored = malloc(s.m * s.k * sizeof *p.a_stored);
+    p.panels = s.packed ? aligned_alloc(64, 64 * lines) : NULL;
+    if (!p.a_stored || (s.packed && !p.panels)) exit(1);
+    for (size_t q = 0; q < s.m * s.k; q++) p.a_stored[q] = cb_bf16_of(p.a[q]);
+    snprintf(
+        name, sizeof name, "%s %s %zu x %zu x %zu", bf16 ? "bf16" : "gemm", forms[s.form], s.m, s.n, s.k);
+    report(name, multiply, &p, 2.0 * (double)s.m * (double)s.n * (double)s.k, &peak);
+    free(p.a);
+    free(p.b);
+    free(p.c);
+    free(p.a_stored);
+    free(p.panels);
 }
 
 static void benchmark_products(bool bf16)
 {
-    static const product cases[] = {{CB_NT, 6272, 1152, 384, 0, 0, 0, 0, false},
-        {CB_NT, 6272, 384, 384, 0, 0, 0, 0, false}, {CB_NT, 6272, 1536, 384, 0, 0, 0, 0, false},
-        {CB_NT, 6272, 384, 1536, 0, 0, 0, 0, false}, {CB_NN, 6272, 384, 1152, 0, 0, 0, 0, false},
-        {CB_NN, 6272, 1536, 384, 0, 0, 0, 0, false}, {CB_NN, 6272, 384, 1536, 0, 0, 0, 0, false},
-        {CB_TN, 1152, 384, 6272, 0, 0, 0, 0, false}, {CB_TN, 1536, 384, 6272, 0, 0, 0, 0, false},
-        {CB_TN, 384, 1536, 6272, 0, 0, 0, 0, false}, {CB_NT, 1576, 1152, 384, 0, 0, 0, 0, false},
-        {CB_NT, 1576, 1536, 384, 0, 0, 0, 0, false}, {CB_NT, 1576, 384, 1536, 0, 0, 0, 0, false},
-        {CB_NN, 1576, 384, 1536, 0, 0, 0, 0, false}, {CB_TN, 1536, 384, 1576, 0, 0, 0, 0, false},
-        {CB_NT, 350, 65536, 256, 0, 0, 0, 0, false}, {CB_NN, 350, 256, 65536, 0, 0, 0, 0, false},
-        {CB_TN, 65536, 256, 350, 0, 0, 0, 0, false}, {CB_NT, 32, 65536, 256, 0, 0, 0, 0, false},
-        {CB_NT, 350, 2048, 2048, 0, 0, 0, 0, false}, {CB_NN, 350, 2048, 2048, 0, 0, 0, 0, false},
-        {CB_TN, 2048, 2048, 350, 0, 0, 0, 0, false}, {CB_NT, 64, 197, 64, 0, 0, 0, 0, false},
-        {CB_NN, 64, 64, 197, 0, 0, 0, 0, false}, {CB_TN, 197, 64, 64, 0, 0, 0, 0, false}};
-    static const char *const forms[] = {"NN", "NT", "TN"};
-    const ceiling peak = bf16 ? bf16_peak() : fma_peak();
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        product p = cases[i];
-        char name[64];
-        p.a = numbers(p.m * p.k);
-        p.b = numbers(p.n * p.k);
-        p.c = numbers(p.m * p.n);
-        p.bf16 = bf16;
-        p.a_stored = malloc(p.m * p.k * sizeof *p.a_stored);
-        if (!p.a_stored) exit(1);
-        for (size_t q = 0; q < p.m * p.k; q++) p.a_stored[q] = cb_bf16_of(p.a[q]);
-        snprintf(
-            name, sizeof name, "%s %s %zu x %zu x %zu", bf16 ? "bf16" : "gemm", forms[p.form], p.m, p.n, p.k);
-        report(name, multiply, &p, 2.0 * (double)p.m * (double)p.n * (double)p.k, &peak);
-        free(p.a);
-        free(p.b);
-        free(p.c);
-        free(p.a_stored);
-    }
+    static const shape shapes[] = {{CB_NT, 6272, 1152, 384, false}, {CB_NT, 6272, 384, 384, false},
+        {CB_NT, 6272, 1536, 384, false}, {CB_NT, 6272, 384, 1536, false}, {CB_NN, 6272, 384, 1152, false},
+        {CB_NN, 6272, 1536, 384, false}, {CB_NN, 6272, 384, 1536, false}, {CB_TN, 1152, 384, 6272, false},
+        {CB_TN, 1536, 384, 6272, false}, {CB_TN, 384, 1536, 6272, false}, {CB_NT, 1576, 1152, 384, false},
+        {CB_NT, 1576, 1536, 384, false}, {CB_NT, 1576, 384, 1536, false}, {CB_NN, 1576, 384, 1536, false},
+        {CB_TN, 1536, 384, 1576, false}, {CB_NT, 350, 65536, 256, false}, {CB_NN, 350, 256, 65536, false},
+        {CB_TN, 65536, 256, 350, false}, {CB_NT, 32, 65536, 256, false}, {CB_NT, 350, 2048, 2048, false},
+        {CB_NN, 350, 2048, 2048, false}, {CB_TN, 2048, 2048, 350, false}, {CB_NT, 197, 197, 64, true},
+        {CB_NN, 197, 64, 197, true}, {CB_TN, 197, 64, 197, true}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        if (!shapes[i].packed || cb_pool_threads(workers) == 1) benchmark_product(shapes[i], bf16);
 }
 
 int main(void)
