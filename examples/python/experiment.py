@@ -46,7 +46,7 @@ def settings_of(method: str, seed: int, steps: int, changes: dict[str, float]) -
     )
     with cribo.Trainer("mini", threads=1) as trainer:
         preset = trainer.settings
-    return {**preset, **shares, "seed": seed, **METHODS[method], **changes}
+    return {**preset, **shares, "seed": seed, **changes, **METHODS[method]}  # a loss left out stays out
 
 
 # ---- Scenes and views ----------------------------------------------------------------------------

@@ -63,6 +63,16 @@ class Batches(unittest.TestCase):
         self.assertEqual(sorted(np.concatenate(seen)), [20 * i for i in range(8)])
 
 
+class Settings(unittest.TestCase):
+    def test_a_loss_that_the_method_leaves_out_stays_out(self):
+        changes = dict(cross_view_weight=0.5, cross_image_weight=0.25)
+        weights = {
+            method: [experiment.settings_of(method, 0, 40, changes)[name] for name in changes]
+            for method in experiment.METHODS
+        }
+        self.assertEqual(weights, {"global": [0, 0], "views": [0.5, 0], "images": [0.5, 0.25]})
+
+
 @unittest.skipUnless(torch, "needs PyTorch")
 class Sides(unittest.TestCase):
     def agree(self, method):
