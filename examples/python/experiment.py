@@ -394,7 +394,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     run.add_argument("--side", nargs="+", choices=("libcribo", "pytorch"), default=["libcribo"])
     run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--steps", type=int, default=600)
+    run.add_argument("--steps", type=int, default=1200)
     run.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE")
     run.set_defaults(do=train)
     floor = verbs.add_parser("floors", help="scores without any learning")
