@@ -25,7 +25,7 @@ const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_ban
 
 typedef struct scratch {
     cb_search search;
-    cb_nearest *best[2]; /* [most_objects] for each view */
+    cb_neighbour *best[2]; /* [most_objects] for each view */
 } scratch;
 
 struct cb_memory_bank {
@@ -48,7 +48,8 @@ struct cb_memory_bank {
 static cribo_status create_worker(const cb_runtime *runtime, const cb_memory_bank *bank, scratch *worker)
 {
     for (int view = 0; view < 2; view++) ALLOCATE(worker->best[view], bank->most_objects, "nearest entries");
-    return cb_search_create(&runtime->allocator, &worker->search, bank->queue.block_rows, bank->queue.width);
+    return cb_search_create(
+        &runtime->allocator, &worker->search, bank->queue.block_rows, bank->queue.width, 1);
 }
 
 static cribo_status create_queries(const cb_runtime *runtime, cb_queries *queries, size_t most, size_t width)
@@ -137,7 +138,7 @@ static void begin_query(cb_memory_bank *bank, const cb_objects *objects)
         for (int64_t k = 0; k < objects->per_image[b]; k++)
             bank->queries[0].id[row++] = objects->ids ? objects->ids[b] : CB_NO_ID;
     for (size_t w = 0; w < cb_pool_threads(bank->pool); w++)
-        for (int view = 0; view < 2; view++) cb_nearest_forget(bank->workers[w].best[view], rows);
+        for (int view = 0; view < 2; view++) cb_neighbours_forget(bank->workers[w].best[view], rows);
 }
 
 /* Task: one block of one bank against all queries of its view. */
@@ -158,9 +159,9 @@ static void gather_nearest(cb_memory_bank *bank)
 {
     for (size_t view = 0; view < 2; view++)
         for (size_t r = 0; r < bank->queries[view].rows; r++) {
-            cb_nearest best = bank->workers[0].best[view][r];
+            cb_neighbour best = bank->workers[0].best[view][r];
             for (size_t w = 1; w < cb_pool_threads(bank->pool); w++)
-                cb_nearest_keep(&best, bank->workers[w].best[view][r]);
+                cb_neighbours_keep(&best, 1, bank->workers[w].best[view][r]);
             bank->index[view][r] = best.index;
         }
 }
@@ -194,18 +195,18 @@ static void test_cycle(void *context, size_t task, size_t worker)
     const int64_t *index = bank->index[view] + begin;
     size_t rows = cb_least(objects->rows - begin, stripe);
     cb_real *cosines = own->search.cosines;
-    cb_nearest *back = own->best[view]; /* gathered, so free again */
+    cb_neighbour *back = own->best[view]; /* gathered, so free again */
 
-    fetch_other_views(&bank->queue, view, index, rows, own->search.unit);
-    cb_nearest_forget(back, rows);
+    fetch_other_views(&bank->queue, view, index, rows, own->search.copies);
+    cb_neighbours_forget(back, rows);
     for (size_t from = 0; from < objects->rows; from += CB_SEARCH_ROWS) {
         size_t n = cb_least(objects->rows - from, CB_SEARCH_ROWS);
-        cb_gemm(NULL, CB_NT, rows, n, width, own->search.unit, width, objects->unit + from * width, width,
+        cb_gemm(NULL, CB_NT, rows, n, width, own->search.copies, width, objects->unit + from * width, width,
             false, cosines, n);
         for (size_t r = 0; r < rows; r++) {
-            cb_nearest candidate;
+            cb_neighbour candidate;
             candidate.index = (int64_t)(from + cb_rows()->arg_max(cosines + r * n, n, &candidate.cosine));
-            cb_nearest_keep(&back[r], candidate);
+            cb_neighbours_keep(&back[r], 1, candidate);
         }
     }
     for (size_t r = 0; r < rows; r++)

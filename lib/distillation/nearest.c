@@ -15,17 +15,17 @@
 #define IMPATIENCE 15
 
 #define ALLOCATE(pointer, count, what) \
-    CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
+    CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "search: " what))
 
 cribo_status cb_search_create(
-    const cb_allocator *allocator, cb_search *search, size_t most_entries, size_t width)
+    const cb_allocator *allocator, cb_search *search, size_t most_entries, size_t width, size_t neighbours)
 {
-    *search = (cb_search){.most_entries = most_entries};
+    *search = (cb_search){.most_entries = most_entries, .neighbours = neighbours};
     ALLOCATE(search->cosines, CB_SEARCH_ROWS * most_entries, "a block of cosines");
     ALLOCATE(search->asked, most_entries, "entries in question");
     ALLOCATE(search->column, most_entries, "entries in question");
     ALLOCATE(search->id, most_entries, "entries in question");
-    ALLOCATE(search->unit, most_entries * width, "a block of entries");
+    ALLOCATE(search->copies, most_entries * width, "a block of entries");
     ALLOCATE(search->row, CB_SEARCH_ROWS, "queries in question");
     ALLOCATE(search->coarse, most_entries * width, "a block of rounded entries");
     ALLOCATE(search->asking, GROUP * width, "queries in question");
@@ -39,7 +39,7 @@ void cb_search_destroy(const cb_allocator *allocator, cb_search *search)
     cb_release(allocator, search->asking);
     cb_release(allocator, search->coarse);
     cb_release(allocator, search->row);
-    cb_release(allocator, search->unit);
+    cb_release(allocator, search->copies);
     cb_release(allocator, search->id);
     cb_release(allocator, search->column);
     cb_release(allocator, search->asked);
@@ -47,15 +47,22 @@ void cb_search_destroy(const cb_allocator *allocator, cb_search *search)
     *search = (cb_search){0};
 }
 
-void cb_nearest_forget(cb_nearest *best, size_t rows)
+void cb_neighbours_forget(cb_neighbour *best, size_t count)
 {
-    for (size_t r = 0; r < rows; r++) best[r] = (cb_nearest){-INFINITY, -1};
+    for (size_t i = 0; i < count; i++) best[i] = (cb_neighbour){-INFINITY, -1};
 }
 
-void cb_nearest_keep(cb_nearest *best, cb_nearest candidate)
+static bool nearer(cb_neighbour a, cb_neighbour b)
 {
-    bool tie = candidate.cosine == best->cosine && candidate.index < best->index;
-    if (candidate.cosine > best->cosine || tie) *best = candidate;
+    return a.cosine > b.cosine || (a.cosine == b.cosine && a.index < b.index);
+}
+
+void cb_neighbours_keep(cb_neighbour *best, size_t k, cb_neighbour candidate)
+{
+    if (!nearer(candidate, best[k - 1])) return;
+    size_t place = k - 1;
+    for (; place > 0 && nearer(candidate, best[place - 1]); place--) best[place] = best[place - 1];
+    best[place] = candidate;
 }
 
 /* ---- how far off a coarse cosine may be ---- */
@@ -87,13 +94,23 @@ void cb_queries_put(cb_queries *queries, size_t row, const cb_real *vector)
         rounding_of_sums(width);
 }
 
+static int64_t id_of(const cb_entries *entries, size_t e)
+{
+    return entries->id ? entries->id[e] : CB_NO_ID;
+}
+
+static cb_real inverse_of(const cb_entries *entries, size_t e)
+{
+    return entries->inverse ? entries->inverse[e] : 1;
+}
+
 /* Rounds the entries; returns by how much that may move a cosine. */
 static cb_real round_entries(cb_search *s, const cb_entries *entries, size_t width)
 {
     cb_real most = 0;
     for (size_t e = 0; e < entries->rows; e++) {
         cb_real square = cb_rows()->round_bf16(
-            s->coarse + e * width, entries->vector + e * width, entries->inverse[e], width);
+            s->coarse + e * width, entries->vector + e * width, inverse_of(entries, e), width);
         most = square > most ? square : most;
     }
     return cb_coarse_doubt(most);
@@ -101,17 +118,28 @@ static cb_real round_entries(cb_search *s, const cb_entries *entries, size_t wid
 
 /* ---- exact cosines ---- */
 
-/* Normalises the entries that are asked for. */
-static void fetch_entries(cb_search *s, const cb_entries *entries, size_t width)
+/* Lists the entries that are asked for. */
+static void list_entries(cb_search *s, const cb_entries *entries)
 {
     s->columns = 0;
     for (size_t e = 0; e < entries->rows; e++) {
         if (!s->asked[e]) continue;
-        size_t c = s->columns++;
-        s->column[c] = (uint32_t)e;
-        s->id[c] = entries->id[e];
-        cb_rows()->scale(s->unit + c * width, entries->vector + e * width, entries->inverse[e], width);
+        s->column[s->columns] = (uint32_t)e;
+        s->id[s->columns++] = id_of(entries, e);
     }
+}
+
+/* Gathers the listed entries, normalised, but for a whole block that stands so already. */
+static void fetch_entries(cb_search *s, const cb_entries *entries, size_t width)
+{
+    list_entries(s, entries);
+    s->unit = s->copies;
+    if (s->columns == entries->rows && !entries->inverse)
+        s->unit = entries->vector;
+    else
+        for (size_t c = 0; c < s->columns; c++)
+            cb_rows()->scale(s->copies + c * width, entries->vector + s->column[c] * width,
+                inverse_of(entries, s->column[c]), width);
 }
 
 static bool holds_id(const int64_t *ids, size_t n, int64_t id)
@@ -126,6 +154,7 @@ static void exclude_own(cb_real *cosines, size_t n, const int64_t *entry_id, con
     const uint32_t *row, size_t rows)
 {
     bool own = false;
+    if (!queries->id) return;
     for (size_t i = 0; i < rows; i++, cosines += n) {
         int64_t id = queries->id[row[i]];
         if (i == 0 || id != queries->id[row[i - 1]]) own = id != CB_NO_ID && holds_id(entry_id, n, id);
@@ -134,19 +163,26 @@ static void exclude_own(cb_real *cosines, size_t n, const int64_t *entry_id, con
     }
 }
 
+/* Looks through a query's cosines with the listed entries, of which all but a few are below its best k. */
+static void consider(const cb_search *s, const cb_real *cosines, size_t first_index, cb_neighbour *best)
+{
+    size_t k = s->neighbours;
+    for (size_t i = 0; i < s->columns; i++) {
+        i += cb_rows()->first_reaching(cosines + i, s->columns - i, best[k - 1].cosine);
+        if (i < s->columns)
+            cb_neighbours_keep(best, k, (cb_neighbour){cosines[i], (int64_t)(first_index + s->column[i])});
+    }
+}
+
 /* Cosines [rows, columns] of the queries and entries in question; x holds the queries. */
 static void compare(cb_search *s, const cb_queries *queries, const cb_real *x, size_t first_index,
-    cb_real *cosines, cb_nearest *best)
+    cb_real *cosines, cb_neighbour *best)
 {
     size_t width = queries->width;
     cb_gemm(NULL, CB_NT, s->rows, s->columns, width, x, width, s->unit, width, false, cosines, s->columns);
     exclude_own(cosines, s->columns, s->id, queries, s->row, s->rows);
-    for (size_t i = 0; i < s->rows; i++) {
-        cb_nearest candidate;
-        size_t place = cb_rows()->arg_max(cosines + i * s->columns, s->columns, &candidate.cosine);
-        candidate.index = (int64_t)(first_index + s->column[place]);
-        cb_nearest_keep(&best[s->row[i]], candidate);
-    }
+    for (size_t i = 0; i < s->rows; i++)
+        consider(s, cosines + i * s->columns, first_index, best + s->row[i] * s->neighbours);
 }
 
 /* The queries of a stripe, all of them. */
@@ -157,7 +193,7 @@ static void ask_all(cb_search *s, size_t from, size_t rows)
 }
 
 static void search_exactly(
-    cb_search *s, const cb_queries *queries, const cb_entries *entries, cb_nearest *best)
+    cb_search *s, const cb_queries *queries, const cb_entries *entries, cb_neighbour *best)
 {
     memset(s->asked, 1, entries->rows);
     fetch_entries(s, entries, queries->width);
@@ -170,20 +206,20 @@ static void search_exactly(
 /* ---- coarse cosines ---- */
 
 /*
- * The queries from ... to - 1 that some entry may yet please, and all entries that may be the nearest to one of them: those with p
- * not below what is known by more than the doubt. Known is the best exact cosine so far, and that the highest p of this
- * row is exact to within the doubt.
+ * The queries from ... to - 1 that some entry may yet please, and all entries that may be among the nearest to one of them: those with p
+ * not below what is known by more than the doubt. Known is the least of the best exact cosines so far, and, where one
+ * neighbour is sought, that the highest p of this row is exact to within the doubt.
  */
 static void ask(cb_search *s, const cb_queries *queries, size_t from, size_t to, const cb_real *cosines,
-    size_t n, cb_real entries_doubt, const cb_nearest *best)
+    size_t n, cb_real entries_doubt, const cb_neighbour *best)
 {
     s->rows = 0;
     memset(s->asked, 0, n);
     for (size_t r = from; r < to; r++, cosines += n) {
-        cb_real doubt = queries->doubt[r] + entries_doubt, known = best[r].cosine;
+        cb_real doubt = queries->doubt[r] + entries_doubt, known = best[(r + 1) * s->neighbours - 1].cosine;
         cb_real highest = cb_rows()->largest(cosines, n);
         if (highest == -(cb_real)INFINITY || highest + doubt < known) continue;
-        if (known < highest - doubt) known = highest - doubt;
+        if (s->neighbours == 1 && known < highest - doubt) known = highest - doubt;
         cb_rows()->mark_from(s->asked, cosines, known - doubt, n);
         s->row[s->rows++] = (uint32_t)r;
     }
@@ -198,7 +234,7 @@ static void gather_queries(cb_search *s, const cb_queries *queries)
 
 /* Returns how many cosines it had to take exactly. */
 static size_t search_stripe(cb_search *s, const cb_queries *queries, size_t from, size_t rows,
-    const cb_entries *entries, cb_real entries_doubt, cb_nearest *best)
+    const cb_entries *entries, cb_real entries_doubt, cb_neighbour *best)
 {
     size_t n = entries->rows, width = queries->width, exact = 0;
     cb_gemm_bf16(NULL, CB_NT, rows, n, width, cb_gemm_stored_bf16(queries->coarse + from * width, width),
@@ -218,7 +254,7 @@ static size_t search_stripe(cb_search *s, const cb_queries *queries, size_t from
 }
 
 static void search_coarsely(
-    cb_search *s, const cb_queries *queries, const cb_entries *entries, cb_nearest *best)
+    cb_search *s, const cb_queries *queries, const cb_entries *entries, cb_neighbour *best)
 {
     cb_real doubt = round_entries(s, entries, queries->width);
     size_t exact = 0;
@@ -229,8 +265,8 @@ static void search_coarsely(
     if (exact > queries->rows * entries->rows / 2) s->impatience = IMPATIENCE;
 }
 
-void cb_search_entries(
-    cb_search *search, const cb_queries *queries, const cb_entries *entries, bool coarsely, cb_nearest *best)
+void cb_search_entries(cb_search *search, const cb_queries *queries, const cb_entries *entries, bool coarsely,
+    cb_neighbour *best)
 {
     if (coarsely && search->impatience == 0) {
         search_coarsely(search, queries, entries, best);

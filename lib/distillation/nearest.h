@@ -1,15 +1,15 @@
 /*
- * The search of the memory bank: the nearest of some entries to each query, by cosine.
+ * The search of the memory bank, and of dense retrieval: the entries nearest to each query, by cosine.
  *
- * What it finds is what an exhaustive search in float32 finds: the largest element c of the matrix product of unit vectors
- * (cb_gemm, an element of which does not depend on what else is multiplied with it), of equal ones the lowest index. Searching
+ * What it finds is what an exhaustive search in float32 finds: the largest elements c of the matrix product of unit vectors
+ * (cb_gemm, an element of which does not depend on what else is multiplied with it), of equal ones those of the lowest index. Searching
  * coarsely finds the same in about half the time where the CPU multiplies bfloat16: p, the product of the vectors rounded to it,
  * goes ahead, and only what may win is multiplied in float32. For a query u and an entry m, rounded to ũ and m̃,
  *
  *     |c - p| <= |<u, m - m̃>| + |<u - ũ, m̃>| + rounding <= |u| |m - m̃| + |u - ũ| |m̃| + rounding
  *
  * by Cauchy and Schwarz. Both distances are measured, about 0.0017 at any width; so an entry with p more than some 0.0035
- * below a cosine that is known already cannot be the nearest. Of real objects a few in ten thousand are not ruled out so.
+ * below the least cosine that counts so far cannot count. Of real objects a few in ten thousand are not ruled out so.
  */
 #ifndef CB_DISTILLATION_NEAREST_H
 #define CB_DISTILLATION_NEAREST_H
@@ -18,17 +18,19 @@
 #include "tensor/bf16.h"
 #include "tensor/real.h"
 
-/* The most similar entry that was seen so far. */
-typedef struct cb_nearest {
+typedef struct cb_neighbour {
     cb_real cosine;
     int64_t index;
-} cb_nearest;
+} cb_neighbour;
 
-/* Nothing yet: less similar than any entry, with index -1. */
-void cb_nearest_forget(cb_nearest *best, size_t rows);
+/* Nobody yet: less similar than any entry, with index -1. */
+void cb_neighbours_forget(cb_neighbour *best, size_t count);
 
-/* The best of two under "greater cosine, then lower index", which is the same in whatever order entries are seen. */
-void cb_nearest_keep(cb_nearest *best, cb_nearest candidate);
+/*
+ * Puts a candidate into its place among the best k that were seen so far, which stand in order: "greater cosine, then lower index", which
+ * is the same in whatever order entries are seen.
+ */
+void cb_neighbours_keep(cb_neighbour *best, size_t k, cb_neighbour candidate);
 
 /* Vectors that look for neighbours. A query never finds an entry with its own id, but for CB_NO_ID. */
 typedef struct cb_queries {
@@ -36,7 +38,7 @@ typedef struct cb_queries {
     cb_real *unit;   /* [rows, D] */
     cb_bf16 *coarse; /* [rows, D] unit, rounded */
     cb_real *doubt;  /* [rows] by how much rounding a query may move a cosine */
-    int64_t *id;     /* [rows] */
+    int64_t *id;     /* [rows]; NULL: none has one */
 } cb_queries;
 
 /* Fills in query number `row` but for its id, from a raw vector. */
@@ -49,21 +51,23 @@ cb_real cb_coarse_doubt(cb_real square);
 typedef struct cb_entries {
     size_t rows;
     const cb_real *vector;  /* [rows, D] raw */
-    const cb_real *inverse; /* [rows] their inverse lengths */
-    const int64_t *id;      /* [rows] */
+    const cb_real *inverse; /* [rows] their inverse lengths; NULL: 1 */
+    const int64_t *id;      /* [rows]; NULL: none has one */
     size_t index;
 } cb_entries;
 
 /* What one worker needs, for at most `most_entries` at a time. */
 typedef struct cb_search {
     size_t most_entries;
-    cb_real *cosines; /* [CB_SEARCH_ROWS, most_entries] */
+    size_t neighbours; /* k */
+    cb_real *cosines;  /* [CB_SEARCH_ROWS, most_entries] */
 
     /* The entries in question, and the queries that ask. */
-    uint8_t *asked;   /* [most_entries] 1: by some query */
-    uint32_t *column; /* [most_entries] which they are, in order */
-    int64_t *id;      /* [most_entries] theirs */
-    cb_real *unit;    /* [most_entries, D] they, normalised */
+    uint8_t *asked;      /* [most_entries] 1: by some query */
+    uint32_t *column;    /* [most_entries] which they are, in order */
+    int64_t *id;         /* [most_entries] theirs */
+    cb_real *copies;     /* [most_entries, D] they, normalised */
+    const cb_real *unit; /* the same, or entries that stand so already */
     size_t columns;
     uint32_t *row; /* [CB_SEARCH_ROWS] which queries ask */
     size_t rows;
@@ -80,11 +84,11 @@ typedef struct cb_search {
 
 /* On failure what was allocated stays for cb_search_destroy, which takes a zeroed search too. */
 cribo_status cb_search_create(
-    const cb_allocator *allocator, cb_search *search, size_t most_entries, size_t width);
+    const cb_allocator *allocator, cb_search *search, size_t most_entries, size_t width, size_t neighbours);
 void cb_search_destroy(const cb_allocator *allocator, cb_search *search);
 
-/* Brings best [rows of queries] up to date with all entries; `coarsely` changes the time it takes, never the result. */
-void cb_search_entries(
-    cb_search *search, const cb_queries *queries, const cb_entries *entries, bool coarsely, cb_nearest *best);
+/* Brings best [rows of queries, k] up to date with all entries; `coarsely` changes the time it takes, never the result. */
+void cb_search_entries(cb_search *search, const cb_queries *queries, const cb_entries *entries, bool coarsely,
+    cb_neighbour *best);
 
 #endif

@@ -53,7 +53,7 @@ cribo_status cb_probe_search(
         const cb_neighbour *found = cb_patch_search_run(
             &probe->search, &probe->memory, queries, features + begin * probe->memory.width);
         for (size_t i = 0; i < queries * k; i++) {
-            bool none = found[i].index == INT64_MAX;
+            bool none = found[i].index < 0;
             if (index) index[begin * k + i] = none ? -1 : found[i].index;
             if (cosine) cosine[begin * k + i] = none ? 0 : found[i].cosine;
         }
@@ -104,7 +104,8 @@ static cribo_status find_shares(
         cb_real *to = shares + begin * probe->memory.classes;
         CB_TRY(cb_progress(probe->runtime, "predict", (double)begin / (double)rows));
         if (linear)
-            cb_linear_probe_shares(probe->runtime->pool, &probe->linear, group, x, probe->search.unit, to);
+            cb_linear_probe_shares(
+                probe->runtime->pool, &probe->linear, group, x, probe->search.queries.unit, to);
         else
             share_by_neighbours(probe, group, x, to);
     }

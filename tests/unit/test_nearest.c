@@ -1,5 +1,5 @@
 /*
- * The bank's search against a plain exhaustive one in float32: one product of all queries with all entries, and the first of
+ * The search against a plain exhaustive one in float32: one product of all queries with all entries, and the first of
  * the largest. Both ways of searching must find the very same entries, however the vectors conspire.
  */
 #include "api/handles.h"
@@ -211,6 +211,74 @@ START_TEST(test_search_either_way_equals_exhaustive_float32)
 }
 END_TEST
 
+/* --- several neighbours, of vectors that have length 1 already --- */
+
+static int by_nearness(const void *a, const void *b)
+{
+    const cb_neighbour *x = a, *y = b;
+    if (x->cosine != y->cosine) return x->cosine < y->cosine ? 1 : -1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+/* Brings the blocks of entries in from the last to the first. */
+static void search_blocks(
+    cb_search *search, const cb_queries *queries, const float *unit, bool coarsely, cb_neighbour *best)
+{
+    const size_t rows = search->most_entries;
+    cb_neighbours_forget(best, QUERIES * search->neighbours);
+    for (size_t block = (ENTRIES + rows - 1) / rows; block-- > 0;) {
+        size_t first = block * rows;
+        cb_entries entries = {
+            .rows = cb_least(ENTRIES - first, rows), .vector = unit + first * queries->width, .index = first};
+        cb_search_entries(search, queries, &entries, coarsely, best);
+    }
+}
+
+static void check_neighbours(const problem *p, const float *cosines, const cb_queries *queries,
+    const float *unit, size_t k, bool coarsely)
+{
+    cb_search search;
+    cb_neighbour *best = calloc(QUERIES * k, sizeof *best), *all = calloc(ENTRIES, sizeof *all);
+    cribo_runtime hooks;
+    cb_runtime runtime;
+    ck_assert_int_eq(cribo_runtime_init(&hooks, sizeof hooks), CRIBO_OK);
+    ck_assert_int_eq(cb_runtime_begin(&runtime, &hooks), CRIBO_OK);
+    ck_assert_int_eq(cb_search_create(&runtime.allocator, &search, 300, p->width, k), CRIBO_OK);
+    search_blocks(&search, queries, unit, coarsely, best);
+    for (size_t r = 0; r < QUERIES; r++) {
+        for (size_t e = 0; e < ENTRIES; e++) all[e] = (cb_neighbour){cosines[r * ENTRIES + e], (int64_t)e};
+        qsort(all, ENTRIES, sizeof *all, by_nearness);
+        for (size_t i = 0; i < k; i++) {
+            ck_assert_int_eq(best[r * k + i].index, all[i].index);
+            ck_assert(best[r * k + i].cosine == all[i].cosine);
+        }
+    }
+    cb_search_destroy(&runtime.allocator, &search);
+    cb_runtime_end(&runtime);
+    free(all);
+    free(best);
+}
+
+START_TEST(test_search_several_either_way_equal_exhaustive_float32)
+{
+    problem p = make_problem(_i);
+    float *cosines = all_cosines(&p), *unit = normalised(p.entry, ENTRIES, p.width), doubt[QUERIES];
+    cb_queries q = {.rows = QUERIES, .width = p.width, .doubt = doubt};
+    q.unit = malloc(QUERIES * p.width * sizeof *q.unit);
+    q.coarse = malloc(QUERIES * p.width * sizeof *q.coarse);
+    for (size_t r = 0; r < QUERIES; r++) cb_queries_put(&q, r, p.query + r * p.width);
+    for (int coarsely = 0; coarsely < 2; coarsely++) {
+        check_neighbours(&p, cosines, &q, unit, 1, coarsely);
+        check_neighbours(&p, cosines, &q, unit, 30, coarsely);
+    }
+    free(q.coarse);
+    free(q.unit);
+    free(unit);
+    free(cosines);
+    free_problem(&p);
+}
+END_TEST
+
 /* The bound must hold for every pair; in the one-sided problem it is nearly reached, so that a smaller one would fail. */
 START_TEST(test_search_coarse_cosines_stay_within_doubt)
 {
@@ -251,6 +319,7 @@ int main(void)
     TCase *group = tcase_create("nearest");
     tcase_set_timeout(group, 120);
     tcase_add_loop_test(group, test_search_either_way_equals_exhaustive_float32, 0, FILLS * WIDTHS);
+    tcase_add_loop_test(group, test_search_several_either_way_equal_exhaustive_float32, 0, FILLS * WIDTHS);
     tcase_add_loop_test(group, test_search_coarse_cosines_stay_within_doubt, 0, FILLS * WIDTHS);
     suite_add_tcase(suite, group);
     return run_suite(suite);
