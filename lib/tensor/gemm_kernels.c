@@ -35,6 +35,8 @@
 
 typedef float vector __attribute__((vector_size(4 * LANES)));
 typedef float loose_vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float element
+    __attribute__((may_alias)); /* of A: a number, or two of bfloat16 as they lie in memory */
 typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
 typedef int32_t truths __attribute__((vector_size(4 * LANES)));
 typedef cb_bf16 halves __attribute__((vector_size(2 * LANES)));
@@ -63,7 +65,7 @@ static void store_corner(const vector sum[MR][2], size_t m, size_t n, bool accum
 }
 
 /* sum + a b, for one element of A. */
-INLINE vector add_product(vector sum, const float *a, vector b, bool pairs)
+INLINE vector add_product(vector sum, const element *a, vector b, bool pairs)
 {
 #if defined(__AVX512BF16__)
     if (pairs)
@@ -74,7 +76,7 @@ INLINE vector add_product(vector sum, const float *a, vector b, bool pairs)
     return sum + *a * b;
 }
 
-INLINE void multiply_elements(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_step,
+INLINE void multiply_elements(size_t m, size_t n, size_t k, const element *a, size_t a_row, size_t a_step,
     const float *b, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column, bool pairs)
 {
     const bool whole = m == MR && n == NR && c_column == 1;
