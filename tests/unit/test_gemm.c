@@ -297,10 +297,11 @@ static void check_packed(cb_gemm_form form, arithmetic in, shape s, size_t pad)
             plain[i] = packed[i] = accumulate ? before[i] : NAN; /* which must not be read */
         solve(NULL, &p, accumulate, plain);
         solve_packed(&p, accumulate, packed);
-        assert_solved(&p, accumulate ? before : NULL, packed);
-        bool same = memcmp(plain, packed, bytes) == 0;
-        ck_assert_msg(same || s.k > 256, "form %d, arithmetic %d, %zu x %zu x %zu, packed ahead, differs",
-            form, in, s.m, s.n, s.k);
+        if (s.k > 256)
+            assert_solved(&p, accumulate ? before : NULL, packed);
+        else
+            ck_assert_msg(memcmp(plain, packed, bytes) == 0,
+                "form %d, arithmetic %d, %zu x %zu x %zu, packed ahead, differs", form, in, s.m, s.n, s.k);
     }
     free(before);
     free(plain);
@@ -312,7 +313,7 @@ START_TEST(test_gemm_packed_ahead_same_bits)
 {
     for (int form = CB_NN; form <= CB_TN; form++)
         for (int in = FLOAT; in < ARITHMETICS; in++)
-            for (size_t pad = 0; pad < 3; pad++)
+            for (size_t pad = 0; pad < 2; pad++)
                 check_packed((cb_gemm_form)form, (arithmetic)in, shapes[_i], pad);
 }
 END_TEST
