@@ -18,8 +18,8 @@ typedef struct attention_node {
     cb_tensor qkv, y;
     bool bf16;                           /* of the tape, and so of qkv and y */
     size_t images, heads, tokens, width; /* width: d, of a head */
-    cb_real *scratch;                    /* of all workers: attention_scratch */
-    size_t worker_scratch;
+    unsigned char *scratch;              /* of all workers: attention_scratch */
+    size_t worker_bytes;
 } attention_node;
 
 /* Where one head's [T, d] matrices q, k, v begin in qkv (and their gradients there), and y in y: numbers to skip. */
@@ -68,36 +68,28 @@ typedef struct attention_scratch {
     cb_real *across_queries; /* packed [QUERY_BLOCK, d]: dy, then q */
 } attention_scratch;
 
-/* The next `numbers` of memory; NULL while measuring. */
-static cb_real *take(cb_real *memory, size_t *used, size_t numbers)
+static attention_scratch lay_out(const attention_node *f, bool training, cb_arena *arena)
 {
-    size_t begin = *used, line = CB_ALIGNMENT / sizeof *memory;
-    *used += (numbers + line - 1) / line * line;
-    return memory ? memory + begin : NULL;
-}
-
-/* Returns how many numbers it takes. */
-static size_t lay_out(const attention_node *f, bool training, cb_real *memory, attention_scratch *scratch)
-{
-    size_t used = 0, block = QUERY_BLOCK * f->tokens, head = f->tokens * f->width;
-    scratch->shares = take(memory, &used, block);
-    scratch->rows = take(memory, &used, QUERY_BLOCK * f->width);
-    scratch->of_keys = take(memory, &used, cb_gemm_packed_size(f->tokens, f->width));
-    scratch->across_keys = take(memory, &used, cb_gemm_packed_size(f->width, f->tokens));
-    if (!training) return used;
-    scratch->dshares = take(memory, &used, block);
-    scratch->dk = take(memory, &used, head);
-    scratch->dv = take(memory, &used, head);
-    scratch->of_values = take(memory, &used, cb_gemm_packed_size(f->tokens, f->width));
-    scratch->across_queries = take(memory, &used, cb_gemm_packed_size(f->width, QUERY_BLOCK));
-    return used;
+    const size_t real = sizeof(cb_real);
+    attention_scratch scratch = {
+        .shares = cb_arena_take(arena, QUERY_BLOCK, f->tokens * real),
+        .rows = cb_arena_take(arena, QUERY_BLOCK, f->width * real),
+        .of_keys = cb_arena_take(arena, cb_gemm_packed_size(f->tokens, f->width), real),
+        .across_keys = cb_arena_take(arena, cb_gemm_packed_size(f->width, f->tokens), real),
+    };
+    if (!training) return scratch;
+    scratch.dshares = cb_arena_take(arena, QUERY_BLOCK, f->tokens * real);
+    scratch.dk = cb_arena_take(arena, f->tokens, f->width * real);
+    scratch.dv = cb_arena_take(arena, f->tokens, f->width * real);
+    scratch.of_values = cb_arena_take(arena, cb_gemm_packed_size(f->tokens, f->width), real);
+    scratch.across_queries = cb_arena_take(arena, cb_gemm_packed_size(f->width, QUERY_BLOCK), real);
+    return scratch;
 }
 
 static attention_scratch scratch_of(const attention_node *f, bool training, size_t worker)
 {
-    attention_scratch scratch;
-    lay_out(f, training, f->scratch + worker * f->worker_scratch, &scratch);
-    return scratch;
+    cb_arena arena = {.base = f->scratch + worker * f->worker_bytes, .capacity = f->worker_bytes};
+    return lay_out(f, training, &arena);
 }
 
 /* Keys or values of one head, as what the tokens of queries are multiplied with, x [n, d] to [n, T]. */
@@ -187,15 +179,16 @@ static void attention_backward(cb_tape *tape, cb_node *node)
 
 static attention_node attention_of(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads)
 {
-    attention_scratch measured;
+    cb_arena measured = cb_arena_measure();
     attention_node f = {.qkv = qkv,
         .bf16 = tape->bf16,
         .images = images,
         .heads = heads,
         .tokens = qkv.rows / images,
         .width = qkv.columns / 3 / heads};
-    f.worker_scratch = lay_out(&f, tape->training, NULL, &measured);
-    f.scratch = cb_tape_scratch(tape, cb_pool_threads(tape->pool), f.worker_scratch * sizeof(cb_real));
+    lay_out(&f, tape->training, &measured);
+    f.worker_bytes = measured.peak;
+    f.scratch = cb_tape_scratch(tape, cb_pool_threads(tape->pool), f.worker_bytes);
     return f;
 }
 

@@ -28,7 +28,6 @@ typedef struct share {
 struct cb_pool {
     cb_allocator allocator;
     size_t threads;
-    share *shares;   /* [threads] */
     worker *workers; /* [threads]; number 0 is whoever calls cb_pool_run */
     size_t started;  /* helpers that run in this process */
     unsigned generation;
@@ -47,6 +46,7 @@ struct cb_pool {
     cb_task *run;
     void *context;
     fenv_t arithmetic; /* the caller's rounding and flushing, which hold for all tasks */
+    share shares[];    /* [threads], and the workers after them */
 };
 
 /* Counts the forks in this process's ancestry, so that a pool can tell that its threads stayed behind in the parent. */
@@ -225,13 +225,11 @@ cribo_status cb_pool_create(const cb_allocator *allocator, cb_pool **out, size_t
         CB_POOL_MOST_THREADS);
     pthread_once(&fork_handler_once, install_fork_handler);
 
-    size_t head = (sizeof(cb_pool) + CB_ALIGNMENT - 1) / CB_ALIGNMENT * CB_ALIGNMENT;
-    CB_TRY(
-        cb_allocate(allocator, &memory, 1, head + threads * (sizeof(share) + sizeof(worker)), "thread pool"));
+    CB_TRY(cb_allocate(
+        allocator, &memory, 1, sizeof(cb_pool) + threads * (sizeof(share) + sizeof(worker)), "thread pool"));
     cb_pool *pool = memory;
     pool->allocator = *allocator;
     pool->threads = threads;
-    pool->shares = (share *)((char *)memory + head);
     pool->workers = (worker *)(pool->shares + threads);
     pool->patience = threads <= cb_pool_cpus() ? PATIENCE : 0;
     pool->generation = atomic_load(&fork_generation);

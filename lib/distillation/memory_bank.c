@@ -52,15 +52,6 @@ static cribo_status create_worker(const cb_runtime *runtime, const cb_memory_ban
         &runtime->allocator, &worker->search, bank->queue.block_rows, bank->queue.width, 1);
 }
 
-static cribo_status create_queries(const cb_runtime *runtime, cb_queries *queries, size_t most, size_t width)
-{
-    queries->width = width;
-    ALLOCATE(queries->unit, most * width, "queries");
-    ALLOCATE(queries->coarse, most * width, "rounded queries");
-    ALLOCATE(queries->doubt, most, "rounded queries");
-    return CRIBO_OK;
-}
-
 static cribo_status create_parts(
     const cb_runtime *runtime, cb_memory_bank *bank, const cribo_memory_bank_config *config)
 {
@@ -72,7 +63,7 @@ static cribo_status create_parts(
     CB_TRY(cb_object_queue_create(
         &runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image, width));
     for (int view = 0; view < 2; view++) {
-        CB_TRY(create_queries(runtime, &bank->queries[view], bank->most_objects, width));
+        CB_TRY(cb_queries_create(&runtime->allocator, &bank->queries[view], bank->most_objects, width));
         ALLOCATE(bank->index[view], bank->most_objects, "indices found");
         ALLOCATE(bank->match[view], bank->most_objects, "matches found");
     }
@@ -111,9 +102,7 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank)
     for (int view = 0; view < 2; view++) {
         cb_release(allocator, bank->match[view]);
         cb_release(allocator, bank->index[view]);
-        cb_release(allocator, bank->queries[view].doubt);
-        cb_release(allocator, bank->queries[view].coarse);
-        cb_release(allocator, bank->queries[view].unit);
+        cb_queries_destroy(allocator, &bank->queries[view]);
     }
     cb_object_queue_destroy(allocator, &bank->queue);
     cb_release(allocator, bank);

@@ -84,6 +84,23 @@ cb_real cb_coarse_doubt(cb_real square)
     return (cb_real)(1.03 * sqrt((double)square));
 }
 
+cribo_status cb_queries_create(const cb_allocator *allocator, cb_queries *queries, size_t most, size_t width)
+{
+    *queries = (cb_queries){.width = width};
+    ALLOCATE(queries->unit, most * width, "queries");
+    ALLOCATE(queries->coarse, most * width, "rounded queries");
+    ALLOCATE(queries->doubt, most, "rounded queries");
+    return CRIBO_OK;
+}
+
+void cb_queries_destroy(const cb_allocator *allocator, cb_queries *queries)
+{
+    cb_release(allocator, queries->doubt);
+    cb_release(allocator, queries->coarse);
+    cb_release(allocator, queries->unit);
+    *queries = (cb_queries){0};
+}
+
 void cb_queries_put(cb_queries *queries, size_t row, const cb_real *vector)
 {
     size_t width = queries->width;
@@ -154,7 +171,7 @@ static void exclude_own(cb_real *cosines, size_t n, const int64_t *entry_id, con
     const uint32_t *row, size_t rows)
 {
     bool own = false;
-    if (!queries->id) return;
+    if (!queries->id || !entry_id) return;
     for (size_t i = 0; i < rows; i++, cosines += n) {
         int64_t id = queries->id[row[i]];
         if (i == 0 || id != queries->id[row[i - 1]]) own = id != CB_NO_ID && holds_id(entry_id, n, id);

@@ -38,8 +38,12 @@ typedef struct cb_queries {
     cb_real *unit;   /* [rows, D] */
     cb_bf16 *coarse; /* [rows, D] unit, rounded */
     cb_real *doubt;  /* [rows] by how much rounding a query may move a cosine */
-    int64_t *id;     /* [rows]; NULL: none has one */
+    int64_t *id;     /* [rows] the caller's; NULL: none has one */
 } cb_queries;
+
+/* Memory for `most` queries without ids. On failure what was allocated stays for cb_queries_destroy, which takes zeroed ones too. */
+cribo_status cb_queries_create(const cb_allocator *allocator, cb_queries *queries, size_t most, size_t width);
+void cb_queries_destroy(const cb_allocator *allocator, cb_queries *queries);
 
 /* Fills in query number `row` but for its id, from a raw vector. */
 void cb_queries_put(cb_queries *queries, size_t row, const cb_real *vector);

@@ -5,25 +5,19 @@
 
 #define STRIPE 256 /* queries that meet a block at a time */
 
-#define ALLOCATE(pointer, count, what) \
-    CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "search: " what))
-
 cribo_status cb_patch_search_create(
     const cb_runtime *runtime, cb_patch_search *search, size_t width, size_t k)
 {
     const cb_allocator *allocator = &runtime->allocator;
     size_t threads = cb_pool_threads(runtime->pool);
     *search = (cb_patch_search){.pool = runtime->pool, .k = k, .coarsely = cb_gemm_bf16_is_faster()};
-    cb_queries *queries = &search->queries;
-    queries->width = width;
-    ALLOCATE(queries->unit, CB_PATCH_SEARCH_GROUP * width, "queries");
-    ALLOCATE(queries->coarse, CB_PATCH_SEARCH_GROUP * width, "rounded queries");
-    ALLOCATE(queries->doubt, CB_PATCH_SEARCH_GROUP, "rounded queries");
-    ALLOCATE(search->workers, threads, "workers");
+    CB_TRY(cb_queries_create(allocator, &search->queries, CB_PATCH_SEARCH_GROUP, width));
+    CB_TRY(cb_allocate(allocator, &search->workers, threads, sizeof *search->workers, "search: workers"));
     for (size_t w = 0; w < threads; w++) {
         cb_patch_search_worker *worker = &search->workers[w];
         CB_TRY(cb_search_create(allocator, &worker->search, CB_PATCH_BLOCK, width, k));
-        ALLOCATE(worker->best, CB_PATCH_SEARCH_GROUP * k, "neighbours");
+        CB_TRY(cb_allocate(
+            allocator, &worker->best, CB_PATCH_SEARCH_GROUP * k, sizeof *worker->best, "search: neighbours"));
     }
     return CRIBO_OK;
 }
@@ -36,9 +30,7 @@ void cb_patch_search_destroy(const cb_runtime *runtime, cb_patch_search *search)
         cb_search_destroy(allocator, &search->workers[w].search);
     }
     cb_release(allocator, search->workers);
-    cb_release(allocator, search->queries.doubt);
-    cb_release(allocator, search->queries.coarse);
-    cb_release(allocator, search->queries.unit);
+    cb_queries_destroy(allocator, &search->queries);
 }
 
 static size_t stripes(const cb_patch_search *search)

@@ -4,10 +4,10 @@
 #include "base/memory.h"
 #include "tensor/gemm_kernels.h"
 
-/* Panels of B, whole, one of A, and what makes the second begin at a cache line. */
+/* Panels of B, whole, and one of A. */
 size_t cb_gemm_packed_size(size_t n, size_t k)
 {
-    return (n + CB_GEMM_MOST_NR - 1 + CB_GEMM_MOST_MR) * k + CB_ALIGNMENT;
+    return (n + CB_GEMM_MOST_NR - 1 + CB_GEMM_MOST_MR) * k;
 }
 
 static size_t elements(const cb_gemm_packed *b)
@@ -32,9 +32,9 @@ cb_gemm_packed cb_gemm_pack(
 /* Whether the elements of A are multiplied where they are: as floats, or in pairs that lie side by side. */
 static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
 {
+    if (!b->bf16) return true;
     bool pairs = b->kernels->in_element == 2 && a.bf16 && b->form != CB_TN;
-    return b->bf16 ? pairs && b->k % 2 == 0 && a.stride % 2 == 0 && (uintptr_t)a.numbers % sizeof(float) == 0
-                   : true;
+    return pairs && b->k % 2 == 0 && a.stride % 2 == 0 && (uintptr_t)a.numbers % sizeof(float) == 0;
 }
 
 /* Some rows of C, no more than a tile has. */
