@@ -35,12 +35,6 @@ static head_place place_of(const attention_node *f, size_t task)
         q, q + model_width, q + 2 * model_width, image * f->tokens * model_width + head * f->width};
 }
 
-static cb_gemm_operand at(cb_gemm_operand x, size_t skipped)
-{
-    x.numbers = (const char *)x.numbers + skipped * (x.bf16 ? sizeof(cb_bf16) : sizeof(cb_real));
-    return x;
-}
-
 /* Copies rows [n, d] to where one head has them among the numbers `to` of all heads, rounded if those are. */
 static void deal_out(
     const attention_node *f, void *to, size_t skipped, size_t stride, const cb_real *from, size_t n)
@@ -62,6 +56,7 @@ typedef struct attention_scratch {
     cb_real *shares, *rows;  /* [QUERY_BLOCK, T], [QUERY_BLOCK, d] */
     cb_real *of_keys;        /* packed [d, T]: the keys */
     cb_real *across_keys;    /* packed [T, d]: the values, or the keys */
+    cb_real *packed_rows;    /* of what is multiplied by them */
     cb_real *dshares;        /* [QUERY_BLOCK, T] */
     cb_real *dk, *dv;        /* [T, d] */
     cb_real *of_values;      /* packed [d, T] */
@@ -70,12 +65,13 @@ typedef struct attention_scratch {
 
 static attention_scratch lay_out(const attention_node *f, bool training, cb_arena *arena)
 {
-    const size_t real = sizeof(cb_real);
+    const size_t real = sizeof(cb_real), most = f->tokens > QUERY_BLOCK ? f->tokens : QUERY_BLOCK;
     attention_scratch scratch = {
         .shares = cb_arena_take(arena, QUERY_BLOCK, f->tokens * real),
         .rows = cb_arena_take(arena, QUERY_BLOCK, f->width * real),
         .of_keys = cb_arena_take(arena, cb_gemm_packed_size(f->tokens, f->width), real),
         .across_keys = cb_arena_take(arena, cb_gemm_packed_size(f->width, f->tokens), real),
+        .packed_rows = cb_arena_take(arena, cb_gemm_rows_size(most, most > f->width ? most : f->width), real),
     };
     if (!training) return scratch;
     scratch.dshares = cb_arena_take(arena, QUERY_BLOCK, f->tokens * real);
@@ -95,21 +91,30 @@ static attention_scratch scratch_of(const attention_node *f, bool training, size
 /* Keys or values of one head, as what the tokens of queries are multiplied with, x [n, d] to [n, T]. */
 static cb_gemm_packed pack_of(const attention_node *f, size_t x, cb_real *memory)
 {
-    return cb_gemm_pack(f->bf16, CB_NT, f->tokens, f->width, at(cb_value_operand(&f->qkv), x), memory);
+    return cb_gemm_pack(
+        NULL, f->bf16, CB_NT, f->tokens, f->width, cb_gemm_at(cb_value_operand(&f->qkv), x), memory);
 }
 
 /* The same as what shares are multiplied with, [n, T] to [n, d]. */
 static cb_gemm_packed pack_across(const attention_node *f, size_t x, cb_real *memory)
 {
-    return cb_gemm_pack(f->bf16, CB_NN, f->width, f->tokens, at(cb_value_operand(&f->qkv), x), memory);
+    return cb_gemm_pack(
+        NULL, f->bf16, CB_NN, f->width, f->tokens, cb_gemm_at(cb_value_operand(&f->qkv), x), memory);
+}
+
+/* C [m, n] = A B, or C += A B. */
+static void multiply(const attention_scratch *scratch, const cb_gemm_packed *b, size_t m, cb_gemm_operand a,
+    bool accumulate, cb_real *c, size_t c_stride)
+{
+    cb_gemm_by_packed(b, cb_gemm_columns(b), m, a, accumulate, c, c_stride, scratch->packed_rows);
 }
 
 /* shares [n, T] = softmax(q kᵀ / √d) for n queries from `first` on. */
-static void compute_shares(const attention_node *f, const head_place *head, const cb_gemm_packed *keys,
-    size_t first, size_t n, cb_real *shares)
+static void compute_shares(const attention_node *f, const attention_scratch *scratch, const head_place *head,
+    const cb_gemm_packed *keys, size_t first, size_t n, cb_real *shares)
 {
     cb_gemm_operand qkv = cb_value_operand(&f->qkv);
-    cb_gemm_by_packed(keys, n, at(qkv, head->q + first * qkv.stride), false, shares, f->tokens);
+    multiply(scratch, keys, n, cb_gemm_at(qkv, head->q + first * qkv.stride), false, shares, f->tokens);
     cb_real scale = (cb_real)(1 / sqrt((double)f->width));
     for (size_t i = 0; i < n; i++) cb_rows()->softmax(shares + i * f->tokens, scale, f->tokens);
 }
@@ -123,8 +128,9 @@ static void attend(void *context, size_t task, size_t worker)
                    values = pack_across(f, head.v, scratch.across_keys);
     for (size_t first = 0; first < f->tokens; first += QUERY_BLOCK) {
         size_t n = block_size(f, first);
-        compute_shares(f, &head, &keys, first, n, scratch.shares);
-        cb_gemm_by_packed(&values, n, cb_gemm_real(scratch.shares, f->tokens), false, scratch.rows, f->width);
+        compute_shares(f, &scratch, &head, &keys, first, n, scratch.shares);
+        multiply(
+            &scratch, &values, n, cb_gemm_real(scratch.shares, f->tokens), false, scratch.rows, f->width);
         deal_out(f, f->y.value, head.y + first * f->y.columns, f->y.columns, scratch.rows, n);
     }
 }
@@ -133,8 +139,8 @@ static void attend(void *context, size_t task, size_t worker)
 static void add_from_block(const attention_node *f, const attention_scratch *scratch, const cb_real *ds,
     cb_gemm_operand y, size_t first, size_t n, cb_real *dx)
 {
-    cb_gemm_packed packed = cb_gemm_pack(f->bf16, CB_TN, f->width, n, y, scratch->across_queries);
-    cb_gemm_by_packed(&packed, f->tokens, cb_gemm_real(ds, f->tokens), first > 0, dx, f->width);
+    cb_gemm_packed packed = cb_gemm_pack(NULL, f->bf16, CB_TN, f->width, n, y, scratch->across_queries);
+    multiply(scratch, &packed, f->tokens, cb_gemm_real(ds, f->tokens), first > 0, dx, f->width);
 }
 
 /*
@@ -155,16 +161,17 @@ static void attend_backward(void *context, size_t task, size_t worker)
 
     for (size_t first = 0; first < tokens; first += QUERY_BLOCK) {
         size_t n = block_size(f, first);
-        cb_gemm_operand q = at(qkv, head.q + first * qkv.stride),
-                        dy = at(gradient, head.y + first * gradient.stride);
-        compute_shares(f, &head, &keys, first, n, scratch.shares);
-        cb_gemm_by_packed(&values, n, dy, false, scratch.dshares, tokens);
+        cb_gemm_operand q = cb_gemm_at(qkv, head.q + first * qkv.stride),
+                        dy = cb_gemm_at(gradient, head.y + first * gradient.stride);
+        compute_shares(f, &scratch, &head, &keys, first, n, scratch.shares);
+        multiply(&scratch, &values, n, dy, false, scratch.dshares, tokens);
         add_from_block(f, &scratch, scratch.shares, dy, first, n, scratch.dv);
         for (size_t i = 0; i < n; i++)
             cb_rows()->softmax_backward(
                 scratch.dshares + i * tokens, scratch.shares + i * tokens, scale, tokens);
         add_from_block(f, &scratch, scratch.dshares, q, first, n, scratch.dk);
-        cb_gemm_by_packed(&across_keys, n, cb_gemm_real(scratch.dshares, tokens), false, scratch.rows, width);
+        multiply(
+            &scratch, &across_keys, n, cb_gemm_real(scratch.dshares, tokens), false, scratch.rows, width);
         deal_out(f, f->qkv.gradient, head.q + first * qkv.stride, qkv.stride, scratch.rows, n);
     }
     deal_out(f, f->qkv.gradient, head.k, qkv.stride, scratch.dk, tokens);
@@ -209,6 +216,6 @@ void cb_first_token_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_
     for (size_t task = 0; task < images * heads; task++) {
         head_place head = place_of(&f, task);
         cb_gemm_packed keys = pack_of(&f, head.k, scratch.of_keys);
-        compute_shares(&f, &head, &keys, 0, 1, shares + task * f.tokens);
+        compute_shares(&f, &scratch, &head, &keys, 0, 1, shares + task * f.tokens);
     }
 }

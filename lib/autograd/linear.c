@@ -1,6 +1,7 @@
 /* Linear maps and GELU: the pieces of every MLP. */
 #include "autograd/operations.h"
 #include "autograd/precision.h"
+#include "tensor/gemm_packed.h"
 
 #include <string.h>
 
@@ -9,30 +10,83 @@
 typedef struct linear_node {
     cb_node node;
     cb_tensor x, weight, bias, y;
-    cb_real *product; /* [rows, out] or [rows, in]: a product before it is rounded into y or dx; scratch */
+    cb_real *panels;      /* scratch: the second operand of a product, packed */
+    cb_row_buffers rows;  /* of the first one, packed */
+    cb_row_buffers tiles; /* of a product that is then rounded */
 } linear_node;
 
-static void copy_bias(void *context, size_t row, size_t worker)
+/* So many rows of x are packed at a time for the gradient of the weight. */
+#define ROWS_PACKED 1024
+#define ROWS_GRAIN 16
+
+static size_t row_parts(size_t rows)
 {
-    const linear_node *f = context;
-    (void)worker;
-    memcpy(f->y.value + row * f->y.columns, f->bias.value, f->y.columns * sizeof(cb_real));
+    return (rows + ROWS_PACKED - 1) / ROWS_PACKED;
 }
 
-static void add_bias_and_round(void *context, size_t row, size_t worker)
+static size_t most(size_t a, size_t b)
 {
-    const linear_node *f = context;
-    cb_real *y = f->product + row * f->y.columns;
-    (void)worker;
-    cb_rows()->add_scaled(y, f->bias.value, 1, f->y.columns);
-    cb_store_value(&f->y, row, y);
+    return a > b ? a : b;
 }
 
-static void round_gradient(void *context, size_t row, size_t worker)
+static void lay_out(linear_node *f, size_t workers, cb_arena *scratch)
 {
-    const linear_node *f = context;
-    (void)worker;
-    cb_store_gradient(&f->x, row, f->product + row * f->x.columns);
+    size_t in = f->x.columns, out = f->y.columns, rows = f->x.rows, widest = most(in, out);
+    size_t weight = most(cb_gemm_packed_size(out, in), cb_gemm_packed_size(in, out));
+    size_t x = cb_gemm_packed_size(in, cb_least(rows, ROWS_PACKED));
+    f->panels = cb_arena_take(scratch, most(weight, x), sizeof(cb_real));
+    f->rows = cb_row_buffers_in(scratch, workers, cb_gemm_rows_size(CB_GEMM_TILE_ROWS, most(rows, widest)));
+    bool rounds = f->x.bf16 || f->y.bf16;
+    f->tiles = cb_row_buffers_in(scratch, workers, rounds ? cb_least(rows, CB_GEMM_TILE_ROWS) * widest : 0);
+}
+
+static void take_scratch(cb_tape *tape, linear_node *f)
+{
+    size_t workers = cb_pool_threads(tape->pool);
+    cb_arena measured = cb_arena_measure();
+    lay_out(f, workers, &measured);
+    cb_arena scratch = {.base = cb_tape_scratch(tape, 1, measured.peak), .capacity = measured.peak};
+    lay_out(f, workers, &scratch);
+}
+
+/* C = A B + bias, or C += A B. C is stored in bfloat16 or as real numbers. */
+typedef struct product {
+    const linear_node *f;
+    cb_gemm_operand a;
+    cb_gemm_packed b;
+    bool accumulate;
+    cb_real *c;
+    cb_bf16 *rounded;    /* C, or NULL */
+    const cb_real *bias; /* or NULL */
+    cb_gemm_grid tiles;
+} product;
+
+/* One thread's part of the product, finished while it lies in the thread's caches. */
+static void multiply_tile(void *context, size_t task, size_t worker)
+{
+    const product *p = context;
+    cb_gemm_tile tile = cb_gemm_tile_of(&p->tiles, task);
+    size_t m = tile.rows.end - tile.rows.begin, n = tile.columns.end - tile.columns.begin;
+    size_t at = tile.rows.begin * p->tiles.n + tile.columns.begin;
+    cb_real *c = p->rounded ? cb_row_buffer(&p->f->tiles, worker) : p->c + at;
+    size_t stride = p->rounded ? n : p->tiles.n;
+    size_t a_rows = tile.rows.begin * (p->b.form == CB_TN ? 1 : p->a.stride);
+    if (m == 0 || n == 0) return;
+    cb_gemm_by_packed(&p->b, tile.columns, m, cb_gemm_at(p->a, a_rows), p->accumulate, c, stride,
+        cb_row_buffer(&p->f->rows, worker));
+    for (size_t i = 0; i < m; i++, c += stride, at += p->tiles.n) {
+        if (p->bias) cb_rows()->add_scaled(c, p->bias + tile.columns.begin, 1, n);
+        if (p->rounded) cb_rows()->to_bf16(p->rounded + at, c, n);
+    }
+}
+
+/* Packs B [k, n], then multiplies m rows by it. */
+static void multiply(
+    cb_tape *tape, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand b, product *p)
+{
+    p->b = cb_gemm_pack(tape->pool, tape->bf16, form, n, k, b, p->f->panels);
+    p->tiles = cb_gemm_tiles(&p->b, tape->pool, m);
+    cb_pool_run(tape->pool, p->tiles.row_parts * p->tiles.column_parts, multiply_tile, p);
 }
 
 /* db[j] += Σ_i dy[i, j], a stripe of columns per task. */
@@ -50,39 +104,48 @@ static void sum_bias_stripe(void *context, size_t part, size_t worker)
     }
 }
 
-static void multiply(cb_tape *tape, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
-    cb_gemm_operand b, bool accumulate, cb_real *c)
+/* dW += dyᵀ x. */
+static void add_weight_gradient(cb_tape *tape, const linear_node *f)
 {
-    cb_gemm_operands(tape->pool, tape->bf16, form, m, n, k, a, b, accumulate, c, n);
+    size_t rows = f->x.rows, in = f->x.columns, out = f->y.columns;
+    cb_gemm_operand x = cb_value_operand(&f->x), dy = cb_gradient_operand(&f->y);
+    for (size_t part = 0; part < row_parts(rows); part++) {
+        cb_range some = cb_part(rows, part, row_parts(rows), ROWS_GRAIN);
+        product p = {
+            .f = f, .a = cb_gemm_at(dy, some.begin * out), .accumulate = true, .c = f->weight.gradient};
+        multiply(tape, CB_TN, out, in, some.end - some.begin, cb_gemm_at(x, some.begin * in), &p);
+    }
 }
 
 /* dW += dyᵀ x,  db += Σ dy,  dx = dy W: dx last, for it may lie over x. */
 static void linear_backward(cb_tape *tape, cb_node *node)
 {
     linear_node *f = (linear_node *)node;
-    size_t rows = f->x.rows, in = f->x.columns, out = f->y.columns;
-    cb_gemm_operand dy = cb_gradient_operand(&f->y);
-    if (f->weight.gradient)
-        multiply(tape, CB_TN, out, in, rows, dy, cb_value_operand(&f->x), true, f->weight.gradient);
+    size_t out = f->y.columns;
+    if (f->weight.gradient) add_weight_gradient(tape, f);
     if (f->bias.gradient) cb_pool_run(tape->pool, (out + STRIPE - 1) / STRIPE, sum_bias_stripe, f);
     if (!f->x.gradient) return;
-    cb_real *dx = f->x.bf16 ? f->product : f->x.gradient;
-    multiply(tape, CB_NN, rows, in, out, dy, cb_value_operand(&f->weight), cb_tensor_accumulates(&f->x), dx);
-    if (f->x.bf16) cb_pool_run(tape->pool, rows, round_gradient, f);
+    product dx = {.f = f,
+        .a = cb_gradient_operand(&f->y),
+        .accumulate = cb_tensor_accumulates(&f->x),
+        .c = f->x.gradient,
+        .rounded = f->x.bf16 ? f->x.gradient_bf16 : NULL};
+    multiply(tape, CB_NN, f->x.rows, f->x.columns, out, cb_value_operand(&f->weight), &dx);
 }
 
 cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias, cb_storage storage)
 {
     cb_tensor y = cb_tape_result(tape, x.rows, weight.rows, storage);
-    size_t rows = y.rows, in = x.columns, out = y.columns, widest = in > out ? in : out;
     linear_node f = {.x = x, .weight = weight, .bias = bias, .y = y};
-    if (x.bf16 || y.bf16) f.product = cb_tape_scratch(tape, 1, rows * widest * sizeof(cb_real));
+    take_scratch(tape, &f);
     cb_tape_record(tape, &f.node, sizeof f, linear_backward);
     if (!cb_tape_runs(tape)) return y;
-    if (!y.bf16) cb_pool_run(tape->pool, rows, copy_bias, &f);
-    multiply(tape, CB_NT, rows, out, in, cb_value_operand(&x), cb_value_operand(&weight), !y.bf16,
-        y.bf16 ? f.product : y.value);
-    if (y.bf16) cb_pool_run(tape->pool, rows, add_bias_and_round, &f);
+    product p = {.f = &f,
+        .a = cb_value_operand(&x),
+        .c = y.value,
+        .rounded = y.bf16 ? y.value_bf16 : NULL,
+        .bias = bias.value};
+    multiply(tape, CB_NT, x.rows, weight.rows, x.columns, cb_value_operand(&weight), &p);
     return y;
 }
 

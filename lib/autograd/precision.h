@@ -27,11 +27,21 @@ typedef struct cb_row_buffers {
     size_t size;
 } cb_row_buffers;
 
-static inline cb_row_buffers cb_take_row_buffers(cb_tape *tape, size_t columns)
+static inline cb_row_buffers cb_row_buffers_in(cb_arena *arena, size_t workers, size_t columns)
 {
     const size_t line = CB_ALIGNMENT / sizeof(cb_real);
     size_t size = (columns + line - 1) / line * line;
-    return (cb_row_buffers){cb_tape_scratch(tape, cb_pool_threads(tape->pool), size * sizeof(cb_real)), size};
+    return (cb_row_buffers){cb_arena_take(arena, workers, size * sizeof(cb_real)), size};
+}
+
+/* In the tape's scratch, alone. */
+static inline cb_row_buffers cb_take_row_buffers(cb_tape *tape, size_t columns)
+{
+    size_t workers = cb_pool_threads(tape->pool);
+    cb_arena scratch = cb_arena_measure();
+    cb_row_buffers buffers = cb_row_buffers_in(&scratch, workers, columns);
+    buffers.numbers = cb_tape_scratch(tape, workers, buffers.size * sizeof(cb_real));
+    return buffers;
 }
 
 static inline cb_real *cb_row_buffer(const cb_row_buffers *buffers, size_t worker)

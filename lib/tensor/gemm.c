@@ -114,8 +114,8 @@ static void pack_block(
     if (!bli_packm_init(block, packed, context, runtime, control, thread)) return;
     const packing *job = bli_obj_pack_params(block);
     size_t in_element = job->kernels->in_element, length = (size_t)bli_obj_width(packed) * in_element;
-    cb_gemm_lines lines =
-        cb_gemm_lines_from(job->lines, (size_t)bli_obj_row_off(block), (size_t)bli_obj_col_off(block) * in_element);
+    cb_gemm_lines lines = cb_gemm_lines_from(
+        job->lines, (size_t)bli_obj_row_off(block), (size_t)bli_obj_col_off(block) * in_element);
     lines.length = at_most(lines.length, length);
     job->kernels->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed),
         (size_t)bli_obj_panel_dim(packed), &lines, (size_t)bli_obj_length(packed));
@@ -219,7 +219,7 @@ typedef struct product {
     bool accumulate;
     cb_real *c;
     size_t c_stride;
-    size_t row_parts, column_parts;
+    cb_gemm_grid grid;
 } product;
 
 static obj_t view(const void *numbers, size_t rows, size_t columns, size_t row, size_t column)
@@ -308,11 +308,40 @@ static void multiply_rounded(size_t m, size_t n, const cb_gemm_lines *a, const c
         }
 }
 
+static size_t largest_part(size_t items, size_t parts, size_t grain)
+{
+    size_t grains = (items + grain - 1) / grain, most = (grains + parts - 1) / parts * grain;
+    return most < items ? most : items;
+}
+
+cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is_packed)
+{
+    cb_gemm_grid grid = {.m = m, .n = n};
+    double slabs = (double)m * (double)n * (double)k / SMALLEST_SLAB, least = 0;
+    if (slabs < (double)threads) threads = slabs < 1 ? 1 : (size_t)slabs;
+    for (size_t row_parts = 1; row_parts <= threads; row_parts++) {
+        double rows = (double)largest_part(m, row_parts, ROW_GRAIN);
+        double columns = (double)largest_part(n, threads / row_parts, COLUMN_GRAIN);
+        double cost = rows * columns + PACKING_COST * (b_is_packed ? rows : rows + columns);
+        if (row_parts > 1 && cost >= least) continue;
+        least = cost;
+        grid.row_parts = row_parts;
+        grid.column_parts = threads / row_parts;
+    }
+    return grid;
+}
+
+cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index)
+{
+    return (cb_gemm_tile){cb_part(grid->m, index / grid->column_parts, grid->row_parts, ROW_GRAIN),
+        cb_part(grid->n, index % grid->column_parts, grid->column_parts, COLUMN_GRAIN)};
+}
+
 static void multiply_slab(void *context, size_t task, size_t worker)
 {
     const product *p = context;
-    cb_range rows = cb_part(p->m, task / p->column_parts, p->row_parts, ROW_GRAIN);
-    cb_range columns = cb_part(p->n, task % p->column_parts, p->column_parts, COLUMN_GRAIN);
+    cb_gemm_tile slab = cb_gemm_tile_of(&p->grid, task);
+    cb_range rows = slab.rows, columns = slab.columns;
     size_t m = rows.end - rows.begin, n = columns.end - columns.begin;
     (void)worker;
     if (m == 0 || n == 0) return;
@@ -325,28 +354,6 @@ static void multiply_slab(void *context, size_t task, size_t worker)
         multiply_by(p->rounded ? &chosen.bf16 : &chosen.real, m, n, &a, &b, p->accumulate, c, p->c_stride);
 }
 
-static size_t largest_part(size_t items, size_t parts, size_t grain)
-{
-    size_t grains = (items + grain - 1) / grain, most = (grains + parts - 1) / parts * grain;
-    return most < items ? most : items;
-}
-
-/* The grid whose largest slab is done first; each slab packs its rows of A and its columns of B for itself. */
-static void cut(product *p, size_t threads)
-{
-    double slabs = (double)p->m * (double)p->n * (double)p->k / SMALLEST_SLAB, least = 0;
-    if (slabs < (double)threads) threads = slabs < 1 ? 1 : (size_t)slabs;
-    for (size_t row_parts = 1; row_parts <= threads; row_parts++) {
-        double rows = (double)largest_part(p->m, row_parts, ROW_GRAIN);
-        double columns = (double)largest_part(p->n, threads / row_parts, COLUMN_GRAIN);
-        double cost = rows * columns + PACKING_COST * (rows + columns);
-        if (row_parts > 1 && cost >= least) continue;
-        least = cost;
-        p->row_parts = row_parts;
-        p->column_parts = threads / row_parts;
-    }
-}
-
 static void run(cb_pool *pool, product *p)
 {
     pthread_once(&choose_once, choose);
@@ -356,8 +363,8 @@ static void run(cb_pool *pool, product *p)
             memset(p->c + i * p->c_stride, 0, p->n * sizeof *p->c);
         return;
     }
-    cut(p, cb_pool_threads(pool));
-    cb_pool_run(pool, p->row_parts * p->column_parts, multiply_slab, p);
+    p->grid = cb_gemm_cut(cb_pool_threads(pool), p->m, p->n, p->k, false);
+    cb_pool_run(pool, p->grid.row_parts * p->grid.column_parts, multiply_slab, p);
 }
 
 static product product_of(cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,

@@ -42,6 +42,13 @@ static inline cb_gemm_operand cb_gemm_stored_bf16(const cb_bf16 *numbers, size_t
     return (cb_gemm_operand){numbers, stride, true};
 }
 
+/* The operand that begins so many stored numbers later. */
+static inline cb_gemm_operand cb_gemm_at(cb_gemm_operand x, size_t skipped)
+{
+    x.numbers = (const char *)x.numbers + skipped * (x.bf16 ? sizeof(cb_bf16) : sizeof(cb_real));
+    return x;
+}
+
 /*
  * cb_gemm with operands in bfloat16: what is stored as cb_real is rounded to nearest, ties to even, while it is packed. Products are
  * exact, the sum over k is in float32, and so is C. Infinities and NaN come through as in float32; numbers below 2^-126 may count
@@ -52,6 +59,7 @@ void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k
 
 /* Whether cb_gemm_bf16 runs on instructions for bfloat16, and so at up to twice the speed of cb_gemm. */
 bool cb_gemm_bf16_is_faster(void);
+
 /* cb_gemm, or cb_gemm_bf16 when `bf16`; then alone operands may be stored in bfloat16. */
 static inline void cb_gemm_operands(cb_pool *pool, bool bf16, cb_gemm_form form, size_t m, size_t n, size_t k,
     cb_gemm_operand a, cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
@@ -61,6 +69,23 @@ static inline void cb_gemm_operands(cb_pool *pool, bool bf16, cb_gemm_form form,
     else
         cb_gemm(pool, form, m, n, k, a.numbers, a.stride, b.numbers, b.stride, accumulate, c, c_stride);
 }
+
+/* C [m, n] cut into tiles, row_parts * column_parts of them, some of which may be empty. */
+typedef struct cb_gemm_grid {
+    size_t m, n;
+    size_t row_parts, column_parts;
+} cb_gemm_grid;
+
+typedef struct cb_gemm_tile {
+    cb_range rows, columns;
+} cb_gemm_tile;
+
+/*
+ * The grid for so many threads whose largest tile is done first, where each packs its rows of A for itself, and its columns of B unless
+ * they are packed already.
+ */
+cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is_packed);
+cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index);
 
 /*
  * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will want: their later

@@ -74,9 +74,11 @@ typedef struct cb_gemm_level {
 /* gemm.c's choice for this process; NULL: BLIS's, or none. */
 const cb_gemm_kernels *cb_gemm_own_kernels(bool bf16);
 
-/* No level has larger tiles. */
+/* No level has larger tiles, or larger blocks of A. */
 #define CB_GEMM_MOST_MR 12
 #define CB_GEMM_MOST_NR 32
+#define CB_GEMM_MOST_MC 240
+#define CB_GEMM_MOST_KC 512
 
 #if defined(__x86_64__)
 extern const cb_gemm_level cb_gemm_level_avx2;

@@ -4,76 +4,152 @@
 #include "base/memory.h"
 #include "tensor/gemm_kernels.h"
 
-/* Panels of B, whole, and one of A. */
-size_t cb_gemm_packed_size(size_t n, size_t k)
-{
-    return (n + CB_GEMM_MOST_NR - 1 + CB_GEMM_MOST_MR) * k;
-}
+/* B is packed in blocks of k, no larger than the kernels' and about as large as each other: element p of all columns begins at p * n'. */
+#define BLOCK_GRAIN 16
 
-static size_t elements(const cb_gemm_packed *b)
+static size_t elements_of(const cb_gemm_packed *b)
 {
     return (b->k + b->kernels->in_element - 1) / b->kernels->in_element;
 }
 
+static size_t blocks_of(const cb_gemm_packed *b)
+{
+    return (elements_of(b) + b->kernels->kc - 1) / b->kernels->kc;
+}
+
+static cb_range block_of(const cb_gemm_packed *b, size_t block)
+{
+    return cb_part(elements_of(b), block, blocks_of(b), BLOCK_GRAIN);
+}
+
+static size_t panels_of(const cb_gemm_packed *b)
+{
+    return (b->n + b->kernels->nr - 1) / b->kernels->nr;
+}
+
+/* The panel of a block that begins with column j. */
+static float *panel_at(const cb_gemm_packed *b, cb_range block, size_t j)
+{
+    size_t nr = b->kernels->nr;
+    return b->panels + block.begin * panels_of(b) * nr + j * (block.end - block.begin);
+}
+
+/* Lines cut down to the numbers of one block. */
+static cb_gemm_lines lines_in(const cb_gemm_packed *b, cb_gemm_lines lines, size_t line, cb_range block)
+{
+    size_t in_element = b->kernels->in_element;
+    lines = cb_gemm_lines_from(lines, line, block.begin * in_element);
+    lines.length = cb_least(lines.length, (block.end - block.begin) * in_element);
+    return lines;
+}
+
+size_t cb_gemm_packed_size(size_t n, size_t k)
+{
+    return (n + CB_GEMM_MOST_NR - 1) * k;
+}
+
+size_t cb_gemm_rows_size(size_t m, size_t k)
+{
+    return cb_least(m + CB_GEMM_MOST_MR - 1, CB_GEMM_MOST_MC) * cb_least(k, CB_GEMM_MOST_KC);
+}
+
+typedef struct packing {
+    const cb_gemm_packed *b;
+    size_t parts; /* of the panels */
+} packing;
+
+static void pack_part(void *context, size_t task, size_t worker)
+{
+    const packing *job = context;
+    const cb_gemm_packed *b = job->b;
+    size_t nr = b->kernels->nr;
+    cb_range block = block_of(b, task / job->parts);
+    cb_range panels = cb_part(panels_of(b), task % job->parts, job->parts, 1);
+    size_t first = panels.begin * nr, end = cb_least(panels.end * nr, b->n);
+    (void)worker;
+    if (first >= end) return;
+    cb_gemm_lines columns = lines_in(b, cb_gemm_lines_of(b->b, b->form == CB_NT, b->k), first, block);
+    b->kernels->pack(panel_at(b, block, first), (block.end - block.begin) * nr, nr, &columns, end - first);
+}
+
 cb_gemm_packed cb_gemm_pack(
-    bool bf16, cb_gemm_form form, size_t n, size_t k, cb_gemm_operand b, cb_real *memory)
+    cb_pool *pool, bool bf16, cb_gemm_form form, size_t n, size_t k, cb_gemm_operand b, cb_real *memory)
 {
     cb_gemm_packed packed = {.form = form, .bf16 = bf16, .n = n, .k = k, .b = b};
     packed.kernels = cb_gemm_own_kernels(bf16);
     if (!packed.kernels || k == 0) return packed;
-    size_t nr = packed.kernels->nr, stride = elements(&packed) * nr;
-    cb_gemm_lines columns = cb_gemm_lines_of(b, form == CB_NT, k);
     packed.panels = (float *)memory;
-    packed.a_panel = packed.panels + (n + nr - 1) / nr * stride;
-    packed.kernels->pack(packed.panels, stride, nr, &columns, n);
+    packing job = {&packed, cb_pool_threads(pool)};
+    cb_pool_run(pool, blocks_of(&packed) * job.parts, pack_part, &job);
     return packed;
 }
+
+/* Rows of A are packed where more columns than these would read them again. */
+#define FEW_COLUMNS 256
 
 /* Whether the elements of A are multiplied where they are: as floats, or in pairs that lie side by side. */
 static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
 {
+    if (b->n > FEW_COLUMNS) return false;
     if (!b->bf16) return true;
     bool pairs = b->kernels->in_element == 2 && a.bf16 && b->form != CB_TN;
     return pairs && b->k % 2 == 0 && a.stride % 2 == 0 && (uintptr_t)a.numbers % sizeof(float) == 0;
 }
 
-/* Some rows of C, no more than a tile has. */
-static void multiply_rows(const cb_gemm_packed *b, size_t m, const cb_gemm_lines *rows, bool ready,
-    bool accumulate, float *c, size_t c_stride)
+/* C += A B for one block of k and so many rows as a block of A holds, of which all whole tiles may be `ready`. */
+static void multiply_block(const cb_gemm_packed *b, cb_range columns, cb_range block, size_t m,
+    const cb_gemm_lines *rows, bool ready, bool accumulate, float *c, size_t c_stride, float *memory)
 {
     const cb_gemm_kernels *kernels = b->kernels;
-    size_t k = elements(b), nr = kernels->nr;
+    size_t k = block.end - block.begin, mr = kernels->mr, nr = kernels->nr;
+    size_t unpacked = ready ? m / mr * mr : 0;
     size_t a_row = rows->line == 1 ? 1 : rows->line / kernels->in_element;
-    const float *panel = b->panels;
-    bool as_it_is = ready && m == kernels->mr;
-    if (!as_it_is) kernels->pack(b->a_panel, 0, kernels->mr, rows, m);
-    for (size_t j = 0; j < b->n; j += nr, panel += k * nr) {
-        size_t n = cb_least(b->n - j, nr);
-        if (as_it_is)
-            kernels->multiply_unpacked(
-                n, k, rows->numbers, a_row, rows->step, panel, accumulate, c + j, (ptrdiff_t)c_stride, 1);
-        else
-            kernels->multiply(m, n, k, b->a_panel, panel, accumulate, c + j, (ptrdiff_t)c_stride, 1);
+    cb_gemm_lines others = cb_gemm_lines_from(*rows, unpacked, 0);
+    if (unpacked < m) kernels->pack(memory, k * mr, mr, &others, m - unpacked);
+    for (size_t j = columns.begin; j < columns.end; j += nr) {
+        const float *panel = panel_at(b, block, j);
+        float *c_j = c + (j - columns.begin);
+        size_t n = cb_least(columns.end - j, nr);
+        for (size_t i = 0; i < unpacked; i += mr) {
+            cb_gemm_lines a = cb_gemm_lines_from(*rows, i, 0);
+            kernels->multiply_unpacked(n, k, a.numbers, a_row, rows->step, panel, accumulate,
+                c_j + i * c_stride, (ptrdiff_t)c_stride, 1);
+        }
+        for (size_t i = unpacked; i < m; i += mr)
+            kernels->multiply(cb_least(m - i, mr), n, k, memory + (i - unpacked) * k, panel, accumulate,
+                c_j + i * c_stride, (ptrdiff_t)c_stride, 1);
     }
 }
 
-static void multiply_panels(
-    const cb_gemm_packed *b, size_t m, cb_gemm_operand a, bool accumulate, cb_real *c, size_t c_stride)
+static void multiply_panels(const cb_gemm_packed *b, cb_range columns, size_t m, cb_gemm_operand a,
+    bool accumulate, float *c, size_t c_stride, float *memory)
 {
-    cb_gemm_lines rows = cb_gemm_lines_of(a, b->form != CB_TN, b->k);
+    cb_gemm_lines lines = cb_gemm_lines_of(a, b->form != CB_TN, b->k);
     bool ready = is_ready(b, a);
-    for (size_t i = 0; i < m; i += b->kernels->mr) {
-        cb_gemm_lines some = cb_gemm_lines_from(rows, i, 0);
-        multiply_rows(b, cb_least(m - i, b->kernels->mr), &some, ready, accumulate, (float *)c + i * c_stride,
-            c_stride);
-    }
+    for (size_t i = 0; i < m; i += CB_GEMM_MOST_MC)
+        for (size_t block = 0; block < blocks_of(b); block++) {
+            cb_range elements = block_of(b, block);
+            cb_gemm_lines rows = lines_in(b, lines, i, elements);
+            multiply_block(b, columns, elements, cb_least(m - i, CB_GEMM_MOST_MC), &rows, ready,
+                accumulate || block > 0, c + i * c_stride, c_stride, memory);
+        }
 }
 
-void cb_gemm_by_packed(
-    const cb_gemm_packed *b, size_t m, cb_gemm_operand a, bool accumulate, cb_real *c, size_t c_stride)
+void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, size_t m, cb_gemm_operand a,
+    bool accumulate, cb_real *c, size_t c_stride, cb_real *memory)
 {
+    size_t begin = columns.begin * (b->form == CB_NT ? b->b.stride : 1);
     if (b->panels)
-        multiply_panels(b, m, a, accumulate, c, c_stride);
+        multiply_panels(b, columns, m, a, accumulate, (float *)c, c_stride, (float *)memory);
     else
-        cb_gemm_operands(NULL, b->bf16, b->form, m, b->n, b->k, a, b->b, accumulate, c, c_stride);
+        cb_gemm_operands(NULL, b->bf16, b->form, m, columns.end - columns.begin, b->k, a,
+            cb_gemm_at(b->b, begin), accumulate, c, c_stride);
+}
+
+cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t m)
+{
+    cb_gemm_grid grid = cb_gemm_cut(cb_pool_threads(pool), m, b->n, b->k, b->panels != NULL);
+    size_t rows = (m + grid.row_parts - 1) / grid.row_parts;
+    if (b->panels || b->bf16) grid.row_parts *= (rows + CB_GEMM_TILE_ROWS - 1) / CB_GEMM_TILE_ROWS;
+    return grid;
 }

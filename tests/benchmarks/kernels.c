@@ -114,66 +114,100 @@ static void benchmark_rows(void)
 typedef struct shape {
     cb_gemm_form form;
     size_t m, n, k;
-    bool packed; /* one head of attention: its B is packed, then multiplied, by one thread */
+    enum {
+        PLAIN, /* cb_gemm */
+        TILES, /* B is packed by all threads, then multiplied in tiles, as linear maps are */
+        HEAD   /* B is packed, then multiplied, by one thread, as for a head of attention */
+    } way;
 } shape;
 
 typedef struct product {
     shape size;
-    float *a, *b, *c, *panels;
+    float *a, *b, *c;
     cb_bf16 *a_stored;
     bool bf16;
+    float *panels, *rows; /* of B, and of A for each thread, packed */
+    cb_gemm_packed packed;
+    cb_gemm_grid tiles;
+    cb_gemm_operand a_operand;
 } product;
+
+static void multiply_tile(void *context, size_t task, size_t worker)
+{
+    const product *p = context;
+    const shape *s = &p->size;
+    cb_gemm_tile tile = cb_gemm_tile_of(&p->tiles, task);
+    size_t m = tile.rows.end - tile.rows.begin;
+    size_t a = tile.rows.begin * (s->form == CB_TN ? 1 : p->a_operand.stride);
+    if (m > 0 && tile.columns.end > tile.columns.begin)
+        cb_gemm_by_packed(&p->packed, tile.columns, m, cb_gemm_at(p->a_operand, a), false,
+            p->c + tile.rows.begin * s->n + tile.columns.begin, s->n,
+            p->rows + worker * cb_gemm_rows_size(s->m, s->k));
+}
 
 /* In bfloat16 A, the activations or their gradients, is stored so; B is rounded on the way. */
 static void multiply(void *context)
 {
-    const product *p = context;
+    product *p = context;
     const shape s = p->size;
     size_t a_stride = s.form == CB_TN ? s.m : s.k, b_stride = s.form == CB_NT ? s.k : s.n;
-    cb_gemm_operand a = p->bf16 ? cb_gemm_stored_bf16(p->a_stored, a_stride) : cb_gemm_real(p->a, a_stride);
     cb_gemm_operand b = cb_gemm_real(p->b, b_stride);
-    if (s.packed) {
-        cb_gemm_packed packed = cb_gemm_pack(p->bf16, s.form, s.n, s.k, b, p->panels);
-        cb_gemm_by_packed(&packed, s.m, a, false, p->c, s.n);
-    } else
-        cb_gemm_operands(workers, p->bf16, s.form, s.m, s.n, s.k, a, b, false, p->c, s.n);
+    p->a_operand = p->bf16 ? cb_gemm_stored_bf16(p->a_stored, a_stride) : cb_gemm_real(p->a, a_stride);
+    if (s.way == PLAIN) {
+        cb_gemm_operands(workers, p->bf16, s.form, s.m, s.n, s.k, p->a_operand, b, false, p->c, s.n);
+        return;
+    }
+    cb_pool *pool = s.way == TILES ? workers : NULL;
+    p->packed = cb_gemm_pack(pool, p->bf16, s.form, s.n, s.k, b, p->panels);
+    p->tiles = cb_gemm_tiles(&p->packed, pool, s.m);
+    cb_pool_run(pool, p->tiles.row_parts * p->tiles.column_parts, multiply_tile, p);
+}
+
+static float *lines_of(size_t count)
+{
+    float *x = aligned_alloc(64, (count * sizeof *x / 64 + 1) * 64);
+    if (!x) exit(1);
+    return x;
 }
 
 static void benchmark_product(shape s, bool bf16)
 {
-    static const char *const forms[] = {"NN", "NT", "TN"};
+    static const char *const forms[] = {"NN", "NT", "TN"}, *const ways[] = {"", " in tiles", " of a head"};
     const ceiling peak = bf16 ? bf16_peak() : fma_peak();
     product p = {
         .size = s, .a = numbers(s.m * s.k), .b = numbers(s.n * s.k), .c = numbers(s.m * s.n), .bf16 = bf16};
     char name[64];
-    size_t lines = (cb_gemm_packed_size(s.n, s.k) * sizeof(float) + 63) / 64;
+    p.panels = lines_of(cb_gemm_packed_size(s.n, s.k));
+    p.rows = lines_of(cb_pool_threads(workers) * cb_gemm_rows_size(s.m, s.k));
     p.a_stored = malloc(s.m * s.k * sizeof *p.a_stored);
-    p.panels = s.packed ? aligned_alloc(64, 64 * lines) : NULL;
-    if (!p.a_stored || (s.packed && !p.panels)) exit(1);
+    if (!p.a_stored) exit(1);
     for (size_t q = 0; q < s.m * s.k; q++) p.a_stored[q] = cb_bf16_of(p.a[q]);
-    snprintf(
-        name, sizeof name, "%s %s %zu x %zu x %zu", bf16 ? "bf16" : "gemm", forms[s.form], s.m, s.n, s.k);
+    snprintf(name, sizeof name, "%s %s %zu x %zu x %zu%s", bf16 ? "bf16" : "gemm", forms[s.form], s.m, s.n,
+        s.k, ways[s.way]);
     report(name, multiply, &p, 2.0 * (double)s.m * (double)s.n * (double)s.k, &peak);
     free(p.a);
     free(p.b);
     free(p.c);
     free(p.a_stored);
     free(p.panels);
+    free(p.rows);
 }
 
 static void benchmark_products(bool bf16)
 {
-    static const shape shapes[] = {{CB_NT, 6272, 1152, 384, false}, {CB_NT, 6272, 384, 384, false},
-        {CB_NT, 6272, 1536, 384, false}, {CB_NT, 6272, 384, 1536, false}, {CB_NN, 6272, 384, 1152, false},
-        {CB_NN, 6272, 1536, 384, false}, {CB_NN, 6272, 384, 1536, false}, {CB_TN, 1152, 384, 6272, false},
-        {CB_TN, 1536, 384, 6272, false}, {CB_TN, 384, 1536, 6272, false}, {CB_NT, 1576, 1152, 384, false},
-        {CB_NT, 1576, 1536, 384, false}, {CB_NT, 1576, 384, 1536, false}, {CB_NN, 1576, 384, 1536, false},
-        {CB_TN, 1536, 384, 1576, false}, {CB_NT, 350, 65536, 256, false}, {CB_NN, 350, 256, 65536, false},
-        {CB_TN, 65536, 256, 350, false}, {CB_NT, 32, 65536, 256, false}, {CB_NT, 350, 2048, 2048, false},
-        {CB_NN, 350, 2048, 2048, false}, {CB_TN, 2048, 2048, 350, false}, {CB_NT, 197, 197, 64, true},
-        {CB_NN, 197, 64, 197, true}, {CB_TN, 197, 64, 197, true}};
+    static const shape shapes[] = {{CB_NT, 6272, 1152, 384, TILES}, {CB_NT, 6272, 384, 384, TILES},
+        {CB_NT, 6272, 1536, 384, TILES}, {CB_NT, 6272, 384, 1536, TILES}, {CB_NN, 6272, 384, 1152, TILES},
+        {CB_NN, 6272, 1536, 384, TILES}, {CB_NN, 6272, 384, 1536, TILES}, {CB_TN, 1152, 384, 6272, PLAIN},
+        {CB_TN, 1536, 384, 6272, PLAIN}, {CB_TN, 384, 1536, 6272, PLAIN}, {CB_NT, 1576, 1152, 384, TILES},
+        {CB_NT, 1576, 1152, 384, PLAIN}, {CB_NT, 1576, 1536, 384, TILES}, {CB_NT, 1576, 1536, 384, PLAIN},
+        {CB_NT, 1576, 384, 1536, TILES}, {CB_NT, 1576, 384, 1536, PLAIN}, {CB_NN, 1576, 384, 1536, TILES},
+        {CB_NN, 1576, 384, 1536, PLAIN}, {CB_TN, 1536, 384, 1024, TILES}, {CB_TN, 1536, 384, 1576, PLAIN},
+        {CB_NT, 350, 65536, 256, PLAIN}, {CB_NN, 350, 256, 65536, PLAIN}, {CB_TN, 65536, 256, 350, PLAIN},
+        {CB_NT, 32, 65536, 256, PLAIN}, {CB_NT, 350, 2048, 2048, TILES}, {CB_NN, 350, 2048, 2048, TILES},
+        {CB_TN, 2048, 2048, 350, TILES}, {CB_NT, 197, 197, 64, HEAD}, {CB_NN, 197, 64, 197, HEAD},
+        {CB_TN, 197, 64, 197, HEAD}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        if (!shapes[i].packed || cb_pool_threads(workers) == 1) benchmark_product(shapes[i], bf16);
+        if (shapes[i].way != HEAD || cb_pool_threads(workers) == 1) benchmark_product(shapes[i], bf16);
 }
 
 int main(void)

@@ -275,46 +275,69 @@ START_TEST(test_gemm_rounded_or_stored_same_bits)
 }
 END_TEST
 
-static void solve_packed(const problem *p, bool accumulate, float *c)
+static float *numbers_of(size_t count)
+{
+    return aligned_alloc(64, (count * sizeof(float) / 64 + 1) * 64);
+}
+
+/* In the tiles for the threads of a pool, or whole. */
+static void solve_packed(cb_pool *pool, const problem *p, bool accumulate, float *c)
 {
     shape s = p->size;
-    size_t bytes = (cb_gemm_packed_size(s.n, s.k) * sizeof(float) + 63) / 64 * 64;
-    float *memory = aligned_alloc(64, bytes);
-    cb_gemm_packed b = cb_gemm_pack(p->in != FLOAT, p->form, s.n, s.k, given(&p->b, 0), memory);
-    cb_gemm_by_packed(&b, s.m, given(&p->a, 0), accumulate, c, p->c.stride);
+    size_t stride = p->c.stride, a_row = p->form == CB_TN ? 1 : p->a.stride;
+    float *panels = numbers_of(cb_gemm_packed_size(s.n, s.k)),
+          *memory = numbers_of(cb_gemm_rows_size(s.m, s.k));
+    cb_gemm_packed b = cb_gemm_pack(pool, p->in != FLOAT, p->form, s.n, s.k, given(&p->b, 0), panels);
+    cb_gemm_grid grid = {s.m, s.n, 1, 1};
+    if (pool) grid = cb_gemm_tiles(&b, pool, s.m);
+    for (size_t i = 0; i < grid.row_parts * grid.column_parts; i++) {
+        cb_gemm_tile tile = cb_gemm_tile_of(&grid, i);
+        size_t m = tile.rows.end - tile.rows.begin, at = tile.rows.begin * stride + tile.columns.begin;
+        if (pool && b.panels) ck_assert_uint_le(m, CB_GEMM_TILE_ROWS);
+        if (m > 0 && tile.columns.end > tile.columns.begin)
+            cb_gemm_by_packed(&b, tile.columns, m, given(&p->a, tile.rows.begin * a_row), accumulate, c + at,
+                stride, memory);
+    }
+    free(panels);
     free(memory);
 }
 
-/* B that is packed ahead gives what cb_gemm gives: the same bits while k is within its blocks. */
-static void check_packed(cb_gemm_form form, arithmetic in, shape s, size_t pad)
+/* B that is packed ahead gives what cb_gemm gives: the same bits while k is within its blocks, and in whatever tiles. */
+static void check_packed(cb_pool *pool, cb_gemm_form form, arithmetic in, shape s, size_t pad)
 {
     problem p = pose(form, in, s, pad);
-    size_t bytes = s.m * p.c.stride * sizeof(float);
-    float *before = malloc(bytes), *plain = malloc(bytes), *packed = malloc(bytes);
+    size_t count = s.m * p.c.stride, bytes = count * sizeof(float);
+    float *before = malloc(bytes), *plain = malloc(bytes), *packed = malloc(bytes), *tiled = malloc(bytes);
     memcpy(before, p.c.numbers, bytes);
     for (int accumulate = 0; accumulate < 2; accumulate++) {
-        for (size_t i = 0; i < s.m * p.c.stride; i++)
-            plain[i] = packed[i] = accumulate ? before[i] : NAN; /* which must not be read */
+        for (size_t i = 0; i < count; i++)
+            plain[i] = packed[i] = tiled[i] = accumulate ? before[i] : NAN; /* which must not be read */
         solve(NULL, &p, accumulate, plain);
-        solve_packed(&p, accumulate, packed);
+        solve_packed(NULL, &p, accumulate, packed);
+        solve_packed(pool, &p, accumulate, tiled);
         if (s.k > 256)
             assert_solved(&p, accumulate ? before : NULL, packed);
         else
             ck_assert_msg(memcmp(plain, packed, bytes) == 0,
                 "form %d, arithmetic %d, %zu x %zu x %zu, packed ahead, differs", form, in, s.m, s.n, s.k);
+        ck_assert_msg(memcmp(packed, tiled, bytes) == 0,
+            "form %d, arithmetic %d, %zu x %zu x %zu, in tiles, differs", form, in, s.m, s.n, s.k);
     }
     free(before);
     free(plain);
     free(packed);
+    free(tiled);
     dispose(&p);
 }
 
 START_TEST(test_gemm_packed_ahead_same_bits)
 {
+    cb_runtime runtime = start(3);
     for (int form = CB_NN; form <= CB_TN; form++)
         for (int in = FLOAT; in < ARITHMETICS; in++)
             for (size_t pad = 0; pad < 2; pad++)
-                check_packed((cb_gemm_form)form, (arithmetic)in, shapes[_i], pad);
+                check_packed(runtime.pool, (cb_gemm_form)form, (arithmetic)in, shapes[_i], pad);
+    cb_runtime_end(&runtime);
 }
 END_TEST
 
