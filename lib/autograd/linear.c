@@ -70,10 +70,9 @@ static void multiply_tile(void *context, size_t task, size_t worker)
     size_t at = tile.rows.begin * p->tiles.n + tile.columns.begin;
     cb_real *c = p->rounded ? cb_row_buffer(&p->f->tiles, worker) : p->c + at;
     size_t stride = p->rounded ? n : p->tiles.n;
-    size_t a_rows = tile.rows.begin * (p->b.form == CB_TN ? 1 : p->a.stride);
     if (m == 0 || n == 0) return;
-    cb_gemm_by_packed(&p->b, tile.columns, m, cb_gemm_at(p->a, a_rows), p->accumulate, c, stride,
-        cb_row_buffer(&p->f->rows, worker));
+    cb_gemm_by_packed(&p->b, tile.columns, m, cb_gemm_rows_from(&p->b, p->a, tile.rows.begin), p->accumulate,
+        c, stride, cb_row_buffer(&p->f->rows, worker));
     for (size_t i = 0; i < m; i++, c += stride, at += p->tiles.n) {
         if (p->bias) cb_rows()->add_scaled(c, p->bias + tile.columns.begin, 1, n);
         if (p->rounded) cb_rows()->to_bf16(p->rounded + at, c, n);

@@ -11,7 +11,7 @@
 #include "clustering/assignment.h"
 #include "clustering/positions.h"
 #include "clustering/sinkhorn.h"
-#include "tensor/gemm.h"
+#include "tensor/gemm_packed.h"
 #include "tensor/rows.h"
 
 #include <math.h>
@@ -38,7 +38,9 @@ static const double least_size = 0.01;
 
 /* A worker's scratch, for the image at hand. */
 typedef struct workspace {
-    cb_real *z;         /* [2N, D] normalised tokens */
+    cb_real *z;               /* [2N, D] normalised tokens */
+    cb_gemm_packed of_tokens; /* what means are multiplied by, and its memory */
+    cb_real *panels, *packed_means;
     cb_real *x, *y;     /* [2N] positions */
     cb_real *distances; /* [2N, 2N] between tokens; soft assignment only */
     cb_real *means;     /* [K, D] normalised, of the clusters that changed */
@@ -62,6 +64,7 @@ struct cb_clusterer {
     uint8_t *valid;        /* [B, K] */
     cb_real *mass;         /* [B, K] of the clusters */
     cb_cost_range *ranges; /* [B] of the images' costs */
+    cb_real *packed_means; /* of all workers: one image may take them all */
 
     const cb_cluster_job *job; /* of the run at hand */
     size_t repetition;
@@ -76,6 +79,7 @@ static workspace take_workspace(const cb_clusterer *c, cb_arena *arena)
     size_t joint = c->joint_tokens, real = sizeof(cb_real);
     return (workspace){
         .z = cb_arena_take(arena, joint, c->width * real),
+        .panels = cb_arena_take(arena, cb_gemm_packed_size(joint, c->width), real),
         .x = cb_arena_take(arena, joint, real),
         .y = cb_arena_take(arena, joint, real),
         .distances = c->config.hard_assignment ? NULL : cb_arena_take(arena, joint, joint * real),
@@ -98,9 +102,13 @@ static void lay_out(cb_clusterer *c, cb_arena *arena)
     c->mass = cb_arena_take(arena, images, c->clusters * sizeof(cb_real));
     c->ranges = cb_arena_take(arena, images, sizeof(cb_cost_range));
     c->spaces = cb_arena_take(arena, workers, sizeof(workspace));
+    size_t packed_means = cb_gemm_rows_size(c->clusters, c->width);
+    c->packed_means = cb_arena_take(arena, workers, packed_means * sizeof(cb_real));
     for (size_t w = 0; w < workers; w++) {
         workspace space = take_workspace(c, arena);
-        if (c->spaces) c->spaces[w] = space;
+        if (!c->spaces) continue;
+        space.packed_means = c->packed_means + w * packed_means;
+        c->spaces[w] = space;
     }
 }
 
@@ -187,12 +195,14 @@ static void normalise_tokens(cb_real *z, const cb_real *tokens, size_t rows, siz
 }
 
 /* What the worker needs to know of image b. */
-static void load(const cb_clusterer *c, const workspace *s, size_t b)
+static void load(const cb_clusterer *c, workspace *s, size_t b)
 {
     const float *positions = c->job->positions + b * c->joint_tokens * 2;
     for (size_t v = 0; v < 2; v++)
         normalise_tokens(
             s->z + v * c->tokens * c->width, c->job->view[v] + b * c->job->image_stride, c->tokens, c->width);
+    s->of_tokens = cb_gemm_pack(
+        c->inner, false, CB_NT, c->joint_tokens, c->width, cb_gemm_real(s->z, c->width), s->panels);
     for (size_t i = 0; i < c->joint_tokens; i++) {
         s->x[i] = positions[2 * i];
         s->y[i] = positions[2 * i + 1];
@@ -274,7 +284,8 @@ static void take_likeness(const cb_clusterer *c, const workspace *s, size_t b, b
     const size_t count = shares ? take_soft_means(c, s, b) : take_hard_means(c, s, b);
     cb_real *fresh = plan_of(c, b);
     for (size_t k = 0; k < count; k++) cb_normalise_row(s->means + k * width, s->means + k * width, width);
-    cb_gemm(c->inner, CB_NT, count, joint, width, s->means, width, s->z, width, false, fresh, joint);
+    cb_gemm_in_tiles(
+        c->inner, &s->of_tokens, count, cb_gemm_real(s->means, width), false, fresh, joint, s->packed_means);
     for (size_t k = 0; k < c->clusters; k++) {
         if (!s->changed[k]) continue;
         memcpy(s->likeness + k * joint, fresh, joint * sizeof *fresh);
@@ -357,7 +368,7 @@ static void advance(
 static void cluster_image(void *context, size_t b, size_t worker)
 {
     const cb_clusterer *c = context;
-    const workspace *s = &c->spaces[worker];
+    workspace *s = &c->spaces[worker];
     load(c, s, b);
     for (size_t r = 0; r <= (size_t)c->config.cluster_iterations; r++) advance(c, s, b, r, c->ranges[b]);
 }

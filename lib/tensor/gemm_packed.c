@@ -153,3 +153,39 @@ cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t 
     if (b->panels || b->bf16) grid.row_parts *= (rows + CB_GEMM_TILE_ROWS - 1) / CB_GEMM_TILE_ROWS;
     return grid;
 }
+
+typedef struct tiled_product {
+    const cb_gemm_packed *b;
+    cb_gemm_operand a;
+    bool accumulate;
+    cb_real *c;
+    size_t c_stride;
+    cb_gemm_grid grid;
+    cb_real *memory;
+    size_t memory_size; /* of each thread */
+} tiled_product;
+
+static void multiply_tile(void *context, size_t task, size_t worker)
+{
+    const tiled_product *p = context;
+    cb_gemm_tile tile = cb_gemm_tile_of(&p->grid, task);
+    size_t m = tile.rows.end - tile.rows.begin, n = tile.columns.end - tile.columns.begin;
+    if (m == 0 || n == 0) return;
+    cb_gemm_by_packed(p->b, tile.columns, m, cb_gemm_rows_from(p->b, p->a, tile.rows.begin), p->accumulate,
+        p->c + tile.rows.begin * p->c_stride + tile.columns.begin, p->c_stride,
+        p->memory + worker * p->memory_size);
+}
+
+void cb_gemm_in_tiles(cb_pool *pool, const cb_gemm_packed *b, size_t m, cb_gemm_operand a, bool accumulate,
+    cb_real *c, size_t c_stride, cb_real *memory)
+{
+    tiled_product p = {.b = b,
+        .a = a,
+        .accumulate = accumulate,
+        .c = c,
+        .c_stride = c_stride,
+        .grid = cb_gemm_tiles(b, pool, m),
+        .memory = memory,
+        .memory_size = cb_gemm_rows_size(m, b->k)};
+    cb_pool_run(pool, p.grid.row_parts * p.grid.column_parts, multiply_tile, &p);
+}

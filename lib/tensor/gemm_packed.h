@@ -36,6 +36,12 @@ cb_gemm_packed cb_gemm_pack(
 void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, size_t m, cb_gemm_operand a,
     bool accumulate, cb_real *c, size_t c_stride, cb_real *memory);
 
+/* The rows of A from one on. */
+static inline cb_gemm_operand cb_gemm_rows_from(const cb_gemm_packed *b, cb_gemm_operand a, size_t row)
+{
+    return cb_gemm_at(a, row * (b->form == CB_TN ? 1 : a.stride));
+}
+
 /* All columns. */
 static inline cb_range cb_gemm_columns(const cb_gemm_packed *b)
 {
@@ -47,5 +53,9 @@ static inline cb_range cb_gemm_columns(const cb_gemm_packed *b)
 
 /* The tiles in which the threads of a pool multiply m rows by B. */
 cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t m);
+
+/* All of C in these tiles, by the threads of a pool (NULL: this one). `memory`: cb_gemm_rows_size numbers for each of them. */
+void cb_gemm_in_tiles(cb_pool *pool, const cb_gemm_packed *b, size_t m, cb_gemm_operand a, bool accumulate,
+    cb_real *c, size_t c_stride, cb_real *memory);
 
 #endif

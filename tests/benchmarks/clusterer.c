@@ -8,7 +8,7 @@
 #include "clustering/positions.h"
 #include "clustering/sinkhorn.h"
 #include "cribo/clusterer.h"
-#include "tensor/gemm.h"
+#include "tensor/gemm_packed.h"
 #include "tensor/rows.h"
 
 #include <math.h>
@@ -117,7 +117,8 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
           *x = allocate(joint, 4);
     float *y = allocate(joint, 4), *scratch = allocate(2 * joint, 4), *mass = allocate(K, 4),
           *plan = allocate(K * joint, 4);
-    float *distances = allocate(joint * joint, 4);
+    float *distances = allocate(joint * joint, 4), *panels = allocate(cb_gemm_packed_size(joint, D), 4),
+          *packed_means = allocate(cb_gemm_rows_size(K, D), 4);
     int32_t *labels = allocate(joint, sizeof *labels);
     uint8_t *changed = allocate(K, 1);
     memset(changed, 1, K);
@@ -134,8 +135,11 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
     TIME_STAGE("means", 5, (void)0,
         for (size_t i = 0; i < joint; i++) cb_rows()->add_scaled(
             means + (size_t)labels[i] * D, z + i * D, 1, D));
-    TIME_STAGE("similarities (gemm)", 5, (void)0,
-        cb_gemm(NULL, CB_NT, K, joint, D, means, D, z, D, false, plan, joint));
+    cb_gemm_packed of_tokens;
+    TIME_STAGE("pack tokens", 1, (void)0,
+        of_tokens = cb_gemm_pack(NULL, false, CB_NT, joint, D, cb_gemm_real(z, D), panels));
+    TIME_STAGE("similarities", 5, (void)0,
+        cb_gemm_in_tiles(NULL, &of_tokens, K, cb_gemm_real(means, D), false, plan, joint, packed_means));
     TIME_STAGE("nearest members", 5, (void)0, cb_nearest_members(g, x, y, labels, changed, joint, K));
     TIME_STAGE("positional normalisation", 5, cb_nearest_members(g, x, y, labels, changed, joint, K),
         cb_normalise_positional_cost(plan, g, joint, K, scratch));
@@ -148,7 +152,7 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
         cb_gemm(NULL, CB_NN, K, D, joint, plan, joint, z, D, false, means, D));
     cb_runtime_end(&runtime);
     free(z), free(means), free(g), free(x), free(y), free(scratch), free(mass), free(plan), free(distances),
-        free(changed), free(labels);
+        free(changed), free(labels), free(panels), free(packed_means);
 }
 
 static size_t argument(int count, char **arguments, int index, size_t otherwise)

@@ -127,40 +127,23 @@ typedef struct product {
     cb_bf16 *a_stored;
     bool bf16;
     float *panels, *rows; /* of B, and of A for each thread, packed */
-    cb_gemm_packed packed;
-    cb_gemm_grid tiles;
-    cb_gemm_operand a_operand;
 } product;
-
-static void multiply_tile(void *context, size_t task, size_t worker)
-{
-    const product *p = context;
-    const shape *s = &p->size;
-    cb_gemm_tile tile = cb_gemm_tile_of(&p->tiles, task);
-    size_t m = tile.rows.end - tile.rows.begin;
-    size_t a = tile.rows.begin * (s->form == CB_TN ? 1 : p->a_operand.stride);
-    if (m > 0 && tile.columns.end > tile.columns.begin)
-        cb_gemm_by_packed(&p->packed, tile.columns, m, cb_gemm_at(p->a_operand, a), false,
-            p->c + tile.rows.begin * s->n + tile.columns.begin, s->n,
-            p->rows + worker * cb_gemm_rows_size(s->m, s->k));
-}
 
 /* In bfloat16 A, the activations or their gradients, is stored so; B is rounded on the way. */
 static void multiply(void *context)
 {
-    product *p = context;
+    const product *p = context;
     const shape s = p->size;
     size_t a_stride = s.form == CB_TN ? s.m : s.k, b_stride = s.form == CB_NT ? s.k : s.n;
     cb_gemm_operand b = cb_gemm_real(p->b, b_stride);
-    p->a_operand = p->bf16 ? cb_gemm_stored_bf16(p->a_stored, a_stride) : cb_gemm_real(p->a, a_stride);
+    cb_gemm_operand a = p->bf16 ? cb_gemm_stored_bf16(p->a_stored, a_stride) : cb_gemm_real(p->a, a_stride);
     if (s.way == PLAIN) {
-        cb_gemm_operands(workers, p->bf16, s.form, s.m, s.n, s.k, p->a_operand, b, false, p->c, s.n);
+        cb_gemm_operands(workers, p->bf16, s.form, s.m, s.n, s.k, a, b, false, p->c, s.n);
         return;
     }
     cb_pool *pool = s.way == TILES ? workers : NULL;
-    p->packed = cb_gemm_pack(pool, p->bf16, s.form, s.n, s.k, b, p->panels);
-    p->tiles = cb_gemm_tiles(&p->packed, pool, s.m);
-    cb_pool_run(pool, p->tiles.row_parts * p->tiles.column_parts, multiply_tile, p);
+    cb_gemm_packed packed = cb_gemm_pack(pool, p->bf16, s.form, s.n, s.k, b, p->panels);
+    cb_gemm_in_tiles(pool, &packed, s.m, a, false, p->c, s.n, p->rows);
 }
 
 static float *lines_of(size_t count)

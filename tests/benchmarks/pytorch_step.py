@@ -243,6 +243,10 @@ def table(outcomes: dict[str, list[Outcome]], peaks: dict[str, float]) -> str:
             ratios = [b / a if a > 0 else float("nan") for a, b in zip(ms["libcribo"], ms[name])]
             cells.append(f" {statistics.median(ms[name]):.1f} | {statistics.median(ratios):.2f} |")
         lines.append(f"| {label} |" + "".join(cells))
+        if phase == "step":
+            spread = {name: max(times) / min(times) for name, times in ms.items()}
+            cells = "".join(f" {spread[name]:.2f} | |" for name in others)
+            lines.append(f"| slowest step / fastest | {spread['libcribo']:.2f} |" + cells)
     cells = [f" {peaks['libcribo']:.0f} |"]
     cells += [f" {peaks[name]:.0f} | {peaks[name] / peaks['libcribo']:.2f} |" for name in others]
     lines.append("| peak memory, MiB |" + "".join(cells))

@@ -284,20 +284,13 @@ static float *numbers_of(size_t count)
 static void solve_packed(cb_pool *pool, const problem *p, bool accumulate, float *c)
 {
     shape s = p->size;
-    size_t stride = p->c.stride, a_row = p->form == CB_TN ? 1 : p->a.stride;
-    float *panels = numbers_of(cb_gemm_packed_size(s.n, s.k)),
-          *memory = numbers_of(cb_gemm_rows_size(s.m, s.k));
+    float *panels = numbers_of(cb_gemm_packed_size(s.n, s.k));
+    float *memory = numbers_of(cb_pool_threads(pool) * cb_gemm_rows_size(s.m, s.k));
     cb_gemm_packed b = cb_gemm_pack(pool, p->in != FLOAT, p->form, s.n, s.k, given(&p->b, 0), panels);
-    cb_gemm_grid grid = {s.m, s.n, 1, 1};
-    if (pool) grid = cb_gemm_tiles(&b, pool, s.m);
-    for (size_t i = 0; i < grid.row_parts * grid.column_parts; i++) {
-        cb_gemm_tile tile = cb_gemm_tile_of(&grid, i);
-        size_t m = tile.rows.end - tile.rows.begin, at = tile.rows.begin * stride + tile.columns.begin;
-        if (pool && b.panels) ck_assert_uint_le(m, CB_GEMM_TILE_ROWS);
-        if (m > 0 && tile.columns.end > tile.columns.begin)
-            cb_gemm_by_packed(&b, tile.columns, m, given(&p->a, tile.rows.begin * a_row), accumulate, c + at,
-                stride, memory);
-    }
+    if (pool)
+        cb_gemm_in_tiles(pool, &b, s.m, given(&p->a, 0), accumulate, c, p->c.stride, memory);
+    else
+        cb_gemm_by_packed(&b, cb_gemm_columns(&b), s.m, given(&p->a, 0), accumulate, c, p->c.stride, memory);
     free(panels);
     free(memory);
 }
