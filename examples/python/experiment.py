@@ -28,6 +28,7 @@ import numpy as np
 SIDE, PATCH, CLASSES = 48, 8, 11  # of the views; scenes have sides of 64
 FRACTIONS = (1, 8, 64)
 MEMORY, QUERIES = 300, 150  # scenes whose patches are remembered, and scenes that are scored
+PICTURES = ("images", "images2")  # folders of a scene's pictures: a training view is taken of each
 CHECKS = 4  # how often a run is scored
 
 METHODS: dict[str, dict[str, float]] = {
@@ -53,7 +54,7 @@ def settings_of(method: str, seed: int, steps: int, changes: dict[str, float]) -
 
 
 class Scenes(NamedTuple):
-    pictures: np.ndarray  # [S, 64, 64, 3] bytes
+    pictures: np.ndarray  # [S, V, 64, 64, 3] bytes: V pictures of each scene, alike where the clothes are
     labels: np.ndarray  # [S, 64, 64] int32, 255 where neither
 
 
@@ -65,7 +66,8 @@ def load(folder: Path, most: int = 1 << 30) -> Scenes:
     def read(kind: str) -> np.ndarray:
         return np.stack([np.asarray(Image.open(folder / kind / name)) for name in names])
 
-    return Scenes(read("images"), read("labels").astype(np.int32))
+    pictures = [read(kind) for kind in PICTURES if (folder / kind).exists()]
+    return Scenes(np.stack(pictures, 1), read("labels").astype(np.int32))
 
 
 def normalised(pictures: np.ndarray) -> np.ndarray:
@@ -136,7 +138,7 @@ def batch_of(pictures: np.ndarray, seed: int, step: int, size: int, clusters: in
     positions = np.empty((size, 2, tokens, 2), np.float32)
     for i, picture in enumerate(order[place * size : (place + 1) * size]):
         for v in (0, 1):
-            views[v, i], positions[i, v] = view_of(pictures[picture], random)
+            views[v, i], positions[i, v] = view_of(pictures[picture, v % pictures.shape[1]], random)
     seeds = np.stack([random.permutation(2 * tokens)[:clusters] for _ in range(size)])
     return Step(views, positions, seeds.astype(np.int64))
 
@@ -165,8 +167,16 @@ def patch_of(photograph: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return pixels @ mixing.T * random.uniform(0.6, 1.3) + random.uniform(-30, 30, 3)
 
 
+def calm(background: np.ndarray, much: float) -> np.ndarray:
+    """Less contrast, and colour less still: 0 leaves a background as it is, 1 leaves an even grey."""
+    grey = background.mean(-1, keepdims=True)
+    return 128 + (1 - much) * (grey + (1 - much) * (background - grey) - 128)
+
+
 def change_backgrounds(o: argparse.Namespace) -> None:
-    """Copies scenes with a background of their own each: with whole photographs there are too few of them."""
+    """Copies scenes with backgrounds of their own: with whole photographs there are too few of them. A scene
+    to train on gets two, one for each view, so that views share the clothes alone: networks learn to tell
+    scenes apart by what is easiest, and that was the background."""
     from PIL import Image
 
     def read(path: Path) -> np.ndarray:
@@ -179,15 +189,17 @@ def change_backgrounds(o: argparse.Namespace) -> None:
     validation = o.scenes.name == "val"
     chosen = [path for i, path in enumerate(photographs()) if (i % 5 in (1, 3)) == validation]
     pool, random = [read(path) for path in chosen], np.random.default_rng(6 if validation else 5)
-    for kind in ("images", "labels"):
+    kinds = PICTURES[: 1 if validation else o.pictures]
+    for kind in (*kinds, "labels"):
         (o.out / kind).mkdir(parents=True, exist_ok=True)
     for path in sorted((o.scenes / "images").iterdir()):
         pixels = np.array(Image.open(path)).astype(float)
         labels = np.array(Image.open(o.scenes / "labels" / path.name))
-        background = patch_of(pool[random.integers(len(pool))], random)
-        edge = (labels == 255) & (random.random(labels.shape) < 0.5)
-        mixed = np.where(((labels == 0) | edge)[..., None], background, pixels)
-        Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(o.out / "images" / path.name)
+        for kind in kinds:
+            background = calm(patch_of(pool[random.integers(len(pool))], random), o.calm)
+            edge = (labels == 255) & (random.random(labels.shape) < 0.5)
+            mixed = np.where(((labels == 0) | edge)[..., None], background, pixels)
+            Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(o.out / kind / path.name)
         Image.fromarray(labels).save(o.out / "labels" / path.name)
 
 
@@ -230,8 +242,8 @@ def shape_of(tokens: np.ndarray) -> dict[str, float]:
 
 
 def tokens_of(teacher: cribo.Model, scenes: Scenes) -> np.ndarray:
-    side = scenes.pictures.shape[1] // PATCH
-    dense = teacher.features(normalised(scenes.pictures), cls=False).dense
+    side = scenes.pictures.shape[2] // PATCH
+    dense = teacher.features(normalised(scenes.pictures[:, 0]), cls=False).dense
     return dense.reshape(len(dense), side, side, -1)
 
 
@@ -255,7 +267,7 @@ def floors(o: argparse.Namespace) -> None:
     present = np.unique(queries.labels[queries.labels != 255])
     print(f"background everywhere: {100 * confusion.scores().mean_iou:.2f} ({len(present)} classes)")
     for name, more in (("mean colour", False), ("mean colour, deviation, gradients", True)):
-        kept, asked = (plain(scenes.pictures, more) for scenes in (memory, queries))
+        kept, asked = (plain(scenes.pictures[:, 0], more) for scenes in (memory, queries))
         found = retrieve(kept, asked, memory, queries)
         print(f"{name}: " + " ".join(f"{found[f'1/{f}']:.2f}" for f in FRACTIONS), found["iou"])
 
@@ -403,6 +415,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     change = verbs.add_parser("backgrounds", help="gives scenes backgrounds of their own")
     change.add_argument("--scenes", type=Path, required=True, help="a folder, train or val")
     change.add_argument("--out", type=Path, required=True)
+    change.add_argument(
+        "--calm", type=float, default=0.7, metavar="SHARE", help="of backgrounds' contrast that goes"
+    )
+    change.add_argument("--pictures", type=int, choices=(1, 2), default=2, help="of a scene to train on")
     change.set_defaults(do=change_backgrounds)
     show = verbs.add_parser("table", help="what runs came to, in Markdown")
     show.add_argument("runs", type=Path, nargs="+")

@@ -22,13 +22,29 @@ def pictures(count=8):
     red, green = np.meshgrid(ramp, ramp)
     blue = np.random.default_rng(0).integers(0, 256, (count, 64, 64))
     plain = np.broadcast_to(np.stack([red, green], -1), (count, 64, 64, 2))
-    return np.concatenate([plain, blue[..., None]], -1).astype(np.uint8)
+    return np.concatenate([plain, blue[..., None]], -1).astype(np.uint8)[:, None]
 
 
 def patchwork(count):
     """Pictures of random squares, no two of which are alike."""
     coarse = np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), np.uint8)
-    return coarse.repeat(8, 1).repeat(8, 2)
+    return coarse.repeat(8, 1).repeat(8, 2)[:, None]
+
+
+def flat(scenes, pictures):
+    """Even pictures, brighter by 20 with each scene, and by 100 with each picture of a scene."""
+    brightness = 20 * np.arange(scenes)[:, None] + 100 * np.arange(pictures)
+    return np.broadcast_to(brightness[..., None, None, None], (scenes, pictures, 64, 64, 3)).astype(np.uint8)
+
+
+class Backgrounds(unittest.TestCase):
+    def test_calm_ones_keep_their_share_of_contrast_and_less_of_colour(self):
+        pixels = np.random.default_rng(0).uniform(0, 255, (64, 64, 3))
+        np.testing.assert_allclose(experiment.calm(pixels, 0), pixels)
+        np.testing.assert_allclose(experiment.calm(pixels, 1), 128)
+        found = experiment.calm(pixels, 0.7)
+        self.assertAlmostEqual(found.mean(-1).std() / pixels.mean(-1).std(), 0.3)
+        self.assertAlmostEqual(np.ptp(found, -1).mean() / np.ptp(pixels, -1).mean(), 0.09)
 
 
 class Batches(unittest.TestCase):
@@ -56,11 +72,19 @@ class Batches(unittest.TestCase):
                     np.testing.assert_allclose(found, centres.reshape(side, side, 2)[inner], atol=0.4)
 
     def test_an_epoch_has_each_picture_once(self):
-        flat = np.broadcast_to(np.arange(8)[:, None, None, None] * 20, (8, 64, 64, 3)).astype(np.uint8)
+        seen = np.concatenate(self.brightness_of_views(flat(8, 1)), 1)
+        for view in seen:
+            self.assertEqual(sorted(view), [20 * i for i in range(8)])
+
+    def test_each_view_has_its_own_picture_of_the_scene(self):
+        for first, second in self.brightness_of_views(flat(8, 2)):
+            np.testing.assert_array_equal(second, first + 100)
+
+    def brightness_of_views(self, scenes):
+        """Of an epoch of two steps: one number for each view [2, 4]."""
         self.addCleanup(setattr, experiment, "recolour", experiment.recolour)
         experiment.recolour = lambda view, random: view
-        seen = [experiment.batch_of(flat, 0, step, 4, 6).views[0, :, 0, 0, 0] for step in (0, 1)]
-        self.assertEqual(sorted(np.concatenate(seen)), [20 * i for i in range(8)])
+        return [experiment.batch_of(scenes, 0, step, 4, 6).views[:, :, 0, 0, 0] for step in (0, 1)]
 
 
 class Settings(unittest.TestCase):
