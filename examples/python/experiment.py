@@ -42,7 +42,7 @@ def settings_of(method: str, seed: int, steps: int, changes: dict[str, float]) -
     shares = dict(
         total_steps=steps,
         warmup_steps=steps // 10,
-        cross_image_steps=max(1, steps // 10),
+        cross_image_steps=max(1, steps // 2),  # neighbours mean nothing at first, and early ones did harm
         freeze_last_layer_steps=max(1, steps // 20),
     )
     with cribo.Trainer("mini", threads=1) as trainer:

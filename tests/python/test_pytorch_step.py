@@ -33,7 +33,7 @@ class Benchmark(unittest.TestCase):
         lines = run("--pairs=2", "--warm-up=1")
         self.assertIn("all losses agree to 0.0001 in 3 steps", lines)
         rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
-        self.assertEqual(rows[2:], ["whole step, ms", *pytorch_step.PHASES.values(), "peak memory, MiB"])
+        self.assertEqual(rows[2:], ["whole step, ms", "slowest step / fastest", *pytorch_step.PHASES.values(), "peak memory, MiB"])
 
     def test_better_formulas_and_slices_agree_too(self):
         lines = run("--check", "--check-steps=4", "--lean", "--torch-micro-batch=3", "--bank=9")
