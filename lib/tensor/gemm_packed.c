@@ -4,7 +4,10 @@
 #include "base/memory.h"
 #include "tensor/gemm_kernels.h"
 
-/* B is packed in blocks of k, no larger than the kernels' and about as large as each other: element p of all columns begins at p * n'. */
+/*
+ * B is packed in blocks of k, no larger than those of the kernels and about as large as each other, panel after panel: a block
+ * that begins with element p lies p times the columns, whole panels of them, behind the first.
+ */
 #define BLOCK_GRAIN 16
 
 static size_t elements_of(const cb_gemm_packed *b)
