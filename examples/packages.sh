@@ -43,5 +43,5 @@ install_packages() {
 build_program() {
     say "building in ./build"
     [ -f build/build.ninja ] || meson setup build -Dtests=false
-    ninja -C build examples/cribo/cribo
+    ninja -C build examples/program/cribo
 }

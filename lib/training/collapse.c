@@ -15,11 +15,11 @@ void cb_collapse_look(cb_collapse_watch *watch, const cb_runtime *runtime, const
         "the teacher gives all images the same prototype",
         "the [CLS] features of all images are equal",
     };
+    const bool several = report->images > 1;
     const bool seen[CB_SIGNS] = {
         report->teacher_entropy > UNIFORM_SHARE * report->uniform_loss,
-        report->images > 1 &&
-            report->mean_teacher_entropy<ONE_PROTOTYPE_SHARE * report->uniform_loss, report->images> 1 &&
-            report->feature_deviation < EQUAL_FEATURES,
+        several && report->mean_teacher_entropy < ONE_PROTOTYPE_SHARE * report->uniform_loss,
+        several && report->feature_deviation < EQUAL_FEATURES,
     };
     for (int sign = 0; sign < CB_SIGNS; sign++) {
         watch->steps[sign] = seen[sign] ? watch->steps[sign] + 1 : 0;

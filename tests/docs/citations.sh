@@ -70,7 +70,7 @@ printf '/* docs/algorithm.md, "Algorithm" docs/algorithm.md, "Algo" docs/algoryt
 faults=$(check_sources "$work/example.c" | grep -c .)
 [ "$faults" = 2 ] || { echo "the second example has 2 faults, of which $faults were found"; exit 1; }
 
-check_sources lib include examples/cribo > "$work/faults"
+check_sources lib include examples/program > "$work/faults"
 cat "$work/faults"
 failed=0 cited=0
 [ -s "$work/faults" ] && failed=1

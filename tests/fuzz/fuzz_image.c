@@ -1,6 +1,6 @@
 /* Pictures: what is decoded is whole and of a size that is allowed; the EXIF reader by itself, too. */
 #include "fuzz/fuzz.h"
-#include "image.h"
+#include "pictures/image.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* Indexes of pictures: what is mapped can be walked from end to end. */
 #include "fuzz/fuzz.h"
-#include "picture_index.h"
+#include "pictures/picture_index.h"
 
 #include <string.h>
 #include <zlib.h>

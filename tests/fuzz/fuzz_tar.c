@@ -1,6 +1,6 @@
 /* Tar archives: members lie inside of the archive, one after the other, and have names. */
 #include "fuzz/fuzz.h"
-#include "tar.h"
+#include "pictures/tar.h"
 
 #include <fcntl.h>
 #include <stdio.h>

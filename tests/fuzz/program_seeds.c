@@ -3,7 +3,7 @@
 #include "archives.h"
 #include "files.h"
 #include "fuzz/fuzz.h"
-#include "picture_index.h"
+#include "pictures/picture_index.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,8 +8,8 @@
  * about as ImageNet's) are made and read again and again.
  */
 #include "files.h"
-#include "loader.h"
-#include "pictures.h"
+#include "pictures/loader.h"
+#include "pictures/pictures.h"
 
 #include <check.h>
 

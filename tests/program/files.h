@@ -2,7 +2,7 @@
 #ifndef FILES_H
 #define FILES_H
 
-#include "image.h"
+#include "pictures/image.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* Views: crops match their boxes, and each operation does what its name says. */
-#include "augment.h"
+#include "pictures/augment.h"
 #include "files.h"
-#include "loader.h"
+#include "pictures/loader.h"
 #include "suite.h"
 
 #include <math.h>

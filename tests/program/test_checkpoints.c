@@ -1,5 +1,5 @@
 /* A run's checkpoints: what is kept and found, and what they say. */
-#include "checkpoints.h"
+#include "session/checkpoints.h"
 #include "files.h"
 #include "suite.h"
 

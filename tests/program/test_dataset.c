@@ -1,5 +1,5 @@
 /* Labelled pictures: layouts, what a stored label stands for, sizes, and every way in which labels can be wrong. */
-#include "dataset.h"
+#include "pictures/dataset.h"
 #include "files.h"
 #include "suite.h"
 

@@ -1,5 +1,5 @@
 /* TensorBoard's event files: their bytes, and what is cut when a run goes on. */
-#include "events.h"
+#include "session/events.h"
 #include "files.h"
 #include "suite.h"
 

@@ -1,10 +1,10 @@
 /*
  * Fashion-MNIST as cut-outs: outlines, colours, halves, and files that are not what they should be.
  */
-#include "fashion.h"
+#include "scenes/fashion.h"
 #include "files.h"
-#include "pools.h"
-#include "scenes.h"
+#include "scenes/pools.h"
+#include "scenes/scenes.h"
 #include "suite.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Listing folders. */
 #include "files.h"
-#include "folder.h"
+#include "pictures/folder.h"
 #include "suite.h"
 
 #include <stdio.h>

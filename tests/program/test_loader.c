@@ -1,6 +1,6 @@
 /* Batches: the same for any number of workers, whatever files are broken. */
 #include "files.h"
-#include "loader.h"
+#include "pictures/loader.h"
 #include "suite.h"
 
 #include <stdio.h>

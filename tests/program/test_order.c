@@ -1,5 +1,5 @@
 /* Orders that are computed and not stored. */
-#include "order.h"
+#include "pictures/order.h"
 #include "suite.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Lists of pictures from folders, archives and lists, and the index that keeps them. */
 #include "archives.h"
 #include "files.h"
-#include "pictures.h"
+#include "pictures/pictures.h"
 #include "suite.h"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* The curves' arithmetic and that a plot can be drawn of any history. */
 #include "files.h"
-#include "plot.h"
+#include "drawing/plot.h"
 #include "suite.h"
 
 #include <math.h>

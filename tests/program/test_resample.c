@@ -1,6 +1,6 @@
 /* Bicubic resampling against known values and what any resampling must keep. */
 #include "files.h"
-#include "resample.h"
+#include "pictures/resample.h"
 #include "suite.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The log of a run: written, cut back, read again. */
 #include "files.h"
-#include "run.h"
+#include "session/run.h"
 #include "suite.h"
 
 #include <math.h>

@@ -2,9 +2,9 @@
  * Composed scenes: deterministic, with labels that agree with the pixels, and with halves that share no file.
  */
 #include "files.h"
-#include "pools.h"
+#include "scenes/pools.h"
 #include "suite.h"
-#include "scenes.h"
+#include "scenes/scenes.h"
 
 #include <png.h>
 #include <stdio.h>

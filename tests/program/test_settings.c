@@ -1,5 +1,5 @@
 /* Settings from a command line: what wins over what. */
-#include "settings.h"
+#include "session/settings.h"
 #include "suite.h"
 
 #include <string.h>

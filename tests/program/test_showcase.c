@@ -1,6 +1,6 @@
 /* The picture of found objects: one colour for an object in both views, grey for what is in one view only. */
-#include "canvas.h"
-#include "showcase.h"
+#include "drawing/canvas.h"
+#include "drawing/showcase.h"
 #include "suite.h"
 
 #include <stdlib.h>

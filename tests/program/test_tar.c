@@ -2,7 +2,7 @@
 #include "archives.h"
 #include "files.h"
 #include "suite.h"
-#include "tar.h"
+#include "pictures/tar.h"
 
 #include <fcntl.h>
 #include <stdio.h>

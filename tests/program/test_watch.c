@@ -1,6 +1,6 @@
 /* Spikes and stalls. */
 #include "suite.h"
-#include "watch.h"
+#include "session/watch.h"
 
 #include <math.h>
 #include <stdio.h>

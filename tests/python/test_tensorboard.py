@@ -16,7 +16,7 @@ except ImportError:
     raise unittest.SkipTest("needs tensorboard") from None
 
 BUILD = Path(os.environ.get("CRIBO_LIBRARY", "")).resolve().parents[1]
-PROGRAM, PICTURES = BUILD / "examples/cribo/cribo", BUILD / "tests/program/make_pictures"
+PROGRAM, PICTURES = BUILD / "examples/program/cribo", BUILD / "tests/program/make_pictures"
 TAGS = {
     "loss/all": "loss",
     "loss/cross_view": "cross_view_loss",

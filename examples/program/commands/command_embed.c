@@ -1,0 +1,123 @@
+/* cribo embed: the features of a folder's pictures, in a file. */
+#include "commands/model_command.h"
+#include "session/say.h"
+#include "commands/tensor_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_DENSE = 256 };
+
+static const struct argp_option table[] = {
+    {"dense", KEY_DENSE, NULL, 0,
+        "The tokens of all patches, [pictures, N, D], in place of [CLS], [pictures, D]", 0},
+    {0},
+};
+
+struct embedding {
+    struct model_command command;
+    bool dense;
+    float *pixels, *features;
+    struct tensor_file file;
+    FILE *names; /* a line for each row */
+    size_t left_out;
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct embedding *embedding = state->input;
+    (void)value;
+    switch (key) {
+    case KEY_DENSE: embedding->dense = true; return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = &embedding->command; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* A row for one picture; one that cannot be read has none. */
+static bool add_picture(struct embedding *embedding, const struct frozen *frozen,
+    const struct pictures *pictures, size_t index, struct problem *problem)
+{
+    char name[1024];
+    struct image image;
+    if (!frozen_load_listed(frozen, &image, pictures, index, problem)) {
+        say_warning("%s; left out", problem->text);
+        embedding->left_out++;
+        return true;
+    }
+    bool made = frozen_pixels(frozen, &image, embedding->pixels, problem);
+    image_free(&image);
+    if (!made) return false;
+    float *dense = embedding->dense ? embedding->features : NULL,
+          *cls = embedding->dense ? NULL : embedding->features;
+    if (cribo_model_features(
+            frozen->model, 1, frozen->size, frozen->size, embedding->pixels, dense, cls, NULL) != CRIBO_OK)
+        return problem_set(problem, "%s", cribo_last_error());
+    pictures_name(pictures, index, name, sizeof name);
+    if (fprintf(embedding->names, "%s\n", name) < 0)
+        return problem_set(problem, "cannot write names: %s", strerror(errno));
+    return tensor_file_add(&embedding->file, embedding->features, problem);
+}
+
+/* FILE.names, beside the array. */
+static bool open_names(struct embedding *embedding, struct problem *problem)
+{
+    char *path;
+    if (asprintf(&path, "%s.names", embedding->command.out) < 0) return problem_set(problem, "no memory");
+    embedding->names = fopen(path, "we");
+    bool opened = embedding->names || problem_set(problem, "cannot write %s: %s", path, strerror(errno));
+    free(path);
+    return opened;
+}
+
+static bool write_all(struct embedding *embedding, const struct frozen *frozen,
+    const struct pictures *pictures, struct problem *problem)
+{
+    for (size_t i = 0; i < pictures->count; i++)
+        if (!add_picture(embedding, frozen, pictures, i, problem)) return false;
+    if (embedding->file.rows == 0)
+        return problem_set(problem, "%s: none of its pictures could be read", embedding->command.pictures);
+    bool named = fclose(embedding->names) == 0;
+    embedding->names = NULL;
+    return named ? tensor_file_close(&embedding->file, problem)
+                 : problem_set(problem, "cannot write names: %s", strerror(errno));
+}
+
+static bool run(struct model_command *command, const struct frozen *frozen, const struct pictures *pictures,
+    struct problem *problem)
+{
+    struct embedding *embedding = (struct embedding *)command; /* its first member */
+    size_t shape[] = {frozen_tokens(frozen), (size_t)frozen->width},
+           *row = embedding->dense ? shape : shape + 1;
+    embedding->pixels = malloc(3 * (size_t)frozen->size * (size_t)frozen->size * sizeof(float));
+    embedding->features = malloc(shape[0] * shape[1] * sizeof(float));
+    bool done = embedding->pixels && embedding->features;
+    if (!done) problem_set(problem, "no memory for features");
+    done = done &&
+           tensor_file_open(&embedding->file, command->out, embedding->dense ? "dense" : "cls", row,
+               embedding->dense ? 2 : 1, problem) &&
+           open_names(embedding, problem) && write_all(embedding, frozen, pictures, problem);
+    size_t rows = pictures->count - embedding->left_out;
+    if (embedding->names) fclose(embedding->names);
+    tensor_file_drop(&embedding->file);
+    free(embedding->pixels);
+    free(embedding->features);
+    if (done)
+        say_note("features of %zu pictures in %s, their paths in %s.names", rows, command->out, command->out);
+    return done;
+}
+
+int command_embed(int count, char **arguments)
+{
+    static const struct argp_child children[] = {{&model_command_argp, 0, NULL, 0}, {0}};
+    static const struct argp argp = {.options = table,
+        .parser = parse,
+        .children = children,
+        .args_doc = "MODEL DIR -o FILE",
+        .doc = "Writes the features of all pictures in DIR to FILE, whose name ends in .npy or .safetensors: "
+               "float32, a row "
+               "for each picture in the order of FILE.names."};
+    struct embedding embedding = {0};
+    return model_command_run("cribo embed", &argp, count, arguments, &embedding.command, run);
+}

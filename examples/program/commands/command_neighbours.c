@@ -1,0 +1,397 @@
+/* cribo neighbours: objects, and those of other pictures that are most like them. */
+#include "pictures/augment.h"
+#include "drawing/canvas.h"
+#include "commands/model_command.h"
+#include "session/say.h"
+#include "drawing/showcase.h"
+
+#include <cribo/evaluation.h>
+#include <cribo/memory_bank.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_MEMORY = 256 };
+enum { NEIGHBOURS = 5, OBJECTS = 2, CELL = 150, GAP = 8, FRAME = 4, HEADER = 34, MARGIN = 14, CAPTION = 22 };
+
+static const struct argp_option table[] = {
+    {"memory", KEY_MEMORY, "N", 0, "How many pictures are remembered, spread over the folder; 200", 0},
+    {0},
+};
+
+/* A picture that is remembered. */
+struct remembered {
+    uint8_t *view[2];       /* [3, size, size] */
+    int64_t *labels;        /* [2, N] */
+    uint8_t *valid;         /* [clusters] */
+    int64_t objects, first; /* how many rows are its own, and the first of them */
+};
+
+struct gallery {
+    struct model_command command; /* first: model_command_run knows no more */
+    int memory;
+    const struct frozen *frozen;
+    struct object_finder finder;
+    struct remembered *pictures;
+    size_t count, shown;   /* the first ones are shown, the others searched */
+    int64_t rows, queries; /* objects of all pictures */
+    float *vectors[2];     /* [rows, D] of view 1, view 2 */
+    int64_t *cluster;      /* [rows] each object's number in its picture */
+    size_t *picture;       /* [rows] */
+    int64_t *counts;       /* [count] objects of each, for the bank */
+    uint8_t *match;        /* [rows] the cycle test's verdict on the nearest */
+    int64_t *nearest;      /* [rows] which that is; -1: none */
+    struct image canvas;
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct gallery *gallery = state->input;
+    switch (key) {
+    case KEY_MEMORY: gallery->memory = (int)command_integer(state, "memory", value, 2, 100000); return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &gallery->command; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static bool no_memory(struct problem *problem)
+{
+    return problem_set(problem, "no memory for the pictures");
+}
+
+static bool library_failed(struct problem *problem)
+{
+    return problem_set(problem, "%s", cribo_last_error());
+}
+
+static bool make_room(struct gallery *gallery, size_t most, struct problem *problem)
+{
+    size_t clusters = (size_t)gallery->frozen->config.clusters, width = (size_t)gallery->frozen->width;
+    size_t rows = most * clusters;
+    gallery->pictures = calloc(most, sizeof *gallery->pictures);
+    for (int v = 0; v < 2; v++) gallery->vectors[v] = malloc(rows * width * sizeof(float));
+    gallery->cluster = malloc(rows * sizeof *gallery->cluster);
+    gallery->picture = malloc(rows * sizeof *gallery->picture);
+    gallery->counts = malloc(most * sizeof *gallery->counts);
+    gallery->match = malloc(rows);
+    gallery->nearest = malloc(rows * sizeof *gallery->nearest);
+    return (gallery->pictures && gallery->vectors[0] && gallery->vectors[1] && gallery->cluster &&
+               gallery->picture && gallery->counts && gallery->match && gallery->nearest) ||
+           no_memory(problem);
+}
+
+static void release(struct gallery *gallery)
+{
+    for (size_t i = 0; gallery->pictures && i < gallery->count; i++) {
+        for (int v = 0; v < 2; v++) free(gallery->pictures[i].view[v]);
+        free(gallery->pictures[i].labels);
+        free(gallery->pictures[i].valid);
+    }
+    free(gallery->pictures);
+    for (int v = 0; v < 2; v++) free(gallery->vectors[v]);
+    free(gallery->cluster);
+    free(gallery->picture);
+    free(gallery->counts);
+    free(gallery->match);
+    free(gallery->nearest);
+    object_finder_free(&gallery->finder);
+    image_free(&gallery->canvas);
+}
+
+/* Adds the valid objects of the newest picture to the rows; found vectors are [2, clusters, D]. */
+static void add_rows(struct gallery *gallery, const float *found)
+{
+    struct remembered *newest = &gallery->pictures[gallery->count];
+    size_t clusters = (size_t)gallery->frozen->config.clusters, width = (size_t)gallery->frozen->width;
+    newest->first = gallery->rows;
+    for (size_t k = 0; k < clusters; k++) {
+        if (!newest->valid[k]) continue;
+        for (size_t v = 0; v < 2; v++)
+            memcpy(gallery->vectors[v] + (size_t)gallery->rows * width, found + (v * clusters + k) * width,
+                width * sizeof(float));
+        gallery->cluster[gallery->rows] = (int64_t)k;
+        gallery->picture[gallery->rows++] = gallery->count;
+    }
+    newest->objects = gallery->rows - newest->first;
+    gallery->counts[gallery->count] = newest->objects;
+    gallery->count++;
+}
+
+/* A warning; the run goes on without it. */
+static void say_unreadable(const struct pictures *pictures, size_t id)
+{
+    char name[512];
+    pictures_name(pictures, id, name, sizeof name);
+    say_warning("%s cannot be read; left out", name);
+}
+
+static bool remember(struct gallery *gallery, const struct pictures *pictures, size_t id, float *workspace,
+    float *vectors, struct problem *problem)
+{
+    const struct frozen *frozen = gallery->frozen;
+    struct remembered *picture = &gallery->pictures[gallery->count];
+    size_t bytes = 3 * (size_t)frozen->size * (size_t)frozen->size;
+    cribo_crop crops[2];
+    *picture = (struct remembered){.view = {malloc(bytes), malloc(bytes)},
+        .labels = malloc(2 * frozen_tokens(frozen) * sizeof(int64_t)),
+        .valid = malloc((size_t)frozen->config.clusters)};
+    struct found_objects found = {picture->labels, picture->valid, vectors};
+    bool room = picture->view[0] && picture->view[1] && picture->labels && picture->valid;
+    bool read = room && showcase_views(pictures, id, (uint64_t)frozen->config.seed, frozen->size, workspace,
+                            picture->view, crops);
+    const uint8_t *const views[] = {picture->view[0], picture->view[1]};
+    if (read && object_finder_run(&gallery->finder, views, crops, (uint64_t)id, &found, problem)) {
+        add_rows(gallery, vectors);
+        return true;
+    }
+    for (int v = 0; v < 2; v++) free(picture->view[v]);
+    free(picture->labels);
+    free(picture->valid);
+    if (!room) return no_memory(problem);
+    if (!read) say_unreadable(pictures, id);
+    return !read;
+}
+
+/* Is number `i` of `most` pictures among the `shown` ones that are spread over them? */
+static bool is_shown(size_t i, size_t most, size_t shown)
+{
+    size_t nearest = (i * shown + most - 1) / most;
+    return nearest < shown && nearest * most / shown == i;
+}
+
+/* The pictures that are shown, which come first, and then those in which their objects are looked for. */
+static bool remember_all(
+    struct gallery *gallery, const struct pictures *pictures, size_t most, struct problem *problem)
+{
+    const struct frozen *frozen = gallery->frozen;
+    size_t shown = (size_t)gallery->command.count < most / 2 ? (size_t)gallery->command.count : most / 2;
+    float *workspace = malloc(augment_workspace(frozen->size) * sizeof *workspace);
+    float *vectors = malloc(2 * (size_t)frozen->config.clusters * (size_t)frozen->width * sizeof *vectors);
+    bool done = (workspace && vectors) || no_memory(problem);
+    for (int memory = 0; memory < 2; memory++) {
+        for (size_t i = 0; done && i < most; i++) {
+            size_t at = i * pictures->count / most;
+            if (is_shown(i, most, shown) == memory) continue;
+            done = remember(gallery, pictures, at, workspace, vectors, problem);
+            say_progress("%zu of %zu pictures seen", gallery->count, most);
+        }
+        if (memory == 0) gallery->shown = gallery->count;
+        if (memory == 0) gallery->queries = gallery->rows;
+    }
+    say_progress_end();
+    free(workspace);
+    free(vectors);
+    if (done && (gallery->queries == 0 || gallery->rows == gallery->queries))
+        return problem_set(
+            problem, "%s: two pictures with objects are needed at least", gallery->command.pictures);
+    return done;
+}
+
+/* The cycle test, as in training: the batch is the pictures shown, the bank the others. */
+static bool test_cycles(struct gallery *gallery, const cribo_runtime *runtime, struct problem *problem)
+{
+    cribo_memory_bank_config config;
+    cribo_memory_bank *bank = NULL;
+    size_t offset = (size_t)gallery->queries * (size_t)gallery->frozen->width;
+    cribo_object_batch batch = {.struct_size = sizeof batch,
+        .images = (int64_t)gallery->shown,
+        .objects_per_image = gallery->counts,
+        .view1 = gallery->vectors[0],
+        .view2 = gallery->vectors[1]};
+    cribo_object_batch memory = {.struct_size = sizeof memory,
+        .images = (int64_t)(gallery->count - gallery->shown),
+        .objects_per_image = gallery->counts + gallery->shown,
+        .view1 = gallery->vectors[0] + offset,
+        .view2 = gallery->vectors[1] + offset};
+    cribo_match match = {.struct_size = sizeof match, .index1 = gallery->nearest, .match1 = gallery->match};
+    bool tested = cribo_memory_bank_config_init(&config, sizeof config) == CRIBO_OK;
+    config.bank_images = memory.images;
+    config.objects_per_image = gallery->frozen->config.clusters;
+    config.width = gallery->frozen->width;
+    config.most_objects = gallery->rows;
+    tested = tested && cribo_memory_bank_create(&bank, &config, runtime) == CRIBO_OK &&
+             cribo_memory_bank_push(bank, &memory) == CRIBO_OK &&
+             cribo_memory_bank_query(bank, &batch, &match) == CRIBO_OK;
+    cribo_memory_bank_free(bank);
+    return tested || library_failed(problem);
+}
+
+/* --- drawing --- */
+
+struct place {
+    int x, y, side; /* side of a cell in pixels */
+};
+
+/* A view in which everything but one object is pale. */
+static void draw_object(struct gallery *gallery, struct place at, int64_t row, struct colour frame)
+{
+    const struct frozen *frozen = gallery->frozen;
+    const struct remembered *picture = &gallery->pictures[gallery->picture[row]];
+    static const struct colour white = {255, 255, 255};
+    int size = frozen->size;
+    size_t plane = (size_t)size * (size_t)size;
+    canvas_fill(
+        &gallery->canvas, at.x - FRAME, at.y - FRAME, at.side + 2 * FRAME, at.side + 2 * FRAME, frame);
+    for (int y = 0; y < at.side; y++)
+        for (int x = 0; x < at.side; x++) {
+            int px = x * size / at.side, py = y * size / at.side;
+            size_t pixel = (size_t)py * (size_t)size + (size_t)px;
+            int64_t label = picture->labels[py / frozen->patch * frozen->side + px / frozen->patch];
+            const uint8_t *b = picture->view[0];
+            canvas_mix(&gallery->canvas, at.x + x, at.y + y,
+                (struct colour){b[pixel], b[plane + pixel], b[2 * plane + pixel]}, 1);
+            if (label != gallery->cluster[row]) canvas_mix(&gallery->canvas, at.x + x, at.y + y, white, 0.72);
+        }
+}
+
+static int64_t tokens_of_object(const struct gallery *gallery, int64_t row)
+{
+    const struct remembered *picture = &gallery->pictures[gallery->picture[row]];
+    int64_t tokens = 0;
+    for (size_t i = 0; i < frozen_tokens(gallery->frozen); i++)
+        tokens += picture->labels[i] == gallery->cluster[row];
+    return tokens;
+}
+
+/* The picture's objects that cover most of view 1. */
+static int choose_objects(
+    const struct gallery *gallery, const struct remembered *picture, int64_t chosen[OBJECTS])
+{
+    int count = 0;
+    for (int64_t row = picture->first; row < picture->first + picture->objects; row++) {
+        int place = count < OBJECTS ? count++ : OBJECTS;
+        for (; place > 0 && tokens_of_object(gallery, row) > tokens_of_object(gallery, chosen[place - 1]);
+             place--)
+            if (place < OBJECTS) chosen[place] = chosen[place - 1];
+        if (place < OBJECTS) chosen[place] = row;
+    }
+    return count;
+}
+
+/* An object and its nearest, with their cosines; frame and caption tell the cycle test's verdict on the first. */
+static void draw_row(
+    struct gallery *gallery, struct place at, int64_t row, const int64_t *index, const float *cosine)
+{
+    static const struct colour ink = {40, 40, 40}, plain = {205, 205, 205}, passed = {34, 150, 60},
+                               failed = {205, 45, 45};
+    draw_object(gallery, at, row, ink);
+    at.x += 2 * GAP;
+    for (int j = 0; j < NEIGHBOURS && index[j] >= 0; j++) {
+        bool tested = index[j] == gallery->nearest[row], match = gallery->match[row];
+        char caption[48];
+        at.x += at.side + 2 * FRAME + GAP;
+        draw_object(gallery, at, gallery->queries + index[j], !tested ? plain : match ? passed : failed);
+        snprintf(caption, sizeof caption,
+            !tested ? "%.3f"
+            : match ? "%.3f cycle"
+                    : "%.3f no cycle",
+            (double)cosine[j]);
+        canvas_text(&gallery->canvas, at.x, at.y + at.side + FRAME + 4, 2,
+            !tested ? ink
+            : match ? passed
+                    : failed,
+            caption);
+    }
+}
+
+/* A probe that finds the nearest objects of the memory. */
+static bool find_nearest(
+    struct gallery *gallery, const cribo_runtime *runtime, cribo_probe **probe, struct problem *problem)
+{
+    cribo_probe_config config;
+    int32_t *labels = calloc((size_t)gallery->rows, sizeof *labels);
+    const float *memory = gallery->vectors[0] + (size_t)gallery->queries * (size_t)gallery->frozen->width;
+    cribo_patch_maps maps = {sizeof maps, gallery->rows - gallery->queries, 1, 1, memory, 1, 1};
+    if (!labels) return no_memory(problem);
+    bool made = cribo_probe_config_init(&config, sizeof config) == CRIBO_OK;
+    config.width = gallery->frozen->width;
+    config.classes = 1;
+    config.neighbours = NEIGHBOURS;
+    made = made && cribo_probe_create(probe, &config, runtime) == CRIBO_OK &&
+           cribo_probe_add(*probe, &maps, labels) == CRIBO_OK;
+    free(labels);
+    return made || library_failed(problem);
+}
+
+static bool draw_rows(struct gallery *gallery, cribo_probe *probe, struct problem *problem)
+{
+    struct place at = {MARGIN + FRAME, HEADER + FRAME, CELL};
+    int64_t index[NEIGHBOURS];
+    float cosine[NEIGHBOURS];
+    bool drawn = true;
+    for (size_t i = 0; drawn && i < gallery->shown; i++) {
+        int64_t chosen[OBJECTS];
+        int objects = choose_objects(gallery, &gallery->pictures[i], chosen);
+        for (int o = 0; drawn && o < objects; o++, at.y += CELL + 2 * FRAME + CAPTION) {
+            const float *x = gallery->vectors[0] + (size_t)chosen[o] * (size_t)gallery->frozen->width;
+            drawn = cribo_probe_search(probe, 1, x, index, cosine) == CRIBO_OK || library_failed(problem);
+            if (drawn) draw_row(gallery, at, chosen[o], index, cosine);
+        }
+    }
+    return drawn;
+}
+
+static bool draw(struct gallery *gallery, const cribo_runtime *runtime, struct problem *problem)
+{
+    static const struct colour white = {255, 255, 255}, ink = {40, 40, 40};
+    int shown =
+        (size_t)gallery->command.count < gallery->count ? gallery->command.count : (int)gallery->count;
+    int step = CELL + 2 * FRAME;
+    cribo_probe *probe = NULL;
+    bool drawn = image_make(&gallery->canvas, 2 * MARGIN + (1 + NEIGHBOURS) * (step + GAP) + GAP,
+        HEADER + shown * OBJECTS * (step + CAPTION) + MARGIN, 3, problem);
+    if (drawn) {
+        canvas_fill(&gallery->canvas, 0, 0, gallery->canvas.width, gallery->canvas.height, white);
+        canvas_text(&gallery->canvas, MARGIN, 12, 2, ink, "object");
+        canvas_text(
+            &gallery->canvas, MARGIN + step + 3 * GAP, 12, 2, ink, "nearest in other pictures, by cosine");
+    }
+    drawn = drawn && find_nearest(gallery, runtime, &probe, problem) && draw_rows(gallery, probe, problem) &&
+            image_write_png(&gallery->canvas, gallery->command.out, problem);
+    cribo_probe_free(probe);
+    return drawn;
+}
+
+static void say_share(const struct gallery *gallery)
+{
+    int64_t passed = 0;
+    for (int64_t i = 0; i < gallery->queries; i++) passed += gallery->match[i];
+    say_note("%lld objects of %zu pictures; for %.1f %% the nearest of %lld passes the cycle test",
+        (long long)gallery->queries, gallery->shown, 100.0 * (double)passed / (double)gallery->queries,
+        (long long)(gallery->rows - gallery->queries));
+}
+
+static bool run(struct model_command *command, const struct frozen *frozen, const struct pictures *pictures,
+    struct problem *problem)
+{
+    struct gallery *gallery = (struct gallery *)command;
+    size_t most = (size_t)gallery->memory < pictures->count ? (size_t)gallery->memory : pictures->count;
+    cribo_runtime runtime;
+    gallery->frozen = frozen;
+    bool done = frozen_runtime(&command->model, &runtime, problem) &&
+                object_finder_make(&gallery->finder, frozen, &runtime, problem) &&
+                make_room(gallery, most, problem) && remember_all(gallery, pictures, most, problem);
+    done = done && test_cycles(gallery, &runtime, problem) && draw(gallery, &runtime, problem);
+    if (done) say_share(gallery);
+    release(gallery);
+    return done;
+}
+
+int command_neighbours(int count, char **arguments)
+{
+    static const struct argp_child children[] = {
+        {&model_command_argp, 0, NULL, 0}, {&shown_argp, 0, NULL, 0}, {0}};
+    static const struct argp argp = {.options = table,
+        .parser = parse,
+        .children = children,
+        .args_doc = "MODEL DIR -o FILE.png",
+        .doc = "Draws objects of some pictures and the objects of other pictures that are most like them. "
+               "The frame of the "
+               "nearest is green where it passes the cycle test, as those do that the training learns from, "
+               "and red where it "
+               "fails. As in training, objects are those of two views, and "
+               "the pictures that are shown are the batch of the test."};
+    struct gallery gallery = {.memory = 200, .command = {.count = 4}};
+    return model_command_run("cribo neighbours", &argp, count, arguments, &gallery.command, run);
+}

@@ -1,0 +1,283 @@
+/* cribo pretrain: see pretrain.h. Its options are those below and one for each of the trainer's settings. */
+#include "commands/command.h"
+#include "session/pretrain.h"
+#include "session/say.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    KEY_PRESET = 256,
+    KEY_STEPS,
+    KEY_STOP_AFTER,
+    KEY_THREADS,
+    KEY_WORKERS,
+    KEY_LOG_EVERY,
+    KEY_SAVE_EVERY,
+    KEY_SAVE_MINUTES,
+    KEY_KEEP,
+    KEY_LEVEL,
+    KEY_BACKGROUND,
+    KEY_SKIP_SPIKES,
+    KEY_RESUME,
+    KEY_WEIGHTS,
+    KEY_WEIGHTS_HEADS,
+    KEY_OVERRIDE,
+    KEY_OVERWRITE,
+    KEY_EVALUATE,
+    KEY_EVALUATE_TEST,
+    KEY_EVALUATE_EPOCHS,
+    KEY_SETTINGS = 1024
+};
+enum { GROUP_OWN = 1, GROUP_SETTINGS = 2 };
+
+static const struct argp_option own[] = {
+    {"output", 'o', "RUN", 0, "Folder for the results (required); made if it is missing", GROUP_OWN},
+    {"preset", KEY_PRESET, "NAME", 0,
+        "A published run (vits16-coco, vits16-in1k, vitb16-in1k), a size (tiny, small, base), mini or "
+        "authors, "
+        "their code's formulas",
+        GROUP_OWN},
+    {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; the same as --total-steps", GROUP_OWN},
+    {"stop-after", KEY_STOP_AFTER, "N", 0,
+        "Save and end when N steps of the run are done, as Ctrl-C would; it can go on later", GROUP_OWN},
+    {"threads", KEY_THREADS, "N", 0, "Threads that compute; the CPUs. Results do not depend on it",
+        GROUP_OWN},
+    {"workers", KEY_WORKERS, "N", 0, "Threads that load pictures; the CPUs. Nor on it", GROUP_OWN},
+    {"log-every", KEY_LOG_EVERY, "N", 0,
+        "Steps between progress lines where standard error is no terminal; 0: ten seconds", GROUP_OWN},
+    {"save-every", KEY_SAVE_EVERY, "N", 0,
+        "Save weights and checkpoint every N steps, and at the ends of longer epochs; 0: not by steps",
+        GROUP_OWN},
+    {"save-minutes", KEY_SAVE_MINUTES, "M", 0,
+        "The same every M minutes; 10 without --save-every, 0: not by time", GROUP_OWN},
+    {"keep", KEY_KEEP, "N", 0, "Keep the N newest checkpoints; 2", GROUP_OWN},
+    {"level", KEY_LEVEL, "N", 0, "Compress checkpoints by gzip at level N, 0 (fast) to 9; 1", GROUP_OWN},
+    {"save-in-background", KEY_BACKGROUND, NULL, 0,
+        "Save from a copy of the state while training goes on; needs memory for it", GROUP_OWN},
+    {"skip-spikes", KEY_SKIP_SPIKES, "Z", OPTION_ARG_OPTIONAL,
+        "Leave out updates whose loss lies Z (6) standard deviations above the mean of the last 64 steps, or "
+        "is no "
+        "number; at most five in a row",
+        GROUP_OWN},
+    {"weights", KEY_WEIGHTS, "FILE", 0,
+        "Begin with the backbone in a safetensors file (a run's, the authors' converted, timm's) for student "
+        "and "
+        "teacher; heads are fresh. Of no effect on a run that goes on",
+        GROUP_OWN},
+    {"weights-heads", KEY_WEIGHTS_HEADS, NULL, 0, "Take the heads from --weights, too", GROUP_OWN},
+    {"resume", KEY_RESUME, NULL, 0,
+        "Go on from the newest checkpoint in RUN, as if never stopped. So does a run without --resume, but "
+        "begins where there is none",
+        GROUP_OWN},
+    {"override", KEY_OVERRIDE, "NAME[=VALUE][,...]", 0,
+        "Settings whose given values may differ from the checkpoint's; folder: so may the pictures",
+        GROUP_OWN},
+    {"evaluate", KEY_EVALUATE, "DIR", 0,
+        "Labelled pictures (see cribo evaluate) from which others are segmented now and then; the mIoU goes "
+        "to "
+        "RUN/evaluation.jsonl",
+        GROUP_OWN},
+    {"evaluate-test", KEY_EVALUATE_TEST, "DIR", 0,
+        "Those others, when the first folder's own half is not meant", GROUP_OWN},
+    {"evaluate-epochs", KEY_EVALUATE_EPOCHS, "N", 0,
+        "Do that, and draw RUN/clusters-STEP.png, every N epochs and at the end; 10 with --evaluate, else "
+        "never",
+        GROUP_OWN},
+    {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds instead of going on with it",
+        GROUP_OWN},
+    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", GROUP_OWN},
+    {NULL, 0, NULL, 0,
+        "Settings of the trainer (in brackets: the default without --preset):", GROUP_SETTINGS},
+};
+enum { OWN = sizeof own / sizeof *own };
+
+static const char description[] =
+    "Pretrains a vision transformer on JPEG and PNG files and writes to RUN what it learns. A SOURCE is a "
+    "folder (with the folders and tar archives in it), an uncompressed tar archive (as WebDataset's shards), "
+    "a picture, or a text file that lists paths of pictures and archives, one a line. RUN then holds "
+    "weights.safetensors (student and teacher), checkpoint-STEP.safetensors.gz (all that it takes to go on), "
+    "log.jsonl (a line per step), events.out.tfevents.cribo (the same for TensorBoard), config.json, "
+    "loss.png "
+    "(the losses), clusters-start.png and clusters.png (the objects that the teacher finds in some pictures, "
+    "before and after).\v"
+    "Pictures that cannot be read cost a warning each, and others take their places. Pictures that do not "
+    "fill "
+    "a batch at the end of an epoch sit it out. Ctrl-C or SIGTERM "
+    "finishes the step, saves and exits with status 130 or 143; a second one exits at once.\n\n"
+    "When RUN holds a checkpoint, the run goes on from it. Settings are then those of the checkpoint; one "
+    "that is given must be the same unless "
+    "--override names it. The results have the bits of a run that was never stopped, whatever --threads and "
+    "--workers.\n\n"
+    "Example: cribo pretrain ~/Pictures -o run --epochs 20\n\n";
+
+/* The options as argp wants them, with the texts made for the settings. */
+struct option_table {
+    struct argp_option options[OWN + MOST_SETTINGS + 1];
+    char names[MOST_SETTINGS][48], helps[MOST_SETTINGS][256];
+    char *doc;
+};
+
+struct parsing {
+    struct pretrain_options options;
+    char **sources; /* as many as there are arguments */
+    struct problem problem;
+};
+
+static void fill_setting(struct option_table *table, int index, const cribo_setting *setting)
+{
+    char *name = table->names[index];
+    snprintf(name, sizeof table->names[0], "%s", setting->name);
+    for (char *c = name; *c; c++)
+        if (*c == '_') *c = '-';
+    char *help = table->helps[index];
+    const char *ours = settings_small_default(setting->name);
+    if (ours)
+        snprintf(
+            help, sizeof table->helps[0], "%s [%s; published %.15g]", setting->help, ours, setting->initial);
+    else
+        snprintf(help, sizeof table->helps[0], "%s [%.15g]", setting->help, setting->initial);
+    table->options[OWN + index] = (struct argp_option){.name = name,
+        .key = KEY_SETTINGS + index,
+        .arg = setting->integer ? "N" : "X",
+        .doc = help,
+        .group = GROUP_SETTINGS};
+}
+
+static bool fill_table(struct option_table *table)
+{
+    cribo_setting setting;
+    memcpy(table->options, own, sizeof own);
+    for (int i = 0; i < MOST_SETTINGS && cribo_trainer_config_setting((size_t)i, &setting) == CRIBO_OK; i++)
+        fill_setting(table, i, &setting);
+    const char *after = strchr(description, '\v') + 1;
+    size_t before = (size_t)(after - description);
+    return asprintf(&table->doc, "%.*s%s\n\n%s", (int)before, description, settings_small_help, after) >= 0;
+}
+
+static void give(struct argp_state *state, const char *name, const char *value)
+{
+    struct parsing *parsing = state->input;
+    if (!settings_give(&parsing->options.settings, name, value, &parsing->problem))
+        argp_error(state, "%s", parsing->problem.text);
+}
+
+static void give_by_key(struct argp_state *state, int key, const char *value)
+{
+    cribo_setting setting;
+    if (cribo_trainer_config_setting((size_t)(key - KEY_SETTINGS), &setting) == CRIBO_OK)
+        give(state, setting.name, value);
+}
+
+/* Everything that can be checked before a file is touched. */
+static void check(struct argp_state *state, struct parsing *parsing)
+{
+    cribo_trainer_config config;
+    struct pretrain_options *options = &parsing->options;
+    if (options->save_minutes < 0) options->save_minutes = options->save_every ? 0 : 10;
+    if (options->look.data.test && !options->look.data.train)
+        argp_error(state, "--evaluate-test needs --evaluate, the pictures that are remembered");
+    if (options->look.data.train && !options->look.epochs) options->look.epochs = 10;
+    options->look.threads = options->threads;
+    if (!options->source_count) argp_error(state, "no folder of pictures; name one");
+    if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
+    if (parsing->options.resume && parsing->options.overwrite)
+        argp_error(state, "--resume goes on with a run, --overwrite replaces it; give one of them");
+    if (options->weights_heads && !options->weights)
+        argp_error(state, "--weights-heads says what of --weights is taken; give that, too");
+    if (!settings_apply(&parsing->options.settings, 0, &config, &parsing->problem))
+        argp_error(state, "%s", parsing->problem.text);
+}
+
+static double parse_deviations(struct argp_state *state, const char *text)
+{
+    char *end;
+    double value = text ? strtod(text, &end) : WATCH_SPIKE;
+    if (text && (end == text || *end || !(value >= 0 && value < 1e6)))
+        argp_error(state, "--skip-spikes=%s: expected a number of deviations, or 0 for none", text);
+    return value;
+}
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct parsing *parsing = state->input;
+    struct pretrain_options *options = &parsing->options;
+    switch (key) {
+    case 'o': options->out = value; return 0;
+    case 'q': say_quiet(true); return 0;
+    case KEY_PRESET: options->settings.preset = value; return 0;
+    case KEY_STEPS: give(state, "total_steps", value); return 0;
+    case KEY_STOP_AFTER:
+        options->stop_after = command_integer(state, "stop-after", value, 1, INT64_MAX);
+        return 0;
+    case KEY_THREADS: options->threads = (int)command_integer(state, "threads", value, 1, 256); return 0;
+    case KEY_WORKERS: options->workers = (int)command_integer(state, "workers", value, 1, 256); return 0;
+    case KEY_LOG_EVERY:
+        options->log_every = command_integer(state, "log-every", value, 0, INT64_MAX);
+        return 0;
+    case KEY_SAVE_EVERY:
+        options->save_every = command_integer(state, "save-every", value, 0, INT64_MAX);
+        return 0;
+    case KEY_EVALUATE: options->look.data.train = value; return 0;
+    case KEY_EVALUATE_TEST: options->look.data.test = value; return 0;
+    case KEY_EVALUATE_EPOCHS:
+        options->look.epochs = command_integer(state, "evaluate-epochs", value, 1, 1000000);
+        return 0;
+    case KEY_OVERWRITE: options->overwrite = true; return 0;
+    case KEY_SAVE_MINUTES:
+        options->save_minutes = command_integer(state, "save-minutes", value, 0, 1000000);
+        return 0;
+    case KEY_KEEP: options->keeping.keep = (int)command_integer(state, "keep", value, 1, 1000000); return 0;
+    case KEY_LEVEL: options->keeping.level = command_integer(state, "level", value, 0, 9); return 0;
+    case KEY_BACKGROUND: options->save_in_background = true; return 0;
+    case KEY_SKIP_SPIKES: options->skip_from = parse_deviations(state, value); return 0;
+    case KEY_WEIGHTS: options->weights = value; return 0;
+    case KEY_WEIGHTS_HEADS: options->weights_heads = true; return 0;
+    case KEY_RESUME: options->resume = true; return 0;
+    case KEY_OVERRIDE:
+        if (!settings_override(&options->settings, value, &parsing->problem))
+            argp_error(state, "%s", parsing->problem.text);
+        return 0;
+    case ARGP_KEY_ARG: parsing->sources[options->source_count++] = value; return 0;
+    case ARGP_KEY_END: check(state, parsing); return 0;
+    default:
+        if (key < KEY_SETTINGS || key >= KEY_SETTINGS + MOST_SETTINGS) return ARGP_ERR_UNKNOWN;
+        give_by_key(state, key, value);
+        return 0;
+    }
+}
+
+/* --learning_rate is --learning-rate. */
+static void hyphenate(int count, char **arguments)
+{
+    for (int i = 1; i < count && strcmp(arguments[i], "--"); i++) {
+        if (strncmp(arguments[i], "--", 2)) continue;
+        for (char *c = arguments[i]; *c && *c != '='; c++)
+            if (*c == '_') *c = '-';
+    }
+}
+
+int command_pretrain(int count, char **arguments)
+{
+    struct parsing parsing = {
+        .options = {.workers = command_cpus(), .save_minutes = -1, .skip_from = -1, .keeping = {2, 1}}};
+    struct option_table *table = calloc(1, sizeof *table);
+    say_name("cribo pretrain");
+    parsing.options.sources = parsing.sources = calloc((size_t)count, sizeof *parsing.sources);
+    if (!table || !parsing.sources || !fill_table(table)) {
+        free(parsing.sources);
+        free(table);
+        say_error("no memory");
+        return 1;
+    }
+    struct argp argp = {
+        .options = table->options, .parser = parse, .args_doc = "SOURCE... -o RUN", .doc = table->doc};
+    hyphenate(count, arguments);
+    int status = argp_parse(&argp, count, arguments, 0, NULL, &parsing) ? 1 : pretrain(&parsing.options);
+    free(table->doc);
+    free(table);
+    free(parsing.sources);
+    return status;
+}

@@ -1,0 +1,61 @@
+/* cribo report: see report.h. */
+#include "commands/command.h"
+#include "pictures/folder.h"
+#include "commands/report.h"
+#include "session/say.h"
+
+#include <stdlib.h>
+
+struct parsing {
+    const char *run, *out;
+};
+
+static const struct argp_option table[] = {
+    {"output", 'o', "FILE", 0, "Where the page is written; RUN/report.html", 0},
+    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct parsing *parsing = state->input;
+    switch (key) {
+    case 'o': parsing->out = value; return 0;
+    case 'q': say_quiet(true); return 0;
+    case ARGP_KEY_ARG:
+        if (parsing->run) argp_error(state, "unexpected argument '%s': one run at a time", value);
+        parsing->run = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!parsing->run) argp_error(state, "no run; name its folder");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int command_report(int count, char **arguments)
+{
+    static const struct argp argp = {.options = table,
+        .parser = parse,
+        .args_doc = "RUN",
+        .doc = "Writes one page of HTML that tells how the run in the folder RUN went, finished or not: "
+               "losses, retrieval "
+               "results, the objects found over time, signs of collapse, schedules, time. It needs no other "
+               "file and no "
+               "network.\vRetrieval results and pictures over time are there when the run was started with "
+               "--evaluate or "
+               "--evaluate-epochs."};
+    struct parsing parsing = {0};
+    struct problem problem;
+    say_name("cribo report");
+    if (argp_parse(&argp, count, arguments, 0, NULL, &parsing)) return 1;
+    char *named = parsing.out ? NULL : path_join(parsing.run, "report.html");
+    const char *out = parsing.out ? parsing.out : named;
+    bool written = out ? report_write(parsing.run, out, &problem) : problem_set(&problem, "no memory");
+    if (written)
+        say_note("%s", out);
+    else
+        say_error("%s", problem.text);
+    free(named);
+    return written ? 0 : 1;
+}

@@ -1,0 +1,226 @@
+/* See frozen.h. */
+#include "commands/frozen.h"
+
+#include "pictures/augment.h"
+#include "commands/command.h"
+#include "pictures/folder.h"
+#include "pictures/resample.h"
+#include "session/say.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <jansson.h>
+
+enum { KEY_PRESET = 512, KEY_PREFIX, KEY_STUDENT, KEY_SIZE, KEY_THREADS };
+
+static const struct argp_option options[] = {
+    {"preset", KEY_PRESET, "NAME", 0,
+        "The settings of a model whose file does not have them: tiny, small, base, or a published run", 10},
+    {"prefix", KEY_PREFIX, "TEXT", 0, "What precedes \"backbone.\" in its parameters' names; \"teacher.\"",
+        10},
+    {"student", KEY_STUDENT, NULL, 0, "The student in place of the teacher", 10},
+    {"size", KEY_SIZE, "PIXELS", 0, "Side to which pictures are resized; that of the training", 10},
+    {"threads", KEY_THREADS, "N", 0, "Threads that compute; the CPUs. Results do not depend on it", 10},
+    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", 10},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct frozen_options *chosen = state->input;
+    switch (key) {
+    case KEY_PRESET: chosen->preset = value; return 0;
+    case KEY_PREFIX: chosen->prefix = value; return 0;
+    case KEY_STUDENT: chosen->prefix = "student."; return 0;
+    case KEY_SIZE: chosen->size = (int)command_integer(state, "size", value, 1, 16384); return 0;
+    case KEY_THREADS: chosen->threads = (int)command_integer(state, "threads", value, 1, 256); return 0;
+    case 'q': say_quiet(true); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp frozen_argp = {.options = options, .parser = parse};
+
+static bool library_failed(struct problem *problem)
+{
+    return problem_set(problem, "%s", cribo_last_error());
+}
+
+/* The settings that a run's config.json has. */
+static bool read_settings(cribo_trainer_config *config, const char *path, struct problem *problem)
+{
+    json_error_t error;
+    json_t *root = json_load_file(path, 0, &error), *value;
+    json_t *settings = json_object_get(root, "settings");
+    const char *name;
+    bool read =
+        json_is_object(settings) || problem_set(problem, "%s: no settings of a run: %s", path, error.text);
+    if (read) json_object_foreach(settings, name, value)
+        {
+            char text[64];
+            if (json_is_integer(value))
+                snprintf(text, sizeof text, "%lld", (long long)json_integer_value(value));
+            else
+                snprintf(text, sizeof text, "%.17g", json_number_value(value));
+            if (cribo_trainer_config_set(config, name, text) != CRIBO_OK)
+                read = problem_set(problem, "%s: %s", path, cribo_last_error());
+        }
+    json_decref(root);
+    return read;
+}
+
+/* Settings and weights of a run's folder or a file. *weights is to be freed. */
+static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config *config, char **weights,
+    struct problem *problem)
+{
+    struct stat status;
+    *weights = NULL;
+    if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK) return library_failed(problem);
+    if (stat(chosen->path, &status) == 0 && S_ISDIR(status.st_mode)) {
+        char *settings = path_join(chosen->path, "config.json");
+        *weights = path_join(chosen->path, "weights.safetensors");
+        bool read = settings && *weights && read_settings(config, settings, problem);
+        free(settings);
+        return read;
+    }
+    *weights = strdup(chosen->path);
+    if (!*weights) return problem_set(problem, "no memory");
+    if (chosen->preset)
+        return cribo_trainer_config_preset(config, chosen->preset) == CRIBO_OK || library_failed(problem);
+    return cribo_checkpoint_config(chosen->path, config) == CRIBO_OK ||
+           problem_set(problem, "%s: give the model's settings by --preset, for the file does not: %s",
+               chosen->path, cribo_last_error());
+}
+
+/* The transformer alone, without heads. */
+static bool model_settings(
+    cribo_model_config *model, const cribo_trainer_config *config, struct problem *problem)
+{
+    if (cribo_model_config_init(model, sizeof *model) != CRIBO_OK) return library_failed(problem);
+    model->image_size = config->image_size;
+    model->patch_size = config->patch_size;
+    model->width = config->width;
+    model->depth = config->depth;
+    model->heads = config->heads;
+    model->mlp_ratio = config->mlp_ratio;
+    model->prototypes = model->object_prototypes = 0;
+    return true;
+}
+
+bool frozen_runtime(const struct frozen_options *chosen, cribo_runtime *runtime, struct problem *problem)
+{
+    if (cribo_runtime_init(runtime, sizeof *runtime) != CRIBO_OK) return library_failed(problem);
+    runtime->threads = chosen->threads;
+    return true;
+}
+
+static bool load(
+    struct frozen *frozen, const struct frozen_options *chosen, const char *weights, struct problem *problem)
+{
+    cribo_model_config settings;
+    cribo_runtime runtime;
+    cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1};
+    if (!model_settings(&settings, &frozen->config, problem) || !frozen_runtime(chosen, &runtime, problem))
+        return false;
+    if (cribo_model_create(&frozen->model, &settings, &runtime) != CRIBO_OK) return library_failed(problem);
+    return cribo_model_load_partial(
+               frozen->model, weights, chosen->prefix ? chosen->prefix : "teacher.", &parts) == CRIBO_OK ||
+           library_failed(problem);
+}
+
+static void set_size(struct frozen *frozen, int size)
+{
+    frozen->size = size ? size : (int)frozen->config.image_size;
+    frozen->patch = (int)frozen->config.patch_size;
+    frozen->side = frozen->size / frozen->patch;
+    frozen->width = frozen->config.width;
+    frozen->heads = frozen->config.heads;
+}
+
+bool frozen_open(struct frozen *frozen, const struct frozen_options *chosen, struct problem *problem)
+{
+    char *weights;
+    *frozen = (struct frozen){0};
+    bool opened =
+        find_parts(chosen, &frozen->config, &weights, problem) && load(frozen, chosen, weights, problem);
+    free(weights);
+    set_size(frozen, chosen->size);
+    if (opened && frozen->size % frozen->patch)
+        opened = problem_set(problem, "--size=%d: the model's patches of %d pixels do not divide it",
+            frozen->size, frozen->patch);
+    if (!opened) frozen_free(frozen);
+    return opened;
+}
+
+struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config)
+{
+    struct frozen frozen = {.model = model, .config = *config};
+    set_size(&frozen, 0);
+    return frozen;
+}
+
+void frozen_free(struct frozen *frozen)
+{
+    cribo_model_free(frozen->model);
+    *frozen = (struct frozen){0};
+}
+
+size_t frozen_tokens(const struct frozen *frozen)
+{
+    return (size_t)frozen->side * (size_t)frozen->side;
+}
+
+bool frozen_bytes(
+    const struct frozen *frozen, const struct image *image, uint8_t *bytes, struct problem *problem)
+{
+    size_t plane = (size_t)frozen->size * (size_t)frozen->size;
+    float *resized = malloc(3 * plane * sizeof *resized);
+    if (!resized) return problem_set(problem, "no memory for a picture");
+    struct box whole = {0, 0, image->width, image->height};
+    bool made = resample(image, whole, frozen->size, frozen->size, resized, problem);
+    for (size_t i = 0; made && i < plane; i++)
+        for (size_t c = 0; c < 3; c++) bytes[c * plane + i] = (uint8_t)lrintf(resized[3 * i + c]);
+    free(resized);
+    return made;
+}
+
+void frozen_normalise(const struct frozen *frozen, const uint8_t *bytes, float *pixels)
+{
+    static const double mean[3] = {IMAGENET_MEAN}, deviation[3] = {IMAGENET_DEVIATION};
+    size_t plane = (size_t)frozen->size * (size_t)frozen->size;
+    for (size_t c = 0; c < 3; c++)
+        for (size_t i = 0; i < plane; i++)
+            pixels[c * plane + i] = (float)((bytes[c * plane + i] / 255.0 - mean[c]) / deviation[c]);
+}
+
+bool frozen_pixels(
+    const struct frozen *frozen, const struct image *image, float *pixels, struct problem *problem)
+{
+    uint8_t *bytes = malloc(3 * (size_t)frozen->size * (size_t)frozen->size);
+    bool made =
+        bytes ? frozen_bytes(frozen, image, bytes, problem) : problem_set(problem, "no memory for a picture");
+    if (made) frozen_normalise(frozen, bytes, pixels);
+    free(bytes);
+    return made;
+}
+
+bool frozen_load(const struct frozen *frozen, struct image *image, const char *path, struct problem *problem)
+{
+    struct problem why;
+    return image_load(image, path, 3, 2.0 * frozen->size, &why) ||
+           problem_set(problem, "%s: %s", path, why.text);
+}
+
+bool frozen_load_listed(const struct frozen *frozen, struct image *image, const struct pictures *pictures,
+    size_t index, struct problem *problem)
+{
+    struct problem why;
+    char name[512];
+    if (pictures_load(pictures, index, image, 3, 2.0 * frozen->size, &why)) return true;
+    pictures_name(pictures, index, name, sizeof name);
+    return problem_set(problem, "%s: %s", name, why.text);
+}

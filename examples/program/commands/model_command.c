@@ -1,0 +1,93 @@
+/* See model_command.h. */
+#include "commands/model_command.h"
+
+#include "session/say.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct argp_option options[] = {
+    {"output", 'o', "FILE", 0, "Where the result is written (required)", 5},
+    {0},
+};
+static const struct argp_option shown[] = {
+    {"count", 'n', "N", 0, "How many pictures are shown, spread over the folder; 8", 5},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct model_command *command = state->input;
+    switch (key) {
+    case 'o': command->out = value; return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = &command->model; return 0;
+    case ARGP_KEY_ARG:
+        if (command->pictures) argp_error(state, "unexpected argument '%s'", value);
+        if (command->model.path)
+            command->pictures = value;
+        else
+            command->model.path = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!command->pictures) argp_error(state, "name a model and a folder of pictures");
+        if (!command->out) argp_error(state, "no file for the result; name one with -o FILE");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_shown(int key, char *value, struct argp_state *state)
+{
+    struct model_command *command = state->input;
+    if (key != 'n') return ARGP_ERR_UNKNOWN;
+    command->count = (int)command_integer(state, "count", value, 1, 64);
+    return 0;
+}
+
+const struct argp shown_argp = {.options = shown, .parser = parse_shown};
+
+static const struct argp_child children[] = {{&frozen_argp, 0, "The model:", 9}, {0}};
+const struct argp model_command_argp = {.options = options, .parser = parse, .children = children};
+
+/* The list's index is a file that is gone as soon as it is mapped. */
+static bool list_pictures(struct pictures *pictures, char *source, struct problem *problem)
+{
+    const char *folder = getenv("TMPDIR");
+    char *index;
+    *pictures = (struct pictures){0};
+    if (asprintf(&index, "%s/cribo-XXXXXX", folder ? folder : "/tmp") < 0)
+        return problem_set(problem, "no memory");
+    int file = mkstemp(index);
+    bool listed = file >= 0 || problem_set(problem, "cannot write %s: %s", index, strerror(errno));
+    listed = listed && pictures_open(pictures, index, &source, 1, NULL, problem);
+    if (file >= 0) close(file);
+    if (file >= 0) unlink(index);
+    free(index);
+    return listed && (pictures->count || problem_set(problem, "%s: no JPEG or PNG files in it", source));
+}
+
+int model_command_run(const char *name, const struct argp *own, int count, char **arguments,
+    struct model_command *base,
+    bool (*run)(struct model_command *base, const struct frozen *frozen, const struct pictures *pictures,
+        struct problem *problem))
+{
+    struct problem problem;
+    struct frozen frozen = {0};
+    struct pictures pictures = {0};
+    say_name(name);
+    if (!base->count) base->count = 8;
+    if (argp_parse(own, count, arguments, 0, NULL, base)) return 1;
+    bool done = list_pictures(&pictures, base->pictures, &problem) &&
+                frozen_open(&frozen, &base->model, &problem) && run(base, &frozen, &pictures, &problem);
+    if (!done) say_error("%s", problem.text);
+    frozen_free(&frozen);
+    pictures_close(&pictures);
+    return done ? 0 : 1;
+}
+
+size_t model_command_spread(const struct pictures *pictures, int count, int index)
+{
+    return (size_t)index * pictures->count / (size_t)count;
+}

@@ -1,0 +1,37 @@
+/*
+ * What the commands that look at a trained model share: their arguments MODEL and DIR, their options, and a
+ * walk over the folder's pictures.
+ */
+#ifndef MODEL_COMMAND_H
+#define MODEL_COMMAND_H
+
+#include "commands/command.h"
+#include "commands/frozen.h"
+#include "pictures/pictures.h"
+
+struct model_command {
+    struct frozen_options model;
+    char *pictures; /* a folder, an archive, a list or one file */
+    const char *out;
+    int count; /* pictures that are shown, where shown_argp is among the options; 8 */
+};
+
+/* Parses "MODEL DIR -o FILE"; its input is a struct model_command. The options of frozen_argp are among them. */
+extern const struct argp model_command_argp;
+
+/* The option that says how many pictures are shown; the same input. */
+extern const struct argp shown_argp;
+
+/*
+ * Runs a command: parses its arguments, opens model and pictures, calls `run`, reports a failure. Returns the
+ * exit status. `base` is what the command's own struct, the input of `own`, begins with.
+ */
+int model_command_run(const char *name, const struct argp *own, int count, char **arguments,
+    struct model_command *base,
+    bool (*run)(struct model_command *base, const struct frozen *frozen, const struct pictures *pictures,
+        struct problem *problem));
+
+/* Picture number `index` of `count` that are spread over the list: its number there. */
+size_t model_command_spread(const struct pictures *pictures, int count, int index);
+
+#endif

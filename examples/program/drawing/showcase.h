@@ -1,0 +1,56 @@
+/*
+ * A few of the pictures in two plain views each, and the objects that the teacher finds in them: what
+ * a person looks at to see whether a run learns.
+ */
+#ifndef SHOWCASE_H
+#define SHOWCASE_H
+
+#include "drawing/canvas.h"
+#include "drawing/objects.h"
+#include "pictures/pictures.h"
+
+#include <cribo/trainer.h>
+
+enum { SHOWCASE_MOST = 8 };
+
+struct showcase {
+    int images, size, patch;
+    int64_t clusters;
+    uint8_t *views[2]; /* [images][3][size][size] */
+    cribo_crop crops[2][SHOWCASE_MOST];
+    int64_t ids[SHOWCASE_MOST];
+    int64_t *labels; /* [images][2][N] */
+    uint8_t *valid;  /* [images][clusters] */
+};
+
+/*
+ * Picks pictures spread over the list, at most a batch of them; those that cannot be read are passed over.
+ */
+bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
+    const cribo_trainer_config *config, struct problem *problem);
+
+/* Asks the trainer for the objects, between two steps, where it stands again afterwards. */
+bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);
+
+/* The same by a frozen model and a clusterer with the training's settings. */
+bool showcase_cluster(struct showcase *showcase, struct object_finder *finder, struct problem *problem);
+
+/*
+ * Two plain views [3][size][size] of a picture with their crops, a function of (seed, id); false, without a
+ * word, where it cannot be read. `workspace` has augment_workspace(size) floats.
+ */
+bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, int size, float *workspace,
+    uint8_t *const views[2], cribo_crop crops[2]);
+
+/* The colour of object number `rank` of a picture. */
+struct colour showcase_colour(int rank);
+
+/*
+ * Draws each picture's two views, plain and with their objects: an object has one colour in both views; what
+ * was not found in both is grey. Free the drawing with image_free.
+ */
+bool showcase_draw(const struct showcase *showcase, struct image *drawing, struct problem *problem);
+
+void showcase_free(struct showcase *showcase);
+
+#endif

@@ -1,0 +1,81 @@
+/* The cribo program: its subcommands and what they share. */
+#include "commands/command.h"
+
+#include <cribo/base.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "Usage: cribo COMMAND [OPTION...]\n"
+    "Pretrains vision transformers on folders of unlabelled images with CrIBo.\n"
+    "\n"
+    "Commands:\n"
+    "  pretrain    train on a folder of JPEG and PNG files\n"
+    "  scenes      compose training pictures with several objects, and their labels\n"
+    "  evaluate    segment labelled pictures by nearest neighbours, and say how well\n"
+    "  report      write a page that tells how a run went\n"
+    "  clusters    draw the objects that a model finds in pictures\n"
+    "  neighbours  draw objects, and those of other pictures that are most like them\n"
+    "  attention   draw where a model looks in pictures, and its tokens in colours\n"
+    "  embed       write a model's features of pictures to a file\n"
+    "\n"
+    "  --help     this help; cribo COMMAND --help for a command's\n"
+    "  --version  the versions of the program's library and what it found on this machine\n"
+    "\n"
+    "Exit status: 0 done, 1 failed, 2 used wrongly; 130 and 143 after Ctrl-C and SIGTERM.\n";
+
+static const struct {
+    const char *name, *full_name;
+    int (*run)(int count, char **arguments);
+} commands[] = {
+    {"attention", "cribo attention", command_attention},
+    {"clusters", "cribo clusters", command_clusters},
+    {"embed", "cribo embed", command_embed},
+    {"evaluate", "cribo evaluate", command_evaluate},
+    {"neighbours", "cribo neighbours", command_neighbours},
+    {"pretrain", "cribo pretrain", command_pretrain},
+    {"report", "cribo report", command_report},
+    {"scenes", "cribo scenes", command_scenes},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+/* Output that could not be written must not look like success. */
+static int finish(int status)
+{
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "cribo: cannot write to standard output: %s\n", strerror(errno));
+        return status ? status : 1;
+    }
+    return status;
+}
+
+int main(int count, char **arguments)
+{
+    const char *name = count > 1 ? arguments[1] : "";
+    argp_err_exit_status = 2;
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        fputs(usage, stdout);
+        return finish(0);
+    }
+    if (!strcmp(name, "--version")) {
+        printf("cribo %s\n%s\n", cribo_version(), cribo_build_info());
+        return finish(0);
+    }
+    for (int i = 0; i < COMMANDS; i++) {
+        if (strcmp(name, commands[i].name)) continue;
+        char *full_name = strdup(commands[i].full_name);
+        if (!full_name) return 1;
+        arguments[1] = full_name; /* how messages call the program */
+        int status = finish(commands[i].run(count - 1, arguments + 1));
+        free(full_name);
+        return status;
+    }
+    if (count < 2)
+        fputs(usage, stderr);
+    else
+        fprintf(stderr, "cribo: unknown command '%s'\nTry `cribo --help' for the commands.\n", name);
+    return 2;
+}

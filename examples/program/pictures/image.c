@@ -1,0 +1,180 @@
+/* Reading a file whole, telling its format, standing pictures upright. See image.h. */
+#include "pictures/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <png.h>
+
+void image_free(struct image *image)
+{
+    free(image->pixels);
+    *image = (struct image){0};
+}
+
+bool image_make(struct image *image, int width, int height, int channels, struct problem *problem)
+{
+    *image = (struct image){0};
+    if (width < 1 || height < 1) return problem_set(problem, "it has no pixels");
+    if ((int64_t)width * height > IMAGE_MOST_PIXELS)
+        return problem_set(problem, "%d x %d pixels are more than the limit of %lld", width, height,
+            (long long)IMAGE_MOST_PIXELS);
+    size_t bytes = (size_t)width * (size_t)height * (size_t)channels;
+    uint8_t *pixels = malloc(bytes);
+    if (!pixels) return problem_set(problem, "no memory for %d x %d pixels", width, height);
+    *image = (struct image){width, height, channels, 1, pixels};
+    return true;
+}
+
+/* Where pixel (x, y) of the upright picture is in the file's; width and height are the file's. */
+static size_t upright_source(int orientation, int x, int y, int width, int height)
+{
+    bool transposed = orientation >= 5;
+    int sx = transposed ? y : x, sy = transposed ? x : y;
+    bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+    bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    if (mirror_x) sx = width - 1 - sx;
+    if (mirror_y) sy = height - 1 - sy;
+    return (size_t)sy * (size_t)width + (size_t)sx;
+}
+
+bool image_orient(struct image *image, int orientation, struct problem *problem)
+{
+    if (orientation < 2 || orientation > 8) return true;
+    bool transposed = orientation >= 5;
+    struct image upright;
+    if (!image_make(&upright, transposed ? image->height : image->width,
+            transposed ? image->width : image->height, image->channels, problem))
+        return false;
+    size_t channels = (size_t)image->channels;
+    uint8_t *out = upright.pixels;
+    for (int y = 0; y < upright.height; y++) {
+        for (int x = 0; x < upright.width; x++, out += channels) {
+            size_t from = upright_source(orientation, x, y, image->width, image->height);
+            memcpy(out, image->pixels + from * channels, channels);
+        }
+    }
+    upright.reduction = image->reduction;
+    image_free(image);
+    *image = upright;
+    return true;
+}
+
+bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
+    struct problem *problem)
+{
+    *image = (struct image){0};
+    if (size == 0) return problem_set(problem, "the file is empty");
+    if (channels == 1 && (size < 8 || memcmp(bytes, "\x89PNG\r\n\x1a\n", 8)))
+        return problem_set(problem, "no PNG file: labels are kept in nothing else");
+    if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
+        return image_decode_jpeg(image, bytes, size, channels, least_side, problem);
+    if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
+        return image_decode_png(image, bytes, size, channels, problem);
+    return problem_set(problem, "neither a JPEG nor a PNG file");
+}
+
+bool image_load_labels(struct image *image, const char *path, struct problem *problem)
+{
+    return image_load(image, path, 1, 0, problem);
+}
+
+static bool read_all(int file, uint64_t offset, uint8_t *bytes, size_t size, struct problem *problem)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t got = pread(file, bytes + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return problem_set(problem, "%s", strerror(errno));
+        if (got == 0) return problem_set(problem, "the file became shorter while it was read");
+        done += (size_t)got;
+    }
+    return true;
+}
+
+/* A part of an open file. */
+struct part {
+    int file;
+    uint64_t offset, size;
+};
+
+static bool load_part(
+    struct image *image, struct part part, int channels, double least_side, struct problem *problem)
+{
+    if (part.size > IMAGE_MOST_BYTES)
+        return problem_set(problem, "%llu bytes are more than the limit of %lld",
+            (unsigned long long)part.size, (long long)IMAGE_MOST_BYTES);
+    size_t size = (size_t)part.size;
+    uint8_t *bytes = malloc(size ? size : 1);
+    if (!bytes) return problem_set(problem, "no memory for a file of %zu bytes", size);
+    bool loaded = read_all(part.file, part.offset, bytes, size, problem) &&
+                  image_decode(image, bytes, size, channels, least_side, problem);
+    free(bytes);
+    return loaded;
+}
+
+/* Opens the file; with size UINT64_MAX the part is all of it. */
+static bool load(struct image *image, const char *path, struct part part, int channels, double least_side,
+    struct problem *problem)
+{
+    struct stat status;
+    *image = (struct image){0};
+    part.file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
+    if (part.file < 0) return problem_set(problem, "%s", strerror(errno));
+    bool fine = fstat(part.file, &status) == 0 || problem_set(problem, "%s", strerror(errno));
+    if (fine && !S_ISREG(status.st_mode)) fine = problem_set(problem, "not a regular file");
+    if (fine && part.size == UINT64_MAX) part.size = (uint64_t)status.st_size;
+    if (fine) fine = load_part(image, part, channels, least_side, problem);
+    close(part.file);
+    return fine;
+}
+
+bool image_load(
+    struct image *image, const char *path, int channels, double least_side, struct problem *problem)
+{
+    return load(image, path, (struct part){.size = UINT64_MAX}, channels, least_side, problem);
+}
+
+bool image_load_part(struct image *image, const char *path, uint64_t offset, uint64_t size, int channels,
+    double least_side, struct problem *problem)
+{
+    return load(image, path, (struct part){.offset = offset, .size = size}, channels, least_side, problem);
+}
+
+static png_image png_of(const struct image *image)
+{
+    return (png_image){.version = PNG_IMAGE_VERSION,
+        .width = (png_uint_32)image->width,
+        .height = (png_uint_32)image->height,
+        .format = image->channels == 1   ? PNG_FORMAT_GRAY
+                  : image->channels == 3 ? PNG_FORMAT_RGB
+                                         : PNG_FORMAT_RGBA};
+}
+
+bool image_write_png(const struct image *image, const char *path, struct problem *problem)
+{
+    png_image png = png_of(image);
+    errno = 0;
+    if (png_image_write_to_file(&png, path, 0, image->pixels, 0, NULL)) return true;
+    const char *reason = errno ? strerror(errno) : png.message;
+    return problem_set(problem, "cannot write %s: %s", path, reason);
+}
+
+bool image_encode_png(const struct image *image, uint8_t **bytes, size_t *size, struct problem *problem)
+{
+    png_image png = png_of(image);
+    png_alloc_size_t most = 0, used;
+    *bytes = NULL;
+    if (png_image_write_to_memory(&png, NULL, &most, 0, image->pixels, 0, NULL)) *bytes = malloc(most);
+    used = most;
+    if (*bytes && png_image_write_to_memory(&png, *bytes, &used, 0, image->pixels, 0, NULL)) {
+        *size = used;
+        return true;
+    }
+    free(*bytes);
+    *bytes = NULL;
+    return problem_set(problem, "cannot encode a PNG: %s", png.message[0] ? png.message : "no memory");
+}

@@ -1,0 +1,77 @@
+/*
+ * Pictures in memory, read from JPEG and PNG files that nobody vouches for, written as PNG.
+ *
+ * A loaded picture stands upright (its EXIF orientation is applied) and has 3 or 4 channels of 8 bits,
+ * interleaved. Files that are truncated, corrupt, too large or no pictures at all give a problem, never a
+ * picture made up in part.
+ */
+#ifndef IMAGE_H
+#define IMAGE_H
+
+#include "session/problem.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The largest picture that is decoded, and the largest file that is read: a header must not decide about our
+ * memory.
+ */
+#define IMAGE_MOST_PIXELS (INT64_C(1) << 27)
+#define IMAGE_MOST_BYTES (INT64_C(1) << 29)
+
+struct image {
+    int width, height;
+    int channels;     /* 1 grey (never from a file), 3 RGB, 4 RGBA, colours not multiplied by alpha */
+    double reduction; /* one pixel of it covers so many of the file's, 1, 2, 4 or 8 */
+    uint8_t *pixels;  /* [height][width][channels], from malloc */
+};
+
+/*
+ * Reads the picture at `path` with 3 or 4 channels. With 3, what is transparent is laid on white.
+ *
+ * least_side  when not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as the root of its
+ *             area stays at least this; much faster for photographs far larger than needed
+ * Free with image_free. On failure *image is empty and *problem tells why, without the path.
+ */
+bool image_load(
+    struct image *image, const char *path, int channels, double least_side, struct problem *problem);
+
+/* The same for a picture that is a part of a file: `size` bytes from `offset` on. */
+bool image_load_part(struct image *image, const char *path, uint64_t offset, uint64_t size, int channels,
+    double least_side, struct problem *problem);
+
+/* The same for a file's content. */
+bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
+    struct problem *problem);
+
+/*
+ * Reads a PNG file of labels: a palette's indices or grey values of 1 to 8 bits, as they are stored, in one
+ * channel. Any other picture is a problem, for its colours are no labels.
+ */
+bool image_load_labels(struct image *image, const char *path, struct problem *problem);
+
+/* A picture with undefined pixels, or a problem when there is no memory for it. */
+bool image_make(struct image *image, int width, int height, int channels, struct problem *problem);
+
+/* Writes a grey, RGB or RGBA picture; the problem names the path. */
+bool image_write_png(const struct image *image, const char *path, struct problem *problem);
+
+/* The same into memory, from malloc: *bytes [*size]. */
+bool image_encode_png(const struct image *image, uint8_t **bytes, size_t *size, struct problem *problem);
+
+void image_free(struct image *image);
+
+/* Turns the picture upright, given its EXIF orientation (1 ... 8). */
+bool image_orient(struct image *image, int orientation, struct problem *problem);
+
+/* The orientation in a TIFF structure as EXIF carries it, 1 when it has none or is malformed. */
+int exif_orientation(const uint8_t *tiff, size_t size);
+
+/* The two formats; for image_decode, which has looked at the first bytes. 1 channel: a PNG's labels. */
+bool image_decode_jpeg(struct image *image, const uint8_t *bytes, size_t size, int channels,
+    double least_side, struct problem *problem);
+bool image_decode_png(
+    struct image *image, const uint8_t *bytes, size_t size, int channels, struct problem *problem);
+
+#endif

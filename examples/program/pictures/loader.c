@@ -1,0 +1,352 @@
+/*
+ * See loader.h. A ring of slots, each one batch: workers take items (one picture of one slot) in order, the
+ * consumer takes slots in order. Items write only into their own place of their slot, so the lock is held for
+ * book-keeping alone.
+ */
+#include "pictures/loader.h"
+
+#include "pictures/broken.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLOTS = 4 }; /* one in use by the consumer, three ahead */
+
+/* Streams of the random numbers: epochs for the views, epochs above a bit for the order and for replacements. */
+static const uint64_t order_stream = UINT64_C(1) << 63, replacement_stream = UINT64_C(1) << 61;
+
+struct slot {
+    uint8_t *views[2]; /* [batch][3][S][S] */
+    cribo_crop *crops[2];
+    int64_t *ids;
+    bool *made; /* [batch] */
+    uint64_t number;
+    size_t begun, done; /* items */
+};
+
+struct loader {
+    struct loader_options options;
+    size_t batch, epoch_batches, view_bytes;
+    struct order order; /* of the epoch of the newest slot */
+    struct broken broken;
+    struct slot slots[SLOTS];
+    uint64_t opened;   /* batches opened for the workers */
+    uint64_t taken;    /* batches handed to the consumer */
+    uint64_t released; /* batches that the consumer is through with */
+    uint64_t empty_in_a_row;
+    struct problem failure;
+    bool failed, stop;
+    pthread_mutex_t lock;
+    pthread_cond_t work, ready;
+    pthread_t *threads;
+    int started;
+};
+
+struct order loader_order(uint64_t seed, uint64_t epoch, size_t count)
+{
+    return order_make(seed, order_stream | epoch, count);
+}
+
+void loader_draws(uint64_t seed, uint64_t epoch, uint64_t picture, double *draws)
+{
+    if (cribo_random_uniform(seed, epoch, picture, 2 * AUGMENT_DRAWS, draws) != CRIBO_OK)
+        memset(draws, 0, 2 * AUGMENT_DRAWS * sizeof *draws);
+}
+
+static uint64_t epoch_of(const struct loader *loader, const struct slot *slot)
+{
+    return slot->number / loader->epoch_batches;
+}
+
+/* Under the lock: a free slot becomes the next batch. */
+static struct slot *open_slot(struct loader *loader)
+{
+    uint64_t number = loader->opened, place = number % loader->epoch_batches;
+    bool first = number == loader->options.first;
+    struct slot *slot = &loader->slots[number % SLOTS];
+    slot->number = number;
+    slot->begun = slot->done = 0;
+    if (place == 0 || first)
+        loader->order =
+            loader_order(loader->options.seed, epoch_of(loader, slot), loader->options.pictures->count);
+    for (size_t i = 0; i < loader->batch; i++)
+        slot->ids[i] = (int64_t)order_at(&loader->order, place * loader->batch + i);
+    loader->opened++;
+    return slot;
+}
+
+/* Under the lock: the slot with the next item, waiting until there is one; NULL at the end. */
+static struct slot *next_work(struct loader *loader)
+{
+    while (!loader->stop) {
+        struct slot *newest =
+            loader->opened > loader->options.first ? &loader->slots[(loader->opened - 1) % SLOTS] : NULL;
+        if (newest && newest->begun < loader->batch) return newest;
+        if (loader->opened < loader->released + SLOTS) return open_slot(loader);
+        pthread_cond_wait(&loader->work, &loader->lock);
+    }
+    return NULL;
+}
+
+/* One item of a slot, and the picture that is tried for it. */
+struct task {
+    struct slot *slot;
+    size_t item;
+    uint64_t picture;
+    bool replacement;
+};
+
+static bool make_views(
+    const struct loader *loader, const struct task *task, float *workspace, struct problem *problem)
+{
+    const struct loader_options *options = &loader->options;
+    struct slot *slot = task->slot;
+    double draws[2 * AUGMENT_DRAWS];
+    struct image image;
+    if (!pictures_load(options->pictures, (size_t)task->picture, &image, 3,
+            augment_least_side(options->image_size), problem))
+        return false;
+    /* A replacement's own place in the epoch has other views of it. */
+    uint64_t stream = epoch_of(loader, slot) | (task->replacement ? replacement_stream : 0);
+    loader_draws(options->seed, stream, task->picture, draws);
+    bool made = true;
+    for (int v = 0; v < 2 && made; v++)
+        made = augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, options->image_size,
+            draws + v * AUGMENT_DRAWS, workspace, slot->views[v] + task->item * loader->view_bytes,
+            &slot->crops[v][task->item], problem);
+    image_free(&image);
+    return made;
+}
+
+/* Under the lock; problem NULL where the picture was known to be broken: an earlier batch may hear of it later. */
+static void note_broken(struct loader *loader, const struct task *task, const struct problem *problem)
+{
+    const struct loader_options *options = &loader->options;
+    char name[1024];
+    bool first;
+    if (!broken_add(&loader->broken, task->picture, task->slot->number, &first))
+        loader->failed = problem_set(&loader->failure, "no memory for the list of broken pictures") || true;
+    if (!first || !problem || !options->say_broken) return;
+    pictures_name(options->pictures, (size_t)task->picture, name, sizeof name);
+    options->say_broken(options->say_broken_user, name, problem->text);
+}
+
+/* Under the lock, which is let go while the views are made. */
+static bool try_picture(struct loader *loader, const struct task *task, float *workspace)
+{
+    struct problem problem;
+    bool known = broken_has(&loader->broken, task->picture), made = false;
+    if (!known) {
+        pthread_mutex_unlock(&loader->lock);
+        made = make_views(loader, task, workspace, &problem);
+        pthread_mutex_lock(&loader->lock);
+    }
+    if (!made) note_broken(loader, task, known ? NULL : &problem);
+    return made;
+}
+
+/* Which pictures are tried, one after the other, in place of one that cannot be read: numbers of theirs. */
+static void choose_replacements(const struct loader *loader, const struct task *task, uint64_t *pictures)
+{
+    double draws[LOADER_REPLACEMENTS] = {0};
+    uint64_t place = task->slot->number % loader->epoch_batches * loader->batch + task->item;
+    if (cribo_random_uniform(loader->options.seed,
+            order_stream | replacement_stream | epoch_of(loader, task->slot), place, LOADER_REPLACEMENTS,
+            draws) != CRIBO_OK)
+        memset(draws, 0, sizeof draws);
+    for (int i = 0; i < LOADER_REPLACEMENTS; i++)
+        pictures[i] = (uint64_t)(draws[i] * (double)loader->options.pictures->count);
+}
+
+/* Under the lock, which is let go while the views are made. */
+static void do_item(struct loader *loader, struct slot *slot, float *workspace)
+{
+    struct task task = {.slot = slot, .item = slot->begun++};
+    uint64_t replacements[LOADER_REPLACEMENTS];
+    task.picture = (uint64_t)slot->ids[task.item];
+    bool made = try_picture(loader, &task, workspace);
+    task.replacement = !made;
+    if (!made) choose_replacements(loader, &task, replacements);
+    for (int i = 0; i < LOADER_REPLACEMENTS && !made; i++) {
+        task.picture = replacements[i];
+        made = try_picture(loader, &task, workspace);
+    }
+    slot->ids[task.item] = (int64_t)task.picture;
+    slot->made[task.item] = made;
+    if (++slot->done == loader->batch) pthread_cond_signal(&loader->ready);
+}
+
+static void *work(void *argument)
+{
+    struct loader *loader = argument;
+    float *workspace = malloc(augment_workspace(loader->options.image_size) * sizeof *workspace);
+    pthread_mutex_lock(&loader->lock);
+    if (!workspace) {
+        loader->failed = problem_set(&loader->failure, "no memory for a loader") || true;
+        pthread_cond_signal(&loader->ready);
+    }
+    for (struct slot *slot; workspace && (slot = next_work(loader));) do_item(loader, slot, workspace);
+    pthread_mutex_unlock(&loader->lock);
+    free(workspace);
+    return NULL;
+}
+
+/* Moves the views that could be made to the front. */
+static int64_t close_ranks(const struct loader *loader, struct slot *slot)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < loader->batch; i++) {
+        if (!slot->made[i]) continue;
+        for (int v = 0; v < 2 && kept < i; v++) {
+            memcpy(slot->views[v] + kept * loader->view_bytes, slot->views[v] + i * loader->view_bytes,
+                loader->view_bytes);
+            slot->crops[v][kept] = slot->crops[v][i];
+        }
+        slot->ids[kept++] = slot->ids[i];
+    }
+    return (int64_t)kept;
+}
+
+bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem)
+{
+    *batch = (struct loader_batch){0};
+    struct slot *slot = &loader->slots[loader->taken % SLOTS];
+    pthread_mutex_lock(&loader->lock);
+    loader->released = loader->taken;
+    pthread_cond_broadcast(&loader->work);
+    while (!loader->failed && (loader->opened <= loader->taken || slot->done < loader->batch))
+        pthread_cond_wait(&loader->ready, &loader->lock);
+    bool failed = loader->failed;
+    if (failed) *problem = loader->failure;
+    pthread_mutex_unlock(&loader->lock);
+    if (failed) return false;
+    loader->taken++;
+    batch->images = close_ranks(loader, slot);
+    loader->empty_in_a_row = batch->images ? 0 : loader->empty_in_a_row + 1;
+    if (loader->empty_in_a_row >= loader->epoch_batches)
+        return problem_set(
+            problem, "none of the %zu pictures could be read", loader->options.pictures->count);
+    batch->view1 = slot->views[0];
+    batch->view2 = slot->views[1];
+    batch->crops1 = slot->crops[0];
+    batch->crops2 = slot->crops[1];
+    batch->ids = slot->ids;
+    return true;
+}
+
+size_t loader_epoch_batches(const struct loader *loader)
+{
+    return loader->epoch_batches;
+}
+
+uint64_t loader_taken(const struct loader *loader)
+{
+    return loader->taken;
+}
+
+size_t loader_broken(struct loader *loader)
+{
+    pthread_mutex_lock(&loader->lock);
+    size_t broken = loader->broken.count;
+    pthread_mutex_unlock(&loader->lock);
+    return broken;
+}
+
+size_t loader_broken_before(struct loader *loader, uint64_t end, uint32_t *files)
+{
+    pthread_mutex_lock(&loader->lock);
+    size_t count = broken_before(&loader->broken, end, files);
+    pthread_mutex_unlock(&loader->lock);
+    return count;
+}
+
+static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes)
+{
+    for (int v = 0; v < 2; v++) {
+        slot->views[v] = calloc(batch, view_bytes);
+        slot->crops[v] = calloc(batch, sizeof *slot->crops[v]);
+    }
+    slot->ids = calloc(batch, sizeof *slot->ids);
+    slot->made = calloc(batch, sizeof *slot->made);
+    return slot->views[0] && slot->views[1] && slot->crops[0] && slot->crops[1] && slot->ids && slot->made;
+}
+
+static void slot_free(struct slot *slot)
+{
+    for (int v = 0; v < 2; v++) {
+        free(slot->views[v]);
+        free(slot->crops[v]);
+    }
+    free(slot->ids);
+    free(slot->made);
+}
+
+static bool allocate(struct loader *loader)
+{
+    const struct loader_options *options = &loader->options;
+    bool made = true;
+    for (int i = 0; i < SLOTS && made; i++)
+        made = slot_make(&loader->slots[i], loader->batch, loader->view_bytes);
+    loader->threads = calloc((size_t)options->workers, sizeof *loader->threads);
+    return made && loader->threads;
+}
+
+/* As if the batches before the first had been opened, made and released. */
+static bool go_to_first(struct loader *loader)
+{
+    const struct loader_options *options = &loader->options;
+    bool added = true, first;
+    loader->opened = loader->taken = loader->released = options->first;
+    for (size_t i = 0; i < options->broken_count && added; i++)
+        added = broken_add(&loader->broken, options->broken[i], 0, &first);
+    return added;
+}
+
+static bool start(struct loader *loader)
+{
+    while (loader->started < loader->options.workers) {
+        if (pthread_create(&loader->threads[loader->started], NULL, work, loader)) break;
+        loader->started++;
+    }
+    return loader->started > 0; /* fewer will do */
+}
+
+bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem)
+{
+    *out = NULL;
+    struct loader *loader = calloc(1, sizeof *loader);
+    if (!loader) return problem_set(problem, "no memory for the loader");
+    loader->options = *options;
+    size_t count = options->pictures->count;
+    loader->batch = options->batch < count ? options->batch : count;
+    loader->epoch_batches = count / loader->batch;
+    loader->view_bytes = 3 * (size_t)options->image_size * (size_t)options->image_size;
+    pthread_mutex_init(&loader->lock, NULL);
+    pthread_cond_init(&loader->work, NULL);
+    pthread_cond_init(&loader->ready, NULL);
+    bool allocated = allocate(loader) && go_to_first(loader);
+    if (allocated && start(loader)) {
+        *out = loader;
+        return true;
+    }
+    loader_free(loader);
+    return problem_set(problem, allocated ? "cannot start a loader thread" : "no memory for the loader");
+}
+
+void loader_free(struct loader *loader)
+{
+    if (!loader) return;
+    pthread_mutex_lock(&loader->lock);
+    loader->stop = true;
+    pthread_cond_broadcast(&loader->work);
+    pthread_mutex_unlock(&loader->lock);
+    for (int i = 0; i < loader->started; i++) pthread_join(loader->threads[i], NULL);
+    for (int i = 0; i < SLOTS; i++) slot_free(&loader->slots[i]);
+    broken_free(&loader->broken);
+    free(loader->threads);
+    pthread_cond_destroy(&loader->ready);
+    pthread_cond_destroy(&loader->work);
+    pthread_mutex_destroy(&loader->lock);
+    free(loader);
+}

@@ -1,0 +1,82 @@
+/*
+ * Batches of augmented views, made ahead by worker threads.
+ *
+ * What batch number t holds depends on (pictures, seed, t) only: each epoch has its own order of the
+ * pictures, computed place by place (order.h), and the views of a picture are drawn from (seed, epoch,
+ * picture). The number of workers decides nothing but the speed.
+ *
+ * An epoch has pictures / batch batches; the pictures left over at its end sit it out (the order changes, so
+ * it is other ones each time). Fewer pictures than a batch make one smaller batch. One that cannot be read is
+ * reported once, and another takes its place, which depends on (seed, epoch, place) and on which pictures can
+ * be read; only where LOADER_REPLACEMENTS in a row cannot be read the batch gets smaller.
+ */
+#ifndef LOADER_H
+#define LOADER_H
+
+#include "pictures/augment.h"
+#include "pictures/order.h"
+#include "pictures/pictures.h"
+
+struct loader;
+
+enum { LOADER_REPLACEMENTS = 16 };
+
+struct loader_options {
+    const struct pictures *pictures; /* at least 1, borrowed */
+    int image_size;
+    size_t batch;
+    int workers; /* at least 1 */
+    uint64_t seed;
+    uint64_t first;         /* number of the first batch: as if those before had been taken */
+    const uint32_t *broken; /* [broken_count] known to be broken, copied; neither read nor reported again */
+    size_t broken_count;
+    void (*say_broken)(void *user, const char *name, const char *reason); /* on a worker, once per picture */
+    void *say_broken_user;
+};
+
+struct loader_batch {
+    int64_t images;       /* 0 when no picture of the batch could be read */
+    const uint8_t *view1; /* [images][3][image_size][image_size] */
+    const uint8_t *view2;
+    const cribo_crop *crops1; /* [images] */
+    const cribo_crop *crops2;
+    const int64_t *ids; /* [images], the pictures' numbers */
+};
+
+bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem);
+
+/* How many batches make an epoch. */
+size_t loader_epoch_batches(const struct loader *loader);
+
+/*
+ * The next batch, waiting for it if need be; it stays valid until the next call. Fails when memory ran out in
+ * a worker, or when no picture of a whole epoch could be read. One thread calls this.
+ */
+bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem);
+
+/* How many batches have been taken, those before the first included: where a later loader goes on. */
+uint64_t loader_taken(const struct loader *loader);
+
+/* Pictures found broken so far. */
+size_t loader_broken(struct loader *loader);
+
+/*
+ * The pictures found broken in batches before number `end`, which have been taken, in ascending order: files
+ * [their count], or NULL to count only. A loader that goes on from there with this list makes the same
+ * batches, even where one has been repaired meanwhile.
+ */
+size_t loader_broken_before(struct loader *loader, uint64_t end, uint32_t *files);
+
+/* Stops the workers and frees everything; NULL is fine. */
+void loader_free(struct loader *loader);
+
+/* The order of the pictures in an epoch. */
+struct order loader_order(uint64_t seed, uint64_t epoch, size_t count);
+
+/*
+ * The 2 * AUGMENT_DRAWS numbers from which a picture's views are made in an epoch: those of view 1, then of view
+ * 2.
+ */
+void loader_draws(uint64_t seed, uint64_t epoch, uint64_t picture, double *draws);
+
+#endif

@@ -1,0 +1,77 @@
+/*
+ * The index of a run's pictures as a file (pictures.h): written in one pass, whatever its length, and mapped.
+ *
+ *   header      struct picture_header
+ *   names       strings with their terminating zeros, padded to 8 bytes
+ *   entries     [count] struct picture_entry, in the order of their numbers
+ *   containers  [containers] struct picture_container
+ *
+ * Numbers are the machine's own; the magic tells other machines apart. A CRC-32 covers all but the header,
+ * and every offset is checked before it is believed.
+ */
+#ifndef PICTURE_INDEX_H
+#define PICTURE_INDEX_H
+
+#include "pictures/pictures.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum container_kind {
+    CONTAINER_FOLDER,  /* entries' names are files in it */
+    CONTAINER_ARCHIVE, /* entries' names are members, with offset and size */
+    CONTAINER_LIST,    /* entries' names are paths */
+    CONTAINER_SOURCE   /* what the run was told to read: name as given, `bytes` the offset of its real path */
+};
+
+struct picture_container {
+    uint64_t name;                /* offset in names */
+    int64_t seconds, nanoseconds; /* of its last change; -1: not to be relied on */
+    uint64_t bytes;
+    uint64_t kind;
+};
+
+struct picture_entry {
+    uint64_t name;         /* offset in names */
+    uint64_t offset, size; /* in an archive */
+    uint64_t container;    /* index */
+};
+
+struct picture_header {
+    char magic[8];
+    uint64_t crc;
+    uint64_t digest;
+    uint64_t names; /* bytes, with padding */
+    uint64_t count; /* entries */
+    uint64_t containers;
+};
+
+struct index_writer {
+    const char *path;
+    char *temporary;
+    FILE *names, *entries; /* the new file itself, and entries until the names are complete */
+    struct picture_header header;
+    struct picture_container *containers;
+    size_t capacity;
+    struct problem *problem;
+};
+
+bool index_begin(struct index_writer *writer, const char *path, struct problem *problem);
+
+/* Adds a container, to which the entries that follow may refer, and tells its index. NULL status: unreliable. */
+bool index_add_container(struct index_writer *writer, enum container_kind kind, const char *name,
+    const struct stat *status, uint64_t *container);
+
+bool index_add_source(struct index_writer *writer, const char *name, const char *real_path);
+
+/* Adds an entry; `identity` is its name for the digest. */
+bool index_add_entry(struct index_writer *writer, uint64_t container, const char *name, uint64_t offset,
+    uint64_t size, const char *identity);
+
+/* Puts the index in place when `good`, and removes what was begun when not. */
+bool index_end(struct index_writer *writer, bool good);
+
+/* Maps an index; false, with *pictures empty, when there is none or it is damaged. */
+bool index_map(struct pictures *pictures, const char *path);
+
+#endif

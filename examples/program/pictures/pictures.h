@@ -1,0 +1,52 @@
+/*
+ * What a run trains on: a list of pictures in folders, tar archives and lists of files, numbered from 0.
+ *
+ * The list is made once and kept in a file, the index, which is mapped into memory and not read as a whole:
+ * millions of pictures cost the memory of those in use. Later runs take the index as it is, as long as the
+ * sources are named alike and no folder, archive or list in it has changed since (by time and size).
+ */
+#ifndef PICTURES_H
+#define PICTURES_H
+
+#include "pictures/image.h"
+
+struct picture_entry;
+struct picture_container;
+
+struct pictures {
+    size_t count;
+    uint64_t digest; /* stands for the list: names within the sources, and sizes of those in archives */
+    bool kept;       /* the index was there and fits */
+    /* Of the mapped index. */
+    void *map;
+    size_t bytes;
+    const struct picture_entry *entries;
+    const struct picture_container *containers;
+    const char *names;
+};
+
+/*
+ * Lists the pictures of `sources`, or takes the list in the file `index` when that still holds; the file is
+ * replaced when it doesn't.
+ *
+ * sources  [count], each a folder (pictures and tar archives in it and the folders in it), a tar archive
+ *          (.tar: the pictures in it), a picture, or a list: a text file with a path of a picture or a tar
+ *          archive per line, relative ones within the list's folder; a line that stands twice counts twice.
+ * skip     a folder to leave out, because the run writes to it; NULL: none
+ *
+ * Pictures that cannot be read are found when they are; an archive or a list that is damaged is refused. Close
+ * with pictures_close. On failure *pictures is empty.
+ */
+bool pictures_open(struct pictures *pictures, const char *index, char *const *sources, size_t count,
+    const char *skip, struct problem *problem);
+
+void pictures_close(struct pictures *pictures);
+
+/* Where picture `i` lies, for messages and log: a path, or "archive.tar: member". */
+void pictures_name(const struct pictures *pictures, size_t i, char *name, size_t size);
+
+/* Reads picture `i` as image_load does. Any number of threads may. */
+bool pictures_load(const struct pictures *pictures, size_t i, struct image *image, int channels,
+    double least_side, struct problem *problem);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * Bicubic resampling of a box of a picture to another size, with antialiasing as in Pillow and torchvision.
+ *
+ *   out(i) = sum_j w_ij in(j),   w_ij = k((j + 1/2 - centre_i) / s) / sum,   centre_i = left + (i + 1/2)
+ *   scale, s = max(scale, 1),   k the cubic convolution kernel with a = -1/2 (Keys 1981), support 2 s,
+ *
+ * first along rows, then along columns. Taps end at the box's edges: pixels outside of it never count.
+ */
+#ifndef RESAMPLE_H
+#define RESAMPLE_H
+
+#include "pictures/image.h"
+
+struct box {
+    int x, y, width, height;
+};
+
+/*
+ * Resamples `box`, which lies inside of the picture, to out [height][width][channels], 0 ... 255 with
+ * overshoots clamped, not rounded. Colours of an RGBA picture come out multiplied by alpha / 255.
+ */
+bool resample(
+    const struct image *image, struct box box, int width, int height, float *out, struct problem *problem);
+
+#endif

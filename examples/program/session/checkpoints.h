@@ -1,0 +1,61 @@
+/*
+ * The checkpoints of a run: RUN/checkpoint-STEP.safetensors.gz, each the trainer with the place in the stream
+ * of batches, so that a resumed run sees the same pictures in the same views.
+ */
+#ifndef CHECKPOINTS_H
+#define CHECKPOINTS_H
+
+#include "pictures/folder.h"
+#include "session/watch.h"
+
+#include <cribo/trainer.h>
+
+/* What a checkpoint says besides the trainer's state. */
+struct position {
+    uint64_t batches; /* taken from the loader */
+    uint64_t digest;  /* of the list of pictures */
+    size_t files;     /* how many pictures */
+    char preset[64];  /* with which the run was begun; "": none */
+    uint32_t *broken; /* [broken_count] pictures found broken in these batches, by number */
+    size_t broken_count;
+    char watch[WATCH_TEXT]; /* as watch_print wrote it; "": of an earlier version, which had none */
+};
+
+/* What is saved: one of the two. */
+struct state_source {
+    const cribo_trainer *trainer;
+    const cribo_snapshot *snapshot;
+};
+
+/* How checkpoints are written and kept. */
+struct keeping {
+    int keep;      /* how many stay, the newest ones; at least 1 */
+    int64_t level; /* of gzip, 0 ... 9 */
+};
+
+/*
+ * The checkpoints in the run's folder, the newest first; none when there is no folder. Free with folder_free.
+ */
+bool checkpoints_list(struct folder *checkpoints, const char *folder, struct problem *problem);
+
+/* The path of the newest of them, to be freed; NULL when there is none. */
+bool checkpoints_newest(char **path, const char *folder, struct problem *problem);
+
+/*
+ * Writes the checkpoint of step `step`, and then removes all but the newest ones. What cannot be removed is
+ * a warning. On failure the older checkpoints are as they were.
+ */
+bool checkpoints_save(const char *folder, struct state_source source, int64_t step,
+    const struct position *position, struct keeping keeping, struct problem *problem);
+
+/* Puts a damaged checkpoint out of the way, as PATH.damaged; what fails is a warning. */
+void checkpoints_set_aside(const char *path);
+
+/* Removes all but the newest `keep`, and what saves that were killed have left; with 0 damaged ones, too. */
+void checkpoints_prune(const char *folder, int keep);
+
+/* Free with position_free; on failure *position is empty. */
+bool position_read(struct position *position, const char *path, struct problem *problem);
+void position_free(struct position *position);
+
+#endif

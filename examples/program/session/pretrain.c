@@ -1,0 +1,96 @@
+/* See pretrain.h. */
+#include "session/pretrain.h"
+
+#include "drawing/plot.h"
+#include "session/say.h"
+#include "session/session.h"
+
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+double session_now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static volatile sig_atomic_t signal_heard;
+static volatile double signal_time;
+
+/*
+ * The first signal asks to stop after the step; the second ends at once. One that follows within half a
+ * second is the first again: programs like timeout signal both the process and its group.
+ */
+static void hear_signal(int signal)
+{
+    double time = session_now(); /* clock_gettime is safe in a handler */
+    if (signal_heard && time - signal_time > 0.5) _exit(128 + signal);
+    if (!signal_heard) signal_time = time;
+    signal_heard = signal;
+}
+
+static void listen_to_signals(void)
+{
+    struct sigaction action = {.sa_handler = hear_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL); /* whoever read our lines may leave; the run goes on */
+}
+
+static bool train(struct session *session)
+{
+    bool trained = true;
+    session->began = session->last_line = session->last_save = session_now();
+    while (trained && !signal_heard && session->step < session->last_step) {
+        struct loader_batch batch;
+        double began = session_now();
+        trained = loader_next(session->loader, &batch, &session->problem);
+        session->waited = session_now() - began;
+        if (!trained || batch.images == 0) continue; /* a batch of broken files only makes no step */
+        trained = session_step(session, &batch, began);
+    }
+    say_progress_end();
+    return trained;
+}
+
+/* Also after a failed step, which leaves the trainer as it was before. */
+static bool finish(struct session *session)
+{
+    bool saved = session_save(session, false), drawn = true;
+    if (session->history.count >= 2)
+        drawn = plot_losses(&session->history, session->run.losses, &session->problem);
+    return saved && drawn && session_show_clusters(session, session->run.clusters);
+}
+
+/* Reports a failure and tells whether there was one. */
+static bool failed(const struct session *session, bool worked)
+{
+    if (!worked) say_error("%s", session->problem.text);
+    return !worked;
+}
+
+static int train_and_finish(struct session *session)
+{
+    session_say_plan(session);
+    if (session->step >= session->last_step) say_note("nothing to do: these steps are done");
+    bool broke = failed(session, train(session));
+    if (session->step > session->first_step) {
+        if (signal_heard) say_note("stopping early: saving; the same command goes on");
+        broke |= failed(session, finish(session));
+        session_say_summary(session);
+    }
+    return broke ? 1 : signal_heard ? 128 + signal_heard : 0;
+}
+
+int pretrain(const struct pretrain_options *options)
+{
+    struct session session = {.options = options, .run.lock = -1};
+    listen_to_signals();
+    int status = failed(&session, session_prepare(&session)) ? 1 : train_and_finish(&session);
+    session_free(&session);
+    return status;
+}

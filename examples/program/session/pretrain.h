@@ -1,0 +1,37 @@
+/* The training run: pictures in, weights, log and pictures out. */
+#ifndef PRETRAIN_H
+#define PRETRAIN_H
+
+#include "session/checkpoints.h"
+#include "drawing/look.h"
+#include "session/settings.h"
+
+struct pretrain_options {
+    char *const *sources; /* [source_count] where the pictures lie: pictures.h */
+    size_t source_count;
+    const char *out;
+    struct settings settings;
+    const char *weights; /* to begin with; NULL: random ones */
+    bool weights_heads;  /* of the file, too, not only its backbone */
+    int threads;         /* of the library; 0: its choice */
+    int workers;         /* that load pictures */
+    int64_t
+        log_every; /* steps between progress lines where they are not rewritten; 0: about every ten seconds */
+    int64_t stop_after;   /* end this session after so many steps of the run; 0: at the run's end */
+    int64_t save_every;   /* steps between saves of weights and checkpoint; 0: not by steps */
+    int64_t save_minutes; /* minutes between them; 0: not by time */
+    struct keeping keeping;
+    bool save_in_background; /* by a thread of its own, from a copy of the state */
+    double skip_from; /* leave updates out whose loss leaps: watch.h; -1: as in the checkpoint, or none */
+    struct look_options look; /* at the run while it goes on */
+    bool overwrite;           /* a run that `out` holds, instead of going on with it */
+    bool resume;              /* there must be a checkpoint in `out` */
+};
+
+/*
+ * Trains, and returns the program's exit status: 0, 1 after a failure that it has reported, 128 + signal when
+ * SIGINT or SIGTERM ended the run early, after finishing the step and saving.
+ */
+int pretrain(const struct pretrain_options *options);
+
+#endif

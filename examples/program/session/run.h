@@ -1,0 +1,81 @@
+/*
+ * The output folder of a training run: config.json, log.jsonl, weights.safetensors, checkpoints and
+ * pictures.
+ */
+#ifndef RUN_H
+#define RUN_H
+
+#include "session/events.h"
+#include "pictures/image.h"
+#include "drawing/plot.h"
+
+#include <cribo/trainer.h>
+
+#include <stdio.h>
+
+struct run {
+    char *config, *log, *weights, *losses, *clusters_start, *clusters, *pictures, *board; /* paths */
+    int lock;
+    FILE *log_file;
+    struct events events; /* for TensorBoard */
+    bool log_failed;      /* said once; training goes on */
+};
+
+/* What is meant to happen to a run that the folder holds already. */
+enum run_mode { RUN_NEW, RUN_OVERWRITE, RUN_RESUME };
+
+/*
+ * Makes the folder and takes its lock, so that a folder that cannot be written, or that another process
+ * trains in, is found before hours of training. RUN_NEW refuses a folder that holds a run, unless that was
+ * stopped before it saved anything. The log is untouched yet.
+ */
+bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem);
+
+/*
+ * Begins the log and TensorBoard's events anew, or, in RUN_RESUME, goes on behind those of the steps before
+ * `step`; run_rewind then cuts the log.
+ */
+bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem);
+
+/*
+ * Cuts off the log's lines from batch `batch` on and what is torn, and adds the losses of those before to the
+ * history, which then has `steps` of them if the log is whole.
+ */
+bool run_rewind(
+    const struct run *run, uint64_t batch, int64_t steps, struct history *history, struct problem *problem);
+
+/* What a run was started with, besides its settings. */
+struct run_facts {
+    char *const *sources; /* [source_count] of the pictures */
+    size_t source_count;
+    const char *preset; /* NULL: none */
+    size_t pictures;
+    int threads, workers; /* threads 0: by the library */
+};
+
+bool run_write_config(const struct run *run, const cribo_trainer_config *config,
+    const struct run_facts *facts, struct problem *problem);
+
+/* A line of the log: what a step reported, and what the program knows besides. */
+struct log_line {
+    cribo_report report;
+    uint64_t batch; /* number of the batch; one without a picture made no step, so it may run ahead */
+    double images_per_second;
+    double wait_ms;    /* for the batch */
+    double loss_score; /* watch_score of the loss */
+    bool skipped; /* its update was left out, and the step is made with the next batch: only losses hold */
+};
+
+/* Appends a line of JSON, numbers that are not finite as null, and an event of all numbers of a step. */
+void run_log(struct run *run, const struct log_line *line);
+
+/* Writes a picture of the teacher's objects at step `step` to `path` and to TensorBoard's events. */
+bool run_show(
+    struct run *run, const char *path, int64_t step, const struct image *drawing, struct problem *problem);
+
+/* Before a checkpoint is written: lets the log reach the disk, or a loss of power could leave it behind. */
+void run_flush(struct run *run);
+
+void run_close(struct run *run);
+
+#endif

@@ -1,0 +1,62 @@
+/* See saving.h. */
+#include "session/saving.h"
+
+static bool library_failed(struct problem *problem)
+{
+    return problem_set(problem, "%s", cribo_last_error());
+}
+
+bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, int64_t step,
+    struct position *position, struct problem *problem)
+{
+    struct state_source source = {.trainer = trainer};
+    bool kept = checkpoints_save(place->folder, source, step, position, place->keeping, problem);
+    position_free(position);
+    /* Weights are worth having without a checkpoint, too. */
+    if (cribo_trainer_save_weights(trainer, place->weights) != CRIBO_OK) return library_failed(problem);
+    return kept;
+}
+
+static void *save(void *argument)
+{
+    struct saving *saving = argument;
+    struct state_source source = {.snapshot = saving->snapshot};
+    saving->saved = checkpoints_save(saving->place.folder, source, saving->step, &saving->position,
+        saving->place.keeping, &saving->problem);
+    if (cribo_snapshot_save_weights(saving->snapshot, saving->place.weights) != CRIBO_OK)
+        saving->saved = library_failed(&saving->problem);
+    return NULL;
+}
+
+bool saving_end(struct saving *saving, struct problem *problem)
+{
+    if (!saving->running) return true;
+    pthread_join(saving->thread, NULL);
+    cribo_snapshot_free(saving->snapshot);
+    position_free(&saving->position);
+    saving->running = false;
+    if (!saving->saved) *problem = saving->problem;
+    return saving->saved;
+}
+
+bool saving_begin(struct saving *saving, const struct saving_place *place, const cribo_trainer *trainer,
+    int64_t step, struct position *position, struct problem *problem)
+{
+    cribo_runtime runtime;
+    bool before = saving_end(saving, problem);
+    *saving = (struct saving){.place = *place, .step = step, .position = *position};
+    *position = (struct position){0};
+    bool begun = cribo_runtime_init(&runtime, sizeof runtime) == CRIBO_OK;
+    runtime.threads = 1; /* the others train */
+    begun = begun && cribo_snapshot_create(&saving->snapshot, trainer, &runtime) == CRIBO_OK;
+    if (!begun) library_failed(problem);
+    if (begun) {
+        saving->running = pthread_create(&saving->thread, NULL, save, saving) == 0;
+        if (!saving->running) begun = problem_set(problem, "cannot start a thread to save in");
+    }
+    if (!begun) {
+        cribo_snapshot_free(saving->snapshot);
+        position_free(&saving->position);
+    }
+    return begun && before;
+}

@@ -1,0 +1,71 @@
+/*
+ * A training run from its command line to its end, in parts: begun (session_prepare.c), step by step
+ * (session_step.c), saved (session_save.c), told of (session_say.c). pretrain.c joins them.
+ */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include "pictures/loader.h"
+#include "session/pretrain.h"
+#include "session/run.h"
+#include "session/saving.h"
+#include "drawing/showcase.h"
+#include "session/watch.h"
+
+/* All that a run owns. */
+struct session {
+    const struct pretrain_options *options;
+    struct problem problem;
+    cribo_trainer_config config;
+    struct pictures pictures;
+    enum run_mode mode;
+    struct folder checkpoints; /* that were there, the newest first; none in a fresh run */
+    struct run run;
+    cribo_trainer *trainer;
+    struct loader *loader;
+    struct showcase showcase;
+    struct history history;   /* of the whole run */
+    const char *checkpoint;   /* resumed from; NULL: a fresh run */
+    struct position position; /* after the last step */
+    struct saving saving;
+    struct watch watch;
+    struct look look;
+    struct stall stall;
+    int64_t first_step, step; /* where this session began, and where it stands */
+    int64_t total_steps;      /* of the run */
+    int64_t last_step;        /* of this session */
+    double began;             /* seconds */
+    double last_line, last_save;
+    double seconds_per_step; /* running mean */
+    double waited;           /* seconds for the batch of this step */
+};
+
+/* Seconds of a clock that never goes back. Safe in a signal's handler. */
+double session_now(void);
+
+/* The library's message becomes the session's problem; returns false. */
+bool session_library_failed(struct session *session);
+
+/* Everything up to the first step of this session. On failure the session is still to be freed. */
+bool session_prepare(struct session *session);
+
+/* Draws the objects that the teacher finds in the pictures to show, to `path` and to TensorBoard's events. */
+bool session_show_clusters(struct session *session, const char *path);
+
+/* One batch: a step, or one that is skipped; logged, watched, and saved when it is due. */
+bool session_step(struct session *session, const struct loader_batch *loaded, double began);
+
+/* Saves checkpoint and weights, now or in the background. */
+bool session_save(struct session *session, bool in_background);
+
+/* The same when it is due, with a picture of the objects. A failure is a warning: the next may work. */
+void session_save_when_due(struct session *session);
+
+/* The progress line of a step, when one is due. */
+void session_say_step(struct session *session, const cribo_report *report, double images_per_second);
+void session_say_plan(const struct session *session);
+void session_say_summary(struct session *session);
+
+void session_free(struct session *session);
+
+#endif

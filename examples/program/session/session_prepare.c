@@ -1,0 +1,283 @@
+/* See session.h: what comes before the first step, from cheap to expensive, so that mistakes show at once. */
+#include "session/session.h"
+
+#include "session/say.h"
+#include "session/weights.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void say_message(void *user, int level, const char *message)
+{
+    (void)user;
+    if (level == CRIBO_LOG_WARNING)
+        say_warning("%s", message);
+    else
+        say_note("%s", message);
+}
+
+static void say_broken(void *user, const char *name, const char *reason)
+{
+    (void)user;
+    say_warning("%s: %s; others take its place", name, reason);
+}
+
+bool session_library_failed(struct session *session)
+{
+    return problem_set(&session->problem, "%s", cribo_last_error());
+}
+
+/* Before the run's folder is made. */
+static bool check_sources(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    for (size_t i = 0; i < options->source_count; i++)
+        if (access(options->sources[i], R_OK))
+            return problem_set(&session->problem, "%s: %s", options->sources[i], strerror(errno));
+    return true;
+}
+
+static bool open_run(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    if (!checkpoints_list(&session->checkpoints, options->out, &session->problem)) return false;
+    bool there = session->checkpoints.count > 0;
+    if (options->resume && !there)
+        return problem_set(
+            &session->problem, "%s: no checkpoint to resume from; start without --resume", options->out);
+    session->mode = options->overwrite ? RUN_OVERWRITE : there ? RUN_RESUME : RUN_NEW;
+    if (!run_open(&session->run, options->out, session->mode, &session->problem)) return false;
+    /* Again under the lock: another process may have saved meanwhile. */
+    folder_free(&session->checkpoints);
+    return options->overwrite || checkpoints_list(&session->checkpoints, options->out, &session->problem);
+}
+
+static bool list_pictures(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    if (!pictures_open(&session->pictures, session->run.pictures, options->sources, options->source_count,
+            options->out, &session->problem))
+        return false;
+    if (session->pictures.count > UINT32_MAX)
+        return problem_set(&session->problem, "%zu pictures are too many", session->pictures.count);
+    return session->pictures.count > 0 || problem_set(&session->problem, "%s%s: no JPEG or PNG files in it",
+                                              options->sources[0], options->source_count > 1 ? " ..." : "");
+}
+
+/* Refuses other pictures than those of the run; where they are allowed, forgets which were broken. */
+static bool check_pictures(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    struct position *position = &session->position;
+    const struct pictures *pictures = &session->pictures;
+    bool same = position->digest == pictures->digest && position->files == pictures->count;
+    if (!same && !options->settings.override_folder)
+        return problem_set(&session->problem,
+            "%s: not the list of pictures that the run was begun with (%zu now, %zu then); go on all the "
+            "same by --override folder",
+            options->sources[0], pictures->count, position->files);
+    if (!same) position->broken_count = 0;
+    position->digest = pictures->digest;
+    position->files = pictures->count;
+    return true;
+}
+
+static bool check_preset(struct session *session)
+{
+    const char *given = session->options->settings.preset, *saved = session->position.preset;
+    return !given || !strcmp(given, saved) ||
+           problem_set(&session->problem, "--preset=%s: the run was begun with %s%s; leave it out", given,
+               saved[0] ? "--preset=" : "no preset", saved);
+}
+
+static bool make_trainer(struct session *session)
+{
+    cribo_runtime runtime;
+    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK) return session_library_failed(session);
+    runtime.threads = session->options->threads;
+    runtime.log = say_message;
+    return cribo_trainer_create(&session->trainer, &session->config, &runtime) == CRIBO_OK ||
+           session_library_failed(session);
+}
+
+static cribo_status load_trainer(struct session *session, const char *path)
+{
+    const struct settings *settings = &session->options->settings;
+    char names[MOST_SETTINGS * 48] = "";
+    cribo_load_options options = {.struct_size = sizeof options, .overrides = names};
+    for (size_t i = 0; i < settings->override_count; i++) {
+        size_t length = strlen(names);
+        snprintf(names + length, sizeof names - length, "%s,", settings->overrides[i]);
+    }
+    return cribo_trainer_load(session->trainer, path, &options);
+}
+
+/* The watch goes on as it was. */
+static bool take_watch(struct session *session)
+{
+    struct watch *watch = &session->watch;
+    const struct pretrain_options *options = session->options;
+    const char *text = session->position.watch;
+    *watch = (struct watch){0};
+    if (text[0] && !watch_parse(watch, text))
+        return problem_set(
+            &session->problem, "what the checkpoint says of the losses makes no sense: %s", text);
+    double saved = watch->skip_from, given = options->skip_from;
+    if (given < 0 || given == saved) return true;
+    watch->skip_from = given;
+    return options->settings.override_skip || problem_set(&session->problem,
+                                                  "--skip-spikes is %g in the checkpoint (0: off), not %g; "
+                                                  "leave it out, or change it by --override "
+                                                  "skip-spikes",
+                                                  saved, given);
+}
+
+/* A checkpoint that is damaged may be passed over; one that does not fit the command line may not. */
+enum outcome { TAKEN, DAMAGED, REFUSED };
+
+static enum outcome take_checkpoint(struct session *session, const char *path)
+{
+    const struct settings *settings = &session->options->settings;
+    cribo_trainer_config saved;
+    cribo_status status = cribo_trainer_config_init(&saved, sizeof saved);
+    if (status == CRIBO_OK) status = cribo_checkpoint_config(path, &saved);
+    if (status == CRIBO_OK &&
+        !(position_read(&session->position, path, &session->problem) && check_pictures(session) &&
+            check_preset(session) && take_watch(session) &&
+            settings_resume(settings, &saved, session->pictures.count, &session->config, &session->problem) &&
+            make_trainer(session)))
+        return REFUSED;
+    if (status == CRIBO_OK) status = load_trainer(session, path);
+    if (status == CRIBO_OK) return TAKEN;
+    session_library_failed(session);
+    return status == CRIBO_CORRUPT ? DAMAGED : REFUSED;
+}
+
+/* The newest checkpoint that is whole; damaged ones before it are put out of the way, so that later saves count. */
+static bool go_on(struct session *session)
+{
+    const struct folder *checkpoints = &session->checkpoints;
+    for (size_t i = 0; i < checkpoints->count; i++) {
+        enum outcome outcome = take_checkpoint(session, checkpoints->paths[i]);
+        if (outcome == REFUSED) return false;
+        if (outcome == TAKEN) {
+            for (size_t k = 0; k < i; k++) checkpoints_set_aside(checkpoints->paths[k]);
+            session->checkpoint = checkpoints->paths[i];
+            return cribo_trainer_step_count(session->trainer, &session->first_step) == CRIBO_OK ||
+                   session_library_failed(session);
+        }
+        if (i + 1 < checkpoints->count)
+            say_warning("%s; going back to the checkpoint before it", session->problem.text);
+        cribo_trainer_free(session->trainer);
+        session->trainer = NULL;
+        position_free(&session->position);
+    }
+    return false;
+}
+
+static bool begin(struct session *session)
+{
+    const struct settings *settings = &session->options->settings;
+    struct position *position = &session->position;
+    session->watch.skip_from = fmax(session->options->skip_from, 0);
+    position->digest = session->pictures.digest;
+    position->files = session->pictures.count;
+    snprintf(position->preset, sizeof position->preset, "%s", settings->preset ? settings->preset : "");
+    const struct pretrain_options *options = session->options;
+    return settings_apply(settings, session->pictures.count, &session->config, &session->problem) &&
+           make_trainer(session) &&
+           (!options->weights ||
+               weights_load(session->trainer, options->weights, options->weights_heads, &session->problem));
+}
+
+/* The log stands where the trainer does. */
+static bool open_log(struct session *session)
+{
+    session->step = session->first_step;
+    return run_open_log(&session->run, session->mode, session->step, &session->problem) &&
+           (!session->checkpoint || run_rewind(&session->run, session->position.batches, session->step,
+                                        &session->history, &session->problem));
+}
+
+static bool make_loader(struct session *session)
+{
+    struct loader_options options = {.pictures = &session->pictures,
+        .image_size = (int)session->config.image_size,
+        .batch = (size_t)session->config.batch_size,
+        .workers = session->options->workers,
+        .seed = (uint64_t)session->config.seed,
+        .first = session->position.batches,
+        .broken = session->position.broken,
+        .broken_count = session->position.broken_count,
+        .say_broken = say_broken};
+    return loader_create(&session->loader, &options, &session->problem);
+}
+
+static bool write_config(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    struct run_facts facts = {.sources = options->sources,
+        .source_count = options->source_count,
+        .preset = session->position.preset[0] ? session->position.preset : NULL,
+        .pictures = session->pictures.count,
+        .threads = options->threads,
+        .workers = options->workers};
+    return run_write_config(&session->run, &session->config, &facts, &session->problem);
+}
+
+static bool open_look(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    return look_open(&session->look, &options->look, options->out, session->step, &session->problem);
+}
+
+bool session_show_clusters(struct session *session, const char *path)
+{
+    struct image drawing;
+    if (session->showcase.images == 0) return true;
+    if (!showcase_teach(&session->showcase, session->trainer, &session->problem) ||
+        !showcase_draw(&session->showcase, &drawing, &session->problem))
+        return false;
+    bool shown = run_show(&session->run, path, session->step, &drawing, &session->problem);
+    image_free(&drawing);
+    return shown;
+}
+
+bool session_prepare(struct session *session)
+{
+    const cribo_trainer_config *config = &session->config;
+    bool prepared = check_sources(session) && open_run(session) && list_pictures(session) &&
+                    (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
+                    open_look(session) && write_config(session) && make_loader(session) &&
+                    showcase_make(&session->showcase, &session->pictures, config, &session->problem);
+    /* Without this picture the training is worth no less. */
+    const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
+    if (prepared && !session_show_clusters(session, picture)) say_warning("%s", session->problem.text);
+    /* Before the first step, or a resume would go on with the run that was replaced. */
+    if (prepared)
+        checkpoints_prune(session->options->out, session->checkpoint ? session->options->keeping.keep : 0);
+    session->total_steps =
+        config->total_steps ? config->total_steps : llround(config->epochs * (double)config->steps_per_epoch);
+    int64_t stop = session->options->stop_after;
+    session->last_step = stop && stop < session->total_steps ? stop : session->total_steps;
+    return prepared;
+}
+
+void session_free(struct session *session)
+{
+    struct problem problem;
+    if (!saving_end(&session->saving, &problem)) say_warning("%s", problem.text);
+    loader_free(session->loader);
+    cribo_trainer_free(session->trainer);
+    showcase_free(&session->showcase);
+    look_free(&session->look);
+    history_free(&session->history);
+    run_close(&session->run);
+    pictures_close(&session->pictures);
+    folder_free(&session->checkpoints);
+    position_free(&session->position);
+}

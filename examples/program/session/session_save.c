@@ -1,0 +1,64 @@
+/* See session.h: when a run is saved, and what with it. */
+#include "session/session.h"
+
+#include "session/say.h"
+
+#include <stdlib.h>
+
+/* Where the run stands, for its checkpoint; free with position_free. */
+static bool copy_position(struct session *session, struct position *position)
+{
+    *position = session->position;
+    position->broken_count = loader_broken_before(session->loader, position->batches, NULL);
+    position->broken = malloc((position->broken_count + 1) * sizeof *position->broken);
+    if (!position->broken) return problem_set(&session->problem, "no memory for a checkpoint");
+    loader_broken_before(session->loader, position->batches, position->broken);
+    watch_print(&session->watch, position->watch);
+    return true;
+}
+
+bool session_save(struct session *session, bool in_background)
+{
+    const struct pretrain_options *options = session->options;
+    struct saving_place place = {options->out, session->run.weights, options->keeping};
+    struct position position;
+    session->last_save = session_now();
+    run_flush(&session->run);
+    if (!copy_position(session, &position)) return false;
+    if (in_background)
+        return saving_begin(
+            &session->saving, &place, session->trainer, session->step, &position, &session->problem);
+    struct problem before;
+    if (!saving_end(&session->saving, &before)) say_warning("%s", before.text);
+    return saving_now(&place, session->trainer, session->step, &position, &session->problem);
+}
+
+/* Are the ends of epochs rarer than saves? Then they are saved, too. */
+static bool epochs_are_long(const struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    int64_t steps = session->config.steps_per_epoch;
+    double minutes = session->seconds_per_step * (double)steps / 60;
+    return (options->save_every && options->save_every < steps) ||
+           (options->save_minutes && (double)options->save_minutes < minutes);
+}
+
+static bool save_is_due(const struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    int64_t step = session->step;
+    if (step == session->last_step) return false; /* the end is saved anyway */
+    if (options->save_every && step % options->save_every == 0) return true;
+    double minutes = (session_now() - session->last_save) / 60;
+    if (options->save_minutes && minutes >= (double)options->save_minutes) return true;
+    return step % session->config.steps_per_epoch == 0 && epochs_are_long(session);
+}
+
+/* A save that fails may work the next time; until then the older checkpoint is there. */
+void session_save_when_due(struct session *session)
+{
+    if (!save_is_due(session)) return;
+    bool saved = session_save(session, session->options->save_in_background);
+    if (!saved || !session_show_clusters(session, session->run.clusters))
+        say_warning("%s; training goes on", session->problem.text);
+}

@@ -1,0 +1,149 @@
+/* See session.h: one batch, and what is made known of it. */
+#include "session/session.h"
+
+#include "session/say.h"
+
+#include <math.h>
+
+/* What one batch came to. */
+struct outcome_of_step {
+    cribo_report report;
+    bool skipped;
+    double score;
+    double seconds;
+};
+
+static void warn_of_stall(struct session *session, double seconds)
+{
+    double share;
+    if (stall_note(&session->stall, session->waited, seconds, &share))
+        say_warning(
+            "%.0f %% of the time went by waiting for pictures: more --workers, smaller files or a faster "
+            "disk would help",
+            100 * share);
+}
+
+/* A batch has been made a step of, or has been skipped: keep it everywhere. */
+static bool note_step(struct session *session, const struct outcome_of_step *done)
+{
+    const cribo_report *report = &done->report;
+    struct log_line line = {.report = *report,
+        .batch = session->position.batches - 1,
+        .images_per_second = done->seconds > 0 ? (double)report->images / done->seconds : 0,
+        .wait_ms = 1e3 * session->waited,
+        .loss_score = done->score,
+        .skipped = done->skipped};
+    run_log(&session->run, &line);
+    warn_of_stall(session, done->seconds);
+    if (done->skipped) return true;
+    double weight = fmax(0.05, 1 / (double)(session->step - session->first_step));
+    session->seconds_per_step += weight * (done->seconds - session->seconds_per_step);
+    session_say_step(session, report, line.images_per_second);
+    return history_add(&session->history, report, &session->problem);
+}
+
+/* Before a save, so that a run that goes on from it does not look twice. What fails is no loss to the run. */
+static void look_when_due(struct session *session)
+{
+    bool last = session->step == session->last_step;
+    if (look_is_due(&session->look, session->step, session->config.steps_per_epoch, last) &&
+        !look_now(&session->look, session->trainer, &session->config, &session->showcase, session->step,
+            &session->problem))
+        say_warning("%s; training goes on", session->problem.text);
+}
+
+/* The step in its phases, up to where it is known whether the update is to be made. */
+static cribo_status learn(struct session *session, const cribo_batch *batch, struct outcome_of_step *done)
+{
+    cribo_report *report = &done->report;
+    cribo_status status = cribo_trainer_teach(session->trainer, batch);
+    if (status == CRIBO_OK) status = cribo_trainer_learn(session->trainer, batch);
+    if (status == CRIBO_OK)
+        status = cribo_trainer_losses(session->trainer, &report->loss, &report->global_loss,
+            &report->cross_view_loss, &report->cross_image_loss);
+    return status;
+}
+
+/* Which losses the sum has; it leaps when one more begins. */
+static int parts_of(const cribo_report *report)
+{
+    return report->cross_image_loss > 0 ? 3 : 2;
+}
+
+static double score_of(const struct session *session, const cribo_report *report)
+{
+    return watch_score(&session->watch, report->loss, parts_of(report));
+}
+
+/* Leaves the update out when the loss leaps or is no number; the trainer is then as it was. */
+static cribo_status step_or_skip(
+    struct session *session, const cribo_batch *batch, struct outcome_of_step *done)
+{
+    cribo_status status = learn(session, batch, done);
+    done->score = status == CRIBO_OK ? score_of(session, &done->report) : INFINITY;
+    done->skipped = watch_skips(&session->watch, done->score);
+    if (status == CRIBO_OK && !done->skipped) status = cribo_trainer_update(session->trainer, &done->report);
+    if (status == CRIBO_NOT_FINITE) done->skipped = watch_skips(&session->watch, INFINITY);
+    if (status == CRIBO_NOT_FINITE && done->skipped) {
+        say_warning("%s", cribo_last_error());
+        done->report.loss = NAN;
+        done->score = INFINITY;
+        status = CRIBO_OK;
+    }
+    done->report.step = session->step;
+    done->report.images = batch->images;
+    if (status != CRIBO_OK || done->skipped) { /* the message of what failed first stays */
+        cribo_status forgotten = cribo_trainer_forget(session->trainer);
+        if (status == CRIBO_OK) status = forgotten;
+    }
+    return status;
+}
+
+static void warn_of_spike(const struct session *session, const struct outcome_of_step *done)
+{
+    if (!watch_warns(&session->watch, done->score)) return;
+    say_warning("step %lld: loss %.4f is %.1f deviations above the mean of the last %d steps%s",
+        (long long)done->report.step, done->report.loss, done->score, WATCH_WINDOW,
+        done->skipped                  ? "; its update is left out"
+        : session->watch.skip_from > 0 ? "; enough were left out"
+                                       : "");
+}
+
+static void warn_of_collapse(struct session *session, const cribo_report *report)
+{
+    const cribo_trainer_config *config = &session->config;
+    /* Both views predict each other; the authors take the mean of the two, the paper their sum. */
+    double terms = config->authors_normalisation ? 1 : 2;
+    const char *sign =
+        watch_collapse(&session->watch, report, config->global_weight * terms * report->uniform_loss);
+    if (sign) say_warning("step %lld: a sign of collapse: %s", (long long)report->step, sign);
+}
+
+bool session_step(struct session *session, const struct loader_batch *loaded, double began)
+{
+    struct outcome_of_step done = {.report.struct_size = sizeof done.report};
+    cribo_batch batch = {.struct_size = sizeof batch,
+        .images = loaded->images,
+        .view1_bytes = loaded->view1,
+        .view2_bytes = loaded->view2,
+        .mean = {IMAGENET_MEAN},
+        .deviation = {IMAGENET_DEVIATION},
+        .crops1 = loaded->crops1,
+        .crops2 = loaded->crops2,
+        .ids = loaded->ids};
+    cribo_status status = session->watch.skip_from > 0
+                              ? step_or_skip(session, &batch, &done)
+                              : cribo_trainer_step(session->trainer, &batch, &done.report);
+    if (status != CRIBO_OK) return session_library_failed(session);
+    if (session->watch.skip_from <= 0) done.score = score_of(session, &done.report);
+    warn_of_spike(session, &done);
+    if (!done.skipped) warn_of_collapse(session, &done.report);
+    watch_note(&session->watch, done.report.loss, parts_of(&done.report), done.skipped);
+    session->step = done.report.step + !done.skipped;
+    session->position.batches = loader_taken(session->loader);
+    done.seconds = session_now() - began;
+    if (!note_step(session, &done)) return false;
+    if (!done.skipped) look_when_due(session);
+    if (!done.skipped) session_save_when_due(session);
+    return true;
+}

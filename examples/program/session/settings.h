@@ -1,0 +1,56 @@
+/*
+ * The trainer's settings as a command line gives them: by name, on top of presets or of defaults for a small
+ * machine.
+ */
+#ifndef SETTINGS_H
+#define SETTINGS_H
+
+#include "session/problem.h"
+
+#include <cribo/trainer.h>
+
+#include <stddef.h>
+
+enum { MOST_SETTINGS = 128 };
+
+struct settings {
+    const char *preset; /* NULL: the small machine's defaults */
+    struct {
+        const char *name, *value; /* borrowed */
+    } given[MOST_SETTINGS];
+    size_t count;
+    const char *overrides[MOST_SETTINGS]; /* settings that may differ from a checkpoint's; borrowed */
+    size_t override_count;
+    bool override_folder; /* and so may the pictures */
+    bool override_skip;   /* and from where on updates are skipped */
+};
+
+bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);
+
+/*
+ * Presets or small defaults first, then what was given, in its order, whatever the order on the command line.
+ * `pictures` decides steps_per_epoch and, without a preset, warm-ups of a share of all steps.
+ */
+bool settings_apply(
+    const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);
+
+/*
+ * Takes a list of NAME or NAME=VALUE, separated by commas, that --override gives; hyphens in names count as
+ * underscores, and a value is given as by settings_give. The list is cut up in place and borrowed.
+ */
+bool settings_override(struct settings *settings, char *list, struct problem *problem);
+
+/*
+ * The settings of a resumed run: those saved, and on top what was given. A given value that differs from the
+ * saved one is a problem that names it, unless it is overridden.
+ */
+bool settings_resume(const struct settings *settings, const cribo_trainer_config *saved, size_t pictures,
+    cribo_trainer_config *config, struct problem *problem);
+
+/* A setting's small default as text; NULL where the library's own holds. */
+const char *settings_small_default(const char *name);
+
+/* What the small defaults are, for --help. */
+extern const char settings_small_help[];
+
+#endif
