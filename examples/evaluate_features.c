@@ -1,6 +1,6 @@
 /*
- * Do features tell classes apart? Patches of some "images" are remembered with their labels; others are labelled by their nearest
- * neighbours among them, and by a linear layer, and the label maps are scored.
+ * Do features tell classes apart? Patches of some "images" are remembered with their labels; others are
+ * labelled by their nearest neighbours among them, and by a linear layer, and the label maps are scored.
  */
 #include "check.h"
 
@@ -22,7 +22,7 @@ static void make_labels(int b, int32_t labels[PIXELS])
 {
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
-            int corner = x < 6 + b && y<8, below = y> 10;
+            int corner = x < 6 + b && y < 8, below = y > 10;
             labels[y * SIDE + x] = x == SIDE - 1 ? 255 : corner ? 1 : below ? 2 : 0;
         }
 }

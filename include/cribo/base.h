@@ -136,9 +136,9 @@ typedef struct cribo_runtime {
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
 
 /*
- * How many worker threads a handle gets for whose runtime `threads` is 0: what cribo_set_default_threads chose,
- * or else the CPUs in the process's affinity mask, as far as the cgroup's quota goes.
- * Ownership: none. Aliasing: none. Errors: none. Threads: any.
+ * How many worker threads a handle gets for whose runtime `threads` is 0: what cribo_set_default_threads
+ * chose, or else the CPUs in the process's affinity mask, as far as the cgroup's quota goes. Ownership: none.
+ * Aliasing: none. Errors: none. Threads: any.
  * Cost: some system calls, unless a number was chosen. Since 0.1.
  */
 CRIBO_API int64_t cribo_default_threads(void);

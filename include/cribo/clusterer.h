@@ -21,7 +21,7 @@ typedef struct cribo_clusterer cribo_clusterer;
  * Settings; cribo_clusterer_config_init sets the published defaults. Fields are only ever appended.
  */
 typedef struct cribo_clusterer_config {
-    size_t struct_size; /* sizeof(cribo_clusterer_config), set by _init */
+    size_t struct_size;          /* sizeof(cribo_clusterer_config), set by _init */
     int64_t clusters;            /* K, at most 2N; 32 (64 for COCO). 1 ... 4096 */
     double position_weight;      /* lambda_pos, of the positional cost; 1.0 (2.0 for COCO). 0 ... 1e6 */
     double sinkhorn_lambda;      /* sharpness of the transport, P = exp(-lambda M); 20. 0.001 ... 1e4 */
@@ -60,9 +60,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_setting(size_t in
  * Cost: memory for most_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more (soft
  * assignment: 2N * 2N, too). Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(
-    cribo_clusterer **out, const cribo_clusterer_config *config, const cribo_runtime *runtime,
-    int64_t most_images, int64_t tokens_per_view, int64_t width);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer **out,
+    const cribo_clusterer_config *config, const cribo_runtime *runtime, int64_t most_images,
+    int64_t tokens_per_view, int64_t width);
 
 /*
  * Frees a clusterer; NULL is fine.

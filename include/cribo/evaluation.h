@@ -2,16 +2,16 @@
  * cribo/evaluation.h: do frozen features tell classes apart? Dense nearest-neighbour retrieval and a linear
  * probe on patches or on whole images, their scores, and principal components for pictures of tokens.
  *
- * The retrieval protocol is that of Balazevic et al., "Towards in-context scene understanding" (NeurIPS 2023),
- * section 3, by which CrIBo's features are compared: a memory of L2-normalised patch features, each with the
- * histogram of the labels under it; a query patch mixes the histograms of its nearest entries; the mixed maps
- * are enlarged bilinearly and the most likely class of each pixel is scored as mIoU.
+ * The retrieval protocol is that of Balazevic et al., "Towards in-context scene understanding" (NeurIPS
+ * 2023), section 3, by which CrIBo's features are compared: a memory of L2-normalised patch features, each
+ * with the histogram of the labels under it; a query patch mixes the histograms of its nearest entries; the
+ * mixed maps are enlarged bilinearly and the most likely class of each pixel is scored as mIoU.
  *
- * A patch map may be a single cell: then a row is a whole image ([CLS], say), a label map is one label, and the
- * same calls are k-nearest-neighbour and linear classification.
+ * A patch map may be a single cell: then a row is a whole image ([CLS], say), a label map is one label, and
+ * the same calls are k-nearest-neighbour and linear classification.
  *
- * In this header N = rows * columns patches of an image, C classes, D width, k neighbours, M entries in memory,
- * and height * width pixels of a label map.
+ * In this header N = rows * columns patches of an image, C classes, D width, k neighbours, M entries in
+ * memory, and height * width pixels of a label map.
  */
 #ifndef CRIBO_EVALUATION_H
 #define CRIBO_EVALUATION_H
@@ -27,7 +27,7 @@ typedef struct cribo_probe cribo_probe;
 
 /* Settings; cribo_probe_config_init sets the published protocol. Fields are only ever appended. */
 typedef struct cribo_probe_config {
-    size_t struct_size; /* sizeof(cribo_probe_config), set by _init */
+    size_t struct_size;     /* sizeof(cribo_probe_config), set by _init */
     int64_t width;          /* D, numbers in a feature; 384. 1 ... 65 536 */
     int64_t classes;        /* C, labels are 0 ... C - 1; 21. 1 ... 65 536 */
     int64_t ignore_label;   /* pixels with this label count nowhere; 255. -1 ... 65 536 */
@@ -35,8 +35,8 @@ typedef struct cribo_probe_config {
     int64_t seed;           /* of that sample; 0. 0 ... 2^53 */
     int64_t neighbours;     /* k; 30. 1 ... 4096 */
     double temperature;     /* of the softmax over the neighbours' cosines; 0.02. 1e-4 ... 1e4 */
-    double
-        weight_penalty; /* of the linear layer: this / 2 times its squared weights is added to its loss; 1e-4. 0 ... 1e6 */
+    /* of the linear layer: this / 2 times its squared weights is added to its loss; 1e-4. 0 ... 1e6 */
+    double weight_penalty;
     int64_t iterations; /* the most of L-BFGS in cribo_probe_fit; 200. 1 ... 100 000 */
 } cribo_probe_config;
 
@@ -97,8 +97,8 @@ typedef struct cribo_patch_maps {
 /*
  * Remembers labelled patches: each feature normalised, with the histogram of the labels 0 ... C - 1 of its
  * pixels. A patch whose pixels are all to be ignored is passed over. Beyond memory_patches, what is kept is a
- * uniform sample of all patches so far, by reservoir: it depends on the seed and the order of the patches, not
- * on how they were cut into calls.
+ * uniform sample of all patches so far, by reservoir: it depends on the seed and the order of the patches,
+ * not on how they were cut into calls.
  *
  * labels [B, height, width], each 0 ... C - 1 or ignore_label
  * Ownership: what is remembered is copied. Aliasing: none.
@@ -135,10 +135,11 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
     cribo_probe *probe, int64_t count, const float *features, int64_t *index, float *cosine);
 
 /*
- * Fits the linear layer to all entries of the memory: multinomial logistic regression, minimising the mean over
- * entries of -sum_c h_c log p_c, h being an entry's histogram as shares and p = softmax(W x + b) with x the
- * normalised feature times sqrt(D), plus weight_penalty / 2 |W|^2. From W = 0 by L-BFGS (Liu and Nocedal 1989),
- * until the gradient's largest element is below 1e-6, `iterations` have passed, or rounding ends progress.
+ * Fits the linear layer to all entries of the memory: multinomial logistic regression, minimising the mean
+ * over entries of -sum_c h_c log p_c, h being an entry's histogram as shares and p = softmax(W x + b) with x
+ * the normalised feature times sqrt(D), plus weight_penalty / 2 |W|^2. From W = 0 by L-BFGS (Liu and Nocedal
+ * 1989), until the gradient's largest element is below 1e-6, `iterations` have passed, or rounding ends
+ * progress.
  *
  * loss  where that ended; NULL: not wanted
  *
@@ -161,8 +162,8 @@ enum {
  *
  * reader  CRIBO_PROBE_NEAREST or CRIBO_PROBE_LINEAR
  * shares  [B, N, C] of each class in each patch, with the sum 1; NULL: not wanted
- * labels  [B, height, width] the class with the greatest share where the shares of the patches, which stand in
- *         their middles, are interpolated bilinearly (at the border, the nearest); equal shares: the lower
+ * labels  [B, height, width] the class with the greatest share where the shares of the patches, which stand
+ *         in their middles, are interpolated bilinearly (at the border, the nearest); equal shares: the lower
  *         class. NULL: not wanted
  *
  * Ownership: all arrays stay the caller's.
@@ -196,8 +197,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_add(int64_t classes, int
 /*
  * What a confusion matrix says.
  *
- * mean_iou        mean of the intersection over union of the classes that occur in truth or prediction; 0 when
- *                 none does
+ * mean_iou        mean of the intersection over union of the classes that occur in truth or prediction; 0
+ *                 when none does
  * accuracy        share of the pixels that are right; 0 when there are none
  * mean_accuracy   mean over the classes that occur in the truth of the share of their pixels that are right
  * classes_seen    how many classes the mean_iou is over
@@ -224,15 +225,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
     int64_t classes, const int64_t *confusion, double *iou, cribo_scores *scores);
 
 /*
- * Principal components of rows: the directions of greatest variance, and where each row lies along them. Three
- * of them, scaled to 0 ... 255, are the usual picture of an image's tokens in colours.
+ * Principal components of rows: the directions of greatest variance, and where each row lies along them.
+ * Three of them, scaled to 0 ... 255, are the usual picture of an image's tokens in colours.
  *
  * rows, width  R, at least 2, and D, 1 ... 65 536
  * features     [R, D], finite
  * components   how many, 1 ... min(R - 1, D, 64)
- * directions   [components, D] of length 1, the greatest variance first; the element of the greatest magnitude
- *              is positive (equal ones: the first). Where rows vary in fewer directions, the rest are zero. NULL:
- *              not wanted
+ * directions   [components, D] of length 1, the greatest variance first; the element of the greatest
+ *              magnitude is positive (equal ones: the first). Where rows vary in fewer directions, the rest
+ *              are zero. NULL: not wanted
  * projected    [R, components] <x_r - mean, direction>; NULL: not wanted
  * variance     [components] of each column of projected (over R - 1); NULL: not wanted
  * runtime      memory and threads; NULL: defaults

@@ -19,7 +19,7 @@ typedef struct cribo_loss cribo_loss;
 
 /* Settings; cribo_loss_config_init sets the published defaults. Fields are only ever appended. */
 typedef struct cribo_loss_config {
-    size_t struct_size; /* sizeof(cribo_loss_config), set by _init */
+    size_t struct_size;                /* sizeof(cribo_loss_config), set by _init */
     int64_t prototypes;                /* P of the [CLS] head; 65 536. 1 ... 2^24 */
     int64_t object_prototypes;         /* P of the object head; 65 536. 1 ... 2^24 */
     double student_temperature;        /* tau_s for [CLS]; 0.1. 1e-4 ... 1e4 */

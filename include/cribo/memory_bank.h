@@ -19,7 +19,7 @@ typedef struct cribo_memory_bank cribo_memory_bank;
 
 /* Settings; cribo_memory_bank_config_init sets the published defaults. Fields are only ever appended. */
 typedef struct cribo_memory_bank_config {
-    size_t struct_size; /* sizeof(cribo_memory_bank_config), set by _init */
+    size_t struct_size;        /* sizeof(cribo_memory_bank_config), set by _init */
     int64_t bank_images;       /* Q, how many images it remembers; 25 000. 1 ... 2^31 */
     int64_t objects_per_image; /* the most objects of one image (K); 32. 1 ... 4096 */
     int64_t width;             /* D, numbers in a vector; 384. 1 ... 65 536 */
@@ -107,8 +107,8 @@ typedef struct cribo_match {
  * Aliasing: results must not overlap inputs or each other.
  * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written.
  * Threads: one call at a time per bank.
- * Cost: 4 R V D flop for V entries, in bfloat16 where the CPU is fast at it, without a change in what is found;
- * no array of R * V is ever made. Since 0.1.
+ * Cost: 4 R V D flop for V entries, in bfloat16 where the CPU is fast at it, without a change in what is
+ * found; no array of R * V is ever made. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match);
@@ -154,9 +154,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
     cribo_memory_bank *bank, const cribo_object_batch *objects);
 
 /*
- * Writes the bank's content to a safetensors file, atomically, as the tensors prefix + "objects_per_image" and
- * "ids" (int64 [images]), "view1" and "view2" (float32 [objects, D]), newest image first (prefix NULL: none).
- * Ownership: strings are read during the call only. Aliasing: none.
+ * Writes the bank's content to a safetensors file, atomically, as the tensors prefix + "objects_per_image"
+ * and "ids" (int64 [images]), "view1" and "view2" (float32 [objects, D]), newest image first (prefix NULL:
+ * none). Ownership: strings are read during the call only. Aliasing: none.
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a
  * prefix that is not UTF-8); an old file of that name is then as it was.
  * Threads: one call at a time per bank. Cost: no copy of the vectors. Since 0.1.
@@ -165,8 +165,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
     const cribo_memory_bank *bank, const char *path, const char *prefix);
 
 /*
- * Replaces the bank's content by what cribo_memory_bank_save wrote, or by that of a trainer's checkpoint (prefix
- * "bank."). Other tensors in the file are passed over.
+ * Replaces the bank's content by what cribo_memory_bank_save wrote, or by that of a trainer's checkpoint
+ * (prefix "bank."). Other tensors in the file are passed over.
  * Ownership: strings are read during the call only. Aliasing: none.
  * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a tensor is
  * missing or has another type or shape, more images than Q, an image with more than K objects, a vector that

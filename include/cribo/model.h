@@ -30,21 +30,22 @@ typedef struct cribo_model cribo_model;
  */
 typedef struct cribo_model_config {
     size_t struct_size; /* sizeof(cribo_model_config), set by _init */
-    int64_t image_size;           /* side of the training images, a multiple of patch_size; 224. 1 ... 16 384 */
-    int64_t patch_size;           /* p; 16. 1 ... 1024 */
-    int64_t width;                /* D; 384. 1 ... 65 536 */
-    int64_t depth;                /* L, blocks; 12. 1 ... 1024 */
-    int64_t heads;                /* H, divides width; 6. 1 ... 1024 */
-    int64_t mlp_ratio;            /* hidden width of a block's MLP over D; 4. 1 ... 64 */
-    double drop_path;             /* stochastic depth, from 0 in the first block to this; training only; 0.1. 0 ... 0.99 */
-    int64_t head_hidden;          /* hidden width of the heads' shared MLP; 2048. 1 ... 65 536 */
-    int64_t head_bottleneck;      /* its output width; 256. 1 ... 65 536 */
-    int64_t prototypes;           /* P of the [CLS] head; 65 536. 0 (no heads at all) ... 2^24 */
-    int64_t object_prototypes;    /* P of the object head; 65 536. 0 ... 2^24, 0 where prototypes is 0 */
-    int64_t normed_last_layer;    /* 1: the last layers' gains stay 1; 0: they are trained. 0 */
-    int64_t seed;                 /* of the initial parameters; 0. 0 ... 2^53 */
-    int64_t precision;            /* CRIBO_FLOAT32 or CRIBO_BF16, as text "float32" or "bf16"; float32 */
-    int64_t recompute;            /* 1: training keeps a block's input alone and computes the block again in the backward
+    int64_t image_size; /* side of the training images, a multiple of patch_size; 224. 1 ... 16 384 */
+    int64_t patch_size; /* p; 16. 1 ... 1024 */
+    int64_t width;      /* D; 384. 1 ... 65 536 */
+    int64_t depth;      /* L, blocks; 12. 1 ... 1024 */
+    int64_t heads;      /* H, divides width; 6. 1 ... 1024 */
+    int64_t mlp_ratio;  /* hidden width of a block's MLP over D; 4. 1 ... 64 */
+    double
+        drop_path; /* stochastic depth, from 0 in the first block to this; training only; 0.1. 0 ... 0.99 */
+    int64_t head_hidden;       /* hidden width of the heads' shared MLP; 2048. 1 ... 65 536 */
+    int64_t head_bottleneck;   /* its output width; 256. 1 ... 65 536 */
+    int64_t prototypes;        /* P of the [CLS] head; 65 536. 0 (no heads at all) ... 2^24 */
+    int64_t object_prototypes; /* P of the object head; 65 536. 0 ... 2^24, 0 where prototypes is 0 */
+    int64_t normed_last_layer; /* 1: the last layers' gains stay 1; 0: they are trained. 0 */
+    int64_t seed;              /* of the initial parameters; 0. 0 ... 2^53 */
+    int64_t precision;         /* CRIBO_FLOAT32 or CRIBO_BF16, as text "float32" or "bf16"; float32 */
+    int64_t recompute; /* 1: training keeps a block's input alone and computes the block again in the backward
                                      pass, the same bits in less memory and more time; 0 */
 } cribo_model_config;
 
@@ -152,9 +153,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_write_parameter(
  * Cost: one forward pass; workspace is kept for the next call and grows when a larger image comes. Since
  * 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(
-    cribo_model *model, int64_t images, int64_t height, int64_t width, const float *pixels, float *dense,
-    float *cls, float *attention);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model, int64_t images,
+    int64_t height, int64_t width, const float *pixels, float *dense, float *cls, float *attention);
 
 /*
  * Writes the parameters to a safetensors file, each named prefix + name (prefix NULL: none), through a

@@ -72,18 +72,18 @@ typedef struct cribo_trainer_config {
     int64_t authors_normalisation;           /* 1: the authors' scale of the losses; 0 */
 
     /* The optimiser. */
-    int64_t batch_size;              /* the most images in a batch, and the batch of the learning-rate rule; 256 */
-    int64_t micro_batch;             /* images that pass the networks together (memory, speed, not results); 4 */
-    double learning_rate;            /* at its peak, per 256 images of a batch; 5e-4 */
-    double learning_rate_final;      /* 1e-5 */
-    double warmup_epochs;            /* of the learning rate, from 0; 10 */
-    int64_t warmup_steps;            /* 0: by epochs */
-    double weight_decay;             /* 0.04 */
-    double weight_decay_final;       /* 0.4, cosine */
-    double ema_momentum;             /* of the teacher; 0.996 */
-    double ema_momentum_final;       /* 1, cosine */
-    double clip_norm;                /* of the gradient; 0: never clipped */
-    int64_t clip_per_tensor;         /* 0: the global norm; 1: each tensor by its own, as the authors' code */
+    int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
+    int64_t micro_batch;        /* images that pass the networks together (memory, speed, not results); 4 */
+    double learning_rate;       /* at its peak, per 256 images of a batch; 5e-4 */
+    double learning_rate_final; /* 1e-5 */
+    double warmup_epochs;       /* of the learning rate, from 0; 10 */
+    int64_t warmup_steps;       /* 0: by epochs */
+    double weight_decay;        /* 0.04 */
+    double weight_decay_final;  /* 0.4, cosine */
+    double ema_momentum;        /* of the teacher; 0.996 */
+    double ema_momentum_final;  /* 1, cosine */
+    double clip_norm;           /* of the gradient; 0: never clipped */
+    int64_t clip_per_tensor;    /* 0: the global norm; 1: each tensor by its own, as the authors' code */
     double freeze_last_layer_epochs; /* the last layers rest; 1 */
     int64_t freeze_last_layer_steps; /* 0: by epochs */
     double epochs;                   /* 300 */
@@ -93,7 +93,8 @@ typedef struct cribo_trainer_config {
 
     /*
      * What the losses count in their sum. A report has them as they count. At 0 one costs nothing: with
-     * cross_image_weight 0 no object is remembered, with both objects' weights 0 none is sought, and no cluster valid.
+     * cross_image_weight 0 no object is remembered, with both objects' weights 0 none is sought, and no
+     * cluster valid.
      */
     double global_weight;      /* L_cv^g; 1 */
     double cross_view_weight;  /* L_cv^o; 1 */
@@ -123,8 +124,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  * Applies a preset on top of what is set:
  *   "vits16-coco", "vits16-in1k", "vitb16-in1k"  the published runs
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
- *   "mini"                                       a tiny transformer on views of 48 x 48 in batches of 32, which
- *                                                trains in minutes on one core (docs/experiment.md)
+ *   "mini"                                       a tiny transformer on views of 48 x 48 in batches of 32,
+ *                                                which trains in minutes on one core (docs/experiment.md)
  *   "authors"                                    the authors' formulas where they differ from the paper's:
  *                                                normalisation of the losses, cost normalised over the batch,
  *                                                clipping tensor by tensor
@@ -229,12 +230,12 @@ typedef struct cribo_report {
     double object_teacher_temperature; /* tau_t of objects */
     double position_weight;            /* lambda_pos of the clustering */
 
-    double objects_per_image;    /* mean number of valid objects */
-    double matched_share;        /* of the objects of both views, the share with a cycle-consistent neighbour */
-    double cross_image_on;       /* 1 when the cross-image loss took part */
-    double bank_fill;            /* images in the bank over its capacity, after the step */
-    double uniform_loss;         /* ln P of the [CLS] head */
-    double teacher_entropy;      /* mean entropy of the teacher's [CLS] distributions, in nats */
+    double objects_per_image; /* mean number of valid objects */
+    double matched_share;     /* of the objects of both views, the share with a cycle-consistent neighbour */
+    double cross_image_on;    /* 1 when the cross-image loss took part */
+    double bank_fill;         /* images in the bank over its capacity, after the step */
+    double uniform_loss;      /* ln P of the [CLS] head */
+    double teacher_entropy;   /* mean entropy of the teacher's [CLS] distributions, in nats */
     double mean_teacher_entropy; /* entropy of the mean of these distributions */
     double prototypes_used;      /* share of object prototypes that are some teacher row's largest */
     double feature_deviation;    /* standard deviation of the L2-normalised [CLS] features, times sqrt(D) */
@@ -356,9 +357,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(
  * Threads: one call at a time per trainer.
  * Cost: looks at every name; that of the copy. Since 0.1.
  */
-CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(
-    const cribo_trainer *trainer, const char *name, float *first, float *second, int64_t count,
-    int64_t *updates);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name,
+    float *first, float *second, int64_t count, int64_t *updates);
 
 /*
  * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
@@ -435,10 +435,9 @@ typedef struct cribo_snapshot cribo_snapshot;
  * Takes a snapshot, between two steps: all that cribo_trainer_save would write. The steps that follow do not
  * touch it, so another thread can save it meanwhile.
  *
- * `runtime` lends the snapshot memory, and the threads that compress (not `log`, not `progress`); NULL: malloc
- * and all CPUs, which a trainer at work would share. threads = 1 disturbs it least.
- * Ownership: free with cribo_snapshot_free, before or after the trainer; runtime is copied.
- * Aliasing: none.
+ * `runtime` lends the snapshot memory, and the threads that compress (not `log`, not `progress`); NULL:
+ * malloc and all CPUs, which a trainer at work would share. threads = 1 disturbs it least. Ownership: free
+ * with cribo_snapshot_free, before or after the trainer; runtime is copied. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_OUT_OF_MEMORY,
  * CRIBO_SYSTEM_ERROR (no threads); *out is then NULL, the trainer unchanged in any case.
  * Threads: counts as a call on the trainer.
@@ -456,8 +455,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_create(
 CRIBO_API void cribo_snapshot_free(cribo_snapshot *snapshot);
 
 /*
- * As cribo_trainer_save and cribo_trainer_save_weights at the moment at which the snapshot was taken: the same
- * bytes, the same errors. A snapshot may be saved several times.
+ * As cribo_trainer_save and cribo_trainer_save_weights at the moment at which the snapshot was taken: the
+ * same bytes, the same errors. A snapshot may be saved several times.
  * Ownership: path and options are read during the call only. Aliasing: none.
  * Errors: as cribo_trainer_save and cribo_trainer_save_weights.
  * Threads: one call at a time per snapshot, beside any calls on the trainer.

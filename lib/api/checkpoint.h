@@ -1,4 +1,7 @@
-/* What a checkpoint's metadata are called, on both sides, and how a state is written. See docs/checkpoints.md. */
+/*
+ * What a checkpoint's metadata are called, on both sides, and how a state is written. See
+ * docs/checkpoints.md.
+ */
 #ifndef CB_API_CHECKPOINT_H
 #define CB_API_CHECKPOINT_H
 

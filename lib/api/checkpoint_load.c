@@ -1,6 +1,6 @@
 /*
- * Reading a checkpoint: everything into a stage, everything checked, and only then adopted. See cribo/trainer.h and
- * docs/checkpoints.md.
+ * Reading a checkpoint: everything into a stage, everything checked, and only then adopted. See
+ * cribo/trainer.h and docs/checkpoints.md.
  */
 #include "cribo/trainer.h"
 
@@ -170,8 +170,8 @@ static cribo_status read_length(const checkpoint *c, const char *name, size_t mo
 }
 
 /*
- * In the order of the file, so that one pass over it is enough. A file has no name twice: if it has as many tensors as the stage and
- * those of the stage, each is one of them.
+ * In the order of the file, so that one pass over it is enough. A file has no name twice: if it has as many
+ * tensors as the stage and those of the stage, each is one of them.
  */
 static cribo_status read_arrays(const checkpoint *c, const cb_state *stage)
 {

@@ -4,17 +4,28 @@
 
 #include "training/trainer.h"
 
-/* Refuses `count` numbers, the argument `name`, when one of them is infinite or NaN. `values` NULL is fine. */
+/*
+ * Refuses `count` numbers, the argument `name`, when one of them is infinite or NaN. `values` NULL is fine.
+ */
 cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *values, size_t count);
 
-/* Refuses seeds [images, K] that are no tokens of both views, or not distinct in their image. `seeds` NULL is fine. */
+/*
+ * Refuses seeds [images, K] that are no tokens of both views, or not distinct in their image. `seeds` NULL is
+ * fine.
+ */
 cribo_status cb_check_seed_tokens(
     const char *name, const int64_t *seeds, size_t images, cb_cluster_shape shape);
 
-/* The caller's batch in our form. Refuses one that the trainer cannot take, by the name of the field that is wrong. */
+/*
+ * The caller's batch in our form. Refuses one that the trainer cannot take, by the name of the field that is
+ * wrong.
+ */
 cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const cribo_batch *batch);
 
-/* CRIBO_WRONG_STATE while a step is under way; the message says that `what` ("a checkpoint is written") comes after it. */
+/*
+ * CRIBO_WRONG_STATE while a step is under way; the message says that `what` ("a checkpoint is written") comes
+ * after it.
+ */
 cribo_status cb_check_idle(const cb_trainer *trainer, const char *what);
 
 #endif

@@ -7,8 +7,8 @@
 #include "model/features.h"
 
 /*
- * A model by itself owns its runtime and parameters. The two of a trainer are lent: runtime and model are the trainer's, which
- * frees them, and the features' workspace with cb_features_free.
+ * A model by itself owns its runtime and parameters. The two of a trainer are lent: runtime and model are the
+ * trainer's, which frees them, and the features' workspace with cb_features_free.
  */
 struct cribo_model {
     cb_runtime own;            /* unused when lent */
@@ -30,7 +30,10 @@ struct cribo_memory_bank {
 /* Whether such a choice of parts of a model makes sense; each is 0 or 1. */
 cribo_status cb_check_parts(int64_t backbone, int64_t heads, int64_t plain_names);
 
-/* The vectors of a bank's view, where they lie, as the values of a tensor of a file. `stretches` has room for all. */
+/*
+ * The vectors of a bank's view, where they lie, as the values of a tensor of a file. `stretches` has room for
+ * all.
+ */
 void cb_bank_stretches(const cb_memory_bank *bank, cb_tensor_entry *entry, int view, cb_stretch *stretches);
 
 #endif

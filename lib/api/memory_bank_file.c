@@ -1,4 +1,6 @@
-/* A memory bank to and from a file, by the names that it has in a checkpoint, too. See cribo/memory_bank.h. */
+/*
+ * A memory bank to and from a file, by the names that it has in a checkpoint, too. See cribo/memory_bank.h.
+ */
 #include "api/handles.h"
 #include "base/text.h"
 

@@ -1,4 +1,6 @@
-/* Reading a model, or parts of it, from a file: everything into memory of its own first. See cribo/model.h. */
+/*
+ * Reading a model, or parts of it, from a file: everything into memory of its own first. See cribo/model.h.
+ */
 #include "cribo/model.h"
 
 #include "api/handles.h"
@@ -44,7 +46,9 @@ static const cb_parameter *parameter_of(const loading *l, const char *name)
 
 /* --- checks --- */
 
-/* The side of the grid whose positions a tensor of this length holds besides [CLS]'s; 0 when it is no square. */
+/*
+ * The side of the grid whose positions a tensor of this length holds besides [CLS]'s; 0 when it is no square.
+ */
 static size_t grid_of(uint64_t length)
 {
     size_t grid = length > 1 ? (size_t)llround(sqrt((double)(length - 1))) : 0;

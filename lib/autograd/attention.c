@@ -1,8 +1,9 @@
 /*
  * Multi-head self-attention, y = softmax(q kᵀ / √d) v with d = D/H, one task per (image, head).
  *
- * A task takes its queries in blocks, so it holds block × T shares, never T × T. The softmax is exact: a block sees all keys. The
- * backward pass computes the shares again, which costs less than the memory to keep them.
+ * A task takes its queries in blocks, so it holds block × T shares, never T × T. The softmax is exact: a
+ * block sees all keys. The backward pass computes the shares again, which costs less than the memory to keep
+ * them.
  */
 #include "autograd/operations.h"
 #include "autograd/precision.h"
@@ -22,7 +23,10 @@ typedef struct attention_node {
     size_t worker_bytes;
 } attention_node;
 
-/* Where one head's [T, d] matrices q, k, v begin in qkv (and their gradients there), and y in y: numbers to skip. */
+/*
+ * Where one head's [T, d] matrices q, k, v begin in qkv (and their gradients there), and y in y: numbers to
+ * skip.
+ */
 typedef struct head_place {
     size_t q, k, v, y;
 } head_place;
@@ -144,8 +148,10 @@ static void add_from_block(const attention_node *f, const attention_scratch *scr
 }
 
 /*
- * With shares P and dP = dy vᵀ:  dv = Pᵀ dy,  dS = P (dP − ⟨P, dP⟩) / √d,  dq = dS k,  dk = dSᵀ q. The gradients lie over q, k and v:
- * dq replaces a block of queries that nobody reads again, dk and dv wait in scratch until all blocks are done.
+ * With shares P and dP = dy vᵀ:  dv = Pᵀ dy,  dS = P (dP − ⟨P, dP⟩) / √d,  dq = dS k,  dk = dSᵀ q. The
+ *                                gradients lie over q, k and v:
+ * dq replaces a block of queries that nobody reads again, dk and dv wait in scratch until all blocks are
+ * done.
  */
 static void attend_backward(void *context, size_t task, size_t worker)
 {

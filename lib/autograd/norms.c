@@ -47,7 +47,10 @@ static void layer_norm_backward_row(void *context, size_t row, size_t worker)
         f->mean[row], f->inverse_deviation[row], cb_tensor_accumulates(&f->x));
 }
 
-/* With x̂ = (x − mean)/σ and g = dy · gain: dx = (g − mean(g) − x̂ mean(g x̂))/σ,  dgain += Σ dy x̂,  dbias += Σ dy. */
+/*
+ * With x̂ = (x − mean)/σ and g = dy · gain: dx = (g − mean(g) − x̂ mean(g x̂))/σ,  dgain += Σ dy x̂,  dbias
+ * += Σ dy.
+ */
 static void layer_norm_backward(cb_tape *tape, cb_node *node)
 {
     layer_norm_node *f = (layer_norm_node *)node;
@@ -82,7 +85,10 @@ static void normalise_row(void *context, size_t row, size_t worker)
     f->inverse_norm[row] = cb_normalise_row(f->y.value + row * n, f->x.value + row * n, n);
 }
 
-/* With u = x / ‖x‖: dx = (dy − u ⟨u, dy⟩) / ‖x‖; where ‖x‖ was below ε, y is linear in x and only the scaling is undone. */
+/*
+ * With u = x / ‖x‖: dx = (dy − u ⟨u, dy⟩) / ‖x‖; where ‖x‖ was below ε, y is linear in x and only the scaling
+ * is undone.
+ */
 static void normalise_backward_row(void *context, size_t row, size_t worker)
 {
     const normalise_node *f = context;

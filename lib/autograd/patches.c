@@ -33,7 +33,10 @@ static void read_pixels(
     }
 }
 
-/* y[b N + r (W/p) + c, (channel p + i) p + j] = image[b, channel, r p + i, c p + j], or the gradient's way back. */
+/*
+ * y[b N + r (W/p) + c, (channel p + i) p + j] = image[b, channel, r p + i, c p + j], or the gradient's way
+ * back.
+ */
 static void move_patch_row(const patches_node *f, size_t task, bool backward)
 {
     const cb_images *images = &f->images;

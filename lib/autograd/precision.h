@@ -1,6 +1,7 @@
 /*
- * What operations share to work in the tape's precision. Arithmetic other than products is in real numbers always: a row
- * stored in bfloat16 is widened into a buffer that stays in the first-level cache, and rounded when it is stored.
+ * What operations share to work in the tape's precision. Arithmetic other than products is in real numbers
+ * always: a row stored in bfloat16 is widened into a buffer that stays in the first-level cache, and rounded
+ * when it is stored.
  */
 #ifndef CB_AUTOGRAD_PRECISION_H
 #define CB_AUTOGRAD_PRECISION_H
@@ -49,7 +50,9 @@ static inline cb_real *cb_row_buffer(const cb_row_buffers *buffers, size_t worke
     return buffers->numbers + worker * buffers->size;
 }
 
-/* Row `row` of a tensor's values, or of its gradient, to be read: where it lies, or widened into the buffer. */
+/*
+ * Row `row` of a tensor's values, or of its gradient, to be read: where it lies, or widened into the buffer.
+ */
 static inline const cb_real *cb_read_value(const cb_tensor *x, size_t row, cb_real *buffer)
 {
     if (!x->bf16) return x->value + row * x->columns;

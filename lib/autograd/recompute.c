@@ -1,6 +1,7 @@
 /*
- * A segment of operations that is computed twice: in the forward pass as in inference, which leaves nothing for the way back, and
- * again from its kept input when the backward pass arrives (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+ * A segment of operations that is computed twice: in the forward pass as in inference, which leaves nothing
+ * for the way back, and again from its kept input when the backward pass arrives (Chen et al. 2016, "Training
+ * deep nets with sublinear memory cost").
  */
 #include "autograd/operations.h"
 

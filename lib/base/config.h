@@ -1,9 +1,9 @@
 /*
- * Settings tables: one table per config struct (name, place, type, range, default, help) drives its initialisation, its check,
- * assignment by name, the program's command line and a checkpoint's metadata.
+ * Settings tables: one table per config struct (name, place, type, range, default, help) drives its
+ * initialisation, its check, assignment by name, the program's command line and a checkpoint's metadata.
  *
- * A config struct begins with `size_t struct_size`; all further fields are int64_t or double, so there is no padding, and
- * structs only grow at the end.
+ * A config struct begins with `size_t struct_size`; all further fields are int64_t or double, so there is no
+ * padding, and structs only grow at the end.
  */
 #ifndef CB_BASE_CONFIG_H
 #define CB_BASE_CONFIG_H
@@ -17,19 +17,13 @@ typedef struct cb_field {
 } cb_field;
 
 #define CB_INTEGER(type, field, minimum, maximum, initial, help) \
-    { \
-        {#field, help, 1, minimum, maximum, initial}, offsetof(type, field), NULL \
-    }
+    {{#field, help, 1, minimum, maximum, initial}, offsetof(type, field), NULL}
 #define CB_REAL(type, field, minimum, maximum, initial, help) \
-    { \
-        {#field, help, 0, minimum, maximum, initial}, offsetof(type, field), NULL \
-    }
+    {{#field, help, 0, minimum, maximum, initial}, offsetof(type, field), NULL}
 
 /* One of several, numbered from 0 by the constants of the public header. */
 #define CB_CHOICE(type, field, names, initial, help) \
-    { \
-        {#field, help, 1, 0, sizeof(names) / sizeof(names)[0] - 1, initial}, offsetof(type, field), names \
-    }
+    {{#field, help, 1, 0, sizeof(names) / sizeof(names)[0] - 1, initial}, offsetof(type, field), names}
 
 typedef struct cb_config_table {
     const char *type;  /* the struct's name, for messages */
@@ -40,15 +34,11 @@ typedef struct cb_config_table {
 } cb_config_table;
 
 #define CB_CONFIG_TABLE(type, fields) \
-    { \
-#type, sizeof(type), sizeof(type), fields, sizeof(fields) / sizeof(fields)[0] \
-    }
+    {#type, sizeof(type), sizeof(type), fields, sizeof(fields) / sizeof(fields)[0]}
 
 /* The same of a struct that has grown: `first_added` is the first field that the first release lacked. */
 #define CB_CONFIG_TABLE_GROWN(type, fields, first_added) \
-    { \
-#type, sizeof(type), offsetof(type, first_added), fields, sizeof(fields) / sizeof(fields)[0] \
-    }
+    {#type, sizeof(type), offsetof(type, first_added), fields, sizeof(fields) / sizeof(fields)[0]}
 
 /* Sets the defaults in the first `struct_size` bytes. */
 cribo_status cb_config_init(const cb_config_table *table, void *config, size_t struct_size);
@@ -78,7 +68,8 @@ void cb_config_put(const cb_field *field, void *config, double value);
 void cb_config_text(const cb_field *field, const void *config, char text[CB_NUMBER_BYTES]);
 
 /*
- * Defines the public functions of a config struct, cribo_NOUN_config_init, _set and _setting, in its api file.
+ * Defines the public functions of a config struct, cribo_NOUN_config_init, _set and _setting, in its api
+ * file.
  */
 #define CB_CONFIG_FUNCTIONS(noun, table) \
     cribo_status cribo_##noun##_config_init(cribo_##noun##_config *config, size_t struct_size) \

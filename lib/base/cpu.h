@@ -1,6 +1,6 @@
 /*
- * Which instructions this CPU has, as the levels at which kernels are compiled. Chosen by features, never by family. The
- * environment variable CRIBO_CPU (a level's name) caps the level, so that tests reach every path.
+ * Which instructions this CPU has, as the levels at which kernels are compiled. Chosen by features, never by
+ * family. The environment variable CRIBO_CPU (a level's name) caps the level, so that tests reach every path.
  */
 #ifndef CB_BASE_CPU_H
 #define CB_BASE_CPU_H
@@ -17,7 +17,10 @@ typedef enum cb_cpu_level {
 cb_cpu_level cb_cpu(void);
 const char *cb_cpu_level_name(cb_cpu_level level);
 
-/* The names of the features that matter here and that this CPU has, quoted and separated by commas; not capped by CRIBO_CPU. */
+/*
+ * The names of the features that matter here and that this CPU has, quoted and separated by commas; not
+ * capped by CRIBO_CPU.
+ */
 void cb_cpu_features(char *text, size_t size);
 
 #endif

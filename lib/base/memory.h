@@ -1,9 +1,9 @@
 /*
  * Memory: the handle's allocator, and arenas.
  *
- * Three lifetimes: a handle's (parameters, moments, bank: cb_allocate), a pass's (activations, tape, scratch: an arena that
- * is reset in O(1)), and nothing else. An arena without memory *measures*: it hands out NULL, counts, and so tells
- * at creation how much a pass will need; the passes then allocate nothing.
+ * Three lifetimes: a handle's (parameters, moments, bank: cb_allocate), a pass's (activations, tape, scratch:
+ * an arena that is reset in O(1)), and nothing else. An arena without memory *measures*: it hands out NULL,
+ * counts, and so tells at creation how much a pass will need; the passes then allocate nothing.
  */
 #ifndef CB_BASE_MEMORY_H
 #define CB_BASE_MEMORY_H
@@ -22,9 +22,10 @@ typedef struct cb_allocator {
 } cb_allocator;
 
 /*
- * count * size bytes, zeroed, aligned to CB_ALIGNMENT. `out` is the address of a pointer, of whatever type, that is to point to them (NULL
- * on failure). `what` names the thing in the message. A count of 0 gives a valid block. Large blocks of the default allocator are fresh pages that cost
- * nothing until they are touched.
+ * count * size bytes, zeroed, aligned to CB_ALIGNMENT. `out` is the address of a pointer, of whatever type,
+ * that is to point to them (NULL on failure). `what` names the thing in the message. A count of 0 gives a
+ * valid block. Large blocks of the default allocator are fresh pages that cost nothing until they are
+ * touched.
  */
 cribo_status cb_allocate(
     const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what);
@@ -54,7 +55,10 @@ cb_arena cb_arena_measure(void);
 cribo_status cb_arena_create(const cb_allocator *allocator, cb_arena *arena, size_t bytes, const char *what);
 void cb_arena_destroy(const cb_allocator *allocator, cb_arena *arena);
 
-/* A block aligned to CB_ALIGNMENT, not initialised; NULL while measuring. Running out is our own bug: plans are exact upper bounds. */
+/*
+ * A block aligned to CB_ALIGNMENT, not initialised; NULL while measuring. Running out is our own bug: plans
+ * are exact upper bounds.
+ */
 void *cb_arena_take(cb_arena *arena, size_t count, size_t size);
 
 /* What was taken since a mark is given back by returning to it. */

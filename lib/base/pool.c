@@ -49,7 +49,10 @@ struct cb_pool {
     share shares[];    /* [threads], and the workers after them */
 };
 
-/* Counts the forks in this process's ancestry, so that a pool can tell that its threads stayed behind in the parent. */
+/*
+ * Counts the forks in this process's ancestry, so that a pool can tell that its threads stayed behind in the
+ * parent.
+ */
 static atomic_uint fork_generation;
 static pthread_once_t fork_handler_once = PTHREAD_ONCE_INIT;
 
@@ -93,8 +96,8 @@ static void take_tasks(cb_pool *pool, size_t worker_index)
 }
 
 /*
- * Waking a thread takes longer than many a run, so those who wait look at what they wait for some 20 us long before they sleep; not
- * where threads must share CPUs.
+ * Waking a thread takes longer than many a run, so those who wait look at what they wait for some 20 us long
+ * before they sleep; not where threads must share CPUs.
  */
 #define PATIENCE 1000
 
@@ -118,8 +121,8 @@ static bool watch(const cb_pool *pool, atomic_size_t *counter, size_t value)
 }
 
 /*
- * Who falls asleep says so before the last look at the counter, and who moves the counter looks for sleepers after that: one of
- * them sees the other.
+ * Who falls asleep says so before the last look at the counter, and who moves the counter looks for sleepers
+ * after that: one of them sees the other.
  */
 static bool await_round(cb_pool *pool, size_t round)
 {
@@ -184,7 +187,10 @@ static void stop_helpers(cb_pool *pool)
     pool->stop = false;
 }
 
-/* Helpers block all signals, for handlers belong to the program's own threads: all but their own faults, which nobody else can take. */
+/*
+ * Helpers block all signals, for handlers belong to the program's own threads: all but their own faults,
+ * which nobody else can take.
+ */
 static int start_helpers(cb_pool *pool)
 {
     const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};

@@ -1,11 +1,13 @@
 /*
  * The thread pool: a fixed number of workers, asleep when idle, that share out numbered tasks.
  *
- * Each worker begins with a stretch of the tasks, the same one in every run of as many tasks, and helps the others when it has ended
- * its own: so rows of a batch that runs in turn go through stay with one core and its caches, as far as the work allows.
+ * Each worker begins with a stretch of the tasks, the same one in every run of as many tasks, and helps the
+ * others when it has ended its own: so rows of a batch that runs in turn go through stay with one core and
+ * its caches, as far as the work allows.
  *
- * Which worker runs a task never changes a result: tasks are cut by the data, what several tasks add up is added in the order of the
- * tasks, and all compute in the floating-point mode of whoever runs them. A forked child finds the pool without its threads and starts them anew at the next run.
+ * Which worker runs a task never changes a result: tasks are cut by the data, what several tasks add up is
+ * added in the order of the tasks, and all compute in the floating-point mode of whoever runs them. A forked
+ * child finds the pool without its threads and starts them anew at the next run.
  */
 #ifndef CB_BASE_POOL_H
 #define CB_BASE_POOL_H
@@ -17,7 +19,10 @@ typedef struct cb_pool cb_pool;
 /* `task` counts from 0, `worker` is below cb_pool_threads: the key to per-worker scratch. */
 typedef void cb_task(void *context, size_t task, size_t worker);
 
-/* `threads` workers, the caller of cb_pool_run included; 0 takes cb_pool_default_threads. At most CB_POOL_MOST_THREADS. */
+/*
+ * `threads` workers, the caller of cb_pool_run included; 0 takes cb_pool_default_threads. At most
+ * CB_POOL_MOST_THREADS.
+ */
 cribo_status cb_pool_create(const cb_allocator *allocator, cb_pool **out, size_t threads);
 void cb_pool_free(cb_pool *pool);
 
@@ -36,10 +41,16 @@ size_t cb_pool_cpus(void);
 size_t cb_pool_default_threads(void);
 void cb_pool_choose_threads(size_t threads);
 
-/* Into how many parts to cut `items` pieces of work: some for each worker, so that one that is slowed down leaves parts to the others. */
+/*
+ * Into how many parts to cut `items` pieces of work: some for each worker, so that one that is slowed down
+ * leaves parts to the others.
+ */
 size_t cb_pool_parts(const cb_pool *pool, size_t items);
 
-/* The items begin ... end - 1 that part `part` of `parts` takes of `items`, in multiples of `grain` but for the last. */
+/*
+ * The items begin ... end - 1 that part `part` of `parts` takes of `items`, in multiples of `grain` but for
+ * the last.
+ */
 typedef struct cb_range {
     size_t begin, end;
 } cb_range;

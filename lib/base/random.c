@@ -25,8 +25,8 @@ void cb_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
 }
 
 /*
- * The key is (seed, purpose) mixed once through Philox, since together they have more than its 64 bits; the counter holds
- * (position, index, stream) with the index's high half folded into the key by the same mixing.
+ * The key is (seed, purpose) mixed once through Philox, since together they have more than its 64 bits; the
+ * counter holds (position, index, stream) with the index's high half folded into the key by the same mixing.
  */
 cb_random cb_random_begin(uint64_t seed, cb_purpose purpose, uint64_t stream, uint64_t index)
 {

@@ -1,7 +1,7 @@
 /*
- * Counter-based random numbers: Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
- * 1, 2, 3", SC 2011). Every number is a function of (seed, purpose, stream, index, position), never of a thread or of what was
- * drawn before.
+ * Counter-based random numbers: Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy
+ * as 1, 2, 3", SC 2011). Every number is a function of (seed, purpose, stream, index, position), never of a
+ * thread or of what was drawn before.
  */
 #ifndef CB_BASE_RANDOM_H
 #define CB_BASE_RANDOM_H
@@ -25,7 +25,10 @@ typedef struct cb_random {
     uint32_t unread; /* of `block` */
 } cb_random;
 
-/* The first words of the sequence (seed, purpose, stream, index); an index takes part with its low 32 bits mixed in by its high ones. */
+/*
+ * The first words of the sequence (seed, purpose, stream, index); an index takes part with its low 32 bits
+ * mixed in by its high ones.
+ */
 cb_random cb_random_begin(uint64_t seed, cb_purpose purpose, uint64_t stream, uint64_t index);
 
 uint32_t cb_random_next(cb_random *random);

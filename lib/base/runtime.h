@@ -1,5 +1,6 @@
 /*
- * What a handle has from its program: memory, workers, a log, a progress callback. A trainer lends its own to its parts.
+ * What a handle has from its program: memory, workers, a log, a progress callback. A trainer lends its own to
+ * its parts.
  */
 #ifndef CB_BASE_RUNTIME_H
 #define CB_BASE_RUNTIME_H

@@ -1,13 +1,16 @@
 /*
- * From transport to labels, and from either to Q*: the assignment [N, K] of one view, each column of which sums to 1, or to 0 where the
- * cluster is absent from the view.
+ * From transport to labels, and from either to Q*: the assignment [N, K] of one view, each column of which
+ * sums to 1, or to 0 where the cluster is absent from the view.
  */
 #ifndef CB_CLUSTERING_ASSIGNMENT_H
 #define CB_CLUSTERING_ASSIGNMENT_H
 
 #include "tensor/real.h"
 
-/* labels [2N]: the cluster with the largest share of each token, the lowest of equals. transport [K, 2N]; `best` [2N] is scratch. */
+/*
+ * labels [2N]: the cluster with the largest share of each token, the lowest of equals. transport [K, 2N];
+ * `best` [2N] is scratch.
+ */
 void cb_label_tokens(
     int32_t *labels, const cb_real *transport, size_t joint_tokens, size_t clusters, cb_real *best);
 
@@ -16,8 +19,8 @@ void cb_assign_by_labels(
     cb_real *assignment, const int32_t *labels, size_t tokens, size_t clusters, cb_real *sizes);
 
 /*
- * Soft: the view's part of the transport, row k at transport + k * stride, over its sums; then labels [N] are the largest of the
- * assignment's rows, the lowest of equals.
+ * Soft: the view's part of the transport, row k at transport + k * stride, over its sums; then labels [N] are
+ * the largest of the assignment's rows, the lowest of equals.
  */
 void cb_assign_by_shares(cb_real *assignment, int32_t *labels, const cb_real *transport, size_t stride,
     size_t tokens, size_t clusters);

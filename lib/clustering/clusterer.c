@@ -1,9 +1,10 @@
 /*
  * Joint-view clustering. See clusterer.h.
  *
- * An image has one buffer of K * 2N numbers, which is in turn the cost M, the transport P and at last Q*. With a cost of its own an image is
- * one task from beginning to end; with the batch's cost a repetition is one task per image, from the assignment on the last cost to the
- * next cost, and between repetitions the batch's range is joined. All else is scratch of the worker.
+ * An image has one buffer of K * 2N numbers, which is in turn the cost M, the transport P and at last Q*.
+ * With a cost of its own an image is one task from beginning to end; with the batch's cost a repetition is
+ * one task per image, from the assignment on the last cost to the next cost, and between repetitions the
+ * batch's range is joined. All else is scratch of the worker.
  */
 #include "clustering/clusterer.h"
 
@@ -178,7 +179,9 @@ static int32_t *labels_of(const cb_clusterer *c, size_t b)
     return c->labels + b * c->joint_tokens;
 }
 
-/* |t|; squares that leave the range of float32 are taken again in double, since tokens may be of any scale. */
+/*
+ * |t|; squares that leave the range of float32 are taken again in double, since tokens may be of any scale.
+ */
 static double length_of(const cb_real *token, size_t width)
 {
     const double square = (double)cb_rows()->dot(token, token, width);
@@ -238,8 +241,9 @@ static void plant_seeds(const cb_clusterer *c, const workspace *s, size_t b)
 }
 
 /*
- * Which clusters have other tokens than last time: in later repetitions some stay as they are. What depends on a cluster's tokens alone
- * is still there for those. Shares change everywhere; and nothing is there yet of an image that was just loaded.
+ * Which clusters have other tokens than last time: in later repetitions some stay as they are. What depends
+ * on a cluster's tokens alone is still there for those. Shares change everywhere; and nothing is there yet of
+ * an image that was just loaded.
  */
 static void find_changes(const cb_clusterer *c, const workspace *s, size_t b, bool anew)
 {
@@ -253,7 +257,10 @@ static void find_changes(const cb_clusterer *c, const workspace *s, size_t b, bo
     memcpy(s->known, labels, c->joint_tokens * sizeof *labels);
 }
 
-/* mu_k = sum of the z with label k, of length 1, or 0 for a cluster without tokens; of the clusters that changed, in order. */
+/*
+ * mu_k = sum of the z with label k, of length 1, or 0 for a cluster without tokens; of the clusters that
+ * changed, in order.
+ */
 static size_t take_hard_means(const cb_clusterer *c, const workspace *s, size_t b)
 {
     const size_t width = c->width;
@@ -347,7 +354,9 @@ static void finish(const cb_clusterer *c, const workspace *s, size_t b)
 
 /* ---- the run ---- */
 
-/* One repetition: assigns on the cost so far (or plants the seeds), then makes the next cost or the result. */
+/*
+ * One repetition: assigns on the cost so far (or plants the seeds), then makes the next cost or the result.
+ */
 static void advance(
     const cb_clusterer *c, const workspace *s, size_t b, size_t repetition, cb_cost_range range)
 {

@@ -1,11 +1,12 @@
 /*
- * Joint-view clustering (section 1 of the paper; Stegmuller et al., CVPR 2023): the 2N tokens of both views of an image are assigned to K
- * clusters. Each repetition costs a token's cluster by unlikeness and distance, M(i, k) = -<z_i, mu_k> + lambda_pos g(i, k), finds the
- * transport P by Sinkhorn's algorithm, gives every token the label of its largest P, and takes the clusters' means again. The result Q* is the
- * last assignment with the columns of each view summing to 1.
+ * Joint-view clustering (section 1 of the paper; Stegmuller et al., CVPR 2023): the 2N tokens of both views
+ * of an image are assigned to K clusters. Each repetition costs a token's cluster by unlikeness and distance,
+ * M(i, k) = -<z_i, mu_k> + lambda_pos g(i, k), finds the transport P by Sinkhorn's algorithm, gives every
+ * token the label of its largest P, and takes the clusters' means again. The result Q* is the last assignment
+ * with the columns of each view summing to 1.
  *
- * Of clusters that are equally good for a token the lowest wins. Images are independent but for the range of the cost when
- * `batch_cost` is set. Inside, arrays over clusters and tokens are [K, 2N].
+ * Of clusters that are equally good for a token the lowest wins. Images are independent but for the range of
+ * the cost when `batch_cost` is set. Inside, arrays over clusters and tokens are [K, 2N].
  */
 #ifndef CB_CLUSTERING_CLUSTERER_H
 #define CB_CLUSTERING_CLUSTERER_H
@@ -20,7 +21,10 @@ typedef struct cb_clusterer cb_clusterer;
 
 extern const cb_config_table cb_clusterer_settings; /* of cribo_clusterer_config */
 
-/* Its workspace comes from the runtime, whose pool it borrows. Errors: settings out of range, K > 2N, no memory. */
+/*
+ * Its workspace comes from the runtime, whose pool it borrows. Errors: settings out of range, K > 2N, no
+ * memory.
+ */
 cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
     const cribo_clusterer_config *config, size_t most_images, size_t tokens_per_view, size_t width);
 void cb_clusterer_free(const cb_runtime *runtime, cb_clusterer *clusterer);
@@ -30,7 +34,8 @@ void cb_clusterer_free(const cb_runtime *runtime, cb_clusterer *clusterer);
  *
  * images          B
  * view            the tokens of view 1 and of view 2: image b's are [N, D] at view[v] + b * image_stride
- * image_stride    numbers from one image's first token to the next image's, at least N D: (1 + N) D where [CLS] tokens stand between
+ * image_stride    numbers from one image's first token to the next image's, at least N D: (1 + N) D where
+ *                 [CLS] tokens stand between
  * positions       [B, 2, N, 2]
  * seed_tokens     [B, K] distinct, below 2N; or NULL: drawn from (seed, call, ids[b])
  * ids             [B]; or NULL: the index b
@@ -65,14 +70,18 @@ cb_cluster_shape cb_clusterer_shape(const cb_clusterer *clusterer);
 size_t cb_clusterer_most_entries(const cb_clusterer *clusterer);
 
 /*
- * Appends to `append` a row for every valid object of `images` images from `first_image` on, image by image, cluster by cluster, in one
- * view: its tokens with a weight in Q* that is not 0. Token n of image b counts as token_base + (b - first_image) * token_stride + n. Where
- * `append` has no rows yet its begin[0] is set to 0. Returns the rows added.
+ * Appends to `append` a row for every valid object of `images` images from `first_image` on, image by image,
+ * cluster by cluster, in one view: its tokens with a weight in Q* that is not 0. Token n of image b counts as
+ * token_base + (b - first_image) * token_stride + n. Where `append` has no rows yet its begin[0] is set to 0.
+ * Returns the rows added.
  */
 size_t cb_clusterer_objects(const cb_clusterer *clusterer, size_t first_image, size_t images, size_t view,
     cb_pooling *append, size_t token_base, size_t token_stride);
 
-/* The same objects at once: objects [B, 2, K, D] from the tokens of `job`; rows of clusters that are not valid are 0. */
+/*
+ * The same objects at once: objects [B, 2, K, D] from the tokens of `job`; rows of clusters that are not
+ * valid are 0.
+ */
 void cb_clusterer_pool_objects(
     cb_pool *pool, const cb_clusterer *clusterer, const cb_cluster_job *job, cb_real *objects);
 

@@ -76,7 +76,10 @@ void cb_normalise_positional_cost(
     for (size_t k = 0; k < clusters; k++)
         sum += (double)cb_rows()->dot(g + k * joint_tokens, ones, joint_tokens);
 
-    /* The mean is never above the largest, which is therefore the largest still once zeros have become the mean. */
+    /*
+     * The mean is never above the largest, which is therefore the largest still once zeros have become the
+     * mean.
+     */
     const cb_real mean = (cb_real)(sum / (double)(clusters * joint_tokens));
     const cb_real most = cb_rows()->largest(g, clusters * joint_tokens);
     cb_rows()->divide(cost, g, mean, most > 0 ? most : 1, clusters * joint_tokens); /* all 0: in one place */

@@ -1,13 +1,15 @@
 /*
  * Where patches lie in the original image, and what it costs a token to join a cluster that lies elsewhere.
  *
- * The positional cost g(k, i) of token i towards cluster k is the distance to the nearest member of k that is not at the very place of i;
- * with shares A instead of members it is the smallest product of distance and share that is not zero:
+ * The positional cost g(k, i) of token i towards cluster k is the distance to the nearest member of k that is
+ * not at the very place of i; with shares A instead of members it is the smallest product of distance and
+ * share that is not zero:
  *
- *     g(k, i) = min { |q_i - q_j| A(k, j) : the product is not 0 }, at most 100 000; 0 when there is no such j
+ *     g(k, i) = min { |q_i - q_j| A(k, j) : the product is not 0 }, at most 100 000; 0 when there is no such
+ *     j
  *
- * Then zeros take the mean of all g of the image, and g is divided by its largest value, so that it lies in 0 ... 1. All
- * arrays over clusters and tokens are [K, 2N] here: rows of 2N suit the row kernels.
+ * Then zeros take the mean of all g of the image, and g is divided by its largest value, so that it lies in 0
+ * ... 1. All arrays over clusters and tokens are [K, 2N] here: rows of 2N suit the row kernels.
  */
 #ifndef CB_CLUSTERING_POSITIONS_H
 #define CB_CLUSTERING_POSITIONS_H
@@ -15,16 +17,17 @@
 #include "tensor/real.h"
 
 /*
- * The centres of the grid * grid patches of a view, in pixels of the original image, row by row: positions [grid * grid, 2] (x, y).
- * The view is the crop (left, top, width, height), resized to size * size pixels in patches of patch * patch, then mirrored left-right if
- * `flipped`; centre of column c: left + (c patch + patch / 2) width / size - 1/2.
+ * The centres of the grid * grid patches of a view, in pixels of the original image, row by row: positions
+ * [grid * grid, 2] (x, y). The view is the crop (left, top, width, height), resized to size * size pixels in
+ * patches of patch * patch, then mirrored left-right if `flipped`; centre of column c: left + (c patch +
+ * patch / 2) width / size - 1/2.
  */
 void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid,
     size_t patch, size_t size, float *positions);
 
 /*
- * g [K, 2N] for hard labels [2N]; a negative label belongs to no cluster. x, y [2N]. Rows of clusters that have not `changed` [K] stay.
- * O((2N)^2).
+ * g [K, 2N] for hard labels [2N]; a negative label belongs to no cluster. x, y [2N]. Rows of clusters that
+ * have not `changed` [K] stay. O((2N)^2).
  */
 void cb_nearest_members(cb_real *g, const cb_real *x, const cb_real *y, const int32_t *labels,
     const uint8_t *changed, size_t joint_tokens, size_t clusters);
@@ -36,7 +39,10 @@ void cb_token_distances(cb_real *distances, const cb_real *x, const cb_real *y, 
 void cb_least_products(
     cb_real *g, const cb_real *distances, const cb_real *shares, size_t joint_tokens, size_t clusters);
 
-/* cost = g [K, 2N], but zeros become the mean, then all is divided by the largest; all zeros stay. `ones` [2N] is scratch. */
+/*
+ * cost = g [K, 2N], but zeros become the mean, then all is divided by the largest; all zeros stay. `ones`
+ * [2N] is scratch.
+ */
 void cb_normalise_positional_cost(
     cb_real *cost, const cb_real *g, size_t joint_tokens, size_t clusters, cb_real *ones);
 

@@ -1,8 +1,8 @@
 /*
  * Sinkhorn's algorithm. See sinkhorn.h.
  *
- * Every token's least cost is taken off before the exponential, which the first scaling of rows would cancel: so each token has an entry
- * of 1, and no row can underflow, however large lambda is.
+ * Every token's least cost is taken off before the exponential, which the first scaling of rows would cancel:
+ * so each token has an entry of 1, and no row can underflow, however large lambda is.
  */
 #include "clustering/sinkhorn.h"
 
@@ -42,7 +42,10 @@ static void exponentiate(
         cb_rows()->exp_above(plan + k * joint_tokens, least, sharpness, sums, joint_tokens);
 }
 
-/* Scales the tokens to 1 / 2N each and then the clusters to their masses; `sums` over the clusters are brought up to date. */
+/*
+ * Scales the tokens to 1 / 2N each and then the clusters to their masses; `sums` over the clusters are
+ * brought up to date.
+ */
 static void rescale(
     cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass, cb_real *factors, cb_real *sums)
 {

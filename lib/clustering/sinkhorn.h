@@ -1,6 +1,7 @@
 /*
- * Sinkhorn's algorithm (Cuturi, "Sinkhorn distances: lightspeed computation of optimal transport", NeurIPS 2013): the transport
- * P = exp(-lambda M), its rows scaled to 1 / 2N each and its columns to the clusters' masses, in turn.
+ * Sinkhorn's algorithm (Cuturi, "Sinkhorn distances: lightspeed computation of optimal transport", NeurIPS
+ * 2013): the transport P = exp(-lambda M), its rows scaled to 1 / 2N each and its columns to the clusters'
+ * masses, in turn.
  */
 #ifndef CB_CLUSTERING_SINKHORN_H
 #define CB_CLUSTERING_SINKHORN_H
@@ -16,9 +17,10 @@ typedef struct cb_cost_range {
 cb_cost_range cb_find_cost_range(const cb_real *cost, size_t joint_tokens, size_t clusters, cb_real *scratch);
 
 /*
- * plan [K, 2N]: the cost on entry, the transport P on return. mass [K] > 0 sums to 1. The last scaling is that of the clusters, which
- * takes part only where a cluster has not lost all its mass to rounding: it is then 0 for all tokens. A cost that is the same everywhere (up
- * to rounding) counts as 0. Never NaN. `scratch` [2 * 2N].
+ * plan [K, 2N]: the cost on entry, the transport P on return. mass [K] > 0 sums to 1. The last scaling is
+ * that of the clusters, which takes part only where a cluster has not lost all its mass to rounding: it is
+ * then 0 for all tokens. A cost that is the same everywhere (up to rounding) counts as 0. Never NaN.
+ * `scratch` [2 * 2N].
  */
 void cb_sinkhorn(cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass,
     cb_cost_range range, double lambda, size_t iterations, cb_real *scratch);

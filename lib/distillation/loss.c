@@ -112,7 +112,10 @@ typedef struct head_rows {
     entropies part[MOST_PARTS];
 } head_rows;
 
-/* x = (logits - centre - their maximum) / temperature; returns log Σ exp x. The largest x is 0, so nothing overflows. */
+/*
+ * x = (logits - centre - their maximum) / temperature; returns log Σ exp x. The largest x is 0, so nothing
+ * overflows.
+ */
 static double shift_row(
     cb_real *x, const cb_real *logits, const cb_real *centre, double temperature, size_t n)
 {
@@ -127,7 +130,9 @@ static double shift_row(
     return log((double)sum);
 }
 
-/* The teacher's logits of a kind for row `k` of the student's `view`; NULL where this teacher does not teach. */
+/*
+ * The teacher's logits of a kind for row `k` of the student's `view`; NULL where this teacher does not teach.
+ */
 static const cb_real *teacher_of(const head_rows *rows, int term, size_t view, size_t k)
 {
     const cb_loss_input *input = rows->input;

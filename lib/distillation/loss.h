@@ -1,12 +1,14 @@
 /*
- * The three self-distillation losses of section 3 from logits, with gradients with respect to the student's, and the centres.
+ * The three self-distillation losses of section 3 from logits, with gradients with respect to the student's,
+ * and the centres.
  *
  * A student row s with targets p_j of weights w_j, temperatures τ:
  *   p_j  = softmax((t_j - c) / τ_t)
  *   loss = Σ_j w_j H(p_j, softmax(s / τ_s)),   H(p, q) = -Σ p log q
  *   ds   = ((Σ_j w_j) softmax(s / τ_s) - Σ_j w_j p_j) / τ_s
  *
- * Rows are independent of each other; what they add up is added in an order that depends on their number alone.
+ * Rows are independent of each other; what they add up is added in an order that depends on their number
+ * alone.
  */
 #ifndef CB_DISTILLATION_LOSS_H
 #define CB_DISTILLATION_LOSS_H
@@ -26,8 +28,8 @@ typedef struct cb_loss_weights {
 } cb_loss_weights;
 
 /*
- * The paper's sums: 1/B, 1/R and 1/Z_v. The authors' code: halves of 1/B and 1/R, and 1/(2 Z_1) for both masks. What has
- * nothing to count weighs 0.
+ * The paper's sums: 1/B, 1/R and 1/Z_v. The authors' code: halves of 1/B and 1/R, and 1/(2 Z_1) for both
+ * masks. What has nothing to count weighs 0.
  */
 cb_loss_weights cb_loss_weights_of(
     bool authors, size_t images, size_t objects, size_t matches1, size_t matches2);
@@ -62,7 +64,10 @@ typedef struct cb_loss_output {
 /* Losses and gradients with the centres as they stand. */
 void cb_loss_compute(const cb_loss *loss, const cb_loss_input *input, cb_loss_output *output);
 
-/* Each centre moves by its head's teacher logits: c <- m c + (1 - m) mean over both views; with no rows it stays. */
+/*
+ * Each centre moves by its head's teacher logits: c <- m c + (1 - m) mean over both views; with no rows it
+ * stays.
+ */
 void cb_loss_update_centres(cb_loss *loss, const cb_head_logits head[2]);
 
 #endif

@@ -5,12 +5,12 @@
  *   back_1[k]  = argmax_k' <m_2[index_1[k]], u_2[k']>      over all objects of the batch
  *   O(c_1^k)   = (back_1[k] = k)                           and the same with views exchanged
  *
- * u: L2-normalised objects of the batch; m: L2-normalised entries of the bank. Ties go to the lowest index. An object never
- * matches an entry whose image has its own image's id.
+ * u: L2-normalised objects of the batch; m: L2-normalised entries of the bank. Ties go to the lowest index.
+ * An object never matches an entry whose image has its own image's id.
  *
- * The search (nearest.h) goes block of entries by block of entries and keeps a running maximum per query, so nothing of size queries x
- * entries is ever made. Each worker keeps maxima of its own; the best of several under "greater cosine, then lower index" does not
- * depend on who saw which block, nor in what order.
+ * The search (nearest.h) goes block of entries by block of entries and keeps a running maximum per query, so
+ * nothing of size queries x entries is ever made. Each worker keeps maxima of its own; the best of several
+ * under "greater cosine, then lower index" does not depend on who saw which block, nor in what order.
  */
 #ifndef CB_DISTILLATION_MEMORY_BANK_H
 #define CB_DISTILLATION_MEMORY_BANK_H
@@ -24,14 +24,16 @@ typedef struct cb_memory_bank cb_memory_bank;
 
 extern const cb_config_table cb_memory_bank_settings;
 
-/* `config` is a full and checked one. The bank keeps the runtime's pool, and is freed with the same runtime. */
+/*
+ * `config` is a full and checked one. The bank keeps the runtime's pool, and is freed with the same runtime.
+ */
 cribo_status cb_memory_bank_create(
     const cb_runtime *runtime, cb_memory_bank **out, const cribo_memory_bank_config *config);
 void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank);
 
 /*
- * Whether to search with bfloat16 products first (nearest.h): a new bank does where the CPU is fast at them. The results are the
- * same either way; tests and benchmarks force one.
+ * Whether to search with bfloat16 products first (nearest.h): a new bank does where the CPU is fast at them.
+ * The results are the same either way; tests and benchmarks force one.
  */
 void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely);
 
@@ -59,8 +61,8 @@ size_t cb_memory_bank_width(const cb_memory_bank *bank);
 size_t cb_memory_bank_most_objects(const cb_memory_bank *bank); /* of one query or push */
 
 /*
- * Whether a batch from outside is sound: pointers, 0 ... K objects per image, at most `most_images` images and `most_objects`
- * objects, finite vectors. The message names what is not.
+ * Whether a batch from outside is sound: pointers, 0 ... K objects per image, at most `most_images` images
+ * and `most_objects` objects, finite vectors. The message names what is not.
  */
 cribo_status cb_memory_bank_check(
     const cb_memory_bank *bank, const cb_objects *objects, size_t most_images, size_t most_objects);
@@ -70,8 +72,8 @@ void cb_memory_bank_export(
     const cb_memory_bank *bank, int64_t *per_image, int64_t *ids, cb_real *view1, cb_real *view2);
 
 /*
- * The vectors of a view where they lie, until the bank changes: stretch number `index` has *rows of them. Together, in order, they
- * are what the export gives.
+ * The vectors of a view where they lie, until the bank changes: stretch number `index` has *rows of them.
+ * Together, in order, they are what the export gives.
  */
 size_t cb_memory_bank_stretches(const cb_memory_bank *bank);
 const cb_real *cb_memory_bank_stretch(const cb_memory_bank *bank, int view, size_t index, size_t *rows);

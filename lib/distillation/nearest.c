@@ -8,10 +8,16 @@
 #include <math.h>
 #include <string.h>
 
-/* Queries whose candidates are multiplied together: what they ask for adds up, what it takes to begin a product is shared. */
+/*
+ * Queries whose candidates are multiplied together: what they ask for adds up, what it takes to begin a
+ * product is shared.
+ */
 #define GROUP 64
 
-/* Blocks of entries that are multiplied in float32 at once after one where the coarse product ruled out little. */
+/*
+ * Blocks of entries that are multiplied in float32 at once after one where the coarse product ruled out
+ * little.
+ */
 #define IMPATIENCE 15
 
 #define ALLOCATE(pointer, count, what) \
@@ -68,10 +74,10 @@ void cb_neighbours_keep(cb_neighbour *best, size_t k, cb_neighbour candidate)
 /* ---- how far off a coarse cosine may be ---- */
 
 /*
- * The part of the bound that does not come from a vector's own rounding. Each product sums D terms that add up to no more
- * than |u| |m|, about 1, with an error of at most 2^-23 of that for each addition, whatever the order and the rounding mode; numbers
- * below 2^-126 that count as zero vanish beside it, and so does what thresholds are rounded by. A tenth more than two
- * sums covers lengths that are not quite 1.
+ * The part of the bound that does not come from a vector's own rounding. Each product sums D terms that add
+ * up to no more than |u| |m|, about 1, with an error of at most 2^-23 of that for each addition, whatever the
+ * order and the rounding mode; numbers below 2^-126 that count as zero vanish beside it, and so does what
+ * thresholds are rounded by. A tenth more than two sums covers lengths that are not quite 1.
  */
 static cb_real rounding_of_sums(size_t width)
 {
@@ -166,7 +172,10 @@ static bool holds_id(const int64_t *ids, size_t n, int64_t id)
     return holds;
 }
 
-/* Takes the entries of the queries' own images out of the running; row i of cosines is that of query number row[i]. */
+/*
+ * Takes the entries of the queries' own images out of the running; row i of cosines is that of query number
+ * row[i].
+ */
 static void exclude_own(cb_real *cosines, size_t n, const int64_t *entry_id, const cb_queries *queries,
     const uint32_t *row, size_t rows)
 {
@@ -223,9 +232,10 @@ static void search_exactly(
 /* ---- coarse cosines ---- */
 
 /*
- * The queries from ... to - 1 that some entry may yet please, and all entries that may be among the nearest to one of them: those with p
- * not below what is known by more than the doubt. Known is the least of the best exact cosines so far, and, where one
- * neighbour is sought, that the highest p of this row is exact to within the doubt.
+ * The queries from ... to - 1 that some entry may yet please, and all entries that may be among the nearest
+ * to one of them: those with p not below what is known by more than the doubt. Known is the least of the best
+ * exact cosines so far, and, where one neighbour is sought, that the highest p of this row is exact to within
+ * the doubt.
  */
 static void ask(cb_search *s, const cb_queries *queries, size_t from, size_t to, const cb_real *cosines,
     size_t n, cb_real entries_doubt, const cb_neighbour *best)

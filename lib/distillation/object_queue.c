@@ -6,7 +6,10 @@
 #include <math.h>
 #include <string.h>
 
-/* A block is what a search multiplies at a time: 1024 rows, or fewer where wide rows would not stay in the cache. */
+/*
+ * A block is what a search multiplies at a time: 1024 rows, or fewer where wide rows would not stay in the
+ * cache.
+ */
 #define MOST_BLOCK_ROWS 1024
 #define LEAST_BLOCK_ROWS 64
 #define BLOCK_NUMBERS (512 * 1024)

@@ -1,10 +1,11 @@
 /*
  * The store of the memory bank: object vectors of both views, first in, first out, counted in images.
  *
- * Entries are numbered from the newest image's first object (0) to the oldest image's last. They lie in blocks of
- * `block_rows` rows, packed without gaps whatever the number of objects per image: entry i is row `first + i` of the blocks in their
- * order from the newest on. New entries grow downwards from the front, so order in memory is order in age, and a search
- * takes whole blocks. A block that runs empty is the next to be used again: only the memory of what is held is touched.
+ * Entries are numbered from the newest image's first object (0) to the oldest image's last. They lie in
+ * blocks of `block_rows` rows, packed without gaps whatever the number of objects per image: entry i is row
+ * `first + i` of the blocks in their order from the newest on. New entries grow downwards from the front, so
+ * order in memory is order in age, and a search takes whole blocks. A block that runs empty is the next to be
+ * used again: only the memory of what is held is touched.
  */
 #ifndef CB_DISTILLATION_OBJECT_QUEUE_H
 #define CB_DISTILLATION_OBJECT_QUEUE_H

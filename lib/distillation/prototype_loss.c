@@ -15,8 +15,8 @@
 #define BLOCK 1024       /* columns a row's sweeps take at a time: they stay in the first-level cache */
 
 /*
- * The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come the
- * teacher's.
+ * The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come
+ * the teacher's.
  */
 typedef struct stream {
     const cb_prototype_job *job;
@@ -28,8 +28,8 @@ typedef struct stream {
 } stream;
 
 /*
- * As many logits as asked for, but a column of all rows at least, and never more than there are. Never fewer for more rows: a plan for
- * the most rows covers every job.
+ * As many logits as asked for, but a column of all rows at least, and never more than there are. Never fewer
+ * for more rows: a plan for the most rows covers every job.
  */
 static size_t planned_logits(size_t rows, size_t prototypes, size_t wanted)
 {
@@ -180,7 +180,9 @@ static void teacher_part(void *context, size_t part, size_t worker)
     for (size_t t = rows.begin; t < rows.end; t++) exponentiate_teacher_row(s, t);
 }
 
-/* A student row's logits s become ((w_0 + w_1) softmax(s) - w_0 p_0 - w_1 p_1) / τ_s; its cross terms grow. */
+/*
+ * A student row's logits s become ((w_0 + w_1) softmax(s) - w_0 p_0 - w_1 p_1) / τ_s; its cross terms grow.
+ */
 static void mix_student_row(const stream *s, size_t r)
 {
     const cb_prototype_job *job = s->job;

@@ -1,14 +1,17 @@
 /*
- * The self-distillation loss streamed over the prototypes: logits are held up to a fixed number, whatever rows x P.
+ * The self-distillation loss streamed over the prototypes: logits are held up to a fixed number, whatever
+ * rows x P.
  *
- * A student row with bottleneck x and teacher rows t_0, t_1 of weights w_0, w_1 (the paper's sections 1 and 3; the
- * prototypes U of student and teacher, the centre c) has
- *   loss_j = w_j H(p_j, s),   p_j = softmax((U_t t_j - c) / τ_t),   s = softmax(U_s x / τ_s),   H(p, s) = -Σ p log s
+ * A student row with bottleneck x and teacher rows t_0, t_1 of weights w_0, w_1 (the paper's sections 1 and
+ * 3; the prototypes U of student and teacher, the centre c) has
+ *   loss_j = w_j H(p_j, s),   p_j = softmax((U_t t_j - c) / τ_t),   s = softmax(U_s x / τ_s),   H(p, s) = -Σ
+ *                             p log s
  * Its gradient is linear in the targets, so they are mixed first and the row goes back once:
  *   dlogits = ((w_0 + w_1) s - w_0 p_0 - w_1 p_1) / τ_s
- * Two passes over chunks of prototypes: the first finds each row's maximum and sum of exponentials, the second the loss and the
- * gradients. It goes backwards, so that the last chunks of the first pass, for which there is room, are still there; the logits
- * of the others are computed again. All sums have an order fixed by the job and its workspace, never by the threads.
+ * Two passes over chunks of prototypes: the first finds each row's maximum and sum of exponentials, the
+ * second the loss and the gradients. It goes backwards, so that the last chunks of the first pass, for which
+ * there is room, are still there; the logits of the others are computed again. All sums have an order fixed
+ * by the job and its workspace, never by the threads.
  */
 #ifndef CB_DISTILLATION_PROTOTYPE_LOSS_H
 #define CB_DISTILLATION_PROTOTYPE_LOSS_H
@@ -19,13 +22,18 @@
 #define CB_NO_ROW UINT32_MAX
 #define CB_TERMS 2
 
-/* The teacher rows of a student row: term 0 is the global or the cross-view one, term 1 the cross-image one. */
+/*
+ * The teacher rows of a student row: term 0 is the global or the cross-view one, term 1 the cross-image one.
+ */
 typedef struct cb_row_targets {
     uint32_t row[CB_TERMS];   /* CB_NO_ROW: the term is absent */
     cb_real weight[CB_TERMS]; /* read only where there is a row */
 } cb_row_targets;
 
-/* Signs of collapse, over the teacher rows that serve as term 0 of some student row of the job; all accumulate. */
+/*
+ * Signs of collapse, over the teacher rows that serve as term 0 of some student row of the job; all
+ * accumulate.
+ */
 typedef struct cb_prototype_signs {
     cb_real *mean;  /* [P] += Σ of the rows' distributions p */
     uint8_t *used;  /* [P] set to 1 where a prototype is the arg-max of a row */
@@ -61,9 +69,9 @@ typedef struct cb_prototype_workspace {
 } cb_prototype_workspace;
 
 /*
- * Takes scratch for jobs of up to `rows` student rows and `teacher_rows` teacher rows from an arena. `logit_count` is how
- * many logits are held at once, in one chunk or in several: what has room is not computed twice. 0 takes 2^24 (64 MiB of floats),
- * or 1024 per row where that is more.
+ * Takes scratch for jobs of up to `rows` student rows and `teacher_rows` teacher rows from an arena.
+ * `logit_count` is how many logits are held at once, in one chunk or in several: what has room is not
+ * computed twice. 0 takes 2^24 (64 MiB of floats), or 1024 per row where that is more.
  */
 cb_prototype_workspace cb_prototype_workspace_take(
     cb_arena *arena, size_t rows, size_t teacher_rows, size_t prototypes, size_t logit_count);

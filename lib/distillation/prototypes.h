@@ -1,7 +1,7 @@
 /*
- * Prototypes: the weight-normed last layer of a head, logit[p] = <u_p, x> with u_p = g_p v_p / |v_p| (no ε: a direction
- * of length zero gives logits that are not finite). The effective weights u are never stored: products take the raw
- * directions v, and columns are scaled by g_p / |v_p| afterwards.
+ * Prototypes: the weight-normed last layer of a head, logit[p] = <u_p, x> with u_p = g_p v_p / |v_p| (no ε: a
+ * direction of length zero gives logits that are not finite). The effective weights u are never stored:
+ * products take the raw directions v, and columns are scaled by g_p / |v_p| afterwards.
  *
  * Shapes: P prototypes of width E; logits of a range [first, first + count) of them are [rows, count].
  */
@@ -28,7 +28,8 @@ void cb_prototypes_project(cb_pool *pool, const cb_prototypes *prototypes, size_
 
 /*
  * The way back from dlogits [rows, count] of the same range:
- *   du[p] += Σ_r dlogits[r, p] x[r]   with respect to the effective weight u_p; du [P, E] whole, or NULL (not wanted)
+ *   du[p] += Σ_r dlogits[r, p] x[r]   with respect to the effective weight u_p; du [P, E] whole, or NULL (not
+ *                                     wanted)
  *   dx[r] += Σ_p dlogits[r, p] u_p    dx [rows, E]
  * dlogits is used up: it ends scaled by g_p / |v_p|.
  */
@@ -44,8 +45,8 @@ void cb_prototypes_weight_gradient(
     cb_pool *pool, const cb_prototypes *prototypes, cb_real *du, cb_real *dgain);
 
 /*
- * centre <- momentum centre + (1 - momentum) (mean of the teacher's logits). Projection is linear, so the mean logits are
- * those of mean_x [E], the mean of the teacher's rows. centre [P].
+ * centre <- momentum centre + (1 - momentum) (mean of the teacher's logits). Projection is linear, so the
+ * mean logits are those of mean_x [E], the mean of the teacher's rows. centre [P].
  */
 void cb_prototypes_move_centre(
     cb_pool *pool, const cb_prototypes *teacher, const cb_real *mean_x, cb_real momentum, cb_real *centre);

@@ -95,7 +95,10 @@ typedef struct entropy_job {
     const cb_patch_block *block;
 } entropy_job;
 
-/* Task: an entry's logits become its gradient p - h; its cross-entropy, for shares that sum to 1, is log sum exp - <h, logits>. */
+/*
+ * Task: an entry's logits become its gradient p - h; its cross-entropy, for shares that sum to 1, is log sum
+ * exp - <h, logits>.
+ */
 static void cross_entropy(void *context, size_t row, size_t worker)
 {
     const entropy_job *job = context;

@@ -3,8 +3,9 @@
  *
  *   f(W, b) = 1/M sum_i -sum_c h_ic log softmax(W x_i + b)_c + penalty/2 |W|^2        x_i = sqrt(D) u_i
  *
- * u_i: unit feature, h_i: histogram as shares. Minimised by L-BFGS (Liu & Nocedal, "On the limited memory BFGS method for large scale
- * optimization", 1989) with backtracking; f is convex. Logits are products of blocks in float, all sums over entries are in double.
+ * u_i: unit feature, h_i: histogram as shares. Minimised by L-BFGS (Liu & Nocedal, "On the limited memory
+ * BFGS method for large scale optimization", 1989) with backtracking; f is convex. Logits are products of
+ * blocks in float, all sums over entries are in double.
  */
 #ifndef CB_EVALUATION_LINEAR_PROBE_H
 #define CB_EVALUATION_LINEAR_PROBE_H
@@ -24,7 +25,10 @@ typedef struct cb_linear_probe_options {
     int64_t iterations;
 } cb_linear_probe_options;
 
-/* Fits a new layer in place of the old one; *loss is f there. On failure the old one stays. The memory is not empty. */
+/*
+ * Fits a new layer in place of the old one; *loss is f there. On failure the old one stays. The memory is not
+ * empty.
+ */
 cribo_status cb_linear_probe_fit(const cb_runtime *runtime, cb_linear_probe *linear,
     const cb_patch_memory *memory, const cb_linear_probe_options *options, double *loss);
 

@@ -1,8 +1,10 @@
 /*
- * Labelled patches: unit features, each with the histogram of the labels under it, in blocks that come as they are needed.
+ * Labelled patches: unit features, each with the histogram of the labels under it, in blocks that come as
+ * they are needed.
  *
- * When there may be no more than `most`, what is kept is a uniform sample of all patches so far (Vitter's algorithm R): patch number i
- * replaces entry j, drawn from 0 ... i, if j < most. The draw is a function of (seed, i), so the sample does not depend on the calls.
+ * When there may be no more than `most`, what is kept is a uniform sample of all patches so far (Vitter's
+ * algorithm R): patch number i replaces entry j, drawn from 0 ... i, if j < most. The draw is a function of
+ * (seed, i), so the sample does not depend on the calls.
  */
 #ifndef CB_EVALUATION_PATCH_MEMORY_H
 #define CB_EVALUATION_PATCH_MEMORY_H
@@ -41,7 +43,10 @@ typedef struct cb_label_maps {
 /* Whether all labels are classes or to be ignored. */
 cribo_status cb_patch_memory_check(const cb_patch_memory *memory, const cb_label_maps *maps);
 
-/* Remembers the patches of checked maps; features [images, rows * columns, D]. Fails for lack of memory only, and changes nothing then. */
+/*
+ * Remembers the patches of checked maps; features [images, rows * columns, D]. Fails for lack of memory only,
+ * and changes nothing then.
+ */
 cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory *memory,
     const cb_label_maps *maps, const cb_real *features);
 

@@ -47,7 +47,10 @@ static cb_queries stripe_of(const cb_queries *all, size_t begin)
         .doubt = all->doubt + begin};
 }
 
-/* Task: one block of the memory with one stripe of the queries; a block's tasks follow each other, and it comes from memory once. */
+/*
+ * Task: one block of the memory with one stripe of the queries; a block's tasks follow each other, and it
+ * comes from memory once.
+ */
 static void search_block(void *context, size_t task, size_t worker)
 {
     const cb_patch_search *n = context;

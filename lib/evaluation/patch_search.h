@@ -1,9 +1,9 @@
 /*
  * The k nearest entries of a patch memory by cosine, exactly (distillation/nearest.h).
  *
- * Blocks of the memory meet stripes of queries, and each worker keeps the best k of what it saw for each query: nothing of size
- * queries x entries is ever made. The order of neighbours is total and a cosine's bits do not depend on who computes it, so the
- * best k of all workers together do not depend on the threads.
+ * Blocks of the memory meet stripes of queries, and each worker keeps the best k of what it saw for each
+ * query: nothing of size queries x entries is ever made. The order of neighbours is total and a cosine's bits
+ * do not depend on who computes it, so the best k of all workers together do not depend on the threads.
  */
 #ifndef CB_EVALUATION_PATCH_SEARCH_H
 #define CB_EVALUATION_PATCH_SEARCH_H
@@ -35,7 +35,10 @@ cribo_status cb_patch_search_create(
     const cb_runtime *runtime, cb_patch_search *search, size_t width, size_t k);
 void cb_patch_search_destroy(const cb_runtime *runtime, cb_patch_search *search);
 
-/* The neighbours [queries, k], in order (index -1: none), of at most CB_PATCH_SEARCH_GROUP features of any length; they stand until the next search. */
+/*
+ * The neighbours [queries, k], in order (index -1: none), of at most CB_PATCH_SEARCH_GROUP features of any
+ * length; they stand until the next search.
+ */
 const cb_neighbour *cb_patch_search_run(
     cb_patch_search *search, const cb_patch_memory *memory, size_t queries, const cb_real *features);
 

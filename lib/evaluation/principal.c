@@ -68,7 +68,10 @@ static void find_covariance(solver *s, const cb_principal *p)
     }
 }
 
-/* Orthonormal rows spanning the same, by Gram-Schmidt, twice for rounding's sake; a row that depends on those before becomes zero. */
+/*
+ * Orthonormal rows spanning the same, by Gram-Schmidt, twice for rounding's sake; a row that depends on those
+ * before becomes zero.
+ */
 static void orthonormalise(double *rows, size_t k, size_t n)
 {
     for (size_t i = 0; i < k; i++) {
@@ -82,7 +85,10 @@ static void orthonormalise(double *rows, size_t k, size_t n)
     }
 }
 
-/* Rotates rows and columns p, q of the symmetric a [k, k] so that a[p, q] becomes 0, and rows p, q of v with them. */
+/*
+ * Rotates rows and columns p, q of the symmetric a [k, k] so that a[p, q] becomes 0, and rows p, q of v with
+ * them.
+ */
 static void rotate(double *a, double *v, size_t k, size_t p, size_t q)
 {
     double theta = (a[q * k + q] - a[p * k + p]) / (2 * a[p * k + q]);
@@ -102,7 +108,10 @@ static void rotate(double *a, double *v, size_t k, size_t p, size_t q)
     }
 }
 
-/* Eigenvectors of the symmetric a [k, k] as rows of v, and eigenvalues on a's diagonal, by cyclic Jacobi rotations. */
+/*
+ * Eigenvectors of the symmetric a [k, k] as rows of v, and eigenvalues on a's diagonal, by cyclic Jacobi
+ * rotations.
+ */
 static void diagonalise(double *a, double *v, size_t k)
 {
     memset(v, 0, k * k * sizeof *v);

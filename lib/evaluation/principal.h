@@ -1,9 +1,10 @@
 /*
  * Principal components: the eigenvectors of the rows' covariance with the greatest eigenvalues.
  *
- * The covariance is D x D in double: products of centred blocks in float, added in double. Its leading eigenvectors come by subspace
- * iteration with Rayleigh-Ritz (Golub & Van Loan, "Matrix Computations", section 8.2) on a few more vectors than are wanted, from a
- * fixed random start; the small projected matrix is diagonalised by Jacobi's rotations. D^3 work is never done.
+ * The covariance is D x D in double: products of centred blocks in float, added in double. Its leading
+ * eigenvectors come by subspace iteration with Rayleigh-Ritz (Golub & Van Loan, "Matrix Computations",
+ * section 8.2) on a few more vectors than are wanted, from a fixed random start; the small projected matrix
+ * is diagonalised by Jacobi's rotations. D^3 work is never done.
  */
 #ifndef CB_EVALUATION_PRINCIPAL_H
 #define CB_EVALUATION_PRINCIPAL_H

@@ -18,8 +18,9 @@ typedef struct cb_share_map {
 } cb_share_map;
 
 /*
- * labels [height, width]: arg-max (ties: the lower class) of the shares, interpolated bilinearly between the patches' middles as
- * `interpolate(..., mode="bilinear", align_corners=False)` does. `scratch` has cb_label_scratch numbers for each worker.
+ * labels [height, width]: arg-max (ties: the lower class) of the shares, interpolated bilinearly between the
+ * patches' middles as `interpolate(..., mode="bilinear", align_corners=False)` does. `scratch` has
+ * cb_label_scratch numbers for each worker.
  */
 void cb_label_pixels(cb_pool *pool, const cb_share_map *map, cb_real *scratch, int32_t *labels);
 size_t cb_label_scratch(const cb_share_map *map);

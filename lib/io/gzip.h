@@ -1,9 +1,11 @@
 /*
- * gzip files (RFC 1952) on zlib: written atomically in members that a pool compresses at once, read as one stream.
+ * gzip files (RFC 1952) on zlib: written atomically in members that a pool compresses at once, read as one
+ * stream.
  *
- * The writer cuts its input into members of CB_GZIP_MEMBER_BYTES, so the file's bytes depend on content and level, never on the
- * number of threads. The reader follows any number of members and verifies each one's CRC-32 and length; its memory does
- * not grow with the file. The allocator is asked by the calling thread alone.
+ * The writer cuts its input into members of CB_GZIP_MEMBER_BYTES, so the file's bytes depend on content and
+ * level, never on the number of threads. The reader follows any number of members and verifies each one's
+ * CRC-32 and length; its memory does not grow with the file. The allocator is asked by the calling thread
+ * alone.
  */
 #ifndef CB_IO_GZIP_H
 #define CB_IO_GZIP_H
@@ -19,9 +21,10 @@
 typedef struct cb_gzip_writer cb_gzip_writer;
 
 /*
- * Begins to replace `path`, which is borrowed until the writer is finished, with level 0 (stored), 1 to 3 (runs only: fast) or up to 9. Writer calls
- * fail as those of cb_file_writer, or with CRIBO_OUT_OF_MEMORY; the old file is then as it was. commit and abandon free the
- * writer, whatever comes of them; *out is NULL after a failure, and abandon takes NULL.
+ * Begins to replace `path`, which is borrowed until the writer is finished, with level 0 (stored), 1 to 3
+ * (runs only: fast) or up to 9. Writer calls fail as those of cb_file_writer, or with CRIBO_OUT_OF_MEMORY;
+ * the old file is then as it was. commit and abandon free the writer, whatever comes of them; *out is NULL
+ * after a failure, and abandon takes NULL.
  */
 cribo_status cb_gzip_writer_begin(
     const cb_allocator *allocator, cb_pool *pool, cb_gzip_writer **out, const char *path, int level);
@@ -40,8 +43,9 @@ cribo_status cb_gzip_reader_create(
 void cb_gzip_reader_free(cb_gzip_reader *reader);
 
 /*
- * The bytes offset ... offset + count - 1 of the content. Going forward costs as much as inflating what is passed over; going back
- * begins anew. CRIBO_CORRUPT, with file and offset, when the content is damaged or ends before them; else CRIBO_IO_ERROR.
+ * The bytes offset ... offset + count - 1 of the content. Going forward costs as much as inflating what is
+ * passed over; going back begins anew. CRIBO_CORRUPT, with file and offset, when the content is damaged or
+ * ends before them; else CRIBO_IO_ERROR.
  */
 cribo_status cb_gzip_reader_read(cb_gzip_reader *reader, uint64_t offset, void *bytes, size_t count);
 

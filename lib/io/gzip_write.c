@@ -5,7 +5,10 @@
 
 #include <string.h>
 
-/* Floats repeat nothing but zeros: looking for runs only is three times as fast as level 1 is otherwise, and packs them tighter. */
+/*
+ * Floats repeat nothing but zeros: looking for runs only is three times as fast as level 1 is otherwise, and
+ * packs them tighter.
+ */
 #define MOST_RUN_LEVEL 3
 
 /* What one worker compresses at a time. */

@@ -5,15 +5,16 @@
  * {dtype, shape, data_offsets}, and "__metadata__" -> {string: string}; then the tensors, row-major,
  * without holes or overlaps, up to the end of the file.
  *
- * The writer stores, and the reader reads, float32, int64 and bytes; the reader lists tensors of every type. What the reader
- * accepts is checked in whole when it opens: sizes and offsets can be trusted afterwards. Memory stays
- * below a small multiple of the header, which cannot be longer than the file can hold.
+ * The writer stores, and the reader reads, float32, int64 and bytes; the reader lists tensors of every type.
+ * What the reader accepts is checked in whole when it opens: sizes and offsets can be trusted afterwards.
+ * Memory stays below a small multiple of the header, which cannot be longer than the file can hold.
  *
- * A file may be compressed as a whole by gzip: the reader notices. Such a file is read as a stream: tensors in the order of their
- * bytes take one pass, and only cb_safetensors_finish has seen all of it.
+ * A file may be compressed as a whole by gzip: the reader notices. Such a file is read as a stream: tensors
+ * in the order of their bytes take one pass, and only cb_safetensors_finish has seen all of it.
  *
- * Checksums stand in the metadata: "crc32" comes first, the CRC-32 of the header's bytes with its own eight digits as zeros; then
- * "crc32." + name for each tensor. What has them is verified: the header when it is opened, a tensor when it is read.
+ * Checksums stand in the metadata: "crc32" comes first, the CRC-32 of the header's bytes with its own eight
+ * digits as zeros; then "crc32." + name for each tensor. What has them is verified: the header when it is
+ * opened, a tensor when it is read.
  */
 #ifndef CB_IO_SAFETENSORS_H
 #define CB_IO_SAFETENSORS_H
@@ -68,8 +69,8 @@ cribo_status cb_safetensors_write(const cb_allocator *allocator, const char *pat
     const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs);
 
 /*
- * The same compressed by gzip, level 0 to 9, by all workers of the pool, with checksums. Same arguments but for the pool, same
- * bytes.
+ * The same compressed by gzip, level 0 to 9, by all workers of the pool, with checksums. Same arguments but
+ * for the pool, same bytes.
  */
 typedef struct cb_compression {
     cb_pool *pool;
@@ -117,8 +118,9 @@ bool cb_safetensors_has_checksums(const cb_safetensors *file);
 bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype);
 
 /*
- * Reads a whole tensor of `count` elements. Errors: CRIBO_INVALID_ARGUMENT (another type or count), CRIBO_IO_ERROR,
- * CRIBO_CORRUPT (the file has shrunk, is damaged, or the checksum does not fit); values may then be partly written.
+ * Reads a whole tensor of `count` elements. Errors: CRIBO_INVALID_ARGUMENT (another type or count),
+ * CRIBO_IO_ERROR, CRIBO_CORRUPT (the file has shrunk, is damaged, or the checksum does not fit); values may
+ * then be partly written.
  */
 cribo_status cb_safetensors_read_as(
     const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count);
@@ -127,7 +129,10 @@ cribo_status cb_safetensors_read_as(
 cribo_status cb_safetensors_read(
     const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count);
 
-/* Reads a compressed file to its end, if that has not been reached: CRIBO_CORRUPT unless it ends, sound, with the last tensor. */
+/*
+ * Reads a compressed file to its end, if that has not been reached: CRIBO_CORRUPT unless it ends, sound, with
+ * the last tensor.
+ */
 cribo_status cb_safetensors_finish(const cb_safetensors *file);
 
 #endif

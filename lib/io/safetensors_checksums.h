@@ -1,6 +1,6 @@
 /*
- * Where the checksums of a safetensors file stand. The header's comes first of all, so that its digits can be found, and left out
- * of its own sum, without parsing.
+ * Where the checksums of a safetensors file stand. The header's comes first of all, so that its digits can be
+ * found, and left out of its own sum, without parsing.
  */
 #ifndef CB_IO_SAFETENSORS_CHECKSUMS_H
 #define CB_IO_SAFETENSORS_CHECKSUMS_H

@@ -1,6 +1,7 @@
 /*
- * The projection heads: one MLP for [CLS] vectors and objects, x → linear → GELU → linear → GELU → linear → L2 normalisation, and two
- * weight-normed last layers. Their logits are never made here: the loss streams over the prototypes.
+ * The projection heads: one MLP for [CLS] vectors and objects, x → linear → GELU → linear → GELU → linear →
+ * L2 normalisation, and two weight-normed last layers. Their logits are never made here: the loss streams
+ * over the prototypes.
  */
 #ifndef CB_MODEL_HEADS_H
 #define CB_MODEL_HEADS_H

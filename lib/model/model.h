@@ -1,5 +1,6 @@
 /*
- * A model: a transformer with heads (or without), its parameters in one flat buffer, and, when it is to be trained, their gradients in another.
+ * A model: a transformer with heads (or without), its parameters in one flat buffer, and, when it is to be
+ * trained, their gradients in another.
  */
 #ifndef CB_MODEL_MODEL_H
 #define CB_MODEL_MODEL_H
@@ -24,7 +25,10 @@ extern const char *const cb_precisions[2];
 #define CB_RECOMPUTE_HELP \
     "1: training keeps a block's input alone, and computes the block again on the way back"
 
-/* Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges hold. */
+/*
+ * Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges
+ * hold.
+ */
 cribo_status cb_model_create(
     const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained);
 

@@ -83,7 +83,10 @@ static cb_real draw_one(cb_random *random, const cb_parameter *parameter)
     return (cb_real)value;
 }
 
-/* Large parameters are drawn in pieces, each with random numbers of its own, so that all workers have a share. */
+/*
+ * Large parameters are drawn in pieces, each with random numbers of its own, so that all workers have a
+ * share.
+ */
 #define PIECE 65536
 
 static size_t pieces_of(const cb_parameter *parameter)

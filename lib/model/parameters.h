@@ -1,9 +1,9 @@
 /*
- * Parameters: names for slices of one flat buffer. Values, gradients, moments and the teacher's values are buffers of the same layout, so
- * that clipping, AdamW and EMA are sweeps.
+ * Parameters: names for slices of one flat buffer. Values, gradients, moments and the teacher's values are
+ * buffers of the same layout, so that clipping, AdamW and EMA are sweeps.
  *
- * A model describes its parameters by asking for each, in order, twice: first without memory, which counts; then with it, which
- * fills the list and hands out views.
+ * A model describes its parameters by asking for each, in order, twice: first without memory, which counts;
+ * then with it, which fills the list and hands out views.
  */
 #ifndef CB_MODEL_PARAMETERS_H
 #define CB_MODEL_PARAMETERS_H
@@ -46,8 +46,8 @@ typedef struct cb_parameter_traits {
 } cb_parameter_traits;
 
 /*
- * Adds a parameter. The rows of its view are its first axis; those of tokens, which have three axes, are the first two; a vector is one
- * row.
+ * Adds a parameter. The rows of its view are its first axis; those of tokens, which have three axes, are the
+ * first two; a vector is one row.
  */
 cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits);
 

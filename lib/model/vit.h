@@ -1,6 +1,6 @@
 /*
- * The vision transformer (Dosovitskiy et al. 2021, as timm and DINO write it; reference equations in docs/algorithm.md): patches, [CLS] and
- * positions, pre-norm blocks, a final norm.
+ * The vision transformer (Dosovitskiy et al. 2021, as timm and DINO write it; reference equations in
+ * docs/algorithm.md): patches, [CLS] and positions, pre-norm blocks, a final norm.
  */
 #ifndef CB_MODEL_VIT_H
 #define CB_MODEL_VIT_H
@@ -33,8 +33,8 @@ typedef struct cb_vit_options {
 } cb_vit_options;
 
 /*
- * Another model's positions [1 + grid^2, D], resampled to this one's grid, as for an image of another size: to [1 + N, D]. Fails only
- * for lack of memory.
+ * Another model's positions [1 + grid^2, D], resampled to this one's grid, as for an image of another size:
+ * to [1 + N, D]. Fails only for lack of memory.
  */
 cribo_status cb_vit_adapt_positions(
     const cb_runtime *runtime, const cb_vit *vit, cb_real *positions, size_t grid, cb_real *to);

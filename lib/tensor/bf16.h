@@ -1,6 +1,6 @@
 /*
- * bfloat16: the upper half of a float32, so 8 bits of precision at the same range. Numbers are stored in it and multiplied from it; sums
- * are always in float32.
+ * bfloat16: the upper half of a float32, so 8 bits of precision at the same range. Numbers are stored in it
+ * and multiplied from it; sums are always in float32.
  */
 #ifndef CB_TENSOR_BF16_H
 #define CB_TENSOR_BF16_H
@@ -18,7 +18,10 @@ static inline float cb_bf16_to_float(cb_bf16 x)
     return y;
 }
 
-/* To nearest, ties to even. A number past the largest becomes infinity; a NaN stays one, with its sign and upper bits. */
+/*
+ * To nearest, ties to even. A number past the largest becomes infinity; a NaN stays one, with its sign and
+ * upper bits.
+ */
 static inline cb_bf16 cb_bf16_of(float x)
 {
     uint32_t bits;

@@ -3,7 +3,10 @@
 
 #include <stdatomic.h>
 
-/* x - x is zero for a number, and NaN for an infinity or a NaN. No early exit: the loop is one sweep of vectors. */
+/*
+ * x - x is zero for a number, and NaN for an infinity or a NaN. No early exit: the loop is one sweep of
+ * vectors.
+ */
 static bool all_finite(const cb_real *x, size_t n)
 {
     int strange = 0;

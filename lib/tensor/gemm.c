@@ -1,12 +1,13 @@
 /*
  * Matrix products. See gemm.h.
  *
- * C is cut into slabs of rows and columns, never along k, and each slab is one single-threaded BLIS product with the
- * packing path forced: an element of C is then the same sequence of roundings whatever slab it falls into.
+ * C is cut into slabs of rows and columns, never along k, and each slab is one single-threaded BLIS product
+ * with the packing path forced: an element of C is then the same sequence of roundings whatever slab it falls
+ * into.
  *
- * BLIS 0.9 lets a client bring its own block sizes and micro-kernel in a copy of the context, and its own packing in the
- * operands. We do so where its own set is worse (a CPU it does not know, AVX-512); elsewhere, and with any other version,
- * the plain call serves.
+ * BLIS 0.9 lets a client bring its own block sizes and micro-kernel in a copy of the context, and its own
+ * packing in the operands. We do so where its own set is worse (a CPU it does not know, AVX-512); elsewhere,
+ * and with any other version, the plain call serves.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* secure_getenv; pthread_barrier_t for blis.h */
@@ -86,7 +87,10 @@ static void install_kernel(cntx_t *context, micro_kernel *kernel)
 
 #ifdef CB_OWN_KERNELS
 
-/* As BLIS calls a micro-kernel: C = alpha A B + beta C, with alpha 1, and beta 0 or 1. C's rows are contiguous. */
+/*
+ * As BLIS calls a micro-kernel: C = alpha A B + beta C, with alpha 1, and beta 0 or 1. C's rows are
+ * contiguous.
+ */
 static void multiply_real_panels(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta,
     float *c, inc_t c_row, inc_t c_column, auxinfo_t *data, cntx_t *context)
 {
@@ -107,7 +111,10 @@ typedef struct packing {
     cb_gemm_lines lines;
 } packing;
 
-/* A block of either operand into panels, in the place of bli_packm_blk_var1. BLIS has turned it so that its rows are the lines. */
+/*
+ * A block of either operand into panels, in the place of bli_packm_blk_var1. BLIS has turned it so that its
+ * rows are the lines.
+ */
 static void pack_block(
     obj_t *block, obj_t *packed, cntx_t *context, rntm_t *runtime, cntl_t *control, thrinfo_t *thread)
 {
@@ -156,8 +163,8 @@ static void install(path *to, const cb_gemm_kernels *own, micro_kernel *kernel)
 }
 
 /*
- * CRIBO_GEMM (blis, cribo) forces a path. Else: measured, ours are faster with AVX-512, BLIS's as fast with AVX2 where it knows the
- * CPU. BLIS has none that rounds.
+ * CRIBO_GEMM (blis, cribo) forces a path. Else: measured, ours are faster with AVX-512, BLIS's as fast with
+ * AVX2 where it knows the CPU. BLIS has none that rounds.
  */
 static void choose_own(bool generic)
 {
@@ -208,7 +215,10 @@ static void choose(void)
 /* Packing a row or column of k numbers takes about as long as multiplying it with this many. */
 #define PACKING_COST 32
 
-/* Slabs end at whole micro-tiles of our kernels, so that cutting adds no edge work, and no slab is much larger than another. */
+/*
+ * Slabs end at whole micro-tiles of our kernels, so that cutting adds no edge work, and no slab is much
+ * larger than another.
+ */
 #define ROW_GRAIN 12
 #define COLUMN_GRAIN 32
 
@@ -269,7 +279,10 @@ static void multiply_by(const path *by, size_t m, size_t n, const cb_gemm_lines 
     bli_gemm_ex(&BLIS_ONE, &a, &b, accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
 }
 
-/* The blocks of both operands that are rounded at a time where no kernel of ours rounds: they lie on the stack. */
+/*
+ * The blocks of both operands that are rounded at a time where no kernel of ours rounds: they lie on the
+ * stack.
+ */
 #define ROUNDED_LINES 64
 #define ROUNDED_STEPS 128
 
@@ -401,8 +414,9 @@ void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k
 #ifdef CB_BLIS_HOOKS
 
 /*
- * BLIS takes packing buffers when all that it has are in use, and aborts when there is no memory. So at the beginning all
- * workers hold their largest buffers at once: the packing functions of an idle product wait for each other.
+ * BLIS takes packing buffers when all that it has are in use, and aborts when there is no memory. So at the
+ * beginning all workers hold their largest buffers at once: the packing functions of an idle product wait for
+ * each other.
  */
 static struct {
     pthread_mutex_t one_at_a_time;
@@ -410,7 +424,10 @@ static struct {
     size_t workers;
 } meeting = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER};
 
-/* Waits until as many have come as workers; for a second at most, since a forked child may have been refused threads. */
+/*
+ * Waits until as many have come as workers; for a second at most, since a forked child may have been refused
+ * threads.
+ */
 static void meet(void)
 {
     size_t place = atomic_fetch_add(&meeting.arrived, 1),

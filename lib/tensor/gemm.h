@@ -1,8 +1,8 @@
 /*
  * Matrix products, through BLIS. gemm.c is the only file that knows BLIS.
  *
- * The bits of a product depend on its operands alone, not on the number of threads nor on how rows are shared out: the sum over
- * k is never split, and BLIS's small-matrix paths, which sum in another order, are off.
+ * The bits of a product depend on its operands alone, not on the number of threads nor on how rows are shared
+ * out: the sum over k is never split, and BLIS's small-matrix paths, which sum in another order, are off.
  */
 #ifndef CB_TENSOR_GEMM_H
 #define CB_TENSOR_GEMM_H
@@ -19,8 +19,9 @@ typedef enum cb_gemm_form {
 } cb_gemm_form;
 
 /*
- * C = product, or C += product when `accumulate`. a_stride, b_stride, c_stride: elements from one stored row to the next.
- * `pool` shares the work out; NULL: this thread alone (inside a task). k = 0 gives zero (or leaves C). C overlaps neither operand.
+ * C = product, or C += product when `accumulate`. a_stride, b_stride, c_stride: elements from one stored row
+ * to the next. `pool` shares the work out; NULL: this thread alone (inside a task). k = 0 gives zero (or
+ * leaves C). C overlaps neither operand.
  */
 void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
     size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride);
@@ -50,9 +51,10 @@ static inline cb_gemm_operand cb_gemm_at(cb_gemm_operand x, size_t skipped)
 }
 
 /*
- * cb_gemm with operands in bfloat16: what is stored as cb_real is rounded to nearest, ties to even, while it is packed. Products are
- * exact, the sum over k is in float32, and so is C. Infinities and NaN come through as in float32; numbers below 2^-126 may count
- * as zero (instructions for bfloat16 do not know them). The same rules as for cb_gemm hold for form, pool, k = 0 and C.
+ * cb_gemm with operands in bfloat16: what is stored as cb_real is rounded to nearest, ties to even, while it
+ * is packed. Products are exact, the sum over k is in float32, and so is C. Infinities and NaN come through
+ * as in float32; numbers below 2^-126 may count as zero (instructions for bfloat16 do not know them). The
+ * same rules as for cb_gemm hold for form, pool, k = 0 and C.
  */
 void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
     cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride);
@@ -81,19 +83,23 @@ typedef struct cb_gemm_tile {
 } cb_gemm_tile;
 
 /*
- * The grid for so many threads whose largest tile is done first, where each packs its rows of A for itself, and its columns of B unless
- * they are packed already.
+ * The grid for so many threads whose largest tile is done first, where each packs its rows of A for itself,
+ * and its columns of B unless they are packed already.
  */
 cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is_packed);
 cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index);
 
 /*
- * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will want: their later
- * products allocate nothing. (Two handles that multiply at the same time for the first time may make it take more.)
+ * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will
+ * want: their later products allocate nothing. (Two handles that multiply at the same time for the first time
+ * may make it take more.)
  */
 void cb_gemm_begin(const cb_runtime *runtime);
 
-/* For cribo_build_info: BLIS's version, its kernel set, and which micro-kernel we run ("blis" or "cribo-avx2", ...). */
+/*
+ * For cribo_build_info: BLIS's version, its kernel set, and which micro-kernel we run ("blis" or
+ * "cribo-avx2", ...).
+ */
 const char *cb_gemm_blis_version(void);
 const char *cb_gemm_blis_kernels(void);
 const char *cb_gemm_kernel(void);

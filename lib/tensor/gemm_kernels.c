@@ -1,9 +1,9 @@
 /*
  * Micro-kernels and packing, compiled once for each CPU level with CB_LEVEL its name. See gemm_kernels.h.
  *
- * C [MR, NR] stays in MR x 2 vector registers; per step along k it takes two vectors of B and MR broadcasts from A. Each element
- * is one chain of FMAs in the order of k, at whatever place of the tile it stands. A level without instructions for bfloat16
- * rounds to it while packing, and multiplies floats.
+ * C [MR, NR] stays in MR x 2 vector registers; per step along k it takes two vectors of B and MR broadcasts
+ * from A. Each element is one chain of FMAs in the order of k, at whatever place of the tile it stands. A
+ * level without instructions for bfloat16 rounds to it while packing, and multiplies floats.
  */
 #include "tensor/gemm_kernels.h"
 
@@ -13,8 +13,8 @@
 #include <string.h>
 
 /*
- * MC x KC elements of A take half of a second-level cache of 1 MiB (AVX-512) or 512 KiB, as those CPUs have at least. Measured on
- * Zen 4: 2 to 5 per cent faster than a block of B there and A in the third level.
+ * MC x KC elements of A take half of a second-level cache of 1 MiB (AVX-512) or 512 KiB, as those CPUs have
+ * at least. Measured on Zen 4: 2 to 5 per cent faster than a block of B there and A in the third level.
  */
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -234,7 +234,10 @@ INLINE vector join_pairs(const void *x, const void *y, size_t n, packing how)
 
 #endif
 
-/* A step of a transposition exchanges the blocks of `h` lanes off the diagonal of two rows that are `h` apart. */
+/*
+ * A step of a transposition exchanges the blocks of `h` lanes off the diagonal of two rows that are `h`
+ * apart.
+ */
 #define UPPER(j, h) ((j) & (h) ? LANES + (j) - (h) : (j))
 #define LOWER(j, h) ((j) & (h) ? LANES + (j) : (j) + (h))
 #define FROM_8(lane, j, h) \
@@ -253,15 +256,11 @@ INLINE vector join_pairs(const void *x, const void *y, size_t n, packing how)
         (row)[i + (h)] = __builtin_shufflevector(upper, lower, EVERY(LOWER, h)); \
     }
 
-INLINE void transpose(vector row[LANES])
-{
+INLINE void transpose(vector row[LANES]){
 #if LANES == 16
     EXCHANGE(row, 8)
 #endif
-    EXCHANGE(row, 4)
-    EXCHANGE(row, 2)
-    EXCHANGE(row, 1)
-}
+        EXCHANGE(row, 4) EXCHANGE(row, 2) EXCHANGE(row, 1)}
 
 INLINE const void *number_at(const cb_gemm_lines *x, size_t line, size_t step, packing how)
 {
@@ -307,7 +306,7 @@ INLINE void pack_rows(
                                           : (vector){0};
 #pragma GCC unroll 16
             for (size_t i = 0; i < block;
-                 i++) /* the next panel: rows are too short for the CPU to foresee it */
+                i++) /* the next panel: rows are too short for the CPU to foresee it */
                 __builtin_prefetch(number_at(x, line + width + first + i, p * IN_ELEMENT(how), how), 0, 2);
             transpose(row);
             if (steps == LANES) {
@@ -320,7 +319,10 @@ INLINE void pack_rows(
         }
 }
 
-/* So many rows in memory are dealt out to the panels together: each panel gets a stretch, not a line of cache here and there. */
+/*
+ * So many rows in memory are dealt out to the panels together: each panel gets a stretch, not a line of cache
+ * here and there.
+ */
 #define STRETCH 16
 
 /* Lines are columns in memory: reads along the rows. */

@@ -1,9 +1,10 @@
 /*
- * The inner parts of a matrix product that gemm.c lends to BLIS: packing, and the product of two packed panels. One source,
- * gemm_kernels.c, is compiled for each CPU level that has a vector FMA.
+ * The inner parts of a matrix product that gemm.c lends to BLIS: packing, and the product of two packed
+ * panels. One source, gemm_kernels.c, is compiled for each CPU level that has a vector FMA.
  *
- * A panel of A is [k][mr], one of B is [k][nr]: what stands beside each other in C stands beside each other in memory. Its elements
- * are of 4 bytes: floats, or, where the CPU multiplies bfloat16, two neighbours along k.
+ * A panel of A is [k][mr], one of B is [k][nr]: what stands beside each other in C stands beside each other
+ * in memory. Its elements are of 4 bytes: floats, or, where the CPU multiplies bfloat16, two neighbours along
+ * k.
  */
 #ifndef CB_TENSOR_GEMM_KERNELS_H
 #define CB_TENSOR_GEMM_KERNELS_H
@@ -46,22 +47,22 @@ typedef struct cb_gemm_kernels {
     size_t in_element; /* numbers along k in an element: 1 or 2 */
 
     /*
-     * The m x n corner of C = A B, or C += A B when `accumulate`, for panels of k elements; m <= mr and n <= nr. C is not
-     * read unless it accumulates.
+     * The m x n corner of C = A B, or C += A B when `accumulate`, for panels of k elements; m <= mr and n <=
+     * nr. C is not read unless it accumulates.
      */
     void (*multiply)(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
         ptrdiff_t c_row, ptrdiff_t c_column);
 
     /*
-     * The same for A that is not packed: element p of its row i is a[i * a_row + p * a_step]. One of them is 1, and
-     * m is mr.
+     * The same for A that is not packed: element p of its row i is a[i * a_row + p * a_step]. One of them is
+     * 1, and m is mr.
      */
     void (*multiply_unpacked)(size_t n, size_t k, const float *a, size_t a_row, size_t a_step, const float *b,
         bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column);
 
     /*
-     * Packs `count` lines, whole, into panels of `width` (mr or nr) lines that begin `panel_stride` elements apart. The lines
-     * that the last panel lacks become zeros, and so does what the last element lacks.
+     * Packs `count` lines, whole, into panels of `width` (mr or nr) lines that begin `panel_stride` elements
+     * apart. The lines that the last panel lacks become zeros, and so does what the last element lacks.
      */
     void (*pack)(float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *lines, size_t count);
 } cb_gemm_kernels;

@@ -1,12 +1,16 @@
-/* Products by a packed operand. See gemm_packed.h. Our kernels multiply floats: in double precision there are none, and casts do nothing. */
+/*
+ * Products by a packed operand. See gemm_packed.h. Our kernels multiply floats: in double precision there are
+ * none, and casts do nothing.
+ */
 #include "tensor/gemm_packed.h"
 
 #include "base/memory.h"
 #include "tensor/gemm_kernels.h"
 
 /*
- * B is packed in blocks of k, no larger than those of the kernels and about as large as each other, panel after panel: a block
- * that begins with element p lies p times the columns, whole panels of them, behind the first.
+ * B is packed in blocks of k, no larger than those of the kernels and about as large as each other, panel
+ * after panel: a block that begins with element p lies p times the columns, whole panels of them, behind the
+ * first.
  */
 #define BLOCK_GRAIN 16
 
@@ -99,7 +103,10 @@ static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
     return pairs && b->k % 2 == 0 && a.stride % 2 == 0 && (uintptr_t)a.numbers % sizeof(float) == 0;
 }
 
-/* C += A B for one block of k and so many rows as a block of A holds, of which all whole tiles may be `ready`. */
+/*
+ * C += A B for one block of k and so many rows as a block of A holds, of which all whole tiles may be
+ * `ready`.
+ */
 static void multiply_block(const cb_gemm_packed *b, cb_range columns, cb_range block, size_t m,
     const cb_gemm_lines *rows, bool ready, bool accumulate, float *c, size_t c_stride, float *memory)
 {

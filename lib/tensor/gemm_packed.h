@@ -1,17 +1,21 @@
 /*
- * Matrix products whose second operand is packed once, and then multiplied by one thread at a time for any rows and columns of
- * the result, without BLIS. That serves where several threads need the same B (weights), where what BLIS does before and after
- * a product takes longer than it should (one head of attention), and where a tile of C is to be finished while it lies in caches.
+ * Matrix products whose second operand is packed once, and then multiplied by one thread at a time for any
+ * rows and columns of the result, without BLIS. That serves where several threads need the same B (weights),
+ * where what BLIS does before and after a product takes longer than it should (one head of attention), and
+ * where a tile of C is to be finished while it lies in caches.
  *
- * An element of C is the same sequence of roundings whatever else is multiplied; to the bit that of cb_gemm while k is no larger than
- * a block of its kernels.
+ * An element of C is the same sequence of roundings whatever else is multiplied; to the bit that of cb_gemm
+ * while k is no larger than a block of its kernels.
  */
 #ifndef CB_TENSOR_GEMM_PACKED_H
 #define CB_TENSOR_GEMM_PACKED_H
 
 #include "tensor/gemm.h"
 
-/* B [k, n] of products in one form. Where no kernel of ours serves it is not packed, and products are cb_gemm's. */
+/*
+ * B [k, n] of products in one form. Where no kernel of ours serves it is not packed, and products are
+ * cb_gemm's.
+ */
 typedef struct cb_gemm_packed {
     cb_gemm_form form;
     bool bf16; /* multiplies as cb_gemm_bf16 */
@@ -25,13 +29,16 @@ typedef struct cb_gemm_packed {
 size_t cb_gemm_packed_size(size_t n, size_t k);
 size_t cb_gemm_rows_size(size_t m, size_t k);
 
-/* `pool` shares the packing out; NULL: this thread alone. `memory` is the result's, and aligned to CB_ALIGNMENT. */
+/*
+ * `pool` shares the packing out; NULL: this thread alone. `memory` is the result's, and aligned to
+ * CB_ALIGNMENT.
+ */
 cb_gemm_packed cb_gemm_pack(
     cb_pool *pool, bool bf16, cb_gemm_form form, size_t n, size_t k, cb_gemm_operand b, cb_real *memory);
 
 /*
- * Some columns of C [m, n] = A B, or C += A B, by this thread: c is where the first of them begins. The rules are those of
- * cb_gemm and cb_gemm_bf16. `memory`: cb_gemm_rows_size numbers, for the call.
+ * Some columns of C [m, n] = A B, or C += A B, by this thread: c is where the first of them begins. The rules
+ * are those of cb_gemm and cb_gemm_bf16. `memory`: cb_gemm_rows_size numbers, for the call.
  */
 void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, size_t m, cb_gemm_operand a,
     bool accumulate, cb_real *c, size_t c_stride, cb_real *memory);
@@ -54,7 +61,10 @@ static inline cb_range cb_gemm_columns(const cb_gemm_packed *b)
 /* The tiles in which the threads of a pool multiply m rows by B. */
 cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t m);
 
-/* All of C in these tiles, by the threads of a pool (NULL: this one). `memory`: cb_gemm_rows_size numbers for each of them. */
+/*
+ * All of C in these tiles, by the threads of a pool (NULL: this one). `memory`: cb_gemm_rows_size numbers for
+ * each of them.
+ */
 void cb_gemm_in_tiles(cb_pool *pool, const cb_gemm_packed *b, size_t m, cb_gemm_operand a, bool accumulate,
     cb_real *c, size_t c_stride, cb_real *memory);
 

@@ -1,6 +1,6 @@
 /*
- * Pooling: rows that are weighted sums of token rows, y[r] = Σ_e weight[e] x[token[e]] over begin[r] <= e < begin[r + 1]. An object
- * (c_v^k = Σ_n Q*_v(n, k) z_v^n, section 1) is such a row, and so is a [CLS] token.
+ * Pooling: rows that are weighted sums of token rows, y[r] = Σ_e weight[e] x[token[e]] over begin[r] <= e <
+ * begin[r + 1]. An object (c_v^k = Σ_n Q*_v(n, k) z_v^n, section 1) is such a row, and so is a [CLS] token.
  */
 #ifndef CB_TENSOR_POOLING_H
 #define CB_TENSOR_POOLING_H

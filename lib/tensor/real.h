@@ -1,6 +1,6 @@
 /*
- * The number type of all arithmetic. The library computes in float; the tests build the same sources with CB_DOUBLE and
- * check every gradient by finite differences in double precision.
+ * The number type of all arithmetic. The library computes in float; the tests build the same sources with
+ * CB_DOUBLE and check every gradient by finite differences in double precision.
  */
 #ifndef CB_TENSOR_REAL_H
 #define CB_TENSOR_REAL_H

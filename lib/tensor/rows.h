@@ -1,8 +1,10 @@
 /*
- * Row kernels: what is done to one row of numbers at a time. One portable source, rows_kernels.c, is compiled for several CPU levels;
- * cb_rows() chooses the table once, by CPU features. Kernels never fail and never allocate.
+ * Row kernels: what is done to one row of numbers at a time. One portable source, rows_kernels.c, is compiled
+ * for several CPU levels; cb_rows() chooses the table once, by CPU features. Kernels never fail and never
+ * allocate.
  *
- * Outputs may be the same array as an input where the comment says so; n may be any size, pointers need no alignment.
+ * Outputs may be the same array as an input where the comment says so; n may be any size, pointers need no
+ * alignment.
  */
 #ifndef CB_TENSOR_ROWS_H
 #define CB_TENSOR_ROWS_H
@@ -26,7 +28,10 @@ typedef struct cb_row_kernels {
     /* dx = (or +=) the gradient with respect to x; dx may be dy or x when it is not accumulated. */
     void (*layer_norm_backward)(cb_real *dx, const cb_real *dy, const cb_real *x, const cb_real *gain,
         size_t n, cb_real mean, cb_real inverse_deviation, bool accumulate);
-    /* dgain += dy (x - mean) inverse_deviation; dbias += dy. Element by element, so any stripe of a row may be given. */
+    /*
+     * dgain += dy (x - mean) inverse_deviation; dbias += dy. Element by element, so any stripe of a row may
+     * be given.
+     */
     void (*layer_norm_backward_parameters)(cb_real *dgain, cb_real *dbias, const cb_real *dy,
         const cb_real *x, size_t n, cb_real mean, cb_real inverse_deviation);
     /* y = x (1 + erf(x / sqrt 2)) / 2; y may be x. */
@@ -39,7 +44,10 @@ typedef struct cb_row_kernels {
     void (*softmax_backward)(cb_real *dp, const cb_real *p, cb_real scale, size_t n);
     /* y = exp(x - shift); y may be x. */
     void (*exp_shifted)(cb_real *y, const cb_real *x, cb_real shift, size_t n);
-    /* Keeps sum = Σ exp(x - maximum) over all that was seen, with its running maximum; begin with (-INFINITY, 0). */
+    /*
+     * Keeps sum = Σ exp(x - maximum) over all that was seen, with its running maximum; begin with (-INFINITY,
+     * 0).
+     */
     void (*running_sum_exp)(const cb_real *x, size_t n, cb_real *maximum, cb_real *sum);
     /* x = (x scale - centre) factor; scale and centre are rows, centre may be NULL (none). */
     void (*scale_logits)(cb_real *x, const cb_real *scale, const cb_real *centre, cb_real factor, size_t n);
@@ -76,12 +84,17 @@ typedef struct cb_row_kernels {
     void (*exp_above)(cb_real *y, const cb_real *least, cb_real sharpness, cb_real *sum, size_t n);
     /* y = y factor[i] common, which adds to sum. */
     void (*scale_and_sum)(cb_real *y, const cb_real *factor, cb_real common, cb_real *sum, size_t n);
-    /* best = min(best, d) where d, the squared distance of (x, y) to (x_j, y_j) but at most `most`, is not 0. */
+    /*
+     * best = min(best, d) where d, the squared distance of (x, y) to (x_j, y_j) but at most `most`, is not 0.
+     */
     void (*least_square)(
         cb_real *best, const cb_real *x, const cb_real *y, cb_real x_j, cb_real y_j, cb_real most, size_t n);
     /* best = min(best, p) where p, the product of x and factor but at most `most`, is not 0. */
     void (*least_product)(cb_real *best, const cb_real *x, cb_real factor, cb_real most, size_t n);
-    /* Loshchilov & Hutter: value = decay value; m, v; value -= learning_rate m / (sqrt(v) root_correction + epsilon). */
+    /*
+     * Loshchilov & Hutter: value = decay value; m, v; value -= learning_rate m / (sqrt(v) root_correction +
+     * epsilon).
+     */
     void (*adamw)(
         cb_real *value, cb_real *m, cb_real *v, const cb_real *gradient, const cb_adamw *step, size_t n);
     /* teacher = momentum teacher + (1 - momentum) student. */

@@ -1,8 +1,8 @@
 /*
  * The row kernels, compiled once for each CPU level with CB_LEVEL its name. See rows.h.
  *
- * The loops carry `omp simd`: it lets an output be an input, element by element, and sums be made of several partial sums. The
- * order of a sum depends on n and the level alone.
+ * The loops carry `omp simd`: it lets an output be an input, element by element, and sums be made of several
+ * partial sums. The order of a sum depends on n and the level alone.
  */
 #include "tensor/rows.h"
 
@@ -44,8 +44,8 @@ static inline float power_of_two(int32_t exponent)
 }
 
 /*
- * e^x = 2^k e^r with |r| <= ln 2 / 2 and Cephes' polynomial for e^r; 1 ulp, NaN stays NaN. Two factors make 2^k, so that
- * underflow is gradual and overflow infinite.
+ * e^x = 2^k e^r with |r| <= ln 2 / 2 and Cephes' polynomial for e^r; 1 ulp, NaN stays NaN. Two factors make
+ * 2^k, so that underflow is gradual and overflow infinite.
  */
 static inline float exp_of(float x)
 {
@@ -68,8 +68,9 @@ static inline float exp_of(float x)
 }
 
 /*
- * The normal distribution's share beyond |x|, and its density at x. The share is e^(-x^2 / 2) times a polynomial in
- * t = 1 / (1 + 0.27 |x|), fitted for the least relative error, 2.4e-8, on 0 <= |x| <= 13.5; beyond, it is below 1e-41.
+ * The normal distribution's share beyond |x|, and its density at x. The share is e^(-x^2 / 2) times a
+ * polynomial in t = 1 / (1 + 0.27 |x|), fitted for the least relative error, 2.4e-8, on 0 <= |x| <= 13.5;
+ * beyond, it is below 1e-41.
  */
 static inline float upper_tail(float x, float *density)
 {
@@ -152,7 +153,9 @@ static void gelu_backward(cb_real *dx, const cb_real *dy, const cb_real *x, size
     }
 }
 
-/* Partial results that a reduction keeps apart: enough to hide the latency of an addition at every CPU level. */
+/*
+ * Partial results that a reduction keeps apart: enough to hide the latency of an addition at every CPU level.
+ */
 enum { CHAINS = 32 };
 
 static cb_real largest(const cb_real *x, size_t n)

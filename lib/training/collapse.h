@@ -1,9 +1,10 @@
 /*
  * Signs of collapse, watched from step to step: a sign that holds for a while is worth a message, once.
  *
- * Self-distillation can fall into two trivial solutions that its loss does not show as failure (Caron et al. 2021, section 5.3): the teacher says the
- * same for every image, either uniformly (its entropy stands at ln P) or always the same prototype (the entropy of its mean
- * distribution goes to 0). Both come with [CLS] features that no longer differ between images.
+ * Self-distillation can fall into two trivial solutions that its loss does not show as failure (Caron et al.
+ * 2021, section 5.3): the teacher says the same for every image, either uniformly (its entropy stands at ln
+ * P) or always the same prototype (the entropy of its mean distribution goes to 0). Both come with [CLS]
+ * features that no longer differ between images.
  */
 #ifndef CB_TRAINING_COLLAPSE_H
 #define CB_TRAINING_COLLAPSE_H

@@ -1,6 +1,7 @@
 /*
- * Learn: the student's forward and backward pass, micro-batch by micro-batch, against the targets that teach left. The losses' weights (1/B, 1/R,
- * 1/Z_1, 1/Z_2) are those of the whole batch, so the sum of the micro-batches' gradients is the batch's gradient.
+ * Learn: the student's forward and backward pass, micro-batch by micro-batch, against the targets that teach
+ * left. The losses' weights (1/B, 1/R, 1/Z_1, 1/Z_2) are those of the whole batch, so the sum of the
+ * micro-batches' gradients is the batch's gradient.
  */
 #include "training/trainer.h"
 
@@ -18,8 +19,9 @@ cb_tensor cb_student_forward(const cb_trainer *trainer, cb_tape *tape, const cb_
 }
 
 /*
- * Stochastic depth (Huang et al. 2016): branch l of L is dropped with probability drop_path · l / (L − 1), for each view of each image on its
- * own, by numbers that belong to (seed, step, image). keep [L, 2, 2 b]; NULL when nothing is ever dropped.
+ * Stochastic depth (Huang et al. 2016): branch l of L is dropped with probability drop_path · l / (L − 1),
+ * for each view of each image on its own, by numbers that belong to (seed, step, image). keep [L, 2, 2 b];
+ * NULL when nothing is ever dropped.
  */
 static const cb_real *draw_depth(const cb_trainer *trainer, cb_tape *tape, const cb_micro_batch *micro)
 {
@@ -47,8 +49,9 @@ static void set_cls_targets(cb_row_targets *targets, size_t images, const cb_los
 }
 
 /*
- * An object in one view is taught by the same object in the other, and by the neighbour of that one where it passed the cycle test. Rows:
- * objects of view 1, of view 2; among the teacher's also the matched neighbours, view 1's first.
+ * An object in one view is taught by the same object in the other, and by the neighbour of that one where it
+ * passed the cycle test. Rows: objects of view 1, of view 2; among the teacher's also the matched neighbours,
+ * view 1's first.
  */
 static void set_object_targets(const cb_trainer *trainer, const cb_micro_batch *micro,
     cb_row_targets *targets, const cb_loss_weights *weights)

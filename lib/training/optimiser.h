@@ -1,10 +1,12 @@
 /*
  * AdamW (Loshchilov & Hutter 2019) with the teacher's exponential moving average in the same sweep.
  *
- *   θ ← θ (1 − lr wd);  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − lr m̂ / (√v̂ + ε);  teacher ← μ teacher + (1 − μ) θ
+ *   θ ← θ (1 − lr wd);  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − lr m̂ / (√v̂ + ε);  teacher
+ *                       ← μ teacher + (1 − μ) θ
  *
- * Each parameter counts its own updates: one that rests (a frozen last layer) is passed over altogether, and its bias
- * correction begins at 1 when it thaws. Work is cut into pieces fixed at creation, so results don't depend on the threads.
+ * Each parameter counts its own updates: one that rests (a frozen last layer) is passed over altogether, and
+ * its bias correction begins at 1 when it thaws. Work is cut into pieces fixed at creation, so results don't
+ * depend on the threads.
  */
 #ifndef CB_TRAINING_OPTIMISER_H
 #define CB_TRAINING_OPTIMISER_H
@@ -39,7 +41,9 @@ typedef struct cb_optimiser_step {
     bool last_layer_frozen;
 } cb_optimiser_step;
 
-/* Measures the gradients: the global L2 norm. Not finite where some gradient is not; then norms tells which. */
+/*
+ * Measures the gradients: the global L2 norm. Not finite where some gradient is not; then norms tells which.
+ */
 double cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen);
 
 /* Updates student, moments and teacher, with the norms of the latest measure. */

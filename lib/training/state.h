@@ -1,5 +1,6 @@
 /*
- * What a trainer remembers from step to step, as a list of named arrays: what a checkpoint holds, besides settings and step.
+ * What a trainer remembers from step to step, as a list of named arrays: what a checkpoint holds, besides
+ * settings and step.
  *
  *   student.NAME, teacher.NAME                        parameters
  *   optimiser.first.NAME, optimiser.second.NAME       moments
@@ -9,8 +10,8 @@
  *   bank.view1, bank.view2    [objects, D]
  *   collapse.steps            int64 [signs]           for how long each sign of collapse has been seen
  *
- * A state is read from the trainer where it lies, or copied, so that the trainer may go on meanwhile; or staged: collected in memory
- * of its own, checked, then adopted as a whole.
+ * A state is read from the trainer where it lies, or copied, so that the trainer may go on meanwhile; or
+ * staged: collected in memory of its own, checked, then adopted as a whole.
  */
 #ifndef CB_TRAINING_STATE_H
 #define CB_TRAINING_STATE_H
@@ -25,8 +26,8 @@ typedef struct cb_state_array {
     bool integers;             /* int64_t; else cb_real */
     size_t axes, shape[4];
     size_t count;
-    void *
-        values; /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
+    /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
+    void *values;
     void *target; /* where they lie in the trainer; NULL: in the bank */
     int view;     /* of the bank's vectors, 0 or 1 */
 } cb_state_array;
@@ -40,7 +41,9 @@ typedef struct cb_state {
     char (*names)[CB_NAME_BYTES]; /* [count] a copy's own; NULL: the trainer's */
 } cb_state;
 
-/* The trainer's state, borrowed until it changes. Fails for lack of memory. All kinds end with cb_state_free. */
+/*
+ * The trainer's state, borrowed until it changes. Fails for lack of memory. All kinds end with cb_state_free.
+ */
 cribo_status cb_state_of(cb_trainer *trainer, cb_state *state);
 
 /* A copy of it that needs the trainer no more, its `values` all there. `allocator` must live as long. */
@@ -54,7 +57,10 @@ void cb_state_free(cb_state *state);
 /* The array with this name, or NULL. */
 const cb_state_array *cb_state_find(const cb_state *state, const char *name);
 
-/* CRIBO_CORRUPT, with `origin` and the array named, unless the stage is a state that some trainer of these settings could have. */
+/*
+ * CRIBO_CORRUPT, with `origin` and the array named, unless the stage is a state that some trainer of these
+ * settings could have.
+ */
 cribo_status cb_state_check(const cb_trainer *trainer, const cb_state *stage, const char *origin);
 
 /* Makes a checked stage the trainer's state before step `step`; a step under way is forgotten. */

@@ -1,5 +1,6 @@
 /*
- * Teach: from a batch's views to the targets of its student rows. No gradients, and nothing that outlives the step changes.
+ * Teach: from a batch's views to the targets of its student rows. No gradients, and nothing that outlives the
+ * step changes.
  *
  *   z = teacher(view)                          dense tokens and [CLS] of both views
  *   Q* = cluster(z_1, z_2, positions)          section 1
@@ -54,7 +55,9 @@ static void begin_targets(cb_trainer *trainer, const cribo_batch *batch)
 
 /* --- teacher tokens and clusters --- */
 
-/* The teacher's tokens [b, 2, 1 + N, D] of one micro-batch, into `tokens`, and its [CLS] among the targets. */
+/*
+ * The teacher's tokens [b, 2, 1 + N, D] of one micro-batch, into `tokens`, and its [CLS] among the targets.
+ */
 static cribo_status see(
     cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro, cb_real *tokens)
 {
@@ -107,7 +110,10 @@ static void find_nothing(cb_trainer *trainer)
     memset(t->per_image, 0, t->images * sizeof *t->per_image);
 }
 
-/* The rows that a micro-batch's tokens are pooled to: 2 b [CLS] tokens, then the objects of view 1, then of view 2. */
+/*
+ * The rows that a micro-batch's tokens are pooled to: 2 b [CLS] tokens, then the objects of view 1, then of
+ * view 2.
+ */
 static void plan_pooling(cb_trainer *trainer, cb_micro_batch *micro, size_t first_of_group)
 {
     cb_pooling *pooling = &micro->pooling;

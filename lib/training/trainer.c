@@ -177,7 +177,10 @@ static void measure_student(cb_trainer *trainer, cb_tape *tape)
     cb_loss_scratch_take(trainer, tape->arena, b, objects, 2 * objects);
 }
 
-/* The three passes of a step use the same memory in turn; it is as large as the largest wants it, and so is its tape's scratch. */
+/*
+ * The three passes of a step use the same memory in turn; it is as large as the largest wants it, and so is
+ * its tape's scratch.
+ */
 static cribo_status plan_passes(const cb_allocator *allocator, cb_trainer *trainer)
 {
     void (*const passes[])(cb_trainer *, cb_tape *) = {measure_teacher, measure_targets, measure_student};

@@ -5,11 +5,12 @@
  *   learn.c   views → student → pooled objects → heads → loss ← targets, and back; micro-batch by micro-batch
  *   update.c  clip, AdamW and EMA, centres, bank, step count, report
  *
- * All memory is planned and allocated by cb_trainer_create. State that outlives a step changes in update alone, after everything that
- * can fail; so an error leaves the trainer as it was.
+ * All memory is planned and allocated by cb_trainer_create. State that outlives a step changes in update
+ * alone, after everything that can fail; so an error leaves the trainer as it was.
  *
- * Images of a micro-batch go through the networks as [b, 2] views: view v of image i is number 2 i + v. A micro-batch's
- * rows (pooled tokens, bottlenecks) are its 2 b [CLS] rows in that order, then its objects in view 1, then in view 2.
+ * Images of a micro-batch go through the networks as [b, 2] views: view v of image i is number 2 i + v. A
+ * micro-batch's rows (pooled tokens, bottlenecks) are its 2 b [CLS] rows in that order, then its objects in
+ * view 1, then in view 2.
  */
 #ifndef CB_TRAINING_TRAINER_H
 #define CB_TRAINING_TRAINER_H
@@ -31,8 +32,8 @@ typedef struct cb_micro_batch {
     cb_pooling pooling;           /* the rows [2 b + 2 R_b] from the micro-batch's tokens [b, 2, 1 + N] */
     cb_real *cls;                 /* [2 b, E] the teacher's bottlenecks of [CLS] */
     size_t teacher_objects;       /* 2 R_b, and the matched neighbours */
-    cb_real *
-        objects_rows; /* [teacher_objects, E] of the objects in view 1, in view 2, then of the neighbours, view 1's first */
+    /* [teacher_objects, E] of the objects in view 1, in view 2, then of the neighbours, view 1's first */
+    cb_real *objects_rows;
 } cb_micro_batch;
 
 /* What teach leaves for learn, of the whole batch. */
@@ -105,7 +106,10 @@ cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_
 
 /* What the phases share. */
 
-/* A loss that counts nothing costs nothing: objects are sought only for their losses, and remembered only to be neighbours. */
+/*
+ * A loss that counts nothing costs nothing: objects are sought only for their losses, and remembered only to
+ * be neighbours.
+ */
 static inline bool cb_wants_neighbours(const cribo_trainer_config *config)
 {
     return config->cross_image_weight > 0;

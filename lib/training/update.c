@@ -1,6 +1,6 @@
 /*
- * Update: gradients are measured first, since they are the last thing that can fail; then all state moves: the centres (by the teacher that
- * taught), student and teacher, the bank, the step count.
+ * Update: gradients are measured first, since they are the last thing that can fail; then all state moves:
+ * the centres (by the teacher that taught), student and teacher, the bank, the step count.
  */
 #include "training/trainer.h"
 
@@ -59,7 +59,10 @@ static void remember_objects(cb_trainer *trainer)
 
 /* --- the report --- */
 
-/* Standard deviation over the batch of the L2-normalised [CLS] features, averaged over their numbers, times √D. */
+/*
+ * Standard deviation over the batch of the L2-normalised [CLS] features, averaged over their numbers, times
+ * √D.
+ */
 static double feature_deviation(cb_trainer *trainer)
 {
     const cb_step_targets *t = &trainer->targets;

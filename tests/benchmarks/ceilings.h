@@ -1,6 +1,7 @@
 /*
- * How fast something runs as a share of what the machine gives. Machines are shared and clocks vary: one thread is timed by what it
- * ran, each repeat measures its ceiling right beside the work, and the shares' median counts.
+ * How fast something runs as a share of what the machine gives. Machines are shared and clocks vary: one
+ * thread is timed by what it ran, each repeat measures its ceiling right beside the work, and the shares'
+ * median counts.
  */
 #ifndef BENCHMARKS_CEILINGS_H
 #define BENCHMARKS_CEILINGS_H

@@ -1,5 +1,6 @@
 /*
- * Time and size of a checkpoint: ViT-S/16 with the published heads after one step, at several levels of gzip, and loading it.
+ * Time and size of a checkpoint: ViT-S/16 with the published heads after one step, at several levels of gzip,
+ * and loading it.
  *
  *     checkpoint [FOLDER [LEVEL...]]
  */

@@ -1,6 +1,6 @@
 /*
- * Speed of the clusterer at the published sizes: images per second end to end, and the time of every stage of one image
- * on one thread.
+ * Speed of the clusterer at the published sizes: images per second end to end, and the time of every stage of
+ * one image on one thread.
  *
  * clusterer [images [tokens_per_view [clusters [width [threads]]]]]; threads 0: all.
  */

@@ -1,6 +1,6 @@
 /*
- * Matrix products as shares of the peak, of FMAs in float and of products of bfloat16, and row kernels as shares of the copying
- * bandwidth, with one thread and with all.
+ * Matrix products as shares of the peak, of FMAs in float and of products of bfloat16, and row kernels as
+ * shares of the copying bandwidth, with one thread and with all.
  */
 #include "ceilings.h"
 #include "tensor/gemm_packed.h"

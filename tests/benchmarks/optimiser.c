@@ -1,6 +1,7 @@
 /*
- * The optimiser's sweeps over parameters that no cache holds, as shares of the copying bandwidth: measuring reads the gradients,
- * updating reads five arrays and writes four of them, in one sweep for clipping, AdamW and the teacher's average.
+ * The optimiser's sweeps over parameters that no cache holds, as shares of the copying bandwidth: measuring
+ * reads the gradients, updating reads five arrays and writes four of them, in one sweep for clipping, AdamW
+ * and the teacher's average.
  *
  *   benchmark_optimiser [millions of parameters]
  */

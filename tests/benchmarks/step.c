@@ -1,11 +1,12 @@
 /*
- * What a training step costs, and how that grows: ViT-S/16 on views of 224², 32 clusters, 65 536 + 65 536 prototypes, 8 images a
- * batch and a full bank of 1000 images, if no NAME=VALUE says otherwise.
+ * What a training step costs, and how that grows: ViT-S/16 on views of 224², 32 clusters, 65 536 + 65 536
+ * prototypes, 8 images a batch and a full bank of 1000 images, if no NAME=VALUE says otherwise.
  *
  *     step [NAME=VALUE...]           this step, with a trainer's settings or threads changed
  *     step growth [NAME=VALUE...]    and with one of them changed at a time
  *
- * Each line is measured in a process of its own: medians of some steps after the first, and the largest resident size.
+ * Each line is measured in a process of its own: medians of some steps after the first, and the largest
+ * resident size.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* wait4 */

@@ -1,6 +1,6 @@
 /*
- * A program of a user of the installed library, in C: clusters tokens, remembers the objects, finds them again, and asks for
- * the losses of some logits.
+ * A program of a user of the installed library, in C: clusters tokens, remembers the objects, finds them
+ * again, and asks for the losses of some logits.
  */
 #include <cribo/cribo.h>
 

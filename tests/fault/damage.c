@@ -1,6 +1,7 @@
 /*
- * A small checkpoint cut at every byte, and with every bit of its header flipped: damage PATH. Plain and compressed, each is refused with the
- * file's name, in no more memory than the state takes, and the trainer stays as it was.
+ * A small checkpoint cut at every byte, and with every bit of its header flipped: damage PATH. Plain and
+ * compressed, each is refused with the file's name, in no more memory than the state takes, and the trainer
+ * stays as it was.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "fuzz/fuzz.h"

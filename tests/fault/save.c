@@ -1,8 +1,8 @@
 /*
  * Saves or checks a small file, for faults to be injected from outside.
  *
- * save KIND PATH VALUE   KIND weights: a tensor full of VALUE; checkpoint: a trainer whose centres are VALUE. The message of a
- *                        failure goes to standard error, its status is the exit status
+ * save KIND PATH VALUE   KIND weights: a tensor full of VALUE; checkpoint: a trainer whose centres are VALUE.
+ *                        The message of a failure goes to standard error, its status is the exit status
  * save KIND PATH         prints the VALUE of a whole file; exit status 1 when it is not one
  */
 #include "cribo/cribo.h"

@@ -1,7 +1,7 @@
 /*
- * What the fuzz targets share. A target is one file fuzz_NAME.c with a function fuzz_one, which is given bytes of any kind and
- * aborts when the library does what it must not. With clang it becomes a libFuzzer program; with any compiler, by replay.c, a
- * program that runs files, and files made from them.
+ * What the fuzz targets share. A target is one file fuzz_NAME.c with a function fuzz_one, which is given
+ * bytes of any kind and aborts when the library does what it must not. With clang it becomes a libFuzzer
+ * program; with any compiler, by replay.c, a program that runs files, and files made from them.
  */
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
@@ -16,16 +16,18 @@
 void fuzz_one(const uint8_t *data, size_t size);
 
 /*
- * The target's own, if it has one: repairs what would let most changed inputs fail early (checksums, say), in place; returns the
- * new size, at most `room`.
+ * The target's own, if it has one: repairs what would let most changed inputs fail early (checksums, say), in
+ * place; returns the new size, at most `room`.
  */
 size_t fuzz_mend(uint8_t *data, size_t size, size_t room);
 
 /* The bytes as a file, whose path is given; one file, which the next call replaces. */
 const char *fuzz_file(const uint8_t *data, size_t size);
 
-/* An allocator that counts in fuzz_memory, whose members may be set. fuzz_memory_end aborts when a block is held or more than `most`
- * bytes were held at once, and begins anew. */
+/*
+ * An allocator that counts in fuzz_memory, whose members may be set. fuzz_memory_end aborts when a block is held
+ * or more than `most` bytes were held at once, and begins anew.
+ */
 extern faulty fuzz_memory;
 cb_allocator fuzz_allocator(void);
 void fuzz_memory_end(size_t most);
@@ -42,8 +44,8 @@ _Noreturn void
 fuzz_fail(const char *format, ...);
 
 /*
- * Takes down how an input fared. A refusal has one of the statuses invalid argument, corrupt and out of memory, and a message
- * that names `subject` and says more than that.
+ * Takes down how an input fared. A refusal has one of the statuses invalid argument, corrupt and out of
+ * memory, and a message that names `subject` and says more than that.
  */
 void fuzz_outcome(cribo_status status, const char *subject);
 

@@ -1,4 +1,7 @@
-/* A memory bank's file, its own or in a checkpoint: a load takes it, or leaves the bank as it was; a query then finds what is finite. */
+/*
+ * A memory bank's file, its own or in a checkpoint: a load takes it, or leaves the bank as it was; a query
+ * then finds what is finite.
+ */
 #include "fuzz/fuzz.h"
 #include "fuzz/small_trainer.h"
 #include "support/mend.h"

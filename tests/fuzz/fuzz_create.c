@@ -1,6 +1,7 @@
 /*
- * Handles from any settings: made, or refused with nothing left behind. Byte 0 chooses the handle; then pairs of bytes set a
- * setting by its index: to a small number, to an end of its range, or (index from 128 on) to a power of two with the next byte's sign.
+ * Handles from any settings: made, or refused with nothing left behind. Byte 0 chooses the handle; then pairs
+ * of bytes set a setting by its index: to a small number, to an end of its range, or (index from 128 on) to a
+ * power of two with the next byte's sign.
  */
 #include "cribo/cribo.h"
 #include "fuzz/fuzz.h"

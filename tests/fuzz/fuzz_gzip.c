@@ -1,4 +1,7 @@
-/* gzip files: whatever stands in them, reading ends, after no more bytes than deflate can make of so many, in fixed memory. */
+/*
+ * gzip files: whatever stands in them, reading ends, after no more bytes than deflate can make of so many, in
+ * fixed memory.
+ */
 #include "fuzz/fuzz.h"
 #include "io/gzip.h"
 

@@ -1,6 +1,6 @@
 /*
- * Safetensors files, compressed or not: what is accepted can be read to the end, and found by name; memory stays below a multiple of what
- * the file can hold.
+ * Safetensors files, compressed or not: what is accepted can be read to the end, and found by name; memory
+ * stays below a multiple of what the file can hold.
  */
 #include "fuzz/fuzz.h"
 #include "support/mend.h"

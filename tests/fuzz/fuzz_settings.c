@@ -1,4 +1,7 @@
-/* Settings as text, NAME=VALUE: what is taken is in its range, and comes back from its own text; overrides=LIST goes to a load. */
+/*
+ * Settings as text, NAME=VALUE: what is taken is in its range, and comes back from its own text;
+ * overrides=LIST goes to a load.
+ */
 #define _POSIX_C_SOURCE 200809L
 #include "base/config.h"
 #include "clustering/clusterer.h"

@@ -2,10 +2,12 @@
  * Runs a target without a fuzzer:
  *
  *   fuzz_NAME PATH...                       every file, and every file in a folder, as it is
- *   fuzz_NAME -hostile COUNT SEED PATH...   COUNT inputs made from those files: cut, changed, joined, numbers made absurd, ...
+ *   fuzz_NAME -hostile COUNT SEED PATH...   COUNT inputs made from those files: cut, changed, joined, numbers
+ *                                           made absurd, ...
  *
- * The same arguments make the same inputs. An input that takes more than 60 seconds ends the program (SIGALRM), and a fault of the
- * library does, too; "hostile.input" in the working folder then holds it. The last line counts what was taken and what was refused.
+ * The same arguments make the same inputs. An input that takes more than 60 seconds ends the program
+ * (SIGALRM), and a fault of the library does, too; "hostile.input" in the working folder then holds it. The
+ * last line counts what was taken and what was refused.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "fuzz/fuzz.h"

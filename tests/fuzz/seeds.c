@@ -1,6 +1,6 @@
 /*
- * Writes the files with which fuzzing begins: seeds FOLDER REFERENCE, a folder FOLDER/NAME for each target. The large ones of
- * the golden data are left out.
+ * Writes the files with which fuzzing begins: seeds FOLDER REFERENCE, a folder FOLDER/NAME for each target.
+ * The large ones of the golden data are left out.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "fuzz/fuzz.h"

@@ -64,7 +64,9 @@ static void check_query(
             ck_assert_int_eq(got[v * rows + k], index[v][k]);
             ck_assert_int_eq(matches[v * rows + k], mask[v][k]);
         }
-    /* The authors fetch both views of both neighbours; those that teach are view 1 of nn and view 2 of nn2. */
+    /*
+     * The authors fetch both views of both neighbours; those that teach are view 1 of nn and view 2 of nn2.
+     */
     assert_same_floats("neighbours of view 1", match.neighbours1,
         golden_floats(file, NULL, "call%d.nn", call), rows * width);
     assert_same_floats("neighbours of view 2", match.neighbours2,

@@ -1,4 +1,7 @@
-/* The clusterer against the authors' code: all variants and runs of the golden data, end to end and piece by piece. */
+/*
+ * The clusterer against the authors' code: all variants and runs of the golden data, end to end and piece by
+ * piece.
+ */
 #include "clustering/clusterer.h"
 #include "clustering/positions.h"
 #include "clustering/sinkhorn.h"
@@ -96,7 +99,10 @@ static void check_validity(const golden_run *run)
         ck_assert_int_eq((int64_t)cb_clusterer_count(run->clusterer, b), counts[b]);
 }
 
-/* The objects of one view as a pooling over tokens [images, 2N, D] or, with a CLS token before each, of its own tensor. */
+/*
+ * The objects of one view as a pooling over tokens [images, 2N, D] or, with a CLS token before each, of its
+ * own tensor.
+ */
 static cb_pooling pooling_of(const golden_run *run, size_t view, size_t token_base, size_t token_stride)
 {
     size_t entries = run->images * cb_clusterer_most_entries(run->clusterer);
@@ -113,7 +119,10 @@ static void free_pooling(cb_pooling *pooling)
     free(pooling->weight);
 }
 
-/* The same objects twice: as poolings over the batch's tokens, and as the dense array of the public interface. */
+/*
+ * The same objects twice: as poolings over the batch's tokens, and as the dense array of the public
+ * interface.
+ */
 static void check_objects(const golden_run *run, double tolerance)
 {
     const size_t N = run->tokens, D = run->width, K = run->clusters;

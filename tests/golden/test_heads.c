@@ -1,6 +1,6 @@
 /*
- * The projection heads against the authors' code: the bottleneck, both outputs, and every gradient of each, from the logits through the
- * last layer, the normalisation and the MLP to the input.
+ * The projection heads against the authors' code: the bottleneck, both outputs, and every gradient of each,
+ * from the logits through the last layer, the normalisation and the MLP to the input.
  */
 #include "distillation/prototypes.h"
 #include "support/model.h"

@@ -1,4 +1,7 @@
-/* The losses from logits against the authors' code (their normalisation) and the paper's formulas worked out in double precision. */
+/*
+ * The losses from logits against the authors' code (their normalisation) and the paper's formulas worked out
+ * in double precision.
+ */
 #include "cribo/loss.h"
 #include "support/golden.h"
 #include "support/suite.h"

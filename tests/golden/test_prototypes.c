@@ -45,8 +45,9 @@ static void check_last_layer(const golden *file, const char *objective, const ch
 }
 
 /*
- * The files have no gradient of the bottleneck, but that of mlp.4.bias: Σ over the rows of what goes back through the
- * normalisation, (dx - x <x, dx>) / |y|. |y| comes from the MLP, which this test computes from x in double precision.
+ * The files have no gradient of the bottleneck, but that of mlp.4.bias: Σ over the rows of what goes back
+ * through the normalisation, (dx - x <x, dx>) / |y|. |y| comes from the MLP, which this test computes from x
+ * in double precision.
  */
 static void linear(
     const golden *file, int layer, const double *x, size_t rows, size_t in, size_t out, double *y)
@@ -199,7 +200,9 @@ static void check_cls(const golden *file, const char *which, const char *mode)
     free(dx);
 }
 
-/* The weight of a matched neighbour that teaches `view`: the authors divide both views by the ones of mask1. */
+/*
+ * The weight of a matched neighbour that teaches `view`: the authors divide both views by the ones of mask1.
+ */
 static float neighbour_weight(
     const golden *file, const char *which, bool official, size_t view, size_t objects)
 {
@@ -212,7 +215,10 @@ static float neighbour_weight(
     return divisor == 0 ? 0 : (official ? 0.5f : 1.0f) / (float)divisor;
 }
 
-/* Student objects of view 2 are taught by view 1's objects and their neighbours under mask1, and the other way round. */
+/*
+ * Student objects of view 2 are taught by view 1's objects and their neighbours under mask1, and the other
+ * way round.
+ */
 static void check_objects(const golden *file, const char *which, const char *mode)
 {
     size_t n = (size_t)golden_integer(file, "objects"), size = (size_t)golden_integer(file, "out_dim_c");

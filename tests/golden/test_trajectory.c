@@ -1,6 +1,7 @@
 /*
- * Whole training runs against the authors' code: six steps of teach, learn and update, from stored weights, bank, views, positions and seeds.
- * Discrete decisions (labels, validity, neighbours, cycle tests) are compared at every step, so the first step that parts company shows.
+ * Whole training runs against the authors' code: six steps of teach, learn and update, from stored weights,
+ * bank, views, positions and seeds. Discrete decisions (labels, validity, neighbours, cycle tests) are
+ * compared at every step, so the first step that parts company shows.
  */
 #include "cribo/cribo.h"
 #include "support/golden.h"
@@ -245,7 +246,10 @@ static void compare_centres(const golden *file, const char *mode, const cribo_tr
     free(centre);
 }
 
-/* Key biases have a gradient of zero but for rounding, which AdamW turns into steps: they are left out (reference 6.15). */
+/*
+ * Key biases have a gradient of zero but for rounding, which AdamW turns into steps: they are left out
+ * (reference 6.15).
+ */
 static void compare_weights(const golden *file, const char *mode, cribo_model *model, const char *network)
 {
     int64_t count;
@@ -362,8 +366,8 @@ static double loss_of(const cribo_report *report)
 }
 
 /*
- * In bfloat16 a rounded token may change its cluster, and then all that follows; so it is the losses that are compared. The
- * tolerance is the one that docs/algorithm.md states.
+ * In bfloat16 a rounded token may change its cluster, and then all that follows; so it is the losses that are
+ * compared. The tolerance is the one that docs/algorithm.md states.
  */
 START_TEST(test_trajectory_in_bf16_keeps_reference_losses)
 {

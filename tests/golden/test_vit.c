@@ -1,6 +1,6 @@
 /*
- * The vision transformer against the authors' code: tokens, tokens after every block, gradients of all parameters and of the
- * images, and images of other sizes (reference data, sections 3.9, 4 and 5).
+ * The vision transformer against the authors' code: tokens, tokens after every block, gradients of all
+ * parameters and of the images, and images of other sizes (reference data, sections 3.9, 4 and 5).
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* strtok_r */

@@ -1,9 +1,11 @@
 /*
- * Every differentiable operation, and a whole transformer with its heads, against central differences in double precision.
+ * Every differentiable operation, and a whole transformer with its heads, against central differences in
+ * double precision.
  *
- * The table below lists operations with shapes. The loss is a random linear functional of the output; what differs from the gradient
- * that the tape gives is looked for element by element (of a large input: in some of them) and along one random direction over
- * all inputs. The same problem with 3 threads, and without recording, must give the same bits.
+ * The table below lists operations with shapes. The loss is a random linear functional of the output; what
+ * differs from the gradient that the tape gives is looked for element by element (of a large input: in some
+ * of them) and along one random direction over all inputs. The same problem with 3 threads, and without
+ * recording, must give the same bits.
  */
 #include "model/model.h"
 #include "support/suite.h"
@@ -204,10 +206,12 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
         .name = "pool", .run = pool, .input = { {6, columns, x} } \
     }
 #define PATCHES(images_, height, width, patch) \
-    { \
-        .name = "patches", .run = patches, .input = {{1, (images_)*3 * (height) * (width), OWN}}, \
-        .images = images_, .size = {height, width, patch}, .step = 0.5 \
-    }
+    {.name = "patches", \
+        .run = patches, \
+        .input = {{1, (images_) * 3 * (height) * (width), OWN}}, \
+        .images = images_, \
+        .size = {height, width, patch}, \
+        .step = 0.5}
 #define WHOLE_MODEL(height, width) \
     { \
         .name = "model", .run = whole_model, .input = {{1, 0, OWN}}, .size = { height, width } \
@@ -526,7 +530,10 @@ START_TEST(test_operations_normalise_tiny_row_is_scaled_by_a_constant)
 }
 END_TEST
 
-/* y[b N + r C + c, (channel p + i) p + j] = scale[channel] byte[b, channel, r p + i, c p + j] + shift[channel]. */
+/*
+ * y[b N + r C + c, (channel p + i) p + j] = scale[channel] byte[b, channel, r p + i, c p + j] +
+ * shift[channel].
+ */
 START_TEST(test_operations_patches_of_bytes_are_scaled_and_shifted)
 {
     enum { IMAGES = 2, HEIGHT = 4, WIDTH = 6, PATCH = 2, AREA = HEIGHT * WIDTH };

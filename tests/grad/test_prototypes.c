@@ -1,4 +1,7 @@
-/* The gradients of the streamed loss in bottlenecks, directions and gains, by finite differences in double precision. */
+/*
+ * The gradients of the streamed loss in bottlenecks, directions and gains, by finite differences in double
+ * precision.
+ */
 #include "support/prototype_problem.h"
 #include "support/suite.h"
 

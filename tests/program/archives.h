@@ -10,7 +10,10 @@ struct archive_maker {
     size_t size;
 };
 
-/* A header of `type` in the ustar format, with its sum, and then `size` bytes padded to blocks; bytes NULL: none follow. */
+/*
+ * A header of `type` in the ustar format, with its sum, and then `size` bytes padded to blocks; bytes NULL:
+ * none follow.
+ */
 void archive_add(struct archive_maker *archive, const char *name, char type, const void *bytes, size_t size);
 
 /* A pax header with one record, for the member that is added next. */

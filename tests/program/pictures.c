@@ -1,6 +1,7 @@
 /*
- * make_pictures FOLDER COUNT [LABELS]: writes COUNT small pictures of coloured boxes, for tests of the command line,
- * and into the folder LABELS their labels: 1, 2 or 3 in the box, 255 along its left edge, 0 elsewhere.
+ * make_pictures FOLDER COUNT [LABELS]: writes COUNT small pictures of coloured boxes, for tests of the
+ * command line, and into the folder LABELS their labels: 1, 2 or 3 in the box, 255 along its left edge, 0
+ * elsewhere.
  */
 #include "pictures/image.h"
 

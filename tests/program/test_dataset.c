@@ -1,4 +1,7 @@
-/* Labelled pictures: layouts, what a stored label stands for, sizes, and every way in which labels can be wrong. */
+/*
+ * Labelled pictures: layouts, what a stored label stands for, sizes, and every way in which labels can be
+ * wrong.
+ */
 #include "pictures/dataset.h"
 #include "files.h"
 #include "suite.h"

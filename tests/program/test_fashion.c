@@ -24,8 +24,8 @@ static void write_idx(
 }
 
 /*
- * Items of class i mod 10: a ring of grey `grey` + class with a hole of 0 in it, in faint noise. `half` is the
- * files' first word.
+ * Items of class i mod 10: a ring of grey `grey` + class with a hole of 0 in it, in faint noise. `half` is
+ * the files' first word.
  */
 static void write_half(const char *root, const char *half, int grey)
 {
@@ -79,7 +79,10 @@ START_TEST(test_fashion_halves_are_the_two_files)
 }
 END_TEST
 
-/* Colours: faint pixels outside transparent, the hole opaque at one end of the ramp, the ring between the ends. */
+/*
+ * Colours: faint pixels outside transparent, the hole opaque at one end of the ramp, the ring between the
+ * ends.
+ */
 START_TEST(test_fashion_item_is_what_its_outline_encloses)
 {
     static const double draws[FASHION_DRAWS] = {0, 0.5, 0.9, 0, 1, 0.4};

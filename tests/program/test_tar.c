@@ -145,7 +145,10 @@ START_TEST(test_tar_cut_short_is_refused_at_every_byte)
 }
 END_TEST
 
-/* A changed header is refused by its sum; the sum's own field and what pads it may hold other digits of the same number. */
+/*
+ * A changed header is refused by its sum; the sum's own field and what pads it may hold other digits of the
+ * same number.
+ */
 START_TEST(test_tar_changed_headers_are_refused)
 {
     struct archive_maker archive = {0};

@@ -1,6 +1,6 @@
 /*
- * An allocator that counts, and fails when it is told to: at one call, from that call on, or for large blocks. What it gives is
- * full of ones.
+ * An allocator that counts, and fails when it is told to: at one call, from that call on, or for large
+ * blocks. What it gives is full of ones.
  */
 #ifndef TESTS_FAULTY_H
 #define TESTS_FAULTY_H

@@ -1,6 +1,6 @@
 /*
- * Golden data for the tests: safetensors files read with jansson, on purpose not with the library's own reader.
- * Every failure here ends the test.
+ * Golden data for the tests: safetensors files read with jansson, on purpose not with the library's own
+ * reader. Every failure here ends the test.
  */
 #ifndef TESTS_GOLDEN_H
 #define TESTS_GOLDEN_H

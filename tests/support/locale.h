@@ -1,4 +1,7 @@
-/* A locale with a decimal comma, as made by the build (tests/meson.build) where localedef and its sources are there, or the system's. */
+/*
+ * A locale with a decimal comma, as made by the build (tests/meson.build) where localedef and its sources are
+ * there, or the system's.
+ */
 #ifndef TESTS_LOCALE_H
 #define TESTS_LOCALE_H
 

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * Sets the header's length to where its text ends, each tensor's sum to that of the bytes that its offsets claim, and the header's sum. What
- * it cannot make sense of it leaves alone.
+ * Sets the header's length to where its text ends, each tensor's sum to that of the bytes that its offsets
+ * claim, and the header's sum. What it cannot make sense of it leaves alone.
  */
 void mend_checksums(uint8_t *data, size_t size);
 

@@ -21,7 +21,10 @@ cb_model *model_of(const cb_runtime *runtime, const cribo_model_config *config)
     return model;
 }
 
-/* The golden tensor file_prefix + NAME for a parameter called name_prefix + NAME; NULL: it has another prefix. */
+/*
+ * The golden tensor file_prefix + NAME for a parameter called name_prefix + NAME; NULL: it has another
+ * prefix.
+ */
 static const float *counterpart(
     const cb_parameter *parameter, const char *name_prefix, const golden *file, const char *file_prefix)
 {

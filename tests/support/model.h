@@ -15,11 +15,17 @@ cb_model *model_of(const cb_runtime *runtime, const cribo_model_config *config);
 void golden_parameters(
     const cb_model *model, const char *name_prefix, const golden *file, const char *file_prefix);
 
-/* Asserts that each such parameter's gradient is the golden one, within `tolerance` of the tensor's largest element. */
+/*
+ * Asserts that each such parameter's gradient is the golden one, within `tolerance` of the tensor's largest
+ * element.
+ */
 void assert_gradients(const cb_model *model, const char *name_prefix, const golden *file,
     const char *file_prefix, double tolerance);
 
-/* A training pass in an arena of its own: planned once for `forward`, run as often as wanted; the tape is left for cb_tape_backward. */
+/*
+ * A training pass in an arena of its own: planned once for `forward`, run as often as wanted; the tape is
+ * left for cb_tape_backward.
+ */
 typedef cb_tensor pass_function(cb_tape *tape, void *context);
 typedef struct pass {
     cb_arena arena;

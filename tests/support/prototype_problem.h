@@ -1,6 +1,6 @@
 /*
- * A random problem for the streamed prototype loss, and the same loss computed directly: whole logits, double precision,
- * no streaming. In a header, because the tests use it in both precisions of cb_real.
+ * A random problem for the streamed prototype loss, and the same loss computed directly: whole logits, double
+ * precision, no streaming. In a header, because the tests use it in both precisions of cb_real.
  */
 #ifndef TESTS_PROTOTYPE_PROBLEM_H
 #define TESTS_PROTOTYPE_PROBLEM_H

@@ -1,6 +1,6 @@
 /*
- * Training runs for the tests: small settings, batches that are functions of a number, and everything a trainer remembers
- * as one block of bytes. Through public functions alone. Every failure here ends the test.
+ * Training runs for the tests: small settings, batches that are functions of a number, and everything a
+ * trainer remembers as one block of bytes. Through public functions alone. Every failure here ends the test.
  */
 #ifndef TESTS_TRAINING_H
 #define TESTS_TRAINING_H
@@ -21,8 +21,9 @@
     } while (0)
 
 /*
- * Views of 3 x 3 patches, 3 blocks, 5 clusters, a bank of 7 images, batches of up to 5 images in micro-batches of 2, two epochs of 4 steps; the
- * cross-image loss takes part and the last layers learn from the first step.
+ * Views of 3 x 3 patches, 3 blocks, 5 clusters, a bank of 7 images, batches of up to 5 images in
+ * micro-batches of 2, two epochs of 4 steps; the cross-image loss takes part and the last layers learn from
+ * the first step.
  */
 cribo_trainer_config training_config(void);
 
@@ -31,7 +32,10 @@ cribo_runtime training_runtime(int64_t threads);
 
 cribo_trainer *training_begin(const cribo_trainer_config *config, int64_t threads);
 
-/* Batch `number`: patches of plain colour with noise; view 2 shows nearly what view 1 shows. Without ids and seed tokens. */
+/*
+ * Batch `number`: patches of plain colour with noise; view 2 shows nearly what view 1 shows. Without ids and
+ * seed tokens.
+ */
 typedef struct training_batch {
     cribo_batch batch; /* points into what follows */
     float *pixels;     /* [2, B, 3, S, S] */

@@ -1,4 +1,7 @@
-/* Memory banks to and from files: round trips, a trainer's checkpoint as the source, and files that are refused. */
+/*
+ * Memory banks to and from files: round trips, a trainer's checkpoint as the source, and files that are
+ * refused.
+ */
 #include "io/safetensors.h"
 #include "support/faulty.h"
 #include "support/scratch.h"

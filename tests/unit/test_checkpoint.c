@@ -1,6 +1,6 @@
 /*
- * Checkpoints: a trainer that stops and goes on is the one that never stopped, bit for bit; a file that is not whole, or not
- * the trainer's, changes nothing.
+ * Checkpoints: a trainer that stops and goes on is the one that never stopped, bit for bit; a file that is
+ * not whole, or not the trainer's, changes nothing.
  */
 #include "io/safetensors.h"
 #include "support/faulty.h"
@@ -17,7 +17,10 @@
 #include <sys/resource.h>
 #include <zlib.h>
 
-/* Everything that a resumed run must not forget: drop path, drawn seeds, ids, a bank that overflows, last layers that thaw. */
+/*
+ * Everything that a resumed run must not forget: drop path, drawn seeds, ids, a bank that overflows, last
+ * layers that thaw.
+ */
 static cribo_trainer_config config_of(void)
 {
     cribo_trainer_config c = training_config();
@@ -192,7 +195,10 @@ START_TEST(test_checkpoint_teacher_is_loaded_as_a_model)
 }
 END_TEST
 
-/* A run on larger images begins with the backbone of another's teacher, in both networks; its heads are fresh. */
+/*
+ * A run on larger images begins with the backbone of another's teacher, in both networks; its heads are
+ * fresh.
+ */
 START_TEST(test_checkpoint_backbone_begins_another_run)
 {
     const cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1, .resample_positions = 1};

@@ -1,4 +1,7 @@
-/* The clusterer's public interface: bad arguments, edges, memory, threads, draws. Numbers are in tests/golden. */
+/*
+ * The clusterer's public interface: bad arguments, edges, memory, threads, draws. Numbers are in
+ * tests/golden.
+ */
 #include "clustering/clusterer.h"
 #include "support/faulty.h"
 #include "support/suite.h"
@@ -117,7 +120,9 @@ static bool labelled(const scene *s, size_t b, size_t v, size_t k)
     return false;
 }
 
-/* Column k of view v: its sum is 1 or 0, and the object is the weighted sum of tokens, or 0 without validity. */
+/*
+ * Column k of view v: its sum is 1 or 0, and the object is the weighted sum of tokens, or 0 without validity.
+ */
 static void check_object(const scene *s, size_t b, size_t v, size_t k)
 {
     const size_t K = (size_t)s->config.clusters, first = (b * 2 + v) * s->tokens;
@@ -411,7 +416,10 @@ START_TEST(test_clusterer_draws_depend_on_seed_call_and_image)
 }
 END_TEST
 
-/* With as many clusters as tokens a draw is a permutation: without repetitions every token starts, so the result is that of some seeds. */
+/*
+ * With as many clusters as tokens a draw is a permutation: without repetitions every token starts, so the
+ * result is that of some seeds.
+ */
 START_TEST(test_clusterer_draws_are_without_replacement)
 {
     scene s = make_scene(1, 8, 16, 16);

@@ -46,7 +46,9 @@ static char *header_text(const char *name)
     return text;
 }
 
-/* The next field declared in a struct's text: its name and whether it is whole. False at the closing brace. */
+/*
+ * The next field declared in a struct's text: its name and whether it is whole. False at the closing brace.
+ */
 static bool next_field(char **text, char name[64], bool *integer)
 {
     for (;; (*text)++) {

@@ -1,6 +1,7 @@
 /*
- * Evaluation: the retrieval protocol against an independent computation (tests/evaluation/make_protocol.py), the search against an
- * exhaustive one, the linear probe, scores and principal components against what they are defined to be.
+ * Evaluation: the retrieval protocol against an independent computation (tests/evaluation/make_protocol.py),
+ * the search against an exhaustive one, the linear probe, scores and principal components against what they
+ * are defined to be.
  */
 #include "base/random.h"
 #include "cribo/evaluation.h"
@@ -162,7 +163,10 @@ END_TEST
 
 /* --- search --- */
 
-/* Several blocks of memory, more queries than one search takes, as many entries with the same cosine as can be. */
+/*
+ * Several blocks of memory, more queries than one search takes, as many entries with the same cosine as can
+ * be.
+ */
 enum { MANY = 2500, QUERIES = 1100, COARSE = 6 };
 
 static float *coarse_rows(uint64_t seed, size_t rows)
@@ -170,7 +174,7 @@ static float *coarse_rows(uint64_t seed, size_t rows)
     cb_random random = cb_random_begin(seed, CB_PURPOSE_CALLER, 1, 0);
     float *x = calloc(rows * COARSE, sizeof *x);
     for (size_t r = 0; r < rows;
-         r++) /* one or four ones: unit vectors are exact, cosines are 0, 1/2, 1 and such */
+        r++) /* one or four ones: unit vectors are exact, cosines are 0, 1/2, 1 and such */
         for (uint32_t i = cb_random_below(&random, 2) ? 1 : 4; i > 0;) {
             size_t place = r * COARSE + cb_random_below(&random, COARSE);
             if (x[place] == 0) i--;
@@ -332,7 +336,10 @@ START_TEST(test_probe_add_patch_to_be_ignored_is_passed_over)
 }
 END_TEST
 
-/* Which of the first `offered` one-hot-like features a bounded memory kept: entry i is the direction of angle i. */
+/*
+ * Which of the first `offered` one-hot-like features a bounded memory kept: entry i is the direction of angle
+ * i.
+ */
 static void sample_of(uint64_t seed, size_t offered, size_t step, int64_t *kept, size_t most)
 {
     cribo_probe_config config = config_of(2, 1);
@@ -353,7 +360,7 @@ static void sample_of(uint64_t seed, size_t offered, size_t step, int64_t *kept,
     ck_assert_int_eq(entries_of(probe), (int64_t)most);
     for (size_t m = 0; m < most; m++) kept[m] = -1;
     for (size_t i = 0; i < offered;
-         i++) { /* an offered feature is in the memory when its nearest entry is itself */
+        i++) { /* an offered feature is in the memory when its nearest entry is itself */
         int64_t index;
         float cosine;
         OK(cribo_probe_search(probe, 1, x + 2 * i, &index, &cosine));
@@ -475,8 +482,10 @@ START_TEST(test_probe_fit_finds_the_minimum)
     ck_assert(memcmp(shares, again, sizeof *shares * ROWS * C) == 0);
     ck_assert_double_eq_tol(loss, penalised_loss(shares, labels, ROWS, C), 1e-5);
     ck_assert_double_lt(loss, 0.8 * log(C));
-    /* At the minimum of a layer with a bias, the mean share of each class is the class's share of the rows, and residuals are
-       orthogonal to every feature. */
+    /*
+     * At the minimum of a layer with a bias, the mean share of each class is the class's share of the rows, and
+     * residuals are orthogonal to every feature.
+     */
     for (size_t c = 0; c < C; c++)
         for (size_t d = 0; d <= D; d++) {
             double slope = 0;

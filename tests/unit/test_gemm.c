@@ -1,6 +1,6 @@
 /*
- * Matrix products against double precision, and the promise that their bits depend on the operands alone. CRIBO_CPU and
- * CRIBO_GEMM choose level and path; tests/unit/meson.build runs each.
+ * Matrix products against double precision, and the promise that their bits depend on the operands alone.
+ * CRIBO_CPU and CRIBO_GEMM choose level and path; tests/unit/meson.build runs each.
  */
 #include "tensor/gemm_packed.h"
 #include "support/suite.h"
@@ -17,7 +17,10 @@ typedef struct shape {
     size_t m, n, k;
 } shape;
 
-/* Around the tiles (6 or 12 x 16 or 32), past the blocks (240 rows, 1536 columns, 256 or 512 steps, 1024 of bfloat16), and like the model's. */
+/*
+ * Around the tiles (6 or 12 x 16 or 32), past the blocks (240 rows, 1536 columns, 256 or 512 steps, 1024 of
+ * bfloat16), and like the model's.
+ */
 static const shape shapes[] = {{1, 1, 1}, {1, 1, 50}, {1, 100, 7}, {100, 1, 7}, {3, 5, 0}, {5, 7, 16},
     {6, 16, 15}, {12, 32, 17}, {13, 33, 31}, {23, 63, 64}, {24, 64, 33}, {47, 95, 100}, {49, 97, 383},
     {50, 130, 513}, {11, 31, 1030}, {197, 197, 64}, {197, 64, 197}, {96, 800, 257}, {500, 40, 9},
@@ -138,7 +141,10 @@ static void assert_solved(const problem *p, const float *before, const float *c)
                 continue;
             }
             double size, want = exact(p, i, j, &size) + (before ? before[i * p->c.stride + j] : 0);
-            /* k + 1 roundings of at most 2^-24 of the sizes' sum, which add up like sqrt(k) since they do not know each other */
+            /*
+             * k + 1 roundings of at most 2^-24 of the sizes' sum, which add up like sqrt(k) since they do not
+             * know each other
+             */
             double tolerance = 0x1p-24 * (3 * sqrt((double)p->size.k) + 2) * (size + 1);
             ck_assert_msg(fabs(got - want) <= tolerance,
                 "form %d, arithmetic %d, %zu x %zu x %zu: c[%zu, %zu] is %.9g, not %.9g", p->form, p->in,
@@ -295,7 +301,10 @@ static void solve_packed(cb_pool *pool, const problem *p, bool accumulate, float
     free(memory);
 }
 
-/* B that is packed ahead gives what cb_gemm gives: the same bits while k is within its blocks, and in whatever tiles. */
+/*
+ * B that is packed ahead gives what cb_gemm gives: the same bits while k is within its blocks, and in
+ * whatever tiles.
+ */
 static void check_packed(cb_pool *pool, cb_gemm_form form, arithmetic in, shape s, size_t pad)
 {
     problem p = pose(form, in, s, pad);

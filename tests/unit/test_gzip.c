@@ -175,7 +175,10 @@ START_TEST(test_gzip_truncated_anywhere_is_corrupt)
 }
 END_TEST
 
-/* A flipped bit is found, or is one of the few that mean nothing (time, system, padding): then the content is right. */
+/*
+ * A flipped bit is found, or is one of the few that mean nothing (time, system, padding): then the content is
+ * right.
+ */
 START_TEST(test_gzip_flipped_bits_are_found_or_harmless)
 {
     size_t count, found = 0;

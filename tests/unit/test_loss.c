@@ -1,4 +1,7 @@
-/* The losses from logits: refusals, edge cases, weights, threads, memory. Their values are checked by the golden tests. */
+/*
+ * The losses from logits: refusals, edge cases, weights, threads, memory. Their values are checked by the
+ * golden tests.
+ */
 #include "base/random.h"
 #include "cribo/loss.h"
 #include "distillation/loss.h"

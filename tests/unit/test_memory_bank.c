@@ -282,7 +282,9 @@ START_TEST(test_memory_bank_random_pushes_equal_plain_list)
 }
 END_TEST
 
-/* Among them: several blocks of entries, several stripes of queries, vectors so wide that blocks are shorter. */
+/*
+ * Among them: several blocks of entries, several stripes of queries, vectors so wide that blocks are shorter.
+ */
 START_TEST(test_memory_bank_query_equals_exhaustive_search)
 {
     static const struct {

@@ -113,10 +113,7 @@ static const struct {
     int64_t value;
     const char *name;
 } bad_integers[] = {
-#define BAD(field, value) \
-    { \
-        offsetof(cribo_model_config, field), value, #field \
-    }
+#define BAD(field, value) {offsetof(cribo_model_config, field), value, #field}
     BAD(image_size, 0),
     BAD(image_size, -9),
     BAD(image_size, 16385),
@@ -607,7 +604,9 @@ START_TEST(test_model_features_match_the_authors_tokens)
 }
 END_TEST
 
-/* One vector of q, k or v of the last block, in double precision, from the authors' tokens before that block. */
+/*
+ * One vector of q, k or v of the last block, in double precision, from the authors' tokens before that block.
+ */
 static void project(
     const golden *file, size_t block, size_t d, const float *token, size_t first, size_t n, double *y)
 {
@@ -846,7 +845,9 @@ START_TEST(test_model_save_partial_writes_that_part_alone)
 }
 END_TEST
 
-/* A model of grid 3 into one of grid 5 and back: its features at its own size are the other's at that size. */
+/*
+ * A model of grid 3 into one of grid 5 and back: its features at its own size are the other's at that size.
+ */
 START_TEST(test_model_positions_loaded_are_resampled_as_for_features)
 {
     const int64_t sides[2] = {_i == 0 ? 9 : 15, _i == 0 ? 15 : 9};

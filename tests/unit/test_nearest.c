@@ -1,6 +1,6 @@
 /*
- * The search against a plain exhaustive one in float32: one product of all queries with all entries, and the first of
- * the largest. Both ways of searching must find the very same entries, however the vectors conspire.
+ * The search against a plain exhaustive one in float32: one product of all queries with all entries, and the
+ * first of the largest. Both ways of searching must find the very same entries, however the vectors conspire.
  */
 #include "api/handles.h"
 #include "base/random.h"
@@ -85,8 +85,9 @@ static void fill_last_places(problem *p, cb_random *random)
 }
 
 /*
- * Entries of some equal numbers and zeros, so that rounding moves all numbers of an entry the same way: the error is as large as
- * the bound allows. The more numbers, the nearer to the queries, whose numbers are almost equal.
+ * Entries of some equal numbers and zeros, so that rounding moves all numbers of an entry the same way: the
+ * error is as large as the bound allows. The more numbers, the nearer to the queries, whose numbers are
+ * almost equal.
  */
 static void fill_one_sided(problem *p, cb_random *random)
 {
@@ -279,7 +280,10 @@ START_TEST(test_search_several_either_way_equal_exhaustive_float32)
 }
 END_TEST
 
-/* The bound must hold for every pair; in the one-sided problem it is nearly reached, so that a smaller one would fail. */
+/*
+ * The bound must hold for every pair; in the one-sided problem it is nearly reached, so that a smaller one
+ * would fail.
+ */
 START_TEST(test_search_coarse_cosines_stay_within_doubt)
 {
     problem p = make_problem(_i);

@@ -1,7 +1,7 @@
 /*
- * Nonsense to every public function: NULL for each pointer, sizes of structs that never were, counts below nothing and beyond memory,
- * numbers that are none. Each call must be refused with a message that names what is wrong; none may crash. A last test reads the headers,
- * and finds every function in the table.
+ * Nonsense to every public function: NULL for each pointer, sizes of structs that never were, counts below
+ * nothing and beyond memory, numbers that are none. Each call must be refused with a message that names what
+ * is wrong; none may crash. A last test reads the headers, and finds every function in the table.
  */
 #include "base/status.h"
 #include "support/scratch.h"
@@ -1548,10 +1548,7 @@ typedef struct entry {
     void (*nonsense)(void);
 } entry;
 
-#define ENTRY(name) \
-    { \
-        "cribo_" #name, name \
-    }
+#define ENTRY(name) {"cribo_" #name, name}
 #define CONFIG_ENTRIES(noun) ENTRY(noun##_config_init), ENTRY(noun##_config_set), ENTRY(noun##_config_setting)
 
 static const entry table[] = {

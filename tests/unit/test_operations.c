@@ -1,4 +1,6 @@
-/* Operations in single precision, where its limits show; their gradients are checked in double (tests/grad). */
+/*
+ * Operations in single precision, where its limits show; their gradients are checked in double (tests/grad).
+ */
 #include "autograd/operations.h"
 #include "support/model.h"
 #include "support/suite.h"

@@ -56,7 +56,9 @@ typedef struct scene {
     int32_t labels[JOINT];
 } scene;
 
-/* Places on a coarse grid, so that some coincide; cluster 3 empty, cluster 4 of one token; some shares are 0. */
+/*
+ * Places on a coarse grid, so that some coincide; cluster 3 empty, cluster 4 of one token; some shares are 0.
+ */
 static void make_scene(scene *s)
 {
     for (int i = 0; i < JOINT; i++) {

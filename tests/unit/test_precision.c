@@ -1,6 +1,7 @@
 /*
- * Training and features in bfloat16: near those in float32, and as independent of threads, micro-batches and interruptions. What
- * each operation does to single numbers is the products' and row kernels' affair; golden-trajectory compares losses.
+ * Training and features in bfloat16: near those in float32, and as independent of threads, micro-batches and
+ * interruptions. What each operation does to single numbers is the products' and row kernels' affair;
+ * golden-trajectory compares losses.
  */
 #include "support/suite.h"
 #include "support/training.h"
@@ -43,7 +44,9 @@ static double distance(cribo_trainer *a, cribo_trainer *b, const cribo_parameter
     return length > 0 ? sqrt(difference / length) : 0;
 }
 
-/* The largest distance of all parameters' gradients. A key's bias has none but for rounding: it is left out. */
+/*
+ * The largest distance of all parameters' gradients. A key's bias has none but for rounding: it is left out.
+ */
 static double furthest(cribo_trainer *a, cribo_trainer *b)
 {
     cribo_parameter p;

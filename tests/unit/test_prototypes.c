@@ -30,7 +30,10 @@ END_TEST
 
 START_TEST(test_prototype_loss_several_chunks_equals_direct)
 {
-    /* Room for one prototype, for less than a cache line, for one chunk, for several chunks, and for all but one prototype. */
+    /*
+     * Room for one prototype, for less than a cache line, for one chunk, for several chunks, and for all but
+     * one prototype.
+     */
     const size_t rooms[] = {1, 7, 100, 2100, 3000};
     prototype_problem p = prototype_problem_create(3001, 24, 9, 7, 0.4);
     for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++)
@@ -52,7 +55,10 @@ END_TEST
 
 START_TEST(test_prototype_loss_large_logits_equals_direct)
 {
-    /* Logits over temperature in the thousands: exponentials would overflow, and float rounding of the logits shows. */
+    /*
+     * Logits over temperature in the thousands: exponentials would overflow, and float rounding of the logits
+     * shows.
+     */
     prototype_problem p = prototype_problem_create(500, 8, 9, 7, 300);
     assert_equals_direct(&p, 16 * 64, 2e-4);
     ck_assert(p.job.loss[0] > 1000);

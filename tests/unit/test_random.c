@@ -36,7 +36,10 @@ START_TEST(test_random_same_place_same_numbers)
 }
 END_TEST
 
-/* Every part of a place counts, the high halves of its words too: the first words of all these sequences differ. */
+/*
+ * Every part of a place counts, the high halves of its words too: the first words of all these sequences
+ * differ.
+ */
 START_TEST(test_random_other_places_other_numbers)
 {
     const uint64_t values[] = {0, 1, UINT64_C(1) << 31, UINT64_C(1) << 32, UINT64_C(1) << 63};

@@ -1,4 +1,7 @@
-/* The edges of the schedules: spans of one, in steps and in epochs, before the first change and beyond the end. */
+/*
+ * The edges of the schedules: spans of one, in steps and in epochs, before the first change and beyond the
+ * end.
+ */
 #include "training/schedule.h"
 #include "support/suite.h"
 

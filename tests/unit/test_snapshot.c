@@ -1,6 +1,6 @@
 /*
- * Snapshots: what a trainer was at one moment is saved, by another thread and beside its further steps, as the trainer itself
- * would have saved it then.
+ * Snapshots: what a trainer was at one moment is saved, by another thread and beside its further steps, as
+ * the trainer itself would have saved it then.
  */
 #include "support/faulty.h"
 #include "support/scratch.h"

@@ -1,7 +1,7 @@
 /*
- * Structs that tell their size, through the calls that take them: as a caller has them who was compiled with the first release, with this
- * one, and with a later one. Configs are tested with their tables (test_config.c). A last test reads the headers, and finds every such
- * struct in the table.
+ * Structs that tell their size, through the calls that take them: as a caller has them who was compiled with
+ * the first release, with this one, and with a later one. Configs are tested with their tables
+ * (test_config.c). A last test reads the headers, and finds every such struct in the table.
  */
 #include "base/structs.h"
 #include "support/scratch.h"
@@ -332,7 +332,10 @@ static cribo_status scores_call(room *r)
 
 typedef enum role { INPUT, OUTPUT } role;
 
-/* Every sized struct but the configs: who writes its fields, its argument's name, its last field in the first release. */
+/*
+ * Every sized struct but the configs: who writes its fields, its argument's name, its last field in the first
+ * release.
+ */
 static const struct sized {
     const char *name, *argument;
     size_t size, first_size;
@@ -341,10 +344,8 @@ static const struct sized {
     cribo_status (*call)(room *r);
 } table[] = {
 #define SIZED(noun, argument, last, role, fill, call) \
-    { \
-        "cribo_" #noun, argument, sizeof(cribo_##noun), \
-            offsetof(cribo_##noun, last) + sizeof((cribo_##noun *)0)->last, role, fill, call \
-    }
+    {"cribo_" #noun, argument, sizeof(cribo_##noun), \
+        offsetof(cribo_##noun, last) + sizeof((cribo_##noun *)0)->last, role, fill, call}
     SIZED(runtime, "runtime", progress_user, INPUT, nothing_fill, runtime_call),
     SIZED(cluster_input, "input", call, INPUT, cluster_input_fill, cluster_input_call),
     SIZED(cluster_output, "output", objects, INPUT, nothing_fill, cluster_output_call),

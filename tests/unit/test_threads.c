@@ -1,6 +1,6 @@
 /*
- * Trainers among threads, processes and signals: several at once, a fork after training, timers that interrupt every step, one CPU,
- * a locale with a decimal comma. The bits are always those of a run alone.
+ * Trainers among threads, processes and signals: several at once, a fork after training, timers that
+ * interrupt every step, one CPU, a locale with a decimal comma. The bits are always those of a run alone.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* sched_setaffinity */
@@ -181,8 +181,8 @@ static void ring(int signal)
 }
 
 /*
- * A timer every 200 microseconds, whose handler makes system calls return early: steps, a save and a load are the same, and
- * so are the file and what comes of it.
+ * A timer every 200 microseconds, whose handler makes system calls return early: steps, a save and a load are
+ * the same, and so are the file and what comes of it.
  */
 START_TEST(test_threads_signals_change_nothing)
 {

@@ -1,6 +1,6 @@
 /*
- * The trainer's results: what they must not depend on (micro-batches, threads, how a batch is given, how a step is called), and
- * what happens at the edges.
+ * The trainer's results: what they must not depend on (micro-batches, threads, how a batch is given, how a
+ * step is called), and what happens at the edges.
  */
 #include "support/suite.h"
 #include "support/training.h"
@@ -128,7 +128,9 @@ static cribo_trainer *weighed(double global, double cross_view, double cross_ima
     return learned(&c, 5, report);
 }
 
-/* The gradient is that of the weighted sum: with weights 2, 3, 0.5 it is made of those of the losses alone. */
+/*
+ * The gradient is that of the weighted sum: with weights 2, 3, 0.5 it is made of those of the losses alone.
+ */
 START_TEST(test_trainer_losses_count_by_their_weights)
 {
     static const double weights[3] = {2, 3, 0.5};
@@ -329,7 +331,10 @@ START_TEST(test_trainer_ids_left_out_are_indices)
 }
 END_TEST
 
-/* Were -1 itself the key, all images without an id would begin with the same tokens and drop the same branches. */
+/*
+ * Were -1 itself the key, all images without an id would begin with the same tokens and drop the same
+ * branches.
+ */
 START_TEST(test_trainer_images_without_ids_draw_by_index)
 {
     cribo_trainer_config c = training_config();

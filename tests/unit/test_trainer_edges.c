@@ -1,4 +1,7 @@
-/* The trainer at its edges: no objects, one of everything, batches that shrink, layers that rest, clipping, the end of the schedules. */
+/*
+ * The trainer at its edges: no objects, one of everything, batches that shrink, layers that rest, clipping,
+ * the end of the schedules.
+ */
 #include "support/suite.h"
 #include "support/training.h"
 
@@ -38,7 +41,9 @@ static double gradient_norm_of(cribo_trainer *trainer, const char *name)
 
 /* --- objects --- */
 
-/* Two clusters, each begun in a view of its own that is far from the other: no object is seen in both views. */
+/*
+ * Two clusters, each begun in a view of its own that is far from the other: no object is seen in both views.
+ */
 static cribo_trainer_config lonely_config(void)
 {
     cribo_trainer_config c = training_config();
@@ -250,7 +255,10 @@ static void assert_moved(
     free(after);
 }
 
-/* Over one step every parameter moves, but for the last layers where they rest and their gains where those stay 1. */
+/*
+ * Over one step every parameter moves, but for the last layers where they rest and their gains where those
+ * stay 1.
+ */
 static void check_moves(
     cribo_trainer *trainer, const cribo_trainer_config *c, uint64_t number, bool frozen, int64_t updates)
 {

@@ -1,6 +1,6 @@
 /*
- * Steps that fail: numbers that are not finite, cancelling, no memory. Whatever happens, the trainer is as it was before the call, and goes
- * on as one that nothing happened to.
+ * Steps that fail: numbers that are not finite, cancelling, no memory. Whatever happens, the trainer is as it
+ * was before the call, and goes on as one that nothing happened to.
  */
 #include "api/handles.h"
 #include "support/faulty.h"
@@ -72,7 +72,9 @@ START_TEST(test_trainer_not_finite_weight_changes_nothing)
 }
 END_TEST
 
-/* Every parameter's gradient in turn, behind the trainer's back: update names it, and another learn mends it. */
+/*
+ * Every parameter's gradient in turn, behind the trainer's back: update names it, and another learn mends it.
+ */
 START_TEST(test_trainer_not_finite_gradient_changes_nothing)
 {
     const float strange[3] = {NAN, INFINITY, -INFINITY};

@@ -99,7 +99,9 @@ START_TEST(test_report_numbers_belong_together)
 }
 END_TEST
 
-/* The share of prototypes is of as many as there could be: one row uses one prototype, which is all it can. */
+/*
+ * The share of prototypes is of as many as there could be: one row uses one prototype, which is all it can.
+ */
 START_TEST(test_report_scarce_rows_use_all_they_can)
 {
     cribo_trainer_config c = training_config();

@@ -1,4 +1,7 @@
-/* The vision transformer where golden data do not reach: stochastic depth, bytes as images, and what a pass needs. */
+/*
+ * The vision transformer where golden data do not reach: stochastic depth, bytes as images, and what a pass
+ * needs.
+ */
 #include "support/model.h"
 #include "support/suite.h"
 
@@ -69,7 +72,10 @@ static void multiply(cb_tensor x, float factor)
     for (size_t i = 0; i < x.rows * x.columns; i++) x.value[i] *= factor;
 }
 
-/* A factor for one image's branch does to that image what it does to the branch's last layer, and nothing to the others. */
+/*
+ * A factor for one image's branch does to that image what it does to the branch's last layer, and nothing to
+ * the others.
+ */
 static void check_factor(fixture *f, size_t block, size_t branch, size_t image, float factor)
 {
     size_t count, each;

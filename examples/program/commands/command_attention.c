@@ -159,7 +159,10 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The values between which a component's colours run: a hundredth at either end is cut off, for outliers would make the rest grey. */
+/*
+ * The values between which a component's colours run: a hundredth at either end is cut off, for outliers
+ * would make the rest grey.
+ */
 static bool find_range(const float *projected, size_t count, size_t component, float *low, float *high)
 {
     float *sorted = malloc(count * sizeof *sorted);
@@ -178,7 +181,10 @@ static uint8_t level(float value, float low, float high)
     return (uint8_t)lrintf(255 * fminf(fmaxf(share, 0), 1));
 }
 
-/* All tokens by their first three principal components, which are common to the pictures: equal colours are like tokens. */
+/*
+ * All tokens by their first three principal components, which are common to the pictures: equal colours are
+ * like tokens.
+ */
 static bool draw_components(struct sheet *sheet, int threads, struct problem *problem)
 {
     size_t tokens = frozen_tokens(sheet->frozen), count = (size_t)sheet->pictures * tokens;

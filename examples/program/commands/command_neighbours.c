@@ -262,14 +262,17 @@ static int choose_objects(
     for (int64_t row = picture->first; row < picture->first + picture->objects; row++) {
         int place = count < OBJECTS ? count++ : OBJECTS;
         for (; place > 0 && tokens_of_object(gallery, row) > tokens_of_object(gallery, chosen[place - 1]);
-             place--)
+            place--)
             if (place < OBJECTS) chosen[place] = chosen[place - 1];
         if (place < OBJECTS) chosen[place] = row;
     }
     return count;
 }
 
-/* An object and its nearest, with their cosines; frame and caption tell the cycle test's verdict on the first. */
+/*
+ * An object and its nearest, with their cosines; frame and caption tell the cycle test's verdict on the
+ * first.
+ */
 static void draw_row(
     struct gallery *gallery, struct place at, int64_t row, const int64_t *index, const float *cosine)
 {

@@ -105,7 +105,7 @@ static bool score_group(struct bench *bench, const cribo_patch_maps *maps)
 {
     int64_t classes = bench->options->test->classes, pixels = maps->images * maps->height * maps->width;
     for (int reader = CRIBO_PROBE_NEAREST; reader <= (bench->options->linear ? CRIBO_PROBE_LINEAR : 0);
-         reader++)
+        reader++)
         if (cribo_probe_predict(bench->probe, reader, maps, NULL, bench->found) != CRIBO_OK ||
             cribo_confusion_add(
                 classes, NO_LABEL, pixels, bench->truth, bench->found, bench->confusion[reader]) != CRIBO_OK)

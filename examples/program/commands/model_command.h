@@ -16,7 +16,9 @@ struct model_command {
     int count; /* pictures that are shown, where shown_argp is among the options; 8 */
 };
 
-/* Parses "MODEL DIR -o FILE"; its input is a struct model_command. The options of frozen_argp are among them. */
+/*
+ * Parses "MODEL DIR -o FILE"; its input is a struct model_command. The options of frozen_argp are among them.
+ */
 extern const struct argp model_command_argp;
 
 /* The option that says how many pictures are shown; the same input. */

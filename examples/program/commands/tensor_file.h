@@ -24,7 +24,10 @@ bool tensor_file_open(struct tensor_file *file, const char *path, const char *na
     size_t axes, struct problem *problem);
 bool tensor_file_add(struct tensor_file *file, const float *row, struct problem *problem);
 
-/* Writes the header and gives the file its name. On failure nothing stays; tensor_file_drop is then called too. */
+/*
+ * Writes the header and gives the file its name. On failure nothing stays; tensor_file_drop is then called
+ * too.
+ */
 bool tensor_file_close(struct tensor_file *file, struct problem *problem);
 
 /* Removes what is not finished; after tensor_file_close it does nothing. */

@@ -83,8 +83,8 @@ static void write_grid(FILE *page, const struct chart *chart, const struct frame
 }
 
 /*
- * The mean over `reach` points to both sides; towards the ends over as many as the shorter side has, or the curve would
- * lag, but not so few that the ends are noise.
+ * The mean over `reach` points to both sides; towards the ends over as many as the shorter side has, or the
+ * curve would lag, but not so few that the ends are noise.
  */
 static double smoothed(const struct chart *chart, const double *values, size_t i, size_t reach)
 {

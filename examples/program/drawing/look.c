@@ -20,7 +20,7 @@ static off_t find_end(FILE *log, int64_t step)
     size_t room = 0;
     off_t end = 0;
     for (ssize_t length; (length = getline(&line, &room, log)) > 0 && line[length - 1] == '\n';
-         end = ftello(log)) {
+        end = ftello(log)) {
         json_t *root = json_loadb(line, (size_t)length, 0, NULL), *at = json_object_get(root, "step");
         bool later = !json_is_integer(at) || json_integer_value(at) > step;
         json_decref(root);

@@ -1,7 +1,7 @@
 /*
- * Looking at a run while it goes on: every few epochs the objects that the teacher finds, RUN/clusters-STEP.png,
- * and, with labelled pictures, how well its features segment them, a line of RUN/evaluation.jsonl. Neither
- * changes the run.
+ * Looking at a run while it goes on: every few epochs the objects that the teacher finds,
+ * RUN/clusters-STEP.png, and, with labelled pictures, how well its features segment them, a line of
+ * RUN/evaluation.jsonl. Neither changes the run.
  */
 #ifndef LOOK_H
 #define LOOK_H

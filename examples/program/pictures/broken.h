@@ -1,5 +1,6 @@
 /*
- * The pictures that were found broken, and in which batch first: a small table, however many pictures there are.
+ * The pictures that were found broken, and in which batch first: a small table, however many pictures there
+ * are.
  */
 #ifndef BROKEN_H
 #define BROKEN_H

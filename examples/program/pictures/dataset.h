@@ -4,7 +4,8 @@
  * Three layouts are told apart by their folders:
  *
  *   ROOT/images, ROOT/labels            names that match but for their endings, in folders or not; as `cribo
- *                                       scenes` writes. ROOT/classes.txt, a name on each line, from class 0 on
+ *                                       scenes` writes. ROOT/classes.txt, a name on each line, from class 0
+ *                                       on
  *   ROOT/JPEGImages, ROOT/SegmentationClass   Pascal VOC; ROOT/ImageSets/Segmentation/{train,val}.txt lists
  *   ROOT/images/{training,validation}, ROOT/annotations/{...}   ADE20k; label 0 is "nothing" and left out
  */
@@ -32,8 +33,8 @@ struct dataset {
 enum dataset_part { DATASET_TRAIN, DATASET_VALIDATION, DATASET_ALL };
 
 /*
- * A problem when ROOT has no such layout, a picture has no labels, or there is none. DATASET_ALL of the layouts
- * with halves is not asked for. Free with dataset_free.
+ * A problem when ROOT has no such layout, a picture has no labels, or there is none. DATASET_ALL of the
+ * layouts with halves is not asked for. Free with dataset_free.
  */
 bool dataset_open(struct dataset *dataset, const char *root, enum dataset_part part, struct problem *problem);
 void dataset_free(struct dataset *dataset);
@@ -45,7 +46,9 @@ struct dataset_choice {
     bool reduce_zero;
 };
 
-/* The pictures that are remembered and those that are scored, with the same classes. Free both in any case. */
+/*
+ * The pictures that are remembered and those that are scored, with the same classes. Free both in any case.
+ */
 bool dataset_open_both(struct dataset *train, struct dataset *test, const struct dataset_choice *choice,
     struct problem *problem);
 

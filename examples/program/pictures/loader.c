@@ -13,7 +13,9 @@
 
 enum { SLOTS = 4 }; /* one in use by the consumer, three ahead */
 
-/* Streams of the random numbers: epochs for the views, epochs above a bit for the order and for replacements. */
+/*
+ * Streams of the random numbers: epochs for the views, epochs above a bit for the order and for replacements.
+ */
 static const uint64_t order_stream = UINT64_C(1) << 63, replacement_stream = UINT64_C(1) << 61;
 
 struct slot {
@@ -119,7 +121,10 @@ static bool make_views(
     return made;
 }
 
-/* Under the lock; problem NULL where the picture was known to be broken: an earlier batch may hear of it later. */
+/*
+ * Under the lock; problem NULL where the picture was known to be broken: an earlier batch may hear of it
+ * later.
+ */
 static void note_broken(struct loader *loader, const struct task *task, const struct problem *problem)
 {
     const struct loader_options *options = &loader->options;

@@ -74,8 +74,8 @@ void loader_free(struct loader *loader);
 struct order loader_order(uint64_t seed, uint64_t epoch, size_t count);
 
 /*
- * The 2 * AUGMENT_DRAWS numbers from which a picture's views are made in an epoch: those of view 1, then of view
- * 2.
+ * The 2 * AUGMENT_DRAWS numbers from which a picture's views are made in an epoch: those of view 1, then of
+ * view 2.
  */
 void loader_draws(uint64_t seed, uint64_t epoch, uint64_t picture, double *draws);
 

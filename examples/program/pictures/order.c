@@ -17,7 +17,10 @@ struct order order_make(uint64_t seed, uint64_t stream, uint64_t count)
     return order;
 }
 
-/* The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each bit of x decides about each bit of the outcome. */
+/*
+ * The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each bit of x decides about each bit of the
+ * outcome.
+ */
 static uint64_t mix(uint64_t x)
 {
     x += UINT64_C(0x9E3779B97F4A7C15);
@@ -31,7 +34,10 @@ static uint64_t low_bits(uint64_t x, unsigned bits)
     return x & ((UINT64_C(1) << bits) - 1);
 }
 
-/* The two halves, which may differ by a bit, change in turn: each round can be undone, so the whole is one to one. */
+/*
+ * The two halves, which may differ by a bit, change in turn: each round can be undone, so the whole is one to
+ * one.
+ */
 static uint64_t permute(const struct order *order, uint64_t x)
 {
     uint64_t left = x >> order->right_bits, right = low_bits(x, order->right_bits);

@@ -58,7 +58,9 @@ struct index_writer {
 
 bool index_begin(struct index_writer *writer, const char *path, struct problem *problem);
 
-/* Adds a container, to which the entries that follow may refer, and tells its index. NULL status: unreliable. */
+/*
+ * Adds a container, to which the entries that follow may refer, and tells its index. NULL status: unreliable.
+ */
 bool index_add_container(struct index_writer *writer, enum container_kind kind, const char *name,
     const struct stat *status, uint64_t *container);
 

@@ -34,8 +34,8 @@ struct pictures {
  *          archive per line, relative ones within the list's folder; a line that stands twice counts twice.
  * skip     a folder to leave out, because the run writes to it; NULL: none
  *
- * Pictures that cannot be read are found when they are; an archive or a list that is damaged is refused. Close
- * with pictures_close. On failure *pictures is empty.
+ * Pictures that cannot be read are found when they are; an archive or a list that is damaged is refused.
+ * Close with pictures_close. On failure *pictures is empty.
  */
 bool pictures_open(struct pictures *pictures, const char *index, char *const *sources, size_t count,
     const char *skip, struct problem *problem);

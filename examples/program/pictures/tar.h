@@ -15,10 +15,10 @@ struct tar_member {
 };
 
 /*
- * Calls `visit` for each regular file of the archive in `file`, a descriptor that is read by pread, of `bytes`
- * bytes; links, folders and devices are passed over. Ends when `visit` returns false, which has then set the
- * problem. An archive that is damaged, cut short, compressed or that holds sparse files is refused with the
- * offset of the header at fault, without the archive's name.
+ * Calls `visit` for each regular file of the archive in `file`, a descriptor that is read by pread, of
+ * `bytes` bytes; links, folders and devices are passed over. Ends when `visit` returns false, which has then
+ * set the problem. An archive that is damaged, cut short, compressed or that holds sparse files is refused
+ * with the offset of the header at fault, without the archive's name.
  */
 bool tar_list(int file, uint64_t bytes, bool (*visit)(void *user, const struct tar_member *member),
     void *user, struct problem *problem);

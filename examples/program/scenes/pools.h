@@ -32,9 +32,9 @@ struct pools {
  * Gathers the pools.
  *
  * stamps       a folder laid out as Tux Paint's stamps: the photographic ones among them, in ten classes by
- *              its folders; or any other folder whose immediate folders are the classes, PNG files with alpha;
- *              or the folder of Fashion-MNIST, whose own two halves are the split (all: both are not joined,
- *              those for training)
+ *              its folders; or any other folder whose immediate folders are the classes, PNG files with
+ *              alpha; or the folder of Fashion-MNIST, whose own two halves are the split (all: both are not
+ *              joined, those for training)
  * backgrounds  a folder of photographs; NULL: those of the wallpaper packages that are photographs, where
  *              they are installed
  *

@@ -1,6 +1,6 @@
 /*
- * TensorBoard's event files, written without TensorFlow: records of a length, a masked CRC-32C of it, a message
- * in protobuf's wire format (event.proto, summary.proto), and a masked CRC-32C of that.
+ * TensorBoard's event files, written without TensorFlow: records of a length, a masked CRC-32C of it, a
+ * message in protobuf's wire format (event.proto, summary.proto), and a masked CRC-32C of that.
  */
 #ifndef EVENTS_H
 #define EVENTS_H

@@ -17,15 +17,12 @@
 
 #include <jansson.h>
 
-/* A field of the report: its name in the log, and its tag in TensorBoard, which groups by what is before the slash. */
-#define INTEGER(field, tag) \
-    { \
-#field, tag, offsetof(cribo_report, field), true \
-    }
-#define REAL(field, tag) \
-    { \
-#field, tag, offsetof(cribo_report, field), false \
-    }
+/*
+ * A field of the report: its name in the log, and its tag in TensorBoard, which groups by what is before the
+ * slash.
+ */
+#define INTEGER(field, tag) {#field, tag, offsetof(cribo_report, field), true}
+#define REAL(field, tag) {#field, tag, offsetof(cribo_report, field), false}
 
 /* clang-format off */
 static const struct {

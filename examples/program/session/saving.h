@@ -1,6 +1,6 @@
 /*
- * Saving a run: checkpoint and weights, at once or, from a snapshot of the trainer, by a thread of its own while
- * training goes on.
+ * Saving a run: checkpoint and weights, at once or, from a snapshot of the trainer, by a thread of its own
+ * while training goes on.
  */
 #ifndef SAVING_H
 #define SAVING_H
@@ -31,8 +31,8 @@ bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, 
     struct position *position, struct problem *problem);
 
 /*
- * Takes a snapshot and begins to save it, after waiting for the save before, whose failure is then this one's.
- * Needs memory for a second copy of the trainer's state.
+ * Takes a snapshot and begins to save it, after waiting for the save before, whose failure is then this
+ * one's. Needs memory for a second copy of the trainer's state.
  */
 bool saving_begin(struct saving *saving, const struct saving_place *place, const cribo_trainer *trainer,
     int64_t step, struct position *position, struct problem *problem);

@@ -157,7 +157,10 @@ static enum outcome take_checkpoint(struct session *session, const char *path)
     return status == CRIBO_CORRUPT ? DAMAGED : REFUSED;
 }
 
-/* The newest checkpoint that is whole; damaged ones before it are put out of the way, so that later saves count. */
+/*
+ * The newest checkpoint that is whole; damaged ones before it are put out of the way, so that later saves
+ * count.
+ */
 static bool go_on(struct session *session)
 {
     const struct folder *checkpoints = &session->checkpoints;

@@ -1,6 +1,6 @@
 /*
- * Watches a run for losses that leap, for signs of collapse besides those that the library tells of, and for a
- * loader that does not keep up. What it remembers is a function
+ * Watches a run for losses that leap, for signs of collapse besides those that the library tells of, and for
+ * a loader that does not keep up. What it remembers is a function
  * of the steps, and goes with the checkpoint as text, so that a run that goes on judges as one that never
  * stopped.
  */
@@ -15,7 +15,9 @@
 
 enum { WATCH_WINDOW = 64, WATCH_LEAST = 32, WATCH_MOST_SKIPS = 5, WATCH_TEXT = 2048 };
 
-/* How many standard deviations above the mean of the window a loss is a spike, unless it is told otherwise. */
+/*
+ * How many standard deviations above the mean of the window a loss is a spike, unless it is told otherwise.
+ */
 #define WATCH_SPIKE 6.0
 
 /* For how many steps a sign of collapse must hold, and what they are. */
@@ -67,8 +69,9 @@ enum { STALL_SECONDS = 60 };
 #define STALL_SHARE 0.25
 
 /*
- * Adds a step that took `spent` seconds, `waited` of them for its batch. True when the last STALL_SECONDS had a
- * share of at least STALL_SHARE of waiting and this has not been said since it last was less; *share is set.
+ * Adds a step that took `spent` seconds, `waited` of them for its batch. True when the last STALL_SECONDS had
+ * a share of at least STALL_SHARE of waiting and this has not been said since it last was less; *share is
+ * set.
  */
 bool stall_note(struct stall *stall, double waited, double spent, double *share);
 

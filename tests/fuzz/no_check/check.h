@@ -1,4 +1,7 @@
-/* libcheck's assertions outside of its test runner, for the support that fuzz targets share with the tests: they abort. */
+/*
+ * libcheck's assertions outside of its test runner, for the support that fuzz targets share with the tests:
+ * they abort.
+ */
 #ifndef TESTS_FUZZ_NO_CHECK_H
 #define TESTS_FUZZ_NO_CHECK_H
 
