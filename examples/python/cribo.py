@@ -154,7 +154,7 @@ cribo_status cribo_clusterer_config_init(cribo_clusterer_config *config, size_t 
 cribo_status cribo_clusterer_config_set(cribo_clusterer_config *config, const char *name, const char *value);
 cribo_status cribo_clusterer_config_setting(size_t index, cribo_setting *setting);
 cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer_config *config,
-    const cribo_runtime *runtime, int64_t most_images, int64_t tokens_per_view, int64_t width);
+    const cribo_runtime *runtime, int64_t max_images, int64_t tokens_per_view, int64_t width);
 void cribo_clusterer_free(cribo_clusterer *clusterer);
 
 typedef struct cribo_cluster_input {
@@ -238,7 +238,7 @@ cribo_status cribo_loss_set_centres(cribo_loss *loss, const float *centre, const
 typedef struct cribo_memory_bank cribo_memory_bank;
 typedef struct cribo_memory_bank_config {
     size_t struct_size;
-    int64_t bank_images; int64_t objects_per_image; int64_t width; int64_t most_objects;
+    int64_t bank_images; int64_t objects_per_image; int64_t width; int64_t max_objects;
 } cribo_memory_bank_config;
 cribo_status cribo_memory_bank_config_init(cribo_memory_bank_config *config, size_t struct_size);
 cribo_status cribo_memory_bank_config_set(cribo_memory_bank_config *config, const char *name,
@@ -864,14 +864,14 @@ class Clusters(NamedTuple):
 
 
 class Clusterer(_Handle):
-    """Joint-view clustering of up to `most_images` images with `tokens_per_view` tokens of `width`
+    """Joint-view clustering of up to `max_images` images with `tokens_per_view` tokens of `width`
     numbers."""
 
     _kind = "clusterer"
 
     def __init__(
         self,
-        most_images: int,
+        max_images: int,
         tokens_per_view: int,
         width: int,
         *,
@@ -880,7 +880,7 @@ class Clusterer(_Handle):
         progress: Progress | None = None,
         **settings: float,
     ):
-        sizes = {"most_images": most_images, "tokens_per_view": tokens_per_view, "width": width}
+        sizes = {"max_images": max_images, "tokens_per_view": tokens_per_view, "width": width}
         self._tokens, self._width = _natural("tokens_per_view", tokens_per_view), _natural("width", width)
         super().__init__(
             settings, threads, log, progress, [_natural(name, size) for name, size in sizes.items()]

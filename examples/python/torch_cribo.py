@@ -91,7 +91,7 @@ class Objective:
             images, tokens_per_view, width, clusters=clusters, position_weight=position_weight
         )
         self.bank = cribo.MemoryBank(
-            bank_images=bank_images, objects_per_image=clusters, width=width, most_objects=images * clusters
+            bank_images=bank_images, objects_per_image=clusters, width=width, max_objects=images * clusters
         )
         self.loss = cribo.Loss(prototypes=prototypes, object_prototypes=object_prototypes, **loss_settings)
 

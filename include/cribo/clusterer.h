@@ -50,18 +50,18 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_set(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Makes a clusterer for batches of up to `most_images` images with `tokens_per_view` tokens of `width`
+ * Makes a clusterer for batches of up to `max_images` images with `tokens_per_view` tokens of `width`
  * numbers (each 1 ... 2^24).
  * Ownership: free with cribo_clusterer_free; config and runtime (NULL: defaults) are copied.
  * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR
  * (no threads); *out is then NULL.
  * Threads: any.
- * Cost: memory for most_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more (soft
+ * Cost: memory for max_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more (soft
  * assignment: 2N * 2N, too). Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer **out,
-    const cribo_clusterer_config *config, const cribo_runtime *runtime, int64_t most_images,
+    const cribo_clusterer_config *config, const cribo_runtime *runtime, int64_t max_images,
     int64_t tokens_per_view, int64_t width);
 
 /*
@@ -74,7 +74,7 @@ CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
 /*
  * A batch to cluster.
  *
- * images      B, at most the clusterer's most_images
+ * images      B, at most the clusterer's max_images
  * tokens      [B, 2, N, D] dense tokens of view 1, then view 2; finite; normalised inside, so any scale will
  *             do
  * positions   [B, 2, N, 2] centres (x, y) of the patches in pixels of the original image; finite

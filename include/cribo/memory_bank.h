@@ -23,7 +23,7 @@ typedef struct cribo_memory_bank_config {
     int64_t bank_images;       /* Q, how many images it remembers; 25 000. 1 ... 2^31 */
     int64_t objects_per_image; /* the most objects of one image (K); 32. 1 ... 4096 */
     int64_t width;             /* D, numbers in a vector; 384. 1 ... 65 536 */
-    int64_t most_objects;      /* the most objects of one query or push; 0: 256 images' worth. 0 ... 2^31 */
+    int64_t max_objects;       /* the most objects of one query or push; 0: 256 images' worth. 0 ... 2^31 */
 } cribo_memory_bank_config;
 
 /*
@@ -51,7 +51,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(
  * Threads: any.
  * Cost: 8 D + 16 bytes for each of Q * K entries of address space, of which (with the default allocator) only
  * what is filled is ever touched: half of what the raw and the normalised vectors of both views would take in
- * float32. For queries 12 D bytes for each of most_objects, and some MB per thread. Since 0.1.
+ * float32. For queries 12 D bytes for each of max_objects, and some MB per thread. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);

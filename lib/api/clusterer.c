@@ -9,15 +9,15 @@
 struct cribo_clusterer {
     cb_runtime runtime;
     cb_clusterer *core;
-    int64_t most_images;
+    int64_t max_images;
     double position_weight;
 };
 
 CB_CONFIG_FUNCTIONS(clusterer, &cb_clusterer_settings)
 
-static cribo_status check_sizes(int64_t most_images, int64_t tokens_per_view, int64_t width)
+static cribo_status check_sizes(int64_t max_images, int64_t tokens_per_view, int64_t width)
 {
-    CB_REQUIRE(most_images >= 1, "most_images = %lld must be at least 1", (long long)most_images);
+    CB_REQUIRE(max_images >= 1, "max_images = %lld must be at least 1", (long long)max_images);
     CB_REQUIRE(tokens_per_view >= 1, "tokens_per_view = %lld must be at least 1", (long long)tokens_per_view);
     CB_REQUIRE(width >= 1, "width = %lld must be at least 1", (long long)width);
     return CRIBO_OK;
@@ -25,27 +25,27 @@ static cribo_status check_sizes(int64_t most_images, int64_t tokens_per_view, in
 
 /* Fills in a clusterer whose runtime has begun. */
 static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_config *config,
-    int64_t most_images, int64_t tokens_per_view, int64_t width)
+    int64_t max_images, int64_t tokens_per_view, int64_t width)
 {
     cribo_clusterer_config full;
     CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
-    CB_TRY(cb_clusterer_create(&clusterer->runtime, &clusterer->core, &full, (size_t)most_images,
+    CB_TRY(cb_clusterer_create(&clusterer->runtime, &clusterer->core, &full, (size_t)max_images,
         (size_t)tokens_per_view, (size_t)width));
     cb_gemm_begin(&clusterer->runtime);
-    clusterer->most_images = most_images;
+    clusterer->max_images = max_images;
     clusterer->position_weight = full.position_weight;
     return CRIBO_OK;
 }
 
 cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer_config *config,
-    const cribo_runtime *runtime, int64_t most_images, int64_t tokens_per_view, int64_t width)
+    const cribo_runtime *runtime, int64_t max_images, int64_t tokens_per_view, int64_t width)
 {
     cb_runtime own;
     void *memory;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_REQUIRE_POINTER(config);
-    CB_TRY(check_sizes(most_images, tokens_per_view, width));
+    CB_TRY(check_sizes(max_images, tokens_per_view, width));
     CB_TRY(cb_runtime_begin(&own, runtime));
 
     cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_clusterer), "clusterer");
@@ -55,7 +55,7 @@ cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer
     }
     cribo_clusterer *clusterer = memory;
     clusterer->runtime = own;
-    status = build(clusterer, config, most_images, tokens_per_view, width);
+    status = build(clusterer, config, max_images, tokens_per_view, width);
     if (status != CRIBO_OK) {
         cribo_clusterer_free(clusterer);
         return status;
@@ -76,8 +76,8 @@ void cribo_clusterer_free(cribo_clusterer *clusterer)
 static cribo_status check_input(const cribo_clusterer *clusterer, const cribo_cluster_input *input)
 {
     const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
-    CB_REQUIRE(input->images >= 1 && input->images <= clusterer->most_images,
-        "images = %lld must be in 1 ... %lld", (long long)input->images, (long long)clusterer->most_images);
+    CB_REQUIRE(input->images >= 1 && input->images <= clusterer->max_images,
+        "images = %lld must be in 1 ... %lld", (long long)input->images, (long long)clusterer->max_images);
     CB_REQUIRE(input->tokens, "tokens is NULL");
     CB_REQUIRE(input->positions, "positions is NULL");
     const size_t rows = (size_t)input->images * 2 * shape.tokens;

@@ -57,7 +57,7 @@ static cribo_status check_batch(const cribo_memory_bank *bank, const cribo_objec
 {
     CB_REQUIRE_POINTER(bank);
     CB_TRY(translate(to, from));
-    return cb_memory_bank_check(bank->bank, to, SIZE_MAX, cb_memory_bank_most_objects(bank->bank));
+    return cb_memory_bank_check(bank->bank, to, SIZE_MAX, cb_memory_bank_max_objects(bank->bank));
 }
 
 cribo_status cribo_memory_bank_query(

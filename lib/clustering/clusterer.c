@@ -57,7 +57,7 @@ struct cb_clusterer {
     cb_arena arena;
     cb_pool *pool;
     cribo_clusterer_config config;
-    size_t most_images, tokens, joint_tokens, width, clusters;
+    size_t max_images, tokens, joint_tokens, width, clusters;
     workspace *spaces; /* [workers] */
 
     cb_real *plan;         /* [B, K, 2N], Q* [B, 2, N, K] after a run */
@@ -96,7 +96,7 @@ static workspace take_workspace(const cb_clusterer *c, cb_arena *arena)
 
 static void lay_out(cb_clusterer *c, cb_arena *arena)
 {
-    size_t images = c->most_images, workers = cb_pool_threads(c->pool);
+    size_t images = c->max_images, workers = cb_pool_threads(c->pool);
     c->plan = cb_arena_take(arena, images, c->clusters * c->joint_tokens * sizeof(cb_real));
     c->labels = cb_arena_take(arena, images, c->joint_tokens * sizeof(int32_t));
     c->valid = cb_arena_take(arena, images, c->clusters);
@@ -114,11 +114,11 @@ static void lay_out(cb_clusterer *c, cb_arena *arena)
 }
 
 static cribo_status check_sizes(
-    const cribo_clusterer_config *config, size_t most_images, size_t tokens, size_t width)
+    const cribo_clusterer_config *config, size_t max_images, size_t tokens, size_t width)
 {
     const size_t most = 1 << 24;
     CB_REQUIRE(
-        most_images >= 1 && most_images <= most, "most_images = %zu must be in 1 ... %zu", most_images, most);
+        max_images >= 1 && max_images <= most, "max_images = %zu must be in 1 ... %zu", max_images, most);
     CB_REQUIRE(tokens >= 1 && tokens <= most, "tokens_per_view = %zu must be in 1 ... %zu", tokens, most);
     CB_REQUIRE(width >= 1 && width <= most, "width = %zu must be in 1 ... %zu", width, most);
     CB_REQUIRE((uint64_t)config->clusters <= 2 * tokens,
@@ -128,20 +128,20 @@ static cribo_status check_sizes(
 }
 
 cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
-    const cribo_clusterer_config *config, size_t most_images, size_t tokens_per_view, size_t width)
+    const cribo_clusterer_config *config, size_t max_images, size_t tokens_per_view, size_t width)
 {
     cribo_clusterer_config full;
     void *memory;
     *out = NULL;
     CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
-    CB_TRY(check_sizes(&full, most_images, tokens_per_view, width));
+    CB_TRY(check_sizes(&full, max_images, tokens_per_view, width));
     CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cb_clusterer), "clusterer"));
 
     cb_clusterer *c = memory;
     *c = (cb_clusterer){
         .pool = runtime->pool,
         .config = full,
-        .most_images = most_images,
+        .max_images = max_images,
         .tokens = tokens_per_view,
         .joint_tokens = 2 * tokens_per_view,
         .width = width,

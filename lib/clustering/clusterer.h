@@ -26,7 +26,7 @@ extern const cb_config_table cb_clusterer_settings; /* of cribo_clusterer_config
  * memory.
  */
 cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
-    const cribo_clusterer_config *config, size_t most_images, size_t tokens_per_view, size_t width);
+    const cribo_clusterer_config *config, size_t max_images, size_t tokens_per_view, size_t width);
 void cb_clusterer_free(const cb_runtime *runtime, cb_clusterer *clusterer);
 
 /*
@@ -67,7 +67,7 @@ typedef struct cb_cluster_shape {
 cb_cluster_shape cb_clusterer_shape(const cb_clusterer *clusterer);
 
 /* The most entries that one image adds to a pooling of one view. */
-size_t cb_clusterer_most_entries(const cb_clusterer *clusterer);
+size_t cb_clusterer_max_entries(const cb_clusterer *clusterer);
 
 /*
  * Appends to `append` a row for every valid object of `images` images from `first_image` on, image by image,

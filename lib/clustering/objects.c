@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-size_t cb_clusterer_most_entries(const cb_clusterer *clusterer)
+size_t cb_clusterer_max_entries(const cb_clusterer *clusterer)
 {
     cb_cluster_shape shape = cb_clusterer_shape(clusterer);
     return shape.hard ? shape.tokens : shape.tokens * shape.clusters;

@@ -16,7 +16,7 @@ static const cb_field fields[] = {
     SETTING(bank_images, 1, 2147483648.0, 25000, "images that the memory bank remembers"),
     SETTING(objects_per_image, 1, 4096, 32, "the most objects of one image"),
     SETTING(width, 1, 65536, 384, "numbers in an object's vector"),
-    SETTING(most_objects, 0, 2147483648.0, 0, "the most objects of one query or push; 0: 256 images' worth"),
+    SETTING(max_objects, 0, 2147483648.0, 0, "the most objects of one query or push; 0: 256 images' worth"),
 };
 const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_bank_config, fields);
 
@@ -25,19 +25,19 @@ const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_ban
 
 typedef struct scratch {
     cb_search search;
-    cb_neighbour *best[2]; /* [most_objects] for each view */
+    cb_neighbour *best[2]; /* [max_objects] for each view */
 } scratch;
 
 struct cb_memory_bank {
     cb_pool *pool;
     cb_object_queue queue;
-    size_t most_objects;
+    size_t max_objects;
     bool coarsely; /* how to search */
 
     /* The query under way. */
     cb_queries queries[2]; /* the objects of each view; ids are shared */
-    int64_t *index[2];     /* [most_objects] what was found */
-    uint8_t *match[2];     /* [most_objects] */
+    int64_t *index[2];     /* [max_objects] what was found */
+    uint8_t *match[2];     /* [max_objects] */
     scratch *workers;      /* [threads] */
 };
 
@@ -47,7 +47,7 @@ struct cb_memory_bank {
 
 static cribo_status create_worker(const cb_runtime *runtime, const cb_memory_bank *bank, scratch *worker)
 {
-    for (int view = 0; view < 2; view++) ALLOCATE(worker->best[view], bank->most_objects, "nearest entries");
+    for (int view = 0; view < 2; view++) ALLOCATE(worker->best[view], bank->max_objects, "nearest entries");
     return cb_search_create(
         &runtime->allocator, &worker->search, bank->queue.block_rows, bank->queue.width, 1);
 }
@@ -58,16 +58,15 @@ static cribo_status create_parts(
     size_t width = (size_t)config->width, per_image = (size_t)config->objects_per_image;
     bank->pool = runtime->pool;
     bank->coarsely = cb_gemm_bf16_is_faster();
-    bank->most_objects =
-        config->most_objects ? (size_t)config->most_objects : DEFAULT_MOST_IMAGES * per_image;
+    bank->max_objects = config->max_objects ? (size_t)config->max_objects : DEFAULT_MOST_IMAGES * per_image;
     CB_TRY(cb_object_queue_create(
         &runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image, width));
     for (int view = 0; view < 2; view++) {
-        CB_TRY(cb_queries_create(&runtime->allocator, &bank->queries[view], bank->most_objects, width));
-        ALLOCATE(bank->index[view], bank->most_objects, "indices found");
-        ALLOCATE(bank->match[view], bank->most_objects, "matches found");
+        CB_TRY(cb_queries_create(&runtime->allocator, &bank->queries[view], bank->max_objects, width));
+        ALLOCATE(bank->index[view], bank->max_objects, "indices found");
+        ALLOCATE(bank->match[view], bank->max_objects, "matches found");
     }
-    ALLOCATE(bank->queries[0].id, bank->most_objects, "ids of queries");
+    ALLOCATE(bank->queries[0].id, bank->max_objects, "ids of queries");
     bank->queries[1].id = bank->queries[0].id;
     ALLOCATE(bank->workers, cb_pool_threads(bank->pool), "workers");
     for (size_t w = 0; w < cb_pool_threads(bank->pool); w++)
@@ -117,7 +116,7 @@ void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely)
 static void begin_query(cb_memory_bank *bank, const cb_objects *objects)
 {
     size_t rows = cb_objects_count(objects, objects->images), row = 0;
-    assert(rows <= bank->most_objects);
+    assert(rows <= bank->max_objects);
     for (int view = 0; view < 2; view++) {
         bank->queries[view].rows = rows;
         for (size_t r = 0; r < rows; r++)
@@ -251,7 +250,7 @@ size_t cb_memory_bank_count(const cb_memory_bank *bank)
 
 size_t cb_memory_bank_capacity(const cb_memory_bank *bank)
 {
-    return bank->queue.most_images;
+    return bank->queue.max_images;
 }
 
 size_t cb_memory_bank_width(const cb_memory_bank *bank)
@@ -259,9 +258,9 @@ size_t cb_memory_bank_width(const cb_memory_bank *bank)
     return bank->queue.width;
 }
 
-size_t cb_memory_bank_most_objects(const cb_memory_bank *bank)
+size_t cb_memory_bank_max_objects(const cb_memory_bank *bank)
 {
-    return bank->most_objects;
+    return bank->max_objects;
 }
 
 static cribo_status check_vectors(const cb_real *x, const char *name, size_t rows, size_t width)
@@ -275,11 +274,11 @@ static cribo_status check_vectors(const cb_real *x, const char *name, size_t row
 }
 
 cribo_status cb_memory_bank_check(
-    const cb_memory_bank *bank, const cb_objects *objects, size_t most_images, size_t most_objects)
+    const cb_memory_bank *bank, const cb_objects *objects, size_t max_images, size_t max_objects)
 {
-    size_t most = bank->queue.most_per_image, rows = 0;
-    CB_REQUIRE(objects->images <= most_images, "objects.images = %zu, but at most %zu are possible",
-        objects->images, most_images);
+    size_t most = bank->queue.max_per_image, rows = 0;
+    CB_REQUIRE(objects->images <= max_images, "objects.images = %zu, but at most %zu are possible",
+        objects->images, max_images);
     CB_REQUIRE(objects->per_image || objects->images == 0,
         "objects.objects_per_image is NULL, but there are %zu images", objects->images);
     for (size_t b = 0; b < objects->images; b++) {
@@ -287,7 +286,7 @@ cribo_status cb_memory_bank_check(
             "objects.objects_per_image[%zu] = %lld must be in 0 ... %zu", b, (long long)objects->per_image[b],
             most);
         rows += (size_t)objects->per_image[b];
-        CB_REQUIRE(rows <= most_objects, "objects.objects_per_image: more than %zu objects", most_objects);
+        CB_REQUIRE(rows <= max_objects, "objects.objects_per_image: more than %zu objects", max_objects);
     }
     CB_TRY(check_vectors(objects->view[0], "view1", rows, bank->queue.width));
     return check_vectors(objects->view[1], "view2", rows, bank->queue.width);
@@ -332,8 +331,7 @@ void cb_memory_bank_replace(cb_memory_bank *bank, const cb_objects *objects)
 cribo_status cb_memory_bank_import(cb_memory_bank *bank, const cb_objects *objects)
 {
     const cb_object_queue *queue = &bank->queue;
-    CB_TRY(
-        cb_memory_bank_check(bank, objects, queue->most_images, queue->most_images * queue->most_per_image));
+    CB_TRY(cb_memory_bank_check(bank, objects, queue->max_images, queue->max_images * queue->max_per_image));
     cb_memory_bank_replace(bank, objects);
     return CRIBO_OK;
 }

@@ -44,7 +44,7 @@ typedef struct cb_match {
     cb_real *neighbour[2]; /* [R, D] the raw vectors at `index`; zero for -1 */
 } cb_match;
 
-/* At most most_objects rows. Allocates nothing; the bank's content does not change. */
+/* At most max_objects rows. Allocates nothing; the bank's content does not change. */
 void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const cb_match *match);
 
 /* The raw vector [D] of an entry; zeros for index -1. */
@@ -58,14 +58,14 @@ size_t cb_memory_bank_images(const cb_memory_bank *bank);
 size_t cb_memory_bank_count(const cb_memory_bank *bank);    /* objects */
 size_t cb_memory_bank_capacity(const cb_memory_bank *bank); /* images, Q */
 size_t cb_memory_bank_width(const cb_memory_bank *bank);
-size_t cb_memory_bank_most_objects(const cb_memory_bank *bank); /* of one query or push */
+size_t cb_memory_bank_max_objects(const cb_memory_bank *bank); /* of one query or push */
 
 /*
- * Whether a batch from outside is sound: pointers, 0 ... K objects per image, at most `most_images` images
- * and `most_objects` objects, finite vectors. The message names what is not.
+ * Whether a batch from outside is sound: pointers, 0 ... K objects per image, at most `max_images` images
+ * and `max_objects` objects, finite vectors. The message names what is not.
  */
 cribo_status cb_memory_bank_check(
-    const cb_memory_bank *bank, const cb_objects *objects, size_t most_images, size_t most_objects);
+    const cb_memory_bank *bank, const cb_objects *objects, size_t max_images, size_t max_objects);
 
 /* Everything, newest image first; any pointer may be NULL. */
 void cb_memory_bank_export(

@@ -24,18 +24,18 @@
     CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "search: " what))
 
 cribo_status cb_search_create(
-    const cb_allocator *allocator, cb_search *search, size_t most_entries, size_t width, size_t neighbours)
+    const cb_allocator *allocator, cb_search *search, size_t max_entries, size_t width, size_t neighbours)
 {
-    *search = (cb_search){.most_entries = most_entries, .neighbours = neighbours};
-    ALLOCATE(search->cosines, CB_SEARCH_ROWS * most_entries, "a block of cosines");
-    ALLOCATE(search->asked, most_entries, "entries in question");
-    ALLOCATE(search->column, most_entries, "entries in question");
-    ALLOCATE(search->id, most_entries, "entries in question");
-    ALLOCATE(search->copies, most_entries * width, "a block of entries");
+    *search = (cb_search){.max_entries = max_entries, .neighbours = neighbours};
+    ALLOCATE(search->cosines, CB_SEARCH_ROWS * max_entries, "a block of cosines");
+    ALLOCATE(search->asked, max_entries, "entries in question");
+    ALLOCATE(search->column, max_entries, "entries in question");
+    ALLOCATE(search->id, max_entries, "entries in question");
+    ALLOCATE(search->copies, max_entries * width, "a block of entries");
     ALLOCATE(search->row, CB_SEARCH_ROWS, "queries in question");
-    ALLOCATE(search->coarse, most_entries * width, "a block of rounded entries");
+    ALLOCATE(search->coarse, max_entries * width, "a block of rounded entries");
     ALLOCATE(search->asking, GROUP * width, "queries in question");
-    ALLOCATE(search->exact, GROUP * most_entries, "cosines in question");
+    ALLOCATE(search->exact, GROUP * max_entries, "cosines in question");
     return CRIBO_OK;
 }
 

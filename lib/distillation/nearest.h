@@ -68,26 +68,26 @@ typedef struct cb_entries {
     size_t index;
 } cb_entries;
 
-/* What one worker needs, for at most `most_entries` at a time. */
+/* What one worker needs, for at most `max_entries` at a time. */
 typedef struct cb_search {
-    size_t most_entries;
+    size_t max_entries;
     size_t neighbours; /* k */
-    cb_real *cosines;  /* [CB_SEARCH_ROWS, most_entries] */
+    cb_real *cosines;  /* [CB_SEARCH_ROWS, max_entries] */
 
     /* The entries in question, and the queries that ask. */
-    uint8_t *asked;      /* [most_entries] 1: by some query */
-    uint32_t *column;    /* [most_entries] which they are, in order */
-    int64_t *id;         /* [most_entries] theirs */
-    cb_real *copies;     /* [most_entries, D] they, normalised */
+    uint8_t *asked;      /* [max_entries] 1: by some query */
+    uint32_t *column;    /* [max_entries] which they are, in order */
+    int64_t *id;         /* [max_entries] theirs */
+    cb_real *copies;     /* [max_entries, D] they, normalised */
     const cb_real *unit; /* the same, or entries that stand so already */
     size_t columns;
     uint32_t *row; /* [CB_SEARCH_ROWS] which queries ask */
     size_t rows;
 
     /* The coarse search. */
-    cb_bf16 *coarse; /* [most_entries, D] entries, rounded */
+    cb_bf16 *coarse; /* [max_entries, D] entries, rounded */
     cb_real *asking; /* [group, D] the queries that ask */
-    cb_real *exact;  /* [group, most_entries] their cosines */
+    cb_real *exact;  /* [group, max_entries] their cosines */
     size_t impatience;
 } cb_search;
 
@@ -96,7 +96,7 @@ typedef struct cb_search {
 
 /* On failure what was allocated stays for cb_search_destroy, which takes a zeroed search too. */
 cribo_status cb_search_create(
-    const cb_allocator *allocator, cb_search *search, size_t most_entries, size_t width, size_t neighbours);
+    const cb_allocator *allocator, cb_search *search, size_t max_entries, size_t width, size_t neighbours);
 void cb_search_destroy(const cb_allocator *allocator, cb_search *search);
 
 /*

@@ -24,14 +24,14 @@ static size_t block_rows_for(size_t entries, size_t width)
 #define ALLOCATE(pointer, count, what) \
     CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
 
-cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t most_images,
-    size_t most_per_image, size_t width)
+cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t max_images,
+    size_t max_per_image, size_t width)
 {
-    size_t most = most_images * most_per_image, block_rows = block_rows_for(most, width);
+    size_t most = max_images * max_per_image, block_rows = block_rows_for(most, width);
     /* Entries may begin at the last row of the newest block. */
     size_t blocks = (most + 2 * (block_rows - 1)) / block_rows, rows = blocks * block_rows;
-    *queue = (cb_object_queue){.most_images = most_images,
-        .most_per_image = most_per_image,
+    *queue = (cb_object_queue){.max_images = max_images,
+        .max_per_image = max_per_image,
         .width = width,
         .block_rows = block_rows,
         .blocks = blocks};
@@ -43,8 +43,8 @@ cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_que
     ALLOCATE(queue->id, rows, "ids of entries");
     ALLOCATE(queue->in_use, blocks, "blocks in use");
     ALLOCATE(queue->idle, blocks, "idle blocks");
-    ALLOCATE(queue->per_image, most_images, "objects per image");
-    ALLOCATE(queue->image_id, most_images, "ids of images");
+    ALLOCATE(queue->per_image, max_images, "objects per image");
+    ALLOCATE(queue->image_id, max_images, "ids of images");
     cb_object_queue_clear(queue);
     return CRIBO_OK;
 }
@@ -111,7 +111,7 @@ cb_object_block cb_object_queue_block(const cb_object_queue *queue, size_t block
 
 static size_t image_slot(const cb_object_queue *queue, size_t image)
 {
-    return (queue->newest_image + image) % queue->most_images;
+    return (queue->newest_image + image) % queue->max_images;
 }
 
 int64_t cb_object_queue_per_image(const cb_object_queue *queue, size_t image)
@@ -164,7 +164,7 @@ static void put_in_front(cb_object_queue *queue, const cb_objects *objects, size
 static void name_in_front(cb_object_queue *queue, const cb_objects *objects, size_t images)
 {
     size_t entry = 0;
-    queue->newest_image = (queue->newest_image + queue->most_images - images) % queue->most_images;
+    queue->newest_image = (queue->newest_image + queue->max_images - images) % queue->max_images;
     queue->images += images;
     for (size_t b = 0; b < images; b++) {
         int64_t id = objects->ids ? objects->ids[b] : CB_NO_ID;
@@ -177,8 +177,8 @@ static void name_in_front(cb_object_queue *queue, const cb_objects *objects, siz
 
 void cb_object_queue_push(cb_object_queue *queue, const cb_objects *objects)
 {
-    size_t images = cb_least(objects->images, queue->most_images);
-    while (queue->images + images > queue->most_images) drop_oldest_image(queue);
+    size_t images = cb_least(objects->images, queue->max_images);
+    while (queue->images + images > queue->max_images) drop_oldest_image(queue);
     put_in_front(queue, objects, cb_objects_count(objects, images));
     name_in_front(queue, objects, images);
 }

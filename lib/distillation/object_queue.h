@@ -24,7 +24,7 @@ typedef struct cb_objects {
 } cb_objects;
 
 typedef struct cb_object_queue {
-    size_t most_images, most_per_image, width; /* Q, K, D */
+    size_t max_images, max_per_image, width; /* Q, K, D */
 
     size_t block_rows, blocks;
     cb_real *vector[2];  /* [blocks * block_rows, D] raw */
@@ -45,8 +45,8 @@ typedef struct cb_object_queue {
 } cb_object_queue;
 
 /* On failure what was allocated stays for cb_object_queue_destroy, which takes a zeroed queue too. */
-cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t most_images,
-    size_t most_per_image, size_t width);
+cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t max_images,
+    size_t max_per_image, size_t width);
 void cb_object_queue_destroy(const cb_allocator *allocator, cb_object_queue *queue);
 
 /* Forgets everything. */

@@ -50,7 +50,7 @@ static cribo_status create_bank(const cb_runtime *runtime, cb_trainer *trainer)
         .bank_images = trainer->config.bank_images,
         .objects_per_image = trainer->config.clusters,
         .width = trainer->config.width,
-        .most_objects = trainer->config.batch_size * trainer->config.clusters,
+        .max_objects = trainer->config.batch_size * trainer->config.clusters,
     };
     return cb_memory_bank_create(runtime, &trainer->bank, &config);
 }
@@ -104,7 +104,7 @@ static cribo_status allocate_micro_batch(
 {
     size_t b = trainer->micro, k = (size_t)trainer->config.clusters,
            e = (size_t)trainer->config.head_bottleneck;
-    size_t rows = 2 * b * (1 + k), entries = 2 * b * (1 + cb_clusterer_most_entries(trainer->clusterer));
+    size_t rows = 2 * b * (1 + k), entries = 2 * b * (1 + cb_clusterer_max_entries(trainer->clusterer));
     CB_REQUIRE(entries < UINT32_MAX && rows < UINT32_MAX / 2,
         "micro_batch = %zu has more tokens in its objects than 32 bits can number", b);
     CB_TRY(ALLOCATE(micro->pooling.begin, rows + 1));

@@ -43,7 +43,7 @@ static cribo_memory_bank *begin(void)
     cribo_memory_bank *bank;
     OK(cribo_memory_bank_config_init(&config, sizeof config));
     config.bank_images = MOST_IMAGES, config.objects_per_image = PER_IMAGE, config.width = WIDTH;
-    config.most_objects = MOST_OBJECTS;
+    config.max_objects = MOST_OBJECTS;
     runtime.allocate = faulty_allocate;
     runtime.release = faulty_release;
     runtime.allocator_user = &fuzz_memory;

@@ -105,7 +105,7 @@ static void check_validity(const golden_run *run)
  */
 static cb_pooling pooling_of(const golden_run *run, size_t view, size_t token_base, size_t token_stride)
 {
-    size_t entries = run->images * cb_clusterer_most_entries(run->clusterer);
+    size_t entries = run->images * cb_clusterer_max_entries(run->clusterer);
     cb_pooling pooling = {0, malloc((run->images * run->clusters + 1) * sizeof(uint32_t)),
         malloc(entries * sizeof(uint32_t)), malloc(entries * sizeof(cb_real))};
     cb_clusterer_objects(run->clusterer, 0, run->images, view, &pooling, token_base, token_stride);

@@ -104,11 +104,11 @@ START_TEST(test_bank_file_may_be_a_checkpoint)
     cribo_memory_bank *bank = make_bank(config.bank_images, config.clusters, config.width);
     OK(cribo_memory_bank_load(bank, scratch_path("checkpoint"), "bank."));
 
-    int64_t images, objects, most_images, most_objects;
+    int64_t images, objects, max_images, max_objects;
     OK(cribo_memory_bank_count(bank, &images, &objects));
-    OK(cribo_memory_bank_count(cribo_trainer_memory_bank(trainer), &most_images, &most_objects));
+    OK(cribo_memory_bank_count(cribo_trainer_memory_bank(trainer), &max_images, &max_objects));
     ck_assert_int_gt(objects, 0);
-    ck_assert(images == most_images && objects == most_objects);
+    ck_assert(images == max_images && objects == max_objects);
     size_t count = (size_t)(objects * config.width);
     float *a = calloc(count, sizeof *a), *b = calloc(count, sizeof *b);
     OK(cribo_memory_bank_export(bank, NULL, NULL, NULL, a));

@@ -504,7 +504,7 @@ START_TEST(test_clusterer_poolings_skip_cls_tokens_and_continue)
         cb_pooling pooling = {0, begin, token, weight};
         size_t rows_1 = cb_clusterer_objects(core, 0, 1, v, &pooling, 1, STRIDE);
         ck_assert_uint_eq(rows_1, cb_clusterer_count(core, 0));
-        ck_assert_uint_le(pooling.begin[rows_1], cb_clusterer_most_entries(core));
+        ck_assert_uint_le(pooling.begin[rows_1], cb_clusterer_max_entries(core));
         cb_clusterer_objects(core, 1, 2, v, &pooling, STRIDE + 1, STRIDE);
         cb_pool_tokens(NULL, &pooling, view[v], D, rows);
         size_t r = 0;
@@ -623,8 +623,8 @@ START_TEST(test_clusterer_create_bad_sizes_are_named)
     ck_assert_int_eq(cribo_clusterer_config_init(&config, sizeof config), CRIBO_OK);
     assert_refused(cribo_clusterer_create(NULL, &config, NULL, 1, 16, 1), "out");
     assert_refused(cribo_clusterer_create(&c, NULL, NULL, 1, 16, 1), "config");
-    assert_refused(cribo_clusterer_create(&c, &config, NULL, 0, 16, 1), "most_images");
-    assert_refused(cribo_clusterer_create(&c, &config, NULL, INT64_MAX, 16, 1), "most_images");
+    assert_refused(cribo_clusterer_create(&c, &config, NULL, 0, 16, 1), "max_images");
+    assert_refused(cribo_clusterer_create(&c, &config, NULL, INT64_MAX, 16, 1), "max_images");
     assert_refused(cribo_clusterer_create(&c, &config, NULL, 1, 0, 1), "tokens_per_view");
     assert_refused(cribo_clusterer_create(&c, &config, NULL, 1, INT64_MAX, 1), "tokens_per_view");
     assert_refused(cribo_clusterer_create(&c, &config, NULL, 1, 16, -1), "width");

@@ -64,7 +64,7 @@ static cribo_memory_bank *new_bank(int64_t images, int64_t most, size_t width, i
     config.bank_images = images;
     config.objects_per_image = most;
     config.width = (int64_t)width;
-    config.most_objects = 4096;
+    config.max_objects = 4096;
     runtime.threads = threads;
     ck_assert_int_eq(cribo_memory_bank_create(&bank, &config, &runtime), CRIBO_OK);
     return bank;
@@ -77,13 +77,13 @@ typedef struct content {
     float *view[2];
 } content;
 
-static content empty_content(int64_t most_images, int64_t most_objects, size_t width)
+static content empty_content(int64_t max_images, int64_t max_objects, size_t width)
 {
     content c = {0};
-    c.per_image = calloc((size_t)most_images + 1, sizeof *c.per_image);
-    c.ids = calloc((size_t)most_images + 1, sizeof *c.ids);
+    c.per_image = calloc((size_t)max_images + 1, sizeof *c.per_image);
+    c.ids = calloc((size_t)max_images + 1, sizeof *c.ids);
     for (int view = 0; view < 2; view++)
-        c.view[view] = calloc((size_t)most_objects * width + 1, sizeof(float));
+        c.view[view] = calloc((size_t)max_objects * width + 1, sizeof(float));
     return c;
 }
 
@@ -118,16 +118,16 @@ static void assert_same_content(const content *a, const content *b, size_t width
 
 /* The naive push: new images, then as many old ones as there is room for. */
 static content pushed(
-    const content *old, const own_batch *new, int64_t most_images, int64_t most_objects, size_t width)
+    const content *old, const own_batch *new, int64_t max_images, int64_t max_objects, size_t width)
 {
-    content c = empty_content(most_images, most_objects, width);
+    content c = empty_content(max_images, max_objects, width);
     const int64_t *counts[2] = {new->per_image, old->per_image};
     const int64_t *ids[2] = {new->batch.ids, old->ids};
     int64_t images[2] = {new->batch.images, old->images};
     for (int source = 0; source < 2; source++) {
         const float *from[2] = {source ? old->view[0] : new->view[0], source ? old->view[1] : new->view[1]};
         size_t row = 0;
-        for (int64_t b = 0; b < images[source] && c.images < most_images; b++, c.images++) {
+        for (int64_t b = 0; b < images[source] && c.images < max_images; b++, c.images++) {
             size_t rows = (size_t)counts[source][b];
             c.per_image[c.images] = counts[source][b];
             c.ids[c.images] = ids[source] ? ids[source][b] : -1;
@@ -262,15 +262,15 @@ START_TEST(test_memory_bank_random_pushes_equal_plain_list)
         size_t width, batch;
     } shapes[] = {{1, 1, 1, 1}, {5, 3, 4, 2}, {7, 4, 3, 9}, {40, 5, 6, 7}, {300, 8, 5, 64}, {64, 40, 2, 33},
         {3, 600, 9, 2}};
-    int64_t most_images = shapes[_i].images, most_objects = most_images * shapes[_i].most;
+    int64_t max_images = shapes[_i].images, max_objects = max_images * shapes[_i].most;
     size_t width = shapes[_i].width;
-    cribo_memory_bank *bank = new_bank(most_images, shapes[_i].most, width, 2);
+    cribo_memory_bank *bank = new_bank(max_images, shapes[_i].most, width, 2);
     content expected = empty_content(0, 0, width);
     for (uint64_t step = 0; step < 40; step++) {
         own_batch o = random_objects(step, (size_t)(step * 7) % (shapes[_i].batch + 1),
             (size_t)shapes[_i].most, width, step % 3 ? 9 : 0);
         ck_assert_int_eq(cribo_memory_bank_push(bank, &o.batch), CRIBO_OK);
-        content next = pushed(&expected, &o, most_images, most_objects, width), got = content_of(bank, width);
+        content next = pushed(&expected, &o, max_images, max_objects, width), got = content_of(bank, width);
         assert_same_content(&got, &next, width);
         free_content(&expected);
         free_content(&got);
@@ -498,8 +498,8 @@ START_TEST(test_memory_bank_create_bad_settings_are_refused)
         const char *name;
         int64_t value;
     } bad[] = {{"bank_images", 0}, {"bank_images", ((int64_t)1 << 31) + 1}, {"objects_per_image", 0},
-        {"objects_per_image", 4097}, {"width", 0}, {"width", 65537}, {"most_objects", -1},
-        {"most_objects", INT64_MAX}};
+        {"objects_per_image", 4097}, {"width", 0}, {"width", 65537}, {"max_objects", -1},
+        {"max_objects", INT64_MAX}};
     cribo_memory_bank_config config;
     cribo_memory_bank *bank = (cribo_memory_bank *)&config;
     ck_assert_int_eq(cribo_memory_bank_config_init(&config, sizeof config), CRIBO_OK);
@@ -511,7 +511,7 @@ START_TEST(test_memory_bank_create_bad_settings_are_refused)
         int64_t *field = strcmp(bad[i].name, "bank_images") == 0         ? &config.bank_images
                          : strcmp(bad[i].name, "objects_per_image") == 0 ? &config.objects_per_image
                          : strcmp(bad[i].name, "width") == 0             ? &config.width
-                                                                         : &config.most_objects;
+                                                                         : &config.max_objects;
         *field = bad[i].value;
         bank = (cribo_memory_bank *)&config;
         assert_refused(cribo_memory_bank_create(&bank, &config, NULL), bad[i].name);
@@ -547,7 +547,7 @@ START_TEST(test_memory_bank_bad_batches_are_refused_and_change_nothing)
     config.bank_images = 3;
     config.objects_per_image = 2;
     config.width = 2;
-    config.most_objects = 7;
+    config.max_objects = 7;
     ck_assert_int_eq(cribo_memory_bank_create(&bank, &config, NULL), CRIBO_OK);
     cribo_object_batch good = {sizeof good, 1, &two, x, x, NULL};
     ck_assert_int_eq(cribo_memory_bank_push(bank, &good), CRIBO_OK);
@@ -590,7 +590,7 @@ static cribo_status create_counted(cribo_memory_bank **bank, faulty *allocator)
     config.bank_images = 20;
     config.objects_per_image = 4;
     config.width = 8;
-    config.most_objects = 100;
+    config.max_objects = 100;
     return cribo_memory_bank_create(bank, &config, &runtime);
 }
 

@@ -225,7 +225,7 @@ static int by_nearness(const void *a, const void *b)
 static void search_blocks(
     cb_search *search, const cb_queries *queries, const float *unit, bool coarsely, cb_neighbour *best)
 {
-    const size_t rows = search->most_entries;
+    const size_t rows = search->max_entries;
     cb_neighbours_forget(best, QUERIES * search->neighbours);
     for (size_t block = (ENTRIES + rows - 1) / rows; block-- > 0;) {
         size_t first = block * rows;

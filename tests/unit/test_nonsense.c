@@ -208,7 +208,7 @@ static void clusterer_create(void)
     BAD_CREATE(clusterer, c, , IMAGES, TOKENS, WIDTH);
     const int64_t sizes[] = {0, -1, INT64_MIN, INT64_MAX, (int64_t)1 << 40};
     for (size_t i = 0; i < COUNT(sizes); i++) {
-        BAD(cribo_clusterer_create(&made, &c, NULL, sizes[i], TOKENS, WIDTH), i < 4 ? "most_images" : "");
+        BAD(cribo_clusterer_create(&made, &c, NULL, sizes[i], TOKENS, WIDTH), i < 4 ? "max_images" : "");
         BAD(cribo_clusterer_create(&made, &c, NULL, IMAGES, sizes[i], WIDTH), "tokens_per_view");
         BAD(cribo_clusterer_create(&made, &c, NULL, IMAGES, TOKENS, sizes[i]), "width");
     }
@@ -666,7 +666,7 @@ static cribo_memory_bank_config bank_config(void)
     c.bank_images = 3;
     c.objects_per_image = 2;
     c.width = WIDTH;
-    c.most_objects = 6;
+    c.max_objects = 6;
     return c;
 }
 

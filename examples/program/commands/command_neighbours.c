@@ -209,7 +209,7 @@ static bool test_cycles(struct gallery *gallery, const cribo_runtime *runtime, s
     config.bank_images = memory.images;
     config.objects_per_image = gallery->frozen->config.clusters;
     config.width = gallery->frozen->width;
-    config.most_objects = gallery->rows;
+    config.max_objects = gallery->rows;
     tested = tested && cribo_memory_bank_create(&bank, &config, runtime) == CRIBO_OK &&
              cribo_memory_bank_push(bank, &memory) == CRIBO_OK &&
              cribo_memory_bank_query(bank, &batch, &match) == CRIBO_OK;
