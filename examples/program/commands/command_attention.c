@@ -1,7 +1,7 @@
 /* cribo attention: where a model's [CLS] token looks, and its tokens in colours. */
 #include "drawing/canvas.h"
 #include "commands/model_command.h"
-#include "session/say.h"
+#include "base/say.h"
 
 #include <cribo/evaluation.h>
 

@@ -1,6 +1,6 @@
 /* cribo clusters: the objects that a model finds in two views of each picture. */
 #include "commands/model_command.h"
-#include "session/say.h"
+#include "base/say.h"
 #include "drawing/showcase.h"
 
 static error_t parse(int key, char *value, struct argp_state *state)

@@ -1,7 +1,7 @@
 /* cribo embed: the features of a folder's pictures, in a file. */
 #include "commands/model_command.h"
-#include "session/say.h"
-#include "commands/tensor_file.h"
+#include "base/say.h"
+#include "models/tensor_file.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* cribo evaluate: see evaluation.h. */
 #include "commands/command.h"
-#include "commands/evaluation.h"
-#include "session/say.h"
+#include "models/evaluation.h"
+#include "base/say.h"
 
 #include <errno.h>
 #include <stdio.h>

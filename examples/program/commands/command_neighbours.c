@@ -2,7 +2,7 @@
 #include "pictures/augment.h"
 #include "drawing/canvas.h"
 #include "commands/model_command.h"
-#include "session/say.h"
+#include "base/say.h"
 #include "drawing/showcase.h"
 
 #include <cribo/evaluation.h>

@@ -1,7 +1,7 @@
 /* cribo pretrain: see pretrain.h. Its options are those below and one for each of the trainer's settings. */
 #include "commands/command.h"
 #include "session/pretrain.h"
-#include "session/say.h"
+#include "base/say.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* cribo report: see report.h. */
 #include "commands/command.h"
 #include "pictures/folder.h"
-#include "commands/report.h"
-#include "session/say.h"
+#include "drawing/report.h"
+#include "base/say.h"
 
 #include <stdlib.h>
 

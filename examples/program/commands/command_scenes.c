@@ -1,6 +1,6 @@
 /* cribo scenes: see scenes.h. */
 #include "commands/command.h"
-#include "session/say.h"
+#include "base/say.h"
 #include "scenes/scenes.h"
 
 #include <string.h>

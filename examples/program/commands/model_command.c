@@ -1,7 +1,7 @@
 /* See model_command.h. */
 #include "commands/model_command.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <errno.h>
 #include <stdlib.h>

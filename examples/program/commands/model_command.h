@@ -6,7 +6,7 @@
 #define MODEL_COMMAND_H
 
 #include "commands/command.h"
-#include "commands/frozen.h"
+#include "models/frozen.h"
 #include "pictures/pictures.h"
 
 struct model_command {

@@ -2,7 +2,7 @@
 #ifndef PLOT_H
 #define PLOT_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <cribo/trainer.h>
 

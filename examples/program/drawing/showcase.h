@@ -6,7 +6,7 @@
 #define SHOWCASE_H
 
 #include "drawing/canvas.h"
-#include "drawing/objects.h"
+#include "models/objects.h"
 #include "pictures/pictures.h"
 
 #include <cribo/trainer.h>

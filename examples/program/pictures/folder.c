@@ -1,7 +1,7 @@
 /* See folder.h. */
 #include "pictures/folder.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <dirent.h>
 #include <errno.h>

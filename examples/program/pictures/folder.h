@@ -4,7 +4,7 @@
 #ifndef FOLDER_H
 #define FOLDER_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <stddef.h>
 #include <stdint.h>

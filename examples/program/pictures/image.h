@@ -8,7 +8,7 @@
 #ifndef IMAGE_H
 #define IMAGE_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <stddef.h>
 #include <stdint.h>

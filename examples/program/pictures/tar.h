@@ -5,7 +5,7 @@
 #ifndef TAR_H
 #define TAR_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <stdint.h>
 

@@ -3,7 +3,7 @@
 
 #include "pictures/folder.h"
 #include "pictures/resample.h"
-#include "session/say.h"
+#include "base/say.h"
 
 #include <cribo/base.h>
 

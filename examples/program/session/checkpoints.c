@@ -1,7 +1,7 @@
 /* See checkpoints.h. */
 #include "session/checkpoints.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <dirent.h>
 #include <errno.h>

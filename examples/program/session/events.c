@@ -1,7 +1,7 @@
 /* See events.h. Field numbers are those of tensorflow/core/util/event.proto and framework/summary.proto. */
 #include "session/events.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <errno.h>
 #include <math.h>

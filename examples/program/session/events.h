@@ -5,7 +5,7 @@
 #ifndef EVENTS_H
 #define EVENTS_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <stddef.h>
 #include <stdint.h>

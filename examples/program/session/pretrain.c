@@ -2,7 +2,7 @@
 #include "session/pretrain.h"
 
 #include "drawing/plot.h"
-#include "session/say.h"
+#include "base/say.h"
 #include "session/session.h"
 
 #include <signal.h>

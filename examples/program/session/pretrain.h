@@ -3,7 +3,7 @@
 #define PRETRAIN_H
 
 #include "session/checkpoints.h"
-#include "drawing/look.h"
+#include "session/look.h"
 #include "session/settings.h"
 
 struct pretrain_options {

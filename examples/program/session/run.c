@@ -2,7 +2,7 @@
 #include "session/run.h"
 
 #include "pictures/folder.h"
-#include "session/say.h"
+#include "base/say.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* See session.h: what comes before the first step, from cheap to expensive, so that mistakes show at once. */
 #include "session/session.h"
 
-#include "session/say.h"
-#include "session/weights.h"
+#include "base/say.h"
+#include "models/weights.h"
 
 #include <errno.h>
 #include <math.h>

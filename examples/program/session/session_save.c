@@ -1,7 +1,7 @@
 /* See session.h: when a run is saved, and what with it. */
 #include "session/session.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <stdlib.h>
 

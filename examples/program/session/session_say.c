@@ -1,7 +1,7 @@
 /* See session.h: what a run tells its user. */
 #include "session/session.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <math.h>
 #include <stdio.h>

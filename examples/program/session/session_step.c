@@ -1,7 +1,7 @@
 /* See session.h: one batch, and what is made known of it. */
 #include "session/session.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <math.h>
 

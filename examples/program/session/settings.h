@@ -5,7 +5,7 @@
 #ifndef SETTINGS_H
 #define SETTINGS_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <cribo/trainer.h>
 

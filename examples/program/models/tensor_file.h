@@ -5,7 +5,7 @@
 #ifndef TENSOR_FILE_H
 #define TENSOR_FILE_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <stddef.h>
 #include <stdio.h>

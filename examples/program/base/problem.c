@@ -1,5 +1,5 @@
 /* See problem.h. */
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * See report.h. The log is read twice, for its length and for means over at most POINTS stretches of it, so
  * memory does not grow with the run.
  */
-#include "commands/report.h"
+#include "drawing/report.h"
 
 #include "drawing/chart.h"
 #include "pictures/folder.h"

@@ -1,5 +1,5 @@
 /* See weights.h. */
-#include "session/weights.h"
+#include "models/weights.h"
 
 #include <cribo/model.h>
 

@@ -2,7 +2,7 @@
  * See tensor_file.h. Both formats begin with a header that may be padded by spaces: room for it is left, and
  * filled at the end.
  */
-#include "commands/tensor_file.h"
+#include "models/tensor_file.h"
 
 #include <errno.h>
 #include <stdint.h>

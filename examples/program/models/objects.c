@@ -1,5 +1,5 @@
 /* See objects.h. */
-#include "drawing/objects.h"
+#include "models/objects.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* See say.h. */
-#include "session/say.h"
+#include "base/say.h"
 
 #include <pthread.h>
 #include <stdarg.h>

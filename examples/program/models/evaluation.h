@@ -3,7 +3,7 @@
 #define EVALUATION_H
 
 #include "pictures/dataset.h"
-#include "commands/frozen.h"
+#include "models/frozen.h"
 
 #include <cribo/evaluation.h>
 

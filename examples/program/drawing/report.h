@@ -2,7 +2,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 /*
  * Writes one file of HTML that needs no other: curves of log.jsonl, results of evaluation.jsonl, the pictures

@@ -1,5 +1,5 @@
-/* What the subcommands share. See command.h. */
-#include "commands/command.h"
+/* See arguments.h. */
+#include "base/arguments.h"
 
 #include <errno.h>
 #include <sched.h>

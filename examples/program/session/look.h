@@ -6,7 +6,7 @@
 #ifndef LOOK_H
 #define LOOK_H
 
-#include "commands/evaluation.h"
+#include "models/evaluation.h"
 #include "drawing/showcase.h"
 
 struct look_options {

@@ -1,8 +1,8 @@
 /* See look.h. */
-#include "drawing/look.h"
+#include "session/look.h"
 
 #include "pictures/folder.h"
-#include "session/say.h"
+#include "base/say.h"
 
 #include <errno.h>
 #include <glob.h>

@@ -1,7 +1,7 @@
 /* See evaluation.h. */
-#include "commands/evaluation.h"
+#include "models/evaluation.h"
 
-#include "session/say.h"
+#include "base/say.h"
 
 #include <math.h>
 #include <stdio.h>

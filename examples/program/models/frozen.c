@@ -1,11 +1,11 @@
 /* See frozen.h. */
-#include "commands/frozen.h"
+#include "models/frozen.h"
 
 #include "pictures/augment.h"
-#include "commands/command.h"
+#include "base/arguments.h"
 #include "pictures/folder.h"
 #include "pictures/resample.h"
-#include "session/say.h"
+#include "base/say.h"
 
 #include <math.h>
 #include <stdio.h>

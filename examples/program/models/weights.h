@@ -2,7 +2,7 @@
 #ifndef WEIGHTS_H
 #define WEIGHTS_H
 
-#include "session/problem.h"
+#include "base/problem.h"
 
 #include <cribo/trainer.h>
 

@@ -2,7 +2,7 @@
 #ifndef OBJECTS_H
 #define OBJECTS_H
 
-#include "commands/frozen.h"
+#include "models/frozen.h"
 
 #include <cribo/clusterer.h>
 
