@@ -23,8 +23,7 @@ struct cribo_memory_bank {
     cb_memory_bank *bank;
 };
 
-/* What the names of a model's two parts begin with. */
-#define CB_BACKBONE_NAMES "backbone."
+/* What the names of the heads' parameters begin with. */
 #define CB_HEAD_NAMES "head."
 
 /* Whether such a choice of parts of a model makes sense; each is 0 or 1. */

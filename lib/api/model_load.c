@@ -9,12 +9,8 @@
 #include "io/safetensors.h"
 #include "tensor/finite.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#define POSITIONS CB_BACKBONE_NAMES "pos_embed"
-#define MOST_GRID 16384 /* patches along the largest image's side */
 
 typedef struct loading {
     const cribo_model *model;
@@ -46,20 +42,11 @@ static const cb_parameter *parameter_of(const loading *l, const char *name)
 
 /* --- checks --- */
 
-/*
- * The side of the grid whose positions a tensor of this length holds besides [CLS]'s; 0 when it is no square.
- */
-static size_t grid_of(uint64_t length)
-{
-    size_t grid = length > 1 ? (size_t)llround(sqrt((double)(length - 1))) : 0;
-    return grid <= MOST_GRID && grid * grid + 1 == length ? grid : 0;
-}
-
 /* Are these positions that are to be resampled? */
 static bool is_resampled(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
 {
-    return l->parts->resample_positions && strcmp(parameter->name, POSITIONS) == 0 && tensor->axes == 3 &&
-           tensor->shape[1] != parameter->shape[1] && grid_of(tensor->shape[1]) > 0;
+    return l->parts->resample_positions && tensor->axes == 3 && tensor->shape[1] != parameter->shape[1] &&
+           cb_backbone_resamples(&l->model->model->backbone, parameter, (size_t)tensor->shape[1]);
 }
 
 static cribo_status check_shape(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
@@ -99,16 +86,17 @@ static cribo_status read_finite(const loading *l, const cb_tensor_info *tensor, 
     return CRIBO_OK;
 }
 
-static cribo_status read_positions(const loading *l, const cb_tensor_info *tensor, float *to)
+static cribo_status read_positions(
+    const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor, float *to)
 {
-    const cb_vit *vit = &l->model->model->vit;
+    const cb_backbone *backbone = &l->model->model->backbone;
     const cb_allocator *allocator = &l->model->runtime->allocator;
-    size_t count = (size_t)tensor->shape[1] * vit->width;
+    size_t length = (size_t)tensor->shape[1], count = length * backbone->width;
     float *positions;
     CB_TRY(cb_allocate(allocator, &positions, count, sizeof *positions, "positions"));
     cribo_status status = read_finite(l, tensor, positions, count);
     if (status == CRIBO_OK)
-        status = cb_vit_adapt_positions(l->model->runtime, vit, positions, grid_of(tensor->shape[1]), to);
+        status = cb_backbone_resample(l->model->runtime, backbone, parameter, positions, length, to);
     cb_release(allocator, positions);
     return status;
 }
@@ -119,7 +107,7 @@ static cribo_status read_tensor(const loading *l, const cb_tensor_info *tensor)
     const cb_parameter *parameter = parameter_of(l, tensor->name + strlen(l->prefix));
     if (!parameter || !is_wanted(l, parameter)) return CRIBO_OK;
     float *to = l->values + parameter->offset;
-    return is_resampled(l, parameter, tensor) ? read_positions(l, tensor, to)
+    return is_resampled(l, parameter, tensor) ? read_positions(l, parameter, tensor, to)
                                               : read_finite(l, tensor, to, parameter->count);
 }
 

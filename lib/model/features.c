@@ -8,10 +8,10 @@
 /* The attention for one image, [H, T], stands before everything else in the arena. */
 static cb_tensor infer(cb_tape *tape, const cb_model *model, const cb_images *image, cb_real **attention)
 {
-    size_t tokens = cb_vit_tokens(&model->vit, image->height, image->width);
+    cb_token_layout layout = cb_backbone_layout(&model->backbone, image->height, image->width);
     tape->bf16 = model->config.precision == CRIBO_BF16;
-    *attention = cb_arena_take(tape->arena, model->vit.heads * tokens, sizeof(cb_real));
-    return cb_vit_forward(&model->vit, tape, image, &(cb_vit_options){.attention = *attention});
+    *attention = cb_arena_take(tape->arena, model->backbone.heads * layout.tokens, sizeof(cb_real));
+    return cb_backbone_forward(&model->backbone, tape, image, &(cb_forward_options){.attention = *attention});
 }
 
 /* Lets the workspace hold an image; tells the scratch that its tape begins with. */
@@ -29,19 +29,21 @@ static cribo_status plan(const cb_runtime *runtime, cb_features *features, const
     return cb_arena_create(&runtime->allocator, &features->arena, bytes, "workspace of the features");
 }
 
-/* Rows of all tokens but the first, from [H, 1 + N] to [H, N]. */
-static void copy_patch_shares(cb_real *to, const cb_real *from, size_t heads, size_t tokens)
+/* The shares of the dense tokens, from [H, T] to [H, N]. */
+static void copy_dense_shares(const cb_token_layout *layout, size_t heads, const cb_real *shares, cb_real *to)
 {
+    size_t n = cb_layout_patches(layout);
     for (size_t h = 0; h < heads; h++)
-        memcpy(to + h * (tokens - 1), from + h * tokens + 1, (tokens - 1) * sizeof *to);
+        memcpy(to + h * n, shares + h * layout->tokens + layout->dense, n * sizeof *to);
 }
 
 cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *features, const cb_model *model,
-    const cb_images *images, cb_real *dense, cb_real *cls, cb_real *attention)
+    const cb_images *images, cb_real *dense, cb_real *global, cb_real *attention)
 {
     cb_images image = *images;
-    size_t scratch_bytes, tokens = cb_vit_tokens(&model->vit, image.height, image.width),
-                          d = model->vit.width;
+    cb_token_layout layout = cb_backbone_layout(&model->backbone, image.height, image.width);
+    size_t scratch_bytes, n = cb_layout_patches(&layout), d = model->backbone.width,
+                          heads = model->backbone.heads;
     image.count = 1;
     CB_TRY(plan(runtime, features, model, &image, &scratch_bytes));
     for (size_t b = 0; b < images->count; b++) {
@@ -50,11 +52,9 @@ cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *feature
         cb_tape tape = cb_tape_begin(&features->arena, runtime->pool, false, scratch_bytes);
         image.pixels = images->pixels + b * 3 * image.height * image.width;
         cb_tensor x = infer(&tape, model, &image, &shares);
-        if (cls) memcpy(cls + b * d, x.value, d * sizeof *cls);
-        if (dense) memcpy(dense + b * (tokens - 1) * d, x.value + d, (tokens - 1) * d * sizeof *dense);
-        if (attention)
-            copy_patch_shares(
-                attention + b * model->vit.heads * (tokens - 1), shares, model->vit.heads, tokens);
+        if (global) cb_layout_copy_global(&layout, x.value, 1, d, global + b * d);
+        if (dense) memcpy(dense + b * n * d, x.value + layout.dense * d, n * d * sizeof *dense);
+        if (attention) copy_dense_shares(&layout, heads, shares, attention + b * heads * n);
     }
     return CRIBO_OK;
 }

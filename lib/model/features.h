@@ -1,4 +1,4 @@
-/* Features of a frozen model: dense tokens, [CLS], and the attention of the last block. */
+/* Features of a frozen model: dense tokens, global vector, and the attention of the last block. */
 #ifndef CB_MODEL_FEATURES_H
 #define CB_MODEL_FEATURES_H
 
@@ -11,11 +11,11 @@ typedef struct cb_features {
 
 /*
  * Features of images [count, 3, height, width], as numbers, whose sides are multiples of the patch; dense
- * [count, N, D], cls [count, D], attention [count, H, N], each NULL when not wanted. Fails only for lack of
+ * [count, N, D], global [count, D], attention [count, H, N], each NULL when not wanted. Fails only for lack of
  * memory, before anything is written.
  */
 cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *features, const cb_model *model,
-    const cb_images *images, cb_real *dense, cb_real *cls, cb_real *attention);
+    const cb_images *images, cb_real *dense, cb_real *global, cb_real *attention);
 void cb_features_free(const cb_runtime *runtime, cb_features *features);
 
 #endif

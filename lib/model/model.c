@@ -1,6 +1,7 @@
 /* Making models. See model.h. */
 #include "model/model.h"
 
+#include "model/vit.h"
 #include "tensor/gemm.h"
 
 #include <string.h>
@@ -46,13 +47,6 @@ static cribo_status check_combination(const cribo_model_config *c)
 static void describe(cb_model *model)
 {
     const cribo_model_config *c = &model->config;
-    model->vit.patch = (size_t)c->patch_size;
-    model->vit.width = (size_t)c->width;
-    model->vit.depth = (size_t)c->depth;
-    model->vit.heads = (size_t)c->heads;
-    model->vit.hidden = (size_t)(c->width * c->mlp_ratio);
-    model->vit.recompute = c->recompute != 0;
-    model->vit.grid = (size_t)(c->image_size / c->patch_size);
     model->heads.input = (size_t)c->width;
     model->heads.hidden = (size_t)c->head_hidden;
     model->heads.bottleneck = (size_t)c->head_bottleneck;
@@ -61,16 +55,16 @@ static void describe(cb_model *model)
     model->heads.fixed_gain = c->normed_last_layer != 0;
 
     model->parameters.count = model->parameters.total = 0;
-    cb_vit_describe(&model->vit, &model->parameters);
+    cb_backbone_describe(&model->backbone, &model->parameters);
     if (c->prototypes) cb_heads_describe(&model->heads, &model->parameters);
 }
 
 static cribo_status allocate(const cb_allocator *allocator, cb_model *model, bool trained)
 {
     cb_parameters *p = &model->parameters;
+    CB_TRY(cb_backbone_create(allocator, &model->backbone, &cb_vit_backbone, &model->config));
     describe(model);
     size_t total = p->total;
-    CB_TRY(cb_allocate(allocator, &model->vit.blocks, model->vit.depth, sizeof(cb_block), "blocks"));
     CB_TRY(cb_allocate(allocator, &p->values, total, sizeof(cb_real), "parameters"));
     if (trained) CB_TRY(cb_allocate(allocator, &p->gradients, total, sizeof(cb_real), "gradients"));
     CB_TRY(cb_allocate(allocator, &p->list, p->count, sizeof(cb_parameter), "list of parameters"));
@@ -119,6 +113,6 @@ void cb_model_free(const cb_runtime *runtime, cb_model *model)
     cb_release(&runtime->allocator, model->parameters.list);
     cb_release(&runtime->allocator, model->parameters.gradients);
     cb_release(&runtime->allocator, model->parameters.values);
-    cb_release(&runtime->allocator, model->vit.blocks);
+    cb_backbone_free(&runtime->allocator, &model->backbone);
     cb_release(&runtime->allocator, model);
 }

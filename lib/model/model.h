@@ -1,19 +1,17 @@
 /*
- * A model: a transformer with heads (or without), its parameters in one flat buffer, and, when it is to be
+ * A model: a backbone with heads (or without), its parameters in one flat buffer, and, when it is to be
  * trained, their gradients in another.
  */
 #ifndef CB_MODEL_MODEL_H
 #define CB_MODEL_MODEL_H
 
-#include "base/config.h"
-#include "cribo/model.h"
+#include "model/backbone.h"
 #include "model/heads.h"
-#include "model/vit.h"
 
 typedef struct cb_model {
     cribo_model_config config;
     cb_parameters parameters;
-    cb_vit vit;
+    cb_backbone backbone;
     cb_heads heads; /* prototypes = 0: there are none */
 } cb_model;
 

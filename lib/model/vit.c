@@ -1,12 +1,36 @@
 /* The vision transformer. See vit.h. */
 #include "model/vit.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+static void release(const cb_allocator *allocator, void *network)
+{
+    cb_vit *vit = network;
+    if (!vit) return;
+    cb_release(allocator, vit->blocks);
+    cb_release(allocator, vit);
+}
+
+static cribo_status create(const cb_allocator *allocator, void **network, const cribo_model_config *config)
+{
+    cb_vit *vit;
+    CB_TRY(cb_allocate(allocator, &vit, 1, sizeof *vit, "backbone"));
+    *network = vit;
+    vit->patch = (size_t)config->patch_size;
+    vit->width = (size_t)config->width;
+    vit->depth = (size_t)config->depth;
+    vit->heads = (size_t)config->heads;
+    vit->hidden = (size_t)(config->width * config->mlp_ratio);
+    vit->grid = (size_t)(config->image_size / config->patch_size);
+    vit->recompute = config->recompute != 0;
+    return cb_allocate(allocator, &vit->blocks, vit->depth, sizeof *vit->blocks, "blocks");
+}
+
 static const char *in_block(char *name, size_t block, const char *part)
 {
-    snprintf(name, CB_NAME_BYTES, "backbone.blocks.%zu.%s", block, part);
+    snprintf(name, CB_NAME_BYTES, CB_BACKBONE_NAMES "blocks.%zu.%s", block, part);
     return name;
 }
 
@@ -24,27 +48,28 @@ static cb_block describe_block(cb_parameters *parameters, const cb_vit *vit, siz
     return block;
 }
 
-void cb_vit_describe(cb_vit *vit, cb_parameters *parameters)
+static void describe(void *network, cb_parameters *parameters)
 {
+    cb_vit *vit = network;
     size_t d = vit->width, p = vit->patch;
-    vit->cls_token = cb_parameters_add(
-        parameters, "backbone.cls_token", (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, 1, d}});
-    vit->pos_embed = cb_parameters_add(parameters, "backbone.pos_embed",
+    vit->cls_token = cb_parameters_add(parameters, CB_BACKBONE_NAMES "cls_token",
+        (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, 1, d}});
+    vit->pos_embed = cb_parameters_add(parameters, CB_BACKBONE_NAMES "pos_embed",
         (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, 1 + vit->grid * vit->grid, d}});
-    vit->patch_embed.weight = cb_parameters_add(parameters, "backbone.patch_embed.proj.weight",
+    vit->patch_embed.weight = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.weight",
         (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {d, 3, p, p}});
-    vit->patch_embed.bias = cb_parameters_add(
-        parameters, "backbone.patch_embed.proj.bias", (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {d}});
-    for (size_t i = 0; i < vit->depth; i++) {
-        cb_block block = describe_block(parameters, vit, i);
-        if (vit->blocks) vit->blocks[i] = block;
-    }
-    vit->norm = cb_describe_norm(parameters, "backbone.norm", d);
+    vit->patch_embed.bias = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.bias",
+        (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {d}});
+    for (size_t i = 0; i < vit->depth; i++) vit->blocks[i] = describe_block(parameters, vit, i);
+    vit->norm = cb_describe_norm(parameters, CB_BACKBONE_NAMES "norm", d);
 }
 
-size_t cb_vit_tokens(const cb_vit *vit, size_t height, size_t width)
+static cb_token_layout layout_of(const void *network, size_t height, size_t width)
 {
-    return 1 + (height / vit->patch) * (width / vit->patch);
+    const cb_vit *vit = network;
+    size_t rows = height / vit->patch, columns = width / vit->patch;
+    return (cb_token_layout){
+        .tokens = 1 + rows * columns, .rows = rows, .columns = columns, .dense = 1, .global_count = 1};
 }
 
 /* What inference took since the mark is given back; training keeps it for the way back. */
@@ -103,7 +128,7 @@ static cb_tensor positions_for(const cb_vit *vit, cb_tape *tape, const cb_images
 }
 
 cb_tensor cb_vit_forward(
-    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options)
+    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_forward_options *options)
 {
     const cb_real *keep = options->keep;
     size_t n = images->count;
@@ -121,17 +146,50 @@ cb_tensor cb_vit_forward(
     return cb_norm_real(tape, x, &vit->norm);
 }
 
-cribo_status cb_vit_adapt_positions(
-    const cb_runtime *runtime, const cb_vit *vit, cb_real *positions, size_t grid, cb_real *to)
+static cb_tensor forward(
+    const void *network, cb_tape *tape, const cb_images *images, const cb_forward_options *options)
 {
-    cb_tensor x = {.value = positions, .rows = 1 + grid * grid, .columns = vit->width};
+    return cb_vit_forward(network, tape, images, options);
+}
+
+#define MOST_GRID 16384 /* patches along the largest image's side */
+
+/* The side of the grid whose positions `length` rows hold besides that of [CLS]; 0 when it is no square. */
+static size_t grid_of(size_t length)
+{
+    size_t grid = length > 1 ? (size_t)llround(sqrt((double)(length - 1))) : 0;
+    return grid <= MOST_GRID && grid * grid + 1 == length ? grid : 0;
+}
+
+static bool resamples(const void *network, const cb_parameter *parameter, size_t length)
+{
+    (void)network;
+    return strcmp(parameter->name, CB_BACKBONE_NAMES "pos_embed") == 0 && grid_of(length) > 0;
+}
+
+static cribo_status resample(const cb_runtime *runtime, const void *network, const cb_parameter *parameter,
+    cb_real *values, size_t length, cb_real *to)
+{
+    const cb_vit *vit = network;
+    cb_tensor x = {.value = values, .rows = length, .columns = vit->width};
     cb_arena arena = cb_arena_measure();
     cb_tape tape = cb_tape_begin(&arena, runtime->pool, false, 0);
-    cb_op_resample_positions(&tape, x, grid, vit->grid, vit->grid);
+    cb_op_resample_positions(&tape, x, grid_of(length), vit->grid, vit->grid);
     CB_TRY(cb_arena_create(&runtime->allocator, &arena, cb_tape_planned_bytes(&tape), "positions"));
     tape = cb_tape_begin(&arena, runtime->pool, false, 0);
-    cb_tensor y = cb_op_resample_positions(&tape, x, grid, vit->grid, vit->grid);
-    memcpy(to, y.value, y.rows * y.columns * sizeof *to);
+    cb_tensor y = cb_op_resample_positions(&tape, x, grid_of(length), vit->grid, vit->grid);
+    memcpy(to, y.value, parameter->count * sizeof *to);
     cb_arena_destroy(&runtime->allocator, &arena);
     return CRIBO_OK;
 }
+
+const cb_backbone_table cb_vit_backbone = {
+    .name = "vit",
+    .create = create,
+    .free = release,
+    .describe = describe,
+    .layout = layout_of,
+    .forward = forward,
+    .resamples = resamples,
+    .resample = resample,
+};

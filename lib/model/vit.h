@@ -5,6 +5,7 @@
 #ifndef CB_MODEL_VIT_H
 #define CB_MODEL_VIT_H
 
+#include "model/backbone.h"
 #include "model/layers.h"
 
 typedef struct cb_block {
@@ -20,27 +21,11 @@ typedef struct cb_vit {
     bool recompute; /* training keeps a block's input alone, and computes the block again on the way back */
 } cb_vit;
 
-/* Adds the parameters under "backbone." and binds the views; vit->blocks may be NULL while counting. */
-void cb_vit_describe(cb_vit *vit, cb_parameters *parameters);
+/* Its table; the network is a cb_vit. */
+extern const cb_backbone_table cb_vit_backbone;
 
-/* Tokens of an image of this size, [CLS] included. */
-size_t cb_vit_tokens(const cb_vit *vit, size_t height, size_t width);
-
-typedef struct cb_vit_options {
-    const cb_real
-        *keep; /* stochastic depth: [depth, 2, B] factors of the branches (cb_op_residual); NULL: all 1 */
-    cb_real *attention; /* [B, H, T] of the last block's [CLS] query; NULL: not wanted */
-} cb_vit_options;
-
-/*
- * Another model's positions [1 + grid^2, D], resampled to this one's grid, as for an image of another size:
- * to [1 + N, D]. Fails only for lack of memory.
- */
-cribo_status cb_vit_adapt_positions(
-    const cb_runtime *runtime, const cb_vit *vit, cb_real *positions, size_t grid, cb_real *to);
-
-/* Tokens [B T, D] after the final norm; their gradient shares their memory. */
+/* Tokens [B T, D] after the final norm, T = 1 + N: [CLS], then the patches row by row. */
 cb_tensor cb_vit_forward(
-    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_vit_options *options);
+    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
 
 #endif

@@ -14,7 +14,8 @@
 cb_tensor cb_student_forward(const cb_trainer *trainer, cb_tape *tape, const cb_images *images,
     const cb_pooling *pooling, const cb_real *keep)
 {
-    cb_tensor z = cb_vit_forward(&trainer->student->vit, tape, images, &(cb_vit_options){.keep = keep});
+    cb_tensor z =
+        cb_backbone_forward(&trainer->student->backbone, tape, images, &(cb_forward_options){.keep = keep});
     return cb_heads_forward(&trainer->student->heads, tape, cb_op_pool(tape, z, pooling));
 }
 

@@ -21,7 +21,7 @@
 
 static void set_positions(cb_trainer *trainer, const cribo_batch *batch)
 {
-    size_t patches = trainer->tokens - 1, side = (size_t)trainer->config.image_size;
+    size_t patches = trainer->patches, side = (size_t)trainer->config.image_size;
     size_t patch = (size_t)trainer->config.patch_size, images = (size_t)batch->images;
     float *positions = trainer->targets.positions;
     if (batch->positions) {
@@ -56,7 +56,7 @@ static void begin_targets(cb_trainer *trainer, const cribo_batch *batch)
 /* --- teacher tokens and clusters --- */
 
 /*
- * The teacher's tokens [b, 2, 1 + N, D] of one micro-batch, into `tokens`, and its [CLS] among the targets.
+ * The teacher's tokens [b, 2, T, D] of one micro-batch, into `tokens`, and its [CLS] among the targets.
  */
 static cribo_status see(
     cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro, cb_real *tokens)
@@ -64,14 +64,13 @@ static cribo_status see(
     size_t d = (size_t)trainer->config.width;
     cb_tape tape = cb_trainer_begin_pass(trainer, false);
     cb_images images = cb_batch_images(trainer, batch, micro->first, micro->images);
-    cb_tensor z = cb_vit_forward(&trainer->teacher->vit, &tape, &images, &(cb_vit_options){0});
+    cb_tensor z = cb_backbone_forward(&trainer->teacher->backbone, &tape, &images, &(cb_forward_options){0});
     if (!isfinite(cb_rows()->sum_squares(z.value, z.rows * d)))
         return cb_fail(
             CRIBO_NOT_FINITE, "the teacher's tokens are not finite at step %lld", (long long)trainer->step);
     memcpy(tokens, z.value, z.rows * d * sizeof *tokens);
-    for (size_t i = 0; i < 2 * micro->images; i++)
-        memcpy(trainer->targets.cls + (2 * micro->first + i) * d, tokens + i * trainer->tokens * d,
-            d * sizeof *tokens);
+    cb_layout_copy_global(
+        &trainer->layout, tokens, 2 * micro->images, d, trainer->targets.cls + 2 * micro->first * d);
     return CRIBO_OK;
 }
 
@@ -80,10 +79,11 @@ static void cluster(cb_trainer *trainer, const cribo_batch *batch, size_t first,
 {
     cb_step_targets *t = &trainer->targets;
     size_t d = (size_t)trainer->config.width, k = (size_t)trainer->config.clusters,
-           patches = trainer->tokens - 1;
+           patches = trainer->patches;
+    const cb_real *dense = trainer->teacher_tokens + trainer->layout.dense * d;
     const cb_cluster_job job = {
         .images = images,
-        .view = {trainer->teacher_tokens + d, trainer->teacher_tokens + (trainer->tokens + 1) * d},
+        .view = {dense, dense + trainer->tokens * d},
         .image_stride = 2 * trainer->tokens * d,
         .positions = t->positions + first * 2 * patches * 2,
         .seed_tokens = batch->seed_tokens ? batch->seed_tokens + first * k : NULL,
@@ -105,7 +105,7 @@ static void cluster(cb_trainer *trainer, const cribo_batch *batch, size_t first,
 static void find_nothing(cb_trainer *trainer)
 {
     cb_step_targets *t = &trainer->targets;
-    memset(t->labels, 0, t->images * 2 * (trainer->tokens - 1) * sizeof *t->labels);
+    memset(t->labels, 0, t->images * 2 * trainer->patches * sizeof *t->labels);
     memset(t->valid, 0, t->images * (size_t)trainer->config.clusters);
     memset(t->per_image, 0, t->images * sizeof *t->per_image);
 }
@@ -118,17 +118,13 @@ static void plan_pooling(cb_trainer *trainer, cb_micro_batch *micro, size_t firs
 {
     cb_pooling *pooling = &micro->pooling;
     size_t stride = 2 * trainer->tokens;
-    pooling->rows = 2 * micro->images;
-    for (size_t i = 0; i < pooling->rows; i++) {
-        pooling->begin[i] = (uint32_t)i;
-        pooling->token[i] = (uint32_t)(i * trainer->tokens);
-        pooling->weight[i] = 1;
-    }
-    pooling->begin[pooling->rows] = (uint32_t)pooling->rows;
+    pooling->rows = 0;
+    for (size_t i = 0; i < 2 * micro->images; i++)
+        cb_layout_pool_global(&trainer->layout, i * trainer->tokens, pooling);
     micro->objects = 0;
     for (size_t v = 0; v < 2 && cb_wants_objects(&trainer->config); v++)
         micro->objects = cb_clusterer_objects(trainer->clusterer, micro->first - first_of_group,
-            micro->images, v, pooling, v * trainer->tokens + 1, stride);
+            micro->images, v, pooling, v * trainer->tokens + trainer->layout.dense, stride);
 }
 
 /* The teacher's objects: the pooled rows after the [CLS] rows, which are known already. */

@@ -39,7 +39,7 @@ static cribo_status create_clusterer(const cb_runtime *runtime, cb_trainer *trai
 {
     cribo_clusterer_config config = {.struct_size = sizeof config};
     cb_config_project(&cb_clusterer_settings, &config, &cb_trainer_settings, &trainer->config);
-    return cb_clusterer_create(runtime, &trainer->clusterer, &config, trainer->group, trainer->tokens - 1,
+    return cb_clusterer_create(runtime, &trainer->clusterer, &config, trainer->group, trainer->patches,
         (size_t)trainer->config.width);
 }
 
@@ -82,7 +82,7 @@ static cribo_status allocate_batch(const cb_allocator *allocator, cb_trainer *tr
 {
     cb_step_targets *t = &trainer->targets;
     size_t batch = (size_t)trainer->config.batch_size, k = (size_t)trainer->config.clusters;
-    size_t d = (size_t)trainer->config.width, patches = trainer->tokens - 1, objects = batch * k;
+    size_t d = (size_t)trainer->config.width, patches = trainer->patches, objects = batch * k;
     CB_TRY(ALLOCATE(t->positions, batch * 2 * patches * 2));
     CB_TRY(ALLOCATE(t->ids, batch));
     CB_TRY(ALLOCATE(t->keys, batch));
@@ -104,7 +104,8 @@ static cribo_status allocate_micro_batch(
 {
     size_t b = trainer->micro, k = (size_t)trainer->config.clusters,
            e = (size_t)trainer->config.head_bottleneck;
-    size_t rows = 2 * b * (1 + k), entries = 2 * b * (1 + cb_clusterer_max_entries(trainer->clusterer));
+    size_t rows = 2 * b * (1 + k),
+           entries = 2 * b * (trainer->layout.global_count + cb_clusterer_max_entries(trainer->clusterer));
     CB_REQUIRE(entries < UINT32_MAX && rows < UINT32_MAX / 2,
         "micro_batch = %zu has more tokens in its objects than 32 bits can number", b);
     CB_TRY(ALLOCATE(micro->pooling.begin, rows + 1));
@@ -157,7 +158,7 @@ static cb_images measured_images(const cb_trainer *trainer)
 static void measure_teacher(cb_trainer *trainer, cb_tape *tape)
 {
     cb_images images = measured_images(trainer);
-    cb_vit_forward(&trainer->teacher->vit, tape, &images, &(cb_vit_options){0});
+    cb_backbone_forward(&trainer->teacher->backbone, tape, &images, &(cb_forward_options){0});
 }
 
 static void measure_targets(cb_trainer *trainer, cb_tape *tape)
@@ -204,8 +205,10 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
 {
     const cb_allocator *allocator = &runtime->allocator;
     CB_TRY(create_models(runtime, trainer));
-    trainer->tokens = cb_vit_tokens(
-        &trainer->student->vit, (size_t)trainer->config.image_size, (size_t)trainer->config.image_size);
+    size_t side = (size_t)trainer->config.image_size;
+    trainer->layout = cb_backbone_layout(&trainer->student->backbone, side, side);
+    trainer->patches = cb_layout_patches(&trainer->layout);
+    trainer->tokens = trainer->layout.tokens;
     CB_TRY(create_clusterer(runtime, trainer));
     CB_TRY(create_bank(runtime, trainer));
     CB_TRY(create_layers(allocator, &trainer->student_layers, trainer->student));

@@ -29,7 +29,7 @@
 typedef struct cb_micro_batch {
     size_t first, images;         /* of the batch */
     size_t first_object, objects; /* R_b, of the batch's R */
-    cb_pooling pooling;           /* the rows [2 b + 2 R_b] from the micro-batch's tokens [b, 2, 1 + N] */
+    cb_pooling pooling;           /* the rows [2 b + 2 R_b] from the micro-batch's tokens [b, 2, T] */
     cb_real *cls;                 /* [2 b, E] the teacher's bottlenecks of [CLS] */
     size_t teacher_objects;       /* 2 R_b, and the matched neighbours */
     /* [teacher_objects, E] of the objects in view 1, in view 2, then of the neighbours, view 1's first */
@@ -87,9 +87,11 @@ typedef struct cb_trainer {
     cb_tally tally;
     cb_collapse_watch collapse;
 
-    size_t tokens, micro, micro_batches; /* 1 + N; the most images of a micro-batch; the most micro-batches */
+    cb_token_layout layout;      /* of a view's tokens */
+    size_t patches, tokens;      /* N, the dense ones; T, all of them */
+    size_t micro, micro_batches; /* the most images of a micro-batch; the most micro-batches */
     size_t group;            /* images clustered together: the batch with batch_cost, else a micro-batch */
-    cb_real *teacher_tokens; /* [group, 2, 1 + N, D] */
+    cb_real *teacher_tokens; /* [group, 2, T, D] */
     cb_arena pass;           /* activations of one micro-batch's pass */
     size_t scratch_bytes;    /* of the pass's tape */
 } cb_trainer;

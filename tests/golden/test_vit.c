@@ -5,6 +5,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* strtok_r */
 #endif
+#include "model/vit.h"
 #include "support/model.h"
 #include "support/suite.h"
 #include "tensor/rows.h"
@@ -42,7 +43,7 @@ static fixture fixture_open(const char *name, int64_t threads)
     config.prototypes = config.object_prototypes = 0;
     f.model = model_of(&f.runtime, &config);
     golden_parameters(f.model, "backbone.", &f.file, "param.");
-    f.vit = f.model->vit;
+    f.vit = *(const cb_vit *)f.model->backbone.network;
     return f;
 }
 
@@ -67,7 +68,7 @@ static cb_images golden_images(const golden *file, const char *prefix)
 static cb_tensor forward(cb_tape *tape, void *context)
 {
     fixture *f = context;
-    return cb_vit_forward(&f->vit, tape, &f->images, &(cb_vit_options){0});
+    return cb_vit_forward(&f->vit, tape, &f->images, &(cb_forward_options){0});
 }
 
 static void assert_tokens(const char *what, cb_tensor y, const float *expected, size_t count)
@@ -140,7 +141,7 @@ START_TEST(test_vit_tokens_between_blocks_match_the_authors)
 {
     fixture f = fixture_open(files[_i], 2);
     f.images = golden_images(&f.file, "");
-    for (f.vit.depth = 0; f.vit.depth <= f.model->vit.depth; f.vit.depth++) {
+    for (f.vit.depth = 0; f.vit.depth <= f.model->backbone.depth; f.vit.depth++) {
         size_t count, d = f.vit.width;
         const float *stream = f.vit.depth == 0
                                   ? golden_floats(&f.file, &count, "inter.embedded")

@@ -144,7 +144,8 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
         pixels[i] = (float)((i * 37 + 11) % 101) / 50 - 1;
     cb_images images = {.count = 2, .height = p->row->size[0], .width = p->row->size[1], .pixels = pixels};
     pooling = rows_of_tokens();
-    cb_tensor x = cb_vit_forward(&p->model->vit, tape, &images, &(cb_vit_options){.keep = keep});
+    cb_tensor x =
+        cb_backbone_forward(&p->model->backbone, tape, &images, &(cb_forward_options){.keep = keep});
     return cb_heads_forward(&p->model->heads, tape, cb_op_pool(tape, x, &pooling));
 }
 

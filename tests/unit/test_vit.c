@@ -2,6 +2,7 @@
  * The vision transformer where golden data do not reach: stochastic depth, bytes as images, and what a pass
  * needs.
  */
+#include "model/vit.h"
 #include "support/model.h"
 #include "support/suite.h"
 
@@ -48,11 +49,16 @@ static void fixture_close(fixture *f)
     cb_runtime_end(&f->runtime);
 }
 
+static cb_vit *vit_of(const fixture *f)
+{
+    return f->model->backbone.network;
+}
+
 static cb_tensor forward(cb_tape *tape, void *context)
 {
     fixture *f = context;
     return cb_vit_forward(
-        &f->model->vit, tape, &f->images, &(cb_vit_options){.keep = f->drops ? f->keep : NULL});
+        vit_of(f), tape, &f->images, &(cb_forward_options){.keep = f->drops ? f->keep : NULL});
 }
 
 /* The tokens of a pass; the caller frees. */
@@ -79,7 +85,7 @@ static void multiply(cb_tensor x, float factor)
 static void check_factor(fixture *f, size_t block, size_t branch, size_t image, float factor)
 {
     size_t count, each;
-    cb_affine last = branch == 0 ? f->model->vit.blocks[block].proj : f->model->vit.blocks[block].fc2;
+    cb_affine last = branch == 0 ? vit_of(f)->blocks[block].proj : vit_of(f)->blocks[block].fc2;
     float *plain = tokens_of(f, &count),
           *saved = malloc(last.weight.rows * last.weight.columns * sizeof *saved);
     each = count / IMAGES;
@@ -165,7 +171,7 @@ START_TEST(test_vit_of_width_one_has_matrices_of_one_row)
     config = f.model->config;
     config.width = config.heads = 1;
     cb_model *narrow = model_of(&f.runtime, &config);
-    const cb_vit *vit = &narrow->vit;
+    const cb_vit *vit = narrow->backbone.network;
     assert_view(vit->cls_token, 1, 1);
     assert_view(vit->pos_embed, 10, 1);
     assert_view(vit->patch_embed.weight, 1, 12);
@@ -183,9 +189,9 @@ static size_t planned(fixture *f, size_t depth, bool training)
 {
     cb_arena arena = cb_arena_measure();
     cb_tape tape = cb_tape_begin(&arena, f->runtime.pool, training, 0);
-    f->model->vit.depth = depth;
+    vit_of(f)->depth = depth;
     forward(&tape, f);
-    f->model->vit.depth = DEPTH;
+    vit_of(f)->depth = DEPTH;
     return cb_tape_planned_bytes(&tape);
 }
 
@@ -204,7 +210,7 @@ START_TEST(test_vit_recomputing_needs_little_memory_for_more_blocks)
     fixture f;
     fixture_open(&f);
     size_t per_block = (planned(&f, DEPTH, true) - planned(&f, 1, true)) / (DEPTH - 1);
-    f.model->vit.recompute = true;
+    vit_of(&f)->recompute = true;
     size_t recomputed = (planned(&f, DEPTH, true) - planned(&f, 1, true)) / (DEPTH - 1);
     ck_assert_uint_gt(recomputed, 0);
     ck_assert_uint_lt(recomputed, per_block / 4);

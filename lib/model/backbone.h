@@ -1,0 +1,95 @@
+/*
+ * A backbone: a network that turns images into tokens, behind one table of functions. The rest of the library
+ * knows tokens by their layout alone: where the dense map begins, its shape, and which tokens make the global
+ * vector. To add a backbone, write its table and name it in model.c.
+ */
+#ifndef CB_MODEL_BACKBONE_H
+#define CB_MODEL_BACKBONE_H
+
+#include "autograd/operations.h"
+#include "base/config.h"
+#include "cribo/model.h"
+#include "model/parameters.h"
+
+/* What the names of a backbone's parameters begin with. */
+#define CB_BACKBONE_NAMES "backbone."
+
+/*
+ * The tokens of one image of a given size: rows b T ... b T + T - 1 of the tokens [B T, D] of a batch.
+ *
+ * tokens         T, of all kinds
+ * rows, columns  of the dense map; N = rows columns
+ * dense          index of the first dense token; the others follow, row by row
+ * global         the global vector is the mean of the tokens global ... global + global_count - 1: of one
+ * global_count   token such as [CLS], or of the dense map
+ */
+typedef struct cb_token_layout {
+    size_t tokens, rows, columns, dense, global, global_count;
+} cb_token_layout;
+
+/* N, the tokens of the dense map. */
+static inline size_t cb_layout_patches(const cb_token_layout *layout)
+{
+    return layout->rows * layout->columns;
+}
+
+/* Copies the global vectors [B, D] of tokens [B T, D]. */
+void cb_layout_copy_global(
+    const cb_token_layout *layout, const cb_real *tokens, size_t images, size_t width, cb_real *global);
+
+/* Appends the global vector of the image whose first token is `first` as a row of a pooling. */
+void cb_layout_pool_global(const cb_token_layout *layout, size_t first, cb_pooling *pooling);
+
+/* What a forward pass may be given besides its images. */
+typedef struct cb_forward_options {
+    const cb_real *keep; /* stochastic depth: [depth, 2, B] factors of a block's two branches
+                            (cb_op_residual); NULL: all 1 */
+    cb_real *attention;  /* [B, heads, T] shares of the last block's global query; NULL: not computed */
+} cb_forward_options;
+
+/*
+ * The functions of one kind of backbone.
+ *
+ * create     allocates the network that the settings describe, without parameters; the settings are in range
+ * free       frees it; NULL is fine
+ * describe   adds the parameters under CB_BACKBONE_NAMES, in a fixed order, and binds the network's views
+ * layout     of the tokens of an image, whose sides are multiples of the patch size
+ * forward    tokens [B T, D]; their gradient shares their memory. On a tape that measures it plans a pass
+ * resamples  whether a tensor of so many rows can be fitted to a parameter that has another number of them:
+ *            positions of another image size
+ * resample   fits it: values [length, D] to the parameter's shape. Fails only for lack of memory
+ */
+typedef struct cb_backbone_table {
+    const char *name;
+    cribo_status (*create)(const cb_allocator *allocator, void **network, const cribo_model_config *config);
+    void (*free)(const cb_allocator *allocator, void *network);
+    void (*describe)(void *network, cb_parameters *parameters);
+    cb_token_layout (*layout)(const void *network, size_t height, size_t width);
+    cb_tensor (*forward)(
+        const void *network, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
+    bool (*resamples)(const void *network, const cb_parameter *parameter, size_t length);
+    cribo_status (*resample)(const cb_runtime *runtime, const void *network, const cb_parameter *parameter,
+        cb_real *values, size_t length, cb_real *to);
+} cb_backbone_table;
+
+/* A network with its table. Zeroed: none. */
+typedef struct cb_backbone {
+    const cb_backbone_table *table;
+    void *network;
+    size_t width, depth, heads; /* D of a token; blocks; attention maps that a forward pass can give */
+} cb_backbone;
+
+cribo_status cb_backbone_create(const cb_allocator *allocator, cb_backbone *backbone,
+    const cb_backbone_table *table, const cribo_model_config *config);
+void cb_backbone_free(const cb_allocator *allocator, cb_backbone *backbone);
+
+/* The table's functions of a backbone. */
+void cb_backbone_describe(cb_backbone *backbone, cb_parameters *parameters);
+cb_token_layout cb_backbone_layout(const cb_backbone *backbone, size_t height, size_t width);
+cb_tensor cb_backbone_forward(
+    const cb_backbone *backbone, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
+bool cb_backbone_resamples(const cb_backbone *backbone, const cb_parameter *parameter, size_t length);
+cribo_status cb_backbone_resample(const cb_runtime *runtime, const cb_backbone *backbone,
+    const cb_parameter *parameter, cb_real *values, size_t length, cb_real *to);
+
+#endif
