@@ -73,6 +73,25 @@ rm "$work/test/classes.txt" "$work/train/classes.txt"
 expect 1 "--classes" evaluate "$work/run" "$work/train" "$work/test"
 expect 0 "over 3 classes" evaluate "$work/run" "$work/train" "$work/test" --classes 3 --reduce-zero-label
 
+# What cannot be counted is said, and is an error where nothing is left; no message speaks of the library's functions.
+kinds_of() { mkdir -p "$work/$1/images" "$work/$1/labels" && "$pictures" "$work/$1/images" 4 "$work/$1/labels" "$2"; }
+kinds_of mask mask
+kinds_of none none
+expect 1 "of one class, so every prediction would be right" evaluate "$work/run" "$work/mask" --classes 2
+grep -q "mIoU" "$work/output" && fail "masks of 0 and 255 have a score: $(cat "$work/output")"
+expect 1 "nothing to remember: none of the 2 label maps" evaluate "$work/run" "$work/none" --classes 4
+grep -q "cribo_" "$work/output" && fail "a message names a function of the library: $(cat "$work/output")"
+expect 1 "nothing to score: none of the 4 label maps" evaluate "$work/run" "$work/test" "$work/none" --classes 4
+expect 0 "2 of the 6 classes occur in no label map" evaluate "$work/run" "$work/test" "$work/train" --classes 6
+[ "$(grep -c "in no label map$" "$work/output")" -eq 2 ] || fail "classes without pixels: $(cat "$work/output")"
+mkdir -p "$work/first/images" "$work/first/labels"
+for part in images labels; do cp "$work/train/$part/000.png" "$work/train/$part/003.png" "$work/first/$part"; done
+expect 0 "2 of 4 classes are scored but not in the memory, so they cannot be found: 2, 3" evaluate "$work/run" "$work/first" \
+    "$work/train" --classes 4
+grep -q "class 2 .* 0.00 %  not in the memory: cannot be found" "$work/output" || fail "no note on class 2: $(cat "$work/output")"
+expect 0 "2 of 4 classes are in the memory but not in the scored pictures: 2, 3" evaluate "$work/run" "$work/train" "$work/first" \
+    --classes 4
+
 # Wrong use and bad data; messages name the file.
 expect 2 "name a model and a data set" evaluate "$work/run"
 expect 2 "unexpected argument 'x'" evaluate "$work/run" a b x

@@ -1,12 +1,15 @@
 /*
- * make_pictures FOLDER COUNT [LABELS]: writes COUNT small pictures of coloured boxes, for tests of the
+ * make_pictures FOLDER COUNT [LABELS [KIND]]: writes COUNT small pictures of coloured boxes, for tests of the
  * command line, and into the folder LABELS their labels: 1, 2 or 3 in the box, 255 along its left edge, 0
- * elsewhere.
+ * elsewhere. KIND mask: 255 in the box, 0 elsewhere; none: 255 everywhere.
  */
 #include "pictures/image.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+static const char *kind = ""; /* of the labels */
 
 static bool is_inside(int number, int x, int y)
 {
@@ -30,6 +33,7 @@ static void draw_labels(struct image *image, int number)
     for (int y = 0; y < image->height; y++)
         for (int x = 0; x < image->width; x++) {
             bool inside = is_inside(number, x, y), edge = inside && !is_inside(number, x - 1, y);
+            if (*kind) edge = inside || !strcmp(kind, "none");
             *pixel++ = (uint8_t)(edge ? 255 : inside ? 1 + number % 3 : 0);
         }
 }
@@ -50,9 +54,10 @@ static bool write(
 
 int main(int count, char **arguments)
 {
-    if (count != 3 && count != 4) return 2;
+    if (count < 3 || count > 5) return 2;
+    if (count == 5) kind = arguments[4];
     for (int i = 0; i < atoi(arguments[2]); i++)
-        if (!write(arguments[1], i, 3, draw) || (count == 4 && !write(arguments[3], i, 1, draw_labels)))
+        if (!write(arguments[1], i, 3, draw) || (count >= 4 && !write(arguments[3], i, 1, draw_labels)))
             return 1;
     return 0;
 }

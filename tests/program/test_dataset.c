@@ -16,6 +16,7 @@
 
 static char *folder;
 static struct problem problem;
+static const struct image whole = {.width = 8, .height = 4, .reduction = 1}; /* a picture as it was read */
 
 static void begin(void)
 {
@@ -61,10 +62,10 @@ START_TEST(test_dataset_labels_are_indices_and_grey_values_as_stored)
     struct dataset dataset = open_all();
     dataset.classes = 8;
     for (size_t i = 0; i < 2; i++) {
-        ck_assert_msg(dataset_labels(&dataset, i, 8, 4, 0, 8, labels, &problem), "%s", problem.text);
+        ck_assert_msg(dataset_labels(&dataset, i, &whole, 8, labels, &problem), "%s", problem.text);
         for (int p = 0; p < 64; p++) ck_assert_int_eq(labels[p], i == 0 ? p % 8 : p % 8 % 4);
     }
-    ck_assert(dataset_labels(&dataset, 0, 8, 4, 0, 4, labels, &problem)); /* every second column */
+    ck_assert(dataset_labels(&dataset, 0, &whole, 4, labels, &problem)); /* every second column */
     for (int p = 0; p < 16; p++) ck_assert_int_eq(labels[p], p % 4 * 2 + 1);
     dataset_free(&dataset);
 }
@@ -77,16 +78,17 @@ START_TEST(test_dataset_reduced_zero_counts_nowhere)
     struct dataset dataset = open_all();
     dataset.classes = 7;
     dataset.reduce_zero = true;
-    ck_assert(dataset_labels(&dataset, 0, 8, 4, 0, 8, labels, &problem));
+    ck_assert(dataset_labels(&dataset, 0, &whole, 8, labels, &problem));
     for (int p = 0; p < 64; p++) ck_assert_int_eq(labels[p], p % 8 ? p % 8 - 1 : NO_LABEL);
     dataset_free(&dataset);
 }
 END_TEST
 
-static void refused(const struct dataset *dataset, int width, int height, int slack, const char *text)
+static void refused(const struct dataset *dataset, int width, int height, double reduction, const char *text)
 {
     int32_t labels[64];
-    ck_assert(!dataset_labels(dataset, 0, width, height, slack, 8, labels, &problem));
+    struct image picture = {.width = width, .height = height, .reduction = reduction};
+    ck_assert(!dataset_labels(dataset, 0, &picture, 8, labels, &problem));
     ck_assert_msg(strstr(problem.text, text) && strstr(problem.text, "labels/a.png"), "%s", problem.text);
 }
 
@@ -95,19 +97,88 @@ START_TEST(test_dataset_wrong_labels_are_refused_by_name)
     write_pair("a", PNG_COLOR_TYPE_GRAY, 8);
     struct dataset dataset = open_all();
     dataset.classes = 7;
-    refused(&dataset, 8, 4, 0, "label 7 at (7, 0), but there are 7 classes");
-    refused(&dataset, 9, 4, 0, "8 x 4 pixels, but its picture");
-    refused(&dataset, 8, 6, 1, "has 8 x 6");
+    refused(&dataset, 8, 4, 1, "label 7 at (7, 0), but there are 7 classes");
+    refused(&dataset, 9, 4, 1, "8 x 4 pixels, but its picture");
+    refused(&dataset, 4, 3, 2, "has 8 x 6");
     write_pair("a", PNG_COLOR_TYPE_RGB, 8);
-    refused(&dataset, 8, 4, 0, "colours");
+    refused(&dataset, 8, 4, 1, "colours");
     write_pair("a", PNG_COLOR_TYPE_GRAY_ALPHA, 8);
-    refused(&dataset, 8, 4, 0, "transparency");
+    refused(&dataset, 8, 4, 1, "transparency");
     write_pair("a", PNG_COLOR_TYPE_GRAY, 16);
-    refused(&dataset, 8, 4, 0, "16 bits");
+    refused(&dataset, 8, 4, 1, "16 bits");
     files_write(files_path(folder, "labels/a.png"), "\xff\xd8\xff", 3);
-    refused(&dataset, 8, 4, 0, "no PNG file");
+    refused(&dataset, 8, 4, 1, "no PNG file");
     files_write(files_path(folder, "labels/a.png"), "", 0);
-    refused(&dataset, 8, 4, 0, "empty");
+    refused(&dataset, 8, 4, 1, "empty");
+    dataset_free(&dataset);
+}
+END_TEST
+
+/* Writes a JPEG that grows red to the right with an EXIF orientation as images/a.png, and its labels, stored alike. */
+static void write_turned(int orientation)
+{
+    size_t size;
+    struct image red = files_gradient(8, 4);
+    write_pair("a", PNG_COLOR_TYPE_GRAY, 8);
+    uint8_t *picture = files_jpeg(&red, 95, orientation, 0, 0, &size);
+    files_write(files_path(folder, "images/a.png"), picture, size);
+    free(picture);
+    image_free(&red);
+}
+
+START_TEST(test_dataset_orientation_keeps_pictures_and_labels_in_one_frame)
+{
+    int32_t labels[64];
+    struct image picture;
+    for (int orientation = 1; orientation <= 8; orientation++) {
+        write_turned(orientation);
+        struct dataset dataset = open_all();
+        dataset.classes = 8;
+        ck_assert_msg(dataset_picture(&dataset, 0, 0, &picture, &problem), "%s", problem.text);
+        ck_assert_msg(picture.width == 8 && picture.height == 4, "orientation %d", orientation);
+        ck_assert_int_lt(picture.pixels[0], picture.pixels[7 * 3]); /* red grows to the right, as stored */
+        ck_assert_msg(dataset_labels(&dataset, 0, &picture, 8, labels, &problem), "%s", problem.text);
+        for (int p = 0; p < 64; p++) ck_assert_int_eq(labels[p], p % 8);
+        image_free(&picture);
+        dataset_free(&dataset);
+    }
+}
+END_TEST
+
+START_TEST(test_dataset_upright_turns_pictures_and_labels_alike)
+{
+    int32_t labels[64];
+    struct image picture;
+    for (int orientation = 1; orientation <= 8; orientation++) {
+        write_turned(orientation);
+        struct dataset dataset = open_all();
+        dataset.classes = 8;
+        dataset.upright = true;
+        ck_assert_msg(dataset_picture(&dataset, 0, 0, &picture, &problem), "%s", problem.text);
+        ck_assert_int_eq(picture.width, orientation >= 5 ? 4 : 8);
+        ck_assert_msg(dataset_labels(&dataset, 0, &picture, 8, labels, &problem), "%s", problem.text);
+        for (int p = 0; p < 64; p++) { /* where the picture is redder the label is greater */
+            int y = p / 8 * picture.height / 8, x = p % 8 * picture.width / 8;
+            int red = picture.pixels[(y * picture.width + x) * 3];
+            int first = picture.pixels[0];
+            ck_assert_msg((red - first) * (labels[p] - labels[0]) >= 0, "orientation %d", orientation);
+        }
+        ck_assert_int_ne(labels[0], labels[63]);
+        image_free(&picture);
+        dataset_free(&dataset);
+    }
+}
+END_TEST
+
+START_TEST(test_dataset_name_that_begins_with_a_digit_keeps_it)
+{
+    write_pair("a", PNG_COLOR_TYPE_GRAY, 8);
+    files_write(files_path(folder, "classes.txt"), "2d thing\n1 way road\n3\n", 23);
+    struct dataset dataset = open_all();
+    ck_assert_int_eq(dataset.classes, 3);
+    ck_assert_str_eq(dataset.names[0], "2d thing");
+    ck_assert_str_eq(dataset.names[1], "1 way road");
+    ck_assert_str_eq(dataset.names[2], "3");
     dataset_free(&dataset);
 }
 END_TEST
@@ -178,6 +249,9 @@ int main(void)
     tcase_add_test(tests, test_dataset_labels_are_indices_and_grey_values_as_stored);
     tcase_add_test(tests, test_dataset_reduced_zero_counts_nowhere);
     tcase_add_test(tests, test_dataset_wrong_labels_are_refused_by_name);
+    tcase_add_test(tests, test_dataset_orientation_keeps_pictures_and_labels_in_one_frame);
+    tcase_add_test(tests, test_dataset_upright_turns_pictures_and_labels_alike);
+    tcase_add_test(tests, test_dataset_name_that_begins_with_a_digit_keeps_it);
     tcase_add_test(tests, test_dataset_both_halves_take_turns_or_take_all);
     tcase_add_test(tests, test_dataset_names_say_how_many_classes);
     tcase_add_test(tests, test_dataset_missing_parts_are_named);

@@ -13,6 +13,7 @@
 enum {
     KEY_CLASSES = 256,
     KEY_REDUCE_ZERO,
+    KEY_UPRIGHT,
     KEY_LINEAR,
     KEY_MEMORY,
     KEY_NEIGHBOURS,
@@ -31,6 +32,10 @@ static const struct argp_option table[] = {
     {"classes", KEY_CLASSES, "N", 0, "How many classes there are, where the data do not say", 0},
     {"reduce-zero-label", KEY_REDUCE_ZERO, NULL, 0,
         "Label 0 counts nowhere, label c is class c - 1; so in ADE20k", 0},
+    {"upright", KEY_UPRIGHT, NULL, 0,
+        "Turn pictures and their label maps by the pictures' EXIF orientation; both are taken as stored "
+        "otherwise",
+        0},
     {0},
 };
 
@@ -68,6 +73,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_SEED: parsing->what.seed = command_integer(state, "seed", value, 0, INT64_C(1) << 53); return 0;
     case KEY_CLASSES: parsing->data.classes = (int)command_integer(state, "classes", value, 1, 255); return 0;
     case KEY_REDUCE_ZERO: parsing->data.reduce_zero = true; return 0;
+    case KEY_UPRIGHT: parsing->data.upright = true; return 0;
     case ARGP_KEY_INIT: state->child_inputs[0] = &parsing->model; return 0;
     case ARGP_KEY_ARG: take_argument(state, parsing, value); return 0;
     case ARGP_KEY_END:
@@ -96,7 +102,8 @@ static void print_class(const struct evaluation *e, const struct dataset *test, 
             printf("  %9s", "-");
         else
             printf("  %7.2f %%", 100 * columns[i][c]);
-    putchar('\n');
+    const char *note = evaluation_note(e, c);
+    printf("%s%s\n", *note ? "  " : "", note);
 }
 
 static void print_table(const struct evaluation *e, const struct dataset *test)
@@ -134,6 +141,7 @@ static bool run(struct parsing *parsing, struct problem *problem)
     bool done = dataset_open_both(&train, &test, &parsing->data, problem) &&
                 frozen_open(&frozen, &parsing->model, problem) &&
                 evaluate(&evaluation, &frozen, &parsing->what, problem);
+    if (done) evaluation_warn(&evaluation, &test);
     if (done && !(parsing->json && !strcmp(parsing->json, "-"))) print_table(&evaluation, &test);
     if (done && parsing->json) done = write_json(parsing->json, &evaluation, &test, problem);
     evaluation_free(&evaluation);

@@ -23,6 +23,7 @@ struct bench {
     float *features;        /* [group, N, D] */
     int32_t *truth, *found; /* [group, size, size] */
     int64_t *confusion[2];  /* [classes, classes] by neighbours, by the linear layer */
+    struct evaluation *evaluation;
     struct problem *problem;
 };
 
@@ -89,10 +90,8 @@ static bool read_picture(struct bench *bench, const struct dataset *set, size_t 
     const struct frozen *frozen = bench->frozen;
     size_t plane = (size_t)frozen->size * (size_t)frozen->size;
     struct image image;
-    if (!frozen_load(frozen, &image, set->list[index].picture, bench->problem)) return false;
-    int width = (int)(image.width * image.reduction), height = (int)(image.height * image.reduction);
-    bool read = dataset_labels(set, index, width, height, (int)image.reduction - 1, frozen->size,
-                    bench->truth + at * plane, bench->problem) &&
+    if (!dataset_picture(set, index, 2.0 * frozen->size, &image, bench->problem)) return false;
+    bool read = dataset_labels(set, index, &image, frozen->size, bench->truth + at * plane, bench->problem) &&
                 frozen_pixels(frozen, &image, bench->pixels, bench->problem);
     image_free(&image);
     float *features = bench->features + at * frozen_tokens(frozen) * (size_t)frozen->width;
@@ -101,9 +100,16 @@ static bool read_picture(struct bench *bench, const struct dataset *set, size_t 
                        library_failed(bench->problem));
 }
 
+static void count_classes(const struct bench *bench, size_t pixels, int64_t *counts)
+{
+    for (size_t i = 0; i < pixels; i++)
+        if (bench->truth[i] != NO_LABEL) counts[bench->truth[i]]++;
+}
+
 static bool score_group(struct bench *bench, const cribo_patch_maps *maps)
 {
     int64_t classes = bench->options->test->classes, pixels = maps->images * maps->height * maps->width;
+    count_classes(bench, (size_t)pixels, bench->evaluation->scored);
     for (int reader = CRIBO_PROBE_NEAREST; reader <= (bench->options->linear ? CRIBO_PROBE_LINEAR : 0);
         reader++)
         if (cribo_probe_predict(bench->probe, reader, maps, NULL, bench->found) != CRIBO_OK ||
@@ -115,6 +121,7 @@ static bool score_group(struct bench *bench, const cribo_patch_maps *maps)
 
 static bool remember_group(struct bench *bench, const cribo_patch_maps *maps)
 {
+    count_classes(bench, (size_t)(maps->images * maps->height * maps->width), bench->evaluation->remembered);
     return cribo_probe_add(bench->probe, maps, bench->truth) == CRIBO_OK || library_failed(bench->problem);
 }
 
@@ -149,6 +156,29 @@ static bool scores_of(
     return cribo_confusion_scores(classes, confusion, *iou, scores) == CRIBO_OK || library_failed(problem);
 }
 
+static int count_present(const int64_t *counts, int classes)
+{
+    int present = 0;
+    for (int c = 0; c < classes; c++) present += counts[c] != 0;
+    return present;
+}
+
+static bool check_memory(const struct bench *bench)
+{
+    const struct dataset *train = bench->options->train;
+    int present = count_present(bench->evaluation->remembered, bench->evaluation->classes);
+    if (present == 0)
+        return problem_set(bench->problem,
+            "nothing to remember: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 "
+            "counts nowhere",
+            train->count, train->list[0].labels);
+    return present > 1 ||
+           problem_set(bench->problem,
+               "all labels that count in the %zu label maps of the memory (%s, ...) are of one class, so every "
+               "prediction would be right; label 255 counts nowhere: of a mask, store the object as 1",
+               train->count, train->list[0].labels);
+}
+
 static bool measure(struct bench *bench, struct evaluation *evaluation)
 {
     const struct evaluation_options *options = bench->options;
@@ -156,11 +186,17 @@ static bool measure(struct bench *bench, struct evaluation *evaluation)
     if (!walk(bench, options->train, "remembering", remember_group)) return false;
     if (cribo_probe_count(bench->probe, &evaluation->entries) != CRIBO_OK)
         return library_failed(bench->problem);
+    if (!check_memory(bench)) return false;
     double remembered = now();
     if (options->linear && cribo_probe_fit(bench->probe, NULL) != CRIBO_OK)
         return library_failed(bench->problem);
     double fitted = now();
     if (!walk(bench, options->test, "scoring", score_group)) return false;
+    if (count_present(evaluation->scored, evaluation->classes) == 0)
+        return problem_set(bench->problem,
+            "nothing to score: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 counts "
+            "nowhere",
+            options->test->count, options->test->list[0].labels);
     evaluation->remember_seconds = remembered - began;
     evaluation->fit_seconds = fitted - remembered;
     evaluation->score_seconds = now() - fitted;
@@ -170,12 +206,21 @@ static bool measure(struct bench *bench, struct evaluation *evaluation)
                                     &evaluation->linear, bench->problem));
 }
 
+static bool make_counts(struct evaluation *evaluation, struct problem *problem)
+{
+    size_t classes = (size_t)evaluation->classes;
+    evaluation->remembered = calloc(classes, sizeof *evaluation->remembered);
+    evaluation->scored = calloc(classes, sizeof *evaluation->scored);
+    return (evaluation->remembered && evaluation->scored) || problem_set(problem, "no memory for counts");
+}
+
 bool evaluate(struct evaluation *evaluation, const struct frozen *frozen,
     const struct evaluation_options *options, struct problem *problem)
 {
-    struct bench bench = {.frozen = frozen, .options = options, .problem = problem};
+    struct bench bench = {.frozen = frozen, .options = options, .evaluation = evaluation, .problem = problem};
     *evaluation = (struct evaluation){.classes = options->test->classes};
-    bool done = make_probe(&bench) && make_room(&bench) && measure(&bench, evaluation);
+    bool done = make_counts(evaluation, problem) && make_probe(&bench) && make_room(&bench) &&
+                measure(&bench, evaluation);
     release(&bench);
     if (!done) evaluation_free(evaluation);
     return done;
@@ -185,7 +230,57 @@ void evaluation_free(struct evaluation *evaluation)
 {
     free(evaluation->nearest_iou);
     free(evaluation->linear_iou);
+    free(evaluation->remembered);
+    free(evaluation->scored);
     *evaluation = (struct evaluation){0};
+}
+
+const char *evaluation_note(const struct evaluation *e, int c)
+{
+    if (!e->remembered[c] && !e->scored[c]) return "in no label map";
+    if (!e->remembered[c]) return "not in the memory: cannot be found";
+    return e->scored[c] ? "" : "not in the scored pictures";
+}
+
+enum { MOST_NAMED = 8 }; /* classes in a warning */
+
+/* Warns of the classes with a note: how many, and the first by name. */
+static void warn_of(const struct evaluation *e, const struct dataset *test, bool remembered, const char *what)
+{
+    char names[512] = "";
+    int count = 0;
+    for (int c = 0; c < e->classes; c++) {
+        if ((e->remembered[c] != 0) != remembered || (e->scored[c] != 0) == remembered) continue;
+        size_t end = strlen(names);
+        if (count++ >= MOST_NAMED) continue;
+        snprintf(names + end, sizeof names - end, "%s", end ? ", " : "");
+        end = strlen(names);
+        if (test->names)
+            snprintf(names + end, sizeof names - end, "%.40s", test->names[c]);
+        else
+            snprintf(names + end, sizeof names - end, "%d", c);
+    }
+    if (count)
+        say_warning(
+            "%d of %d classes %s: %s%s", count, e->classes, what, names, count > MOST_NAMED ? ", ..." : "");
+}
+
+static void warn_of_absent(const struct evaluation *e, const struct dataset *test)
+{
+    int absent = 0;
+    for (int c = 0; c < e->classes; c++) absent += !e->remembered[c] && !e->scored[c];
+    if (absent)
+        say_warning("%d of the %d classes%s occur in no label map; the mean is over the others", absent,
+            e->classes, test->names ? " that the data name" : "");
+}
+
+void evaluation_warn(const struct evaluation *e, const struct dataset *test)
+{
+    warn_of_absent(e, test);
+    warn_of(e, test, false, "are scored but not in the memory, so they cannot be found");
+    warn_of(e, test, true, "are in the memory but not in the scored pictures");
+    if (count_present(e->scored, e->classes) == 1)
+        say_warning("the scored pictures have one class only: the score says little");
 }
 
 static json_t *scores_json(const cribo_scores *scores, const double *iou, const struct dataset *test)

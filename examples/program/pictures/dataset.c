@@ -124,28 +124,53 @@ static bool add_list(struct dataset *dataset, const char *root, const char *list
     return added;
 }
 
-/* A class's name on each line of ROOT/classes.txt; without the file the data do not say. */
+/* The name on a line that begins with the number of its class ("3 sky", "3: sky"); NULL when it does not. */
+static const char *after_number(const char *line, int number)
+{
+    char *end;
+    long found = strtol(line, &end, 10);
+    size_t gap = strspn(end, " \t:");
+    return line[0] >= '0' && line[0] <= '9' && found == number && gap && end[gap] ? end + gap : NULL;
+}
+
+/* Cuts the numbers off where every name has its own: "2d thing" alone is a name. */
+static void cut_numbers(struct dataset *dataset)
+{
+    for (int c = 0; c < dataset->classes; c++)
+        if (!after_number(dataset->names[c], c)) return;
+    for (int c = 0; c < dataset->classes; c++) {
+        const char *name = after_number(dataset->names[c], c);
+        memmove(dataset->names[c], name, strlen(name) + 1);
+    }
+}
+
+static bool add_name(struct dataset *dataset, const char *name)
+{
+    char **names = realloc(dataset->names, ((size_t)dataset->classes + 1) * sizeof *names);
+    if (!names) return false;
+    dataset->names = names;
+    names[dataset->classes] = strdup(name);
+    return names[dataset->classes] && ++dataset->classes;
+}
+
+/* A class's name on each line of ROOT/classes.txt; without the file the data do not name them. */
 static bool read_names(struct dataset *dataset, const char *root, struct problem *problem)
 {
     char *path = path_join(root, "classes.txt"), *line = NULL;
     FILE *file = path ? fopen(path, "re") : NULL;
     size_t room = 0;
-    bool read = true;
+    bool read = path != NULL;
     while (file && read && getline(&line, &room, file) > 0) {
-        line[strcspn(line, "\r\n")] = 0;
-        if (!*line) continue;
-        char **names = realloc(dataset->names, ((size_t)dataset->classes + 1) * sizeof *names);
-        char *name = strdup(line + strspn(line, "0123456789 \t:"));
-        read = names && name;
-        if (names) dataset->names = names;
-        if (read)
-            dataset->names[dataset->classes++] = name;
-        else
-            free(name);
+        char *name = line + strspn(line, " \t");
+        size_t length = strcspn(name, "\r\n");
+        while (length && (name[length - 1] == ' ' || name[length - 1] == '\t')) length--;
+        name[length] = 0;
+        read = !*name || add_name(dataset, name);
     }
     if (file) fclose(file);
     free(line);
     free(path);
+    if (read) cut_numbers(dataset);
     return read || no_memory(problem);
 }
 
@@ -230,6 +255,7 @@ static bool complete(struct dataset *dataset, const struct dataset_choice *choic
         return problem_set(problem, "--classes: classes.txt names %d classes already", dataset->classes);
     if (choice->classes) dataset->classes = choice->classes;
     dataset->reduce_zero |= choice->reduce_zero;
+    dataset->upright = choice->upright;
     return dataset->classes || problem_set(problem, "say by --classes how many classes there are");
 }
 
@@ -276,7 +302,44 @@ static bool resize_labels(const struct dataset *dataset, const struct image *ima
     return true;
 }
 
-bool dataset_labels(const struct dataset *dataset, size_t index, int width, int height, int slack, int size,
+bool dataset_picture(const struct dataset *dataset, size_t index, double least_side, struct image *picture,
+    struct problem *problem)
+{
+    const char *path = dataset->list[index].picture;
+    struct problem why;
+    if (!image_load(picture, path, 3, least_side, &why))
+        return problem_set(problem, "%s: %s", path, why.text);
+    if (dataset->upright || image_unorient(picture, &why)) return true;
+    image_free(picture);
+    return problem_set(problem, "%s: %s", path, why.text);
+}
+
+/* Brings a label map into the frame of its picture. */
+static bool turn_labels(
+    struct image *labels, const struct labelled *pair, const struct image *picture, struct problem *problem)
+{
+    int own = labels->orientation, wanted = picture->orientation;
+    struct problem why;
+    if (own && wanted && own != wanted)
+        return problem_set(problem, "%s: its EXIF orientation is %d, but that of its picture %s is %d",
+            pair->labels, own, pair->picture, wanted);
+    return (image_unorient(labels, &why) && image_orient(labels, wanted, &why)) ||
+           problem_set(problem, "%s: %s", pair->labels, why.text);
+}
+
+/* Whether a label map has as many pixels as the file of its picture, to what a reduced picture cannot say. */
+static bool check_size(const struct image *labels, const struct labelled *pair, const struct image *picture,
+    struct problem *problem)
+{
+    int slack = (int)picture->reduction - 1;
+    int width = (int)(picture->width * picture->reduction),
+        height = (int)(picture->height * picture->reduction);
+    return (abs(labels->width - width) <= slack && abs(labels->height - height) <= slack) ||
+           problem_set(problem, "%s: %d x %d pixels, but its picture %s has %d x %d", pair->labels,
+               labels->width, labels->height, pair->picture, width, height);
+}
+
+bool dataset_labels(const struct dataset *dataset, size_t index, const struct image *picture, int size,
     int32_t *labels, struct problem *problem)
 {
     const struct labelled *pair = &dataset->list[index];
@@ -284,11 +347,8 @@ bool dataset_labels(const struct dataset *dataset, size_t index, int width, int 
     struct problem why;
     if (!image_load_labels(&image, pair->labels, &why))
         return problem_set(problem, "%s: %s", pair->labels, why.text);
-    bool fits = abs(image.width - width) <= slack && abs(image.height - height) <= slack;
-    if (!fits)
-        problem_set(problem, "%s: %d x %d pixels, but its picture %s has %d x %d", pair->labels, image.width,
-            image.height, pair->picture, width, height);
-    bool made = fits && resize_labels(dataset, &image, size, labels, pair->labels, problem);
+    bool made = turn_labels(&image, pair, picture, problem) && check_size(&image, pair, picture, problem) &&
+                resize_labels(dataset, &image, size, labels, pair->labels, problem);
     image_free(&image);
     return made;
 }

@@ -27,6 +27,7 @@ struct dataset {
     char **names;     /* [classes]; NULL: the data do not say */
     bool reduce_zero; /* label 0 is left out, label c is class c - 1 */
     bool plain;       /* the layout without halves */
+    bool upright;     /* pictures and labels are turned by the picture's EXIF orientation */
 };
 
 /* Which pictures of a folder. The first layout has no halves of its own: its pictures take turns. */
@@ -43,7 +44,7 @@ void dataset_free(struct dataset *dataset);
 struct dataset_choice {
     const char *train, *test; /* folders; test NULL: the halves of `train` */
     int classes;              /* 0: the data say it */
-    bool reduce_zero;
+    bool reduce_zero, upright;
 };
 
 /*
@@ -53,11 +54,19 @@ bool dataset_open_both(struct dataset *train, struct dataset *test, const struct
     struct problem *problem);
 
 /*
- * Label maps of side `size` by the nearest pixel: labels [size * size], NO_LABEL where there is none. A
- * problem names the file: it is unreadable, has another size than its picture (width x height, to `slack`
- * pixels), or a label that is no class.
+ * Reads picture `index` with 3 channels; `least_side` as in image_load. Its pixels lie as they are stored,
+ * whatever its EXIF orientation, for so do those of its label map; in an `upright` data set they are turned.
+ * The problem names the file.
  */
-bool dataset_labels(const struct dataset *dataset, size_t index, int width, int height, int slack, int size,
+bool dataset_picture(const struct dataset *dataset, size_t index, double least_side, struct image *picture,
+    struct problem *problem);
+
+/*
+ * Label maps of side `size` by the nearest pixel: labels [size * size], NO_LABEL where there is none. They
+ * lie as the pixels of `picture`, which dataset_picture has read, lie. A problem names the file: it is
+ * unreadable, has another size than its picture, or a label that is no class.
+ */
+bool dataset_labels(const struct dataset *dataset, size_t index, const struct image *picture, int size,
     int32_t *labels, struct problem *problem);
 
 #endif

@@ -26,7 +26,7 @@ bool image_make(struct image *image, int width, int height, int channels, struct
     size_t bytes = (size_t)width * (size_t)height * (size_t)channels;
     uint8_t *pixels = malloc(bytes);
     if (!pixels) return problem_set(problem, "no memory for %d x %d pixels", width, height);
-    *image = (struct image){width, height, channels, 1, pixels};
+    *image = (struct image){width, height, channels, 1, pixels, 0};
     return true;
 }
 
@@ -59,8 +59,17 @@ bool image_orient(struct image *image, int orientation, struct problem *problem)
         }
     }
     upright.reduction = image->reduction;
+    upright.orientation = orientation;
     image_free(image);
     *image = upright;
+    return true;
+}
+
+bool image_unorient(struct image *image, struct problem *problem)
+{
+    static const int inverse[] = {0, 0, 2, 3, 4, 5, 8, 7, 6};
+    if (!image_orient(image, inverse[image->orientation], problem)) return false;
+    image->orientation = 0;
     return true;
 }
 

@@ -25,6 +25,7 @@ struct image {
     int channels;     /* 1 grey (never from a file), 3 RGB, 4 RGBA, colours not multiplied by alpha */
     double reduction; /* one pixel of it covers so many of the file's, 1, 2, 4 or 8 */
     uint8_t *pixels;  /* [height][width][channels], from malloc */
+    int orientation;  /* EXIF's, 2 ... 8, by which the file's picture was turned; 0: it was not */
 };
 
 /*
@@ -64,6 +65,9 @@ void image_free(struct image *image);
 
 /* Turns the picture upright, given its EXIF orientation (1 ... 8). */
 bool image_orient(struct image *image, int orientation, struct problem *problem);
+
+/* Turns a picture that was turned upright back, so that its pixels lie as they are stored. */
+bool image_unorient(struct image *image, struct problem *problem);
 
 /* The orientation in a TIFF structure as EXIF carries it, 1 when it has none or is malformed. */
 int exif_orientation(const uint8_t *tiff, size_t size);

@@ -102,6 +102,8 @@ static bool score(struct look *look, const struct frozen *frozen, int64_t step, 
     bool kept = append(look, line, problem);
     json_decref(line);
     say_progress_end();
+    if (!look->warned) evaluation_warn(&evaluation, &look->test);
+    look->warned = true;
     say_note("step %lld: mIoU %.2f %% by retrieval, %zu pictures against %lld patches", (long long)step,
         100 * evaluation.nearest.mean_iou, look->test.count, (long long)evaluation.entries);
     evaluation_free(&evaluation);

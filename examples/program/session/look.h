@@ -20,6 +20,7 @@ struct look {
     const char *folder; /* of the run; borrowed */
     char *log;          /* path */
     struct dataset train, test;
+    bool warned; /* of classes that do not count */
 };
 
 /*
