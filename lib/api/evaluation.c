@@ -136,7 +136,7 @@ cribo_status cribo_probe_search(
     cribo_probe *probe, int64_t count, const float *features, int64_t *index, float *cosine)
 {
     CB_REQUIRE_POINTER(probe);
-    size_t width = probe->probe.memory.width, k = probe->probe.search.k;
+    size_t width = probe->probe.memory.width, k = probe->probe.search.search.neighbours;
     CB_TRY(check_rows("count", count, width > k ? width : k));
     CB_REQUIRE(features || count == 0, "features is NULL");
     CB_TRY(cb_check_finite(probe->runtime.pool, "features", features, (size_t)count * width));

@@ -52,7 +52,7 @@ static void deal_out(
 
 static size_t block_size(const attention_node *f, size_t first)
 {
-    return cb_least(f->tokens - first, QUERY_BLOCK);
+    return cb_min(f->tokens - first, QUERY_BLOCK);
 }
 
 /* One worker's scratch; only training has the last part. */

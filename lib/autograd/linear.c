@@ -33,11 +33,11 @@ static void lay_out(linear_node *f, size_t workers, cb_arena *scratch)
 {
     size_t in = f->x.columns, out = f->y.columns, rows = f->x.rows, widest = most(in, out);
     size_t weight = most(cb_gemm_packed_size(out, in), cb_gemm_packed_size(in, out));
-    size_t x = cb_gemm_packed_size(in, cb_least(rows, ROWS_PACKED));
+    size_t x = cb_gemm_packed_size(in, cb_min(rows, ROWS_PACKED));
     f->panels = cb_arena_take(scratch, most(weight, x), sizeof(cb_real));
     f->rows = cb_row_buffers_in(scratch, workers, cb_gemm_rows_size(CB_GEMM_TILE_ROWS, most(rows, widest)));
     bool rounds = f->x.bf16 || f->y.bf16;
-    f->tiles = cb_row_buffers_in(scratch, workers, rounds ? cb_least(rows, CB_GEMM_TILE_ROWS) * widest : 0);
+    f->tiles = cb_row_buffers_in(scratch, workers, rounds ? cb_min(rows, CB_GEMM_TILE_ROWS) * widest : 0);
 }
 
 static void take_scratch(cb_tape *tape, linear_node *f)

@@ -36,10 +36,17 @@ void cb_release(const cb_allocator *allocator, void *memory);
 /* a * b into *out, false on overflow. */
 bool cb_multiply(size_t a, size_t b, size_t *out);
 
-static inline size_t cb_least(size_t a, size_t b)
+static inline size_t cb_min(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
+
+static inline size_t cb_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+#define cb_least cb_min /* for sources that are not adapted yet */
 
 typedef struct cb_arena {
     unsigned char *base; /* NULL: the arena measures */

@@ -83,7 +83,7 @@ static void take_from(cb_pool *pool, share *from, size_t worker_index)
 {
     for (;;) {
         size_t task = atomic_fetch_add_explicit(&from->next, pool->chunk, memory_order_relaxed);
-        size_t end = cb_least(from->end, task + pool->chunk);
+        size_t end = cb_min(from->end, task + pool->chunk);
         if (task >= end) return;
         for (; task < end; task++) pool->run(pool->context, task, worker_index);
     }

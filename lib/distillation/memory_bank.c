@@ -1,7 +1,7 @@
 /* Memory banks, nearest neighbours and the cycle test. See memory_bank.h. */
 #include "distillation/memory_bank.h"
 
-#include "distillation/nearest.h"
+#include "search/parallel.h"
 #include "tensor/finite.h"
 #include "tensor/gemm.h"
 #include "tensor/rows.h"
@@ -23,41 +23,27 @@ const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_ban
 #define DEFAULT_MOST_IMAGES 256
 #define CYCLE_ROWS 128 /* neighbours multiplied at a time with the batch: small, for there may be few */
 
-typedef struct scratch {
-    cb_search search;
-    cb_neighbour *best[2]; /* [max_objects] for each view */
-} scratch;
-
 struct cb_memory_bank {
     cb_pool *pool;
     cb_object_queue queue;
     size_t max_objects;
-    bool coarsely; /* how to search */
+    cb_parallel_search search; /* of both views at the same time */
 
     /* The query under way. */
     cb_queries queries[2]; /* the objects of each view; ids are shared */
-    int64_t *index[2];     /* [max_objects] what was found */
-    uint8_t *match[2];     /* [max_objects] */
-    scratch *workers;      /* [threads] */
+    int64_t *index[2];     /* [max_objects] nearest entries */
+    uint8_t *match[2];     /* [max_objects] results of the cycle test */
 };
 
 #define ALLOCATE(pointer, count, what) \
     CB_TRY(cb_allocate( \
         &runtime->allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
 
-static cribo_status create_worker(const cb_runtime *runtime, const cb_memory_bank *bank, scratch *worker)
-{
-    for (int view = 0; view < 2; view++) ALLOCATE(worker->best[view], bank->max_objects, "nearest entries");
-    return cb_search_create(
-        &runtime->allocator, &worker->search, bank->queue.block_rows, bank->queue.width, 1);
-}
-
 static cribo_status create_parts(
     const cb_runtime *runtime, cb_memory_bank *bank, const cribo_memory_bank_config *config)
 {
     size_t width = (size_t)config->width, per_image = (size_t)config->objects_per_image;
     bank->pool = runtime->pool;
-    bank->coarsely = cb_gemm_bf16_is_faster();
     bank->max_objects = config->max_objects ? (size_t)config->max_objects : DEFAULT_MOST_IMAGES * per_image;
     CB_TRY(cb_object_queue_create(
         &runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image, width));
@@ -68,10 +54,12 @@ static cribo_status create_parts(
     }
     ALLOCATE(bank->queries[0].id, bank->max_objects, "ids of queries");
     bank->queries[1].id = bank->queries[0].id;
-    ALLOCATE(bank->workers, cb_pool_threads(bank->pool), "workers");
-    for (size_t w = 0; w < cb_pool_threads(bank->pool); w++)
-        CB_TRY(create_worker(runtime, bank, &bank->workers[w]));
-    return CRIBO_OK;
+    return cb_parallel_search_create(runtime, &bank->search,
+        &(cb_search_sizes){.searches = 2,
+            .max_queries = bank->max_objects,
+            .max_entries = bank->queue.block_rows,
+            .width = width,
+            .neighbours = 1});
 }
 
 cribo_status cb_memory_bank_create(
@@ -92,11 +80,7 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank)
 {
     if (!bank) return;
     const cb_allocator *allocator = &runtime->allocator;
-    for (size_t w = 0; bank->workers && w < cb_pool_threads(bank->pool); w++) {
-        cb_search_destroy(allocator, &bank->workers[w].search);
-        for (int view = 0; view < 2; view++) cb_release(allocator, bank->workers[w].best[view]);
-    }
-    cb_release(allocator, bank->workers);
+    cb_parallel_search_destroy(runtime, &bank->search);
     cb_release(allocator, bank->queries[0].id);
     for (int view = 0; view < 2; view++) {
         cb_release(allocator, bank->match[view]);
@@ -109,10 +93,10 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank)
 
 void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely)
 {
-    bank->coarsely = coarsely;
+    bank->search.coarsely = coarsely;
 }
 
-/* The objects normalised, each with its image's id; nothing is near them yet. */
+/* Normalises the objects and gives each its image's id. */
 static void begin_query(cb_memory_bank *bank, const cb_objects *objects)
 {
     size_t rows = cb_objects_count(objects, objects->images), row = 0;
@@ -125,33 +109,36 @@ static void begin_query(cb_memory_bank *bank, const cb_objects *objects)
     for (size_t b = 0; b < objects->images; b++)
         for (int64_t k = 0; k < objects->per_image[b]; k++)
             bank->queries[0].id[row++] = objects->ids ? objects->ids[b] : CB_NO_ID;
-    for (size_t w = 0; w < cb_pool_threads(bank->pool); w++)
-        for (int view = 0; view < 2; view++) cb_neighbours_forget(bank->workers[w].best[view], rows);
 }
 
-/* Task: one block of one bank against all queries of its view. */
-static void search_block(void *context, size_t task, size_t worker)
+static cb_entries entries_of(const cb_object_queue *queue, size_t view, size_t index)
 {
-    const cb_memory_bank *bank = context;
-    const cb_object_queue *queue = &bank->queue;
-    scratch *own = &bank->workers[worker];
-    size_t view = task % 2;
-    cb_object_block block = cb_object_queue_block(queue, task / 2);
-    const cb_entries entries = {block.rows, queue->vector[view] + block.row * queue->width,
+    cb_object_block block = cb_object_queue_block(queue, index);
+    return (cb_entries){block.rows, queue->vector[view] + block.row * queue->width,
         queue->inverse[view] + block.row, queue->id + block.row, block.index};
-    cb_search_entries(&own->search, &bank->queries[view], &entries, bank->coarsely, own->best[view]);
 }
 
-/* The best of what the workers found. */
-static void gather_nearest(cb_memory_bank *bank)
+static cb_entries entries_of_view1(const void *queue, size_t index)
 {
+    return entries_of(queue, 0, index);
+}
+
+static cb_entries entries_of_view2(const void *queue, size_t index)
+{
+    return entries_of(queue, 1, index);
+}
+
+/* Finds the nearest entry of each object, both views at the same time. */
+static void search_views(cb_memory_bank *bank)
+{
+    size_t blocks = cb_object_queue_blocks(&bank->queue), rows = bank->queries[0].rows;
+    const cb_search_job jobs[2] = {
+        {&bank->queries[0], blocks, entries_of_view1, &bank->queue, bank->max_objects},
+        {&bank->queries[1], blocks, entries_of_view2, &bank->queue, bank->max_objects},
+    };
+    cb_parallel_search_run(&bank->search, jobs);
     for (size_t view = 0; view < 2; view++)
-        for (size_t r = 0; r < bank->queries[view].rows; r++) {
-            cb_neighbour best = bank->workers[0].best[view][r];
-            for (size_t w = 1; w < cb_pool_threads(bank->pool); w++)
-                cb_neighbours_keep(&best, 1, bank->workers[w].best[view][r]);
-            bank->index[view][r] = best.index;
-        }
+        for (size_t r = 0; r < rows; r++) bank->index[view][r] = bank->search.workers[0].best[view][r].index;
 }
 
 /* The neighbours' other views, normalised; zero where there is no neighbour. */
@@ -170,25 +157,25 @@ static void fetch_other_views(
 
 static size_t cycle_rows(const cb_memory_bank *bank)
 {
-    return cb_least(CYCLE_ROWS, bank->queue.block_rows); /* what a worker's scratch holds */
+    return cb_min(CYCLE_ROWS, bank->queue.block_rows); /* what a worker's scratch holds */
 }
 
 /* Task: do the neighbours of some queries of one view lead back to them? */
 static void test_cycle(void *context, size_t task, size_t worker)
 {
     const cb_memory_bank *bank = context;
-    const scratch *own = &bank->workers[worker];
+    const cb_search_worker *own = &bank->search.workers[worker];
     size_t view = task % 2, stripe = cycle_rows(bank), width = bank->queue.width, begin = task / 2 * stripe;
     const cb_queries *objects = &bank->queries[1 - view];
     const int64_t *index = bank->index[view] + begin;
-    size_t rows = cb_least(objects->rows - begin, stripe);
+    size_t rows = cb_min(objects->rows - begin, stripe);
     cb_real *cosines = own->search.cosines;
-    cb_neighbour *back = own->best[view]; /* gathered, so free again */
+    cb_neighbour *back = own->best[view]; /* free: the search's result was copied */
 
     fetch_other_views(&bank->queue, view, index, rows, own->search.copies);
     cb_neighbours_forget(back, rows);
     for (size_t from = 0; from < objects->rows; from += CB_SEARCH_ROWS) {
-        size_t n = cb_least(objects->rows - from, CB_SEARCH_ROWS);
+        size_t n = cb_min(objects->rows - from, CB_SEARCH_ROWS);
         cb_gemm(NULL, CB_NT, rows, n, width, own->search.copies, width, objects->unit + from * width, width,
             false, cosines, n);
         for (size_t r = 0; r < rows; r++) {
@@ -227,8 +214,7 @@ void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const
 {
     size_t stripe = cycle_rows(bank);
     begin_query(bank, objects);
-    cb_pool_run(bank->pool, 2 * cb_object_queue_blocks(&bank->queue), search_block, bank);
-    gather_nearest(bank);
+    search_views(bank);
     cb_pool_run(bank->pool, 2 * ((bank->queries[0].rows + stripe - 1) / stripe), test_cycle, bank);
     give_findings(bank, match);
 }

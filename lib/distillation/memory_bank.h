@@ -18,7 +18,7 @@
 #include "base/config.h"
 #include "base/runtime.h"
 #include "cribo/memory_bank.h"
-#include "distillation/object_queue.h"
+#include "search/object_queue.h"
 
 typedef struct cb_memory_bank cb_memory_bank;
 

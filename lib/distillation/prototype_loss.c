@@ -36,7 +36,7 @@ static size_t planned_logits(size_t rows, size_t prototypes, size_t wanted)
     size_t all, columns;
     if (!cb_multiply(rows, prototypes, &all) || !cb_multiply(rows, LEAST_CHUNK, &columns)) return SIZE_MAX;
     if (wanted == 0) wanted = columns > LOGIT_COUNT ? columns : LOGIT_COUNT;
-    return cb_least(wanted > rows ? wanted : rows, all);
+    return cb_min(wanted > rows ? wanted : rows, all);
 }
 
 cb_prototype_workspace cb_prototype_workspace_take(
@@ -123,7 +123,7 @@ static void measure_row(const stream *s, size_t i)
     size_t rows = s->job->rows;
     bool sign = i >= rows && is_sign(s, i - rows);
     for (size_t p = 0; p < s->count; p += BLOCK) {
-        size_t n = cb_least(BLOCK, s->count - p);
+        size_t n = cb_min(BLOCK, s->count - p);
         const cb_real *x_p = scaled_logits(s, i, p, n);
         if (sign) {
             cb_real highest;
@@ -160,7 +160,7 @@ static void exponentiate_teacher_row(const stream *s, size_t t)
     cb_real maximum = s->work->maximum[i];
     cb_real shifted[BLOCK];
     for (size_t p = 0; p < s->count; p += BLOCK) {
-        size_t n = cb_least(BLOCK, s->count - p);
+        size_t n = cb_min(BLOCK, s->count - p);
         cb_real *t_p = scaled_logits(s, i, p, n);
         if (!is_sign(s, t)) {
             cb_rows()->exp_shifted(t_p, t_p, maximum, n);
@@ -202,7 +202,7 @@ static void mix_student_row(const stream *s, size_t r)
     }
     weight /= s->work->sum[r] * job->student_temperature;
     for (size_t p = 0; p < s->count; p += BLOCK) {
-        size_t n = cb_least(BLOCK, s->count - p);
+        size_t n = cb_min(BLOCK, s->count - p);
         cb_real *s_p = scaled_logits(s, r, p, n);
         shift(s_p, s_p, s->work->maximum[r], n);
         for (size_t j = 0; j < CB_TERMS; j++)
@@ -281,13 +281,13 @@ typedef struct cutting {
 static cutting cut(const cb_prototype_workspace *work, size_t rows, size_t prototypes)
 {
     const size_t line = CB_ALIGNMENT / sizeof(cb_real);
-    size_t room = cb_least(work->logit_count / rows, prototypes); /* columns */
+    size_t room = cb_min(work->logit_count / rows, prototypes); /* columns */
     size_t parts = room / LEAST_CHUNK < KEPT_CHUNKS ? room / LEAST_CHUNK : KEPT_CHUNKS;
     assert(room > 0);
     if (parts == 0) parts = 1;
     size_t width = room / parts;
     if (room == prototypes)
-        width = cb_least((room + parts * line - 1) / (parts * line) * line, prototypes);
+        width = cb_min((room + parts * line - 1) / (parts * line) * line, prototypes);
     else if (width > line)
         width -= width % line;
     size_t chunks = (prototypes + width - 1) / width;
@@ -298,7 +298,7 @@ static void go_to_chunk(stream *s, const cutting *c, size_t chunk)
 {
     size_t rows = s->job->rows + s->job->teacher_rows;
     s->first = chunk * c->width;
-    s->count = cb_least(c->width, s->job->student->count - s->first);
+    s->count = cb_min(c->width, s->job->student->count - s->first);
     s->logits = s->work->logits + chunk % c->kept * c->width * rows;
 }
 

@@ -2,7 +2,7 @@
 #include "evaluation/patch_memory.h"
 
 #include "base/random.h"
-#include "distillation/object_queue.h"
+#include "search/object_queue.h"
 #include "tensor/rows.h"
 
 #include <string.h>
@@ -115,7 +115,7 @@ cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory 
     size_t patches = maps->images * maps->rows * maps->columns, labelled = 0;
     for (size_t i = 0; i < patches; i++) labelled += count_pixels(memory, maps, i, NULL) != 0;
     size_t entries = memory->count + labelled;
-    if (memory->most) entries = cb_least(entries, memory->most);
+    if (memory->most) entries = cb_min(entries, memory->most);
     CB_TRY(reserve(allocator, memory, entries));
     for (size_t i = 0; i < patches; i++)
         if (count_pixels(memory, maps, i, NULL)) keep_patch(memory, maps, i, features + i * memory->width);
@@ -139,7 +139,7 @@ size_t cb_patch_memory_blocks(const cb_patch_memory *memory)
 
 size_t cb_patch_memory_rows(const cb_patch_memory *memory, size_t block)
 {
-    return cb_least(memory->count - block * CB_PATCH_BLOCK, CB_PATCH_BLOCK);
+    return cb_min(memory->count - block * CB_PATCH_BLOCK, CB_PATCH_BLOCK);
 }
 
 void cb_patch_memory_mix(const cb_patch_memory *memory, size_t entry, cb_real weight, cb_real *shares)

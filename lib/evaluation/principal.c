@@ -59,7 +59,7 @@ static void find_covariance(solver *s, const cb_principal *p)
         for (size_t i = 0; i < n; i++) s->mean[i] += (double)p->x[r * n + i];
     for (size_t i = 0; i < n; i++) s->mean[i] /= (double)p->rows;
     for (size_t begin = 0; begin < p->rows; begin += BLOCK) {
-        size_t rows = cb_least(p->rows - begin, BLOCK);
+        size_t rows = cb_min(p->rows - begin, BLOCK);
         for (size_t r = 0; r < rows; r++)
             for (size_t i = 0; i < n; i++)
                 s->block[r * n + i] = (cb_real)((double)p->x[(begin + r) * n + i] - s->mean[i]);
@@ -229,7 +229,7 @@ cribo_status cb_principal_components(const cb_runtime *runtime, const cb_princip
 {
     solver s = {.runtime = runtime,
         .n = principal->width,
-        .k = cb_least(principal->components + SPARE, principal->width)};
+        .k = cb_min(principal->components + SPARE, principal->width)};
     cribo_status status = allocate_solver(&s);
     if (status == CRIBO_OK) {
         find_covariance(&s, principal);

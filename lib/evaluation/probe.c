@@ -46,9 +46,9 @@ void cb_probe_destroy(cb_probe *probe)
 cribo_status cb_probe_search(
     cb_probe *probe, size_t count, const cb_real *features, int64_t *index, cb_real *cosine)
 {
-    size_t k = probe->search.k;
+    size_t k = probe->search.search.neighbours;
     for (size_t begin = 0; begin < count; begin += CB_PATCH_SEARCH_GROUP) {
-        size_t queries = cb_least(count - begin, CB_PATCH_SEARCH_GROUP);
+        size_t queries = cb_min(count - begin, CB_PATCH_SEARCH_GROUP);
         CB_TRY(cb_progress(probe->runtime, "search", (double)begin / (double)count));
         const cb_neighbour *found = cb_patch_search_run(
             &probe->search, &probe->memory, queries, features + begin * probe->memory.width);
@@ -74,8 +74,8 @@ static void vote(void *context, size_t row, size_t worker)
 {
     const vote_job *job = context;
     const cb_patch_memory *memory = &job->probe->memory;
-    size_t classes = memory->classes, k = cb_least(job->probe->search.k, memory->count);
-    const cb_neighbour *found = job->found + row * job->probe->search.k;
+    size_t classes = memory->classes, k = cb_min(job->probe->search.search.neighbours, memory->count);
+    const cb_neighbour *found = job->found + row * job->probe->search.search.neighbours;
     cb_real *shares = job->shares + row * classes, weight, sum = 0;
     cb_real sharpness = (cb_real)(1 / job->probe->config.temperature);
     (void)worker;
@@ -99,7 +99,7 @@ static cribo_status find_shares(
     cb_probe *probe, bool linear, size_t rows, const cb_real *features, cb_real *shares)
 {
     for (size_t begin = 0; begin < rows; begin += CB_PATCH_SEARCH_GROUP) {
-        size_t group = cb_least(rows - begin, CB_PATCH_SEARCH_GROUP);
+        size_t group = cb_min(rows - begin, CB_PATCH_SEARCH_GROUP);
         const cb_real *x = features + begin * probe->memory.width;
         cb_real *to = shares + begin * probe->memory.classes;
         CB_TRY(cb_progress(probe->runtime, "predict", (double)begin / (double)rows));

@@ -46,7 +46,7 @@ static cb_gemm_lines lines_in(const cb_gemm_packed *b, cb_gemm_lines lines, size
 {
     size_t in_element = b->kernels->in_element;
     lines = cb_gemm_lines_from(lines, line, block.begin * in_element);
-    lines.length = cb_least(lines.length, (block.end - block.begin) * in_element);
+    lines.length = cb_min(lines.length, (block.end - block.begin) * in_element);
     return lines;
 }
 
@@ -57,7 +57,7 @@ size_t cb_gemm_packed_size(size_t n, size_t k)
 
 size_t cb_gemm_rows_size(size_t m, size_t k)
 {
-    return cb_least(m + CB_GEMM_MOST_MR - 1, CB_GEMM_MOST_MC) * cb_least(k, CB_GEMM_MOST_KC);
+    return cb_min(m + CB_GEMM_MOST_MR - 1, CB_GEMM_MOST_MC) * cb_min(k, CB_GEMM_MOST_KC);
 }
 
 typedef struct packing {
@@ -72,7 +72,7 @@ static void pack_part(void *context, size_t task, size_t worker)
     size_t nr = b->kernels->nr;
     cb_range block = block_of(b, task / job->parts);
     cb_range panels = cb_part(panels_of(b), task % job->parts, job->parts, 1);
-    size_t first = panels.begin * nr, end = cb_least(panels.end * nr, b->n);
+    size_t first = panels.begin * nr, end = cb_min(panels.end * nr, b->n);
     (void)worker;
     if (first >= end) return;
     cb_gemm_lines columns = lines_in(b, cb_gemm_lines_of(b->b, b->form == CB_NT, b->k), first, block);
@@ -119,14 +119,14 @@ static void multiply_block(const cb_gemm_packed *b, cb_range columns, cb_range b
     for (size_t j = columns.begin; j < columns.end; j += nr) {
         const float *panel = panel_at(b, block, j);
         float *c_j = c + (j - columns.begin);
-        size_t n = cb_least(columns.end - j, nr);
+        size_t n = cb_min(columns.end - j, nr);
         for (size_t i = 0; i < unpacked; i += mr) {
             cb_gemm_lines a = cb_gemm_lines_from(*rows, i, 0);
             kernels->multiply_unpacked(n, k, a.numbers, a_row, rows->step, panel, accumulate,
                 c_j + i * c_stride, (ptrdiff_t)c_stride, 1);
         }
         for (size_t i = unpacked; i < m; i += mr)
-            kernels->multiply(cb_least(m - i, mr), n, k, memory + (i - unpacked) * k, panel, accumulate,
+            kernels->multiply(cb_min(m - i, mr), n, k, memory + (i - unpacked) * k, panel, accumulate,
                 c_j + i * c_stride, (ptrdiff_t)c_stride, 1);
     }
 }
@@ -140,7 +140,7 @@ static void multiply_panels(const cb_gemm_packed *b, cb_range columns, size_t m,
         for (size_t block = 0; block < blocks_of(b); block++) {
             cb_range elements = block_of(b, block);
             cb_gemm_lines rows = lines_in(b, lines, i, elements);
-            multiply_block(b, columns, elements, cb_least(m - i, CB_GEMM_MOST_MC), &rows, ready,
+            multiply_block(b, columns, elements, cb_min(m - i, CB_GEMM_MOST_MC), &rows, ready,
                 accumulate || block > 0, c + i * c_stride, c_stride, memory);
         }
 }

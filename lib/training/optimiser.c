@@ -127,7 +127,7 @@ static void update_piece(void *context, size_t task, size_t worker)
     const cb_adamw adamw = moves ? step_of(job, piece->parameter) : (cb_adamw){0};
     (void)worker;
     for (size_t done = 0; done < piece->count; done += STRIP) {
-        size_t at = piece->begin + done, n = cb_least(STRIP, piece->count - done);
+        size_t at = piece->begin + done, n = cb_min(STRIP, piece->count - done);
         cb_real *values = o->student->values + at;
         if (moves)
             cb_rows()->adamw(values, o->first + at, o->second + at, o->student->gradients + at, &adamw, n);

@@ -226,7 +226,7 @@ cribo_status cb_trainer_create(
     size_t batch = (size_t)config->batch_size;
     trainer->runtime = runtime;
     trainer->config = *config;
-    trainer->micro = cb_least((size_t)config->micro_batch, batch);
+    trainer->micro = cb_min((size_t)config->micro_batch, batch);
     trainer->micro_batches = (batch + trainer->micro - 1) / trainer->micro;
     trainer->group = config->batch_cost ? batch : trainer->micro;
     cb_gemm_begin(runtime);

@@ -1,7 +1,7 @@
 /* The memory bank against a naive model that holds a plain list of images and searches it exhaustively. */
 #include "base/random.h"
 #include "cribo/memory_bank.h"
-#include "distillation/object_queue.h"
+#include "search/object_queue.h"
 #include "support/faulty.h"
 #include "support/suite.h"
 

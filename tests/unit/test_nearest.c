@@ -4,7 +4,7 @@
  */
 #include "api/handles.h"
 #include "base/random.h"
-#include "distillation/nearest.h"
+#include "search/nearest.h"
 #include "support/suite.h"
 #include "tensor/gemm.h"
 #include "tensor/rows.h"
@@ -230,7 +230,7 @@ static void search_blocks(
     for (size_t block = (ENTRIES + rows - 1) / rows; block-- > 0;) {
         size_t first = block * rows;
         cb_entries entries = {
-            .rows = cb_least(ENTRIES - first, rows), .vector = unit + first * queries->width, .index = first};
+            .rows = cb_min(ENTRIES - first, rows), .vector = unit + first * queries->width, .index = first};
         cb_search_entries(search, queries, &entries, coarsely, best);
     }
 }

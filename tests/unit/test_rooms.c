@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* From the top; "cribo" stands for the public headers, which everybody may include. */
-static const char *const rooms[] = {"cribo", "base", "tensor", "autograd", "model", "clustering",
+static const char *const rooms[] = {"cribo", "base", "tensor", "search", "autograd", "model", "clustering",
     "distillation", "training", "evaluation", "io", "api"};
 enum { ROOMS = sizeof rooms / sizeof rooms[0], NOWHERE = ROOMS };
 

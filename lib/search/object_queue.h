@@ -5,10 +5,10 @@
  * blocks of `block_rows` rows, packed without gaps whatever the number of objects per image: entry i is row
  * `first + i` of the blocks in their order from the newest on. New entries grow downwards from the front, so
  * order in memory is order in age, and a search takes whole blocks. A block that runs empty is the next to be
- * used again: only the memory of what is held is touched.
+ * used again, so the memory touched is that of the entries held.
  */
-#ifndef CB_DISTILLATION_OBJECT_QUEUE_H
-#define CB_DISTILLATION_OBJECT_QUEUE_H
+#ifndef CB_SEARCH_OBJECT_QUEUE_H
+#define CB_SEARCH_OBJECT_QUEUE_H
 
 #include "base/memory.h"
 #include "tensor/real.h"
@@ -44,7 +44,7 @@ typedef struct cb_object_queue {
     size_t images; /* how many are held */
 } cb_object_queue;
 
-/* On failure what was allocated stays for cb_object_queue_destroy, which takes a zeroed queue too. */
+/* On failure the memory allocated so far stays for cb_object_queue_destroy, which takes a zeroed queue too. */
 cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t max_images,
     size_t max_per_image, size_t width);
 void cb_object_queue_destroy(const cb_allocator *allocator, cb_object_queue *queue);

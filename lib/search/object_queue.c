@@ -1,5 +1,5 @@
 /* The store of the memory bank. See object_queue.h. */
-#include "distillation/object_queue.h"
+#include "search/object_queue.h"
 
 #include "tensor/rows.h"
 
@@ -16,9 +16,9 @@
 
 static size_t block_rows_for(size_t entries, size_t width)
 {
-    size_t rows = cb_least(BLOCK_NUMBERS / width, MOST_BLOCK_ROWS);
+    size_t rows = cb_min(BLOCK_NUMBERS / width, MOST_BLOCK_ROWS);
     if (rows < LEAST_BLOCK_ROWS) rows = LEAST_BLOCK_ROWS;
-    return cb_least(rows, entries);
+    return cb_min(rows, entries);
 }
 
 #define ALLOCATE(pointer, count, what) \
@@ -103,7 +103,7 @@ size_t cb_object_queue_row(const cb_object_queue *queue, size_t index)
 cb_object_block cb_object_queue_block(const cb_object_queue *queue, size_t block)
 {
     size_t begin = block * queue->block_rows,
-           end = cb_least(begin + queue->block_rows, queue->first + queue->entries);
+           end = cb_min(begin + queue->block_rows, queue->first + queue->entries);
     if (begin < queue->first) begin = queue->first; /* the newest block */
     size_t index = begin - queue->first;
     return (cb_object_block){index, cb_object_queue_row(queue, index), end - begin};
@@ -146,7 +146,7 @@ static void put_in_front(cb_object_queue *queue, const cb_objects *objects, size
     size_t width = queue->width;
     while (count > 0) {
         if (queue->first == 0) add_newest_block(queue);
-        size_t rows = cb_least(queue->first, count);
+        size_t rows = cb_min(queue->first, count);
         queue->first -= rows;
         queue->entries += rows;
         count -= rows;
@@ -177,7 +177,7 @@ static void name_in_front(cb_object_queue *queue, const cb_objects *objects, siz
 
 void cb_object_queue_push(cb_object_queue *queue, const cb_objects *objects)
 {
-    size_t images = cb_least(objects->images, queue->max_images);
+    size_t images = cb_min(objects->images, queue->max_images);
     while (queue->images + images > queue->max_images) drop_oldest_image(queue);
     put_in_front(queue, objects, cb_objects_count(objects, images));
     name_in_front(queue, objects, images);

@@ -1,7 +1,7 @@
-/* The search of the memory bank. See nearest.h. */
-#include "distillation/nearest.h"
+/* The exact search for neighbours. See nearest.h. */
+#include "search/nearest.h"
 
-#include "distillation/object_queue.h"
+#include "search/object_queue.h"
 #include "tensor/gemm.h"
 #include "tensor/rows.h"
 
@@ -9,16 +9,13 @@
 #include <string.h>
 
 /*
- * Queries whose candidates are multiplied together: what they ask for adds up, what it takes to begin a
- * product is shared.
+ * Queries whose candidates are multiplied together: more queries have more candidates in common, and share
+ * the fixed cost of a product.
  */
 #define GROUP 64
 
-/*
- * Blocks of entries that are multiplied in float32 at once after one where the coarse product ruled out
- * little.
- */
-#define IMPATIENCE 15
+/* After a block where the coarse product excluded little, so many blocks are searched exactly at once. */
+#define EXACT_BLOCKS 15
 
 #define ALLOCATE(pointer, count, what) \
     CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "search: " what))
@@ -28,27 +25,27 @@ cribo_status cb_search_create(
 {
     *search = (cb_search){.max_entries = max_entries, .neighbours = neighbours};
     ALLOCATE(search->cosines, CB_SEARCH_ROWS * max_entries, "a block of cosines");
-    ALLOCATE(search->asked, max_entries, "entries in question");
-    ALLOCATE(search->column, max_entries, "entries in question");
-    ALLOCATE(search->id, max_entries, "entries in question");
+    ALLOCATE(search->candidate, max_entries, "candidates");
+    ALLOCATE(search->column, max_entries, "candidates");
+    ALLOCATE(search->id, max_entries, "candidates");
     ALLOCATE(search->copies, max_entries * width, "a block of entries");
-    ALLOCATE(search->row, CB_SEARCH_ROWS, "queries in question");
+    ALLOCATE(search->row, CB_SEARCH_ROWS, "queries");
     ALLOCATE(search->coarse, max_entries * width, "a block of rounded entries");
-    ALLOCATE(search->asking, GROUP * width, "queries in question");
-    ALLOCATE(search->exact, GROUP * max_entries, "cosines in question");
+    ALLOCATE(search->selected, GROUP * width, "queries");
+    ALLOCATE(search->exact, GROUP * max_entries, "exact cosines");
     return CRIBO_OK;
 }
 
 void cb_search_destroy(const cb_allocator *allocator, cb_search *search)
 {
     cb_release(allocator, search->exact);
-    cb_release(allocator, search->asking);
+    cb_release(allocator, search->selected);
     cb_release(allocator, search->coarse);
     cb_release(allocator, search->row);
     cb_release(allocator, search->copies);
     cb_release(allocator, search->id);
     cb_release(allocator, search->column);
-    cb_release(allocator, search->asked);
+    cb_release(allocator, search->candidate);
     cb_release(allocator, search->cosines);
     *search = (cb_search){0};
 }
@@ -71,20 +68,20 @@ void cb_neighbours_keep(cb_neighbour *best, size_t k, cb_neighbour candidate)
     best[place] = candidate;
 }
 
-/* ---- how far off a coarse cosine may be ---- */
+/* ---- the error of a coarse cosine ---- */
 
 /*
- * The part of the bound that does not come from a vector's own rounding. Each product sums D terms that add
- * up to no more than |u| |m|, about 1, with an error of at most 2^-23 of that for each addition, whatever the
- * order and the rounding mode; numbers below 2^-126 that count as zero vanish beside it, and so does what
- * thresholds are rounded by. A tenth more than two sums covers lengths that are not quite 1.
+ * The part of the bound that does not come from the rounding of the vectors. Each product sums D terms of
+ * at most |u| |m|, about 1, in total, with an error of at most 2^-23 of that per addition in any order and
+ * rounding mode. Numbers below 2^-126 that count as zero, and the rounding of thresholds, are negligible
+ * beside it. The bound is a tenth more than two sums, since lengths are not exactly 1.
  */
 static cb_real rounding_of_sums(size_t width)
 {
     return (cb_real)(2.2 * 0x1p-23 * ((double)width + 8));
 }
 
-/* The factor covers lengths that are not quite 1, |m̃| beyond |m|, and the sum's own rounding. */
+/* The factor covers lengths that are not exactly 1, |m̃| > |m|, and the rounding of the sum. */
 cb_real cb_coarse_doubt(cb_real square)
 {
     return (cb_real)(1.03 * sqrt((double)square));
@@ -127,7 +124,7 @@ static cb_real inverse_of(const cb_entries *entries, size_t e)
     return entries->inverse ? entries->inverse[e] : 1;
 }
 
-/* Rounds the entries; returns by how much that may move a cosine. */
+/* Rounds the entries; returns a bound on the change of a cosine. */
 static cb_real round_entries(cb_search *s, const cb_entries *entries, size_t width)
 {
     cb_real most = 0;
@@ -141,18 +138,18 @@ static cb_real round_entries(cb_search *s, const cb_entries *entries, size_t wid
 
 /* ---- exact cosines ---- */
 
-/* Lists the entries that are asked for. */
+/* Lists the candidates. */
 static void list_entries(cb_search *s, const cb_entries *entries)
 {
     s->columns = 0;
     for (size_t e = 0; e < entries->rows; e++) {
-        if (!s->asked[e]) continue;
+        if (!s->candidate[e]) continue;
         s->column[s->columns] = (uint32_t)e;
         s->id[s->columns++] = id_of(entries, e);
     }
 }
 
-/* Gathers the listed entries, normalised, but for a whole block that stands so already. */
+/* Gathers the unit vectors of the listed entries; a whole block of unit vectors is used in place. */
 static void fetch_entries(cb_search *s, const cb_entries *entries, size_t width)
 {
     list_entries(s, entries);
@@ -172,10 +169,7 @@ static bool holds_id(const int64_t *ids, size_t n, int64_t id)
     return holds;
 }
 
-/*
- * Takes the entries of the queries' own images out of the running; row i of cosines is that of query number
- * row[i].
- */
+/* Excludes the entries of a query's own image; row i of cosines belongs to query number row[i]. */
 static void exclude_own(cb_real *cosines, size_t n, const int64_t *entry_id, const cb_queries *queries,
     const uint32_t *row, size_t rows)
 {
@@ -189,7 +183,7 @@ static void exclude_own(cb_real *cosines, size_t n, const int64_t *entry_id, con
     }
 }
 
-/* Looks through a query's cosines with the listed entries, of which all but a few are below its best k. */
+/* Updates a query's best k by its cosines with the listed entries, most of which are lower. */
 static void consider(const cb_search *s, const cb_real *cosines, size_t first_index, cb_neighbour *best)
 {
     size_t k = s->neighbours;
@@ -200,7 +194,7 @@ static void consider(const cb_search *s, const cb_real *cosines, size_t first_in
     }
 }
 
-/* Cosines [rows, columns] of the queries and entries in question; x holds the queries. */
+/* Cosines [rows, columns] of the listed queries, whose vectors are in x, and the listed entries. */
 static void compare(cb_search *s, const cb_queries *queries, const cb_real *x, size_t first_index,
     cb_real *cosines, cb_neighbour *best)
 {
@@ -211,8 +205,8 @@ static void compare(cb_search *s, const cb_queries *queries, const cb_real *x, s
         consider(s, cosines + i * s->columns, first_index, best + s->row[i] * s->neighbours);
 }
 
-/* The queries of a stripe, all of them. */
-static void ask_all(cb_search *s, size_t from, size_t rows)
+/* Lists all queries of a stripe. */
+static void list_all(cb_search *s, size_t from, size_t rows)
 {
     s->rows = rows;
     for (size_t i = 0; i < rows; i++) s->row[i] = (uint32_t)(from + i);
@@ -221,10 +215,10 @@ static void ask_all(cb_search *s, size_t from, size_t rows)
 static void search_exactly(
     cb_search *s, const cb_queries *queries, const cb_entries *entries, cb_neighbour *best)
 {
-    memset(s->asked, 1, entries->rows);
+    memset(s->candidate, 1, entries->rows);
     fetch_entries(s, entries, queries->width);
     for (size_t from = 0; from < queries->rows; from += CB_SEARCH_ROWS) {
-        ask_all(s, from, cb_least(queries->rows - from, CB_SEARCH_ROWS));
+        list_all(s, from, cb_min(queries->rows - from, CB_SEARCH_ROWS));
         compare(s, queries, queries->unit + from * queries->width, entries->index, s->cosines, best);
     }
 }
@@ -232,22 +226,21 @@ static void search_exactly(
 /* ---- coarse cosines ---- */
 
 /*
- * The queries from ... to - 1 that some entry may yet please, and all entries that may be among the nearest
- * to one of them: those with p not below what is known by more than the doubt. Known is the least of the best
- * exact cosines so far, and, where one neighbour is sought, that the highest p of this row is exact to within
- * the doubt.
+ * Lists the queries from ... to - 1 that have candidates, and marks the candidates: the entries whose p is not
+ * lower than the known bound by more than the error. The known bound is the lowest of the best k exact cosines
+ * so far, and, where k = 1, the highest p of this row less its error.
  */
-static void ask(cb_search *s, const cb_queries *queries, size_t from, size_t to, const cb_real *cosines,
-    size_t n, cb_real entries_doubt, const cb_neighbour *best)
+static void list_candidates(cb_search *s, const cb_queries *queries, size_t from, size_t to,
+    const cb_real *cosines, size_t n, cb_real entries_doubt, const cb_neighbour *best)
 {
     s->rows = 0;
-    memset(s->asked, 0, n);
+    memset(s->candidate, 0, n);
     for (size_t r = from; r < to; r++, cosines += n) {
         cb_real doubt = queries->doubt[r] + entries_doubt, known = best[(r + 1) * s->neighbours - 1].cosine;
         cb_real highest = cb_rows()->largest(cosines, n);
         if (highest == -(cb_real)INFINITY || highest + doubt < known) continue;
         if (s->neighbours == 1 && known < highest - doubt) known = highest - doubt;
-        cb_rows()->mark_from(s->asked, cosines, known - doubt, n);
+        cb_rows()->mark_from(s->candidate, cosines, known - doubt, n);
         s->row[s->rows++] = (uint32_t)r;
     }
 }
@@ -256,25 +249,25 @@ static void gather_queries(cb_search *s, const cb_queries *queries)
 {
     size_t width = queries->width;
     for (size_t i = 0; i < s->rows; i++)
-        memcpy(s->asking + i * width, queries->unit + s->row[i] * width, width * sizeof *s->asking);
+        memcpy(s->selected + i * width, queries->unit + s->row[i] * width, width * sizeof *s->selected);
 }
 
-/* Returns how many cosines it had to take exactly. */
+/* Returns how many cosines were computed exactly. */
 static size_t search_stripe(cb_search *s, const cb_queries *queries, size_t from, size_t rows,
     const cb_entries *entries, cb_real entries_doubt, cb_neighbour *best)
 {
     size_t n = entries->rows, width = queries->width, exact = 0;
     cb_gemm_bf16(NULL, CB_NT, rows, n, width, cb_gemm_stored_bf16(queries->coarse + from * width, width),
         cb_gemm_stored_bf16(s->coarse, width), false, s->cosines, n);
-    ask_all(s, from, rows);
+    list_all(s, from, rows);
     exclude_own(s->cosines, n, entries->id, queries, s->row, rows);
     for (size_t group = 0; group < rows; group += GROUP) {
-        size_t end = cb_least(group + GROUP, rows);
-        ask(s, queries, from + group, from + end, s->cosines + group * n, n, entries_doubt, best);
+        size_t end = cb_min(group + GROUP, rows);
+        list_candidates(s, queries, from + group, from + end, s->cosines + group * n, n, entries_doubt, best);
         if (s->rows == 0) continue;
         fetch_entries(s, entries, width);
         gather_queries(s, queries);
-        compare(s, queries, s->asking, entries->index, s->exact, best);
+        compare(s, queries, s->selected, entries->index, s->exact, best);
         exact += s->rows * s->columns;
     }
     return exact;
@@ -286,19 +279,19 @@ static void search_coarsely(
     cb_real doubt = round_entries(s, entries, queries->width);
     size_t exact = 0;
     for (size_t from = 0; from < queries->rows; from += CB_SEARCH_ROWS) {
-        size_t rows = cb_least(queries->rows - from, CB_SEARCH_ROWS);
+        size_t rows = cb_min(queries->rows - from, CB_SEARCH_ROWS);
         exact += search_stripe(s, queries, from, rows, entries, doubt, best);
     }
-    if (exact > queries->rows * entries->rows / 2) s->impatience = IMPATIENCE;
+    if (exact > queries->rows * entries->rows / 2) s->exact_blocks = EXACT_BLOCKS;
 }
 
 void cb_search_entries(cb_search *search, const cb_queries *queries, const cb_entries *entries, bool coarsely,
     cb_neighbour *best)
 {
-    if (coarsely && search->impatience == 0) {
+    if (coarsely && search->exact_blocks == 0) {
         search_coarsely(search, queries, entries, best);
         return;
     }
-    if (search->impatience > 0) search->impatience--;
+    if (search->exact_blocks > 0) search->exact_blocks--;
     search_exactly(search, queries, entries, best);
 }
