@@ -52,7 +52,8 @@ typedef enum cribo_status {
     CRIBO_NOT_FINITE = 5,       /* a loss or a gradient became infinite or NaN; no state was changed */
     CRIBO_CANCELLED = 6,        /* the progress callback asked to stop; no state was changed */
     CRIBO_WRONG_STATE = 7,      /* the call is out of turn (cribo_trainer_learn before _teach, say) */
-    CRIBO_SYSTEM_ERROR = 8      /* the system refused something other than memory or a file: a thread, say */
+    CRIBO_SYSTEM_ERROR = 8,     /* the system refused something other than memory or a file: a thread, say */
+    CRIBO_TIMED_OUT = 9         /* another rank did not answer within the communicator's deadline */
 } cribo_status;
 
 /*

@@ -4,6 +4,7 @@
 
 #include "cribo/base.h"
 #include "cribo/clusterer.h"
+#include "cribo/communicator.h"
 #include "cribo/evaluation.h"
 #include "cribo/loss.h"
 #include "cribo/memory_bank.h"

@@ -33,6 +33,7 @@ const char *cribo_status_name(cribo_status status)
     case CRIBO_CANCELLED: return "CRIBO_CANCELLED";
     case CRIBO_WRONG_STATE: return "CRIBO_WRONG_STATE";
     case CRIBO_SYSTEM_ERROR: return "CRIBO_SYSTEM_ERROR";
+    case CRIBO_TIMED_OUT: return "CRIBO_TIMED_OUT";
     }
     return "unknown status";
 }

@@ -17,7 +17,7 @@
 
 static void refused(cribo_status status, const char *call, const char *word)
 {
-    ck_assert_msg(status > CRIBO_OK && status <= CRIBO_SYSTEM_ERROR, "%s: status %d", call, (int)status);
+    ck_assert_msg(status > CRIBO_OK && status <= CRIBO_TIMED_OUT, "%s: status %d", call, (int)status);
     ck_assert_msg(strstr(cribo_last_error(), word) != NULL, "%s: \"%s\" does not name %s", call,
         cribo_last_error(), word);
 }
@@ -676,6 +676,37 @@ static cribo_memory_bank *bank_of(void)
     cribo_memory_bank *bank;
     OK(cribo_memory_bank_create(&bank, &c, NULL));
     return bank;
+}
+
+/* --- communicator --- */
+
+static void thread_group_create(void)
+{
+    cribo_thread_group *group = (cribo_thread_group *)&group;
+    BAD(cribo_thread_group_create(NULL, 2), "out");
+    BAD(cribo_thread_group_create(&group, 0), "size");
+    ck_assert_ptr_null(group);
+    BAD(cribo_thread_group_create(&group, -2), "size");
+    BAD(cribo_thread_group_create(&group, 3), "size");
+    BAD(cribo_thread_group_create(&group, INT64_MAX), "size");
+    BAD(cribo_thread_group_create(&group, (int64_t)1 << 40), "size");
+}
+
+static void thread_group_communicator(void)
+{
+    cribo_thread_group *group;
+    cribo_communicator c = {.struct_size = sizeof c};
+    OK(cribo_thread_group_create(&group, 2));
+    BAD(cribo_thread_group_communicator(NULL, 0, &c), "group");
+    BAD(cribo_thread_group_communicator(group, 0, NULL), "communicator");
+    BAD(cribo_thread_group_communicator(group, 2, &c), "rank");
+    BAD(cribo_thread_group_communicator(group, -1, &c), "rank");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        c.struct_size = bad_sizes[i];
+        BAD(cribo_thread_group_communicator(group, 0, &c), "struct_size");
+    }
+    cribo_thread_group_free(group);
+    cribo_thread_group_free(NULL);
 }
 
 static void memory_bank_create(void)
@@ -1583,6 +1614,9 @@ static const entry table[] = {
     ENTRY(loss_get_centres),
     ENTRY(loss_set_centres),
     CONFIG_ENTRIES(memory_bank),
+    ENTRY(thread_group_create),
+    ENTRY(thread_group_communicator),
+    {"cribo_thread_group_free", thread_group_communicator},
     ENTRY(memory_bank_create),
     ENTRY(memory_bank_free),
     ENTRY(memory_bank_query),

@@ -13,14 +13,15 @@
 #include <string.h>
 
 /* From the top; "cribo" stands for the public headers, which everybody may include. */
-static const char *const rooms[] = {"cribo", "base", "tensor", "search", "autograd", "model", "clustering",
-    "distillation", "training", "evaluation", "io", "api"};
+static const char *const rooms[] = {"cribo", "base", "tensor", "search", "communication", "autograd", "model",
+    "clustering", "distillation", "training", "evaluation", "io", "api", "mpi"};
 enum { ROOMS = sizeof rooms / sizeof rooms[0], NOWHERE = ROOMS };
 
 /* Rooms that see less than all above them. */
 static const struct {
     const char *room, *sees;
-} narrow[] = {{"cribo", "cribo"}, {"clustering", "cribo base tensor clustering"}, {"io", "cribo base io"}};
+} narrow[] = {{"cribo", "cribo"}, {"clustering", "cribo base tensor clustering"}, {"io", "cribo base io"},
+    {"communication", "cribo base tensor communication"}, {"mpi", "cribo mpi"}};
 
 static size_t room_of(const char *name, size_t length)
 {

@@ -10,10 +10,10 @@ START_TEST(test_status_names_are_those_of_the_header)
 {
     static const char *const names[] = {"CRIBO_OK", "CRIBO_INVALID_ARGUMENT", "CRIBO_OUT_OF_MEMORY",
         "CRIBO_IO_ERROR", "CRIBO_CORRUPT", "CRIBO_NOT_FINITE", "CRIBO_CANCELLED", "CRIBO_WRONG_STATE",
-        "CRIBO_SYSTEM_ERROR"};
-    for (int status = 0; status < 9; status++)
+        "CRIBO_SYSTEM_ERROR", "CRIBO_TIMED_OUT"};
+    for (int status = 0; status < 10; status++)
         ck_assert_str_eq(cribo_status_name((cribo_status)status), names[status]);
-    ck_assert_str_eq(cribo_status_name((cribo_status)9), "unknown status");
+    ck_assert_str_eq(cribo_status_name((cribo_status)10), "unknown status");
     ck_assert_str_eq(cribo_status_name((cribo_status)-1), "unknown status");
 }
 END_TEST

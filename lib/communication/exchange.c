@@ -1,0 +1,143 @@
+/* One exchange with another rank. See exchange.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* nanosleep */
+#endif
+#include "communication/exchange.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <time.h>
+
+#define PATIENT_POLLS 64      /* polls without a sleep: the usual transfer is nearly there */
+#define SHORTEST_SLEEP 20000L /* ns; each sleep is twice as long as the one before */
+#define LONGEST_SLEEP 1000000L
+
+/* The transfers in one direction. */
+typedef struct direction {
+    size_t bytes, started, ended; /* of all; started and ended are multiples of the chunk but for the last */
+    int64_t request[CB_CHUNKS];
+} direction;
+
+typedef struct transfer {
+    const cribo_communicator *communicator;
+    const cb_exchange *exchange;
+    direction out, in;
+} transfer;
+
+static size_t chunk_at(const direction *d, size_t offset)
+{
+    return cb_least(CB_CHUNK_BYTES, d->bytes - offset);
+}
+
+static size_t slot_of(size_t offset)
+{
+    return offset / CB_CHUNK_BYTES % CB_CHUNKS;
+}
+
+/* Where the chunk at `offset` arrives. */
+static unsigned char *place_of(const cb_exchange *e, size_t offset)
+{
+    return e->receive ? e->receive + offset : e->chunks + slot_of(offset) * CB_CHUNK_BYTES;
+}
+
+static bool may_start(const direction *d)
+{
+    return d->started < d->bytes && d->started - d->ended < CB_CHUNKS * CB_CHUNK_BYTES;
+}
+
+static cribo_status broken_transport(const transfer *t, const char *action)
+{
+    return cb_fail(CRIBO_SYSTEM_ERROR, "the communicator cannot %s rank %zu (%s)", action, t->exchange->peer,
+        t->exchange->what);
+}
+
+static cribo_status start(transfer *t)
+{
+    const cribo_communicator *c = t->communicator;
+    const cb_exchange *e = t->exchange;
+    while (may_start(&t->in)) {
+        size_t at = t->in.started, bytes = chunk_at(&t->in, at);
+        if (c->receive(c->context, (int64_t)e->peer, place_of(e, at), bytes, &t->in.request[slot_of(at)]) !=
+            0)
+            return broken_transport(t, "receive from");
+        t->in.started += bytes;
+    }
+    while (may_start(&t->out)) {
+        size_t at = t->out.started, bytes = chunk_at(&t->out, at);
+        if (c->send(c->context, (int64_t)e->peer, e->send + at, bytes, &t->out.request[slot_of(at)]) != 0)
+            return broken_transport(t, "send to");
+        t->out.started += bytes;
+    }
+    return CRIBO_OK;
+}
+
+/* Ends the oldest request of a direction if it can: 1, 0 while it is under way, negative if it failed. */
+static int end_oldest(const transfer *t, direction *d)
+{
+    if (d->ended == d->started) return 0;
+    int outcome = t->communicator->test(t->communicator->context, d->request[slot_of(d->ended)]);
+    if (outcome != 0) d->ended += chunk_at(d, d->ended); /* a request that failed is not cancelled, either */
+    return outcome;
+}
+
+/* Ends what can be ended, and hands on what has arrived: 1 if there was something, negative after a failure. */
+static int advance(transfer *t)
+{
+    size_t at = t->in.ended;
+    int in = end_oldest(t, &t->in);
+    if (in < 0) return in;
+    if (in > 0 && t->exchange->arrived)
+        t->exchange->arrived(t->exchange->context, place_of(t->exchange, at), at, t->in.ended - at);
+    int out = end_oldest(t, &t->out);
+    return out < 0 ? out : in > 0 || out > 0;
+}
+
+static void cancel(const transfer *t, const direction *d)
+{
+    for (size_t at = d->ended; at < d->started; at += chunk_at(d, at))
+        t->communicator->cancel(t->communicator->context, d->request[slot_of(at)]);
+}
+
+static void pause_for(long nanoseconds)
+{
+    nanosleep(&(struct timespec){.tv_nsec = nanoseconds}, NULL);
+}
+
+/* Waits until some request has ended. */
+static cribo_status wait_for_progress(transfer *t)
+{
+    const double begin = cb_clock_ms(), deadline = t->communicator->deadline;
+    long sleep = SHORTEST_SLEEP;
+    for (int polls = 0;; polls++) {
+        int progress = advance(t);
+        if (progress > 0) return CRIBO_OK;
+        if (progress < 0) return broken_transport(t, "reach");
+        if (polls < PATIENT_POLLS) continue;
+        if (cb_clock_ms() - begin > 1000 * deadline)
+            return cb_fail(CRIBO_TIMED_OUT, "rank %zu did not answer within %g seconds (%s)",
+                t->exchange->peer, deadline, t->exchange->what);
+        pause_for(sleep);
+        sleep = 2 * sleep < LONGEST_SLEEP ? 2 * sleep : LONGEST_SLEEP;
+    }
+}
+
+static bool has_ended(const transfer *t)
+{
+    return t->in.ended == t->in.bytes && t->out.ended == t->out.bytes;
+}
+
+cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_exchange *exchange)
+{
+    transfer t = {
+        communicator, exchange, {.bytes = exchange->send_bytes}, {.bytes = exchange->receive_bytes}};
+    cribo_status status = CRIBO_OK;
+    while (status == CRIBO_OK && !has_ended(&t)) {
+        status = start(&t);
+        if (status == CRIBO_OK) status = wait_for_progress(&t);
+    }
+    if (status == CRIBO_OK) return CRIBO_OK;
+    cancel(&t, &t.in);
+    cancel(&t, &t.out);
+    return status;
+}

@@ -1,0 +1,291 @@
+/* What ranks exchange, between threads of this process. */
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "communication/group.h"
+#include "cribo/communicator.h"
+#include "support/suite.h"
+
+#include <check.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { MOST_RANKS = 8 };
+
+typedef struct rank_test {
+    cribo_thread_group *ranks;
+    int64_t rank;
+    double deadline;
+    void (*run)(struct rank_test *test, cb_group *group);
+    cribo_status status; /* what run has met */
+    char message[512];
+    double ms;
+} rank_test;
+
+static void *run_rank(void *context)
+{
+    rank_test *test = context;
+    cribo_communicator communicator = {.struct_size = sizeof communicator};
+    const cb_runtime runtime = {0};
+    cb_group *group = NULL;
+    if (cribo_thread_group_communicator(test->ranks, test->rank, &communicator) != CRIBO_OK) return test;
+    communicator.deadline = test->deadline;
+    if (cb_group_create(&runtime, &group, &communicator) != CRIBO_OK) return test;
+    double begin = cb_clock_ms();
+    test->run(test, group);
+    test->ms = cb_clock_ms() - begin;
+    snprintf(test->message, sizeof test->message, "%s", cribo_last_error());
+    cb_group_free(&runtime, group);
+    return NULL;
+}
+
+/* Runs all ranks, each on a thread. */
+static void run_ranks(
+    rank_test *tests, size_t size, double deadline, void (*run)(rank_test *test, cb_group *group))
+{
+    pthread_t threads[MOST_RANKS];
+    cribo_thread_group *ranks;
+    ck_assert_int_eq(cribo_thread_group_create(&ranks, (int64_t)size), CRIBO_OK);
+    for (size_t r = 0; r < size; r++) {
+        tests[r] = (rank_test){.ranks = ranks, .rank = (int64_t)r, .deadline = deadline, .run = run};
+        ck_assert_int_eq(pthread_create(&threads[r], NULL, run_rank, &tests[r]), 0);
+    }
+    for (size_t r = 0; r < size; r++) {
+        void *failed;
+        ck_assert_int_eq(pthread_join(threads[r], &failed), 0);
+        ck_assert_ptr_null(failed);
+    }
+    cribo_thread_group_free(ranks);
+}
+
+static void gather_numbers(rank_test *test, cb_group *group)
+{
+    int64_t all[MOST_RANKS][3], mine[3] = {test->rank, test->rank * test->rank, -1};
+    test->status = cb_group_gather(group, "numbers", mine, sizeof mine, all);
+    for (int64_t r = 0; r < (int64_t)cb_group_size(group); r++) {
+        ck_assert_int_eq(all[r][0], r);
+        ck_assert_int_eq(all[r][1], r * r);
+        ck_assert_int_eq(all[r][2], -1);
+    }
+}
+
+START_TEST(test_gather_gives_every_rank_all_parts_in_order)
+{
+    rank_test tests[MOST_RANKS];
+    size_t size = (size_t)1 << _i;
+    run_ranks(tests, size, 60, gather_numbers);
+    for (size_t r = 0; r < size; r++) ck_assert_int_eq(tests[r].status, CRIBO_OK);
+}
+END_TEST
+
+/* Parts of different lengths, one of them empty. */
+static void share_letters(rank_test *test, cb_group *group)
+{
+    static const size_t offsets[5] = {0, 3, 3, 8, 10};
+    const char expected[] = "aaacccccdd";
+    char all[11] = "..........";
+    size_t rank = (size_t)test->rank;
+    memcpy(all + offsets[rank], expected + offsets[rank], offsets[rank + 1] - offsets[rank]);
+    test->status = cb_group_share(group, "letters", all, offsets);
+    ck_assert_str_eq(all, expected);
+}
+
+START_TEST(test_share_takes_parts_of_different_lengths)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 60, share_letters);
+    for (size_t r = 0; r < 4; r++) ck_assert_int_eq(tests[r].status, CRIBO_OK);
+}
+END_TEST
+
+/* --- sums --- */
+
+enum { NUMBERS = 700001 }; /* more than two chunks on the way, and no multiple of anything */
+
+/* A number whose sums depend on their order. */
+static cb_real number_of(size_t leaf, size_t i)
+{
+    uint32_t x = (uint32_t)(i * 2654435761u + leaf * 40503u + 12345u);
+    x ^= x >> 13;
+    x *= 2246822519u;
+    return (cb_real)((double)(x % 20000u) / 7.0 - 1000.0);
+}
+
+/* The sum over leaves first ... first + count - 1 by the binary tree. */
+static cb_real tree_sum(size_t first, size_t count, size_t i)
+{
+    if (count == 1) return number_of(first, i);
+    return tree_sum(first, count / 2, i) + tree_sum(first + count / 2, count / 2, i);
+}
+
+static void sum_numbers(rank_test *test, cb_group *group)
+{
+    size_t size = cb_group_size(group), leaves = MOST_RANKS / size, offsets[MOST_RANKS + 1];
+    cb_real *values = malloc(NUMBERS * sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    for (size_t i = 0; i < NUMBERS; i++) values[i] = tree_sum((size_t)test->rank * leaves, leaves, i);
+    for (size_t p = 0; p <= size; p++) offsets[p] = p * NUMBERS / size;
+    test->status = cb_group_sum(group, "numbers", values, offsets);
+    if (test->status == CRIBO_OK)
+        test->status = cb_group_spread(group, "numbers", values, sizeof *values, offsets);
+    size_t wrong = 0;
+    for (size_t i = 0; i < NUMBERS; i++) wrong += values[i] != tree_sum(0, MOST_RANKS, i);
+    ck_assert_uint_eq(wrong, 0);
+    free(values);
+}
+
+START_TEST(test_sums_have_the_same_bits_for_every_number_of_ranks)
+{
+    rank_test tests[MOST_RANKS];
+    size_t size = (size_t)1 << _i;
+    run_ranks(tests, size, 60, sum_numbers);
+    for (size_t r = 0; r < size; r++) ck_assert_int_eq(tests[r].status, CRIBO_OK);
+}
+END_TEST
+
+START_TEST(test_order_of_sums_matters)
+{
+    cb_real in_order = 0;
+    size_t differences = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        in_order = 0;
+        for (size_t leaf = 0; leaf < MOST_RANKS; leaf++) in_order += number_of(leaf, i);
+        differences += in_order != tree_sum(0, MOST_RANKS, i);
+    }
+    ck_assert_uint_gt(differences, 10); /* so the test above can fail */
+}
+END_TEST
+
+/* --- failure --- */
+
+static void fail_on_two(rank_test *test, cb_group *group)
+{
+    cribo_status own = CRIBO_OK;
+    if (test->rank == 1) own = cb_fail(CRIBO_NOT_FINITE, "first reason");
+    if (test->rank == 3) own = cb_fail(CRIBO_OUT_OF_MEMORY, "second reason");
+    test->status = cb_group_agree(group, own);
+    ck_assert_int_eq(cb_group_check(group), CRIBO_OK);
+}
+
+START_TEST(test_agreement_gives_all_ranks_the_failure_of_the_lowest)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 60, fail_on_two);
+    for (size_t r = 0; r < 4; r++) {
+        ck_assert_int_eq(tests[r].status, CRIBO_NOT_FINITE);
+        ck_assert_str_eq(tests[r].message, r == 1 ? "first reason" : "rank 1: first reason");
+    }
+}
+END_TEST
+
+static void leave_two_alone(rank_test *test, cb_group *group)
+{
+    int64_t all[MOST_RANKS];
+    if (test->rank == 2) return;
+    test->status = cb_group_gather(group, "numbers", &test->rank, sizeof test->rank, all);
+    cribo_status later = cb_group_agree(group, CRIBO_OK);
+    ck_assert_int_eq(later, test->status);
+}
+
+START_TEST(test_a_rank_that_is_gone_ends_the_wait_of_all_others)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 0.2, leave_two_alone);
+    for (size_t r = 0; r < 4; r++) {
+        if (r == 2) continue;
+        ck_assert_int_eq(tests[r].status, CRIBO_TIMED_OUT);
+        ck_assert_ptr_nonnull(strstr(tests[r].message, "did not answer within 0.2 seconds"));
+    }
+    ck_assert_ptr_nonnull(strstr(tests[3].message, "rank 2 did not answer"));
+}
+END_TEST
+
+static void disagree_on_sizes(rank_test *test, cb_group *group)
+{
+    char all[64] = {0};
+    test->status = cb_group_gather(group, "numbers", all, test->rank ? 8 : 16, all);
+}
+
+START_TEST(test_ranks_that_exchange_different_sizes_fail)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 2, 0.2, disagree_on_sizes);
+    for (size_t r = 0; r < 2; r++) ck_assert_int_ne(tests[r].status, CRIBO_OK);
+}
+END_TEST
+
+static double cpu_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+static void wait_for_nobody(rank_test *test, cb_group *group)
+{
+    int64_t all[2];
+    if (test->rank == 1) return;
+    double begin = cpu_ms();
+    test->status = cb_group_gather(group, "numbers", &test->rank, sizeof test->rank, all);
+    test->deadline = cpu_ms() - begin;
+}
+
+START_TEST(test_waiting_sleeps)
+{
+    rank_test tests[2];
+    run_ranks(tests, 2, 1, wait_for_nobody);
+    ck_assert_int_eq(tests[0].status, CRIBO_TIMED_OUT);
+    ck_assert_double_lt(
+        tests[0].deadline, 500); /* of CPU time in a second; a loop without sleep takes 1000 */
+}
+END_TEST
+
+START_TEST(test_groups_refuse_what_is_no_communicator)
+{
+    const cb_runtime runtime = {0};
+    cribo_thread_group *ranks;
+    cb_group *group;
+    cribo_communicator c = {.struct_size = sizeof c};
+    ck_assert_int_eq(cribo_thread_group_create(NULL, 2), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cribo_thread_group_create(&ranks, 3), CRIBO_INVALID_ARGUMENT);
+    ck_assert_ptr_null(ranks);
+    ck_assert_int_eq(cribo_thread_group_create(&ranks, 2), CRIBO_OK);
+    ck_assert_int_eq(cribo_thread_group_communicator(ranks, 2, &c), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cribo_thread_group_communicator(ranks, 1, &c), CRIBO_OK);
+    for (int i = 0; i < 6; i++) {
+        cribo_communicator wrong = c;
+        if (i == 0) wrong.rank = 2;
+        if (i == 1) wrong.size = 6;
+        if (i == 2) wrong.deadline = -1;
+        if (i == 3) wrong.test = NULL;
+        if (i == 4) wrong.struct_size = 8;
+        if (i == 5) wrong.size = 0;
+        ck_assert_int_eq(cb_group_create(&runtime, &group, &wrong), CRIBO_INVALID_ARGUMENT);
+        ck_assert_ptr_null(group);
+    }
+    ck_assert_int_eq(cb_group_create(&runtime, &group, NULL), CRIBO_OK);
+    ck_assert_ptr_null(group);
+    cribo_thread_group_free(ranks);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("communication");
+    TCase *exchanges = tcase_create("exchanges"), *failures = tcase_create("failures");
+    tcase_set_timeout(exchanges, 60);
+    tcase_add_loop_test(exchanges, test_gather_gives_every_rank_all_parts_in_order, 0, 4);
+    tcase_add_test(exchanges, test_share_takes_parts_of_different_lengths);
+    tcase_add_loop_test(exchanges, test_sums_have_the_same_bits_for_every_number_of_ranks, 0, 4);
+    tcase_add_test(exchanges, test_order_of_sums_matters);
+    tcase_set_timeout(failures, 60);
+    tcase_add_test(failures, test_agreement_gives_all_ranks_the_failure_of_the_lowest);
+    tcase_add_test(failures, test_a_rank_that_is_gone_ends_the_wait_of_all_others);
+    tcase_add_test(failures, test_ranks_that_exchange_different_sizes_fail);
+    tcase_add_test(failures, test_waiting_sleeps);
+    tcase_add_test(failures, test_groups_refuse_what_is_no_communicator);
+    suite_add_tcase(suite, exchanges);
+    suite_add_tcase(suite, failures);
+    return run_suite(suite);
+}
