@@ -53,7 +53,7 @@ breaks trainer.h 's/^} cribo_crop;/    double angle;\n} cribo_crop;/'
 breaks trainer.h 's/^    double loss;/    double more;\n    double loss;/'
 breaks trainer.h '/^    double teach_ms;/d'
 breaks trainer.h 's/cribo_trainer_update(cribo_trainer \*trainer, /cribo_trainer_update(cribo_trainer *trainer, int how, /'
-grows base.h 's/CRIBO_SYSTEM_ERROR = 8 /CRIBO_SYSTEM_ERROR = 8, CRIBO_OTHER = 9 /'
+grows base.h 's/CRIBO_TIMED_OUT = 9 /CRIBO_TIMED_OUT = 9, CRIBO_OTHER = 10 /'
 grows base.h 's/^\(CRIBO_API const char \*cribo_\)version\((void);\)/&\n\1age\2/'
 grows trainer.h 's/^} cribo_report;/    double more;\n} cribo_report;/'
 

@@ -158,7 +158,7 @@ static void last_error(void)
 
 static void status_name(void)
 {
-    const int numbers[] = {-1, 9, 1000, INT32_MIN, INT32_MAX};
+    const int numbers[] = {-1, 10, 1000, INT32_MIN, INT32_MAX};
     for (size_t i = 0; i < COUNT(numbers); i++)
         ck_assert_str_eq(cribo_status_name((cribo_status)numbers[i]), "unknown status");
 }
