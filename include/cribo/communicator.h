@@ -1,13 +1,13 @@
 /*
  * cribo/communicator.h: several processes train as one.
  *
- * A communicator connects the ranks of one training run. The library does all arithmetic itself; a communicator only
- * moves bytes between two ranks. So the results do not depend on the engine behind it, and are bit-identical for every
- * number of ranks that divides the trainer's setting `shards`.
+ * A communicator connects the ranks of one training run. The library does all arithmetic itself; a
+ * communicator only moves bytes between two ranks. So the results do not depend on the engine behind it, and
+ * are bit-identical for every number of ranks that divides the trainer's setting `shards`.
  *
- * A communicator is a struct of functions that the program supplies. libcribo-mpi supplies one for MPI (cribo/mpi.h),
- * this header one for threads of one process (cribo_thread_group), and the Python module one for torch.distributed and
- * for mpi4py.
+ * A communicator is a struct of functions that the program supplies. libcribo-mpi supplies one for MPI
+ * (cribo/mpi.h), this header one for threads of one process (cribo_thread_group), and the Python module one
+ * for torch.distributed and for mpi4py.
  */
 #ifndef CRIBO_COMMUNICATOR_H
 #define CRIBO_COMMUNICATOR_H
@@ -23,16 +23,17 @@ extern "C" {
  * deadline      seconds that a transfer may take, > 0; 0 stands for 300. After that the waiting call returns
  *               CRIBO_TIMED_OUT, and so does every later call that needs the other ranks
  * context       passed to the functions
- * send          starts to send `bytes` bytes to rank `peer`; the data stay unchanged until the request has ended
+ * send          starts to send `bytes` bytes to rank `peer`; the data stay unchanged until the request has
+ *               ended
  * receive       starts to receive `bytes` bytes from rank `peer`
- * test          1: the request has ended; 0: it is under way; negative: it failed. After 1 or a negative number the
- *               request's number is free
- * cancel        gives up a request that is under way and frees its number. The buffer of a cancelled receive is not
- *               written afterwards
+ * test          1: the request has ended; 0: it is under way; negative: it failed. After 1 or a negative
+ *               number the request's number is free
+ * cancel        gives up a request that is under way and frees its number. The buffer of a cancelled receive
+ *               is not written afterwards
  *
- * send and receive return 0, or another number if they fail, and set *request. None of the functions waits. Two
- * transfers between the same ranks in the same direction arrive in the order in which they were started. `bytes` is
- * 1 ... 2^22. At most 8 requests of a rank are under way at once.
+ * send and receive return 0, or another number if they fail, and set *request. None of the functions waits.
+ * Two transfers between the same ranks in the same direction arrive in the order in which they were started.
+ * `bytes` is 1 ... 2^22. At most 8 requests of a rank are under way at once.
  *
  * Threads: the library calls the functions on the thread that called it, one at a time for each trainer.
  */

@@ -1,7 +1,7 @@
 /* cribo/communicator.h: ranks that are threads of one process. */
 #include "api/checks.h"
 #include "base/structs.h"
-#include "communication/group.h"
+#include "communication/ranks.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -12,7 +12,9 @@
 
 typedef enum slot_state { FREE, POSTED, COPYING, ENDED, FAILED } slot_state;
 
-/* One request. Number `sequence` of those from one rank to another meets the other side's of the same number. */
+/*
+ * One request. Number `sequence` of those from one rank to another meets the other side's of the same number.
+ */
 typedef struct slot {
     slot_state state;
     bool sends;
@@ -140,8 +142,8 @@ cribo_status cribo_thread_group_create(cribo_thread_group **out, int64_t size)
     cribo_thread_group *group;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
-    CB_REQUIRE(size >= 1 && size <= CB_GROUP_MAX_RANKS && (size & (size - 1)) == 0,
-        "size = %lld must be a power of two in 1 ... %d", (long long)size, CB_GROUP_MAX_RANKS);
+    CB_REQUIRE(size >= 1 && size <= CB_MAX_RANKS && (size & (size - 1)) == 0,
+        "size = %lld must be a power of two in 1 ... %d", (long long)size, CB_MAX_RANKS);
     CB_TRY(cb_allocate(&standard, &group, 1, sizeof *group, "thread group"));
     if (pthread_mutex_init(&group->lock, NULL) != 0) {
         cb_release(&standard, group);

@@ -81,7 +81,9 @@ static int end_oldest(const transfer *t, direction *d)
     return outcome;
 }
 
-/* Ends what can be ended, and hands on what has arrived: 1 if there was something, negative after a failure. */
+/*
+ * Ends what can be ended, and hands on what has arrived: 1 if there was something, negative after a failure.
+ */
 static int advance(transfer *t)
 {
     size_t at = t->in.ended;

@@ -1,7 +1,7 @@
 /*
- * One exchange with another rank: bytes go both ways in chunks, and each chunk that has arrived is handed on while the
- * next is under way. Requests are polled with short sleeps, so that a rank that waits uses next to no CPU time; a
- * deadline ends the wait.
+ * One exchange with another rank: bytes go both ways in chunks, and each chunk that has arrived is handed on
+ * while the next is under way. Requests are polled with short sleeps, so that a rank that waits uses next to
+ * no CPU time; a deadline ends the wait.
  */
 #ifndef CB_COMMUNICATION_EXCHANGE_H
 #define CB_COMMUNICATION_EXCHANGE_H
@@ -28,8 +28,8 @@ typedef struct cb_exchange {
 } cb_exchange;
 
 /*
- * Fails with CRIBO_TIMED_OUT after the communicator's deadline without progress, and with CRIBO_SYSTEM_ERROR if the
- * transport fails. No request is under way afterwards.
+ * Fails with CRIBO_TIMED_OUT after the communicator's deadline without progress, and with CRIBO_SYSTEM_ERROR
+ * if the transport fails. No request is under way afterwards.
  */
 cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_exchange *exchange);
 

@@ -1,10 +1,10 @@
 /*
- * Ranks that are processes under MPI: what each sends arrives, sums are those of the binary tree over ranks, and a rank
- * that is gone ends the others' wait.
+ * Ranks that are processes under MPI: what each sends arrives, sums are those of the binary tree over ranks,
+ * and a rank that is gone ends the others' wait.
  *
  *   ranks gather|leave     exits with 0 on every rank that has seen what it should
  */
-#include "communication/group.h"
+#include "communication/ranks.h"
 #include "cribo/mpi.h"
 
 #include <stdio.h>
@@ -17,8 +17,8 @@ enum { NUMBERS = 700001, MAX_RANKS = 64 };
 #define EXPECT(condition) \
     do { \
         if (!(condition)) { \
-            fprintf(stderr, "rank %zu: %s:%d: %s is not so (%s)\n", cb_group_rank(group), __FILE__, \
-                __LINE__, #condition, cribo_last_error()); \
+            fprintf(stderr, "rank %zu: %s:%d: %s is not so (%s)\n", cb_ranks_own(ranks), __FILE__, __LINE__, \
+                #condition, cribo_last_error()); \
             return 1; \
         } \
     } while (0)
@@ -34,38 +34,38 @@ static float tree_sum(size_t first, size_t count, size_t i)
     return tree_sum(first, count / 2, i) + tree_sum(first + count / 2, count / 2, i);
 }
 
-static int check_exchanges(cb_group *group)
+static int check_exchanges(cb_ranks *ranks)
 {
-    size_t rank = cb_group_rank(group), size = cb_group_size(group), offsets[MAX_RANKS + 1], all[MAX_RANKS];
-    EXPECT(cb_group_gather(group, "ranks", &rank, sizeof rank, all) == CRIBO_OK);
+    size_t rank = cb_ranks_own(ranks), size = cb_ranks_size(ranks), offsets[MAX_RANKS + 1], all[MAX_RANKS];
+    EXPECT(cb_ranks_gather(ranks, "ranks", &rank, sizeof rank, all) == CRIBO_OK);
     for (size_t r = 0; r < size; r++) EXPECT(all[r] == r);
 
     float *values = malloc(NUMBERS * sizeof *values);
     EXPECT(values != NULL);
     for (size_t i = 0; i < NUMBERS; i++) values[i] = number_of(rank, i);
     for (size_t p = 0; p <= size; p++) offsets[p] = p * NUMBERS / size;
-    EXPECT(cb_group_sum(group, "numbers", values, offsets) == CRIBO_OK);
-    EXPECT(cb_group_spread(group, "numbers", values, sizeof *values, offsets) == CRIBO_OK);
+    EXPECT(cb_ranks_sum(ranks, "numbers", values, offsets) == CRIBO_OK);
+    EXPECT(cb_ranks_spread(ranks, "numbers", values, sizeof *values, offsets) == CRIBO_OK);
     for (size_t i = 0; i < NUMBERS; i++) EXPECT(values[i] == tree_sum(0, size, i));
     free(values);
 
     cribo_status own = rank == 1 ? cb_fail(CRIBO_NOT_FINITE, "a reason") : CRIBO_OK;
-    EXPECT(cb_group_agree(group, own) == (size > 1 ? CRIBO_NOT_FINITE : CRIBO_OK));
-    EXPECT(cb_group_agree(group, CRIBO_OK) == CRIBO_OK);
+    EXPECT(cb_ranks_agree(ranks, own) == (size > 1 ? CRIBO_NOT_FINITE : CRIBO_OK));
+    EXPECT(cb_ranks_agree(ranks, CRIBO_OK) == CRIBO_OK);
     return 0;
 }
 
 /* The last rank stops answering; the others see that in time, and then end without it. */
-static int check_leaving(cb_group *group)
+static int check_leaving(cb_ranks *ranks)
 {
-    size_t rank = cb_group_rank(group), all[MAX_RANKS];
-    if (rank + 1 == cb_group_size(group)) {
+    size_t rank = cb_ranks_own(ranks), all[MAX_RANKS];
+    if (rank + 1 == cb_ranks_size(ranks)) {
         sleep(3); /* alive, but silent: MPI itself reports nothing */
         return 0;
     }
-    EXPECT(cb_group_gather(group, "ranks", &rank, sizeof rank, all) == CRIBO_TIMED_OUT);
+    EXPECT(cb_ranks_gather(ranks, "ranks", &rank, sizeof rank, all) == CRIBO_TIMED_OUT);
     EXPECT(strstr(cribo_last_error(), "did not answer within 0.5 seconds") != NULL);
-    EXPECT(cb_group_agree(group, CRIBO_OK) == CRIBO_TIMED_OUT);
+    EXPECT(cb_ranks_agree(ranks, CRIBO_OK) == CRIBO_TIMED_OUT);
     return 0;
 }
 
@@ -73,7 +73,7 @@ int main(int argc, char **argv)
 {
     cribo_communicator communicator = {.struct_size = sizeof communicator};
     cribo_mpi *mpi = NULL;
-    cb_group *group = NULL;
+    cb_ranks *ranks = NULL;
     const cb_runtime runtime = {0};
     bool leaves = argc == 2 && strcmp(argv[1], "leave") == 0;
     if (cribo_mpi_begin(&mpi, &communicator) != CRIBO_OK) {
@@ -81,12 +81,12 @@ int main(int argc, char **argv)
         return 2;
     }
     if (leaves) communicator.deadline = 0.5;
-    if (cb_group_create(&runtime, &group, &communicator) != CRIBO_OK || !group) {
+    if (cb_ranks_create(&runtime, &ranks, &communicator) != CRIBO_OK || !ranks) {
         fprintf(stderr, "%s (%d ranks)\n", cribo_last_error(), (int)communicator.size);
         return 2;
     }
-    int failed = leaves ? check_leaving(group) : check_exchanges(group);
-    cb_group_free(&runtime, group);
+    int failed = leaves ? check_leaving(ranks) : check_exchanges(ranks);
+    cb_ranks_free(&runtime, ranks);
     if (leaves) { /* MPI_Finalize would wait for transfers that were given up */
         if (!failed) printf("rank %lld: as expected\n", (long long)communicator.rank);
         fflush(NULL);

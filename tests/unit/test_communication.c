@@ -1,7 +1,7 @@
 /* What ranks exchange, between threads of this process. */
 #define _GNU_SOURCE
 #include "base/clock.h"
-#include "communication/group.h"
+#include "communication/ranks.h"
 #include "cribo/communicator.h"
 #include "support/suite.h"
 
@@ -17,7 +17,7 @@ typedef struct rank_test {
     cribo_thread_group *ranks;
     int64_t rank;
     double deadline;
-    void (*run)(struct rank_test *test, cb_group *group);
+    void (*run)(struct rank_test *test, cb_ranks *ranks);
     cribo_status status; /* what run has met */
     char message[512];
     double ms;
@@ -28,21 +28,21 @@ static void *run_rank(void *context)
     rank_test *test = context;
     cribo_communicator communicator = {.struct_size = sizeof communicator};
     const cb_runtime runtime = {0};
-    cb_group *group = NULL;
+    cb_ranks *ranks = NULL;
     if (cribo_thread_group_communicator(test->ranks, test->rank, &communicator) != CRIBO_OK) return test;
     communicator.deadline = test->deadline;
-    if (cb_group_create(&runtime, &group, &communicator) != CRIBO_OK) return test;
+    if (cb_ranks_create(&runtime, &ranks, &communicator) != CRIBO_OK) return test;
     double begin = cb_clock_ms();
-    test->run(test, group);
+    test->run(test, ranks);
     test->ms = cb_clock_ms() - begin;
     snprintf(test->message, sizeof test->message, "%s", cribo_last_error());
-    cb_group_free(&runtime, group);
+    cb_ranks_free(&runtime, ranks);
     return NULL;
 }
 
 /* Runs all ranks, each on a thread. */
 static void run_ranks(
-    rank_test *tests, size_t size, double deadline, void (*run)(rank_test *test, cb_group *group))
+    rank_test *tests, size_t size, double deadline, void (*run)(rank_test *test, cb_ranks *ranks))
 {
     pthread_t threads[MOST_RANKS];
     cribo_thread_group *ranks;
@@ -59,11 +59,11 @@ static void run_ranks(
     cribo_thread_group_free(ranks);
 }
 
-static void gather_numbers(rank_test *test, cb_group *group)
+static void gather_numbers(rank_test *test, cb_ranks *ranks)
 {
     int64_t all[MOST_RANKS][3], mine[3] = {test->rank, test->rank * test->rank, -1};
-    test->status = cb_group_gather(group, "numbers", mine, sizeof mine, all);
-    for (int64_t r = 0; r < (int64_t)cb_group_size(group); r++) {
+    test->status = cb_ranks_gather(ranks, "numbers", mine, sizeof mine, all);
+    for (int64_t r = 0; r < (int64_t)cb_ranks_size(ranks); r++) {
         ck_assert_int_eq(all[r][0], r);
         ck_assert_int_eq(all[r][1], r * r);
         ck_assert_int_eq(all[r][2], -1);
@@ -80,14 +80,14 @@ START_TEST(test_gather_gives_every_rank_all_parts_in_order)
 END_TEST
 
 /* Parts of different lengths, one of them empty. */
-static void share_letters(rank_test *test, cb_group *group)
+static void share_letters(rank_test *test, cb_ranks *ranks)
 {
     static const size_t offsets[5] = {0, 3, 3, 8, 10};
     const char expected[] = "aaacccccdd";
     char all[11] = "..........";
     size_t rank = (size_t)test->rank;
     memcpy(all + offsets[rank], expected + offsets[rank], offsets[rank + 1] - offsets[rank]);
-    test->status = cb_group_share(group, "letters", all, offsets);
+    test->status = cb_ranks_share(ranks, "letters", all, offsets);
     ck_assert_str_eq(all, expected);
 }
 
@@ -119,16 +119,16 @@ static cb_real tree_sum(size_t first, size_t count, size_t i)
     return tree_sum(first, count / 2, i) + tree_sum(first + count / 2, count / 2, i);
 }
 
-static void sum_numbers(rank_test *test, cb_group *group)
+static void sum_numbers(rank_test *test, cb_ranks *ranks)
 {
-    size_t size = cb_group_size(group), leaves = MOST_RANKS / size, offsets[MOST_RANKS + 1];
+    size_t size = cb_ranks_size(ranks), leaves = MOST_RANKS / size, offsets[MOST_RANKS + 1];
     cb_real *values = malloc(NUMBERS * sizeof *values);
     ck_assert_ptr_nonnull(values);
     for (size_t i = 0; i < NUMBERS; i++) values[i] = tree_sum((size_t)test->rank * leaves, leaves, i);
     for (size_t p = 0; p <= size; p++) offsets[p] = p * NUMBERS / size;
-    test->status = cb_group_sum(group, "numbers", values, offsets);
+    test->status = cb_ranks_sum(ranks, "numbers", values, offsets);
     if (test->status == CRIBO_OK)
-        test->status = cb_group_spread(group, "numbers", values, sizeof *values, offsets);
+        test->status = cb_ranks_spread(ranks, "numbers", values, sizeof *values, offsets);
     size_t wrong = 0;
     for (size_t i = 0; i < NUMBERS; i++) wrong += values[i] != tree_sum(0, MOST_RANKS, i);
     ck_assert_uint_eq(wrong, 0);
@@ -159,13 +159,13 @@ END_TEST
 
 /* --- failure --- */
 
-static void fail_on_two(rank_test *test, cb_group *group)
+static void fail_on_two(rank_test *test, cb_ranks *ranks)
 {
     cribo_status own = CRIBO_OK;
     if (test->rank == 1) own = cb_fail(CRIBO_NOT_FINITE, "first reason");
     if (test->rank == 3) own = cb_fail(CRIBO_OUT_OF_MEMORY, "second reason");
-    test->status = cb_group_agree(group, own);
-    ck_assert_int_eq(cb_group_check(group), CRIBO_OK);
+    test->status = cb_ranks_agree(ranks, own);
+    ck_assert_int_eq(cb_ranks_check(ranks), CRIBO_OK);
 }
 
 START_TEST(test_agreement_gives_all_ranks_the_failure_of_the_lowest)
@@ -179,12 +179,12 @@ START_TEST(test_agreement_gives_all_ranks_the_failure_of_the_lowest)
 }
 END_TEST
 
-static void leave_two_alone(rank_test *test, cb_group *group)
+static void leave_two_alone(rank_test *test, cb_ranks *ranks)
 {
     int64_t all[MOST_RANKS];
     if (test->rank == 2) return;
-    test->status = cb_group_gather(group, "numbers", &test->rank, sizeof test->rank, all);
-    cribo_status later = cb_group_agree(group, CRIBO_OK);
+    test->status = cb_ranks_gather(ranks, "numbers", &test->rank, sizeof test->rank, all);
+    cribo_status later = cb_ranks_agree(ranks, CRIBO_OK);
     ck_assert_int_eq(later, test->status);
 }
 
@@ -201,10 +201,10 @@ START_TEST(test_a_rank_that_is_gone_ends_the_wait_of_all_others)
 }
 END_TEST
 
-static void disagree_on_sizes(rank_test *test, cb_group *group)
+static void disagree_on_sizes(rank_test *test, cb_ranks *ranks)
 {
     char all[64] = {0};
-    test->status = cb_group_gather(group, "numbers", all, test->rank ? 8 : 16, all);
+    test->status = cb_ranks_gather(ranks, "numbers", all, test->rank ? 8 : 16, all);
 }
 
 START_TEST(test_ranks_that_exchange_different_sizes_fail)
@@ -222,12 +222,12 @@ static double cpu_ms(void)
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
 }
 
-static void wait_for_nobody(rank_test *test, cb_group *group)
+static void wait_for_nobody(rank_test *test, cb_ranks *ranks)
 {
     int64_t all[2];
     if (test->rank == 1) return;
     double begin = cpu_ms();
-    test->status = cb_group_gather(group, "numbers", &test->rank, sizeof test->rank, all);
+    test->status = cb_ranks_gather(ranks, "numbers", &test->rank, sizeof test->rank, all);
     test->deadline = cpu_ms() - begin;
 }
 
@@ -245,7 +245,7 @@ START_TEST(test_groups_refuse_what_is_no_communicator)
 {
     const cb_runtime runtime = {0};
     cribo_thread_group *ranks;
-    cb_group *group;
+    cb_ranks *ranks;
     cribo_communicator c = {.struct_size = sizeof c};
     ck_assert_int_eq(cribo_thread_group_create(NULL, 2), CRIBO_INVALID_ARGUMENT);
     ck_assert_int_eq(cribo_thread_group_create(&ranks, 3), CRIBO_INVALID_ARGUMENT);
@@ -261,11 +261,11 @@ START_TEST(test_groups_refuse_what_is_no_communicator)
         if (i == 3) wrong.test = NULL;
         if (i == 4) wrong.struct_size = 8;
         if (i == 5) wrong.size = 0;
-        ck_assert_int_eq(cb_group_create(&runtime, &group, &wrong), CRIBO_INVALID_ARGUMENT);
-        ck_assert_ptr_null(group);
+        ck_assert_int_eq(cb_ranks_create(&runtime, &ranks, &wrong), CRIBO_INVALID_ARGUMENT);
+        ck_assert_ptr_null(ranks);
     }
-    ck_assert_int_eq(cb_group_create(&runtime, &group, NULL), CRIBO_OK);
-    ck_assert_ptr_null(group);
+    ck_assert_int_eq(cb_ranks_create(&runtime, &ranks, NULL), CRIBO_OK);
+    ck_assert_ptr_null(ranks);
     cribo_thread_group_free(ranks);
 }
 END_TEST

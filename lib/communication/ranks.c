@@ -1,0 +1,233 @@
+/* The ranks that train as one. See ranks.h. */
+#include "communication/ranks.h"
+
+#include "base/structs.h"
+#include "communication/exchange.h"
+
+#include <math.h>
+#include <string.h>
+
+#define DEFAULT_DEADLINE 300 /* seconds */
+#define MESSAGE_BYTES 512    /* of cribo_last_error */
+
+/* What a rank says of what it did alone. */
+typedef struct outcome {
+    int64_t status;
+    char message[MESSAGE_BYTES];
+} outcome;
+
+struct cb_ranks {
+    cribo_communicator communicator;
+    size_t rank, size;
+    outcome failure;       /* what broke the connection; status CRIBO_OK: nothing */
+    outcome *outcomes;     /* [size] */
+    size_t *offsets;       /* [size + 1] of equal parts */
+    unsigned char *chunks; /* [CB_CHUNKS, CB_CHUNK_BYTES] */
+};
+
+/* --- making them --- */
+
+static bool is_power_of_two(int64_t n)
+{
+    return n > 0 && (n & (n - 1)) == 0;
+}
+
+static cribo_status import(cribo_communicator *full, const cribo_communicator *communicator)
+{
+    *full = (cribo_communicator){0};
+    CB_TRY(CB_IMPORT(*full, communicator, cancel));
+    CB_REQUIRE(is_power_of_two(full->size) && full->size <= CB_MAX_RANKS,
+        "communicator.size = %lld must be a power of two, at most %d", (long long)full->size, CB_MAX_RANKS);
+    CB_REQUIRE(full->rank >= 0 && full->rank < full->size, "communicator.rank = %lld must be in 0 ... %lld",
+        (long long)full->rank, (long long)full->size - 1);
+    CB_REQUIRE(full->deadline >= 0 && isfinite(full->deadline),
+        "communicator.deadline = %g must be a number of seconds, or 0 for %d", full->deadline,
+        DEFAULT_DEADLINE);
+    CB_REQUIRE(full->send && full->receive && full->test && full->cancel,
+        "communicator.send, receive, test and cancel must not be NULL");
+    if (full->deadline == 0) full->deadline = DEFAULT_DEADLINE;
+    return CRIBO_OK;
+}
+
+static cribo_status allocate(const cb_allocator *allocator, cb_ranks *ranks)
+{
+    CB_TRY(cb_allocate(allocator, &ranks->outcomes, ranks->size, sizeof(outcome), "communicator"));
+    CB_TRY(cb_allocate(allocator, &ranks->offsets, ranks->size + 1, sizeof(size_t), "communicator"));
+    return cb_allocate(allocator, &ranks->chunks, CB_CHUNKS, CB_CHUNK_BYTES, "communicator");
+}
+
+cribo_status cb_ranks_create(
+    const cb_runtime *runtime, cb_ranks **out, const cribo_communicator *communicator)
+{
+    cribo_communicator full;
+    cb_ranks *ranks;
+    *out = NULL;
+    if (!communicator) return CRIBO_OK;
+    CB_TRY(import(&full, communicator));
+    if (full.size == 1) return CRIBO_OK;
+    CB_TRY(cb_allocate(&runtime->allocator, &ranks, 1, sizeof *ranks, "communicator"));
+    *ranks = (cb_ranks){.communicator = full, .rank = (size_t)full.rank, .size = (size_t)full.size};
+    cribo_status status = allocate(&runtime->allocator, ranks);
+    if (status == CRIBO_OK)
+        *out = ranks;
+    else
+        cb_ranks_free(runtime, ranks);
+    return status;
+}
+
+void cb_ranks_free(const cb_runtime *runtime, cb_ranks *ranks)
+{
+    if (!ranks) return;
+    cb_release(&runtime->allocator, ranks->chunks);
+    cb_release(&runtime->allocator, ranks->offsets);
+    cb_release(&runtime->allocator, ranks->outcomes);
+    cb_release(&runtime->allocator, ranks);
+}
+
+size_t cb_ranks_own(const cb_ranks *ranks)
+{
+    return ranks ? ranks->rank : 0;
+}
+
+size_t cb_ranks_size(const cb_ranks *ranks)
+{
+    return ranks ? ranks->size : 1;
+}
+
+/* --- one exchange --- */
+
+static outcome outcome_of(cribo_status status)
+{
+    outcome now = {.status = status};
+    if (status != CRIBO_OK) strncpy(now.message, cribo_last_error(), MESSAGE_BYTES - 1);
+    return now;
+}
+
+cribo_status cb_ranks_check(const cb_ranks *ranks)
+{
+    if (!ranks || ranks->failure.status == CRIBO_OK) return CRIBO_OK;
+    return cb_fail(
+        (cribo_status)ranks->failure.status, "the ranks lost each other: %s", ranks->failure.message);
+}
+
+static cribo_status run(cb_ranks *ranks, const cb_exchange *exchange)
+{
+    CB_TRY(cb_ranks_check(ranks));
+    cribo_status status = cb_exchange_run(&ranks->communicator, exchange);
+    if (status != CRIBO_OK) ranks->failure = outcome_of(status);
+    return status;
+}
+
+/* Parts first ... first + count - 1 go to rank `peer`, and those from other_first on come from it. */
+static cribo_status swap_parts(cb_ranks *ranks, const char *what, unsigned char *all, size_t item,
+    const size_t *offsets, size_t peer, size_t first, size_t other_first, size_t count)
+{
+    return run(ranks, &(cb_exchange){
+                          .what = what,
+                          .peer = peer,
+                          .send = all + item * offsets[first],
+                          .send_bytes = item * (offsets[first + count] - offsets[first]),
+                          .receive = all + item * offsets[other_first],
+                          .receive_bytes = item * (offsets[other_first + count] - offsets[other_first]),
+                      });
+}
+
+/* --- gathering --- */
+
+/*
+ * Recursive doubling: each rank has `held` parts from `first` on, and swaps them with the rank `held` away.
+ */
+cribo_status cb_ranks_share(cb_ranks *ranks, const char *what, void *all, const size_t *offsets)
+{
+    for (size_t held = 1; ranks && held < ranks->size; held *= 2) {
+        size_t first = ranks->rank & ~(held - 1);
+        CB_TRY(swap_parts(ranks, what, all, 1, offsets, ranks->rank ^ held, first, first ^ held, held));
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cb_ranks_gather(cb_ranks *ranks, const char *what, const void *mine, size_t bytes, void *all)
+{
+    memmove((unsigned char *)all + cb_ranks_own(ranks) * bytes, mine, bytes);
+    if (!ranks) return CRIBO_OK;
+    for (size_t r = 0; r <= ranks->size; r++) ranks->offsets[r] = r * bytes;
+    return cb_ranks_share(ranks, what, all, ranks->offsets);
+}
+
+cribo_status cb_ranks_agree(cb_ranks *ranks, cribo_status status)
+{
+    if (!ranks) return status;
+    const outcome mine = outcome_of(status);
+    CB_TRY(
+        cb_ranks_gather(ranks, "agreement on the outcome of a phase", &mine, sizeof mine, ranks->outcomes));
+    for (size_t r = 0; r < ranks->size; r++) {
+        const outcome *theirs = &ranks->outcomes[r];
+        if (theirs->status == CRIBO_OK) continue;
+        if (r == ranks->rank) return cb_fail((cribo_status)theirs->status, "%s", mine.message);
+        return cb_fail((cribo_status)theirs->status, "rank %zu: %s", r, theirs->message);
+    }
+    return CRIBO_OK;
+}
+
+/* --- parts and their owners --- */
+
+/* The part of rank `rank`: its bits in reverse order. */
+static size_t part_of(size_t rank, size_t size)
+{
+    size_t part = 0;
+    for (size_t bit = 1; bit < size; bit *= 2) part = 2 * part + ((rank & bit) != 0);
+    return part;
+}
+
+size_t cb_ranks_part(const cb_ranks *ranks)
+{
+    return ranks ? part_of(ranks->rank, ranks->size) : 0;
+}
+
+static void add_arrived(void *context, const void *data, size_t offset, size_t bytes)
+{
+    cb_real *values = (cb_real *)context + offset / sizeof(cb_real);
+    const cb_real *more = data;
+    for (size_t i = 0; i < bytes / sizeof(cb_real); i++) values[i] += more[i];
+}
+
+/*
+ * Recursive halving from neighbours on: with the rank whose number differs in bit `bit`, each keeps half of
+ * the parts that it has, adds what the other has of it, and hands over the rest. The lowest bit decides about
+ * the upper half of all parts, so a rank's last part is part_of it, and the sums are those of the tree.
+ */
+cribo_status cb_ranks_sum(cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets)
+{
+    size_t first = 0, count = cb_ranks_size(ranks);
+    for (size_t bit = 1; ranks && bit < ranks->size; bit *= 2) {
+        count /= 2;
+        size_t upper = first + count, kept = ranks->rank & bit ? upper : first;
+        size_t given = kept == first ? upper : first;
+        CB_TRY(run(ranks, &(cb_exchange){
+                              .what = what,
+                              .peer = ranks->rank ^ bit,
+                              .send = (const unsigned char *)(values + offsets[given]),
+                              .send_bytes = sizeof *values * (offsets[given + count] - offsets[given]),
+                              .receive_bytes = sizeof *values * (offsets[kept + count] - offsets[kept]),
+                              .chunks = ranks->chunks,
+                              .arrived = add_arrived,
+                              .context = values + offsets[kept],
+                          }));
+        first = kept;
+    }
+    return CRIBO_OK;
+}
+
+/* The way of cb_ranks_sum back. */
+cribo_status cb_ranks_spread(
+    cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets)
+{
+    size_t first = cb_ranks_part(ranks), count = 1;
+    for (size_t bit = cb_ranks_size(ranks) / 2; ranks && bit > 0; bit /= 2) {
+        CB_TRY(
+            swap_parts(ranks, what, values, size, offsets, ranks->rank ^ bit, first, first ^ count, count));
+        first &= ~count;
+        count *= 2;
+    }
+    return CRIBO_OK;
+}

@@ -1,0 +1,65 @@
+/*
+ * The ranks that train as one, and what they exchange: collective calls on top of a communicator that sends
+ * and receives bytes (cribo/communicator.h).
+ *
+ * Sums are taken in the order of a fixed binary tree over the ranks: ranks 2 i and 2 i + 1 first, then pairs
+ * of those sums, and so on. With the leaves of a rank summed by the same tree, a sum does not depend on the
+ * number of ranks.
+ *
+ * Every call is collective: all ranks make the same calls in the same order. A call that fails breaks the
+ * connection: ranks may then be at different places, so every later call fails with the message of the first
+ * failure. NULL stands for a single rank, for which every call does nothing.
+ */
+#ifndef CB_COMMUNICATION_RANKS_H
+#define CB_COMMUNICATION_RANKS_H
+
+#include "base/runtime.h"
+#include "cribo/communicator.h"
+#include "tensor/real.h"
+
+typedef struct cb_ranks cb_ranks;
+
+#define CB_MAX_RANKS 4096
+
+/* A communicator is checked and copied; *out is NULL for one of a single rank, and for NULL. */
+cribo_status cb_ranks_create(
+    const cb_runtime *runtime, cb_ranks **out, const cribo_communicator *communicator);
+void cb_ranks_free(const cb_runtime *runtime, cb_ranks *ranks);
+
+size_t cb_ranks_own(const cb_ranks *ranks);
+size_t cb_ranks_size(const cb_ranks *ranks);
+
+/* CRIBO_OK, or the failure that broke the connection. */
+cribo_status cb_ranks_check(const cb_ranks *ranks);
+
+/*
+ * Joins the outcome of what each rank did alone: CRIBO_OK where all have succeeded, else on all ranks the
+ * status and message of the lowest rank that failed. The connection stays whole.
+ */
+cribo_status cb_ranks_agree(cb_ranks *ranks, cribo_status status);
+
+/*
+ * Every rank's `bytes` bytes, in the order of ranks, into all [size, bytes] on every rank. `what` is for
+ * messages.
+ */
+cribo_status cb_ranks_gather(cb_ranks *ranks, const char *what, const void *mine, size_t bytes, void *all);
+
+/*
+ * The same in place for parts of different lengths: rank r has the bytes offsets[r] ... offsets[r + 1] - 1 of
+ * `all`. offsets [size + 1] is the same on all ranks.
+ */
+cribo_status cb_ranks_share(cb_ranks *ranks, const char *what, void *all, const size_t *offsets);
+
+/*
+ * Values that are divided over the ranks: part p are the numbers offsets[p] ... offsets[p + 1] - 1, and the
+ * rank that owns part p is the one whose number has p's bits in reverse order.
+ *
+ * sum      each rank's own part becomes the sum over all ranks; the other parts are of no use afterwards
+ * spread   every rank gets each part from its owner
+ */
+size_t cb_ranks_part(const cb_ranks *ranks);
+cribo_status cb_ranks_sum(cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets);
+cribo_status cb_ranks_spread(
+    cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets);
+
+#endif
