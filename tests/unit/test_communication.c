@@ -244,15 +244,15 @@ END_TEST
 START_TEST(test_groups_refuse_what_is_no_communicator)
 {
     const cb_runtime runtime = {0};
-    cribo_thread_group *ranks;
+    cribo_thread_group *group;
     cb_ranks *ranks;
     cribo_communicator c = {.struct_size = sizeof c};
     ck_assert_int_eq(cribo_thread_group_create(NULL, 2), CRIBO_INVALID_ARGUMENT);
-    ck_assert_int_eq(cribo_thread_group_create(&ranks, 3), CRIBO_INVALID_ARGUMENT);
-    ck_assert_ptr_null(ranks);
-    ck_assert_int_eq(cribo_thread_group_create(&ranks, 2), CRIBO_OK);
-    ck_assert_int_eq(cribo_thread_group_communicator(ranks, 2, &c), CRIBO_INVALID_ARGUMENT);
-    ck_assert_int_eq(cribo_thread_group_communicator(ranks, 1, &c), CRIBO_OK);
+    ck_assert_int_eq(cribo_thread_group_create(&group, 3), CRIBO_INVALID_ARGUMENT);
+    ck_assert_ptr_null(group);
+    ck_assert_int_eq(cribo_thread_group_create(&group, 2), CRIBO_OK);
+    ck_assert_int_eq(cribo_thread_group_communicator(group, 2, &c), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cribo_thread_group_communicator(group, 1, &c), CRIBO_OK);
     for (int i = 0; i < 6; i++) {
         cribo_communicator wrong = c;
         if (i == 0) wrong.rank = 2;
@@ -266,7 +266,7 @@ START_TEST(test_groups_refuse_what_is_no_communicator)
     }
     ck_assert_int_eq(cb_ranks_create(&runtime, &ranks, NULL), CRIBO_OK);
     ck_assert_ptr_null(ranks);
-    cribo_thread_group_free(ranks);
+    cribo_thread_group_free(group);
 }
 END_TEST
 
