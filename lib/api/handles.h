@@ -3,7 +3,6 @@
 #define CB_API_HANDLES_H
 
 #include "distillation/memory_bank.h"
-#include "io/safetensors.h"
 #include "model/features.h"
 
 /*
@@ -22,17 +21,5 @@ struct cribo_memory_bank {
     cb_runtime runtime;
     cb_memory_bank *bank;
 };
-
-/* What the names of the heads' parameters begin with. */
-#define CB_HEAD_NAMES "head."
-
-/* Whether such a choice of parts of a model makes sense; each is 0 or 1. */
-cribo_status cb_check_parts(int64_t backbone, int64_t heads, int64_t plain_names);
-
-/*
- * The vectors of a bank's view, where they lie, as the values of a tensor of a file. `stretches` has room for
- * all.
- */
-void cb_bank_stretches(const cb_memory_bank *bank, cb_tensor_entry *entry, int view, cb_stretch *stretches);
 
 #endif

@@ -1,6 +1,7 @@
 /* cribo/memory_bank.h: arguments checked, then distillation/memory_bank.h. */
 #include "api/handles.h"
 #include "base/structs.h"
+#include "files/bank.h"
 
 #include "tensor/gemm.h"
 
@@ -103,4 +104,18 @@ cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_objec
     CB_REQUIRE_POINTER(bank);
     CB_TRY(translate(&batch, objects));
     return cb_memory_bank_import(bank->bank, &batch);
+}
+
+cribo_status cribo_memory_bank_save(const cribo_memory_bank *bank, const char *path, const char *prefix)
+{
+    CB_REQUIRE_POINTER(bank);
+    CB_REQUIRE_POINTER(path);
+    return cb_bank_write(&bank->runtime.allocator, bank->bank, path, prefix);
+}
+
+cribo_status cribo_memory_bank_load(cribo_memory_bank *bank, const char *path, const char *prefix)
+{
+    CB_REQUIRE_POINTER(bank);
+    CB_REQUIRE_POINTER(path);
+    return cb_bank_read(&bank->runtime.allocator, bank->bank, path, prefix ? prefix : "");
 }

@@ -4,8 +4,7 @@
 #include "api/checks.h"
 #include "api/handles.h"
 #include "base/structs.h"
-#include "base/text.h"
-#include "io/safetensors.h"
+#include "files/model.h"
 #include "tensor/finite.h"
 
 #include <stdio.h>
@@ -167,53 +166,55 @@ cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t he
     return cb_features_compute(model->runtime, &model->features, model->model, &batch, dense, cls, attention);
 }
 
-/* Parameter number `index` as a tensor of a file; `prefix` goes before its name. */
-static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, const char *prefix)
+static cribo_status check_switch(const char *name, int64_t value)
 {
-    const cb_parameter *p = &parameters->list[index];
-    cb_tensor_entry entry = {.prefix = prefix,
-        .name = p->name,
-        .axes = (int64_t)p->axes,
-        .values = parameters->values + p->offset};
-    for (size_t i = 0; i < p->axes; i++) entry.shape[i] = (int64_t)p->shape[i];
-    return entry;
+    CB_REQUIRE(value == 0 || value == 1, "parts.%s = %lld must be 0 or 1", name, (long long)value);
+    return CRIBO_OK;
 }
 
-/* The parts that are wanted, as tensors of a file; returns how many. */
-static size_t list_parts(
-    const cb_parameters *parameters, const char *prefix, const cribo_save_parts *parts, cb_tensor_entry *to)
+/* Whether such a choice of parts of a model makes sense. */
+static cribo_status check_parts(int64_t backbone, int64_t heads, int64_t plain_names)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < parameters->count; i++) {
-        bool head = cb_starts_with(parameters->list[i].name, CB_HEAD_NAMES);
-        if (head ? !parts->heads : !parts->backbone) continue;
-        to[count] = entry_of(parameters, i, prefix);
-        if (parts->plain_names) to[count].name += strlen(CB_BACKBONE_NAMES);
-        count++;
-    }
-    return count;
+    CB_TRY(check_switch("backbone", backbone));
+    CB_TRY(check_switch("heads", heads));
+    CB_TRY(check_switch("plain_names", plain_names));
+    CB_REQUIRE(backbone || heads, "parts.backbone and parts.heads are 0: nothing is left");
+    CB_REQUIRE(
+        !heads || !plain_names, "parts.plain_names = 1 is for the backbone alone, without parts.heads");
+    return CRIBO_OK;
 }
 
 cribo_status cribo_model_save_partial(
     const cribo_model *model, const char *path, const char *prefix, const cribo_save_parts *parts)
 {
     cribo_save_parts chosen = {0};
-    cb_tensor_entry *entries;
     CB_REQUIRE_POINTER(model);
     CB_REQUIRE_POINTER(path);
     CB_TRY(CB_IMPORT(chosen, parts, plain_names));
-    CB_TRY(cb_check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
-    const cb_allocator *allocator = &model->runtime->allocator;
-    const cb_parameters *parameters = &model->model->parameters;
-    CB_TRY(cb_allocate(allocator, &entries, parameters->count, sizeof *entries, "list of tensors"));
-    size_t count = list_parts(parameters, prefix, &chosen, entries);
-    cribo_status status = cb_safetensors_write(allocator, path, entries, count, NULL, 0);
-    cb_release(allocator, entries);
-    return status;
+    CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
+    return cb_model_write(&model->runtime->allocator, model->model, path, prefix, &chosen);
 }
 
 cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix)
 {
     const cribo_save_parts whole = {.struct_size = sizeof whole, .backbone = 1, .heads = 1};
     return cribo_model_save_partial(model, path, prefix, &whole);
+}
+
+cribo_status cribo_model_load_partial(
+    cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts)
+{
+    cribo_load_parts chosen = {0};
+    CB_REQUIRE_POINTER(model);
+    CB_REQUIRE_POINTER(path);
+    CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
+    CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
+    CB_TRY(check_switch("resample_positions", chosen.resample_positions));
+    return cb_model_read(model->runtime, model->model, path, prefix ? prefix : "", &chosen);
+}
+
+cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix)
+{
+    static const cribo_load_parts whole = {.struct_size = sizeof whole, .backbone = 1, .heads = 1};
+    return cribo_model_load_partial(model, path, prefix, &whole);
 }

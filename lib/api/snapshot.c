@@ -72,5 +72,5 @@ cribo_status cribo_snapshot_save_weights(const cribo_snapshot *snapshot, const c
     CB_REQUIRE_POINTER(snapshot);
     CB_REQUIRE_POINTER(path);
     cb_subject subject = subject_of(snapshot);
-    return cb_save_weights(&subject, path);
+    return cb_run_weights_write(&subject, path);
 }

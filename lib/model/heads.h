@@ -8,6 +8,9 @@
 
 #include "model/layers.h"
 
+/* What the names of the heads' parameters begin with. */
+#define CB_HEAD_NAMES "head."
+
 /* A last layer, W[p] = gain[p] direction[p] / ‖direction[p]‖. */
 typedef struct cb_last_layer {
     cb_tensor gain, direction; /* weight_g [P, 1], weight_v [P, E] */

@@ -1,30 +1,23 @@
-/* Writing a state to a file: its weights, or all of it. See cribo/trainer.h and docs/checkpoints.md. */
-#include "cribo/trainer.h"
-
-#include "api/checkpoint.h"
-#include "api/checks.h"
-#include "api/trainer.h"
-#include "base/structs.h"
-#include "io/safetensors.h"
+/* Writing a trainer's state: its weights, or all of it. See checkpoint.h. */
+#include "files/bank.h"
+#include "files/checkpoint.h"
+#include "files/metadata.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_METADATA 10000 /* more is a mistake; the header stays far below what the format allows */
-#define DEFAULT_LEVEL 1     /* weights do not get smaller beyond it */
-
-/* --- what is said of a run --- */
+/* --- metadata --- */
 
 typedef char number_text[CB_NUMBER_BYTES];
 
-/* How many pairs describe_run makes. */
-static size_t descriptions(void)
+/* How many pairs list_settings makes. */
+static size_t settings_and_step(void)
 {
     return cb_trainer_settings.count + 1;
 }
 
 /* Every setting by name, and the steps done, as text. */
-static void describe_run(const cb_subject *subject, cb_metadata_pair *pairs, number_text *text)
+static void list_settings(const cb_subject *subject, cb_metadata_pair *pairs, number_text *text)
 {
     size_t count = cb_trainer_settings.count;
     for (size_t i = 0; i < count; i++) {
@@ -36,7 +29,7 @@ static void describe_run(const cb_subject *subject, cb_metadata_pair *pairs, num
     pairs[count] = (cb_metadata_pair){CB_CHECKPOINT_STEP_KEY, text[count]};
 }
 
-/* What goes into a file, in memory of its own. */
+/* The tensors and metadata of a file, in memory of its own. */
 typedef struct document {
     const cb_allocator *allocator;
     cb_tensor_entry *entries;
@@ -59,13 +52,13 @@ static void free_document(document *d)
 /* With room for every array of the state. */
 static cribo_status begin_document(document *d, const cb_subject *subject, size_t further_pairs)
 {
-    size_t pairs = descriptions() + further_pairs, entries = subject->state->count;
+    size_t pairs = settings_and_step() + further_pairs, entries = subject->state->count;
     d->allocator = &subject->runtime->allocator;
     CB_TRY(cb_allocate(d->allocator, &d->entries, entries, sizeof *d->entries, "list of tensors"));
     CB_TRY(cb_allocate(d->allocator, &d->pairs, pairs, sizeof *d->pairs, "metadata"));
-    CB_TRY(cb_allocate(d->allocator, &d->text, descriptions(), sizeof *d->text, "metadata"));
-    describe_run(subject, d->pairs, d->text);
-    d->pair_count = descriptions();
+    CB_TRY(cb_allocate(d->allocator, &d->text, settings_and_step(), sizeof *d->text, "metadata"));
+    list_settings(subject, d->pairs, d->text);
+    d->pair_count = settings_and_step();
     return CRIBO_OK;
 }
 
@@ -94,7 +87,7 @@ static cribo_status write_weights(document *d, const cb_subject *subject, const 
     return cb_safetensors_write(d->allocator, path, d->entries, d->count, d->pairs, d->pair_count);
 }
 
-cribo_status cb_save_weights(const cb_subject *subject, const char *path)
+cribo_status cb_run_weights_write(const cb_subject *subject, const char *path)
 {
     document d = {0};
     cribo_status status = write_weights(&d, subject, path);
@@ -103,32 +96,6 @@ cribo_status cb_save_weights(const cb_subject *subject, const char *path)
 }
 
 /* --- the whole state --- */
-
-static cribo_status check_keys(const cribo_save_options *options)
-{
-    for (int64_t i = 0; i < options->metadata_count; i++) {
-        const char *key = options->metadata_keys[i];
-        CB_REQUIRE(key && options->metadata_values[i], "options.metadata_%s[%lld] is NULL",
-            key ? "values" : "keys", (long long)i);
-        CB_REQUIRE(*key, "options.metadata_keys[%lld] is empty", (long long)i);
-        for (int64_t j = 0; j < i; j++)
-            CB_REQUIRE(strcmp(key, options->metadata_keys[j]) != 0,
-                "options.metadata_keys[%lld] = \"%.100s\" stands twice", (long long)i, key);
-    }
-    return CRIBO_OK;
-}
-
-static cribo_status check_options(const cribo_save_options *options)
-{
-    CB_REQUIRE(options->level >= 0 && options->level <= 9, "options.level = %lld must be in 0 ... 9",
-        (long long)options->level);
-    CB_REQUIRE(options->metadata_count >= 0 && options->metadata_count <= MOST_METADATA,
-        "options.metadata_count = %lld must be in 0 ... %d", (long long)options->metadata_count,
-        MOST_METADATA);
-    CB_REQUIRE(options->metadata_count == 0 || (options->metadata_keys && options->metadata_values),
-        "options.metadata_%s is NULL", options->metadata_keys ? "values" : "keys");
-    return check_keys(options);
-}
 
 /* The caller's strings, their keys with a prefix of our own. */
 static cribo_status add_metadata(document *d, const cribo_save_options *options)
@@ -161,52 +128,17 @@ static cribo_status write_state(
         cb_tensor_entry *entry = add_array(d, &state->arrays[i]);
         int view = state->arrays[i].view;
         if (!entry->values)
-            cb_bank_stretches(subject->bank, entry, view, d->stretches + (size_t)view * stretches);
+            cb_bank_list_stretches(subject->bank, entry, view, d->stretches + (size_t)view * stretches);
     }
     return cb_safetensors_write_gzip(
         d->allocator, &compression, path, d->entries, d->count, d->pairs, d->pair_count);
 }
 
-cribo_status cb_save_checkpoint(
+cribo_status cb_checkpoint_write(
     const cb_subject *subject, const char *path, const cribo_save_options *options)
 {
-    cribo_save_options chosen = {.level = DEFAULT_LEVEL};
     document d = {0};
-    if (options) CB_TRY(CB_IMPORT(chosen, options, metadata_values));
-    CB_TRY(check_options(&chosen));
-    cribo_status status = write_state(&d, subject, path, &chosen);
+    cribo_status status = write_state(&d, subject, path, options);
     free_document(&d);
     return status;
-}
-
-/* --- of a trainer --- */
-
-/* Writes a checkpoint, or weights, from where they lie. */
-static cribo_status save_trainer(
-    const cribo_trainer *trainer, const char *path, const cribo_save_options *options, bool whole)
-{
-    cb_trainer *core = trainer->core;
-    cb_state state;
-    CB_TRY(cb_state_of(core, &state));
-    cb_subject subject = {&trainer->runtime, &core->config, core->step, &state, core->bank};
-    cribo_status status =
-        whole ? cb_save_checkpoint(&subject, path, options) : cb_save_weights(&subject, path);
-    cb_state_free(&state);
-    return status;
-}
-
-cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
-{
-    CB_REQUIRE_POINTER(trainer);
-    CB_REQUIRE_POINTER(path);
-    return save_trainer(trainer, path, NULL, false);
-}
-
-cribo_status cribo_trainer_save(
-    const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
-{
-    CB_REQUIRE_POINTER(trainer);
-    CB_REQUIRE_POINTER(path);
-    CB_TRY(cb_check_idle(trainer->core, "a checkpoint is written"));
-    return save_trainer(trainer, path, options, true);
 }

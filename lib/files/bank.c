@@ -1,8 +1,5 @@
-/*
- * A memory bank to and from a file, by the names that it has in a checkpoint, too. See cribo/memory_bank.h.
- */
-#include "api/handles.h"
-#include "base/text.h"
+/* Memory banks as files. See bank.h. */
+#include "files/bank.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +15,8 @@ static const struct array {
 
 /* --- saving --- */
 
-void cb_bank_stretches(const cb_memory_bank *bank, cb_tensor_entry *entry, int view, cb_stretch *stretches)
+void cb_bank_list_stretches(
+    const cb_memory_bank *bank, cb_tensor_entry *entry, int view, cb_stretch *stretches)
 {
     size_t row = cb_memory_bank_width(bank) * sizeof(cb_real), rows;
     entry->stretches = stretches;
@@ -29,41 +27,38 @@ void cb_bank_stretches(const cb_memory_bank *bank, cb_tensor_entry *entry, int v
     }
 }
 
-static cribo_status write(const cribo_memory_bank *bank, const char *path, const char *prefix,
-    int64_t *per_image, cb_stretch *stretches)
+static cribo_status write_arrays(const cb_allocator *allocator, const cb_memory_bank *bank, const char *path,
+    const char *prefix, int64_t *per_image, cb_stretch *stretches)
 {
-    const cb_memory_bank *core = bank->bank;
-    const int64_t images = (int64_t)cb_memory_bank_images(core),
-                  objects = (int64_t)cb_memory_bank_count(core);
+    const int64_t images = (int64_t)cb_memory_bank_images(bank),
+                  objects = (int64_t)cb_memory_bank_count(bank);
     cb_tensor_entry entries[ARRAYS];
     for (int i = 0; i < ARRAYS; i++)
         entries[i] = (cb_tensor_entry){.prefix = prefix,
             .name = arrays[i].name,
             .axes = (int64_t)arrays[i].axes,
-            .shape = {arrays[i].axes == 1 ? images : objects, (int64_t)cb_memory_bank_width(core)},
+            .shape = {arrays[i].axes == 1 ? images : objects, (int64_t)cb_memory_bank_width(bank)},
             .dtype = arrays[i].dtype};
-    cb_memory_bank_export(core, per_image, per_image + images, NULL, NULL);
+    cb_memory_bank_export(bank, per_image, per_image + images, NULL, NULL);
     entries[PER_IMAGE].values = per_image;
     entries[IDS].values = per_image + images;
     for (int view = 0; view < 2; view++)
-        cb_bank_stretches(
-            core, &entries[VIEW1 + view], view, stretches + (size_t)view * cb_memory_bank_stretches(core));
-    return cb_safetensors_write(&bank->runtime.allocator, path, entries, ARRAYS, NULL, 0);
+        cb_bank_list_stretches(
+            bank, &entries[VIEW1 + view], view, stretches + (size_t)view * cb_memory_bank_stretches(bank));
+    return cb_safetensors_write(allocator, path, entries, ARRAYS, NULL, 0);
 }
 
-cribo_status cribo_memory_bank_save(const cribo_memory_bank *bank, const char *path, const char *prefix)
+cribo_status cb_bank_write(
+    const cb_allocator *allocator, const cb_memory_bank *bank, const char *path, const char *prefix)
 {
-    CB_REQUIRE_POINTER(bank);
-    CB_REQUIRE_POINTER(path);
-    const cb_allocator *allocator = &bank->runtime.allocator;
     int64_t *per_image = NULL;
     cb_stretch *stretches = NULL;
     cribo_status status = cb_allocate(
-        allocator, &per_image, 2 * cb_memory_bank_images(bank->bank), sizeof *per_image, "list of images");
+        allocator, &per_image, 2 * cb_memory_bank_images(bank), sizeof *per_image, "list of images");
     if (status == CRIBO_OK)
-        status = cb_allocate(allocator, &stretches, 2 * cb_memory_bank_stretches(bank->bank),
-            sizeof *stretches, "list of tensors");
-    if (status == CRIBO_OK) status = write(bank, path, prefix, per_image, stretches);
+        status = cb_allocate(
+            allocator, &stretches, 2 * cb_memory_bank_stretches(bank), sizeof *stretches, "list of tensors");
+    if (status == CRIBO_OK) status = write_arrays(allocator, bank, path, prefix, per_image, stretches);
     cb_release(allocator, stretches);
     cb_release(allocator, per_image);
     return status;
@@ -72,14 +67,15 @@ cribo_status cribo_memory_bank_save(const cribo_memory_bank *bank, const char *p
 /* --- loading --- */
 
 typedef struct loading {
-    const cribo_memory_bank *bank;
+    const cb_allocator *allocator;
+    cb_memory_bank *bank;
     const char *path, *prefix;
     cb_safetensors *file;
     const cb_tensor_info *tensor[ARRAYS];
     void *values[ARRAYS];
 } loading;
 
-/* Finds array `index`, which must have `first` rows. */
+/* Finds array `index` in the file. */
 static cribo_status find(loading *l, int index)
 {
     const struct array *array = &arrays[index];
@@ -103,13 +99,13 @@ static cribo_status check_axis(const loading *l, int index, size_t axis, uint64_
 static cribo_status check_shapes(loading *l)
 {
     for (int i = 0; i < ARRAYS; i++) CB_TRY(find(l, i));
-    const uint64_t images = l->tensor[PER_IMAGE]->shape[0], most = cb_memory_bank_capacity(l->bank->bank);
+    const uint64_t images = l->tensor[PER_IMAGE]->shape[0], most = cb_memory_bank_capacity(l->bank);
     CB_REQUIRE(images <= most, "%.200s: it has %llu images, but the bank has room for bank_images = %llu",
         l->path, (unsigned long long)images, (unsigned long long)most);
     CB_TRY(check_axis(l, IDS, 0, images));
     CB_TRY(check_axis(l, VIEW2, 0, l->tensor[VIEW1]->shape[0]));
-    CB_TRY(check_axis(l, VIEW1, 1, cb_memory_bank_width(l->bank->bank)));
-    return check_axis(l, VIEW2, 1, cb_memory_bank_width(l->bank->bank));
+    CB_TRY(check_axis(l, VIEW1, 1, cb_memory_bank_width(l->bank)));
+    return check_axis(l, VIEW2, 1, cb_memory_bank_width(l->bank));
 }
 
 static size_t count_of(const cb_tensor_info *tensor)
@@ -122,20 +118,19 @@ static size_t count_of(const cb_tensor_info *tensor)
 /* In the order of the file, so that one pass over it is enough. */
 static cribo_status read_arrays(loading *l)
 {
-    const cb_allocator *allocator = &l->bank->runtime.allocator;
     for (size_t t = 0; t < cb_safetensors_count(l->file); t++)
         for (int i = 0; i < ARRAYS; i++) {
             const cb_tensor_info *tensor = l->tensor[i];
             if (tensor != cb_safetensors_tensor(l->file, t)) continue;
             size_t count = count_of(tensor);
             CB_TRY(cb_allocate(
-                allocator, &l->values[i], count, cb_dtypes[arrays[i].dtype].bytes, "bank that is read"));
+                l->allocator, &l->values[i], count, cb_dtypes[arrays[i].dtype].bytes, "bank that is read"));
             CB_TRY(cb_safetensors_read_as(l->file, tensor, arrays[i].dtype, l->values[i], count));
         }
     return cb_safetensors_has_checksums(l->file) ? CRIBO_OK : cb_safetensors_finish(l->file);
 }
 
-/* What has been read becomes the bank's content. */
+/* Makes the arrays the bank's content. */
 static cribo_status adopt(const loading *l)
 {
     char problem[300];
@@ -143,24 +138,23 @@ static cribo_status adopt(const loading *l)
     const int64_t *per_image = l->values[PER_IMAGE];
     uint64_t objects = 0;
     for (uint64_t i = 0; i < images; i++) objects += (uint64_t)per_image[i];
-    CB_TRY(check_axis(l, VIEW1, 0, objects)); /* counts below zero that add up are refused by the bank */
+    CB_TRY(check_axis(l, VIEW1, 0, objects)); /* the bank refuses negative counts */
     cb_objects content = {(size_t)images, per_image, {l->values[VIEW1], l->values[VIEW2]}, l->values[IDS]};
-    cribo_status status = cb_memory_bank_import(l->bank->bank, &content);
+    cribo_status status = cb_memory_bank_import(l->bank, &content);
     if (status == CRIBO_OK) return status;
     snprintf(problem, sizeof problem, "%s", cribo_last_error());
     return cb_fail(status, "%.200s: %s", l->path, problem);
 }
 
-cribo_status cribo_memory_bank_load(cribo_memory_bank *bank, const char *path, const char *prefix)
+cribo_status cb_bank_read(
+    const cb_allocator *allocator, cb_memory_bank *bank, const char *path, const char *prefix)
 {
-    loading l = {.bank = bank, .path = path, .prefix = prefix ? prefix : ""};
-    CB_REQUIRE_POINTER(bank);
-    CB_REQUIRE_POINTER(path);
-    CB_TRY(cb_safetensors_open(&bank->runtime.allocator, &l.file, path));
+    loading l = {.allocator = allocator, .bank = bank, .path = path, .prefix = prefix};
+    CB_TRY(cb_safetensors_open(allocator, &l.file, path));
     cribo_status status = check_shapes(&l);
     if (status == CRIBO_OK) status = read_arrays(&l);
     if (status == CRIBO_OK) status = adopt(&l);
-    for (int i = 0; i < ARRAYS; i++) cb_release(&bank->runtime.allocator, l.values[i]);
+    for (int i = 0; i < ARRAYS; i++) cb_release(allocator, l.values[i]);
     cb_safetensors_close(l.file);
     return status;
 }

@@ -1,11 +1,6 @@
-/*
- * Reading a model, or parts of it, from a file: everything into memory of its own first. See cribo/model.h.
- */
-#include "cribo/model.h"
-
-#include "api/handles.h"
-#include "base/structs.h"
+/* Reading a model, or parts of it: everything into memory of its own first. See files/model.h. */
 #include "base/text.h"
+#include "files/model.h"
 #include "io/safetensors.h"
 #include "tensor/finite.h"
 
@@ -13,7 +8,8 @@
 #include <string.h>
 
 typedef struct loading {
-    const cribo_model *model;
+    const cb_runtime *runtime;
+    cb_model *model;
     const cribo_load_parts *parts;
     cb_safetensors *file;
     const char *path, *prefix;
@@ -37,7 +33,7 @@ static const cb_parameter *parameter_of(const loading *l, const char *name)
     char whole[CB_NAME_BYTES];
     int length = snprintf(whole, sizeof whole, "%s%s", l->parts->plain_names ? CB_BACKBONE_NAMES : "", name);
     bool fits = length > 0 && (size_t)length < sizeof whole;
-    return fits ? cb_parameters_find(&l->model->model->parameters, whole) : NULL;
+    return fits ? cb_parameters_find(&l->model->parameters, whole) : NULL;
 }
 
 /* --- checks --- */
@@ -46,7 +42,7 @@ static const cb_parameter *parameter_of(const loading *l, const char *name)
 static bool is_resampled(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
 {
     return l->parts->resample_positions && tensor->axes == 3 && tensor->shape[1] != parameter->shape[1] &&
-           cb_backbone_resamples(&l->model->model->backbone, parameter, (size_t)tensor->shape[1]);
+           cb_backbone_resamples(&l->model->backbone, parameter, (size_t)tensor->shape[1]);
 }
 
 static cribo_status check_shape(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
@@ -63,7 +59,7 @@ static cribo_status check_shape(const loading *l, const cb_parameter *parameter,
 /* Whether all that is wanted is there. */
 static cribo_status check_tensors(const loading *l)
 {
-    const cb_parameters *parameters = &l->model->model->parameters;
+    const cb_parameters *parameters = &l->model->parameters;
     for (size_t i = 0; i < parameters->count; i++) {
         const cb_parameter *parameter = &parameters->list[i];
         if (!is_wanted(l, parameter)) continue;
@@ -89,14 +85,14 @@ static cribo_status read_finite(const loading *l, const cb_tensor_info *tensor, 
 static cribo_status read_positions(
     const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor, float *to)
 {
-    const cb_backbone *backbone = &l->model->model->backbone;
-    const cb_allocator *allocator = &l->model->runtime->allocator;
+    const cb_backbone *backbone = &l->model->backbone;
+    const cb_allocator *allocator = &l->runtime->allocator;
     size_t length = (size_t)tensor->shape[1], count = length * backbone->width;
     float *positions;
     CB_TRY(cb_allocate(allocator, &positions, count, sizeof *positions, "positions"));
     cribo_status status = read_finite(l, tensor, positions, count);
     if (status == CRIBO_OK)
-        status = cb_backbone_resample(l->model->runtime, backbone, parameter, positions, length, to);
+        status = cb_backbone_resample(l->runtime, backbone, parameter, positions, length, to);
     cb_release(allocator, positions);
     return status;
 }
@@ -122,8 +118,8 @@ static cribo_status read_tensors(const loading *l)
 
 static cribo_status load(loading *l)
 {
-    const cb_allocator *allocator = &l->model->runtime->allocator;
-    const cb_parameters *parameters = &l->model->model->parameters;
+    const cb_allocator *allocator = &l->runtime->allocator;
+    const cb_parameters *parameters = &l->model->parameters;
     CB_TRY(cb_safetensors_open(allocator, &l->file, l->path));
     cribo_status status =
         cb_allocate(allocator, &l->values, parameters->total, sizeof *l->values, "parameters that are read");
@@ -137,38 +133,9 @@ static cribo_status load(loading *l)
     return status;
 }
 
-static cribo_status check_switch(const char *name, int64_t value)
+cribo_status cb_model_read(const cb_runtime *runtime, cb_model *model, const char *path, const char *prefix,
+    const cribo_load_parts *parts)
 {
-    CB_REQUIRE(value == 0 || value == 1, "parts.%s = %lld must be 0 or 1", name, (long long)value);
-    return CRIBO_OK;
-}
-
-cribo_status cb_check_parts(int64_t backbone, int64_t heads, int64_t plain_names)
-{
-    CB_TRY(check_switch("backbone", backbone));
-    CB_TRY(check_switch("heads", heads));
-    CB_TRY(check_switch("plain_names", plain_names));
-    CB_REQUIRE(backbone || heads, "parts.backbone and parts.heads are 0: nothing is left");
-    CB_REQUIRE(
-        !heads || !plain_names, "parts.plain_names = 1 is for the backbone alone, without parts.heads");
-    return CRIBO_OK;
-}
-
-cribo_status cribo_model_load_partial(
-    cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts)
-{
-    cribo_load_parts chosen = {0};
-    CB_REQUIRE_POINTER(model);
-    CB_REQUIRE_POINTER(path);
-    CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
-    CB_TRY(cb_check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
-    CB_TRY(check_switch("resample_positions", chosen.resample_positions));
-    loading l = {.model = model, .parts = &chosen, .path = path, .prefix = prefix ? prefix : ""};
+    loading l = {.runtime = runtime, .model = model, .parts = parts, .path = path, .prefix = prefix};
     return load(&l);
-}
-
-cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix)
-{
-    static const cribo_load_parts whole = {.struct_size = sizeof whole, .backbone = 1, .heads = 1};
-    return cribo_model_load_partial(model, path, prefix, &whole);
 }

@@ -1,27 +1,13 @@
-/*
- * Reading a checkpoint: everything into a stage, everything checked, and only then adopted. See
- * cribo/trainer.h and docs/checkpoints.md.
- */
-#include "cribo/trainer.h"
-
-#include "api/checkpoint.h"
-#include "api/trainer.h"
-#include "base/structs.h"
+/* Reading a checkpoint. See checkpoint.h. */
 #include "base/text.h"
-#include "io/safetensors.h"
+#include "files/checkpoint.h"
+#include "files/metadata.h"
 #include "io/safetensors_checksums.h"
-#include "training/state.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* A file that is being read, and its name for messages. */
-typedef struct checkpoint {
-    cb_safetensors *file;
-    const char *path;
-} checkpoint;
-
-static cribo_status check_format(const checkpoint *c)
+static cribo_status check_format(const cb_checkpoint *c)
 {
     const char *format = cb_safetensors_metadata(c->file, CB_CHECKPOINT_FORMAT_KEY);
     if (!format)
@@ -36,18 +22,24 @@ static cribo_status check_format(const checkpoint *c)
     return CRIBO_OK;
 }
 
-static cribo_status open_checkpoint(const cb_allocator *allocator, checkpoint *c, const char *path)
+cribo_status cb_checkpoint_open(const cb_allocator *allocator, cb_checkpoint *c, const char *path)
 {
     c->path = path;
     CB_TRY(cb_safetensors_open(allocator, &c->file, path));
     cribo_status status = check_format(c);
-    if (status != CRIBO_OK) cb_safetensors_close(c->file);
+    if (status != CRIBO_OK) cb_checkpoint_close(c);
     return status;
+}
+
+void cb_checkpoint_close(cb_checkpoint *c)
+{
+    cb_safetensors_close(c->file);
+    c->file = NULL;
 }
 
 /* --- settings --- */
 
-/* A metadata key that is no setting. */
+/* Whether a metadata key is something else than a setting. */
 static bool is_other(const char *key)
 {
     return cb_starts_with(key, CB_CHECKPOINT_CALLER) || cb_starts_with(key, CB_CHECKSUM_PREFIX) ||
@@ -55,8 +47,7 @@ static bool is_other(const char *key)
            strcmp(key, CB_CHECKPOINT_STEP_KEY) == 0;
 }
 
-/* The settings in the file; one that it lacks is newer than it, and had its default. */
-static cribo_status read_settings(const checkpoint *c, cribo_trainer_config *config)
+cribo_status cb_checkpoint_settings(const cb_checkpoint *c, cribo_trainer_config *config)
 {
     char problem[200];
     CB_TRY(cb_config_init(&cb_trainer_settings, config, sizeof *config));
@@ -71,45 +62,16 @@ static cribo_status read_settings(const checkpoint *c, cribo_trainer_config *con
     return CRIBO_OK;
 }
 
-/* The next name of a list separated by commas, its length in *length; NULL past the last. */
-static const char *next_name(const char **list, size_t *length)
-{
-    const char *name = *list + strspn(*list, ", ");
-    *length = strcspn(name, ", ");
-    *list = name + *length;
-    return *length ? name : NULL;
-}
-
-static bool listed(const char *list, const char *name)
-{
-    size_t length;
-    for (const char *item; (item = next_name(&list, &length));)
-        if (strlen(name) == length && strncmp(item, name, length) == 0) return true;
-    return false;
-}
-
-static cribo_status check_overrides(const char *list)
-{
-    size_t length;
-    char name[64];
-    for (const char *item; (item = next_name(&list, &length));) {
-        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), item);
-        CB_REQUIRE(length < sizeof name && cb_config_find(&cb_trainer_settings, name),
-            "options.overrides: \"%s\" is no setting", name);
-    }
-    return CRIBO_OK;
-}
-
 static cribo_status compare_settings(
-    const checkpoint *c, const cribo_trainer_config *own, const char *overrides)
+    const cb_checkpoint *c, const cribo_trainer_config *own, const char *overrides)
 {
     cribo_trainer_config saved;
-    CB_TRY(read_settings(c, &saved));
+    CB_TRY(cb_checkpoint_settings(c, &saved));
     for (size_t i = 0; i < cb_trainer_settings.count; i++) {
         const cb_field *field = &cb_trainer_settings.fields[i];
         char in_file[CB_NUMBER_BYTES], in_trainer[CB_NUMBER_BYTES];
         if (cb_config_get(field, &saved) == cb_config_get(field, own) ||
-            listed(overrides, field->setting.name))
+            cb_list_has(overrides, field->setting.name))
             continue;
         cb_config_text(field, &saved, in_file);
         cb_config_text(field, own, in_trainer);
@@ -119,7 +81,7 @@ static cribo_status compare_settings(
     return CRIBO_OK;
 }
 
-static cribo_status read_step(const checkpoint *c, int64_t *step)
+static cribo_status read_step(const cb_checkpoint *c, int64_t *step)
 {
     const char *text = cb_safetensors_metadata(c->file, CB_CHECKPOINT_STEP_KEY);
     size_t digits = text ? strspn(text, "0123456789") : 0;
@@ -134,7 +96,7 @@ static cribo_status read_step(const checkpoint *c, int64_t *step)
 /* --- arrays --- */
 
 static cribo_status check_axis(
-    const checkpoint *c, const cb_tensor_info *tensor, size_t axis, size_t expected)
+    const cb_checkpoint *c, const cb_tensor_info *tensor, size_t axis, size_t expected)
 {
     CB_REQUIRE(tensor->shape[axis] == expected,
         "%.200s: tensor \"%.100s\": axis %zu has length %llu in the file, but %zu in the trainer", c->path,
@@ -142,7 +104,7 @@ static cribo_status check_axis(
     return CRIBO_OK;
 }
 
-static cribo_status check_array(const checkpoint *c, const cb_state_array *array)
+static cribo_status check_array(const cb_checkpoint *c, const cb_state_array *array)
 {
     const cb_tensor_info *tensor = cb_safetensors_find(c->file, array->prefix, array->name);
     if (!tensor)
@@ -157,7 +119,7 @@ static cribo_status check_array(const checkpoint *c, const cb_state_array *array
 }
 
 /* The length of a tensor's first axis, which may be at most `most`. */
-static cribo_status read_length(const checkpoint *c, const char *name, size_t most, size_t *length)
+static cribo_status read_length(const cb_checkpoint *c, const char *name, size_t most, size_t *length)
 {
     const cb_tensor_info *tensor = cb_safetensors_find(c->file, NULL, name);
     if (!tensor || tensor->axes == 0)
@@ -173,7 +135,7 @@ static cribo_status read_length(const checkpoint *c, const char *name, size_t mo
  * In the order of the file, so that one pass over it is enough. A file has no name twice: if it has as many
  * tensors as the stage and those of the stage, each is one of them.
  */
-static cribo_status read_arrays(const checkpoint *c, const cb_state *stage)
+static cribo_status read_arrays(const cb_checkpoint *c, const cb_state *stage)
 {
     for (size_t i = 0; i < stage->count; i++) CB_TRY(check_array(c, &stage->arrays[i]));
     if (cb_safetensors_count(c->file) != stage->count)
@@ -188,7 +150,7 @@ static cribo_status read_arrays(const checkpoint *c, const cb_state *stage)
     return cb_safetensors_finish(c->file);
 }
 
-static cribo_status read_state(const checkpoint *c, cb_trainer *core)
+static cribo_status read_state(const cb_checkpoint *c, cb_trainer *core)
 {
     size_t images = 0, objects = 0, most = cb_memory_bank_capacity(core->bank);
     int64_t step = 0;
@@ -206,41 +168,13 @@ static cribo_status read_state(const checkpoint *c, cb_trainer *core)
 
 /* --- the calls --- */
 
-cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
+cribo_status cb_checkpoint_restore(const cb_checkpoint *c, cb_trainer *trainer, const char *overrides)
 {
-    checkpoint c;
-    cribo_load_options chosen = {0};
-    CB_REQUIRE_POINTER(trainer);
-    CB_REQUIRE_POINTER(path);
-    if (options) CB_TRY(CB_IMPORT(chosen, options, overrides));
-    const char *overrides = chosen.overrides ? chosen.overrides : "";
-    CB_TRY(check_overrides(overrides));
-    CB_TRY(open_checkpoint(&trainer->runtime.allocator, &c, path));
-    cribo_status status = compare_settings(&c, &trainer->core->config, overrides);
-    if (status == CRIBO_OK) status = read_state(&c, trainer->core);
-    cb_safetensors_close(c.file);
-    return status;
+    CB_TRY(compare_settings(c, &trainer->config, overrides));
+    return read_state(c, trainer);
 }
 
-static const cb_allocator plain = {0};
-
-cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out)
-{
-    checkpoint c;
-    cribo_trainer_config saved;
-    CB_REQUIRE_POINTER(path);
-    CB_REQUIRE_POINTER(out);
-    CB_TRY(open_checkpoint(&plain, &c, path));
-    cribo_status status = read_settings(&c, &saved);
-    cb_safetensors_close(c.file);
-    CB_TRY(status);
-    CB_TRY(cb_check_size("out", out->struct_size, cb_trainer_settings.first_size, sizeof saved));
-    cb_struct_export(out, &saved, sizeof saved);
-    return CRIBO_OK;
-}
-
-/* The caller's string of this key, or NULL. */
-static const char *find_metadata(const checkpoint *c, const char *key)
+const char *cb_checkpoint_text(const cb_checkpoint *c, const char *key)
 {
     const size_t prefix = sizeof CB_CHECKPOINT_CALLER - 1;
     for (size_t i = 0; i < cb_safetensors_pair_count(c->file); i++) {
@@ -249,26 +183,4 @@ static const char *find_metadata(const checkpoint *c, const char *key)
             return pair->value;
     }
     return NULL;
-}
-
-static cribo_status copy_metadata(const checkpoint *c, const char *key, char *buffer, size_t size)
-{
-    const char *value = find_metadata(c, key);
-    CB_REQUIRE(value, "%.200s: key = \"%.100s\" is not in its metadata", c->path, key);
-    size_t bytes = strlen(value) + 1;
-    CB_REQUIRE(bytes <= size, "size = %zu, but \"%.100s\" takes %zu bytes", size, key, bytes);
-    memcpy(buffer, value, bytes);
-    return CRIBO_OK;
-}
-
-cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *buffer, size_t size)
-{
-    checkpoint c;
-    CB_REQUIRE_POINTER(path);
-    CB_REQUIRE_POINTER(key);
-    CB_REQUIRE_POINTER(buffer);
-    CB_TRY(open_checkpoint(&plain, &c, path));
-    cribo_status status = copy_metadata(&c, key, buffer, size);
-    cb_safetensors_close(c.file);
-    return status;
 }

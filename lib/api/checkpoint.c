@@ -1,0 +1,156 @@
+/*
+ * The files of a trainer: checks of the arguments, then files/checkpoint.h. See cribo/trainer.h.
+ */
+#include "api/checkpoint.h"
+
+#include "api/checks.h"
+#include "api/trainer.h"
+#include "base/structs.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_METADATA 10000 /* more is a mistake; the header stays far below the limit of the format */
+
+/* --- saving --- */
+
+static cribo_status check_keys(const cribo_save_options *options)
+{
+    for (int64_t i = 0; i < options->metadata_count; i++) {
+        const char *key = options->metadata_keys[i];
+        CB_REQUIRE(key && options->metadata_values[i], "options.metadata_%s[%lld] is NULL",
+            key ? "values" : "keys", (long long)i);
+        CB_REQUIRE(*key, "options.metadata_keys[%lld] is empty", (long long)i);
+        for (int64_t j = 0; j < i; j++)
+            CB_REQUIRE(strcmp(key, options->metadata_keys[j]) != 0,
+                "options.metadata_keys[%lld] = \"%.100s\" stands twice", (long long)i, key);
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status check_options(const cribo_save_options *options)
+{
+    CB_REQUIRE(options->level >= 0 && options->level <= 9, "options.level = %lld must be in 0 ... 9",
+        (long long)options->level);
+    CB_REQUIRE(options->metadata_count >= 0 && options->metadata_count <= MAX_METADATA,
+        "options.metadata_count = %lld must be in 0 ... %d", (long long)options->metadata_count,
+        MAX_METADATA);
+    CB_REQUIRE(options->metadata_count == 0 || (options->metadata_keys && options->metadata_values),
+        "options.metadata_%s is NULL", options->metadata_keys ? "values" : "keys");
+    return check_keys(options);
+}
+
+cribo_status cb_save_checkpoint(
+    const cb_subject *subject, const char *path, const cribo_save_options *options)
+{
+    cribo_save_options chosen = {.level = CB_DEFAULT_LEVEL};
+    if (options) CB_TRY(CB_IMPORT(chosen, options, metadata_values));
+    CB_TRY(check_options(&chosen));
+    return cb_checkpoint_write(subject, path, &chosen);
+}
+
+/* A trainer's state where it lies; cb_state_free ends it. */
+static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb_subject *subject)
+{
+    cb_trainer *core = trainer->core;
+    CB_TRY(cb_state_of(core, state));
+    *subject = (cb_subject){&trainer->runtime, &core->config, core->step, state, core->bank};
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+{
+    cb_state state;
+    cb_subject subject;
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    CB_TRY(subject_of(trainer, &state, &subject));
+    cribo_status status = cb_run_weights_write(&subject, path);
+    cb_state_free(&state);
+    return status;
+}
+
+cribo_status cribo_trainer_save(
+    const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
+{
+    cb_state state;
+    cb_subject subject;
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    CB_TRY(cb_check_idle(trainer->core, "a checkpoint is written"));
+    CB_TRY(subject_of(trainer, &state, &subject));
+    cribo_status status = cb_save_checkpoint(&subject, path, options);
+    cb_state_free(&state);
+    return status;
+}
+
+/* --- loading --- */
+
+static cribo_status check_overrides(const char *list)
+{
+    size_t length;
+    char name[64];
+    for (const char *item; (item = cb_next_name(&list, &length));) {
+        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), item);
+        CB_REQUIRE(length < sizeof name && cb_config_find(&cb_trainer_settings, name),
+            "options.overrides: \"%s\" is no setting", name);
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
+{
+    cb_checkpoint checkpoint;
+    cribo_load_options chosen = {0};
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    if (options) CB_TRY(CB_IMPORT(chosen, options, overrides));
+    const char *overrides = chosen.overrides ? chosen.overrides : "";
+    CB_TRY(check_overrides(overrides));
+    CB_TRY(cb_checkpoint_open(&trainer->runtime.allocator, &checkpoint, path));
+    cribo_status status = cb_checkpoint_restore(&checkpoint, trainer->core, overrides);
+    cb_checkpoint_close(&checkpoint);
+    return status;
+}
+
+/* --- looking into a file --- */
+
+static const cb_allocator plain = {0};
+
+cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out)
+{
+    cb_checkpoint checkpoint;
+    cribo_trainer_config saved;
+    CB_REQUIRE_POINTER(path);
+    CB_REQUIRE_POINTER(out);
+    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, path));
+    cribo_status status = cb_checkpoint_settings(&checkpoint, &saved);
+    cb_checkpoint_close(&checkpoint);
+    CB_TRY(status);
+    CB_TRY(cb_check_size("out", out->struct_size, cb_trainer_settings.first_size, sizeof saved));
+    cb_struct_export(out, &saved, sizeof saved);
+    return CRIBO_OK;
+}
+
+static cribo_status copy_metadata(const cb_checkpoint *checkpoint, const char *key, char *buffer, size_t size)
+{
+    const char *value = cb_checkpoint_text(checkpoint, key);
+    CB_REQUIRE(value, "%.200s: key = \"%.100s\" is not in its metadata", checkpoint->path, key);
+    size_t bytes = strlen(value) + 1;
+    CB_REQUIRE(bytes <= size, "size = %zu, but \"%.100s\" takes %zu bytes", size, key, bytes);
+    memcpy(buffer, value, bytes);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *buffer, size_t size)
+{
+    cb_checkpoint checkpoint;
+    CB_REQUIRE_POINTER(path);
+    CB_REQUIRE_POINTER(key);
+    CB_REQUIRE_POINTER(buffer);
+    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, path));
+    cribo_status status = copy_metadata(&checkpoint, key, buffer, size);
+    cb_checkpoint_close(&checkpoint);
+    return status;
+}

@@ -1,0 +1,56 @@
+/*
+ * Checkpoints, and the weights of a training run, as files. See docs/checkpoints.md for the format.
+ *
+ * Writing takes a trainer's state, or a copy of it. Reading stages everything in memory of its own, checks it,
+ * and only then changes the trainer.
+ */
+#ifndef CB_FILES_CHECKPOINT_H
+#define CB_FILES_CHECKPOINT_H
+
+#include "cribo/trainer.h"
+#include "io/safetensors.h"
+#include "training/state.h"
+
+#define CB_DEFAULT_LEVEL 1 /* of compression: weights do not get smaller beyond it */
+
+/* A state to be written. */
+typedef struct cb_subject {
+    const cb_runtime *runtime; /* its memory and workers are used for writing */
+    const cribo_trainer_config *config;
+    int64_t step;
+    const cb_state *state;
+    const cb_memory_bank
+        *bank; /* holds the vectors that `state` does not; NULL: `state` is a copy with all */
+} cb_subject;
+
+/* Replaces `path` atomically by a checkpoint with the caller's metadata. `options` is a full, checked one. */
+cribo_status cb_checkpoint_write(
+    const cb_subject *subject, const char *path, const cribo_save_options *options);
+
+/* Replaces `path` atomically by the parameters of student and teacher, with all settings as metadata. */
+cribo_status cb_run_weights_write(const cb_subject *subject, const char *path);
+
+/* A checkpoint that is open for reading. */
+typedef struct cb_checkpoint {
+    cb_safetensors *file;
+    const char *path; /* borrowed, for messages */
+} cb_checkpoint;
+
+/* Errors: those of cb_safetensors_open; CRIBO_CORRUPT: no checkpoint, or one of another version. */
+cribo_status cb_checkpoint_open(const cb_allocator *allocator, cb_checkpoint *checkpoint, const char *path);
+void cb_checkpoint_close(cb_checkpoint *checkpoint);
+
+/* The settings of the run; a setting that the file lacks gets its default. */
+cribo_status cb_checkpoint_settings(const cb_checkpoint *checkpoint, cribo_trainer_config *config);
+
+/* The caller's text of this key, until the checkpoint is closed; NULL: there is none. */
+const char *cb_checkpoint_text(const cb_checkpoint *checkpoint, const char *key);
+
+/*
+ * Makes the checkpoint's state the trainer's. `overrides` lists settings, separated by commas, that may
+ * differ between file and trainer. On failure the trainer is unchanged.
+ */
+cribo_status cb_checkpoint_restore(
+    const cb_checkpoint *checkpoint, cb_trainer *trainer, const char *overrides);
+
+#endif
