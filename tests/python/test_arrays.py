@@ -48,7 +48,7 @@ class Inputs(unittest.TestCase):
     def test_contiguous_input_is_not_copied(self):
         tokens, _ = problem()
         for value in (tokens, Interface(tokens), Capsule(tokens)):
-            taken = cribo._input("tokens", value, np.float32, ("B", 2, N, D))
+            taken = cribo.arrays.input_array("tokens", value, np.float32, ("B", 2, N, D))
             self.assertEqual(taken.ctypes.data, tokens.ctypes.data)
 
     def test_strided_input_gives_the_same(self):
@@ -80,8 +80,6 @@ class Inputs(unittest.TestCase):
         tokens, positions = problem()
         with self.assertRaisesRegex(TypeError, "tokens has dtype float64, but float32 is expected"):
             self.clusterer.run(tokens.astype(np.float64), positions)
-        with self.assertRaisesRegex(TypeError, "seed_tokens has dtype int32, but int64"):
-            self.clusterer.run(tokens, positions, np.zeros((2, K), np.int32))
         with self.assertRaisesRegex(TypeError, "seed_tokens has dtype float64"):
             self.clusterer.run(tokens, positions, [[0.5, 1.0, 2.0]] * 2)
         with self.assertRaisesRegex(TypeError, "tokens has dtype >f4"):

@@ -59,13 +59,13 @@ class Progress(unittest.TestCase):
         )
         with small_trainer() as trainer:
             interrupt = ctypes.pythonapi.PyErr_SetInterrupt
-            trainer._hooks._progress = lambda phase, share: interrupt() and None
+            trainer._hooks.progress = lambda phase, share: interrupt() and None
             self.assert_unchanged_by(trainer, KeyboardInterrupt)
 
     def test_callback_cannot_use_its_own_handle(self):
         with small_trainer(progress=lambda phase, share: trainer.close()) as trainer:
-            self.assertRegex(str(self.assert_unchanged_by(trainer, cribo.WrongState)), "at work")
-            trainer._hooks._progress = None
+            self.assertRegex(str(self.assert_unchanged_by(trainer, cribo.WrongState)), "in use")
+            trainer._hooks.progress = None
 
     def test_other_threads_are_refused_meanwhile(self):
         refused = []
@@ -84,7 +84,7 @@ class Progress(unittest.TestCase):
 
         with small_trainer(progress=progress) as trainer:
             trainer.step(small_batch())
-        self.assertRegex(refused[0], "at work")
+        self.assertRegex(refused[0], "in use")
 
     def test_two_trainers_in_two_threads_do_as_one_by_one(self):
         losses = {}
@@ -103,8 +103,8 @@ class Progress(unittest.TestCase):
 
 class Log(unittest.TestCase):
     def hooks(self, log):
-        hooks = cribo._Hooks(1, log, None)
-        call = ctypes.cast(hooks.runtime.log, cribo._LOG_CALLBACK)
+        hooks = cribo.callbacks.Hooks(1, log, None)
+        call = ctypes.cast(hooks.runtime.log, cribo.callbacks.LOG_CALLBACK)
         return hooks, call
 
     def test_log_gets_level_and_message(self):
@@ -131,7 +131,7 @@ class Log(unittest.TestCase):
         hooks, call = self.hooks(log)
         call(None, cribo.LOG_INFO, b"one")
         call(None, cribo.LOG_INFO, b"two")
-        self.assertEqual(hooks._on_progress(None, b"learn", 0.5), 1)
+        self.assertEqual(hooks.on_progress(None, b"learn", 0.5), 1)
         with self.assertRaisesRegex(LookupError, "one"):
             hooks.check(0)
         hooks.check(0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support import SOURCE, cribo
 
-LIBRARY = cribo._library._name
+LIBRARY = cribo.library.native._name
 
 
 class Finding(unittest.TestCase):
@@ -21,11 +21,13 @@ class Finding(unittest.TestCase):
         self.root = Path(folder.name)
         self.module = self.root / "examples" / "python"
         self.module.mkdir(parents=True)
-        shutil.copy(SOURCE / "examples" / "python" / "cribo.py", self.module)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(SOURCE / "examples" / "python" / "cribo", self.module / "cribo", ignore=ignored)
+        shutil.copytree(SOURCE / "include" / "cribo", self.module / "cribo" / "include")
 
     def run_import(self, **environment) -> subprocess.CompletedProcess:
         inherited = {name: value for name, value in os.environ.items() if name != "CRIBO_LIBRARY"}
-        program = "import cribo; print(cribo._library._name)"
+        program = "import cribo; print(cribo.library.native._name)"
         return subprocess.run(
             [sys.executable, "-B", "-c", program],
             cwd=self.module,
@@ -51,6 +53,11 @@ class Finding(unittest.TestCase):
         chosen = self.place(self.root / "elsewhere", "chosen.so")
         self.assert_loaded(chosen, CRIBO_LIBRARY=str(chosen))
 
+    def test_missing_headers_are_named(self):
+        shutil.rmtree(self.module / "cribo" / "include")
+        self.place(self.module)
+        self.assertRegex(self.run_import().stderr, "ImportError: .*copy include/cribo/.*/cribo/include")
+
     def test_system_s_path_is_searched_last(self):
         path = self.place(self.root / "system")
         found = self.run_import(LD_LIBRARY_PATH=str(path.parent))
@@ -64,8 +71,11 @@ class Finding(unittest.TestCase):
         self.assertEqual(len(re.findall(r"^  \S+: ", found.stderr, re.MULTILINE)), 1)
 
     def ask_for_version(self, version: str):
-        module = self.module / "cribo.py"
-        module.write_text(module.read_text().replace('__version__ = "0.1.0"', f'__version__ = "{version}"'))
+        header = self.module / "cribo" / "include" / "base.h"
+        text = header.read_text()
+        for name, number in zip(("MAJOR", "MINOR", "PATCH"), version.split(".")):
+            text = re.sub(rf"(#define CRIBO_VERSION_{name}) \d+", rf"\1 {number}", text)
+        header.write_text(text)
 
     def test_every_place_is_listed(self):
         self.ask_for_version("9.0.0")
@@ -77,7 +87,7 @@ class Finding(unittest.TestCase):
     def test_another_version_is_passed_over(self):
         self.ask_for_version("0.2.0")
         self.place(self.module)
-        self.assertRegex(self.run_import().stderr, r"version 0\.1\.0, but this module needs 0\.2\.0")
+        self.assertRegex(self.run_import().stderr, r"version 0\.1\.0, but this package needs 0\.2\.0")
 
     def test_threads_are_chosen_for_the_process(self):
         before = cribo.default_threads()
@@ -89,9 +99,9 @@ class Finding(unittest.TestCase):
             cribo.set_default_threads(257)
 
     def test_versions_that_fit(self):
-        self.assertTrue(cribo._same_interface("0.1.7"))
-        self.assertFalse(cribo._same_interface("0.2.0"))
-        self.assertFalse(cribo._same_interface("1.1.0"))
+        self.assertTrue(cribo.library.same_interface("0.1.7"))
+        self.assertFalse(cribo.library.same_interface("0.2.0"))
+        self.assertFalse(cribo.library.same_interface("1.1.0"))
 
 
 if __name__ == "__main__":

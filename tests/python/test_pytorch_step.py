@@ -21,7 +21,7 @@ import pytorch_step  # noqa: E402
 def run(*arguments: str) -> list[str]:
     """The lines that the benchmark prints."""
     command = [sys.executable, "-B", str(BENCHMARK), "--tiny", "--threads=1", "--against=eager", *arguments]
-    environment = {**os.environ, "CRIBO_LIBRARY": cribo._library._name}
+    environment = {**os.environ, "CRIBO_LIBRARY": cribo.library.native._name}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise AssertionError(done.stdout + done.stderr)

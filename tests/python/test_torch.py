@@ -62,7 +62,7 @@ def plain_loss(student, teacher, neighbours, matches, centres, temperature):
 class Tensors(unittest.TestCase):
     def test_tensor_is_read_without_a_copy(self):
         tokens = torch.randn(2, 2, 9, 6)
-        taken = cribo._input("tokens", tokens, np.float32, ("B", 2, 9, 6))
+        taken = cribo.arrays.input_array("tokens", tokens, np.float32, ("B", 2, 9, 6))
         self.assertEqual(taken.ctypes.data, tokens.data_ptr())
 
     def test_tensor_is_written_into(self):

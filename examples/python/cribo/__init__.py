@@ -1,0 +1,91 @@
+"""libcribo from Python: self-supervised pretraining of vision transformers with CrIBo.
+
+The whole public interface through ctypes, with NumPy as its only dependency. One class for each handle of the
+library: Model, Clusterer, MemoryBank, Loss, Trainer, Probe. Handles are context managers (or call close()),
+take their settings as keyword arguments, and raise exceptions with the library's message.
+
+Arrays go in and out without copies. An input may be a NumPy array or anything with __array_interface__ or
+__dlpack__ (CPU tensors of PyTorch, JAX, ...) of the expected dtype. Arrays that are not contiguous are
+copied, lists are converted. A wrong dtype is a TypeError, a wrong shape a ValueError; both name the argument.
+Outputs are keyword arguments: True makes a new array, False leaves the output out, and an array (contiguous,
+writable) is written into.
+
+Shape letters as in the headers: B images, N patch tokens of a view, D token width, K clusters of an image, R
+objects of a batch, P prototypes. The documentation is docs/python.md; the reference is the headers of
+include/cribo/.
+"""
+
+from .callbacks import Log, Progress
+from .checkpoints import Snapshot, checkpoint_metadata, checkpoint_settings
+from .clusterer import Clusterer, Clusters
+from .configs import Setting, settings
+from .declarations import VERSION as __version__
+from .errors import (
+    Cancelled,
+    Corrupt,
+    Error,
+    InvalidArgument,
+    IOError_,
+    NotFinite,
+    OutOfMemory,
+    SystemError_,
+    WrongState,
+)
+from .evaluation import Confusion, Prediction, PrincipalComponents, Probe, Scores, principal_components
+from .loss import Loss, Losses
+from .memory_bank import BankContent, Matches, MemoryBank
+from .model import Features, Model
+from .process import build_info, default_threads, random_uniform, set_default_threads, version
+from .trainer import CROP, IMAGENET_DEVIATION, IMAGENET_MEAN, Batch, Moments, Report, Targets, Trainer
+
+LOG_WARNING, LOG_INFO = 1, 2
+
+__all__ = [
+    "CROP",
+    "IMAGENET_DEVIATION",
+    "IMAGENET_MEAN",
+    "LOG_INFO",
+    "LOG_WARNING",
+    "BankContent",
+    "Batch",
+    "Cancelled",
+    "Clusterer",
+    "Clusters",
+    "Confusion",
+    "Corrupt",
+    "Error",
+    "Features",
+    "IOError_",
+    "InvalidArgument",
+    "Log",
+    "Loss",
+    "Losses",
+    "Matches",
+    "MemoryBank",
+    "Model",
+    "Moments",
+    "NotFinite",
+    "OutOfMemory",
+    "Prediction",
+    "PrincipalComponents",
+    "Probe",
+    "Progress",
+    "Report",
+    "Scores",
+    "Setting",
+    "Snapshot",
+    "SystemError_",
+    "Targets",
+    "Trainer",
+    "WrongState",
+    "__version__",
+    "build_info",
+    "checkpoint_metadata",
+    "checkpoint_settings",
+    "default_threads",
+    "principal_components",
+    "random_uniform",
+    "set_default_threads",
+    "settings",
+    "version",
+]

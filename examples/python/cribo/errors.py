@@ -1,0 +1,60 @@
+"""The exceptions that stand for the library's statuses."""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """A call of the library failed; the text is the library's message."""
+
+    status = 0
+
+
+class InvalidArgument(Error, ValueError):
+    """An argument is out of range, not finite or of the wrong size."""
+
+    status = 1
+
+
+class OutOfMemory(Error, MemoryError):
+    """There is not enough memory."""
+
+    status = 2
+
+
+class IOError_(Error, OSError):
+    """The system refused to open, read, write, flush or rename a file."""
+
+    status = 3
+
+
+class Corrupt(Error, ValueError):
+    """The content of a file breaks its format."""
+
+    status = 4
+
+
+class NotFinite(Error, ArithmeticError):
+    """A loss or a gradient became infinite or NaN; no state was changed."""
+
+    status = 5
+
+
+class Cancelled(Error):
+    """The progress callback cancelled the call; no state was changed."""
+
+    status = 6
+
+
+class WrongState(Error, RuntimeError):
+    """The call is out of turn, or the handle is closed or in use by another thread."""
+
+    status = 7
+
+
+class SystemError_(Error, OSError):
+    """The system refused a resource other than memory or a file."""
+
+    status = 8
+
+
+ERRORS = {cls.status: cls for cls in Error.__subclasses__()}

@@ -1,0 +1,177 @@
+"""Evaluation of frozen features: nearest neighbours, linear probes, scores, principal components."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import Array, Found, Wanted, address, apart, input_array, natural, output_array, view
+from .callbacks import Hooks, Log, Progress
+from .configs import config_values, with_settings
+from .handles import Handle
+from .library import check, native, new
+
+
+class Prediction(NamedTuple):
+    """What a probe says of images; None where it was not wanted."""
+
+    labels: Found  # int32 [B, height, width]
+    shares: Found  # float32 [B, rows, columns, C]: of each class in each patch
+
+
+@with_settings("probe")
+class Probe(Handle):
+    """Reads classes off frozen features: a memory of labelled patches, searched for nearest neighbours (dense
+    retrieval, k-NN) or fitted by a linear layer. Features of whole images are maps of one patch."""
+
+    _kind = "probe"
+
+    def __init__(
+        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+    ):
+        super().__init__(settings, threads, log, progress)
+
+    def _maps(self, features: Array, height: int, width: int) -> tuple[Any, np.ndarray]:
+        """The struct of patch maps, and the array to which it points."""
+        array = input_array(
+            "features", features, np.float32, ("B", "rows", "columns", self.settings["width"])
+        )
+        images, rows, columns = array.shape[:3]
+        maps = new(
+            "cribo_patch_maps",
+            images=images,
+            rows=rows,
+            columns=columns,
+            features=address(array),
+            height=height,
+            width=width,
+        )
+        return maps, array
+
+    def add(self, features: Array, labels: Array) -> None:
+        """Remembers the patches of features [B, rows, columns, D] with their labels, int32 [B, height,
+        width], where height and width are multiples of rows and columns."""
+        truth = input_array("labels", labels, np.int32, ("B", "height", "width"))
+        maps, array = self._maps(features, *truth.shape[1:])
+        if len(truth) != len(array):
+            raise ValueError(f"labels has {len(truth)} images, but features has {len(array)}")
+        with self._use() as invoke:
+            invoke("add", ctypes.byref(maps), address(truth))
+
+    def count(self) -> int:
+        """How many patches the memory holds."""
+        entries = ctypes.c_int64()
+        with self._use() as invoke:
+            invoke("count", ctypes.byref(entries))
+        return entries.value
+
+    def search(self, features: Array, *, index: Wanted = True, cosine: Wanted = True) -> tuple[Found, Found]:
+        """The `neighbours` entries nearest to each of features [R, D], nearest first: their numbers (-1
+        beyond the last) and cosines, [R, neighbours]."""
+        array = input_array("features", features, np.float32, ("R", self.settings["width"]))
+        shape = (len(array), self.settings["neighbours"])
+        found = (
+            output_array("index", index, np.int64, shape),
+            output_array("cosine", cosine, np.float32, shape),
+        )
+        apart({"features": array}, {"index": found[0], "cosine": found[1]})
+        with self._use() as invoke:
+            invoke("search", len(array), address(array), *(address(a) for a in found))
+        return found
+
+    def fit(self) -> float:
+        """Fits the linear layer to the memory; its loss there."""
+        loss = ctypes.c_double()
+        with self._use() as invoke:
+            invoke("fit", ctypes.byref(loss))
+        return loss.value
+
+    def predict(
+        self,
+        features: Array,
+        height: int,
+        width: int,
+        *,
+        linear: bool = False,
+        labels: Wanted = True,
+        shares: Wanted = False,
+    ) -> Prediction:
+        """Label maps of height x width pixels for features [B, rows, columns, D], by nearest neighbours or,
+        with `linear`, by the layer that fit made."""
+        maps, array = self._maps(features, natural("height", height), natural("width", width))
+        result = Prediction(
+            output_array("labels", labels, np.int32, (len(array), height, width)),
+            output_array("shares", shares, np.float32, (*array.shape[:3], self.settings["classes"])),
+        )
+        apart({"features": array}, result._asdict())
+        with self._use() as invoke:
+            invoke("predict", int(linear), ctypes.byref(maps), address(result.shares), address(result.labels))
+        return result
+
+
+class Scores(NamedTuple):
+    """How well labels were predicted."""
+
+    mean_iou: float
+    accuracy: float
+    mean_accuracy: float
+    classes_seen: int
+    counted: int
+    iou: np.ndarray  # [C] of each class, -1 where it occurs in neither
+
+
+class Confusion:
+    """Counts of pixels (or images) by true and predicted class, in `matrix` [C, C]."""
+
+    def __init__(self, classes: int, ignore_label: int = 255):
+        self.ignore_label = ignore_label
+        self.matrix = np.zeros((classes, classes), np.int64)
+
+    def add(self, truth: Array, predicted: Array) -> None:
+        """Counts int32 labels of any shape, the same for both."""
+        pair = view("truth", truth), view("predicted", predicted)
+        flat = [
+            input_array(n, a.reshape(-1), np.int32, (pair[0].size,))
+            for n, a in zip(("truth", "predicted"), pair)
+        ]
+        check(
+            native.cribo_confusion_add(
+                len(self.matrix), self.ignore_label, flat[0].size, *map(address, flat), address(self.matrix)
+            )
+        )
+
+    def scores(self) -> Scores:
+        """What the counts say so far."""
+        iou, found = np.empty(len(self.matrix)), new("cribo_scores")
+        check(
+            native.cribo_confusion_scores(
+                len(self.matrix), address(self.matrix), address(iou), ctypes.byref(found)
+            )
+        )
+        return Scores(**config_values(found), iou=iou)
+
+
+class PrincipalComponents(NamedTuple):
+    """The directions of greatest variance, and rows along them."""
+
+    projected: np.ndarray  # float32 [R, components]
+    directions: np.ndarray  # float32 [components, D]
+    variance: np.ndarray  # float64 [components]
+
+
+def principal_components(features: Array, components: int = 3, *, threads: int = 0) -> PrincipalComponents:
+    """Principal components of features [R, D], the greatest variance first, with settled signs."""
+    array = input_array("features", features, np.float32, ("R", "D"))
+    rows, width = array.shape
+    count = natural("components", components)
+    found = PrincipalComponents(
+        np.empty((rows, count), np.float32), np.empty((count, width), np.float32), np.empty(count)
+    )
+    hooks = Hooks(threads, None, None)
+    outputs = address(found.directions), address(found.projected), address(found.variance)
+    runtime = ctypes.byref(hooks.runtime)
+    with hooks.signals_kept():
+        hooks.call(native.cribo_principal_components, rows, width, address(array), count, *outputs, runtime)
+    return found

@@ -1,0 +1,158 @@
+"""A vision transformer with projection heads."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import Array, Found, Wanted, address, apart, input_array, output_array
+from .callbacks import Log, Progress
+from .configs import settings, with_settings
+from .handles import Handle
+from .library import PathLike, new, path_bytes, text_bytes
+
+
+class Features(NamedTuple):
+    """Features of images; what was not wanted is None."""
+
+    dense: Found  # [B, N, D]
+    cls: Found  # [B, D]
+    attention: Found  # [B, heads, N]
+
+
+def model_of(settings: Mapping[str, Any], threads: int, values: Mapping[str, np.ndarray]) -> Model:
+    """A model with these settings and parameters."""
+    model = Model(threads=threads, **settings)
+    model.load_state_dict(values)
+    return model
+
+
+@with_settings("model")
+class Model(Handle):
+    """A vision transformer with projection heads: its parameters by name, and features from it."""
+
+    _kind = "model"
+
+    def __init__(
+        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+    ):
+        super().__init__(settings, threads, log, progress)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        """Copies and pickles are models of their own, with the same settings, parameters and number of
+        threads, but without callbacks; also those of a trainer's model."""
+        own = {setting.name: self.settings[setting.name] for setting in settings("model")}
+        return model_of, (own, self._hooks.runtime.threads, self.state_dict())
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all parameters, in the library's order."""
+        count = ctypes.c_int64()
+        entry = new("cribo_parameter")
+        shapes = {}
+        with self._use() as invoke:
+            invoke("parameter_count", ctypes.byref(count))
+            for index in range(count.value):
+                invoke("parameter", index, ctypes.byref(entry))
+                shapes[entry.name.decode()] = tuple(entry.shape[: entry.axes])
+        return shapes
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a parameter."""
+        entry = new("cribo_parameter")
+        with self._use() as invoke:
+            invoke("find_parameter", text_bytes("name", name), ctypes.byref(entry))
+        return tuple(entry.shape[: entry.axes])
+
+    def read(self, name: str, values: Wanted = True) -> np.ndarray:
+        """A copy of a parameter's values, in `values` where that is an array."""
+        array = output_array("values", values, np.float32, self.shape(name))
+        if array is None:
+            raise TypeError("values must be True or an array to write into")
+        with self._use() as invoke:
+            invoke("read_parameter", text_bytes("name", name), address(array), array.size)
+        return array
+
+    def write(self, name: str, values: Array) -> None:
+        """Sets a parameter's values."""
+        array = input_array(name, values, np.float32, self.shape(name))
+        with self._use() as invoke:
+            invoke("write_parameter", text_bytes("name", name), address(array), array.size)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters by name."""
+        return {name: self.read(name) for name in self.parameters()}
+
+    def load_state_dict(self, values: Mapping[str, Array]) -> None:
+        """Sets all parameters; shapes and names are checked first, and names that the model lacks are passed
+        over."""
+        arrays = {}
+        for name, shape in self.parameters().items():
+            if name not in values:
+                raise ValueError(f"values has no {name}")
+            arrays[name] = input_array(name, values[name], np.float32, shape)
+        for name, array in arrays.items():
+            self.write(name, array)
+
+    def features(
+        self, pixels: Array, *, dense: Wanted = True, cls: Wanted = True, attention: Wanted = False
+    ) -> Features:
+        """Features of pixels [B, 3, height, width], normalised as in training; sides are multiples of the
+        patch size."""
+        read = input_array("pixels", pixels, np.float32, ("B", 3, "height", "width"))
+        images, _, height, width = read.shape
+        patch, d, heads = (self.settings[name] for name in ("patch_size", "width", "heads"))
+        if height % patch or width % patch:
+            raise ValueError(
+                f"pixels are {height} x {width}, but the sides must be multiples of patch_size = {patch}"
+            )
+        n = (height // patch) * (width // patch)
+        result = Features(
+            output_array("dense", dense, np.float32, (images, n, d)),
+            output_array("cls", cls, np.float32, (images, d)),
+            output_array("attention", attention, np.float32, (images, heads, n)),
+        )
+        apart({"pixels": read}, result._asdict())
+        with self._use() as invoke:
+            invoke("features", images, height, width, address(read), *map(address, result))
+        return result
+
+    def save(
+        self,
+        path: PathLike,
+        prefix: str = "",
+        *,
+        backbone: bool = True,
+        heads: bool = True,
+        plain_names: bool = False,
+    ) -> None:
+        """Writes the parameters, or a part of them, to a safetensors file, each named prefix + name. With
+        plain_names (and heads=False) the backbone's names are timm's, without "backbone."."""
+        parts = new("cribo_save_parts", backbone=backbone, heads=heads, plain_names=plain_names)
+        with self._use() as invoke:
+            invoke("save_partial", path_bytes(path), text_bytes("prefix", prefix), ctypes.byref(parts))
+
+    def load(
+        self,
+        path: PathLike,
+        prefix: str = "",
+        *,
+        backbone: bool = True,
+        heads: bool = True,
+        resample_positions: bool = False,
+        plain_names: bool = False,
+    ) -> None:
+        """Reads parameters, or a part of them, from a safetensors file or a checkpoint in which they are
+        named prefix + name. What is not read stays as it is. With plain_names (and heads=False) the file has
+        the backbone under timm's names, without "backbone."."""
+        parts = new(
+            "cribo_load_parts",
+            backbone=backbone,
+            heads=heads,
+            resample_positions=resample_positions,
+            plain_names=plain_names,
+        )
+        with self._use() as invoke:
+            invoke("load_partial", path_bytes(path), text_bytes("prefix", prefix), ctypes.byref(parts))

@@ -1,0 +1,42 @@
+"""The library and the process: version, threads, random numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from .arrays import natural
+from .library import check, native
+
+
+def version() -> str:
+    """The version of the library that is loaded."""
+    text: str = native.cribo_version().decode()
+    return text
+
+
+def build_info() -> dict[str, Any]:
+    """How the library was built and what it found on this machine."""
+    info: dict[str, Any] = json.loads(native.cribo_build_info())
+    return info
+
+
+def default_threads() -> int:
+    """How many worker threads a handle gets that is made without `threads`."""
+    number: int = native.cribo_default_threads()
+    return number
+
+
+def set_default_threads(threads: int) -> None:
+    """Chooses that number for the whole process; 0 goes back to the CPUs that it may use."""
+    check(native.cribo_set_default_threads(natural("threads", threads)))
+
+
+def random_uniform(seed: int, stream: int, index: int, count: int) -> np.ndarray:
+    """`count` numbers in [0, 1), a pure function of (seed, stream, index): float64 [count]."""
+    values = np.empty(natural("count", count), np.float64)
+    key = [natural(name, value) for name, value in (("seed", seed), ("stream", stream), ("index", index))]
+    check(native.cribo_random_uniform(*key, len(values), values.ctypes.data))
+    return values

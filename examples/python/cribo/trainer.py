@@ -1,0 +1,320 @@
+"""The whole method: student, teacher, clusters, memory bank, losses and optimiser."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import Array, address, expect, input_array, optional_array, view
+from .callbacks import Log, Progress
+from .checkpoints import Snapshot, save
+from .configs import config_values, with_settings
+from .handles import H, Handle
+from .library import PathLike, native, new, path_bytes, text_bytes
+from .loss import get_centres, set_centres
+from .memory_bank import MemoryBank
+from .model import Model
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+CROP = np.dtype(
+    [("x", "f8"), ("y", "f8"), ("width", "f8"), ("height", "f8"), ("flipped", "i8")]
+)  # cribo_crop
+
+
+@dataclasses.dataclass
+class Batch:
+    """Two augmented views of each image, for a trainer.
+
+    view1, view2 [B, 3, S, S]: float32 pixels, normalised; or uint8, which the library normalises with mean
+    and deviation. crops1, crops2 [B, 5]: x, y, width, height of each crop in pixels of the original image,
+    and 1 where it is mirrored (or arrays of dtype CROP, without a copy). positions [B, 2, N, 2]: the patch
+    centres themselves, instead of crops. seed_tokens [B, K]: tokens that start the clusters. ids [B]: the
+    bank never matches an image with itself."""
+
+    view1: Array
+    view2: Array
+    crops1: Array | None = None
+    crops2: Array | None = None
+    positions: Array | None = None
+    seed_tokens: Array | None = None
+    ids: Array | None = None
+    mean: Sequence[float] = IMAGENET_MEAN
+    deviation: Sequence[float] = IMAGENET_DEVIATION
+
+
+def channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    """One number for each colour."""
+    if len(values) != 3:
+        raise ValueError(f"{name} has {len(values)} numbers, but one for each of 3 channels is expected")
+    return tuple(float(value) for value in values)
+
+
+def crop_array(name: str, value: Array | None, images: int) -> np.ndarray | None:
+    """Crops as an array of CROP."""
+    if value is None:
+        return None
+    array = view(name, value)
+    if array.dtype == CROP:
+        return input_array(name, array, CROP, (images,))
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} has dtype {array.dtype}, but numbers are expected")
+    expect(name, array, (array.dtype,), (images, 5))
+    crops = np.empty(images, CROP)
+    for column, field in enumerate(CROP.names or ()):
+        crops[field] = array[:, column]
+    return crops
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a step did, and the signs of collapse; cribo/trainer.h says more of each."""
+
+    step: int
+    epoch: int
+    images: int
+    loss: float
+    global_loss: float
+    cross_view_loss: float
+    cross_image_loss: float
+    gradient_norm: float
+    learning_rate: float
+    weight_decay: float
+    ema_momentum: float
+    teacher_temperature: float
+    object_teacher_temperature: float
+    position_weight: float
+    objects_per_image: float
+    matched_share: float
+    cross_image_on: float
+    bank_fill: float
+    uniform_loss: float
+    teacher_entropy: float
+    mean_teacher_entropy: float
+    prototypes_used: float
+    feature_deviation: float
+    teach_ms: float
+    cluster_ms: float
+    match_ms: float
+    learn_ms: float
+    update_ms: float
+
+
+def report_of(structure: Any) -> Report:
+    """The struct of a report as a Report."""
+    return Report(**config_values(structure))
+
+
+class Targets(NamedTuple):
+    """What teach found."""
+
+    labels: np.ndarray  # [B, 2, N] int64
+    valid: np.ndarray  # [B, K] bool
+    objects_per_image: np.ndarray  # [B] int64
+    index1: np.ndarray  # [R] int64
+    index2: np.ndarray
+    match1: np.ndarray  # [R] bool
+    match2: np.ndarray
+
+
+class Moments(NamedTuple):
+    """AdamW's moments of a parameter, and how many updates it has had."""
+
+    first: np.ndarray
+    second: np.ndarray
+    updates: int
+
+
+@with_settings("trainer")
+class Trainer(Handle):
+    """The whole method: student, teacher, clusterer, bank and losses with AdamW and the schedules.
+
+    Presets come first, by name, and settings on top of them: `Trainer("vits16-coco", batch_size=64)`.
+    """
+
+    _kind = "trainer"
+
+    def __init__(
+        self,
+        *presets: str,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: float,
+    ):
+        super().__init__(settings, threads, log, progress, presets=presets)
+        self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
+
+    def _part(self, cls: type[H], part: str) -> H:
+        with self._use():
+            return cls._borrowed(self, getattr(native, f"cribo_trainer_{part}")(self._pointer))
+
+    @property
+    def student(self) -> Model:
+        """The trainer's student, which ends with the trainer."""
+        return self._part(Model, "student")
+
+    @property
+    def teacher(self) -> Model:
+        """The trainer's teacher, which ends with the trainer."""
+        return self._part(Model, "teacher")
+
+    @property
+    def memory_bank(self) -> MemoryBank:
+        """The trainer's memory bank, which ends with the trainer."""
+        return self._part(MemoryBank, "memory_bank")
+
+    @property
+    def _tokens(self) -> int:
+        side: int = self.settings["image_size"] // self.settings["patch_size"]
+        return side * side
+
+    def _batch(self, batch: Batch) -> tuple[Any, list[Any]]:
+        """The struct of a batch, and the arrays to which it points."""
+        side, k = self.settings["image_size"], self.settings["clusters"]
+        view1 = input_array("view1", batch.view1, (np.float32, np.uint8), ("B", 3, side, side))
+        images, suffix = len(view1), "_bytes" if view1.dtype == np.uint8 else ""
+        arrays = {
+            "view1" + suffix: view1,
+            "view2" + suffix: input_array("view2", batch.view2, view1.dtype, view1.shape),
+            "crops1": crop_array("crops1", batch.crops1, images),
+            "crops2": crop_array("crops2", batch.crops2, images),
+            "positions": optional_array(
+                "positions", batch.positions, np.float32, (images, 2, self._tokens, 2)
+            ),
+            "seed_tokens": optional_array("seed_tokens", batch.seed_tokens, np.int64, (images, k)),
+            "ids": optional_array("ids", batch.ids, np.int64, (images,)),
+        }
+        structure = new(
+            "cribo_batch",
+            images=images,
+            mean=channels("mean", batch.mean),
+            deviation=channels("deviation", batch.deviation),
+            **{name: address(array) for name, array in arrays.items()},
+        )
+        return structure, list(arrays.values())
+
+    def step(self, batch: Batch) -> Report:
+        """One whole step: teach, learn, update. When it raises, the trainer is as before."""
+        structure, _arrays = self._batch(batch)
+        report = new("cribo_report")
+        with self._use() as invoke:
+            invoke("step", ctypes.byref(structure), ctypes.byref(report))
+        return report_of(report)
+
+    def teach(self, batch: Batch) -> None:
+        """The first phase: teacher, clusters, objects, neighbours."""
+        taught = self._batch(batch)
+        with self._use() as invoke:
+            invoke("teach", ctypes.byref(taught[0]))
+            self._taught = taught
+
+    def learn(self, batch: Batch) -> None:
+        """The second phase, with the batch that was taught: losses and gradients of the student."""
+        structure, _arrays = self._batch(batch)
+        with self._use() as invoke:
+            invoke("learn", ctypes.byref(structure))
+            self._taught = None
+
+    def update(self) -> Report:
+        """The third phase: optimiser, teacher, centres, bank, step count."""
+        report = new("cribo_report")
+        with self._use() as invoke:
+            invoke("update", ctypes.byref(report))
+        return report_of(report)
+
+    def losses(self) -> tuple[float, float, float, float]:
+        """Between learn and update: the sum, and the losses of [CLS], between views and between images."""
+        values = [ctypes.c_double() for _ in range(4)]
+        with self._use() as invoke:
+            invoke("losses", *(ctypes.byref(value) for value in values))
+        total, cls, between_views, between_images = (value.value for value in values)
+        return total, cls, between_views, between_images
+
+    def forget(self) -> None:
+        """Gives the step under way up, in place of its update."""
+        with self._use() as invoke:
+            invoke("forget")
+
+    def targets(self) -> Targets:
+        """What the last teach found."""
+        most, k = self.settings["batch_size"], self.settings["clusters"]
+        found = Targets(
+            np.empty((most, 2, self._tokens), np.int64),
+            np.empty((most, k), np.bool_),
+            np.full(most, -1, np.int64),
+            np.empty(most * k, np.int64),
+            np.empty(most * k, np.int64),
+            np.empty(most * k, np.bool_),
+            np.empty(most * k, np.bool_),
+        )
+        output = new("cribo_targets", **{name: address(array) for name, array in found._asdict().items()})
+        with self._use() as invoke:
+            invoke("targets", ctypes.byref(output))
+        images = int((found.objects_per_image >= 0).sum())
+        objects = int(found.objects_per_image[:images].sum())
+        return Targets(*(array[:images] for array in found[:3]), *(array[:objects] for array in found[3:]))
+
+    def _parameter(self, name: str) -> np.ndarray:
+        return np.empty(self.student.shape(name), np.float32)
+
+    def gradient(self, name: str) -> np.ndarray:
+        """The gradient of a student's parameter as learn left it, before clipping."""
+        values = self._parameter(name)
+        with self._use() as invoke:
+            invoke("gradient", text_bytes("name", name), address(values), values.size)
+        return values
+
+    def moments(self, name: str) -> Moments:
+        """The moments of AdamW of a student's parameter."""
+        first, second, updates = self._parameter(name), self._parameter(name), ctypes.c_int64()
+        with self._use() as invoke:
+            invoke(
+                "moments",
+                text_bytes("name", name),
+                address(first),
+                address(second),
+                first.size,
+                ctypes.byref(updates),
+            )
+        return Moments(first, second, updates.value)
+
+    def step_count(self) -> int:
+        """Steps done so far."""
+        steps = ctypes.c_int64()
+        with self._use() as invoke:
+            invoke("step_count", ctypes.byref(steps))
+        return steps.value
+
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """Copies of the centres of [CLS] and of objects."""
+        return get_centres(self)
+
+    def set_centres(self, centre: Array | None = None, object_centre: Array | None = None) -> None:
+        """Replaces one centre or both."""
+        set_centres(self, centre, object_centre)
+
+    def save_weights(self, path: PathLike) -> None:
+        """Writes student and teacher ("student." and "teacher." + name) to one safetensors file."""
+        with self._use() as invoke:
+            invoke("save_weights", path_bytes(path))
+
+    def save(self, path: PathLike, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
+        """Writes a checkpoint: all that the trainer remembers, its settings and the caller's strings."""
+        save(self, path, level, metadata)
+
+    def snapshot(self, threads: int = 1) -> Snapshot:
+        """A copy of all that the trainer remembers, for another thread to save while the trainer goes on."""
+        return Snapshot(self, threads)
+
+    def load(self, path: PathLike, overrides: Iterable[str] = ()) -> None:
+        """Goes on from a checkpoint of a trainer with the same settings, but for those named in overrides.
+        When it raises, the trainer is as before."""
+        options = new("cribo_load_options", overrides=text_bytes("overrides", ",".join(overrides)))
+        with self._use() as invoke:
+            invoke("load", path_bytes(path), ctypes.byref(options))
+            self._taught = None
