@@ -29,6 +29,7 @@ from .errors import (
     NotFinite,
     OutOfMemory,
     SystemError_,
+    TimedOut,
     WrongState,
 )
 from .evaluation import Confusion, Prediction, PrincipalComponents, Probe, Scores, principal_components
@@ -76,6 +77,7 @@ __all__ = [
     "Snapshot",
     "SystemError_",
     "Targets",
+    "TimedOut",
     "Trainer",
     "WrongState",
     "__version__",

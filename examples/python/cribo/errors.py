@@ -57,4 +57,10 @@ class SystemError_(Error, OSError):
     status = 8
 
 
+class TimedOut(Error, TimeoutError):
+    """Another rank did not answer within the communicator's deadline."""
+
+    status = 9
+
+
 ERRORS = {cls.status: cls for cls in Error.__subclasses__()}
