@@ -1,83 +1,76 @@
-#!/ bin / sh
-#command_line.sh CRIBO PICTURES : what the program answers to good and bad command lines, \
-    and one short training from folder to
-#weights.CRIBO is the program, PICTURES the one that makes pictures.
-."$(dirname " $0 ")/expect.sh"
+#!/bin/sh
+# command_line.sh CRIBO PICTURES: what the program answers to good and bad command lines, and one short training from folder to
+# weights. CRIBO is the program, PICTURES the one that makes pictures.
+. "$(dirname "$0")/expect.sh"
 
-    mkdir "$work/empty"
- "$work/pictures"
- "$work/broken"
- "$work/used"
- "$pictures"
- "$work/pictures" 12 ||
-    fail "no pictures" echo nonsense > "$work/broken/a.jpg" : > "$work/broken/b.png"
-    : > "$work/file" echo '{"step":0}' > "$work/used/log.jsonl" small =
-    "--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
-    --object -
-    prototypes 64 --clusters 4 --bank - images 20 --batch - size 4 --learning -
-    rate 0.004 --threads 2 --workers 2 "
+mkdir "$work/empty" "$work/pictures" "$work/broken" "$work/used"
+"$pictures" "$work/pictures" 12 || fail "no pictures"
+echo nonsense >"$work/broken/a.jpg"
+: >"$work/broken/b.png"
+: >"$work/file"
+echo '{"step":0}' >"$work/used/log.jsonl"
+small="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
+    --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 4 --learning-rate 0.004 --threads 2 --workers 2"
 
-#Help and versions go to standard output and succeed.
-    expect 0 "pretrain" --help expect 0 "cribo 0." --version expect 0 "--learning-rate" pretrain-- help
-        expect 0 "--stamps" scenes-- help
+# Help and versions go to standard output and succeed.
+expect 0 "pretrain" --help
+expect 0 "cribo 0." --version
+expect 0 "--learning-rate" pretrain --help
+expect 0 "--stamps" scenes --help
 
-#Wrong use : status 2, and the message names the argument.
-            expect 2 "Usage: cribo COMMAND" expect 2 "unknown command 'train'" train
-                expect 2 "no folder of pictures" pretrain -
-    o "$work/run" expect 2 "no output folder" pretrain
-                           "$work/pictures" expect 1 "more: No such file or directory" pretrain
-                                                     "$work/pictures" more -
-    o "$work/run" expect 2 "unrecognized option '--no-such-thing'" pretrain "$work/pictures" -
-    o "$work/run" --no - such - thing expect 2 "learning_rate" pretrain "$work/pictures" -
-    o "$work/run" --learning - rate fast expect 2 "clusters" pretrain "$work/pictures" -
-    o "$work/run" --clusters =
-        -3 expect 2 "no-such-preset" pretrain "$work/pictures" - o "$work/run" --preset no - such -
-            preset expect 2 "--threads=0" pretrain "$work/pictures" -
-            o "$work/run" --threads 0 expect 2 "no output folder" scenes expect 2 "--size=x" scenes -
-            o "$work/scenes" --size x expect 2 "--split=half" scenes -
-            o "$work/scenes" --split half[-e "$work/run"] &&
-        fail "a wrong command line made a folder"
+# Wrong use: status 2, and the message names the argument.
+expect 2 "Usage: cribo COMMAND"
+expect 2 "unknown command 'train'" train
+expect 2 "no folder of pictures" pretrain -o "$work/run"
+expect 2 "no output folder" pretrain "$work/pictures"
+expect 1 "more: No such file or directory" pretrain "$work/pictures" more -o "$work/run"
+expect 2 "unrecognized option '--no-such-thing'" pretrain "$work/pictures" -o "$work/run" --no-such-thing
+expect 2 "learning_rate" pretrain "$work/pictures" -o "$work/run" --learning-rate fast
+expect 2 "clusters" pretrain "$work/pictures" -o "$work/run" --clusters=-3
+expect 2 "no-such-preset" pretrain "$work/pictures" -o "$work/run" --preset no-such-preset
+expect 2 "--threads=0" pretrain "$work/pictures" -o "$work/run" --threads 0
+expect 2 "no output folder" scenes
+expect 2 "--size=x" scenes -o "$work/scenes" --size x
+expect 2 "--split=half" scenes -o "$work/scenes" --split half
+[ -e "$work/run" ] && fail "a wrong command line made a folder"
 
-#Failures : status 1, and the message names the file.
-            expect 1 "$work/missing: No such file or directory" pretrain "$work/missing" -
-            o "$work/run" expect 1 "$work/file: no JPEG or PNG files" pretrain "$work/file" -
-            o "$work/run" expect 1 "$work/empty: no JPEG or PNG files" pretrain "$work/empty" -
-            o "$work/run" expect 1 "$work/file/run" pretrain "$work/pictures" -
-            o "$work/file/run" expect 1 "cannot make the folder /proc/run" pretrain "$work/pictures" -
-            o / proc / run expect 1 "clusters" pretrain "$work/pictures" -
-            o "$work/run0" $small-- clusters 40 expect 1 "$work/used: holds a run already" pretrain
-                                                         "$work/pictures" -
-            o "$work/used" expect 1 "none of the 2 pictures could be read" pretrain "$work/broken" -
-            o "$work/run1" $small expect 1 "$work/missing: No such file or directory" scenes -
-            o "$work/scenes" --stamps "$work/missing" expect 1 "$work/empty: no stamps" scenes -
-            o "$work/scenes" --stamps "$work/empty" if["$(id -u)" - ne 0]; then
+# Failures: status 1, and the message names the file.
+expect 1 "$work/missing: No such file or directory" pretrain "$work/missing" -o "$work/run"
+expect 1 "$work/file: no JPEG or PNG files" pretrain "$work/file" -o "$work/run"
+expect 1 "$work/empty: no JPEG or PNG files" pretrain "$work/empty" -o "$work/run"
+expect 1 "$work/file/run" pretrain "$work/pictures" -o "$work/file/run"
+expect 1 "cannot make the folder /proc/run" pretrain "$work/pictures" -o /proc/run
+expect 1 "clusters" pretrain "$work/pictures" -o "$work/run0" $small --clusters 40
+expect 1 "$work/used: holds a run already" pretrain "$work/pictures" -o "$work/used"
+expect 1 "none of the 2 pictures could be read" pretrain "$work/broken" -o "$work/run1" $small
+expect 1 "$work/missing: No such file or directory" scenes -o "$work/scenes" --stamps "$work/missing"
+expect 1 "$work/empty: no stamps" scenes -o "$work/scenes" --stamps "$work/empty"
+if [ "$(id -u)" -ne 0 ]; then
     mkdir "$work/closed"
     chmod 0 "$work/closed"
     expect 1 "$work/closed: Permission denied" pretrain "$work/closed" -o "$work/run2"
     expect 1 "cannot make the folder $work/closed/run" pretrain "$work/pictures" -o "$work/closed/run"
 fi
 
-#A whole training, with one broken file among the pictures, said once.
+# A whole training, with one broken file among the pictures, said once.
 echo nonsense >"$work/pictures/broken.jpg"
 expect 0 "broken.jpg: neither a JPEG nor a PNG file" pretrain "$work/pictures" -o "$work/run3" $small --epochs 3
 [ "$(grep -c 'broken.jpg' "$work/output")" -eq 1 ] || fail "the broken file was not reported exactly once"
 grep -q "1 of 13 pictures could not be read" "$work/output" || fail "broken files were not counted"
-for file in config.json log.jsonl weights.safetensors loss.png clusters-start.png clusters.png;
-do
+for file in config.json log.jsonl weights.safetensors loss.png clusters-start.png clusters.png; do
     [ -s "$work/run3/$file" ] || fail "no $file"
 done
 [ "$(wc -l <"$work/run3/log.jsonl")" -eq 9 ] || fail "the log has not one line for each of 9 steps"
 grep -vq '^{"batch":[0-9]*,"loss_score":[0-9.e-]*,"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
     fail "a line of the log is malformed"
 
-#Underscores are hyphens; the same seed gives the same weights with other numbers of threads.
+# Underscores are hyphens; the same seed gives the same weights with other numbers of threads.
 expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --threads=1 --workers=1 --learning_rate=0.004 --quiet
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" || fail "other threads gave other weights"
 expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --seed 1 --overwrite --quiet
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" && fail "another seed gave the same weights"
 
-#The same pictures from a folder, a tar archive and a list are the same training; \
-        archives at fault are named.
+# The same pictures from a folder, a tar archive and a list are the same training; archives at fault are named.
 mkdir "$work/twelve"
 "$pictures" "$work/twelve" 12
 tar -C "$work/twelve" --sort=name -cf "$work/twelve.tar" . 2>/dev/null || (cd "$work/twelve" && tar -cf "$work/twelve.tar" *.png)

@@ -1,50 +1,33 @@
-#!/ bin / sh
-#evaluate.sh CRIBO PICTURES : the commands that look at a trained model and at a run, \
-    on a small run of their own.CRIBO is the
-#program, PICTURES the one that makes pictures.
-."$(dirname " $0 ")/expect.sh"
+#!/bin/sh
+# evaluate.sh CRIBO PICTURES: the commands that look at a trained model and at a run, on a small run of their own. CRIBO is the
+# program, PICTURES the one that makes pictures.
+. "$(dirname "$0")/expect.sh"
 
-    small =
-    "--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
-    --object -
-    prototypes 64 --clusters 4 --bank - images 20 --batch - size 4 --learning -
-    rate 0.004 --threads 2 --workers 2 "
-    set_of()
-{
-    mkdir - p "$work/$1/images"
-              "$work/$1/labels" &&
-        "$pictures"
-        "$work/$1/images"
-        "$2"
-        "$work/$1/labels";
-}
-is_png()
-{
-    ["$(head -c 4 " $1 " | tail -c 3)" = PNG] || fail "$1 is no PNG file";
-}
+small="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
+    --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 4 --learning-rate 0.004 --threads 2 --workers 2"
+set_of() { mkdir -p "$work/$1/images" "$work/$1/labels" && "$pictures" "$work/$1/images" "$2" "$work/$1/labels"; }
+is_png() { [ "$(head -c 4 "$1" | tail -c 3)" = PNG ] || fail "$1 is no PNG file"; }
 set_of train 12 || fail "no pictures"
 set_of test 6
 printf 'background\nred\ngreen\nblue\n' >"$work/train/classes.txt"
 cp "$work/train/classes.txt" "$work/test"
 
-#Evaluation during pretraining : at the ends of epochs and at the end of the run; \
-    it changes nothing in the run.
+# Evaluation during pretraining: at the ends of epochs and at the end of the run; it changes nothing in the run.
 expect 0 "mIoU" pretrain "$work/train/images" -o "$work/run" $small --epochs 5 --evaluate "$work/train" --evaluate-test "$work/test" \
     --evaluate-epochs 2 --save-every 6
 grep -o '"step":[0-9]*' "$work/run/evaluation.jsonl" | tr '\n' ' ' | grep -q '^"step":6 "step":12 "step":15 $' ||
     fail "evaluated at other steps: $(cat "$work/run/evaluation.jsonl")"
-for step in 06 12 15;
-do is_png "$work/run/clusters-000000$step.png"; done
+for step in 06 12 15; do is_png "$work/run/clusters-000000$step.png"; done
 expect 0 "" pretrain "$work/train/images" -o "$work/plain" $small --epochs 5
 cmp "$work/run/weights.safetensors" "$work/plain/weights.safetensors" || fail "evaluating changed the run"
 
-#A run that goes on from a checkpoint of step 12 looks once at step 15, whatever stood there.
+# A run that goes on from a checkpoint of step 12 looks once at step 15, whatever stood there.
 rm "$work/run/checkpoint-00000015.safetensors.gz"
 echo '{"step":15,"torn' >>"$work/run/evaluation.jsonl"
 expect 0 "" pretrain "$work/train/images" -o "$work/run" --evaluate "$work/train" --evaluate-test "$work/test" --evaluate-epochs 2
 [ "$(grep -c '"step"' "$work/run/evaluation.jsonl")" -eq 3 ] || fail "resumed: $(cat "$work/run/evaluation.jsonl")"
 
-#The command finds what the run found at its end; more threads change nothing.
+# The command finds what the run found at its end; more threads change nothing.
 expect 0 "retrieval      mIoU" evaluate "$work/run" "$work/train" "$work/test" --linear --json "$work/scores.json" --threads 1
 grep -q '"green": 0\.' "$work/scores.json" || fail "no IoU of a class in $(cat "$work/scores.json")"
 iou=$(sed -n 's/.*"retrieval":{"mean_iou":\([0-9.]*\),.*"step":15.*/\1/p' "$work/run/evaluation.jsonl")
@@ -55,7 +38,7 @@ grep -v seconds "$work/output" | cmp - "$work/one" || fail "other threads gave o
 expect 0 "48 patches in memory" evaluate "$work/run/checkpoint-00000015.safetensors.gz" "$work/train" --memory-patches 48
 expect 0 "over" evaluate "$work/run" "$work/train" --size 64 --neighbours 5 --temperature 0.1
 
-#The other layouts : labels of Pascal VOC, and of ADE20k with 0 for nothing.
+# The other layouts: labels of Pascal VOC, and of ADE20k with 0 for nothing.
 mkdir -p "$work/voc/ImageSets/Segmentation" "$work/ade/images" "$work/ade/annotations"
 cp -R "$work/test/images" "$work/voc/JPEGImages"
 cp -R "$work/test/labels" "$work/voc/SegmentationClass"

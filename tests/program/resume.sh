@@ -1,190 +1,122 @@
-#!/ bin / sh
-#resume.sh CRIBO PICTURES : runs that are killed or interrupted, and resumed, \
-    against one that never stopped.CRIBO is the program,
-#PICTURES the one that makes pictures.
-."$(dirname " $0 ")/expect.sh"
+#!/bin/sh
+# resume.sh CRIBO PICTURES: runs that are killed or interrupted, and resumed, against one that never stopped. CRIBO is the program,
+# PICTURES the one that makes pictures.
+. "$(dirname "$0")/expect.sh"
 
-#same WHOLE RUN : are RUN's weights, last checkpoint and log, but for times, those of the run that never stopped?
-    same()
-{
+# same WHOLE RUN: are RUN's weights, last checkpoint and log, but for times, those of the run that never stopped?
+same() {
     cmp "$1/weights.safetensors" "$2/weights.safetensors" || fail "$2: other weights"
     cmp "$1/$last" "$2/$last" || fail "$2: another checkpoint"
-    for run in "$1" "$2";
-    do sed 's/"\(teach_ms\|wait_ms\)".*//' "$run/log.jsonl" > "$run/steps";
-    done cmp "$1/steps"
-             "$2/steps" ||
-        fail "$2: another log"[-s "$2/loss.png"] || fail "$2: no losses drawn"
+    for run in "$1" "$2"; do sed 's/"\(teach_ms\|wait_ms\)".*//' "$run/log.jsonl" >"$run/steps"; done
+    cmp "$1/steps" "$2/steps" || fail "$2: another log"
+    [ -s "$2/loss.png" ] || fail "$2: no losses drawn"
 }
 
-#stop SIGNAL FILE ARGUMENTS... : pretrains until FILE is there, sends the signal, returns the exit status.
-stop()
-{
-    signal = $1 file = $2 shift 2 "$cribo" pretrain "$@" > "$work/output" 2 > & 1 &process = $ !tries =
-                           0 while[!-s "$file"] && [$tries - lt 3000] && kill - 0 $process 2 > / dev / null;
-    do sleep 0.01 tries = $((tries + 1)) done kill - $signal $process wait $process
+# stop SIGNAL FILE ARGUMENTS...: pretrains until FILE is there, sends the signal, returns the exit status.
+stop() {
+    signal=$1 file=$2
+    shift 2
+    "$cribo" pretrain "$@" >"$work/output" 2>&1 &
+    process=$!
+    tries=0
+    while [ ! -s "$file" ] && [ $tries -lt 3000 ] && kill -0 $process 2>/dev/null; do
+        sleep 0.01
+        tries=$((tries + 1))
+    done
+    kill -$signal $process
+    wait $process
 }
 
-#Two of the files are broken; an epoch has three batches.
+# Two of the files are broken; an epoch has three batches.
 mkdir "$work/pictures"
-      "$pictures"
-      "$work/pictures" 12 ||
-    fail "no pictures" echo nonsense > "$work/pictures/005-broken.jpg" echo nonsense >
-        "$work/pictures/broken.jpg" steps = 100 last =
-    checkpoint - 00000100.safetensors.gz small =
-        "--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
-            --object -
-            prototypes 64 --clusters 4 --bank - images 20 --batch - size 4 --learning -
-            rate 0.004 --steps $steps-- keep 3 "
-            expect 0 "" pretrain "$work/pictures" -
-            o "$work/whole" $small-- threads 2 --workers 2 --save -
-            every 0 ["$(ls " $work / whole " | grep -c ^checkpoint-)" - eq 1] ||
-        fail "saved more than the end"
+"$pictures" "$work/pictures" 12 || fail "no pictures"
+echo nonsense >"$work/pictures/005-broken.jpg"
+echo nonsense >"$work/pictures/broken.jpg"
+steps=100
+last=checkpoint-00000100.safetensors.gz
+small="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
+    --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 4 --learning-rate 0.004 --steps $steps --keep 3"
+expect 0 "" pretrain "$work/pictures" -o "$work/whole" $small --threads 2 --workers 2 --save-every 0
+[ "$(ls "$work/whole" | grep -c ^checkpoint-)" -eq 1 ] || fail "saved more than the end"
 
-#Killed in an epoch, after which the log ran ahead and tore; \
-    resumed with other threads, its settings from the checkpoint.
-            stop KILL "$work/killed/checkpoint-00000010.safetensors.gz"
-             "$work/pictures" -
-            o "$work/killed" $small-- threads 2 --workers 1 --save - every 5 status =
-            $ ? [$status - eq 137] ||
-                    fail "the run to be killed ended with status $status: $(cat " $work / output
-                            ")" printf '{"step":98,"loss":1}\n{"step":99,"lo' >>
-                        "$work/killed/log.jsonl" echo torn >
-                        "$work/killed/$last.1-0.tmp" expect 0 "steps are done: going on from $work/killed/checkpoint-" pretrain
-                                                              "$work/pictures/" -
-                            o "$work/killed" --resume-- threads 1 --workers 3 --keep 3 --save -
-                            every 5 same "$work/whole"
-                                         "$work/killed" grep -
-                            q broken.jpg
-              : "$work/output" && fail
-                        "broken files were reported again"["$(ls " $work / killed " | grep -c ^checkpoint-)" -
-                                                           eq 3] ||
-                    fail "not three checkpoints: $(ls " $work / killed
-                        ")"[-e "$work/killed/checkpoint-00000095.safetensors.gz"] ||
-                    fail "not the newest checkpoints: $(ls " $work / killed ")"
+# Killed in an epoch, after which the log ran ahead and tore; resumed with other threads, its settings from the checkpoint.
+stop KILL "$work/killed/checkpoint-00000010.safetensors.gz" "$work/pictures" -o "$work/killed" $small --threads 2 --workers 1 \
+    --save-every 5
+status=$?
+[ $status -eq 137 ] || fail "the run to be killed ended with status $status: $(cat "$work/output")"
+printf '{"step":98,"loss":1}\n{"step":99,"lo' >>"$work/killed/log.jsonl"
+echo torn >"$work/killed/$last.1-0.tmp"
+expect 0 "steps are done: going on from $work/killed/checkpoint-" pretrain "$work/pictures/" -o "$work/killed" --resume --threads 1 --workers 3 --keep 3 --save-every 5
+same "$work/whole" "$work/killed"
+grep -q broken.jpg: "$work/output" && fail "broken files were reported again"
+[ "$(ls "$work/killed" | grep -c ^checkpoint-)" -eq 3 ] || fail "not three checkpoints: $(ls "$work/killed")"
+[ -e "$work/killed/checkpoint-00000095.safetensors.gz" ] || fail "not the newest checkpoints: $(ls "$work/killed")"
 
-#Interrupted twice; the same command line goes on, wherever the pictures lie now.
-                            stop INT "$work/interrupted/log.jsonl"
-                                                                            "$work/pictures" -
-                        o "$work/interrupted" $small-- threads 1 status = $
-                ? [$status - eq 130] || fail "SIGINT: status $status" done =
-                      $(wc - l < "$work/interrupted/log.jsonl")[-s
-                          "$work/interrupted/$(printf 'checkpoint-%08d.safetensors.gz' " $done ")"] ||
-                      fail "SIGINT: no checkpoint of step $done" mv "$work/pictures"
-                           "$work/moved" expect 0 "" pretrain "$work/moved" -
-                          o "$work/interrupted" $small-- resume-- threads 2 same "$work/whole"
-                                                                                 "$work/interrupted"
+# Interrupted twice; the same command line goes on, wherever the pictures lie now.
+stop INT "$work/interrupted/log.jsonl" "$work/pictures" -o "$work/interrupted" $small --threads 1
+status=$?
+[ $status -eq 130 ] || fail "SIGINT: status $status"
+done=$(wc -l <"$work/interrupted/log.jsonl")
+[ -s "$work/interrupted/$(printf 'checkpoint-%08d.safetensors.gz' "$done")" ] || fail "SIGINT: no checkpoint of step $done"
+mv "$work/pictures" "$work/moved"
+expect 0 "" pretrain "$work/moved" -o "$work/interrupted" $small --resume --threads 2
+same "$work/whole" "$work/interrupted"
 
-#Updates left out : with so low a bound many are.A run that is killed and resumed leaves out the same ones.
-                          expect 0 "its update is left out" pretrain "$work/moved" -
-                          o "$work/skips" $small-- skip - spikes =
-                          1.5 --threads 2 ["$(grep -c '" skipped ":true' " $work / skips / log.jsonl ")" -
-                                           ge 3] ||
-                          fail "nothing was skipped"["$(grep -vc '" skipped ":true' " $work / skips /
-                                                         log.jsonl ")" -
-                                                     eq $steps] ||
-                          fail "skipped steps count as steps" stop KILL
-                               "$work/skips-killed/checkpoint-00000060.safetensors.gz"
-                               "$work/moved" -
-                              o "$work/skips-killed" $small-- skip - spikes =
-                              1.5 --save - every 10 --save - in -
-                              background expect 1 "--skip-spikes is 1.5 in the checkpoint" pretrain
-                                                  "$work/moved" -
-                              o "$work/skips-killed" --skip - spikes =
-                                  0 expect 0 "" pretrain "$work/moved" -
-                                  o "$work/skips-killed" --threads 1 same "$work/skips"
-                                                                          "$work/skips-killed"
+# Updates left out: with so low a bound many are. A run that is killed and resumed leaves out the same ones.
+expect 0 "its update is left out" pretrain "$work/moved" -o "$work/skips" $small --skip-spikes=1.5 --threads 2
+[ "$(grep -c '"skipped":true' "$work/skips/log.jsonl")" -ge 3 ] || fail "nothing was skipped"
+[ "$(grep -vc '"skipped":true' "$work/skips/log.jsonl")" -eq $steps ] || fail "skipped steps count as steps"
+stop KILL "$work/skips-killed/checkpoint-00000060.safetensors.gz" "$work/moved" -o "$work/skips-killed" $small --skip-spikes=1.5 \
+    --save-every 10 --save-in-background
+expect 1 "--skip-spikes is 1.5 in the checkpoint" pretrain "$work/moved" -o "$work/skips-killed" --skip-spikes=0
+expect 0 "" pretrain "$work/moved" -o "$work/skips-killed" --threads 1
+same "$work/skips" "$work/skips-killed"
 
-#A batch of broken files makes no step, so that batches and steps count differently.
-                                  expect 0 "" pretrain "$work/moved" -
-                                  o "$work/ones" $small-- batch -
-                                  size 1 --threads 1 stop TERM
-                                  "$work/ones-stopped/checkpoint-00000010.safetensors.gz"
-                                  "$work/moved" -
-                                  o "$work/ones-stopped" $small-- batch - size 1 --save - every 10 status = $
-                  ? [$status - eq 143] || fail "SIGTERM: status $status" expect 0 "" pretrain "$work/moved" -
-                                              o "$work/ones-stopped" --resume-- workers 1 --save -
-                                              every 7 --save - in -
-                                              background same "$work/ones"
-                                                              "$work/ones-stopped"
+# A batch of broken files makes no step, so that batches and steps count differently.
+expect 0 "" pretrain "$work/moved" -o "$work/ones" $small --batch-size 1 --threads 1
+stop TERM "$work/ones-stopped/checkpoint-00000010.safetensors.gz" "$work/moved" -o "$work/ones-stopped" $small --batch-size 1 \
+    --save-every 10
+status=$?
+[ $status -eq 143 ] || fail "SIGTERM: status $status"
+expect 0 "" pretrain "$work/moved" -o "$work/ones-stopped" --resume --workers 1 --save-every 7 --save-in-background
+same "$work/ones" "$work/ones-stopped"
 
-#A run that is there is neither replaced nor resumed unless asked; what differs is refused by name.
-                                              run =
-                        $work / ones -
-                            stopped expect 1 "batch_size is 1 in the checkpoint, not 4" pretrain
-                                             "$work/moved" -
-                            o "$run" $small
-                                expect 2 "--resume goes on with a run, --overwrite replaces it" pretrain
-                                         "$work/moved" -
-                            o "$run" --resume-- overwrite
-                                expect 1 "$work/none: no checkpoint to resume from" pretrain "$work/moved" -
-                            o "$work/none" --resume[-e "$work/none"] &&
-                        fail
-                            "a refused resume made a folder" expect 1 "learning_rate is 0.004 in the checkpoint, not 0.003" pretrain
-                                                                      "$work/moved" -
-                            o "$run" --resume-- learning -
-                            rate 0.003 expect 1 "total_steps is 100 in the checkpoint, not 104" pretrain
-                                                "$work/moved" -
-                            o "$run" --resume-- steps 104 --override seed
-                                expect 1 "begun with no preset" pretrain "$work/moved" -
-                            o
-                            "$run" --resume-- preset tiny expect 2 "--override: speed is no setting" pretrain
-                                                                   "$work/moved" -
-                            o "$run" --resume-- override epochs,
-                                    speed expect 0 "nothing to do" pretrain "$work/moved" -
-                                            o "$run" --resume expect 0 "(--overwrite begins anew)" pretrain
-                                                                       "$work/moved" -
-                                            o "$run"
-                                              "$pictures"
-                                              "$work/moved" 14 expect 1 "by --override folder" pretrain
-                                                                        "$work/moved" -
-                                            o "$run" --resume cmp -
-                                            s "$work/ones/$last"
-                                              "$run/$last" ||
-                                        fail "a refusal changed the checkpoint"
+# A run that is there is neither replaced nor resumed unless asked; what differs is refused by name.
+run=$work/ones-stopped
+expect 1 "batch_size is 1 in the checkpoint, not 4" pretrain "$work/moved" -o "$run" $small
+expect 2 "--resume goes on with a run, --overwrite replaces it" pretrain "$work/moved" -o "$run" --resume --overwrite
+expect 1 "$work/none: no checkpoint to resume from" pretrain "$work/moved" -o "$work/none" --resume
+[ -e "$work/none" ] && fail "a refused resume made a folder"
+expect 1 "learning_rate is 0.004 in the checkpoint, not 0.003" pretrain "$work/moved" -o "$run" --resume --learning-rate 0.003
+expect 1 "total_steps is 100 in the checkpoint, not 104" pretrain "$work/moved" -o "$run" --resume --steps 104 --override seed
+expect 1 "begun with no preset" pretrain "$work/moved" -o "$run" --resume --preset tiny
+expect 2 "--override: speed is no setting" pretrain "$work/moved" -o "$run" --resume --override epochs,speed
+expect 0 "nothing to do" pretrain "$work/moved" -o "$run" --resume
+expect 0 "(--overwrite begins anew)" pretrain "$work/moved" -o "$run"
+"$pictures" "$work/moved" 14
+expect 1 "by --override folder" pretrain "$work/moved" -o "$run" --resume
+cmp -s "$work/ones/$last" "$run/$last" || fail "a refusal changed the checkpoint"
 
-#Overridden, it goes on; the log and the checkpoints count on.
-                                            expect 0 "" pretrain "$work/moved" -
-                                            o "$run" --resume-- steps 104 --override folder,
-                                    total - steps,
-                                    learning - rate =
-                                        0.003 --keep 1 ["$(wc -l <" $run / log.jsonl ")" - eq 104] ||
-                                        fail
-                                        "the log does not go on"["$(ls " $run " | grep ^checkpoint-)" =
-                                                                     checkpoint - 00000104.safetensors.gz] ||
-                                        fail "--keep 1: $(ls " $run ")" grep -
-                                            q '"total_steps": 104' "$run/config.json" ||
-                                        fail "config.json has not the new length"
+# Overridden, it goes on; the log and the checkpoints count on.
+expect 0 "" pretrain "$work/moved" -o "$run" --resume --steps 104 --override folder,total-steps,learning-rate=0.003 --keep 1
+[ "$(wc -l <"$run/log.jsonl")" -eq 104 ] || fail "the log does not go on"
+[ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000104.safetensors.gz ] || fail "--keep 1: $(ls "$run")"
+grep -q '"total_steps": 104' "$run/config.json" || fail "config.json has not the new length"
 
-#A damaged checkpoint is refused and changes nothing, unless there is one before it; \
-    --overwrite removes the old run's.
-                                                cp "$run/log.jsonl"
-                                             "$work/log" mv "$run/checkpoint-00000104.safetensors.gz"
-                                             "$work/whole.gz" head -
-                                                c 3000 "$work/whole.gz" >
-                                            "$run/checkpoint-00000104.safetensors.gz" expect 1 "$run/checkpoint-00000104.safetensors.gz" pretrain
-                                                                                               "$work/moved" -
-                                                o "$run" --resume cmp -
-                                                s "$work/log"
-                                                  "$run/log.jsonl" ||
-                                        fail "a damaged checkpoint cost the log" mv "$work/whole.gz"
-                                             "$run/checkpoint-00000104.safetensors.gz" head -
-                                                c 3000 "$run/checkpoint-00000104.safetensors.gz" >
-                                            "$run/checkpoint-00000105.safetensors.gz" expect 0 "$run/checkpoint-00000105.safetensors.gz: " pretrain
-                                                                                               "$work/moved" -
-                                                o "$run" --steps 106 --override total_steps grep -
-                                                q 'going back to the checkpoint before it' "$work/output" ||
-                                        fail "no word of going back"[-e
-                                            "$run/checkpoint-00000105.safetensors.gz.damaged"] ||
-                                        fail "the damaged checkpoint is in the way"["$(wc -l <" $run /
-                                                                                        log.jsonl ")" -
-                                                                                    eq 106] ||
-                                        fail
-                                            "the log does not go on after a damaged checkpoint" expect 0 "" pretrain
-                                                                                                         "$work/moved" -
-                                            o "$run" $small-- steps 2 --overwrite
-                                                ["$(ls " $run " | grep ^checkpoint-)" =
-                                                        checkpoint - 00000002.safetensors.gz] ||
-                                        fail "--overwrite left: $(ls " $run ")"
+# A damaged checkpoint is refused and changes nothing, unless there is one before it; --overwrite removes the old run's.
+cp "$run/log.jsonl" "$work/log"
+mv "$run/checkpoint-00000104.safetensors.gz" "$work/whole.gz"
+head -c 3000 "$work/whole.gz" >"$run/checkpoint-00000104.safetensors.gz"
+expect 1 "$run/checkpoint-00000104.safetensors.gz" pretrain "$work/moved" -o "$run" --resume
+cmp -s "$work/log" "$run/log.jsonl" || fail "a damaged checkpoint cost the log"
+mv "$work/whole.gz" "$run/checkpoint-00000104.safetensors.gz"
+head -c 3000 "$run/checkpoint-00000104.safetensors.gz" >"$run/checkpoint-00000105.safetensors.gz"
+expect 0 "$run/checkpoint-00000105.safetensors.gz: " pretrain "$work/moved" -o "$run" --steps 106 --override total_steps
+grep -q 'going back to the checkpoint before it' "$work/output" || fail "no word of going back"
+[ -e "$run/checkpoint-00000105.safetensors.gz.damaged" ] || fail "the damaged checkpoint is in the way"
+[ "$(wc -l <"$run/log.jsonl")" -eq 106 ] || fail "the log does not go on after a damaged checkpoint"
+expect 0 "" pretrain "$work/moved" -o "$run" $small --steps 2 --overwrite
+[ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000002.safetensors.gz ] || fail "--overwrite left: $(ls "$run")"
 
-                                                [$failures - eq 0] &&
-                                            echo "all as expected" exit $failures
+[ $failures -eq 0 ] && echo "all as expected"
+exit $failures
