@@ -118,37 +118,65 @@ static double multiplied(const problem *p, const operand *x, size_t at)
     return p->in == FLOAT ? x->numbers[at] : cb_bf16_round(x->numbers[at]);
 }
 
-static double exact(const problem *p, size_t i, size_t j, double *size)
+/* A problem's product in double precision, and the same of the absolute values, both [m, n]. */
+typedef struct solution {
+    double *product, *size;
+} solution;
+
+static double *doubles_of(size_t count)
 {
-    double sum = 0;
-    *size = 0;
-    for (size_t q = 0; q < p->size.k; q++) {
-        double a = multiplied(p, &p->a, p->form == CB_TN ? q * p->a.stride + i : i * p->a.stride + q);
-        double b = multiplied(p, &p->b, p->form == CB_NT ? j * p->b.stride + q : q * p->b.stride + j);
-        sum += a * b;
-        *size += fabs(a * b);
-    }
-    return sum;
+    return calloc(count ? count : 1, sizeof(double));
 }
 
-static void assert_solved(const problem *p, const float *before, const float *c)
+/* B as [k, n], the shape whose rows are read in order. */
+static double *right_side(const problem *p)
 {
+    double *b = doubles_of(p->size.k * p->size.n);
+    for (size_t q = 0; q < p->size.k; q++)
+        for (size_t j = 0; j < p->size.n; j++)
+            b[q * p->size.n + j] =
+                multiplied(p, &p->b, p->form == CB_NT ? j * p->b.stride + q : q * p->b.stride + j);
+    return b;
+}
+
+static solution solve_exactly(const problem *p)
+{
+    size_t m = p->size.m, n = p->size.n, k = p->size.k;
+    solution exact = {doubles_of(m * n), doubles_of(m * n)};
+    double *b = right_side(p);
+    for (size_t i = 0; i < m; i++)
+        for (size_t q = 0; q < k; q++) {
+            double a = multiplied(p, &p->a, p->form == CB_TN ? q * p->a.stride + i : i * p->a.stride + q);
+            for (size_t j = 0; j < n; j++) {
+                exact.product[i * n + j] += a * b[q * n + j];
+                exact.size[i * n + j] += fabs(a * b[q * n + j]);
+            }
+        }
+    free(b);
+    return exact;
+}
+
+static void forget(solution *exact)
+{
+    free(exact->product);
+    free(exact->size);
+}
+
+static void assert_solved(const problem *p, const solution *exact, const float *before, const float *c)
+{
+    /* k + 1 roundings of at most 2^-24 of the sum of the sizes; independent errors grow like sqrt(k) */
+    double roundings = 0x1p-24 * (3 * sqrt((double)p->size.k) + 2);
     for (size_t i = 0; i < p->size.m; i++)
         for (size_t j = 0; j < p->c.stride; j++) {
-            float got = c[i * p->c.stride + j];
+            size_t at = i * p->size.n + j, c_at = i * p->c.stride + j;
             if (j >= p->size.n) {
-                ck_assert_msg(isnan(got), "what lies between the rows of C was written");
+                ck_assert_msg(isnan(c[c_at]), "the padding between the rows of C was written");
                 continue;
             }
-            double size, want = exact(p, i, j, &size) + (before ? before[i * p->c.stride + j] : 0);
-            /*
-             * k + 1 roundings of at most 2^-24 of the sizes' sum, which add up like sqrt(k) since they do not
-             * know each other
-             */
-            double tolerance = 0x1p-24 * (3 * sqrt((double)p->size.k) + 2) * (size + 1);
-            ck_assert_msg(fabs(got - want) <= tolerance,
-                "form %d, arithmetic %d, %zu x %zu x %zu: c[%zu, %zu] is %.9g, not %.9g", p->form, p->in,
-                p->size.m, p->size.n, p->size.k, i, j, got, want);
+            double expected = exact->product[at] + (before ? before[c_at] : 0);
+            if (fabs(c[c_at] - expected) <= roundings * (exact->size[at] + 1)) continue;
+            ck_abort_msg("form %d, arithmetic %d, %zu x %zu x %zu: c[%zu, %zu] is %.9g, expected %.9g",
+                p->form, p->in, p->size.m, p->size.n, p->size.k, i, j, c[c_at], expected);
         }
 }
 
@@ -168,12 +196,14 @@ static void check_close(cb_pool *pool, cb_gemm_form form, arithmetic in, shape s
     problem p = pose(form, in, s, pad);
     size_t bytes = p.size.m * p.c.stride * sizeof(float);
     float *before = malloc(bytes);
+    solution exact = solve_exactly(&p);
     memcpy(before, p.c.numbers, bytes);
     solve(pool, &p, true, p.c.numbers);
-    assert_solved(&p, before, p.c.numbers);
+    assert_solved(&p, &exact, before, p.c.numbers);
     for (size_t i = 0; i < p.size.m * p.c.stride; i++) p.c.numbers[i] = NAN; /* must not be read */
     solve(pool, &p, false, p.c.numbers);
-    assert_solved(&p, NULL, p.c.numbers);
+    assert_solved(&p, &exact, NULL, p.c.numbers);
+    forget(&exact);
     free(before);
     dispose(&p);
 }
@@ -310,6 +340,7 @@ static void check_packed(cb_pool *pool, cb_gemm_form form, arithmetic in, shape 
     problem p = pose(form, in, s, pad);
     size_t count = s.m * p.c.stride, bytes = count * sizeof(float);
     float *before = malloc(bytes), *plain = malloc(bytes), *packed = malloc(bytes), *tiled = malloc(bytes);
+    solution exact = s.k > 256 ? solve_exactly(&p) : (solution){NULL, NULL};
     memcpy(before, p.c.numbers, bytes);
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         for (size_t i = 0; i < count; i++)
@@ -318,13 +349,14 @@ static void check_packed(cb_pool *pool, cb_gemm_form form, arithmetic in, shape 
         solve_packed(NULL, &p, accumulate, packed);
         solve_packed(pool, &p, accumulate, tiled);
         if (s.k > 256)
-            assert_solved(&p, accumulate ? before : NULL, packed);
+            assert_solved(&p, &exact, accumulate ? before : NULL, packed);
         else
             ck_assert_msg(memcmp(plain, packed, bytes) == 0,
                 "form %d, arithmetic %d, %zu x %zu x %zu, packed ahead, differs", form, in, s.m, s.n, s.k);
         ck_assert_msg(memcmp(packed, tiled, bytes) == 0,
             "form %d, arithmetic %d, %zu x %zu x %zu, in tiles, differs", form, in, s.m, s.n, s.k);
     }
+    forget(&exact);
     free(before);
     free(plain);
     free(packed);
