@@ -10,6 +10,7 @@
 
 #include <jpeglib.h>
 #include <png.h>
+#include <zlib.h>
 
 char *files_make_folder(void)
 {
@@ -95,13 +96,27 @@ static void write_exif(struct jpeg_compress_struct *jpeg, int orientation, int b
     jpeg_write_marker(jpeg, JPEG_APP0 + 1, big ? motorola : intel, sizeof motorola);
 }
 
-uint8_t *files_jpeg(
-    const struct image *image, int quality, int orientation, int big_endian, int progressive, size_t *size)
+static void set_options(struct jpeg_compress_struct *jpeg, const struct files_jpeg_options *options)
+{
+    jpeg_set_quality(jpeg, options->quality, TRUE);
+    if (options->progressive) jpeg_simple_progression(jpeg);
+    jpeg->restart_in_rows = options->restart_rows;
+#ifdef C_ARITH_CODING_SUPPORTED
+    jpeg->arith_code = options->arithmetic;
+#endif
+    for (int c = 0; c < jpeg->num_components && !options->subsampled; c++) /* pixels stay what they are */
+        jpeg->comp_info[c].h_samp_factor = jpeg->comp_info[c].v_samp_factor = 1;
+}
+
+uint8_t *files_jpeg_with(const struct image *image, const struct files_jpeg_options *options, size_t *size)
 {
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
     unsigned char *bytes = NULL;
     unsigned long length = 0;
+#ifndef C_ARITH_CODING_SUPPORTED
+    if (options->arithmetic) return NULL;
+#endif
     jpeg.err = jpeg_std_error(&errors);
     jpeg_create_compress(&jpeg);
     jpeg_mem_dest(&jpeg, &bytes, &length);
@@ -110,12 +125,9 @@ uint8_t *files_jpeg(
     jpeg.input_components = image->channels;
     jpeg.in_color_space = image->channels == 1 ? JCS_GRAYSCALE : image->channels == 4 ? JCS_CMYK : JCS_RGB;
     jpeg_set_defaults(&jpeg);
-    jpeg_set_quality(&jpeg, quality, TRUE);
-    if (progressive) jpeg_simple_progression(&jpeg);
-    for (int c = 0; c < jpeg.num_components; c++) /* no chroma subsampling: pixels stay what they are */
-        jpeg.comp_info[c].h_samp_factor = jpeg.comp_info[c].v_samp_factor = 1;
+    set_options(&jpeg, options);
     jpeg_start_compress(&jpeg, TRUE);
-    if (orientation) write_exif(&jpeg, orientation, big_endian);
+    if (options->orientation) write_exif(&jpeg, options->orientation, options->big_endian);
     while (jpeg.next_scanline < jpeg.image_height) {
         JSAMPROW row =
             image->pixels + (size_t)jpeg.next_scanline * (size_t)image->width * (size_t)image->channels;
@@ -125,6 +137,14 @@ uint8_t *files_jpeg(
     jpeg_destroy_compress(&jpeg);
     *size = length;
     return bytes;
+}
+
+uint8_t *files_jpeg(
+    const struct image *image, int quality, int orientation, int big_endian, int progressive, size_t *size)
+{
+    struct files_jpeg_options options = {
+        .quality = quality, .orientation = orientation, .big_endian = big_endian, .progressive = progressive};
+    return files_jpeg_with(image, &options, size);
 }
 
 struct sink {
@@ -199,4 +219,19 @@ uint8_t *files_png(
     free(rows);
     *size = sink.size;
     return sink.bytes;
+}
+
+uint8_t *files_add_exif(uint8_t *png, size_t *size, int orientation)
+{
+    enum { HEADER = 8 + 25, CHUNK = 12 + 22 }; /* signature and IHDR; eXIf */
+    uint8_t chunk[CHUNK] = {0, 0, 0, 22, 'e', 'X', 'I', 'f', 'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0,
+        1, 0, 0, 0, (uint8_t)orientation, 0, 0, 0};
+    uLong sum = crc32(crc32(0, NULL, 0), chunk + 4, CHUNK - 8);
+    for (int i = 0; i < 4; i++) chunk[CHUNK - 4 + i] = (uint8_t)(sum >> (24 - 8 * i));
+    png = realloc(png, *size + CHUNK);
+    ck_assert_ptr_nonnull(png);
+    memmove(png + HEADER + CHUNK, png + HEADER, *size - HEADER);
+    memcpy(png + HEADER, chunk, CHUNK);
+    *size += CHUNK;
+    return png;
 }

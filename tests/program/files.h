@@ -29,6 +29,14 @@ struct image files_gradient(int width, int height);
 uint8_t *files_jpeg(
     const struct image *image, int quality, int orientation, int big_endian, int progressive, size_t *size);
 
+/* The same with more to choose from; restart_rows: rows of blocks between restart markers, 0: none. */
+struct files_jpeg_options {
+    int quality, orientation, big_endian, progressive, restart_rows, arithmetic, subsampled;
+};
+
+/* NULL where this libjpeg has no arithmetic coder. */
+uint8_t *files_jpeg_with(const struct image *image, const struct files_jpeg_options *options, size_t *size);
+
 /*
  * The picture as a PNG file in memory (free it): colour_type and depth as libpng's; grey takes the red
  * channel, a palette has the index red % 4 for (0 0 0), (255 0 0), (0 255 0), (0 0 255). alpha: the channel
@@ -36,5 +44,8 @@ uint8_t *files_jpeg(
  */
 uint8_t *files_png(
     const struct image *image, int colour_type, int depth, int interlaced, int alpha, size_t *size);
+
+/* The PNG file with an eXIf chunk of this orientation before its pixels; takes over the bytes. */
+uint8_t *files_add_exif(uint8_t *png, size_t *size, int orientation);
 
 #endif

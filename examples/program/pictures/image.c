@@ -30,36 +30,80 @@ bool image_make(struct image *image, int width, int height, int channels, struct
     return true;
 }
 
-/* Where pixel (x, y) of the upright picture is in the file's; width and height are the file's. */
-static size_t upright_source(int orientation, int x, int y, int width, int height)
+unsigned image_reduction(double width, double height, double least_side)
 {
-    bool transposed = orientation >= 5;
-    int sx = transposed ? y : x, sy = transposed ? x : y;
+    unsigned reduction = 1;
+    double least = width < height ? width : height;
+    if (least_side <= 0) return 1;
+    while (reduction < 8 && least >= 2.0 * reduction &&
+           width * height >= least_side * least_side * (4.0 * reduction * reduction))
+        reduction *= 2;
+    return reduction;
+}
+
+static bool is_transposed(int orientation)
+{
+    return orientation >= 5;
+}
+
+bool image_make_upright(
+    struct image *image, int width, int height, int channels, int orientation, struct problem *problem)
+{
+    bool transposed = is_transposed(orientation);
+    if (!image_make(image, transposed ? height : width, transposed ? width : height, channels, problem))
+        return false;
+    image->orientation = orientation > 1 ? orientation : 0;
+    return true;
+}
+
+/* Where a row of the file's picture lies in the upright one: first pixel and step, in bytes. */
+struct line {
+    size_t pixels;
+    ptrdiff_t first, step;
+};
+
+static struct line find_row(const struct image *image, int orientation, int y)
+{
+    bool transposed = is_transposed(orientation);
     bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
     bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    if (mirror_x) sx = width - 1 - sx;
-    if (mirror_y) sy = height - 1 - sy;
-    return (size_t)sy * (size_t)width + (size_t)sx;
+    int width = transposed ? image->height : image->width, height = transposed ? image->width : image->height;
+    ptrdiff_t pixel = image->channels, row = pixel * image->width;
+    ptrdiff_t along = transposed ? row : pixel, across = transposed ? pixel : row;
+    struct line line = {.pixels = (size_t)width, .step = mirror_x ? -along : along};
+    line.first = (mirror_y ? height - 1 - y : y) * across + (mirror_x ? (width - 1) * along : 0);
+    return line;
+}
+
+void image_put_row(struct image *image, int orientation, int y, const uint8_t *row)
+{
+    struct line line = find_row(image, orientation, y);
+    size_t channels = (size_t)image->channels;
+    uint8_t *out = image->pixels + line.first;
+    if (orientation <= 1) memcpy(out, row, line.pixels * channels);
+    for (size_t x = 0; x < line.pixels && orientation > 1; x++, row += channels)
+        memcpy(out + (ptrdiff_t)x * line.step, row, channels);
+}
+
+void image_get_row(const struct image *image, int orientation, int y, uint8_t *row)
+{
+    struct line line = find_row(image, orientation, y);
+    size_t channels = (size_t)image->channels;
+    const uint8_t *in = image->pixels + line.first;
+    for (size_t x = 0; x < line.pixels; x++, row += channels)
+        memcpy(row, in + (ptrdiff_t)x * line.step, channels);
 }
 
 bool image_orient(struct image *image, int orientation, struct problem *problem)
 {
-    if (orientation < 2 || orientation > 8) return true;
-    bool transposed = orientation >= 5;
     struct image upright;
-    if (!image_make(&upright, transposed ? image->height : image->width,
-            transposed ? image->width : image->height, image->channels, problem))
+    size_t row = (size_t)image->width * (size_t)image->channels;
+    if (orientation < 2 || orientation > 8) return true;
+    if (!image_make_upright(&upright, image->width, image->height, image->channels, orientation, problem))
         return false;
-    size_t channels = (size_t)image->channels;
-    uint8_t *out = upright.pixels;
-    for (int y = 0; y < upright.height; y++) {
-        for (int x = 0; x < upright.width; x++, out += channels) {
-            size_t from = upright_source(orientation, x, y, image->width, image->height);
-            memcpy(out, image->pixels + from * channels, channels);
-        }
-    }
+    for (int y = 0; y < image->height; y++)
+        image_put_row(&upright, orientation, y, image->pixels + (size_t)y * row);
     upright.reduction = image->reduction;
-    upright.orientation = orientation;
     image_free(image);
     *image = upright;
     return true;
@@ -83,7 +127,7 @@ bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int ch
     if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
         return image_decode_jpeg(image, bytes, size, channels, least_side, problem);
     if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
-        return image_decode_png(image, bytes, size, channels, problem);
+        return image_decode_png(image, bytes, size, channels, least_side, problem);
     return problem_set(problem, "neither a JPEG nor a PNG file");
 }
 

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 /*
- * The largest picture that is decoded, and the largest file that is read: a header must not decide about our
- * memory.
+ * The largest picture that is kept, after a reduction while it was read, and the largest file that is read: a
+ * header must not decide about our memory.
  */
 #define IMAGE_MOST_PIXELS (INT64_C(1) << 27)
 #define IMAGE_MOST_BYTES (INT64_C(1) << 29)
@@ -32,7 +32,8 @@ struct image {
  * Reads the picture at `path` with 3 or 4 channels. With 3, what is transparent is laid on white.
  *
  * least_side  when not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as the root of its
- *             area stays at least this; much faster for photographs far larger than needed
+ *             area stays at least this; much faster for photographs far larger than needed. So may a PNG of
+ *             more than 2^25 pixels that is not interlaced, for the memory
  * Free with image_free. On failure *image is empty and *problem tells why, without the path.
  */
 bool image_load(
@@ -63,7 +64,27 @@ bool image_encode_png(const struct image *image, uint8_t **bytes, size_t *size, 
 
 void image_free(struct image *image);
 
-/* Turns the picture upright, given its EXIF orientation (1 ... 8). */
+/*
+ * The largest of 1, 2, 4, 8 by which a picture may shrink and keep a pixel and the root of its area at least
+ * least_side; 1 for a least_side of 0.
+ */
+unsigned image_reduction(double width, double height, double least_side);
+
+/*
+ * For decoders, which read row by row: a picture for a file of width x height pixels with an EXIF orientation
+ * (1 ... 8), width and height exchanged where that turns it by a quarter.
+ */
+bool image_make_upright(
+    struct image *image, int width, int height, int channels, int orientation, struct problem *problem);
+
+/*
+ * Puts row `y` of the file's picture, `width` pixels with image->channels each, where it lies in the upright
+ * picture, or gets it back from there.
+ */
+void image_put_row(struct image *image, int orientation, int y, const uint8_t *row);
+void image_get_row(const struct image *image, int orientation, int y, uint8_t *row);
+
+/* Turns a picture that is as stored upright, given its EXIF orientation (1 ... 8). */
 bool image_orient(struct image *image, int orientation, struct problem *problem);
 
 /* Turns a picture that was turned upright back, so that its pixels lie as they are stored. */
@@ -75,7 +96,7 @@ int exif_orientation(const uint8_t *tiff, size_t size);
 /* The two formats; for image_decode, which has looked at the first bytes. 1 channel: a PNG's labels. */
 bool image_decode_jpeg(struct image *image, const uint8_t *bytes, size_t size, int channels,
     double least_side, struct problem *problem);
-bool image_decode_png(
-    struct image *image, const uint8_t *bytes, size_t size, int channels, struct problem *problem);
+bool image_decode_png(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
+    struct problem *problem);
 
 #endif
