@@ -1,8 +1,8 @@
 /*
  * Checkpoints, and the weights of a training run, as files. See docs/checkpoints.md for the format.
  *
- * Writing takes a trainer's state, or a copy of it. Reading stages everything in memory of its own, checks it,
- * and only then changes the trainer.
+ * Writing takes a trainer's state, or a copy of it. Reading stages everything in memory of its own, checks
+ * it, and only then changes the trainer.
  */
 #ifndef CB_FILES_CHECKPOINT_H
 #define CB_FILES_CHECKPOINT_H

@@ -11,8 +11,8 @@ typedef struct cb_features {
 
 /*
  * Features of images [count, 3, height, width], as numbers, whose sides are multiples of the patch; dense
- * [count, N, D], global [count, D], attention [count, H, N], each NULL when not wanted. Fails only for lack of
- * memory, before anything is written.
+ * [count, N, D], global [count, D], attention [count, H, N], each NULL when not wanted. Fails only for lack
+ * of memory, before anything is written.
  */
 cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *features, const cb_model *model,
     const cb_images *images, cb_real *dense, cb_real *global, cb_real *attention);

@@ -226,9 +226,9 @@ static void search_exactly(
 /* ---- coarse cosines ---- */
 
 /*
- * Lists the queries from ... to - 1 that have candidates, and marks the candidates: the entries whose p is not
- * lower than the known bound by more than the error. The known bound is the lowest of the best k exact cosines
- * so far, and, where k = 1, the highest p of this row less its error.
+ * Lists the queries from ... to - 1 that have candidates, and marks the candidates: the entries whose p is
+ * not lower than the known bound by more than the error. The known bound is the lowest of the best k exact
+ * cosines so far, and, where k = 1, the highest p of this row less its error.
  */
 static void list_candidates(cb_search *s, const cb_queries *queries, size_t from, size_t to,
     const cb_real *cosines, size_t n, cb_real entries_doubt, const cb_neighbour *best)

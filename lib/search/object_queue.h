@@ -44,7 +44,9 @@ typedef struct cb_object_queue {
     size_t images; /* how many are held */
 } cb_object_queue;
 
-/* On failure the memory allocated so far stays for cb_object_queue_destroy, which takes a zeroed queue too. */
+/*
+ * On failure the memory allocated so far stays for cb_object_queue_destroy, which takes a zeroed queue too.
+ */
 cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t max_images,
     size_t max_per_image, size_t width);
 void cb_object_queue_destroy(const cb_allocator *allocator, cb_object_queue *queue);

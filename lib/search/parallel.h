@@ -2,9 +2,9 @@
  * The search for neighbours by all threads of a pool, for the memory bank and for dense retrieval.
  *
  * Entries lie in blocks. A task compares one block with some queries; each worker keeps, for each query, the
- * best k entries of the blocks that it compared, so nothing of size queries x entries is ever made. At the end
- * the workers' lists are joined. The order of neighbours is total, and the bits of a cosine do not depend on
- * the thread, so the result does not depend on the number of threads.
+ * best k entries of the blocks that it compared, so nothing of size queries x entries is ever made. At the
+ * end the workers' lists are joined. The order of neighbours is total, and the bits of a cosine do not depend
+ * on the thread, so the result does not depend on the number of threads.
  */
 #ifndef CB_SEARCH_PARALLEL_H
 #define CB_SEARCH_PARALLEL_H

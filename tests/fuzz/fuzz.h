@@ -25,8 +25,8 @@ size_t fuzz_mend(uint8_t *data, size_t size, size_t room);
 const char *fuzz_file(const uint8_t *data, size_t size);
 
 /*
- * An allocator that counts in fuzz_memory, whose members may be set. fuzz_memory_end aborts when a block is held
- * or more than `most` bytes were held at once, and begins anew.
+ * An allocator that counts in fuzz_memory, whose members may be set. fuzz_memory_end aborts when a block is
+ * held or more than `most` bytes were held at once, and begins anew.
  */
 extern faulty fuzz_memory;
 cb_allocator fuzz_allocator(void);

@@ -114,7 +114,10 @@ START_TEST(test_dataset_wrong_labels_are_refused_by_name)
 }
 END_TEST
 
-/* Writes a JPEG that grows red to the right with an EXIF orientation as images/a.png, and its labels, stored alike. */
+/*
+ * Writes a JPEG as images/a.png, whose red grows to the right and which has an EXIF orientation, and its
+ * label map, stored in the same orientation.
+ */
 static void write_turned(int orientation)
 {
     size_t size;

@@ -483,8 +483,8 @@ START_TEST(test_probe_fit_finds_the_minimum)
     ck_assert_double_eq_tol(loss, penalised_loss(shares, labels, ROWS, C), 1e-5);
     ck_assert_double_lt(loss, 0.8 * log(C));
     /*
-     * At the minimum of a layer with a bias, the mean share of each class is the class's share of the rows, and
-     * residuals are orthogonal to every feature.
+     * At the minimum of a layer with a bias, the mean share of each class is the class's share of the rows,
+     * and residuals are orthogonal to every feature.
      */
     for (size_t c = 0; c < C; c++)
         for (size_t d = 0; d <= D; d++) {

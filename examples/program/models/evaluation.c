@@ -174,8 +174,8 @@ static bool check_memory(const struct bench *bench)
             train->count, train->list[0].labels);
     return present > 1 ||
            problem_set(bench->problem,
-               "all labels that count in the %zu label maps of the memory (%s, ...) are of one class, so every "
-               "prediction would be right; label 255 counts nowhere: of a mask, store the object as 1",
+               "all labels that count in the %zu label maps of the memory (%s, ...) are of one class, so "
+               "every prediction would be right; label 255 counts nowhere: of a mask, store the object as 1",
                train->count, train->list[0].labels);
 }
 
@@ -194,8 +194,8 @@ static bool measure(struct bench *bench, struct evaluation *evaluation)
     if (!walk(bench, options->test, "scoring", score_group)) return false;
     if (count_present(evaluation->scored, evaluation->classes) == 0)
         return problem_set(bench->problem,
-            "nothing to score: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 counts "
-            "nowhere",
+            "nothing to score: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 "
+            "counts nowhere",
             options->test->count, options->test->list[0].labels);
     evaluation->remember_seconds = remembered - began;
     evaluation->fit_seconds = fitted - remembered;
