@@ -98,6 +98,13 @@ CRIBO_API const char *cribo_status_name(cribo_status status);
  */
 CRIBO_API const char *cribo_last_error(void);
 
+/*
+ * The errno of the latest failure in the calling thread (ENOENT where a file is missing, say); 0 where no
+ * system call failed, and before the first failure. A success leaves it as it is.
+ * Ownership: none. Aliasing: none. Errors: none. Threads: each has its own. Cost: none. Since 0.1.
+ */
+CRIBO_API int cribo_last_errno(void);
+
 /* How grave a log message is. */
 enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
 

@@ -20,7 +20,7 @@ static cribo_status fail(const char *path, const char *what, int error)
 {
     char reason[128];
     if (strerror_r(error, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", error);
-    return cb_fail(CRIBO_IO_ERROR, "%s: cannot %s: %s", path, what, reason);
+    return cb_fail_errno(CRIBO_IO_ERROR, error, "%s: cannot %s: %s", path, what, reason);
 }
 
 /* Calls again what a signal interrupted. */

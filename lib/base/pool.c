@@ -246,8 +246,8 @@ cribo_status cb_pool_create(const cb_allocator *allocator, cb_pool **out, size_t
     int error = start_helpers(pool);
     if (error) {
         cb_pool_free(pool);
-        return cb_fail(CRIBO_SYSTEM_ERROR, "threads: the system refused to start %zu of them: %s", threads,
-            strerror(error));
+        return cb_fail_errno(CRIBO_SYSTEM_ERROR, error,
+            "threads: the system refused to start %zu of them: %s", threads, strerror(error));
     }
     *out = pool;
     return CRIBO_OK;

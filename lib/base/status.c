@@ -6,12 +6,28 @@
 
 /* Initial-exec would not survive dlopen; the default model does, and a message is never on a hot path. */
 static _Thread_local char last_error[512];
+static _Thread_local int last_errno;
+
+static void write_message(int error, const char *format, va_list arguments)
+{
+    vsnprintf(last_error, sizeof last_error, format, arguments);
+    last_errno = error;
+}
 
 cribo_status cb_fail(cribo_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(last_error, sizeof last_error, format, arguments);
+    write_message(0, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+cribo_status cb_fail_errno(cribo_status status, int error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    write_message(error, format, arguments);
     va_end(arguments);
     return status;
 }
@@ -19,6 +35,11 @@ cribo_status cb_fail(cribo_status status, const char *format, ...)
 const char *cribo_last_error(void)
 {
     return last_error;
+}
+
+int cribo_last_errno(void)
+{
+    return last_errno;
 }
 
 const char *cribo_status_name(cribo_status status)

@@ -13,6 +13,13 @@ __attribute__((format(printf, 2, 3), cold))
 cribo_status
 cb_fail(cribo_status status, const char *format, ...);
 
+/* The same where a system call failed with this errno. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4), cold))
+#endif
+cribo_status
+cb_fail_errno(cribo_status status, int error, const char *format, ...);
+
 /* Passes a failure up. */
 #define CB_TRY(call) \
     do { \

@@ -89,6 +89,46 @@ class Inputs(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, "positions"):
             self.clusterer.run(tokens, object())
 
+    def test_whole_numbers_of_any_integer_dtype_are_converted(self):
+        tokens, positions = problem()
+        expected = self.clusterer.run(tokens, positions, np.array([[0, 4, 8], [1, 2, 3]]))
+        for dtype in (np.int8, np.uint8, np.int32, np.uint64, ">i4"):
+            found = self.clusterer.run(tokens, positions, np.array([[0, 4, 8], [1, 2, 3]], dtype))
+            np.testing.assert_array_equal(found.labels, expected.labels)
+        with cribo.MemoryBank(bank_images=2, width=2) as bank:
+            bank.push([[1.0, 2.0]], [[3.0, 4.0]], np.array([1], np.int32), ids=np.array([7], np.int32))
+            self.assertEqual(bank.export().ids, [7])
+            with self.assertRaisesRegex(ValueError, f"ids has {2**63} ... {2**63}, but int64"):
+                bank.push([[1.0, 2.0]], [[3.0, 4.0]], [1], ids=np.array([2**63], np.uint64))
+        with cribo.Probe(width=2, classes=3) as probe:
+            probe.add(np.zeros((1, 1, 1, 2), np.float32), np.array([[[2]]], np.uint8))
+            self.assertEqual(probe.count(), 1)
+            with self.assertRaisesRegex(ValueError, "labels has .* but int32 is expected"):
+                probe.add(np.zeros((1, 1, 1, 2), np.float32), np.array([[[2**40]]]))
+
+    def test_masked_arrays_are_refused(self):
+        tokens, positions = problem()
+        masked = np.ma.masked_greater(tokens, 1)
+        with self.assertRaisesRegex(TypeError, r"tokens is a masked array.*filled\(\)"):
+            self.clusterer.run(masked, positions)
+        with self.assertRaisesRegex(TypeError, "objects is a masked array"):
+            objects = np.ma.zeros((2, 2, K, D), np.float32)
+            self.clusterer.run(tokens, positions, objects=objects)
+
+    def test_unaligned_input_is_copied(self):
+        tokens, positions = problem()
+        expected = self.clusterer.run(tokens, positions)
+        memory = np.zeros(tokens.nbytes + 1, np.uint8)
+        shifted = memory[1:].view(np.float32).reshape(tokens.shape)
+        shifted[...] = tokens
+        self.assertNotEqual(shifted.ctypes.data % 4, 0)
+        taken = cribo.arrays.input_array("tokens", shifted, np.float32, tokens.shape)
+        self.assertEqual(taken.ctypes.data % 4, 0)
+        np.testing.assert_array_equal(self.clusterer.run(shifted, positions).objects, expected.objects)
+        crops = np.zeros(8 * 5 * 4 + 1, np.uint8)[1:].view(cribo.CROP)
+        taken = cribo.arrays.input_array("crops1", crops, cribo.CROP, (4,))
+        self.assertEqual(taken.ctypes.data % 8, 0)
+
     def test_wrong_shape_is_named(self):
         tokens, positions = problem()
         message = r"tokens has shape \[2, 2, 9, 5\], but \[B, 2, 9, 6\] is expected"
@@ -176,6 +216,33 @@ class Outputs(unittest.TestCase):
 
         with self.assertRaisesRegex(TypeError, "objects: Copying .* not shared"):
             self.clusterer.run(*problem(), objects=Copying())
+
+    def test_unaligned_output_is_refused(self):
+        objects = np.zeros(2 * 2 * K * D * 4 + 1, np.uint8)[1:].view(np.float32).reshape(2, 2, K, D)
+        with self.assertRaisesRegex(ValueError, "objects must be aligned"):
+            self.clusterer.run(*problem(), objects=objects)
+
+    def test_output_over_an_input_is_refused(self):
+        tokens, positions = problem()
+        memory = tokens.reshape(-1)[: 2 * 2 * K * D].reshape(2, 2, K, D)
+        for objects in (memory, Interface(memory), Capsule(memory)):
+            with self.assertRaisesRegex(ValueError, "objects must not overlap tokens|must be writable"):
+                self.clusterer.run(tokens, positions, objects=objects)
+        seeds = np.tile(np.arange(K), (2, 1))
+        valid = seeds.view(np.uint8).reshape(-1)[: 2 * K].reshape(2, K)
+        with self.assertRaisesRegex(ValueError, "valid must not overlap seed_tokens"):
+            self.clusterer.run(tokens, positions, seeds, valid=valid)
+
+    def test_outputs_over_each_other_are_refused(self):
+        vectors = np.ones((2, 4, D), np.float32)
+        index, near = np.zeros(4, np.int64), np.zeros((4, D), np.float32)
+        with cribo.MemoryBank(bank_images=4, objects_per_image=2, width=D) as bank:
+            bank.push(*vectors, [2, 2])
+            with self.assertRaisesRegex(ValueError, "index2 must not overlap index1"):
+                bank.query(*vectors, [2, 2], index1=index, index2=index)
+            with self.assertRaisesRegex(ValueError, "neighbours1 must not overlap view2"):
+                bank.query(*vectors, [2, 2], neighbours1=vectors[1], neighbours2=near)
+            bank.query(*vectors, [2, 2], neighbours1=near)  # beside each other is fine
 
     def test_unfit_arrays_are_refused(self):
         for objects, error, message in (

@@ -81,6 +81,18 @@ class Tensors(unittest.TestCase):
             with self.assertRaisesRegex(TypeError, "tokens"):
                 clusterer.run(torch.randn(2, 2, 9, 6, dtype=torch.bfloat16), torch.rand(2, 2, 9, 2))
 
+    def test_pending_negation_is_resolved(self):
+        values = torch.randn(2, 2, 9, 6)
+        conjugate = torch.complex(torch.zeros(2, 2, 9, 6), -values).conj().imag
+        for tensor in (torch._neg_view(-values), conjugate):
+            self.assertTrue(tensor.is_neg())
+            taken = cribo.arrays.input_array("tokens", tensor, np.float32, ("B", 2, 9, 6))
+            np.testing.assert_array_equal(taken, values.numpy())
+        with cribo.Clusterer(2, 9, 6, clusters=3) as clusterer:
+            objects = torch._neg_view(torch.zeros(2, 2, 3, 6))
+            with self.assertRaisesRegex(TypeError, "objects: .*is_neg"):
+                clusterer.run(values, torch.rand(2, 2, 9, 2), objects=objects)
+
     def test_parameters_travel_both_ways(self):
         with cribo.Model(**SMALL) as model:
             values = {name: torch.randn(shape) for name, shape in model.parameters().items()}

@@ -151,6 +151,12 @@ static void build_info(void)
     ck_assert_str_ne(cribo_build_info(), "");
 }
 
+static void last_errno(void)
+{
+    if (cribo_probe_create(NULL, NULL, NULL) == CRIBO_OK) ck_abort();
+    ck_assert_int_eq(cribo_last_errno(), 0);
+}
+
 static void last_error(void)
 {
     ck_assert_ptr_nonnull(cribo_last_error());
@@ -1586,6 +1592,7 @@ static const entry table[] = {
     ENTRY(version),
     ENTRY(build_info),
     ENTRY(status_name),
+    ENTRY(last_errno),
     ENTRY(last_error),
     ENTRY(default_threads),
     ENTRY(set_default_threads),

@@ -3,6 +3,7 @@
 #include "support/suite.h"
 
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -52,6 +53,16 @@ static void *fail_elsewhere(void *seen)
     return NULL;
 }
 
+START_TEST(test_status_errno_is_that_of_the_latest_failure)
+{
+    ck_assert_int_eq(cb_fail_errno(CRIBO_IO_ERROR, ENOENT, "missing"), CRIBO_IO_ERROR);
+    ck_assert_int_eq(cribo_last_errno(), ENOENT);
+    ck_assert_str_eq(cribo_last_error(), "missing");
+    ck_assert_int_eq(cb_fail(CRIBO_CORRUPT, "broken"), CRIBO_CORRUPT);
+    ck_assert_int_eq(cribo_last_errno(), 0);
+}
+END_TEST
+
 START_TEST(test_status_message_of_another_thread_is_not_seen)
 {
     pthread_t thread;
@@ -71,6 +82,7 @@ int main(void)
     tcase_add_test(group, test_status_names_are_those_of_the_header);
     tcase_add_test(group, test_status_message_is_empty_then_the_latest_failure);
     tcase_add_test(group, test_status_long_message_is_cut_and_ends);
+    tcase_add_test(group, test_status_errno_is_that_of_the_latest_failure);
     tcase_add_test(group, test_status_message_of_another_thread_is_not_seen);
     suite_add_tcase(suite, group);
     return run_suite(suite);

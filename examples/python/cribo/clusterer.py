@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,11 @@ from .callbacks import Log, Progress
 from .configs import with_settings
 from .handles import Handle
 from .library import new
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .setting_types import ClustererSettings
 
 
 class Clusters(NamedTuple):
@@ -50,7 +55,7 @@ class Clusterer(Handle):
         threads: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
-        **settings: float,
+        **settings: Unpack[ClustererSettings],
     ):
         sizes = {"max_images": max_images, "tokens_per_view": tokens_per_view, "width": width}
         self._tokens, self._width = natural("tokens_per_view", tokens_per_view), natural("width", width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class Error(Exception):
     """A call of the library failed; the text is the library's message."""
@@ -64,3 +66,32 @@ class TimedOut(Error, TimeoutError):
 
 
 ERRORS = {cls.status: cls for cls in Error.__subclasses__()}
+
+
+class FileNotFound(IOError_, FileNotFoundError):
+    """A file or a folder does not exist."""
+
+
+class PermissionDenied(IOError_, PermissionError):
+    """The system does not permit the use of a file."""
+
+
+class NotADirectory(IOError_, NotADirectoryError):
+    """A part of a path is not a folder."""
+
+
+IO_ERRORS: dict[int, type[IOError_]] = {
+    errno.ENOENT: FileNotFound,
+    errno.EACCES: PermissionDenied,
+    errno.EPERM: PermissionDenied,
+    errno.ENOTDIR: NotADirectory,
+}
+
+
+def error_of(status: int, message: str, number: int) -> Error:
+    """The exception of a status; `number` is the errno of the system's refusal, or 0."""
+    kind = ERRORS.get(status, Error)
+    error = (IO_ERRORS.get(number, kind) if kind is IOError_ else kind)(message)
+    if isinstance(error, OSError) and number:
+        error.errno = number
+    return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from .callbacks import Hooks, Log, Progress
 from .configs import config_values, with_settings
 from .handles import Handle
 from .library import check, native, new
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .setting_types import ProbeSettings
 
 
 class Prediction(NamedTuple):
@@ -29,7 +34,12 @@ class Probe(Handle):
     _kind = "probe"
 
     def __init__(
-        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+        self,
+        *,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: Unpack[ProbeSettings],
     ):
         super().__init__(settings, threads, log, progress)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .declarations import FUNCTIONS, STRUCTURES, VERSION
-from .errors import ERRORS, Error
+from .errors import error_of
 
 PathLike = Union[str, "os.PathLike[str]"]
 FILE_NAMES = ("libcribo.so.0", "libcribo.so", "libcribo.so.*", "libcribo.0.dylib", "libcribo.dylib")
@@ -76,7 +76,7 @@ native = load()
 def check(status: int) -> None:
     """Raises the exception of a status, with the message of this thread's latest failure."""
     if status:
-        raise ERRORS.get(status, Error)(native.cribo_last_error().decode(errors="replace"))
+        raise error_of(status, native.cribo_last_error().decode(errors="replace"), native.cribo_last_errno())
 
 
 def new(name: str, **members: Any) -> Any:

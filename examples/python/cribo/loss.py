@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from .callbacks import Log, Progress
 from .configs import with_settings
 from .handles import Handle
 from .library import new
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .setting_types import LossSettings
 
 
 class Losses(NamedTuple):
@@ -36,7 +41,12 @@ class Loss(Handle):
     _kind = "loss"
 
     def __init__(
-        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+        self,
+        *,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: Unpack[LossSettings],
     ):
         super().__init__(settings, threads, log, progress)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from .callbacks import Log, Progress
 from .configs import with_settings
 from .handles import Handle
 from .library import PathLike, new, path_bytes, text_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .setting_types import MemoryBankSettings
 
 
 class Matches(NamedTuple):
@@ -41,7 +46,12 @@ class MemoryBank(Handle):
     _kind = "memory_bank"
 
     def __init__(
-        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+        self,
+        *,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: Unpack[MemoryBankSettings],
     ):
         super().__init__(settings, threads, log, progress)
 

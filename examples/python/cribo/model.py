@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from .callbacks import Log, Progress
 from .configs import settings, with_settings
 from .handles import Handle
 from .library import PathLike, new, path_bytes, text_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .setting_types import ModelSettings
 
 
 class Features(NamedTuple):
@@ -37,7 +42,12 @@ class Model(Handle):
     _kind = "model"
 
     def __init__(
-        self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None, **settings: float
+        self,
+        *,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: Unpack[ModelSettings],
     ):
         super().__init__(settings, threads, log, progress)
 

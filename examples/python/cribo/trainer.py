@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,11 @@ from .library import PathLike, native, new, path_bytes, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
 from .model import Model
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .setting_types import TrainerSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -144,7 +149,7 @@ class Trainer(Handle):
         threads: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
-        **settings: float,
+        **settings: Unpack[TrainerSettings],
     ):
         super().__init__(settings, threads, log, progress, presets=presets)
         self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
