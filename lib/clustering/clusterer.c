@@ -19,18 +19,24 @@
 #include <string.h>
 
 static const cb_field fields[] = {
-    CB_INTEGER(cribo_clusterer_config, clusters, 1, 4096, 32, "clusters of an image, at most its tokens"),
-    CB_REAL(cribo_clusterer_config, position_weight, 0, 1e6, 1, "weight of the positional cost"),
-    CB_REAL(cribo_clusterer_config, sinkhorn_lambda, 0.001, 1e4, 20, "sharpness of the transport"),
     CB_INTEGER(
-        cribo_clusterer_config, sinkhorn_iterations, 1, 1000, 5, "row and column scalings of a transport"),
-    CB_INTEGER(cribo_clusterer_config, cluster_iterations, 1, 1000, 5, "assignments with updated means"),
-    CB_INTEGER(cribo_clusterer_config, update_marginal, 0, 1, 1, "1: masses of clusters follow their sizes"),
-    CB_INTEGER(
-        cribo_clusterer_config, hard_assignment, 0, 1, 1, "1: a token belongs to one cluster; 0: shares"),
-    CB_INTEGER(
-        cribo_clusterer_config, batch_cost, 0, 1, 0, "1: cost normalised over the batch; 0: per image"),
-    CB_INTEGER(cribo_clusterer_config, seed, 0, 9007199254740992.0, 0, "seed of the draws of initial tokens"),
+        cribo_clusterer_config, clusters, 1, 4096, 32, "clusters per image; at most the number of tokens"),
+    CB_REAL(cribo_clusterer_config, position_weight, 0, 1e6, 1,
+        "weight of the distance between positions in the clustering cost"),
+    CB_REAL(cribo_clusterer_config, sinkhorn_lambda, 0.001, 1e4, 20,
+        "inverse temperature of the clustering's transport plan; larger is sharper"),
+    CB_INTEGER(cribo_clusterer_config, sinkhorn_iterations, 1, 1000, 5,
+        "Sinkhorn iterations (row and column scalings) per cluster assignment"),
+    CB_INTEGER(cribo_clusterer_config, cluster_iterations, 1, 1000, 5,
+        "cluster iterations: assignments, each followed by an update of the means"),
+    CB_INTEGER(cribo_clusterer_config, update_marginal, 0, 1, 1,
+        "1: set the clusters' masses to their sizes after each iteration; 0: keep them equal"),
+    CB_INTEGER(cribo_clusterer_config, hard_assignment, 0, 1, 1,
+        "1: each token belongs to one cluster; 0: tokens are shared among the clusters"),
+    CB_INTEGER(cribo_clusterer_config, batch_cost, 0, 1, 0,
+        "1: normalise the clustering cost over the whole batch, as the authors' code does; 0: per image"),
+    CB_INTEGER(cribo_clusterer_config, seed, 0, 9007199254740992.0, 0,
+        "seed of the draw of the initial cluster centres"),
 };
 const cb_config_table cb_clusterer_settings = CB_CONFIG_TABLE(cribo_clusterer_config, fields);
 

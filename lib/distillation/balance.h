@@ -2,12 +2,11 @@
  * Sinkhorn-Knopp centring: a centre that shares out the teacher's rows evenly among the prototypes, in place
  * of the moving mean (Caron et al. 2020, SwAV; Oquab et al. 2024, DINOv2).
  *
- * With e_rp = exp(t_rp / τ) for the logits t [rows, P] of a batch, the method scales rows and columns in
- * turn:
+ * With e_rp = exp(t_rp / τ) for the logits t [rows, P] of a batch, rows and columns are scaled in turn:
  *   v_p = 1 / Σ_r u_r e_rp,   u_r = 1 / Σ_p v_p e_rp,   from u = 1 on,
- * and the target of row r is u_r v_p e_rp. This is softmax_p((t_rp - c_p) / τ) with the centre c_p = -τ log
- * v_p. So the loss takes the centre as it takes the moving mean, and no rows x P are held: each iteration
- * streams over chunks of prototypes, in which every column is whole.
+ * and the target of row r is u_r v_p e_rp. This is softmax_p((t_rp - c_p) / τ) with the centre
+ * c_p = -τ log v_p. So the loss uses this centre like the moving mean, and no matrix [rows, P] is stored:
+ * each iteration streams over chunks of whole columns.
  */
 #ifndef CB_DISTILLATION_BALANCE_H
 #define CB_DISTILLATION_BALANCE_H

@@ -11,11 +11,12 @@
 static const cb_field fields[] = {
     INTEGER(prototypes, 1, 16777216, 65536, "prototypes of the [CLS] head"),
     INTEGER(object_prototypes, 1, 16777216, 65536, "prototypes of the object head"),
-    REAL(student_temperature, 1e-4, 1e4, 0.1, "the student's temperature for [CLS]"),
-    REAL(object_student_temperature, 1e-4, 1e4, 0.1, "the student's temperature for objects"),
-    REAL(centre_momentum, 0, 1, 0.9, "momentum of the centres"),
-    INTEGER(
-        authors_normalisation, 0, 1, 0, "0: the paper's sums and Z1, Z2; 1: the authors' halves and one Z"),
+    REAL(student_temperature, 1e-4, 1e4, 0.1, "student's softmax temperature for the [CLS] loss"),
+    REAL(object_student_temperature, 1e-4, 1e4, 0.1, "student's softmax temperature for the object losses"),
+    REAL(centre_momentum, 0, 1, 0.9,
+        "momentum of the moving averages that centre the teacher's outputs; 1: constant centres"),
+    INTEGER(authors_normalisation, 0, 1, 0,
+        "1: scale the losses as the authors' code does; 0: as the paper does"),
 };
 const cb_config_table cb_loss_settings = CB_CONFIG_TABLE(cribo_loss_config, fields);
 

@@ -13,10 +13,12 @@
 
 #define SETTING(...) CB_INTEGER(cribo_memory_bank_config, __VA_ARGS__)
 static const cb_field fields[] = {
-    SETTING(bank_images, 1, 2147483648.0, 25000, "images that the memory bank remembers"),
-    SETTING(objects_per_image, 1, 4096, 32, "the most objects of one image"),
-    SETTING(width, 1, 65536, 384, "numbers in an object's vector"),
-    SETTING(max_objects, 0, 2147483648.0, 0, "the most objects of one query or push; 0: 256 images' worth"),
+    SETTING(bank_images, 1, 2147483648.0, 25000,
+        "capacity of the memory bank in images; the oldest are replaced first"),
+    SETTING(objects_per_image, 1, 4096, 32, "maximum number of objects of one image"),
+    SETTING(width, 1, 65536, 384, "components of an object's vector"),
+    SETTING(max_objects, 0, 2147483648.0, 0,
+        "maximum number of objects of one query or push; 0: 256 * objects_per_image"),
 };
 const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_bank_config, fields);
 

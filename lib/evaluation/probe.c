@@ -9,16 +9,16 @@
 #define INTEGER(...) CB_INTEGER(cribo_probe_config, __VA_ARGS__)
 #define REAL(...) CB_REAL(cribo_probe_config, __VA_ARGS__)
 static const cb_field fields[] = {
-    INTEGER(width, 1, 65536, 384, "numbers in a feature"),
-    INTEGER(classes, 1, 65536, 21, "how many classes the labels tell apart"),
-    INTEGER(ignore_label, -1, 65536, 255, "pixels with this label count nowhere"),
-    INTEGER(
-        memory_patches, 0, 2147483648.0, 0, "the most patches that are remembered, a sample of all; 0: all"),
-    INTEGER(seed, 0, 9007199254740992.0, 0, "of the sample of patches"),
-    INTEGER(neighbours, 1, 4096, 30, "nearest patches that a patch takes its label from"),
-    REAL(temperature, 1e-4, 1e4, 0.02, "of the softmax over the neighbours' cosines"),
-    REAL(weight_penalty, 0, 1e6, 1e-4, "on the squared weights of the linear layer"),
-    INTEGER(iterations, 1, 100000, 200, "the most iterations in which the linear layer is fitted"),
+    INTEGER(width, 1, 65536, 384, "components of a feature vector"),
+    INTEGER(classes, 1, 65536, 21, "number of classes of the labels"),
+    INTEGER(ignore_label, -1, 65536, 255, "label of the pixels that are left out"),
+    INTEGER(memory_patches, 0, 2147483648.0, 0,
+        "maximum number of patches in the memory, a uniform sample; 0: all patches"),
+    INTEGER(seed, 0, 9007199254740992.0, 0, "seed of the sample of patches"),
+    INTEGER(neighbours, 1, 4096, 30, "number of nearest patches that vote for a patch's label"),
+    REAL(temperature, 1e-4, 1e4, 0.02, "temperature of the softmax over the neighbours' cosines"),
+    REAL(weight_penalty, 0, 1e6, 1e-4, "factor of the squared weights (L2 penalty) of the linear layer"),
+    INTEGER(iterations, 1, 100000, 200, "maximum number of iterations in which the linear layer is fitted"),
 };
 const cb_config_table cb_probe_settings = CB_CONFIG_TABLE(cribo_probe_config, fields);
 

@@ -10,19 +10,24 @@ const char *const cb_precisions[2] = {"float32", "bf16"};
 
 #define M cribo_model_config
 static const cb_field fields[] = {
-    CB_INTEGER(M, image_size, 1, 16384, 224, "side of the square training image, a multiple of patch_size"),
-    CB_INTEGER(M, patch_size, 1, 1024, 16, "side of a patch in pixels"),
-    CB_INTEGER(M, width, 1, 65536, 384, "numbers in a token"),
-    CB_INTEGER(M, depth, 1, 1024, 12, "blocks"),
-    CB_INTEGER(M, heads, 1, 1024, 6, "attention heads; divides width"),
-    CB_INTEGER(M, mlp_ratio, 1, 64, 4, "hidden width of a block's MLP over width"),
-    CB_REAL(M, drop_path, 0, 0.99, 0.1, "stochastic depth of the last block, growing linearly from 0"),
-    CB_INTEGER(M, head_hidden, 1, 65536, 2048, "hidden width of the heads' MLP"),
-    CB_INTEGER(M, head_bottleneck, 1, 65536, 256, "output width of the heads' MLP"),
-    CB_INTEGER(M, prototypes, 0, 16777216, 65536, "prototypes of the [CLS] head; 0: no heads"),
-    CB_INTEGER(M, object_prototypes, 0, 16777216, 65536, "prototypes of the object head"),
-    CB_INTEGER(M, normed_last_layer, 0, 1, 0, "1: the last layers' gains stay 1; 0: they are trained"),
-    CB_INTEGER(M, seed, 0, 9007199254740992, 0, "of the initial parameters"),
+    CB_INTEGER(M, image_size, 1, 16384, 224,
+        "side of the square training images in pixels; a multiple of patch_size"),
+    CB_INTEGER(M, patch_size, 1, 1024, 16, "side of a square patch in pixels"),
+    CB_INTEGER(M, width, 1, 65536, 384, "token width: components of a token's vector; a multiple of heads"),
+    CB_INTEGER(M, depth, 1, 1024, 12, "number of transformer blocks"),
+    CB_INTEGER(M, heads, 1, 1024, 6, "number of attention heads per block"),
+    CB_INTEGER(M, mlp_ratio, 1, 64, 4, "hidden width of a block's MLP as a multiple of width"),
+    CB_REAL(M, drop_path, 0, 0.99, 0.1,
+        "drop rate of the last block's residual branches; it grows linearly from 0 over the blocks"),
+    CB_INTEGER(M, head_hidden, 1, 65536, 2048, "hidden width of the projection heads' MLPs"),
+    CB_INTEGER(M, head_bottleneck, 1, 65536, 256,
+        "output width of the projection heads' MLPs, before the prototypes"),
+    CB_INTEGER(M, prototypes, 0, 16777216, 65536, "prototypes of the [CLS] head; 0: a model without heads"),
+    CB_INTEGER(
+        M, object_prototypes, 0, 16777216, 65536, "prototypes of the object head; 0: a model without heads"),
+    CB_INTEGER(
+        M, normed_last_layer, 0, 1, 0, "1: keep the gains of the prototype layers at 1; 0: train them"),
+    CB_INTEGER(M, seed, 0, 9007199254740992, 0, "seed of the initial parameters"),
     CB_CHOICE(M, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
     CB_INTEGER(M, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
 };

@@ -17,11 +17,12 @@ typedef struct cb_model {
 
 extern const cb_config_table cb_model_settings;
 
-/* The names of CRIBO_FLOAT32 and CRIBO_BF16; what settings mean that a trainer has, too. */
+/* The names of CRIBO_FLOAT32 and CRIBO_BF16; descriptions of the settings that a trainer has as well. */
 extern const char *const cb_precisions[2];
-#define CB_PRECISION_HELP "float32, or bf16: operands and activations of the networks in bfloat16"
+#define CB_PRECISION_HELP \
+    "number format of the networks' matrix products and activations; parameters are float32"
 #define CB_RECOMPUTE_HELP \
-    "1: training keeps a block's input alone, and computes the block again on the way back"
+    "1: keep only each block's input and recompute the block in the backward pass (less memory); 0: keep all"
 
 /*
  * Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges
