@@ -31,6 +31,7 @@ static bool visit(void *user, const struct tar_member *member)
 {
     struct listing *listing = user;
     FUZZ_EXPECT(member->name[0] != '\0', "a member without a name");
+    FUZZ_EXPECT(member->target != NULL, "%s has no target, not even an empty one", member->name);
     FUZZ_EXPECT(member->offset <= listing->bytes && member->size <= listing->bytes - member->offset,
         "%s lies outside", member->name);
     FUZZ_EXPECT(member->offset >= listing->end + 512, "%s overlaps", member->name);

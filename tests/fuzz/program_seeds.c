@@ -10,6 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#ifdef CRIBO_WEBP
+#include <webp/encode.h>
+#endif
+
 static const char *folder;
 
 static const char *place(const char *target, const char *name)
@@ -47,6 +51,18 @@ static void seed_images(void)
         snprintf(name, sizeof name, "%zu.png", i);
         put("image", name, bytes, size);
     }
+#ifdef CRIBO_WEBP
+    uint8_t *webp, *copy;
+    for (int lossless = 0; lossless < 2; lossless++) {
+        size = lossless ? WebPEncodeLosslessRGB(image.pixels, 20, 12, 60, &webp)
+                        : WebPEncodeRGB(image.pixels, 20, 12, 60, 80, &webp);
+        copy = malloc(size);
+        FUZZ_EXPECT(size > 0 && copy, "no memory");
+        memcpy(copy, webp, size);
+        WebPFree(webp);
+        put("image", lossless ? "lossless.webp" : "lossy.webp", copy, size);
+    }
+#endif
     image_free(&image);
 }
 
@@ -68,6 +84,10 @@ static void seed_archives(void)
     archive_add(&archive, "././@LongLink", 'L', name, 301);
     archive_add(&archive, "nn", '7', name, 200);
     archive_add(&archive, "link", '2', NULL, 0);
+    archive_add(&archive, "././@LongLink", 'K', name, 301);
+    archive_add(&archive, "hard", '1', NULL, 0);
+    archive_finish(&archive);
+    archive_add(&archive, "joined", '0', NULL, 0);
     archive_finish(&archive);
     put("tar", "gnu", archive.bytes, archive.size);
 }

@@ -54,7 +54,7 @@ fi
 
 # A whole training, with one broken file among the pictures, said once.
 echo nonsense >"$work/pictures/broken.jpg"
-expect 0 "broken.jpg: neither a JPEG nor a PNG file" pretrain "$work/pictures" -o "$work/run3" $small --epochs 3
+expect 0 "broken.jpg: a text, not a JPEG" pretrain "$work/pictures" -o "$work/run3" $small --epochs 3
 [ "$(grep -c 'broken.jpg' "$work/output")" -eq 1 ] || fail "the broken file was not reported exactly once"
 grep -q "1 of 13 pictures could not be read" "$work/output" || fail "broken files were not counted"
 for file in config.json log.jsonl weights.safetensors loss.png clusters-start.png clusters.png; do

@@ -3,6 +3,9 @@
 #include "suite.h"
 
 #include <png.h>
+#ifdef CRIBO_WEBP
+#include <webp/encode.h>
+#endif
 #include <string.h>
 #include <sys/stat.h>
 
@@ -286,7 +289,7 @@ START_TEST(test_image_file_that_is_none_is_refused)
     files_write(empty, "", 0);
     ck_assert_int_eq(mkfifo(pipe, 0600), 0);
     ck_assert(!image_load(&read, text, 3, 0, &problem));
-    ck_assert_str_eq(problem.text, "neither a JPEG nor a PNG file");
+    ck_assert(!strncmp(problem.text, "a text, not a JPEG", 18));
     ck_assert(!image_load(&read, empty, 3, 0, &problem));
     ck_assert_str_eq(problem.text, "the file is empty");
     ck_assert(!image_load(&read, pipe, 3, 0, &problem));
@@ -493,12 +496,150 @@ START_TEST(test_image_written_is_read_back)
 }
 END_TEST
 
-RUN_TESTS("image", test_image_jpeg_gives_its_pixels, test_image_jpeg_with_alpha_asked_is_opaque,
-    test_image_grey_and_cmyk_jpeg_become_rgb, test_image_orientation_is_applied,
-    test_exif_malformed_counts_as_upright, test_image_png_of_every_kind_gives_its_pixels,
-    test_image_transparency_is_kept_or_laid_on_white, test_image_truncated_anywhere_is_refused,
-    test_image_flipped_bits_never_crash, test_image_huge_by_its_header_is_refused_with_its_size,
-    test_image_file_that_is_none_is_refused, test_image_large_jpeg_is_reduced_while_decoded,
-    test_image_larger_than_the_limit_is_read_when_reduced, test_image_reduced_png_has_the_means_of_its_boxes,
-    test_image_png_orientation_is_applied_to_every_kind, test_image_unsupported_jpeg_is_not_called_broken,
-    test_image_written_is_read_back)
+#ifdef CRIBO_WEBP
+static uint8_t *make_webp(const struct image *made, size_t *size)
+{
+    uint8_t *bytes;
+    *size = WebPEncodeLosslessRGB(made->pixels, made->width, made->height, 3 * made->width, &bytes);
+    ck_assert_uint_gt(*size, 0);
+    return bytes;
+}
+
+static void put32le(uint8_t *out, size_t value)
+{
+    for (int i = 0; i < 4; i++) out[i] = (uint8_t)(value >> 8 * i);
+}
+
+/* The extended form of a simple WebP file, with EXIF or as an animation (which has no frame here). */
+static uint8_t *extend_webp(
+    const uint8_t *simple, size_t *size, const struct image *made, int orientation, int flags)
+{
+    const uint8_t exif[22] = {
+        'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (uint8_t)orientation, 0, 0, 0};
+    size_t longer = *size + 18 + 8 + sizeof exif;
+    uint8_t *bytes = calloc(1, longer);
+    memcpy(bytes, simple, 12);
+    put32le(bytes + 4, longer - 8);
+    memcpy(bytes + 12, "VP8X\12\0\0\0", 8);
+    bytes[20] = (uint8_t)flags;
+    put32le(bytes + 24, (size_t)made->width - 1);
+    put32le(bytes + 27, (size_t)made->height - 1);
+    memcpy(bytes + 30, simple + 12, *size - 12);
+    memcpy(bytes + 18 + *size, "EXIF", 4);
+    put32le(bytes + 22 + *size, sizeof exif);
+    memcpy(bytes + 26 + *size, exif, sizeof exif);
+    *size = longer;
+    return bytes;
+}
+
+START_TEST(test_image_webp_gives_its_pixels)
+{
+    struct image made = files_ramp(37, 21), read, turned;
+    struct problem problem;
+    size_t size;
+    uint8_t *bytes = make_webp(&made, &size), *longer = NULL;
+    ck_assert_msg(decode(&read, bytes, size, 3, &problem), "%s", problem.text);
+    assert_near(&read, &made, 0);
+    for (int orientation = 1; orientation <= 8; orientation++) {
+        size_t length = size;
+        longer = extend_webp(bytes, &length, &made, orientation, 8);
+        ck_assert_msg(decode(&turned, longer, length, 3, &problem), "%s", problem.text);
+        struct image expected;
+        ck_assert(
+            decode(&expected, bytes, size, 3, &problem) && image_orient(&expected, orientation, &problem));
+        assert_near(&turned, &expected, 0);
+        image_free(&expected);
+        image_free(&turned);
+        free(longer);
+    }
+    size_t length = size;
+    longer = extend_webp(bytes, &length, &made, 1, 2);
+    ck_assert(!decode(&turned, longer, length, 3, &problem));
+    ck_assert_str_eq(problem.text, "unsupported WebP: an animation");
+    free(longer);
+    WebPFree(bytes);
+    image_free(&read);
+    image_free(&made);
+}
+END_TEST
+
+START_TEST(test_image_webp_is_reduced_laid_on_white_and_refused_when_cut)
+{
+    struct image made = files_gradient(803, 601), read;
+    struct problem problem;
+    size_t size;
+    uint8_t *bytes = make_webp(&made, &size);
+    ck_assert(image_decode(&read, bytes, size, 3, 170, &problem));
+    ck_assert_double_eq(read.reduction, 4);
+    ck_assert_int_eq(read.width, 200);
+    ck_assert_int_eq(read.height, 150);
+    for (int i = 0; i < 200 * 150; i++)
+        for (int c = 0; c < 3; c++) {
+            const uint8_t *large = made.pixels + 3 * ((4 * (i / 200) + 2) * 803 + 4 * (i % 200) + 2);
+            ck_assert_int_le(abs(read.pixels[3 * i + c] - large[c]), 3);
+        }
+    image_free(&read);
+    for (size_t cut = 0; cut < size; cut += 1 + size / 50) {
+        uint8_t *exact = malloc(cut ? cut : 1);
+        memcpy(exact, bytes, cut);
+        ck_assert(!decode(&read, exact, cut, 3, &problem));
+        ck_assert_ptr_null(read.pixels);
+        free(exact);
+    }
+    WebPFree(bytes);
+    uint8_t clear[4] = {77, 88, 99, 51};
+    size = WebPEncodeLosslessRGBA(clear, 1, 1, 4, &bytes);
+    ck_assert(decode(&read, bytes, size, 4, &problem));
+    ck_assert(!memcmp(read.pixels, clear, 4));
+    image_free(&read);
+    ck_assert(decode(&read, bytes, size, 3, &problem));
+    ck_assert_int_eq(read.channels, 3);
+    ck_assert_int_eq(read.pixels[2], (99 * 51 + 255 * 204 + 127) / 255);
+    image_free(&read);
+    WebPFree(bytes);
+    image_free(&made);
+}
+END_TEST
+#define WEBP_TESTS \
+    test_image_webp_gives_its_pixels, test_image_webp_is_reduced_laid_on_white_and_refused_when_cut,
+#else
+#define WEBP_TESTS
+#endif
+
+/* What people have in place of a picture is named. */
+START_TEST(test_image_other_files_are_named)
+{
+    static const struct {
+        const char *bytes, *name;
+    } files[] = {{"GIF89a", "a GIF picture"}, {"II*\0", "a TIFF picture"},
+        {"\0\0\0\x18"
+         "ftypheic",
+            "a HEIC picture"},
+        {"\0\0\0\x18"
+         "ftypavif",
+            "an AVIF picture"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer; `git lfs pull`"},
+        {"\n<!DOCTYPE HTML><title>404", "a web page"}, {"BM......", "a BMP picture"},
+        {"\x1f\x8b\10", "a compressed"}, {"plain words", "a text"},
+        {"\1\2\3\4", "a file of unknown content"}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct image read;
+        struct problem problem;
+        uint8_t bytes[64] = {0};
+        size_t size = i < 2 || i == 9 ? 4 + 2 * (i == 0) : i == 2 || i == 3 ? 12 : strlen(files[i].bytes);
+        memcpy(bytes, files[i].bytes, size);
+        ck_assert(!decode(&read, bytes, size, 3, &problem));
+        ck_assert_msg(!strncmp(problem.text, files[i].name, strlen(files[i].name)), "%s", problem.text);
+    }
+}
+END_TEST
+
+RUN_TESTS("image", WEBP_TESTS test_image_other_files_are_named, test_image_jpeg_gives_its_pixels,
+    test_image_jpeg_with_alpha_asked_is_opaque, test_image_grey_and_cmyk_jpeg_become_rgb,
+    test_image_orientation_is_applied, test_exif_malformed_counts_as_upright,
+    test_image_png_of_every_kind_gives_its_pixels, test_image_transparency_is_kept_or_laid_on_white,
+    test_image_truncated_anywhere_is_refused, test_image_flipped_bits_never_crash,
+    test_image_huge_by_its_header_is_refused_with_its_size, test_image_file_that_is_none_is_refused,
+    test_image_large_jpeg_is_reduced_while_decoded, test_image_larger_than_the_limit_is_read_when_reduced,
+    test_image_reduced_png_has_the_means_of_its_boxes, test_image_png_orientation_is_applied_to_every_kind,
+    test_image_unsupported_jpeg_is_not_called_broken, test_image_written_is_read_back)

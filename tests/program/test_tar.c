@@ -18,8 +18,12 @@ static bool note_member(void *user, const struct tar_member *member)
 {
     size_t length = strlen(listed);
     (void)user;
-    snprintf(listed + length, sizeof listed - length, "%s %llu %llu\n", member->name,
-        (unsigned long long)member->offset, (unsigned long long)member->size);
+    if (member->kind == TAR_FILE)
+        snprintf(listed + length, sizeof listed - length, "%s %llu %llu\n", member->name,
+            (unsigned long long)member->offset, (unsigned long long)member->size);
+    else
+        snprintf(listed + length, sizeof listed - length, "%s %s %s\n", member->name,
+            member->kind == TAR_HARD_LINK ? "is" : "->", member->target);
     return true;
 }
 
@@ -57,7 +61,7 @@ START_TEST(test_tar_members_are_found_where_they_lie)
     struct archive_maker archive = {0};
     archive_add(&archive, "folder/", '5', NULL, 0);
     archive_add(&archive, "a.png", '0', "x", 1);
-    archive_add(&archive, "link", '2', NULL, 0);
+    archive_add(&archive, "fifo", '6', NULL, 0);
     archive_add(&archive, "old.png", '\0', "", 0);
     archive_add(&archive, "b.png", '7', listed, 1025);
     expect(&archive, "a.png 1024 1\nold.png 2560 0\nb.png 3072 1025\n");
@@ -124,23 +128,83 @@ START_TEST(test_tar_archives_of_the_system_s_tar_are_read)
 }
 END_TEST
 
-/* Cut at any byte it is refused, but for the last block: one of the two at the end is enough. */
-START_TEST(test_tar_cut_short_is_refused_at_every_byte)
+/* Cut at any byte it is refused, but where the last member is whole and no header behind it has begun. */
+START_TEST(test_tar_cut_short_is_refused_but_after_a_whole_member)
 {
     struct archive_maker archive = {0};
+    size_t ends[2];
     archive_add_pax(&archive, "path", "long.png");
     archive_add(&archive, "a", '0', "content", 7);
+    ends[0] = archive.size;
     archive_add(&archive, "b", '0', "content", 7);
+    ends[1] = archive.size;
     archive_finish(&archive);
     for (size_t size = 0; size < archive.size; size++) {
         struct problem problem;
         uint8_t *cut = malloc(size ? size : 1);
         memcpy(cut, archive.bytes, size);
-        bool fine = list_bytes(cut, size, &problem);
-        ck_assert_msg(fine == (size >= archive.size - 512), "%zu bytes of %zu", size, archive.size);
+        bool fine = list_bytes(cut, size, &problem), whole = size >= ends[1] - 505;
+        whole |= size >= ends[0] - 505 && size <= ends[0];
+        ck_assert_msg(fine == whole, "%zu bytes of %zu", size, archive.size);
         ck_assert(fine || problem.text[0]);
         free(cut);
     }
+    free(archive.bytes);
+}
+END_TEST
+
+/* As GNU tar writes the label of a volume: no size, no mode. */
+START_TEST(test_tar_empty_numeric_fields_are_zero)
+{
+    struct archive_maker archive = {0};
+    archive_add(&archive, "LABEL", 'V', NULL, 0);
+    memset(archive.bytes + 124, 0, 12);
+    archive_sum(&archive, 0);
+    archive_add(&archive, "empty.png", '0', NULL, 0);
+    memset(archive.bytes + 512 + 124, ' ', 12);
+    archive_sum(&archive, 512);
+    archive_add(&archive, "a.png", '0', "abc", 3);
+    expect(&archive, "empty.png 1024 0\na.png 1536 3\n");
+}
+END_TEST
+
+START_TEST(test_tar_links_say_what_they_lead_to)
+{
+    struct archive_maker archive = {0};
+    archive_add(&archive, "a.png", '0', "abc", 3);
+    archive_add(&archive, "b.png", '1', NULL, 0);
+    memcpy(archive.bytes + 1024 + 157, "a.png", 5);
+    archive_sum(&archive, 1024);
+    archive_add_pax(&archive, "linkpath", "some/where/else.png");
+    archive_add(&archive, "c.png", '2', NULL, 0);
+    archive_add(&archive, "././@LongLink", 'K', "far/away.png", 13);
+    archive_add(&archive, "d.png", '1', NULL, 0);
+    expect(&archive, "a.png 512 3\nb.png is a.png\nc.png -> some/where/else.png\nd.png is far/away.png\n");
+}
+END_TEST
+
+/* cat a.tar b.tar: members behind the zeros of the first. Other bytes behind the zeros are nobody's. */
+START_TEST(test_tar_joined_archives_are_read_to_the_end)
+{
+    struct archive_maker archive = {0};
+    char rest[5000], wanted[100];
+    archive_add(&archive, "a.png", '0', "abc", 3);
+    archive_finish(&archive);
+    archive_add(&archive, "b.png", '0', "abc", 3);
+    archive_finish(&archive);
+    archive_finish(&archive);
+    for (int i = 0; i < 100; i++) archive_finish(&archive);
+    size_t third = archive.size;
+    archive_add(&archive, "c.png", '0', "abc", 3);
+    archive_finish(&archive);
+    size_t size = archive.size;
+    archive.bytes = realloc(archive.bytes, size + sizeof rest);
+    memset(archive.bytes + size, 'x', sizeof rest);
+    archive.size += sizeof rest;
+    snprintf(wanted, sizeof wanted, "a.png 512 3\nb.png 2560 3\nc.png %zu 3\n", third + 512);
+    struct problem problem;
+    ck_assert_msg(list_bytes(archive.bytes, archive.size, &problem), "%s", problem.text);
+    ck_assert_str_eq(listed, wanted);
     free(archive.bytes);
 }
 END_TEST
@@ -233,5 +297,7 @@ END_TEST
 
 RUN_TESTS("tar", test_tar_members_are_found_where_they_lie, test_tar_long_names_of_ustar_pax_and_gnu_are_read,
     test_tar_sizes_of_pax_and_gnu_are_read, test_tar_archives_of_the_system_s_tar_are_read,
-    test_tar_cut_short_is_refused_at_every_byte, test_tar_changed_headers_are_refused,
-    test_tar_hostile_headers_are_refused_by_name, test_tar_other_files_are_refused_for_what_they_are)
+    test_tar_cut_short_is_refused_but_after_a_whole_member, test_tar_empty_numeric_fields_are_zero,
+    test_tar_links_say_what_they_lead_to, test_tar_joined_archives_are_read_to_the_end,
+    test_tar_changed_headers_are_refused, test_tar_hostile_headers_are_refused_by_name,
+    test_tar_other_files_are_refused_for_what_they_are)

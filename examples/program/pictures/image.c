@@ -1,6 +1,8 @@
 /* Reading a file whole, telling its format, standing pictures upright. See image.h. */
 #include "pictures/image.h"
 
+#include "pictures/kind.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -117,6 +119,21 @@ bool image_unorient(struct image *image, struct problem *problem)
     return true;
 }
 
+void image_flatten_row(uint8_t *pixels, size_t count)
+{
+    const uint8_t *in = pixels;
+    for (size_t i = 0; i < count; i++, in += 4, pixels += 3) {
+        unsigned alpha = in[3];
+        for (int c = 0; c < 3; c++) pixels[c] = (uint8_t)((in[c] * alpha + 255 * (255 - alpha) + 127) / 255);
+    }
+}
+
+void image_flatten(struct image *image)
+{
+    image_flatten_row(image->pixels, (size_t)image->width * (size_t)image->height);
+    image->channels = 3;
+}
+
 bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
     struct problem *problem)
 {
@@ -128,7 +145,11 @@ bool image_decode(struct image *image, const uint8_t *bytes, size_t size, int ch
         return image_decode_jpeg(image, bytes, size, channels, least_side, problem);
     if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
         return image_decode_png(image, bytes, size, channels, least_side, problem);
-    return problem_set(problem, "neither a JPEG nor a PNG file");
+#ifdef CRIBO_WEBP
+    if (size >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp(bytes + 8, "WEBP", 4))
+        return image_decode_webp(image, bytes, size, channels, least_side, problem);
+#endif
+    return problem_set(problem, "%s, not a %s picture", kind_of(bytes, size).name, kind_formats);
 }
 
 bool image_load_labels(struct image *image, const char *path, struct problem *problem)

@@ -1,5 +1,5 @@
 /*
- * Pictures in memory, read from JPEG and PNG files that nobody vouches for, written as PNG.
+ * Pictures in memory, read from JPEG, PNG and WebP files, which are untrusted data, and written as PNG.
  *
  * A loaded picture stands upright (its EXIF orientation is applied) and has 3 or 4 channels of 8 bits,
  * interleaved. Files that are truncated, corrupt, too large or no pictures at all give a problem, never a
@@ -93,10 +93,16 @@ bool image_unorient(struct image *image, struct problem *problem);
 /* The orientation in a TIFF structure as EXIF carries it, 1 when it has none or is malformed. */
 int exif_orientation(const uint8_t *tiff, size_t size);
 
-/* The two formats; for image_decode, which has looked at the first bytes. 1 channel: a PNG's labels. */
+/* Lays RGBA pixels on white and packs them to RGB, in place: a picture, or `count` pixels. */
+void image_flatten(struct image *image);
+void image_flatten_row(uint8_t *pixels, size_t count);
+
+/* The formats; for image_decode, which has looked at the first bytes. 1 channel: a PNG's labels. */
 bool image_decode_jpeg(struct image *image, const uint8_t *bytes, size_t size, int channels,
     double least_side, struct problem *problem);
 bool image_decode_png(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,
     struct problem *problem);
+bool image_decode_webp(struct image *image, const uint8_t *bytes, size_t size, int channels,
+    double least_side, struct problem *problem);
 
 #endif

@@ -40,16 +40,6 @@ static void ignore_warning(png_structp png, png_const_charp message)
     (void)message;
 }
 
-/* Lays `count` RGBA pixels on white and packs them to RGB, in place. */
-static void flatten(uint8_t *pixels, size_t count)
-{
-    const uint8_t *in = pixels;
-    for (size_t i = 0; i < count; i++, in += 4, pixels += 3) {
-        unsigned alpha = in[3];
-        for (int c = 0; c < 3; c++) pixels[c] = (uint8_t)((in[c] * alpha + 255 * (255 - alpha) + 127) / 255);
-    }
-}
-
 /* Asks libpng for 8-bit RGB, or RGBA where there is or must be alpha; says how many channels that gives. */
 static int ask_for_channels(png_structp png, png_infop info, int channels)
 {
@@ -139,8 +129,7 @@ static void read_interlaced(
             image_put_row(image, plan->orientation, y, source->row);
         }
     }
-    if (plan->channels > channels) flatten(image->pixels, (size_t)plan->width * (size_t)plan->height);
-    image->channels = channels;
+    if (plan->channels > channels) image_flatten(image);
 }
 
 /* Adds a row to the sums of its boxes of `reduction` columns; columns that do not fill a box are left out. */
@@ -163,7 +152,7 @@ static void read_rows(png_structp png, const struct plan *plan, struct source *s
     int reduction = plan->reduction, width = plan->width / reduction;
     for (int y = 0; y < plan->height; y++) {
         png_read_row(png, source->row, NULL);
-        if (plan->channels > image->channels) flatten(source->row, (size_t)plan->width);
+        if (plan->channels > image->channels) image_flatten_row(source->row, (size_t)plan->width);
         if (reduction == 1) image_put_row(image, plan->orientation, y, source->row);
         if (reduction == 1 || y >= plan->height / reduction * reduction) continue;
         add_row(source->row, plan->width, image->channels, reduction, source->sums);

@@ -58,7 +58,7 @@ static bool add_member(void *user, const struct tar_member *member)
 {
     struct listing *listing = user;
     const char *name = last_part(member->name);
-    if (name[0] == '.' || !folder_is_picture(name)) return true;
+    if (member->kind != TAR_FILE || name[0] == '.' || !folder_is_picture(name)) return true;
     char *identity;
     if (asprintf(&identity, "%s:%s", within(listing, listing->archive_path), member->name) < 0)
         return problem_set(listing->problem, "no memory for the list of pictures");

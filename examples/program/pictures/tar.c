@@ -1,6 +1,8 @@
 /* See tar.h. Headers are blocks of 512 bytes (POSIX.1-2001, pax; the GNU tar manual, "Basic Tar Format"). */
 #include "pictures/tar.h"
 
+#include "pictures/kind.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@ struct field {
     int at, length;
 };
 static const struct field name_field = {0, 100}, size_field = {124, 12}, sum_field = {148, 8},
-                          prefix_field = {345, 155};
+                          link_field = {157, 100}, prefix_field = {345, 155};
 enum { TYPE_AT = 156, MAGIC_AT = 257 };
 
 struct archive {
@@ -22,7 +24,7 @@ struct archive {
     uint64_t bytes, at; /* where the header that is looked at begins */
     uint8_t header[BLOCK];
     /* What extended headers have said of the next member. */
-    char *name; /* [MOST_NAME + 1]; "": nothing */
+    char *name, *target; /* [MOST_NAME + 1]; "": nothing */
     bool sized;
     uint64_t size;
     struct problem *problem;
@@ -46,7 +48,7 @@ static bool read_at(const struct archive *archive, uint64_t offset, void *out, s
     return true;
 }
 
-/* Octal digits, padded by spaces or zeros, or GNU's big-endian binary after a byte 0x80. */
+/* Octal digits (none: 0), padded by spaces or zeros, or GNU's big-endian binary after a byte 0x80. */
 static bool parse_number(const struct archive *archive, struct field field, uint64_t *value)
 {
     const uint8_t *digits = archive->header + field.at, *end = digits + field.length;
@@ -59,10 +61,9 @@ static bool parse_number(const struct archive *archive, struct field field, uint
         return true;
     }
     while (digits < end && *digits == ' ') digits++;
-    const uint8_t *first = digits;
     while (digits < end && *digits >= '0' && *digits <= '7')
         *value = *value << 3 | (uint64_t)(*digits++ - '0');
-    return digits > first && (digits == end || *digits == ' ' || *digits == '\0');
+    return digits == end || *digits == ' ' || *digits == '\0';
 }
 
 /* The sum of the header's bytes with its own field as spaces; some old programs took bytes as signed. */
@@ -95,12 +96,13 @@ static void read_short_name(const struct archive *archive, char *name)
         name_field.length, header + name_field.at);
 }
 
-static bool keep_name(struct archive *archive, const char *name, size_t length)
+/* For archive->name or archive->target. */
+static bool keep_name(struct archive *archive, char *kept, const char *name, size_t length)
 {
     if (length > MOST_NAME) return refuse(archive, "a name of more than 65536 bytes");
     if (length == 0 || memchr(name, '\0', length)) return refuse(archive, "an empty name or one with a zero");
-    memcpy(archive->name, name, length);
-    archive->name[length] = '\0';
+    memcpy(kept, name, length);
+    kept[length] = '\0';
     return true;
 }
 
@@ -110,7 +112,9 @@ static bool take_record(struct archive *archive, const char *record, size_t leng
     const char *equals = memchr(record, '=', length);
     if (!equals) return refuse(archive, "a pax record without =");
     size_t key = (size_t)(equals - record), rest = length - key - 1;
-    if (key == 4 && !memcmp(record, "path", 4)) return keep_name(archive, equals + 1, rest);
+    if (key == 4 && !memcmp(record, "path", 4)) return keep_name(archive, archive->name, equals + 1, rest);
+    if (key == 8 && !memcmp(record, "linkpath", 8))
+        return keep_name(archive, archive->target, equals + 1, rest);
     if (key >= 10 && !memcmp(record, "GNU.sparse", 10)) return refuse(archive, "a sparse file");
     if (key != 4 || memcmp(record, "size", 4)) return true;
     archive->sized = true;
@@ -149,37 +153,82 @@ static bool read_extension(struct archive *archive, char type, uint64_t offset, 
     bool read = read_at(archive, offset, text, (size_t)size);
     text[read ? size : 0] = '\0';
     if (read && type == 'x') read = take_records(archive, text, (size_t)size);
-    if (read && type == 'L') read = keep_name(archive, text, strlen(text));
+    if (read && type == 'L') read = keep_name(archive, archive->name, text, strlen(text));
+    if (read && type == 'K') read = keep_name(archive, archive->target, text, strlen(text));
     free(text);
     return read;
 }
 
+/*
+ * Passes over the zeros at an archive's end. *ended: nothing follows them but the file's end, or bytes
+ * that are no header, which other programs do not look at either.
+ */
+static bool pass_zeros(struct archive *archive, bool *ended)
+{
+    uint8_t blocks[64 * BLOCK];
+    *ended = true;
+    while (archive->bytes - archive->at >= BLOCK) {
+        uint64_t left = archive->bytes - archive->at;
+        size_t size = left < sizeof blocks ? (size_t)left / BLOCK * BLOCK : sizeof blocks, zeros = 0;
+        if (!read_at(archive, archive->at, blocks, size)) return false;
+        while (zeros < size && is_zero(blocks + zeros)) zeros += BLOCK;
+        archive->at += zeros;
+        if (zeros == size) continue;
+        memcpy(archive->header, blocks + zeros, BLOCK);
+        *ended = !sum_is_right(archive);
+        return true;
+    }
+    return true;
+}
+
+/* The file's end comes after a whole member, or within zeros. */
+static bool at_end(struct archive *archive, bool *end)
+{
+    size_t left = archive->at < archive->bytes ? (size_t)(archive->bytes - archive->at) : 0;
+    memset(archive->header, 0, BLOCK);
+    if (left > 0 && !read_at(archive, archive->at, archive->header, left)) return false;
+    *end = archive->at > 0 && is_zero(archive->header);
+    return *end || refuse(archive, "it is cut short");
+}
+
 static bool read_header(struct archive *archive, bool *end)
 {
-    static const uint8_t gzip[] = {0x1f, 0x8b}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
     *end = false;
-    if (archive->bytes - archive->at < BLOCK) return refuse(archive, "it is cut short");
+    if (archive->bytes < archive->at + BLOCK) return at_end(archive, end);
     if (!read_at(archive, archive->at, archive->header, BLOCK)) return false;
-    *end = is_zero(archive->header);
-    if (*end || sum_is_right(archive)) return true;
-    if (archive->at == 0 && (!memcmp(archive->header, gzip, 2) || !memcmp(archive->header, zstd, 4) ||
-                                !memcmp(archive->header, "BZh", 3) ||
-                                !memcmp(archive->header,
-                                    "\xfd"
-                                    "7zXZ",
-                                    5)))
-        return problem_set(archive->problem, "a compressed archive; unpack it to a plain tar");
+    if (is_zero(archive->header)) return pass_zeros(archive, end);
+    if (sum_is_right(archive)) return true;
+    struct kind kind = kind_of(archive->header, BLOCK);
+    if (archive->at == 0 && kind.sort == KIND_COMPRESSED)
+        return problem_set(archive->problem, "%s; unpack it to a plain tar", kind.name);
     return refuse(archive, archive->at == 0 ? "no tar header" : "a header with a wrong sum");
+}
+
+/* Names and target of the member whose header has been read. */
+static void name_member(const struct archive *archive, struct tar_member *member, char *name, char *target)
+{
+    char type = (char)archive->header[TYPE_AT];
+    member->kind = type == '1' ? TAR_HARD_LINK : type == '2' ? TAR_SYMBOLIC_LINK : TAR_FILE;
+    member->name = archive->name;
+    member->target = "";
+    if (!archive->name[0]) {
+        read_short_name(archive, name);
+        member->name = name;
+    }
+    if (member->kind == TAR_FILE) return;
+    snprintf(target, (size_t)link_field.length + 1, "%.*s", link_field.length,
+        (const char *)archive->header + link_field.at);
+    member->target = archive->target[0] ? archive->target : target;
 }
 
 /* The member whose header has been read, and where the next header begins. */
 static bool read_member(struct archive *archive, uint64_t *next,
     bool (*visit)(void *user, const struct tar_member *member), void *user)
 {
-    char type = (char)archive->header[TYPE_AT], name[MOST_NAME + 1];
-    struct tar_member member = {.name = archive->name, .offset = archive->at + BLOCK};
+    char type = (char)archive->header[TYPE_AT], name[MOST_NAME + 1], target[101];
+    struct tar_member member = {.offset = archive->at + BLOCK};
     bool extension = type == 'x' || type == 'g' || type == 'L' || type == 'K';
-    bool plain = type == '0' || type == '\0' || type == '7';
+    bool visible = type == '0' || type == '\0' || type == '7' || type == '1' || type == '2';
     if (!parse_number(archive, size_field, &member.size)) return refuse(archive, "a size that is no number");
     if (!extension && archive->sized) member.size = archive->size;
     if (type >= '1' && type <= '6') member.size = 0; /* links, devices and folders have no bytes */
@@ -189,13 +238,10 @@ static bool read_member(struct archive *archive, uint64_t *next,
         return refuse(archive, type == 'S' ? "a sparse file" : "a file in volumes");
     *next = member.offset + (member.size + BLOCK - 1) / BLOCK * BLOCK;
     if (extension) return read_extension(archive, type, member.offset, member.size);
-    if (!archive->name[0]) {
-        read_short_name(archive, name);
-        member.name = name;
-    }
+    name_member(archive, &member, name, target);
     bool folder = member.name[0] == '\0' || member.name[strlen(member.name) - 1] == '/'; /* as before ustar */
-    bool visited = !plain || folder || visit(user, &member);
-    archive->name[0] = '\0';
+    bool visited = !visible || folder || visit(user, &member);
+    archive->name[0] = archive->target[0] = '\0';
     archive->sized = false;
     return visited;
 }
@@ -204,13 +250,14 @@ bool tar_list(int file, uint64_t bytes, bool (*visit)(void *user, const struct t
     void *user, struct problem *problem)
 {
     struct archive archive = {.file = file, .bytes = bytes, .problem = problem};
-    archive.name = calloc(1, MOST_NAME + 1);
+    archive.name = calloc(2, MOST_NAME + 1);
     if (!archive.name) return problem_set(problem, "no memory for a tar header");
+    archive.target = archive.name + MOST_NAME + 1;
     bool listed = true, end = false;
     while (listed && !end) {
+        listed = read_header(&archive, &end);
         uint64_t next = archive.at;
-        listed = read_header(&archive, &end) && (end || read_member(&archive, &next, visit, user));
-        if (listed && !end && next > bytes) listed = refuse(&archive, "it is cut short");
+        if (listed && !end) listed = read_member(&archive, &next, visit, user);
         archive.at = next;
     }
     if (listed && (archive.name[0] || archive.sized)) listed = refuse(&archive, "a header without its file");
