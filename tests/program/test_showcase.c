@@ -1,6 +1,7 @@
 /* The picture of found objects: one colour for an object in both views, grey for what is in one view only. */
-#include "drawing/canvas.h"
+#include "drawing/sheet.h"
 #include "drawing/showcase.h"
+#include "files.h"
 #include "suite.h"
 
 #include <stdlib.h>
@@ -28,10 +29,26 @@ static struct showcase make_showcase(void)
 /* The colour in the middle of a token of one of the four squares of a drawing with one picture. */
 static const uint8_t *colour_at(const struct image *drawing, int square, int token)
 {
-    int edge = 15, header = 34, side = 12 * SIZE, step = side + 6;
+    int edge = 15, header = 84 + 24, side = 192, step = side + 6;
     int x = edge + square * step + token % 2 * side / 2 + side / 4,
         y = header + token / 2 * side / 2 + side / 4;
     return drawing->pixels + 3 * (y * drawing->width + x);
+}
+
+/* Draws to a file and reads it again. */
+static struct image draw(struct showcase *showcase)
+{
+    char *folder = files_make_folder();
+    const char *path = files_path(folder, "objects.png");
+    struct problem problem;
+    struct sheet sheet;
+    struct image image;
+    ck_assert_msg(showcase_draw(showcase, "objects", &sheet, &problem), "%s", problem.text);
+    ck_assert_msg(sheet_write(&sheet, path, &problem), "%s", problem.text);
+    ck_assert_msg(image_load(&image, path, 3, 0, &problem), "%s", problem.text);
+    sheet_free(&sheet);
+    files_remove(folder);
+    return image;
 }
 
 static bool same(const uint8_t *a, const uint8_t *b)
@@ -42,9 +59,7 @@ static bool same(const uint8_t *a, const uint8_t *b)
 START_TEST(test_showcase_draws_an_object_alike_in_both_views)
 {
     struct showcase showcase = make_showcase();
-    struct problem problem;
-    struct image drawing;
-    ck_assert_msg(showcase_draw(&showcase, &drawing, &problem), "%s", problem.text);
+    struct image drawing = draw(&showcase);
     for (int v = 0; v < 2; v++) ck_assert(same(colour_at(&drawing, v, 0), (const uint8_t[3]){128, 128, 128}));
     ck_assert(same(colour_at(&drawing, 2, 0), colour_at(&drawing, 3, 1)));
     ck_assert(same(colour_at(&drawing, 2, 1), colour_at(&drawing, 3, 0)));
@@ -57,21 +72,83 @@ START_TEST(test_showcase_draws_an_object_alike_in_both_views)
 }
 END_TEST
 
-START_TEST(test_canvas_clips_what_lies_outside)
+/* Objects keep their colours when a clustering numbers them otherwise, and after their colours were kept in a file. */
+START_TEST(test_showcase_gives_an_object_the_colour_that_it_had)
 {
-    struct image canvas;
+    static const int64_t later[8] = {3, 0, 1, 1, 0, 3, 2, 2};
+    static const uint8_t valid[CLUSTERS] = {1, 0, 0, 1};
+    char *folder = files_make_folder();
+    const char *path = files_path(folder, "colours.json");
     struct problem problem;
-    static const struct colour black = {0, 0, 0}, white = {255, 255, 255};
-    ck_assert(image_make(&canvas, 30, 20, 3, &problem));
-    canvas_fill(&canvas, -10, -10, 100, 100, white);
-    canvas_line(&canvas, -50, 10, 80, 10, 2, black, 1);
-    canvas_text(&canvas, 25, 15, 2, black, "loss 12.5");
-    canvas_text(&canvas, -20, -4, 2, black, "step");
-    ck_assert_uint_eq(canvas.pixels[3 * (10 * 30 + 15)], 0);
-    ck_assert_uint_eq(canvas.pixels[3 * (5 * 30 + 29)], 255);
-    ck_assert_int_eq(canvas_text_width("ab", 2), 22);
-    image_free(&canvas);
+    struct showcase showcase = make_showcase(), again = make_showcase();
+    struct image before = draw(&showcase), after;
+    ck_assert_msg(showcase_save_colours(&showcase, path, &problem), "%s", problem.text);
+    showcase_load_colours(&again, files_path(folder, "none.json"));
+    ck_assert_ptr_null(again.reference);
+    showcase_load_colours(&again, path);
+    ck_assert_ptr_nonnull(again.reference);
+    memcpy(showcase.labels, later, sizeof later);
+    memcpy(showcase.valid, valid, sizeof valid);
+    memcpy(again.labels, later, sizeof later);
+    memcpy(again.valid, valid, sizeof valid);
+    for (int i = 0; i < 2; i++) {
+        after = draw(i ? &again : &showcase);
+        for (int square = 2; square < 4; square++)
+            for (int token = 0; token < 2; token++)
+                ck_assert(same(colour_at(&before, square, token), colour_at(&after, square, token)));
+        image_free(&after);
+    }
+    /* A file of other pictures is passed over. */
+    again.ids[0] = 7;
+    free(again.reference);
+    again.reference = NULL;
+    showcase_load_colours(&again, path);
+    ck_assert_ptr_null(again.reference);
+    image_free(&before);
+    showcase_free(&showcase);
+    showcase_free(&again);
+    files_remove(folder);
 }
 END_TEST
 
-RUN_TESTS("showcase", test_showcase_draws_an_object_alike_in_both_views, test_canvas_clips_what_lies_outside)
+/* Names of files may be no UTF-8, and long. */
+START_TEST(test_sheet_draws_any_text)
+{
+    static const char *const texts[] = {
+        "", "a\xff\xc3", "\xed\xa0\x80", "\xf0\x9f\x98\x80 \xc3\xa4\x7f\n", "\xc0\x80"};
+    struct sheet sheet;
+    struct problem problem;
+    char text[3000];
+    uint8_t *bytes;
+    size_t size;
+    ck_assert(sheet_make(&sheet, 300, 100, &problem));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        sheet_text(&sheet, 10, 20, SHEET_TEXT, SHEET_LEFT, sheet_ink, texts[i]);
+    memset(text, 'w', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    sheet_text_within(&sheet, 0, 50, 100, SHEET_TEXT, sheet_ink, text);
+    sheet_text_within(&sheet, 0, 50, -5, SHEET_TEXT, sheet_ink, "\xc3\xa4\xc3\xa4");
+    ck_assert_msg(sheet_encode(&sheet, SHEET_PNG, &bytes, &size, &problem), "%s", problem.text);
+    ck_assert(size > 8 && !memcmp(bytes, "\x89PNG", 4));
+    free(bytes);
+    ck_assert_msg(sheet_encode(&sheet, SHEET_SVG, &bytes, &size, &problem), "%s", problem.text);
+    ck_assert(size > 5 && !memcmp(bytes, "<?xml", 5));
+    free(bytes);
+    sheet_free(&sheet);
+}
+END_TEST
+
+START_TEST(test_sheet_format_is_the_ending)
+{
+    enum sheet_format format;
+    ck_assert(sheet_format_of("a.PNG", &format) && format == SHEET_PNG);
+    ck_assert(sheet_format_of("b.png/a.svg", &format) && format == SHEET_SVG);
+    ck_assert(sheet_format_of("-", &format) && format == SHEET_PNG);
+    ck_assert(!sheet_format_of("a.jpg", &format) && !sheet_format_of(".png", &format) &&
+              !sheet_format_of("png", &format));
+}
+END_TEST
+
+RUN_TESTS("showcase", test_showcase_draws_an_object_alike_in_both_views,
+    test_showcase_gives_an_object_the_colour_that_it_had, test_sheet_draws_any_text,
+    test_sheet_format_is_the_ending)

@@ -1,5 +1,5 @@
 /* cribo attention: where a model's [CLS] token looks, and its tokens in colours. */
-#include "drawing/canvas.h"
+#include "drawing/sheet.h"
 #include "commands/model_command.h"
 #include "base/say.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CELL = 160, GAP = 6, HEADER = 34, MARGIN = 12 };
+enum { CELL = 160, GAP = 6, HEADER = 84, NAME = 22, MARGIN = 14 };
 
 /* One picture's features and what they are drawn from. */
 struct view {
@@ -20,66 +20,55 @@ struct view {
     float *attention; /* [H, N] */
 };
 
-/* The sheet that is drawn: a row for each picture. */
-struct sheet {
+/* The drawing: a row for each picture. */
+struct gallery {
     const struct frozen *frozen;
-    int pictures, columns, side; /* side of a cell in pixels */
+    int pictures, columns;
     struct view view;
-    float *tokens;    /* [pictures, N, D] of all, whose principal components are common */
-    float *projected; /* [pictures, N, 3] */
-    struct image canvas;
+    float *tokens;              /* [pictures, N, D] of all, whose principal components are common */
+    float *projected;           /* [pictures, N, 3] */
+    struct sheet_pixel *pixels; /* [N] of one map */
+    struct sheet sheet;
 };
 
-static bool no_memory(struct problem *problem)
-{
-    return problem_set(problem, "no memory for the pictures");
-}
-
-static bool make_sheet(
-    struct sheet *sheet, const struct frozen *frozen, int pictures, struct problem *problem)
+static bool make_gallery(
+    struct gallery *gallery, const struct frozen *frozen, int pictures, struct problem *problem)
 {
     size_t plane = (size_t)frozen->size * (size_t)frozen->size, tokens = frozen_tokens(frozen);
     size_t all = (size_t)pictures * tokens;
-    int zoom = frozen->side < CELL ? (CELL + frozen->side - 1) / frozen->side : 1;
-    *sheet = (struct sheet){.frozen = frozen,
-        .pictures = pictures,
-        .columns = (int)frozen->heads + 3,
-        .side = zoom * frozen->side};
-    sheet->view.bytes = malloc(3 * plane);
-    sheet->view.pixels = malloc(3 * plane * sizeof(float));
-    sheet->view.attention = malloc((size_t)frozen->heads * tokens * sizeof(float));
-    sheet->tokens = malloc(all * (size_t)frozen->width * sizeof(float));
-    sheet->projected = malloc(all * 3 * sizeof(float));
-    if (!sheet->view.bytes || !sheet->view.pixels || !sheet->view.attention || !sheet->tokens ||
-        !sheet->projected)
-        return no_memory(problem);
-    int step = sheet->side + GAP;
-    if (!image_make(&sheet->canvas, 2 * MARGIN + sheet->columns * step - GAP,
-            HEADER + pictures * step + MARGIN, 3, problem))
-        return false;
-    canvas_fill(
-        &sheet->canvas, 0, 0, sheet->canvas.width, sheet->canvas.height, (struct colour){255, 255, 255});
-    return true;
+    *gallery = (struct gallery){.frozen = frozen, .pictures = pictures, .columns = (int)frozen->heads + 3};
+    gallery->view.bytes = malloc(3 * plane);
+    gallery->view.pixels = malloc(3 * plane * sizeof(float));
+    gallery->view.attention = malloc((size_t)frozen->heads * tokens * sizeof(float));
+    gallery->tokens = malloc(all * (size_t)frozen->width * sizeof(float));
+    gallery->projected = malloc(all * 3 * sizeof(float));
+    gallery->pixels = malloc(tokens * sizeof *gallery->pixels);
+    if (!gallery->view.bytes || !gallery->view.pixels || !gallery->view.attention || !gallery->tokens ||
+        !gallery->projected || !gallery->pixels)
+        return problem_no_memory(problem);
+    return sheet_make(&gallery->sheet, 2 * MARGIN + gallery->columns * (CELL + GAP) - GAP,
+        HEADER + pictures * (NAME + CELL + GAP) + MARGIN, problem);
 }
 
-static void free_sheet(struct sheet *sheet)
+static void free_gallery(struct gallery *gallery)
 {
-    free(sheet->view.bytes);
-    free(sheet->view.pixels);
-    free(sheet->view.attention);
-    free(sheet->tokens);
-    free(sheet->projected);
-    image_free(&sheet->canvas);
+    free(gallery->view.bytes);
+    free(gallery->view.pixels);
+    free(gallery->view.attention);
+    free(gallery->tokens);
+    free(gallery->projected);
+    free(gallery->pixels);
+    sheet_free(&gallery->sheet);
 }
 
-static int place_x(const struct sheet *sheet, int column)
+static int place_x(int column)
 {
-    return MARGIN + column * (sheet->side + GAP);
+    return MARGIN + column * (CELL + GAP);
 }
 
-static int place_y(const struct sheet *sheet, int row)
+static int place_y(int row)
 {
-    return HEADER + row * (sheet->side + GAP);
+    return HEADER + NAME + row * (NAME + CELL + GAP);
 }
 
 /* From dark violet through red and orange to pale yellow, like the field's usual maps. */
@@ -94,62 +83,59 @@ static struct colour heat(double share)
     return (struct colour){(uint8_t)mixed[0], (uint8_t)mixed[1], (uint8_t)mixed[2]};
 }
 
-/* A map of patches, dark where it is least, bright where it is greatest. */
-static void draw_map(struct sheet *sheet, int row, int column, const float *map)
+/* Draws the colours of all patches, as they stand in gallery->pixels, into a cell. */
+static void draw_pixels(struct gallery *gallery, int row, int column)
 {
-    int side = sheet->frozen->side, cell = sheet->side / side;
+    int side = gallery->frozen->side;
+    sheet_pixels(&gallery->sheet, place_x(column), place_y(row), CELL, gallery->pixels, side, side);
+}
+
+/* A map of patches, dark where it is least, bright where it is greatest. */
+static void draw_map(struct gallery *gallery, int row, int column, const float *map)
+{
+    size_t tokens = frozen_tokens(gallery->frozen);
     float least = INFINITY, most = -INFINITY;
-    for (int i = 0; i < side * side; i++) {
+    for (size_t i = 0; i < tokens; i++) {
         least = fminf(least, map[i]);
         most = fmaxf(most, map[i]);
     }
-    for (int i = 0; i < side * side; i++)
-        canvas_fill(&sheet->canvas, place_x(sheet, column) + i % side * cell,
-            place_y(sheet, row) + i / side * cell, cell, cell,
-            heat(most > least ? (map[i] - least) / (most - least) : 0));
-}
-
-/* The picture, to the sheet's scale by the nearest pixel. */
-static void draw_picture(struct sheet *sheet, int row)
-{
-    int size = sheet->frozen->size;
-    size_t plane = (size_t)size * (size_t)size;
-    for (int y = 0; y < sheet->side; y++)
-        for (int x = 0; x < sheet->side; x++) {
-            size_t at = (size_t)(y * size / sheet->side) * (size_t)size + (size_t)(x * size / sheet->side);
-            const uint8_t *b = sheet->view.bytes;
-            canvas_mix(&sheet->canvas, place_x(sheet, 0) + x, place_y(sheet, row) + y,
-                (struct colour){b[at], b[plane + at], b[2 * plane + at]}, 1);
-        }
+    for (size_t i = 0; i < tokens; i++)
+        gallery->pixels[i] =
+            (struct sheet_pixel){heat(most > least ? (map[i] - least) / (most - least) : 0), 255};
+    draw_pixels(gallery, row, column);
 }
 
 /* The maps of the heads, and their mean over the heads, into the row. */
-static void draw_attention(struct sheet *sheet, int row)
+static void draw_attention(struct gallery *gallery, int row)
 {
-    size_t tokens = frozen_tokens(sheet->frozen), heads = (size_t)sheet->frozen->heads;
-    float *maps = sheet->view.attention;
-    for (size_t h = 0; h < heads; h++) draw_map(sheet, row, 1 + (int)h, maps + h * tokens);
+    size_t tokens = frozen_tokens(gallery->frozen), heads = (size_t)gallery->frozen->heads;
+    float *maps = gallery->view.attention;
+    for (size_t h = 0; h < heads; h++) draw_map(gallery, row, 1 + (int)h, maps + h * tokens);
     for (size_t i = 0; i < tokens; i++)
         for (size_t h = 1; h < heads; h++) maps[i] += maps[h * tokens + i];
-    draw_map(sheet, row, 1 + (int)heads, maps);
+    draw_map(gallery, row, 1 + (int)heads, maps);
 }
 
 static bool show_picture(
-    struct sheet *sheet, const struct pictures *pictures, size_t index, int row, struct problem *problem)
+    struct gallery *gallery, const struct pictures *pictures, size_t index, int row, struct problem *problem)
 {
-    const struct frozen *frozen = sheet->frozen;
+    const struct frozen *frozen = gallery->frozen;
     struct image image;
     if (!frozen_load_listed(frozen, &image, pictures, index, problem)) return false;
-    bool made = frozen_bytes(frozen, &image, sheet->view.bytes, problem);
+    bool made = frozen_bytes(frozen, &image, gallery->view.bytes, problem);
     image_free(&image);
     if (!made) return false;
-    frozen_normalise(frozen, sheet->view.bytes, sheet->view.pixels);
-    float *dense = sheet->tokens + (size_t)row * frozen_tokens(frozen) * (size_t)frozen->width;
-    if (cribo_model_features(frozen->model, 1, frozen->size, frozen->size, sheet->view.pixels, dense, NULL,
-            sheet->view.attention) != CRIBO_OK)
-        return problem_set(problem, "%s", cribo_last_error());
-    draw_picture(sheet, row);
-    draw_attention(sheet, row);
+    frozen_normalise(frozen, gallery->view.bytes, gallery->view.pixels);
+    float *dense = gallery->tokens + (size_t)row * frozen_tokens(frozen) * (size_t)frozen->width;
+    if (cribo_model_features(frozen->model, 1, frozen->size, frozen->size, gallery->view.pixels, dense, NULL,
+            gallery->view.attention) != CRIBO_OK)
+        return problem_library(problem);
+    char name[512];
+    pictures_name(pictures, index, name, sizeof name);
+    sheet_text_within(&gallery->sheet, MARGIN, place_y(row) - 7, gallery->sheet.width - 2 * MARGIN,
+        SHEET_SMALL, sheet_ink, name);
+    sheet_picture(&gallery->sheet, place_x(0), place_y(row), CELL, gallery->view.bytes, frozen->size);
+    draw_attention(gallery, row);
     return true;
 }
 
@@ -185,61 +171,65 @@ static uint8_t level(float value, float low, float high)
  * All tokens by their first three principal components, which are common to the pictures: equal colours are
  * like tokens.
  */
-static bool draw_components(struct sheet *sheet, int threads, struct problem *problem)
+static bool draw_components(struct gallery *gallery, int threads, struct problem *problem)
 {
-    size_t tokens = frozen_tokens(sheet->frozen), count = (size_t)sheet->pictures * tokens;
-    int side = sheet->frozen->side, cell = sheet->side / side;
+    size_t tokens = frozen_tokens(gallery->frozen), count = (size_t)gallery->pictures * tokens;
     float low[3], high[3];
     cribo_runtime runtime;
-    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK)
-        return problem_set(problem, "%s", cribo_last_error());
+    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK) return problem_library(problem);
     runtime.threads = threads;
-    if (cribo_principal_components((int64_t)count, sheet->frozen->width, sheet->tokens, 3, NULL,
-            sheet->projected, NULL, &runtime) != CRIBO_OK)
-        return problem_set(problem, "%s", cribo_last_error());
+    if (cribo_principal_components((int64_t)count, gallery->frozen->width, gallery->tokens, 3, NULL,
+            gallery->projected, NULL, &runtime) != CRIBO_OK)
+        return problem_library(problem);
     for (size_t c = 0; c < 3; c++)
-        if (!find_range(sheet->projected, count, c, &low[c], &high[c])) return no_memory(problem);
+        if (!find_range(gallery->projected, count, c, &low[c], &high[c])) return problem_no_memory(problem);
     for (size_t i = 0; i < count; i++) {
-        const float *p = sheet->projected + 3 * i;
-        int row = (int)(i / tokens), at = (int)(i % tokens), x = at % side, y = at / side;
-        canvas_fill(&sheet->canvas, place_x(sheet, sheet->columns - 1) + x * cell,
-            place_y(sheet, row) + y * cell, cell, cell,
-            (struct colour){
-                level(p[0], low[0], high[0]), level(p[1], low[1], high[1]), level(p[2], low[2], high[2])});
+        const float *p = gallery->projected + 3 * i;
+        struct colour colour = {
+            level(p[0], low[0], high[0]), level(p[1], low[1], high[1]), level(p[2], low[2], high[2])};
+        gallery->pixels[i % tokens] = (struct sheet_pixel){colour, 255};
+        if (i % tokens == tokens - 1) draw_pixels(gallery, (int)(i / tokens), gallery->columns - 1);
     }
     return true;
 }
 
-static void draw_header(struct sheet *sheet)
+/* Title, legend of the maps' colours, and what the columns are. */
+static void draw_header(struct gallery *gallery)
 {
-    static const struct colour ink = {40, 40, 40};
-    for (int i = 0; i < sheet->columns; i++) {
+    static const char least[] = "least attention", most[] = "most";
+    struct sheet *sheet = &gallery->sheet;
+    int heads = (int)gallery->frozen->heads;
+    double x = MARGIN + sheet_text_width(sheet, SHEET_SMALL, least) + 8;
+    sheet_title(sheet, MARGIN, 28, "Attention of [CLS] to the patches");
+    sheet_text(sheet, MARGIN, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, least);
+    for (int i = 0; i < 60; i++) sheet_box(sheet, x + 2 * i, 41, 2, 12, heat(i / 59.0), 1);
+    sheet_text(sheet, x + 128, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, most);
+    for (int i = 0; i < gallery->columns; i++) {
         char name[32];
-        int heads = (int)sheet->frozen->heads;
         snprintf(name, sizeof name,
             i == 0           ? "picture"
             : i <= heads     ? "head %d"
-            : i == heads + 1 ? "mean"
-                             : "PCA",
+            : i == heads + 1 ? "mean of heads"
+                             : "tokens as colours",
             i);
-        canvas_text(&sheet->canvas, place_x(sheet, i), 12, 2, ink, name);
+        sheet_text(sheet, place_x(i), HEADER - 4, SHEET_SMALL, SHEET_LEFT, sheet_soft, name);
     }
 }
 
 static bool run(struct model_command *command, const struct frozen *frozen, const struct pictures *pictures,
     struct problem *problem)
 {
-    struct sheet sheet = {0};
+    struct gallery gallery = {0};
     int shown = (size_t)command->count < pictures->count ? command->count : (int)pictures->count;
     if (frozen_tokens(frozen) * (size_t)shown < 4 || frozen->width < 3)
         return problem_set(problem, "%s: too few tokens for colours", command->pictures);
-    bool drawn = make_sheet(&sheet, frozen, shown, problem);
+    bool drawn = make_gallery(&gallery, frozen, shown, problem);
     for (int i = 0; drawn && i < shown; i++)
-        drawn = show_picture(&sheet, pictures, model_command_spread(pictures, shown, i), i, problem);
-    drawn = drawn && draw_components(&sheet, command->model.threads, problem);
-    if (drawn) draw_header(&sheet);
-    drawn = drawn && image_write_png(&sheet.canvas, command->out, problem);
-    free_sheet(&sheet);
+        drawn = show_picture(&gallery, pictures, model_command_spread(pictures, shown, i), i, problem);
+    drawn = drawn && draw_components(&gallery, command->model.threads, problem);
+    if (drawn) draw_header(&gallery);
+    drawn = drawn && sheet_write(&gallery.sheet, command->out, problem);
+    free_gallery(&gallery);
     if (drawn) say_note("%s", command->out);
     return drawn;
 }

@@ -15,7 +15,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     struct problem *problem)
 {
     struct showcase showcase = {0};
-    struct image drawing;
+    struct sheet sheet = {0};
     struct object_finder finder = {0};
     cribo_trainer_config config = frozen->config;
     cribo_runtime runtime;
@@ -24,11 +24,10 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     bool drawn = frozen_runtime(&command->model, &runtime, problem) &&
                  object_finder_make(&finder, frozen, &runtime, problem) &&
                  showcase_make(&showcase, pictures, &config, problem) &&
-                 showcase_cluster(&showcase, &finder, problem) && showcase_draw(&showcase, &drawing, problem);
-    if (drawn) {
-        drawn = image_write_png(&drawing, command->out, problem);
-        image_free(&drawing);
-    }
+                 showcase_cluster(&showcase, &finder, problem) &&
+                 showcase_draw(&showcase, "Objects that the model finds", &sheet, problem) &&
+                 sheet_write(&sheet, command->out, problem);
+    sheet_free(&sheet);
     showcase_free(&showcase);
     object_finder_free(&finder);
     if (drawn) say_note("%s", command->out);

@@ -53,7 +53,7 @@ static bool add_picture(struct embedding *embedding, const struct frozen *frozen
           *cls = embedding->dense ? NULL : embedding->features;
     if (cribo_model_features(
             frozen->model, 1, frozen->size, frozen->size, embedding->pixels, dense, cls, NULL) != CRIBO_OK)
-        return problem_set(problem, "%s", cribo_last_error());
+        return problem_library(problem);
     pictures_name(pictures, index, name, sizeof name);
     if (fprintf(embedding->names, "%s\n", name) < 0)
         return problem_set(problem, "cannot write names: %s", strerror(errno));
@@ -64,7 +64,7 @@ static bool add_picture(struct embedding *embedding, const struct frozen *frozen
 static bool open_names(struct embedding *embedding, struct problem *problem)
 {
     char *path;
-    if (asprintf(&path, "%s.names", embedding->command.out) < 0) return problem_set(problem, "no memory");
+    if (asprintf(&path, "%s.names", embedding->command.out) < 0) return problem_no_memory(problem);
     embedding->names = fopen(path, "we");
     bool opened = embedding->names || problem_set(problem, "cannot write %s: %s", path, strerror(errno));
     free(path);
@@ -93,7 +93,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     embedding->pixels = malloc(3 * (size_t)frozen->size * (size_t)frozen->size * sizeof(float));
     embedding->features = malloc(shape[0] * shape[1] * sizeof(float));
     bool done = embedding->pixels && embedding->features;
-    if (!done) problem_set(problem, "no memory for features");
+    if (!done) problem_no_memory(problem);
     done = done &&
            tensor_file_open(&embedding->file, command->out, embedding->dense ? "dense" : "cls", row,
                embedding->dense ? 2 : 1, problem) &&

@@ -1,6 +1,6 @@
 /* cribo neighbours: objects, and those of other pictures that are most like them. */
 #include "pictures/augment.h"
-#include "drawing/canvas.h"
+#include "drawing/sheet.h"
 #include "commands/model_command.h"
 #include "base/say.h"
 #include "drawing/showcase.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum { KEY_MEMORY = 256 };
-enum { NEIGHBOURS = 5, OBJECTS = 2, CELL = 150, GAP = 8, FRAME = 4, HEADER = 34, MARGIN = 14, CAPTION = 22 };
+enum { NEIGHBOURS = 5, OBJECTS = 2, CELL = 156, GAP = 8, FRAME = 4, HEADER = 84, MARGIN = 14, CAPTION = 42 };
 
 static const struct argp_option table[] = {
     {"memory", KEY_MEMORY, "N", 0, "How many pictures are remembered, spread over the folder; 200", 0},
@@ -22,9 +22,10 @@ static const struct argp_option table[] = {
 
 /* A picture that is remembered. */
 struct remembered {
-    uint8_t *view[2];       /* [3, size, size] */
-    int64_t *labels;        /* [2, N] */
-    uint8_t *valid;         /* [clusters] */
+    uint8_t *view[2]; /* [3, size, size] */
+    int64_t *labels;  /* [2, N] */
+    uint8_t *valid;   /* [clusters] */
+    char name[256];
     int64_t objects, first; /* how many rows are its own, and the first of them */
 };
 
@@ -34,15 +35,16 @@ struct gallery {
     const struct frozen *frozen;
     struct object_finder finder;
     struct remembered *pictures;
-    size_t count, shown;   /* the first ones are shown, the others searched */
-    int64_t rows, queries; /* objects of all pictures */
-    float *vectors[2];     /* [rows, D] of view 1, view 2 */
-    int64_t *cluster;      /* [rows] each object's number in its picture */
-    size_t *picture;       /* [rows] */
-    int64_t *counts;       /* [count] objects of each, for the bank */
-    uint8_t *match;        /* [rows] the cycle test's verdict on the nearest */
-    int64_t *nearest;      /* [rows] which that is; -1: none */
-    struct image canvas;
+    size_t count, shown;        /* the first ones are shown, the others searched */
+    int64_t rows, queries;      /* objects of all pictures */
+    float *vectors[2];          /* [rows, D] of view 1, view 2 */
+    int64_t *cluster;           /* [rows] each object's number in its picture */
+    size_t *picture;            /* [rows] */
+    int64_t *counts;            /* [count] objects of each, for the bank */
+    uint8_t *match;             /* [rows] the cycle test's verdict on the nearest */
+    int64_t *nearest;           /* [rows] which that is; -1: none */
+    struct sheet_pixel *pixels; /* [N] */
+    struct sheet sheet;
 };
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -53,16 +55,6 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &gallery->command; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
-}
-
-static bool no_memory(struct problem *problem)
-{
-    return problem_set(problem, "no memory for the pictures");
-}
-
-static bool library_failed(struct problem *problem)
-{
-    return problem_set(problem, "%s", cribo_last_error());
 }
 
 static bool make_room(struct gallery *gallery, size_t most, struct problem *problem)
@@ -76,9 +68,11 @@ static bool make_room(struct gallery *gallery, size_t most, struct problem *prob
     gallery->counts = malloc(most * sizeof *gallery->counts);
     gallery->match = malloc(rows);
     gallery->nearest = malloc(rows * sizeof *gallery->nearest);
+    gallery->pixels = malloc(frozen_tokens(gallery->frozen) * sizeof *gallery->pixels);
     return (gallery->pictures && gallery->vectors[0] && gallery->vectors[1] && gallery->cluster &&
-               gallery->picture && gallery->counts && gallery->match && gallery->nearest) ||
-           no_memory(problem);
+               gallery->picture && gallery->counts && gallery->match && gallery->nearest &&
+               gallery->pixels) ||
+           problem_no_memory(problem);
 }
 
 static void release(struct gallery *gallery)
@@ -96,7 +90,8 @@ static void release(struct gallery *gallery)
     free(gallery->match);
     free(gallery->nearest);
     object_finder_free(&gallery->finder);
-    image_free(&gallery->canvas);
+    free(gallery->pixels);
+    sheet_free(&gallery->sheet);
 }
 
 /* Adds the valid objects of the newest picture to the rows; found vectors are [2, clusters, D]. */
@@ -141,6 +136,7 @@ static bool remember(struct gallery *gallery, const struct pictures *pictures, s
     bool read = room && showcase_views(pictures, id, (uint64_t)frozen->config.seed, frozen->size, workspace,
                             picture->view, crops);
     const uint8_t *const views[] = {picture->view[0], picture->view[1]};
+    pictures_name(pictures, id, picture->name, sizeof picture->name);
     if (read && object_finder_run(&gallery->finder, views, crops, (uint64_t)id, &found, problem)) {
         add_rows(gallery, vectors);
         return true;
@@ -148,7 +144,7 @@ static bool remember(struct gallery *gallery, const struct pictures *pictures, s
     for (int v = 0; v < 2; v++) free(picture->view[v]);
     free(picture->labels);
     free(picture->valid);
-    if (!room) return no_memory(problem);
+    if (!room) return problem_no_memory(problem);
     if (!read) say_unreadable(pictures, id);
     return !read;
 }
@@ -168,7 +164,7 @@ static bool remember_all(
     size_t shown = (size_t)gallery->command.count < most / 2 ? (size_t)gallery->command.count : most / 2;
     float *workspace = malloc(augment_workspace(frozen->size) * sizeof *workspace);
     float *vectors = malloc(2 * (size_t)frozen->config.clusters * (size_t)frozen->width * sizeof *vectors);
-    bool done = (workspace && vectors) || no_memory(problem);
+    bool done = (workspace && vectors) || problem_no_memory(problem);
     for (int memory = 0; memory < 2; memory++) {
         for (size_t i = 0; done && i < most; i++) {
             size_t at = i * pictures->count / most;
@@ -214,35 +210,26 @@ static bool test_cycles(struct gallery *gallery, const cribo_runtime *runtime, s
              cribo_memory_bank_push(bank, &memory) == CRIBO_OK &&
              cribo_memory_bank_query(bank, &batch, &match) == CRIBO_OK;
     cribo_memory_bank_free(bank);
-    return tested || library_failed(problem);
+    return tested || problem_library(problem);
 }
 
 /* --- drawing --- */
 
-struct place {
-    int x, y, side; /* side of a cell in pixels */
-};
+static const struct colour pass_green = {22, 130, 60}, fail_red = {200, 40, 40};
 
-/* A view in which everything but one object is pale. */
-static void draw_object(struct gallery *gallery, struct place at, int64_t row, struct colour frame)
+/* A view in which everything but one object is pale, in a frame, with the picture's name below. */
+static void draw_object(struct gallery *gallery, double x, double y, int64_t row, struct colour frame)
 {
     const struct frozen *frozen = gallery->frozen;
     const struct remembered *picture = &gallery->pictures[gallery->picture[row]];
-    static const struct colour white = {255, 255, 255};
-    int size = frozen->size;
-    size_t plane = (size_t)size * (size_t)size;
-    canvas_fill(
-        &gallery->canvas, at.x - FRAME, at.y - FRAME, at.side + 2 * FRAME, at.side + 2 * FRAME, frame);
-    for (int y = 0; y < at.side; y++)
-        for (int x = 0; x < at.side; x++) {
-            int px = x * size / at.side, py = y * size / at.side;
-            size_t pixel = (size_t)py * (size_t)size + (size_t)px;
-            int64_t label = picture->labels[py / frozen->patch * frozen->side + px / frozen->patch];
-            const uint8_t *b = picture->view[0];
-            canvas_mix(&gallery->canvas, at.x + x, at.y + y,
-                (struct colour){b[pixel], b[plane + pixel], b[2 * plane + pixel]}, 1);
-            if (label != gallery->cluster[row]) canvas_mix(&gallery->canvas, at.x + x, at.y + y, white, 0.72);
-        }
+    for (size_t i = 0; i < frozen_tokens(frozen); i++)
+        gallery->pixels[i] =
+            (struct sheet_pixel){sheet_white, picture->labels[i] == gallery->cluster[row] ? 0 : 184};
+    sheet_box(&gallery->sheet, x - FRAME, y - FRAME, CELL + 2 * FRAME, CELL + 2 * FRAME, frame, 1);
+    sheet_picture(&gallery->sheet, x, y, CELL, picture->view[0], frozen->size);
+    sheet_pixels(&gallery->sheet, x, y, CELL, gallery->pixels, frozen->side, frozen->side);
+    sheet_text_within(&gallery->sheet, x - FRAME, y + CELL + FRAME + 15, CELL + 2 * FRAME, SHEET_SMALL,
+        sheet_soft, picture->name);
 }
 
 static int64_t tokens_of_object(const struct gallery *gallery, int64_t row)
@@ -269,31 +256,30 @@ static int choose_objects(
     return count;
 }
 
-/*
- * An object and its nearest, with their cosines; frame and caption tell the cycle test's verdict on the
- * first.
- */
+/* An object and its nearest, with their cosines; frame and words show the cycle test's verdict on the first. */
 static void draw_row(
-    struct gallery *gallery, struct place at, int64_t row, const int64_t *index, const float *cosine)
+    struct gallery *gallery, double y, int64_t row, const int64_t *index, const float *cosine)
 {
-    static const struct colour ink = {40, 40, 40}, plain = {205, 205, 205}, passed = {34, 150, 60},
-                               failed = {205, 45, 45};
-    draw_object(gallery, at, row, ink);
-    at.x += 2 * GAP;
+    double x = MARGIN + FRAME;
+    draw_object(gallery, x, y, row, sheet_ink);
+    x += 2 * GAP;
     for (int j = 0; j < NEIGHBOURS && index[j] >= 0; j++) {
         bool tested = index[j] == gallery->nearest[row], match = gallery->match[row];
-        char caption[48];
-        at.x += at.side + 2 * FRAME + GAP;
-        draw_object(gallery, at, gallery->queries + index[j], !tested ? plain : match ? passed : failed);
-        snprintf(caption, sizeof caption,
-            !tested ? "%.3f"
-            : match ? "%.3f cycle"
-                    : "%.3f no cycle",
-            (double)cosine[j]);
-        canvas_text(&gallery->canvas, at.x, at.y + at.side + FRAME + 4, 2,
-            !tested ? ink
-            : match ? passed
-                    : failed,
+        char caption[64];
+        x += CELL + 2 * FRAME + GAP;
+        draw_object(gallery, x, y, gallery->queries + index[j],
+            !tested ? sheet_faint
+            : match ? pass_green
+                    : fail_red);
+        snprintf(caption, sizeof caption, "%.3f%s", (double)cosine[j],
+            !tested ? ""
+            : match ? ", passes the cycle test"
+                    : ", fails the cycle test");
+        sheet_text_within(&gallery->sheet, x - FRAME, y + CELL + FRAME + 31, CELL + 2 * FRAME + GAP,
+            SHEET_SMALL,
+            !tested ? sheet_ink
+            : match ? pass_green
+                    : fail_red,
             caption);
     }
 }
@@ -306,7 +292,7 @@ static bool find_nearest(
     int32_t *labels = calloc((size_t)gallery->rows, sizeof *labels);
     const float *memory = gallery->vectors[0] + (size_t)gallery->queries * (size_t)gallery->frozen->width;
     cribo_patch_maps maps = {sizeof maps, gallery->rows - gallery->queries, 1, 1, memory, 1, 1};
-    if (!labels) return no_memory(problem);
+    if (!labels) return problem_no_memory(problem);
     bool made = cribo_probe_config_init(&config, sizeof config) == CRIBO_OK;
     config.width = gallery->frozen->width;
     config.classes = 1;
@@ -314,44 +300,51 @@ static bool find_nearest(
     made = made && cribo_probe_create(probe, &config, runtime) == CRIBO_OK &&
            cribo_probe_add(*probe, &maps, labels) == CRIBO_OK;
     free(labels);
-    return made || library_failed(problem);
+    return made || problem_library(problem);
 }
 
 static bool draw_rows(struct gallery *gallery, cribo_probe *probe, struct problem *problem)
 {
-    struct place at = {MARGIN + FRAME, HEADER + FRAME, CELL};
+    double y = HEADER + FRAME;
     int64_t index[NEIGHBOURS];
     float cosine[NEIGHBOURS];
     bool drawn = true;
     for (size_t i = 0; drawn && i < gallery->shown; i++) {
         int64_t chosen[OBJECTS];
         int objects = choose_objects(gallery, &gallery->pictures[i], chosen);
-        for (int o = 0; drawn && o < objects; o++, at.y += CELL + 2 * FRAME + CAPTION) {
+        for (int o = 0; drawn && o < objects; o++, y += CELL + 2 * FRAME + CAPTION) {
             const float *x = gallery->vectors[0] + (size_t)chosen[o] * (size_t)gallery->frozen->width;
-            drawn = cribo_probe_search(probe, 1, x, index, cosine) == CRIBO_OK || library_failed(problem);
-            if (drawn) draw_row(gallery, at, chosen[o], index, cosine);
+            drawn = cribo_probe_search(probe, 1, x, index, cosine) == CRIBO_OK || problem_library(problem);
+            if (drawn) draw_row(gallery, y, chosen[o], index, cosine);
         }
     }
     return drawn;
 }
 
+static void draw_header(struct sheet *sheet)
+{
+    double second = MARGIN + CELL + 4 * FRAME + 3 * GAP;
+    sheet_title(sheet, MARGIN, 28, "Objects and their nearest in other pictures");
+    sheet_text(sheet, MARGIN, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft,
+        "Numbers: cosine similarity. The cycle test: of all objects, is the first one also the nearest of its "
+        "neighbour?");
+    sheet_text(sheet, MARGIN, HEADER - 8, SHEET_SMALL, SHEET_LEFT, sheet_soft, "object");
+    sheet_text(sheet, second, HEADER - 8, SHEET_SMALL, SHEET_LEFT, sheet_soft,
+        "nearest objects, the most similar first");
+}
+
 static bool draw(struct gallery *gallery, const cribo_runtime *runtime, struct problem *problem)
 {
-    static const struct colour white = {255, 255, 255}, ink = {40, 40, 40};
-    int shown =
-        (size_t)gallery->command.count < gallery->count ? gallery->command.count : (int)gallery->count;
-    int step = CELL + 2 * FRAME;
+    int64_t chosen[OBJECTS];
+    int step = CELL + 2 * FRAME, rows = 0;
     cribo_probe *probe = NULL;
-    bool drawn = image_make(&gallery->canvas, 2 * MARGIN + (1 + NEIGHBOURS) * (step + GAP) + GAP,
-        HEADER + shown * OBJECTS * (step + CAPTION) + MARGIN, 3, problem);
-    if (drawn) {
-        canvas_fill(&gallery->canvas, 0, 0, gallery->canvas.width, gallery->canvas.height, white);
-        canvas_text(&gallery->canvas, MARGIN, 12, 2, ink, "object");
-        canvas_text(
-            &gallery->canvas, MARGIN + step + 3 * GAP, 12, 2, ink, "nearest in other pictures, by cosine");
-    }
+    for (size_t i = 0; i < gallery->shown; i++)
+        rows += choose_objects(gallery, &gallery->pictures[i], chosen);
+    bool drawn = sheet_make(&gallery->sheet, 2 * MARGIN + (1 + NEIGHBOURS) * (step + GAP) + GAP,
+        HEADER + rows * (step + CAPTION) + MARGIN, problem);
+    if (drawn) draw_header(&gallery->sheet);
     drawn = drawn && find_nearest(gallery, runtime, &probe, problem) && draw_rows(gallery, probe, problem) &&
-            image_write_png(&gallery->canvas, gallery->command.out, problem);
+            sheet_write(&gallery->sheet, gallery->command.out, problem);
     cribo_probe_free(probe);
     return drawn;
 }

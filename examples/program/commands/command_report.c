@@ -51,7 +51,7 @@ int command_report(int count, char **arguments)
     if (argp_parse(&argp, count, arguments, 0, NULL, &parsing)) return 1;
     char *named = parsing.out ? NULL : path_join(parsing.run, "report.html");
     const char *out = parsing.out ? parsing.out : named;
-    bool written = out ? report_write(parsing.run, out, &problem) : problem_set(&problem, "no memory");
+    bool written = out ? report_write(parsing.run, out, &problem) : problem_no_memory(&problem);
     if (written)
         say_note("%s", out);
     else

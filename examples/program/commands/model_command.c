@@ -57,8 +57,7 @@ static bool list_pictures(struct pictures *pictures, char *source, struct proble
     const char *folder = getenv("TMPDIR");
     char *index;
     *pictures = (struct pictures){0};
-    if (asprintf(&index, "%s/cribo-XXXXXX", folder ? folder : "/tmp") < 0)
-        return problem_set(problem, "no memory");
+    if (asprintf(&index, "%s/cribo-XXXXXX", folder ? folder : "/tmp") < 0) return problem_no_memory(problem);
     int file = mkstemp(index);
     bool listed = file >= 0 || problem_set(problem, "cannot write %s: %s", index, strerror(errno));
     listed = listed && pictures_open(pictures, index, &source, 1, NULL, problem);

@@ -4,6 +4,7 @@
  */
 #include "drawing/report.h"
 
+#include "base/output.h"
 #include "drawing/chart.h"
 #include "pictures/folder.h"
 
@@ -13,11 +14,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
-enum { POINTS = 400, PICTURES = 12 };
+enum { POINTS = 400, PICTURES = 12, MAX_WARNINGS = 8 };
 
 /* The numbers of a line of the log that are drawn. */
 enum field {
@@ -66,6 +68,9 @@ struct report {
     size_t counts[FIELDS][POINTS];
     json_t *config;      /* NULL: none */
     json_t *evaluations; /* array */
+    json_t *warnings;    /* array of texts */
+    double began, ended; /* of the log's lines, in seconds since 1970; 0: not known */
+    double seconds;      /* of all steps */
 };
 
 /* --- reading --- */
@@ -97,8 +102,22 @@ static bool is_step(struct report *report, json_t *line, size_t number)
     return json_is_integer(json_object_get(line, "step")) && !json_is_true(json_object_get(line, "skipped"));
 }
 
+/* When the line was written, how long its step took, and of what it warned. */
+static void note_line(struct report *report, json_t *line)
+{
+    double time = json_number_value(json_object_get(line, "time")),
+           images = json_number_value(json_object_get(line, "images")),
+           speed = json_number_value(json_object_get(line, "images_per_second"));
+    json_t *warning = json_object_get(line, "warning");
+    if (report->began <= 0) report->began = time;
+    report->ended = time;
+    report->seconds += speed > 0 ? images / speed : 0;
+    if (json_is_string(warning)) json_array_append(report->warnings, warning);
+}
+
 static bool add_step(struct report *report, json_t *line, size_t number)
 {
+    note_line(report, line);
     if (!is_step(report, line, number) || number >= report->steps) return false;
     size_t point = number * report->points / report->steps;
     bool third = json_number_value(json_object_get(line, "cross_image_on")) > 0;
@@ -137,6 +156,7 @@ static bool read_run(struct report *report, struct problem *problem)
     report->config = path ? json_load_file(path, 0, NULL) : NULL;
     free(path);
     report->evaluations = json_array();
+    report->warnings = json_array();
     if (!read_log(report, problem)) return false;
     read_lines(report, "evaluation.jsonl", add_evaluation);
     return true;
@@ -144,51 +164,60 @@ static bool read_run(struct report *report, struct problem *problem)
 
 /* --- the page --- */
 
+/* Text in which <, > and & are escaped. */
+static void write_text(FILE *page, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '<')
+            fputs("&lt;", page);
+        else if (*text == '>')
+            fputs("&gt;", page);
+        else if (*text == '&')
+            fputs("&amp;", page);
+        else
+            fputc(*text, page);
+    }
+}
+
+static void write_base64(FILE *page, const uint8_t *bytes, size_t count)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < count; i += 3) {
+        size_t left = count - i;
+        uint32_t three = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
+                         (left > 2 ? bytes[i + 2] : 0);
+        char four[4] = {digits[three >> 18], digits[three >> 12 & 63],
+            left > 1 ? digits[three >> 6 & 63] : '=', left > 2 ? digits[three & 63] : '='};
+        fwrite(four, 1, 4, page);
+    }
+}
+
 static const char head[] =
-    "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><meta name=viewport "
-    "content='width=device-width'>\n<style>\n"
-    ":root{--ink:#22272e;--soft:#66707c;--line:#e3e7ec;--back:#fff;--card:#fafbfc;"
-    "--p0:#1f6fb4;--p1:#d2660e;--p2:#2c8c3c;--p3:#8a4fbf;--p4:#b8324f;--p5:#22272e;--p6:#b3bac2}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6eaef;--soft:#9aa5b1;--line:#333b45;--back:#15191e;--"
-    "card:#1b2027;"
-    "--p0:#5aa9ea;--p1:#f0944a;--p2:#5fc06e;--p3:#b98be6;--p4:#ee6d87;--p5:#e6eaef;--p6:#5c6672}}\n"
-    "body{margin:0 auto;padding:28px 24px 60px;max-width:1130px;font:15px/1.5 "
-    "system-ui,sans-serif;color:var(--ink);"
-    "background:var(--back)}\n"
-    "h1{font-size:25px;margin:0}h2{font-size:18px;margin:38px 0 12px;padding-bottom:5px;border-bottom:1px "
-    "solid var(--line)}\n"
+    "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>"
+    "<meta name=viewport content='width=device-width'>\n<style>\n"
+    ":root{--ink:#22272e;--soft:#606a76;--line:#e2e6eb;--bar:#0072b2}\n"
+    "body{margin:0 auto;padding:28px 24px 60px;max-width:1130px;font:15px/1.5 system-ui,sans-serif;"
+    "color:var(--ink);background:#fff}\n"
+    "h1{font-size:25px;margin:0}h2{font-size:18px;margin:38px 0 12px;padding-bottom:5px;"
+    "border-bottom:1px solid var(--line)}\n"
     ".sub{color:var(--soft);margin:2px 0 20px;overflow-wrap:anywhere}\n"
+    ".verdict{border:1px solid var(--line);border-left-width:6px;border-radius:7px;padding:10px 16px;margin:0 0 18px}"
+    ".verdict p{margin:0;font-size:18px;font-weight:600}.verdict ul{margin:4px 0 0;padding-left:20px}"
+    ".good{border-left-color:#2c8c3c}.check{border-left-color:#e69f00}.bad{border-left-color:#c82828}\n"
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px}\n"
-    ".tiles div{background:var(--card);border:1px solid var(--line);border-radius:7px;padding:10px "
-    "14px;color:var(--soft);"
-    "font-size:13px}.tiles b{display:block;color:var(--ink);font-size:21px;font-weight:600}\n"
+    ".tiles div{border:1px solid var(--line);border-radius:7px;padding:10px 14px;color:var(--soft);font-size:13px}"
+    ".tiles b{display:block;color:var(--ink);font-size:21px;font-weight:600}\n"
     ".charts{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:16px}.wide{grid-column:1/-1}\n"
     "@media(max-width:760px){.charts{grid-template-columns:1fr}}\n"
-    "figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:7px;padding:12px "
-    "14px;min-width:0}\n"
-    "figcaption{font-weight:600}.legend{margin:2px 0 4px;font-size:13px;color:var(--soft)}.legend "
-    "span{margin-right:14px;"
-    "white-space:nowrap}.legend b{color:var(--ink);font-weight:600}.legend "
-    "i{display:inline-block;width:16px;height:3px;"
-    "border-radius:2px;margin-right:6px;vertical-align:middle}\n"
-    ".note{margin:2px 0 0;font-size:12.5px;color:var(--soft)}svg{display:block;width:100%;height:auto}\n"
-    "svg text{font:12px "
-    "system-ui,sans-serif;fill:var(--soft)}.grid{stroke:var(--line)}polyline{fill:none;stroke-width:2;"
-    "stroke-linejoin:round}.pale{opacity:.3;stroke-width:1.2}\n"
-    ".c0{stroke:var(--p0)}.c1{stroke:var(--p1)}.c2{stroke:var(--p2)}.c3{stroke:var(--p3)}.c4{stroke:var(--p4)"
-    "}"
-    ".c5{stroke:var(--p5)}.c6{stroke:var(--p6);stroke-dasharray:5 4}\n"
-    ".b0{background:var(--p0)}.b1{background:var(--p1)}.b2{background:var(--p2)}.b3{background:var(--p3)}"
-    ".b4{background:var(--p4)}.b5{background:var(--p5)}.b6{background:var(--p6)}\n"
+    "figure{margin:0;border:1px solid var(--line);border-radius:7px;padding:12px 14px;min-width:0}\n"
+    "figcaption{font-weight:600}.note{margin:2px 0 0;font-size:12.5px;color:var(--soft)}\n"
     "table{border-collapse:collapse;width:100%;font-size:14px}td,th{padding:3px 10px 3px 0;text-align:left;"
-    "border-bottom:1px solid "
-    "var(--line)}td.n{text-align:right;font-variant-numeric:tabular-nums;width:70px}\n"
-    ".bar{height:11px;border-radius:3px;background:var(--p0);min-width:1px}\n"
-    "img{max-width:100%;display:block;border-radius:4px;background:#fff}details{margin-top:34px}summary{"
-    "cursor:pointer;"
-    "font-weight:600}.settings{columns:3 240px;font-size:13px}.settings "
-    "div{display:flex;justify-content:space-between;"
-    "gap:12px;border-bottom:1px solid var(--line)}\n</style>\n";
+    "border-bottom:1px solid var(--line)}td.n{text-align:right;font-variant-numeric:tabular-nums;width:70px}\n"
+    ".bar{height:11px;border-radius:3px;background:var(--bar);min-width:1px}\n"
+    "img{max-width:100%;display:block;border-radius:4px}\n"
+    ".settings{columns:3 240px;font-size:13px}"
+    ".settings div{display:flex;justify-content:space-between;gap:12px;border-bottom:1px solid var(--line)}\n"
+    "</style>\n";
 
 /* The mean over the last twentieth of the run. */
 static double end_of(const struct report *report, enum field field)
@@ -225,39 +254,175 @@ static double retrieval_of(json_t *evaluation, const char *name)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static void write_head(const struct report *report)
+/* --- the verdict --- */
+
+/* The mean over the first twentieth of the points that have a value. */
+static double start_of(const struct report *report, enum field field)
+{
+    double sum = 0;
+    size_t count = 0, most = 1 + report->points / 20;
+    for (size_t i = 0; i < report->points && count < most; i++)
+        if (isfinite(report->values[field][i])) sum += report->values[field][i], count++;
+    return count ? sum / (double)count : NAN;
+}
+
+/* The length that the settings give the run; 0 without settings. */
+static size_t planned_steps(const struct report *report)
+{
+    json_t *settings = json_object_get(report->config, "settings");
+    double total = json_number_value(json_object_get(settings, "total_steps")),
+           epochs = json_number_value(json_object_get(settings, "epochs")),
+           per_epoch = json_number_value(json_object_get(settings, "steps_per_epoch"));
+    return (size_t)llround(total > 0 ? total : epochs * per_epoch);
+}
+
+/* How many of the three losses are lower at the end than at the beginning, of how many there are. */
+static int count_fallen(const struct report *report, int *there)
+{
+    static const enum field losses[] = {GLOBAL, VIEW, IMAGE};
+    int fallen = 0;
+    *there = 0;
+    for (int i = 0; i < 3; i++) {
+        double start = start_of(report, losses[i]), end = end_of(report, losses[i]);
+        if (!isfinite(start) || !isfinite(end)) continue;
+        (*there)++;
+        fallen += end < start;
+    }
+    return fallen;
+}
+
+static void write_fallen(const struct report *report, const char *name, enum field field)
+{
+    double start = start_of(report, field), end = end_of(report, field);
+    if (isfinite(start) && isfinite(end))
+        fprintf(report->page, "<li>Loss of %s: %.3f at the start, %.3f at the end.\n", name, start, end);
+}
+
+static void write_warnings(const struct report *report)
+{
+    size_t count = json_array_size(report->warnings);
+    if (count == 0) fputs("<li>No warnings: no sign of collapse, no leaping loss.\n", report->page);
+    for (size_t i = 0; i < count && i < MAX_WARNINGS; i++) {
+        fputs("<li>Warning: ", report->page);
+        write_text(report->page, json_string_value(json_array_get(report->warnings, i)));
+        fputc('\n', report->page);
+    }
+    if (count > MAX_WARNINGS)
+        fprintf(report->page, "<li>And %zu more warnings (log.jsonl).\n", count - MAX_WARNINGS);
+}
+
+static bool has_collapsed(const struct report *report)
+{
+    for (size_t i = 0; i < json_array_size(report->warnings); i++)
+        if (strstr(json_string_value(json_array_get(report->warnings, i)), "collapse")) return true;
+    return false;
+}
+
+static void write_scores(const struct report *report)
+{
+    double first = retrieval_of(json_array_get(report->evaluations, 0), "mean_iou"),
+           last = retrieval_of(newest_evaluation(report), "mean_iou");
+    if (isfinite(last))
+        fprintf(report->page,
+            "<li>mIoU by dense retrieval: %.1f %% at the first evaluation, %.1f %% at the last.\n",
+            100 * first, 100 * last);
+}
+
+static void write_verdict(const struct report *report)
+{
+    int there, fallen = count_fallen(report, &there);
+    size_t planned = planned_steps(report);
+    bool collapsed = has_collapsed(report), good = fallen == there && json_array_size(report->warnings) == 0;
+    const char *class = collapsed ? "bad" : good ? "good" : "check";
+    fprintf(report->page, "<div class='verdict %s'><p>%s</p><ul>\n", class,
+        collapsed        ? "The run shows signs of collapse."
+        : good           ? "The run looks healthy."
+        : fallen < there ? "Look closer: not all losses fell."
+                         : "Look closer: there were warnings.");
+    if (planned > report->steps)
+        fprintf(report->page, "<li>Not finished: %zu of %zu steps.\n", report->steps, planned);
+    else if (planned)
+        fprintf(report->page, "<li>Finished: %zu steps.\n", report->steps);
+    write_fallen(report, "[CLS]", GLOBAL);
+    write_fallen(report, "objects, other view", VIEW);
+    write_fallen(report, "objects, other image", IMAGE);
+    write_scores(report);
+    write_warnings(report);
+    fputs("</ul></div>\n", report->page);
+}
+
+/* --- the head --- */
+
+static void write_time_of(const struct report *report, const char *format, double seconds)
+{
+    char text[64];
+    time_t time = (time_t)seconds;
+    struct tm parts;
+    if (seconds > 0 && localtime_r(&time, &parts) && strftime(text, sizeof text, format, &parts))
+        fputs(text, report->page);
+}
+
+/* "2 h 05 min" or "3 min 20 s" */
+static void write_duration(FILE *page, double seconds)
+{
+    long whole = lround(seconds);
+    if (whole >= 3600)
+        fprintf(page, "%ld h %02ld min", whole / 3600, whole / 60 % 60);
+    else
+        fprintf(page, "%ld min %02ld s", whole / 60, whole % 60);
+}
+
+/* Where, when, how long, and on which machine. */
+static void write_circumstances(const struct report *report)
 {
     FILE *page = report->page;
     const char *folder = json_string_value(json_array_get(json_object_get(report->config, "sources"), 0));
     const char *preset = json_string_value(json_object_get(report->config, "preset"));
-    fputs(head, page);
-    fputs("<title>", page);
-    chart_text(page, report->run);
-    fputs("</title>\n<h1>", page);
-    chart_text(page, report->run);
-    fputs("</h1>\n<p class=sub>Pretraining with CrIBo", page);
+    const char *machine = json_string_value(json_object_get(report->config, "machine"));
+    const char *library = json_string_value(json_object_get(report->config, "library"));
+    fputs("<p class=sub>Pretraining with CrIBo", page);
     if (folder) {
         fprintf(page, " on %lld pictures of ",
             (long long)json_integer_value(json_object_get(report->config, "pictures")));
-        chart_text(page, folder);
+        write_text(page, folder);
     }
-    if (preset) {
-        fputs(", preset ", page);
-        chart_text(page, preset);
-    }
-    fputs("</p>\n<div class=tiles>\n", page);
+    fputs(preset ? ", preset " : "", page);
+    write_text(page, preset ? preset : "");
+    fputs("<br>", page);
+    write_time_of(report, "%Y-%m-%d %H:%M", report->began);
+    write_time_of(report, " to %Y-%m-%d %H:%M, ", report->ended);
+    write_duration(page, report->seconds);
+    fputs(" of training<br>", page);
+    write_text(page, machine ? machine : "");
+    fputs(machine && library ? ", libcribo " : "", page);
+    write_text(page, machine && library ? library : "");
+    fputs("</p>\n", page);
+}
+
+static void write_head(const struct report *report)
+{
+    FILE *page = report->page;
+    fputs(head, page);
+    fputs("<title>", page);
+    write_text(page, report->run);
+    fputs("</title>\n<h1>", page);
+    write_text(page, report->run);
+    fputs("</h1>\n", page);
+    write_circumstances(report);
+    write_verdict(report);
+    fputs("<div class=tiles>\n", page);
     write_number_tile(page, "%.0f", (double)report->steps, "steps");
     write_number_tile(page, "%.3f", end_of(report, LOSS), "loss at the end");
     write_number_tile(page, "%.1f", end_of(report, SPEED), "pictures a second");
     write_number_tile(page, "%.1f", end_of(report, OBJECTS), "objects of a picture");
-    write_number_tile(page, "%.0f %%", 100 * end_of(report, MATCHED), "with a neighbour that may teach");
+    write_number_tile(page, "%.0f %%", 100 * end_of(report, MATCHED), "of objects pass the cycle test");
     write_number_tile(
         page, "%.1f %%", 100 * retrieval_of(newest_evaluation(report), "mean_iou"), "mIoU by retrieval");
     fputs("</div>\n", page);
 }
 
 static struct chart_line line_of(
-    const struct report *report, enum field field, const char *name, int colour, size_t smooth)
+    const struct report *report, enum field field, const char *name, struct colour colour, size_t smooth)
 {
     return (struct chart_line){
         .name = name, .values = report->values[field], .colour = colour, .smooth = smooth};
@@ -273,46 +438,79 @@ static void end_section(const struct report *report)
     fputs("</div>\n", report->page);
 }
 
+/* A chart as a picture of the page, in SVG; one without two numbers is left out. */
+static void write_chart(const struct report *report, const struct chart *chart, bool wide)
+{
+    int width = wide ? 1080 : 530, height = wide ? 380 : 320;
+    struct sheet sheet = {0};
+    struct problem ignored;
+    uint8_t *bytes = NULL;
+    size_t size;
+    if (sheet_make(&sheet, width, height, &ignored) && chart_draw(&sheet, 0, 0, width, height, chart) &&
+        sheet_encode(&sheet, SHEET_SVG, &bytes, &size, &ignored)) {
+        fprintf(report->page, "<figure%s><img alt='", wide ? " class=wide" : "");
+        write_text(report->page, chart->title);
+        fputs("' src='data:image/svg+xml;base64,", report->page);
+        write_base64(report->page, bytes, size);
+        fputs("'></figure>\n", report->page);
+    }
+    free(bytes);
+    sheet_free(&sheet);
+}
+
 /* A chart of some fields; the list of lines ends with one without a name. */
-static void draw(const struct report *report, struct chart chart)
+static void draw(const struct report *report, struct chart chart, bool wide)
 {
     chart.steps = report->values[STEP];
     chart.points = report->points;
-    while (chart.lines < CHART_MOST_LINES && chart.line[chart.lines].name) chart.lines++;
-    chart_write(report->page, &chart);
+    while (chart.lines < CHART_MAX_LINES && chart.line[chart.lines].name) chart.lines++;
+    write_chart(report, &chart, wide);
 }
 
 static void write_losses(const struct report *report)
 {
     size_t smooth = report->points / 30;
     begin_section(report, "Losses");
-    draw(report, (struct chart){.title = "The three losses",
-                     .wide = 1,
-                     .line = {line_of(report, GLOBAL, "[CLS]", 0, smooth),
-                         line_of(report, VIEW, "objects, other view", 1, smooth),
-                         line_of(report, IMAGE, "objects, other image", 2, smooth)},
-                     .note = "Cross-entropies between teacher and student. Pale: means of steps; strong: "
-                             "smoothed. The third "
-                             "begins when the memory bank is in use."});
-    draw(report, (struct chart){.title = "Norm of the gradient",
-                     .line = {line_of(report, GRADIENT, "norm", 5, smooth)}});
     draw(report,
-        (struct chart){.title = "Learning rate", .line = {line_of(report, RATE, "learning rate", 0, 0)}});
+        (struct chart){.title = "The three losses",
+            .line = {line_of(report, GLOBAL, "[CLS]", sheet_colours[0], smooth),
+                line_of(report, VIEW, "objects, other view", sheet_colours[1], smooth),
+                line_of(report, IMAGE, "objects, other image", sheet_colours[2], smooth)},
+            .note = "Cross-entropies between teacher and student. Pale: means of steps; strong: "
+                    "smoothed. The third "
+                    "begins when the memory bank is in use."},
+        true);
+    draw(report,
+        (struct chart){
+            .title = "Norm of the gradient", .line = {line_of(report, GRADIENT, "norm", sheet_ink, smooth)}},
+        false);
+    draw(report,
+        (struct chart){
+            .title = "Learning rate", .line = {line_of(report, RATE, "learning rate", sheet_colours[0], 0)}},
+        false);
     end_section(report);
 }
 
 static void write_schedules(const struct report *report)
 {
     begin_section(report, "Schedules");
-    draw(report, (struct chart){.title = "Teacher's temperatures",
-                     .line = {line_of(report, TEMPERATURE, "[CLS]", 0, 0),
-                         line_of(report, OBJECT_TEMPERATURE, "objects", 1, 0)}});
-    draw(report, (struct chart){.title = "Momentum of the teacher",
-                     .line = {line_of(report, MOMENTUM, "momentum", 0, 0)}});
     draw(report,
-        (struct chart){.title = "Weight decay", .line = {line_of(report, DECAY, "weight decay", 0, 0)}});
-    draw(report, (struct chart){.title = "Weight of positions in clustering",
-                     .line = {line_of(report, POSITION, "weight", 0, 0)}});
+        (struct chart){.title = "Teacher's temperatures",
+            .line = {line_of(report, TEMPERATURE, "[CLS]", sheet_colours[0], 0),
+                line_of(report, OBJECT_TEMPERATURE, "objects", sheet_colours[1], 0)}},
+        false);
+    draw(report,
+        (struct chart){.title = "Momentum of the teacher",
+            .line = {line_of(report, MOMENTUM, "momentum", sheet_colours[0], 0)}},
+        false);
+    draw(report,
+        (struct chart){
+            .title = "Weight decay", .line = {line_of(report, DECAY, "weight decay", sheet_colours[0], 0)}},
+        false);
+    draw(report,
+        (struct chart){.title = "Weight of positions in clustering",
+            .line = {line_of(report, POSITION, "weight", sheet_colours[0], 0)}},
+        false);
     end_section(report);
 }
 
@@ -320,27 +518,35 @@ static void write_collapse(struct report *report)
 {
     size_t smooth = report->points / 30;
     begin_section(report, "Signs of collapse");
-    draw(report, (struct chart){.title = "Entropy of the teacher on [CLS]",
-                     .line = {line_of(report, ENTROPY, "of a picture", 0, smooth),
-                         line_of(report, MEAN_ENTROPY, "of the mean over pictures", 1, smooth),
-                         line_of(report, UNIFORM, "ln P: uniform", 6, 0)},
-                     .note = "A picture's entropy that stays at ln P: the teacher says nothing. That of the "
-                             "mean going to 0: it "
-                             "says the same of all."});
-    draw(report, (struct chart){.title = "Deviation of [CLS] features",
-                     .line = {line_of(report, DEVIATION, "deviation", 2, smooth)},
-                     .note = "Of normalised features over the pictures of a batch, 1 where they are spread "
-                             "evenly, 0 where all are equal."});
-    draw(report, (struct chart){.title = "Prototypes in use",
-                     .percent = 1,
-                     .line = {line_of(report, USED, "greatest for some row of the batch", 3, smooth)}});
+    draw(report,
+        (struct chart){.title = "Entropy of the teacher on [CLS]",
+            .line = {line_of(report, ENTROPY, "of a picture", sheet_colours[0], smooth),
+                line_of(report, MEAN_ENTROPY, "of the mean over pictures", sheet_colours[1], smooth),
+                line_of(report, UNIFORM, "ln P: uniform", sheet_colours[6], 0)},
+            .note = "A picture's entropy that stays at ln P: the teacher says nothing. That of the "
+                    "mean going to 0: it "
+                    "says the same of all."},
+        false);
+    draw(report,
+        (struct chart){.title = "Deviation of [CLS] features",
+            .line = {line_of(report, DEVIATION, "deviation", sheet_colours[2], smooth)},
+            .note = "Of normalised features over the pictures of a batch, 1 where they are spread "
+                    "evenly, 0 where all are equal."},
+        false);
+    draw(report,
+        (struct chart){.title = "Prototypes in use",
+            .percent = true,
+            .line = {line_of(report, USED, "greatest for some row of the batch", sheet_colours[3], smooth)}},
+        false);
     /* At collapse the loss stands at the uniform one, twice it with the paper's sums over both directions. */
     json_t *authors = json_object_get(json_object_get(report->config, "settings"), "authors_normalisation");
     for (size_t i = 0; i < report->points && json_number_value(authors) == 0; i++)
         report->values[UNIFORM][i] *= 2;
-    draw(report, (struct chart){.title = "Loss of [CLS]",
-                     .line = {line_of(report, GLOBAL, "[CLS]", 0, smooth),
-                         line_of(report, UNIFORM, "that of uniform distributions", 6, 0)}});
+    draw(report,
+        (struct chart){.title = "Loss of [CLS]",
+            .line = {line_of(report, GLOBAL, "[CLS]", sheet_colours[0], smooth),
+                line_of(report, UNIFORM, "that of uniform distributions", sheet_colours[6], 0)}},
+        false);
     end_section(report);
 }
 
@@ -348,12 +554,16 @@ static void write_objects(const struct report *report)
 {
     size_t smooth = report->points / 30;
     begin_section(report, "Objects and the memory bank");
-    draw(report, (struct chart){.title = "Objects of a picture",
-                     .line = {line_of(report, OBJECTS, "found in both views", 0, smooth)}});
-    draw(report, (struct chart){.title = "Share of objects with a neighbour that may teach",
-                     .percent = 1,
-                     .line = {line_of(report, MATCHED, "pass the cycle test", 2, smooth),
-                         line_of(report, FILL, "the bank is filled", 6, 0)}});
+    draw(report,
+        (struct chart){.title = "Objects of a picture",
+            .line = {line_of(report, OBJECTS, "found in both views", sheet_colours[0], smooth)}},
+        false);
+    draw(report,
+        (struct chart){.title = "Share of objects with a neighbour that may teach",
+            .percent = true,
+            .line = {line_of(report, MATCHED, "pass the cycle test", sheet_colours[2], smooth),
+                line_of(report, FILL, "the bank is filled", sheet_colours[6], 0)}},
+        false);
     end_section(report);
 }
 
@@ -381,8 +591,10 @@ static void write_time(struct report *report)
             titles[k], means[k], 100 * means[k] / sum, 100 * means[k] / sum);
     fputs("</table><p class=note>Means over all steps. Loading pictures goes on beside it.</p></figure>\n",
         report->page);
-    draw(report, (struct chart){.title = "Pictures a second",
-                     .line = {line_of(report, SPEED, "pictures", 5, report->points / 30)}});
+    draw(report,
+        (struct chart){.title = "Pictures a second",
+            .line = {line_of(report, SPEED, "pictures", sheet_ink, report->points / 30)}},
+        false);
     end_section(report);
 }
 
@@ -402,10 +614,10 @@ static void write_progress(const struct report *report)
         .note = "Patches of labelled pictures label those of others by their nearest neighbours.",
         .steps = steps,
         .points = count,
-        .percent = 1,
+        .percent = true,
         .lines = 1,
-        .line = {{"mIoU", scores, 0, 0}}};
-    chart_write(report->page, &chart);
+        .line = {{"mIoU", scores, sheet_colours[0], 0}}};
+    write_chart(report, &chart, false);
     free(steps);
 }
 
@@ -420,7 +632,7 @@ static void write_classes(const struct report *report)
         if (!json_is_number(value)) continue;
         double percent = 100 * json_number_value(value);
         fputs("<tr><td>", report->page);
-        chart_text(report->page, name);
+        write_text(report->page, name);
         fprintf(report->page,
             "<td class=n>%.1f %%<td style='width:50%%'><div class=bar style='width:%.1f%%'></div>", percent,
             percent);
@@ -438,19 +650,6 @@ static void write_retrieval(const struct report *report)
 }
 
 /* --- pictures --- */
-
-static void write_base64(FILE *page, const uint8_t *bytes, size_t count)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < count; i += 3) {
-        size_t left = count - i;
-        uint32_t three = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
-                         (left > 2 ? bytes[i + 2] : 0);
-        char four[4] = {digits[three >> 18], digits[three >> 12 & 63],
-            left > 1 ? digits[three >> 6 & 63] : '=', left > 2 ? digits[three & 63] : '='};
-        fwrite(four, 1, 4, page);
-    }
-}
 
 /* A PNG file as a part of the page; one that cannot be read is left out. */
 static void write_picture(const struct report *report, const char *path, const char *title)
@@ -503,10 +702,10 @@ static void write_settings(const struct report *report)
 {
     const char *name;
     json_t *value;
-    fputs("<details><summary>Settings</summary><div class=settings>\n", report->page);
+    fputs("<h2>Settings</h2><div class=settings>\n", report->page);
     json_object_foreach(json_object_get(report->config, "settings"), name, value)
         fprintf(report->page, "<div><span>%s</span><b>%.12g</b></div>\n", name, json_number_value(value));
-    fputs("</div></details>\n", report->page);
+    fputs("</div>\n", report->page);
 }
 
 static void write_page(struct report *report)
@@ -523,33 +722,24 @@ static void write_page(struct report *report)
     fputs("</html>\n", report->page);
 }
 
-/* Under another name until it is whole. */
 static bool write_file(struct report *report, const char *out, struct problem *problem)
 {
-    char *temporary;
-    if (asprintf(&temporary, "%s.part", out) < 0) return problem_set(problem, "no memory");
-    report->page = fopen(temporary, "we");
-    bool written = report->page != NULL;
-    if (written) {
-        write_page(report);
-        written = !ferror(report->page);
-        written &= fclose(report->page) == 0;
-        written = written && rename(temporary, out) == 0;
-    }
-    if (!written) problem_set(problem, "cannot write %s: %s", out, strerror(errno));
-    if (!written) unlink(temporary);
-    free(temporary);
-    return written;
+    struct output output;
+    if (!output_open(&output, out, problem)) return false;
+    report->page = output.file;
+    write_page(report);
+    return output_close(&output, problem);
 }
 
 bool report_write(const char *run, const char *out, struct problem *problem)
 {
     struct report *report = calloc(1, sizeof *report);
-    if (!report) return problem_set(problem, "no memory for a report");
+    if (!report) return problem_no_memory(problem);
     report->run = run;
     bool written = read_run(report, problem) && write_file(report, out, problem);
     json_decref(report->config);
     json_decref(report->evaluations);
+    json_decref(report->warnings);
     free(report);
     return written;
 }

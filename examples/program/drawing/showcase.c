@@ -1,13 +1,16 @@
 /* See showcase.h. */
 #include "drawing/showcase.h"
 
+#include "base/output.h"
 #include "pictures/augment.h"
-#include "drawing/canvas.h"
 #include "pictures/loader.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <jansson.h>
 
 /* An epoch that no run reaches, so the showcase's crops are not those of a training batch. */
 static const uint64_t showcase_epoch = UINT64_C(1) << 62;
@@ -42,6 +45,7 @@ static bool add_picture(
     cribo_crop crops[2];
     if (!showcase_views(pictures, id, seed, showcase->size, workspace, views, crops)) return false;
     for (int v = 0; v < 2; v++) showcase->crops[v][at] = crops[v];
+    pictures_name(pictures, id, showcase->names[at], sizeof showcase->names[at]);
     showcase->ids[showcase->images++] = (int64_t)id;
     return true;
 }
@@ -51,7 +55,7 @@ bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
 {
     *showcase = (struct showcase){
         .size = (int)config->image_size, .patch = (int)config->patch_size, .clusters = config->clusters};
-    size_t most = SHOWCASE_MOST, bytes = 3 * (size_t)showcase->size * (size_t)showcase->size;
+    size_t most = SHOWCASE_MAX, bytes = 3 * (size_t)showcase->size * (size_t)showcase->size;
     if ((int64_t)most > config->batch_size) most = (size_t)config->batch_size;
     if (most > pictures->count) most = pictures->count;
     for (int v = 0; v < 2; v++) showcase->views[v] = malloc(most * bytes);
@@ -67,7 +71,7 @@ bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
     }
     free(workspace);
     if (!made) showcase_free(showcase);
-    return made || problem_set(problem, "no memory for the pictures to show");
+    return made || problem_no_memory(problem);
 }
 
 bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem)
@@ -110,25 +114,11 @@ void showcase_free(struct showcase *showcase)
     free(showcase->views[1]);
     free(showcase->labels);
     free(showcase->valid);
+    free(showcase->reference);
     *showcase = (struct showcase){0};
 }
 
-/* Colours that are told apart easily come first; from then on hues at the golden angle. */
-struct colour showcase_colour(int rank)
-{
-    static const struct colour first[] = {{230, 25, 75}, {60, 180, 75}, {0, 110, 230}, {255, 200, 0},
-        {245, 130, 48}, {145, 30, 180}, {70, 220, 230}, {240, 50, 230}, {150, 220, 40}, {0, 128, 128},
-        {250, 170, 200}, {154, 99, 36}};
-    enum { FIRST = sizeof first / sizeof *first };
-    if (rank < FIRST) return first[rank];
-    double hue = fmod(rank * 0.618034, 1) * 6;
-    double red = fabs(hue - 3) - 1, green = 2 - fabs(hue - 2), blue = 2 - fabs(hue - 4);
-    struct colour colour;
-    colour.red = (uint8_t)(60 + 180 * fmin(fmax(red, 0), 1));
-    colour.green = (uint8_t)(60 + 180 * fmin(fmax(green, 0), 1));
-    colour.blue = (uint8_t)(60 + 180 * fmin(fmax(blue, 0), 1));
-    return colour;
-}
+/* --- colours --- */
 
 /* Numbers an image's valid objects in the order of their first token: rank [clusters], -1 for the others. */
 static void rank_objects(const struct showcase *showcase, int image, int *rank)
@@ -142,78 +132,246 @@ static void rank_objects(const struct showcase *showcase, int image, int *rank)
         if (valid[labels[i]] && rank[labels[i]] < 0) rank[labels[i]] = next++;
 }
 
-/* Does the pixel lie on the inner edge between two different labels? */
-static bool on_edge(const int64_t *labels, int side, int cell, int x, int y)
+/* The pair of an object without a colour and a free colour that share most tokens; false when none do. */
+static bool find_pair(const int *overlap, int clusters, const int *rank, const int *number, const bool *taken,
+    int *object, int *colour)
 {
-    enum { HALF = 1 };
-    int column = x / cell, row = y / cell;
-    int64_t own = labels[row * side + column];
-    int left = x - HALF < 0 ? 0 : (x - HALF) / cell,
-        right = (x + HALF) / cell < side ? (x + HALF) / cell : side - 1;
-    int above = y - HALF < 0 ? 0 : (y - HALF) / cell,
-        below = (y + HALF) / cell < side ? (y + HALF) / cell : side - 1;
-    return labels[row * side + left] != own || labels[row * side + right] != own ||
-           labels[above * side + column] != own || labels[below * side + column] != own;
-}
-
-/* Lays the objects over a view that canvas_view has drawn. */
-static void draw_objects(struct image *canvas, int x, int y, const struct showcase *showcase, int zoom,
-    const int64_t *labels, const int *rank)
-{
-    static const struct colour grey = {150, 150, 150}, edge = {255, 255, 255};
-    int side = showcase->size / showcase->patch, cell = showcase->patch * zoom;
-    for (int j = 0; j < side * cell; j++) {
-        for (int i = 0; i < side * cell; i++) {
-            int object = rank[labels[(j / cell) * side + i / cell]];
-            canvas_mix(
-                canvas, x + i, y + j, object < 0 ? grey : showcase_colour(object), object < 0 ? 0.75 : 0.6);
-            if (on_edge(labels, side, cell, i, j)) canvas_mix(canvas, x + i, y + j, edge, 0.8);
+    int most = 0;
+    for (int k = 0; k < clusters; k++)
+        for (int c = 0; c < clusters && rank[k] >= 0 && number[k] < 0; c++) {
+            if (taken[c] || overlap[k * clusters + c] <= most) continue;
+            most = overlap[k * clusters + c];
+            *object = k;
+            *colour = c;
         }
+    return most > 0;
+}
+
+/*
+ * The colours of an image's objects: that of the object in the reference with which it shares most tokens, the
+ * largest share first, then free ones in the order of the ranks. `room` has clusters * (clusters + 2) numbers.
+ */
+static void match_reference(
+    const struct showcase *showcase, int image, const int *rank, int *number, int *room)
+{
+    int clusters = (int)showcase->clusters, *overlap = room, object = 0, colour = 0;
+    bool *taken = (bool *)(room + clusters * clusters);
+    size_t tokens = tokens_of(showcase), first = (size_t)image * 2 * tokens;
+    memset(room, 0, (size_t)clusters * ((size_t)clusters + 2) * sizeof *room);
+    for (size_t i = first; i < first + 2 * tokens; i++)
+        if (showcase->reference[i] >= 0) overlap[showcase->labels[i] * clusters + showcase->reference[i]]++;
+    for (int k = 0; k < clusters; k++) number[k] = -1;
+    while (find_pair(overlap, clusters, rank, number, taken, &object, &colour)) {
+        number[object] = colour;
+        taken[colour] = true;
     }
+    for (int wanted = 0; wanted < clusters; wanted++)
+        for (int k = 0, c = 0; k < clusters; k++) {
+            if (rank[k] != wanted || number[k] >= 0) continue;
+            while (taken[c]) c++;
+            number[k] = c;
+            taken[c] = true;
+        }
 }
 
-enum { CELL = 192, GAP = 6, BLOCK_GAP = 30, HEADER = 34, COLUMNS = 2 };
-
-/* View 1, view 2, objects 1, objects 2, side by side. */
-static void draw_block(
-    struct image *canvas, int x, int y, const struct showcase *showcase, int image, int zoom, const int *rank)
+/* The number of each token's colour, -1 for grey: [images, 2, N]. */
+static bool number_colours(const struct showcase *showcase, int *numbers)
 {
-    size_t bytes = 3 * (size_t)showcase->size * (size_t)showcase->size, tokens = tokens_of(showcase);
-    int step = showcase->size * zoom + GAP;
-    for (int v = 0; v < 2; v++) {
-        const uint8_t *view = showcase->views[v] + (size_t)image * bytes;
-        const int64_t *labels = showcase->labels + ((size_t)image * 2 + (size_t)v) * tokens;
-        canvas_view(canvas, x + v * step, y, view, showcase->size, zoom);
-        canvas_view(canvas, x + (2 + v) * step, y, view, showcase->size, zoom);
-        draw_objects(canvas, x + (2 + v) * step, y, showcase, zoom, labels, rank);
-    }
-}
-
-static void draw_header(struct image *canvas, int x, int step)
-{
-    static const char *const names[] = {"view 1", "view 2", "objects 1", "objects 2"};
-    static const struct colour ink = {40, 40, 40};
-    for (int i = 0; i < 4; i++) canvas_text(canvas, x + i * step, 12, 2, ink, names[i]);
-}
-
-bool showcase_draw(const struct showcase *showcase, struct image *drawing, struct problem *problem)
-{
-    static const struct colour white = {255, 255, 255};
-    int zoom = showcase->size < CELL ? (CELL + showcase->size / 2) / showcase->size : 1;
-    int step = showcase->size * zoom + GAP, block = 4 * step - GAP + BLOCK_GAP;
-    int columns = showcase->images < COLUMNS ? showcase->images : COLUMNS,
-        rows = (showcase->images + COLUMNS - 1) / COLUMNS;
-    if (showcase->images == 0) return problem_set(problem, "no picture to show");
-    int *rank = malloc((size_t)showcase->clusters * sizeof *rank);
-    if (!rank) return problem_set(problem, "no memory to show clusters");
-    bool made = image_make(drawing, columns * block, HEADER + rows * (step + GAP) + GAP, 3, problem);
-    if (made) canvas_fill(drawing, 0, 0, drawing->width, drawing->height, white);
-    for (int i = 0; i < showcase->images && made; i++) {
-        int x = BLOCK_GAP / 2 + i % COLUMNS * block;
-        if (i < COLUMNS) draw_header(drawing, x, step);
-        rank_objects(showcase, i, rank);
-        draw_block(drawing, x, HEADER + i / COLUMNS * (step + GAP), showcase, i, zoom, rank);
+    size_t clusters = (size_t)showcase->clusters, tokens = tokens_of(showcase);
+    int *rank = malloc(clusters * (clusters + 4) * sizeof *rank), *number = rank + clusters;
+    for (int image = 0; rank && image < showcase->images; image++) {
+        rank_objects(showcase, image, rank);
+        if (showcase->reference)
+            match_reference(showcase, image, rank, number, number + clusters);
+        else
+            memcpy(number, rank, clusters * sizeof *number);
+        for (size_t i = (size_t)image * 2 * tokens; i < ((size_t)image + 1) * 2 * tokens; i++)
+            numbers[i] = number[showcase->labels[i]];
     }
     free(rank);
-    return made;
+    return rank != NULL;
+}
+
+/* Colours that are told apart easily come first; from then on hues at the golden angle. */
+static struct colour colour_of(int number)
+{
+    static const struct colour first[] = {{230, 25, 75}, {60, 180, 75}, {0, 110, 230}, {255, 200, 0},
+        {245, 130, 48}, {145, 30, 180}, {70, 220, 230}, {240, 50, 230}, {150, 220, 40}, {0, 128, 128},
+        {250, 170, 200}, {154, 99, 36}};
+    enum { FIRST = sizeof first / sizeof *first };
+    if (number < FIRST) return first[number];
+    double hue = fmod(number * 0.618034, 1) * 6;
+    double red = fabs(hue - 3) - 1, green = 2 - fabs(hue - 2), blue = 2 - fabs(hue - 4);
+    struct colour colour;
+    colour.red = (uint8_t)(60 + 180 * fmin(fmax(red, 0), 1));
+    colour.green = (uint8_t)(60 + 180 * fmin(fmax(green, 0), 1));
+    colour.blue = (uint8_t)(60 + 180 * fmin(fmax(blue, 0), 1));
+    return colour;
+}
+
+/* --- the reference's file --- */
+
+static json_t *list_of(size_t count, const int *numbers)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_integer(numbers[i]));
+    return list;
+}
+
+bool showcase_save_colours(const struct showcase *showcase, const char *path, struct problem *problem)
+{
+    size_t tokens = tokens_of(showcase);
+    json_t *root = json_object(), *pictures = json_array();
+    for (int i = 0; showcase->reference && i < showcase->images; i++) {
+        json_t *picture = json_object();
+        json_object_set_new(picture, "picture", json_integer(showcase->ids[i]));
+        json_object_set_new(
+            picture, "colours", list_of(2 * tokens, showcase->reference + (size_t)i * 2 * tokens));
+        json_array_append_new(pictures, picture);
+    }
+    json_object_set_new(root, "pictures", pictures);
+    char *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    bool written = text ? output_write(path, text, strlen(text), problem) : problem_no_memory(problem);
+    free(text);
+    return written;
+}
+
+/* Are these the colours of the picture that the showcase has in place `image`? */
+static bool read_colours(const struct showcase *showcase, int image, json_t *picture, int *colours)
+{
+    json_t *list = json_object_get(picture, "colours"), *id = json_object_get(picture, "picture");
+    size_t count = 2 * tokens_of(showcase);
+    if (json_array_size(list) != count || json_integer_value(id) != showcase->ids[image]) return false;
+    for (size_t i = 0; i < count; i++) {
+        json_int_t colour = json_integer_value(json_array_get(list, i));
+        if (colour < -1 || colour >= showcase->clusters) return false;
+        colours[i] = (int)colour;
+    }
+    return true;
+}
+
+void showcase_load_colours(struct showcase *showcase, const char *path)
+{
+    size_t count = 2 * tokens_of(showcase);
+    json_t *root = json_load_file(path, 0, NULL), *pictures = json_object_get(root, "pictures");
+    int *colours = malloc(((size_t)showcase->images + 1) * count * sizeof *colours);
+    bool read = colours && json_array_size(pictures) == (size_t)showcase->images;
+    for (int i = 0; read && i < showcase->images; i++)
+        read = read_colours(showcase, i, json_array_get(pictures, (size_t)i), colours + (size_t)i * count);
+    json_decref(root);
+    if (!read) {
+        free(colours);
+        return;
+    }
+    free(showcase->reference);
+    showcase->reference = colours;
+}
+
+/* --- drawing --- */
+
+enum { CELL = 192, GAP = 6, BLOCK_GAP = 30, NAME = 24, HEADER = 84, FOOTER = 14, COLUMNS = 2 };
+
+/* White lines between patches of different colours. */
+static void draw_edges(struct sheet *sheet, double x, double y, int side, const int *numbers)
+{
+    double cell = (double)CELL / side;
+    for (int row = 0; row < side; row++)
+        for (int column = 0; column < side; column++) {
+            const int *at = numbers + row * side + column;
+            double left = x + column * cell, top = y + row * cell;
+            double across[] = {left + cell, left + cell}, down[] = {top, top + cell};
+            double along[] = {left, left + cell}, below[] = {top + cell, top + cell};
+            if (column + 1 < side && at[1] != at[0])
+                sheet_lines(sheet, 2, across, down, 1.5, sheet_white, 0.9);
+            if (row + 1 < side && at[side] != at[0])
+                sheet_lines(sheet, 2, along, below, 1.5, sheet_white, 0.9);
+        }
+}
+
+/* Lays the colours of the objects over a view; `pixels` [N] is room. */
+static void draw_objects(struct sheet *sheet, double x, double y, const struct showcase *showcase,
+    const int *numbers, struct sheet_pixel *pixels)
+{
+    static const struct colour grey = {150, 150, 150};
+    int side = showcase->size / showcase->patch;
+    for (int i = 0; i < side * side; i++)
+        pixels[i] = numbers[i] < 0 ? (struct sheet_pixel){grey, 190}
+                                   : (struct sheet_pixel){colour_of(numbers[i]), 150};
+    sheet_pixels(sheet, x, y, CELL, pixels, side, side);
+    draw_edges(sheet, x, y, side, numbers);
+}
+
+/* The picture's name, and below it view 1, view 2, objects 1, objects 2 side by side. */
+static void draw_block(struct sheet *sheet, double x, double y, const struct showcase *showcase, int image,
+    const int *numbers, struct sheet_pixel *pixels)
+{
+    size_t bytes = 3 * (size_t)showcase->size * (size_t)showcase->size, tokens = tokens_of(showcase);
+    double step = CELL + GAP;
+    sheet_text_within(sheet, x, y + NAME - 8, 4 * step - GAP, SHEET_SMALL, sheet_ink, showcase->names[image]);
+    for (int v = 0; v < 2; v++) {
+        const uint8_t *view = showcase->views[v] + (size_t)image * bytes;
+        const int *own = numbers + ((size_t)image * 2 + (size_t)v) * tokens;
+        sheet_picture(sheet, x + v * step, y + NAME, CELL, view, showcase->size);
+        sheet_picture(sheet, x + (2 + v) * step, y + NAME, CELL, view, showcase->size);
+        draw_objects(sheet, x + (2 + v) * step, y + NAME, showcase, own, pixels);
+    }
+}
+
+/* Title, legend, and what the columns are. */
+static void draw_header(struct sheet *sheet, const char *title, int columns, double block)
+{
+    static const char *const names[] = {"view 1", "view 2", "objects in view 1", "objects in view 2"};
+    static const struct colour grey = {150, 150, 150};
+    double x = BLOCK_GAP / 2.0, text = x;
+    sheet_title(sheet, x, 28, title);
+    for (int i = 0; i < 3; i++, text += 16) sheet_box(sheet, text, 41, 12, 12, colour_of(i), 0.8);
+    static const char one[] = "one colour: one object, found in both views";
+    sheet_text(sheet, text + 4, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, one);
+    text += 34 + sheet_text_width(sheet, SHEET_SMALL, one);
+    sheet_box(sheet, text, 41, 12, 12, grey, 1);
+    sheet_text(sheet, text + 20, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, "not found in both views");
+    for (int c = 0; c < columns; c++)
+        for (int i = 0; i < 4; i++)
+            sheet_text(sheet, x + c * block + i * (CELL + GAP), HEADER - 6, SHEET_SMALL, SHEET_LEFT,
+                sheet_soft, names[i]);
+}
+
+/* Numbers become the reference when there is none. */
+static bool draw(struct showcase *showcase, const char *title, struct sheet *sheet, struct problem *problem)
+{
+    size_t tokens = tokens_of(showcase);
+    double block = 4 * (CELL + GAP) - GAP + BLOCK_GAP;
+    int columns = showcase->images < COLUMNS ? showcase->images : COLUMNS,
+        rows = (showcase->images + COLUMNS - 1) / COLUMNS;
+    int *numbers = malloc((size_t)showcase->images * 2 * tokens * sizeof *numbers);
+    struct sheet_pixel *pixels = malloc(tokens * sizeof *pixels);
+    bool drawn = (numbers && pixels && number_colours(showcase, numbers)) || problem_no_memory(problem);
+    drawn = drawn &&
+            sheet_make(sheet, (int)(columns * block), HEADER + rows * (NAME + CELL + GAP) + FOOTER, problem);
+    if (drawn) draw_header(sheet, title, columns, block);
+    for (int i = 0; drawn && i < showcase->images; i++)
+        draw_block(sheet, BLOCK_GAP / 2.0 + i % COLUMNS * block, HEADER + i / COLUMNS * (NAME + CELL + GAP),
+            showcase, i, numbers, pixels);
+    free(pixels);
+    if (!drawn || showcase->reference)
+        free(numbers);
+    else
+        showcase->reference = numbers;
+    return drawn;
+}
+
+void showcase_title(char *title, size_t size, int64_t step)
+{
+    if (step == 0)
+        snprintf(title, size, "Objects that the teacher finds before training");
+    else
+        snprintf(title, size, "Objects that the teacher finds after %lld steps", (long long)step);
+}
+
+bool showcase_draw(struct showcase *showcase, const char *title, struct sheet *sheet, struct problem *problem)
+{
+    *sheet = (struct sheet){0};
+    if (showcase->images == 0) return problem_set(problem, "no picture to show");
+    return draw(showcase, title, sheet, problem);
 }

@@ -5,22 +5,25 @@
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
 
-#include "drawing/canvas.h"
+#include "drawing/sheet.h"
 #include "models/objects.h"
 #include "pictures/pictures.h"
 
 #include <cribo/trainer.h>
 
-enum { SHOWCASE_MOST = 8 };
+enum { SHOWCASE_MAX = 8 };
 
 struct showcase {
     int images, size, patch;
     int64_t clusters;
     uint8_t *views[2]; /* [images][3][size][size] */
-    cribo_crop crops[2][SHOWCASE_MOST];
-    int64_t ids[SHOWCASE_MOST];
-    int64_t *labels; /* [images][2][N] */
-    uint8_t *valid;  /* [images][clusters] */
+    cribo_crop crops[2][SHOWCASE_MAX];
+    int64_t ids[SHOWCASE_MAX];
+    char names[SHOWCASE_MAX][256]; /* of the pictures, with their folders */
+    int64_t *labels;               /* [images][2][N] */
+    uint8_t *valid;                /* [images][clusters] */
+    int *
+        reference; /* [images][2][N] the number of each token's colour, -1 grey, in the first drawing; NULL: none */
 };
 
 /*
@@ -42,14 +45,23 @@ bool showcase_cluster(struct showcase *showcase, struct object_finder *finder, s
 bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, int size, float *workspace,
     uint8_t *const views[2], cribo_crop crops[2]);
 
-/* The colour of object number `rank` of a picture. */
-struct colour showcase_colour(int rank);
+/* "Objects that the teacher finds before training", or "... after N steps". */
+void showcase_title(char *title, size_t size, int64_t step);
 
 /*
- * Draws each picture's two views, plain and with their objects: an object has one colour in both views; what
- * was not found in both is grey. Free the drawing with image_free.
+ * Draws each picture's two views, plain and with their objects: an object has one colour in both views; grey is
+ * not an object of both. The colours of the first drawing are the reference: later drawings give an object the
+ * colour of the object whose place it has. Free the sheet with sheet_free.
  */
-bool showcase_draw(const struct showcase *showcase, struct image *drawing, struct problem *problem);
+bool showcase_draw(
+    struct showcase *showcase, const char *title, struct sheet *sheet, struct problem *problem);
+
+/*
+ * Keeps the reference in a file of JSON, and takes it up again. A file that is not there or is not of these
+ * pictures is passed over: the next drawing is then the reference.
+ */
+bool showcase_save_colours(const struct showcase *showcase, const char *path, struct problem *problem);
+void showcase_load_colours(struct showcase *showcase, const char *path);
 
 void showcase_free(struct showcase *showcase);
 

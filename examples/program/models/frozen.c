@@ -45,11 +45,6 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 const struct argp frozen_argp = {.options = options, .parser = parse};
 
-static bool library_failed(struct problem *problem)
-{
-    return problem_set(problem, "%s", cribo_last_error());
-}
-
 /* The settings that a run's config.json has. */
 static bool read_settings(cribo_trainer_config *config, const char *path, struct problem *problem)
 {
@@ -79,7 +74,7 @@ static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config
 {
     struct stat status;
     *weights = NULL;
-    if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK) return library_failed(problem);
+    if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK) return problem_library(problem);
     if (stat(chosen->path, &status) == 0 && S_ISDIR(status.st_mode)) {
         char *settings = path_join(chosen->path, "config.json");
         *weights = path_join(chosen->path, "weights.safetensors");
@@ -88,9 +83,9 @@ static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config
         return read;
     }
     *weights = strdup(chosen->path);
-    if (!*weights) return problem_set(problem, "no memory");
+    if (!*weights) return problem_no_memory(problem);
     if (chosen->preset)
-        return cribo_trainer_config_preset(config, chosen->preset) == CRIBO_OK || library_failed(problem);
+        return cribo_trainer_config_preset(config, chosen->preset) == CRIBO_OK || problem_library(problem);
     return cribo_checkpoint_config(chosen->path, config) == CRIBO_OK ||
            problem_set(problem, "%s: give the model's settings by --preset, for the file does not: %s",
                chosen->path, cribo_last_error());
@@ -100,7 +95,7 @@ static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config
 static bool model_settings(
     cribo_model_config *model, const cribo_trainer_config *config, struct problem *problem)
 {
-    if (cribo_model_config_init(model, sizeof *model) != CRIBO_OK) return library_failed(problem);
+    if (cribo_model_config_init(model, sizeof *model) != CRIBO_OK) return problem_library(problem);
     model->image_size = config->image_size;
     model->patch_size = config->patch_size;
     model->width = config->width;
@@ -113,7 +108,7 @@ static bool model_settings(
 
 bool frozen_runtime(const struct frozen_options *chosen, cribo_runtime *runtime, struct problem *problem)
 {
-    if (cribo_runtime_init(runtime, sizeof *runtime) != CRIBO_OK) return library_failed(problem);
+    if (cribo_runtime_init(runtime, sizeof *runtime) != CRIBO_OK) return problem_library(problem);
     runtime->threads = chosen->threads;
     return true;
 }
@@ -126,10 +121,10 @@ static bool load(
     cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1};
     if (!model_settings(&settings, &frozen->config, problem) || !frozen_runtime(chosen, &runtime, problem))
         return false;
-    if (cribo_model_create(&frozen->model, &settings, &runtime) != CRIBO_OK) return library_failed(problem);
+    if (cribo_model_create(&frozen->model, &settings, &runtime) != CRIBO_OK) return problem_library(problem);
     return cribo_model_load_partial(
                frozen->model, weights, chosen->prefix ? chosen->prefix : "teacher.", &parts) == CRIBO_OK ||
-           library_failed(problem);
+           problem_library(problem);
 }
 
 static void set_size(struct frozen *frozen, int size)
@@ -179,7 +174,7 @@ bool frozen_bytes(
 {
     size_t plane = (size_t)frozen->size * (size_t)frozen->size;
     float *resized = malloc(3 * plane * sizeof *resized);
-    if (!resized) return problem_set(problem, "no memory for a picture");
+    if (!resized) return problem_no_memory(problem);
     struct box whole = {0, 0, image->width, image->height};
     bool made = resample(image, whole, frozen->size, frozen->size, resized, problem);
     for (size_t i = 0; made && i < plane; i++)
@@ -201,8 +196,7 @@ bool frozen_pixels(
     const struct frozen *frozen, const struct image *image, float *pixels, struct problem *problem)
 {
     uint8_t *bytes = malloc(3 * (size_t)frozen->size * (size_t)frozen->size);
-    bool made =
-        bytes ? frozen_bytes(frozen, image, bytes, problem) : problem_set(problem, "no memory for a picture");
+    bool made = bytes ? frozen_bytes(frozen, image, bytes, problem) : problem_no_memory(problem);
     if (made) frozen_normalise(frozen, bytes, pixels);
     free(bytes);
     return made;

@@ -3,18 +3,13 @@
 
 #include <stdlib.h>
 
-static bool library_failed(struct problem *problem)
-{
-    return problem_set(problem, "%s", cribo_last_error());
-}
-
 /* The clusterer's settings are the trainer's of the same names. */
 static bool make_clusterer(
     struct object_finder *finder, const cribo_runtime *runtime, struct problem *problem)
 {
     const cribo_trainer_config *from = &finder->frozen->config;
     cribo_clusterer_config config;
-    if (cribo_clusterer_config_init(&config, sizeof config) != CRIBO_OK) return library_failed(problem);
+    if (cribo_clusterer_config_init(&config, sizeof config) != CRIBO_OK) return problem_library(problem);
     config.clusters = from->clusters;
     config.position_weight = from->position_weight_final;
     config.sinkhorn_lambda = from->sinkhorn_lambda;
@@ -25,7 +20,7 @@ static bool make_clusterer(
     config.seed = from->seed;
     return cribo_clusterer_create(&finder->clusterer, &config, runtime, 1,
                (int64_t)frozen_tokens(finder->frozen), finder->frozen->width) == CRIBO_OK ||
-           library_failed(problem);
+           problem_library(problem);
 }
 
 bool object_finder_make(struct object_finder *finder, const struct frozen *frozen,
@@ -36,8 +31,7 @@ bool object_finder_make(struct object_finder *finder, const struct frozen *froze
     finder->pixels = malloc(3 * plane * sizeof(float));
     finder->tokens = malloc(2 * tokens * (size_t)frozen->width * sizeof(float));
     finder->positions = malloc(2 * tokens * 2 * sizeof(float));
-    if (!finder->pixels || !finder->tokens || !finder->positions)
-        return problem_set(problem, "no memory for objects");
+    if (!finder->pixels || !finder->tokens || !finder->positions) return problem_no_memory(problem);
     return make_clusterer(finder, runtime, problem);
 }
 
@@ -71,7 +65,7 @@ bool object_finder_run(struct object_finder *finder, const uint8_t *const views[
         float *dense = finder->tokens + v * tokens * (size_t)frozen->width;
         if (cribo_model_features(
                 frozen->model, 1, frozen->size, frozen->size, finder->pixels, dense, NULL, NULL) != CRIBO_OK)
-            return library_failed(problem);
+            return problem_library(problem);
         place_patches(frozen, &crops[v], finder->positions + v * tokens * 2);
     }
     cribo_cluster_input input = {.struct_size = sizeof input,
@@ -83,5 +77,5 @@ bool object_finder_run(struct object_finder *finder, const uint8_t *const views[
         .labels = found->labels,
         .valid = found->valid,
         .objects = found->vectors};
-    return cribo_clusterer_run(finder->clusterer, &input, &output) == CRIBO_OK || library_failed(problem);
+    return cribo_clusterer_run(finder->clusterer, &input, &output) == CRIBO_OK || problem_library(problem);
 }

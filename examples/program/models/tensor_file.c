@@ -33,7 +33,7 @@ bool tensor_file_open(struct tensor_file *file, const char *path, const char *na
     memcpy(file->shape, shape, axes * sizeof *shape);
     if (asprintf(&file->temporary, "%s.part", path) < 0) {
         file->temporary = NULL;
-        return problem_set(problem, "no memory");
+        return problem_no_memory(problem);
     }
     file->file = fopen(file->temporary, "we");
     return (file->file && fwrite(blank, 1, HEADER, file->file) == HEADER) || cannot_write(file, problem);

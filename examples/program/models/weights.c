@@ -27,8 +27,7 @@ static void note_reason(struct problem *problem)
 {
     static const char missing[] = "there is no tensor";
     bool nothing_yet = !problem->text[0], names_only = strstr(problem->text, missing);
-    if (nothing_yet || (names_only && !strstr(cribo_last_error(), missing)))
-        problem_set(problem, "%s", cribo_last_error());
+    if (nothing_yet || (names_only && !strstr(cribo_last_error(), missing))) problem_library(problem);
 }
 
 bool weights_load(cribo_trainer *trainer, const char *path, bool heads, struct problem *problem)
@@ -37,8 +36,7 @@ bool weights_load(cribo_trainer *trainer, const char *path, bool heads, struct p
     for (int i = 0; i < NAMINGS; i++) {
         if (heads && namings[i].plain) continue;
         if (load(cribo_trainer_teacher(trainer), path, namings[i], heads)) {
-            return load(cribo_trainer_student(trainer), path, namings[i], heads) ||
-                   problem_set(problem, "%s", cribo_last_error());
+            return load(cribo_trainer_student(trainer), path, namings[i], heads) || problem_library(problem);
         }
         note_reason(problem);
     }

@@ -154,7 +154,7 @@ static bool gather_fashion(struct pools *pools, const char *root, enum split spl
     for (size_t k = 0; k < FASHION_CLASSES; k++) {
         struct object_class *own = &pools->classes[pools->class_count++];
         own->name = strdup(fashion_class_names[k]);
-        if (!own->name) return problem_set(problem, "no memory for the classes");
+        if (!own->name) return problem_no_memory(problem);
         own->count = pools->fashion.first[k + 1] - pools->fashion.first[k];
     }
     return true;
@@ -189,7 +189,7 @@ static bool add_wallpapers(struct folder *folder, struct problem *problem)
     folder->paths = calloc(WALLPAPERS, sizeof *folder->paths);
     for (size_t i = 0; i < WALLPAPERS && folder->paths; i++) {
         char *path = path_join(wallpaper_root, wallpapers[i]);
-        if (!path) return problem_set(problem, "no memory for the list of files");
+        if (!path) return problem_no_memory(problem);
         if (access(path, R_OK) == 0)
             folder->paths[folder->count++] = path;
         else

@@ -55,7 +55,7 @@ static bool lay_background(
     size_t values = 3 * (size_t)picture->width * (size_t)picture->height;
     float *resampled = malloc(values * sizeof *resampled);
     bool laid = resampled ? resample(&photograph, box, picture->width, picture->height, resampled, problem)
-                          : problem_set(problem, "no memory for a background");
+                          : problem_no_memory(problem);
     for (size_t i = 0; laid && i < values; i++) picture->pixels[i] = (uint8_t)(resampled[i] + 0.5f);
     free(resampled);
     image_free(&photograph);
@@ -123,7 +123,7 @@ static bool place_object(struct scene *scene, const struct image *stamp, uint8_t
     place.left = (int)lround(size * (0.125 + 0.75 * draws[3]) - place.width / 2.0);
     place.top = (int)lround(size * (0.125 + 0.75 * draws[4]) - place.height / 2.0);
     float *object = malloc(4 * (size_t)place.width * (size_t)place.height * sizeof *object);
-    if (!object) return problem_set(problem, "no memory for an object");
+    if (!object) return problem_no_memory(problem);
     bool placed = resample(stamp, box, place.width, place.height, object, problem);
     if (placed) blend(scene, object, place);
     free(object);
@@ -159,8 +159,7 @@ bool scene_compose(struct scene *scene, const struct pools *pools, int size, uin
 {
     double draws[DRAWS];
     *scene = (struct scene){0};
-    if (cribo_random_uniform(seed, 0, number, DRAWS, draws) != CRIBO_OK)
-        return problem_set(problem, "%s", cribo_last_error());
+    if (cribo_random_uniform(seed, 0, number, DRAWS, draws) != CRIBO_OK) return problem_library(problem);
     bool composed = image_make(&scene->picture, size, size, 3, problem) &&
                     image_make(&scene->labels, size, size, 1, problem) &&
                     lay_background(&scene->picture, pools, draws, problem);
@@ -195,7 +194,7 @@ static bool write_in(const char *folder, int number, const struct image *image, 
     char name[32];
     snprintf(name, sizeof name, "scene-%05d.png", number);
     char *path = path_join(folder, name);
-    bool written = path ? image_write_png(image, path, problem) : problem_set(problem, "no memory");
+    bool written = path ? image_write_png(image, path, problem) : problem_no_memory(problem);
     free(path);
     return written;
 }
@@ -261,7 +260,7 @@ static bool write_classes(const struct workshop *shop, struct problem *problem)
 
 static bool make_empty_folder(const char *path, struct problem *problem)
 {
-    if (!path) return problem_set(problem, "no memory");
+    if (!path) return problem_no_memory(problem);
     if (!folder_make(path, problem)) return false;
     DIR *folder = opendir(path);
     if (!folder) return problem_set(problem, "%s: %s", path, strerror(errno));

@@ -73,7 +73,7 @@ bool checkpoints_list(struct folder *checkpoints, const char *folder, struct pro
     }
     free_entries(entries, count);
     if (!listed) folder_free(checkpoints);
-    return listed || problem_set(problem, "no memory for the list of checkpoints");
+    return listed || problem_no_memory(problem);
 }
 
 bool checkpoints_newest(char **path, const char *folder, struct problem *problem)
@@ -83,7 +83,7 @@ bool checkpoints_newest(char **path, const char *folder, struct problem *problem
     if (!checkpoints_list(&checkpoints, folder, problem)) return false;
     bool found = checkpoints.count == 0 || (*path = strdup(checkpoints.paths[0]));
     folder_free(&checkpoints);
-    return found || problem_set(problem, "no memory");
+    return found || problem_no_memory(problem);
 }
 
 void checkpoints_set_aside(const char *path)
@@ -144,7 +144,7 @@ static bool write_checkpoint(const char *path, struct state_source source, const
     snprintf(digest, sizeof digest, "%016" PRIx64, position->digest);
     cribo_status status = source.snapshot ? cribo_snapshot_save(source.snapshot, path, &options)
                                           : cribo_trainer_save(source.trainer, path, &options);
-    return status == CRIBO_OK || problem_set(problem, "%s", cribo_last_error());
+    return status == CRIBO_OK || problem_library(problem);
 }
 
 bool checkpoints_save(const char *folder, struct state_source source, int64_t step,
@@ -154,7 +154,7 @@ bool checkpoints_save(const char *folder, struct state_source source, int64_t st
     snprintf(name, sizeof name, "checkpoint-%08" PRId64 ".safetensors.gz", step);
     char *path = path_join(folder, name), *broken = list_broken(position);
     bool saved = path && broken ? write_checkpoint(path, source, position, keeping.level, broken, problem)
-                                : problem_set(problem, "no memory");
+                                : problem_no_memory(problem);
     free(broken);
     free(path);
     if (saved) checkpoints_prune(folder, keeping.keep);
@@ -212,7 +212,7 @@ static bool read_broken(struct position *position, const char *path, struct prob
     if (!text) return false;
     for (const char *c = text; *c; c++) count += *c == ',';
     position->broken = malloc(count * sizeof *position->broken);
-    bool read = position->broken || problem_set(problem, "no memory for the list of broken pictures");
+    bool read = position->broken || problem_no_memory(problem);
     if (read && !parse_broken(position, text))
         read = problem_set(problem, "%s: \"broken\" is no list of pictures", path);
     free(text);

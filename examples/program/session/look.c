@@ -61,7 +61,7 @@ bool look_open(struct look *look, const struct look_options *options, const char
     struct problem *problem)
 {
     *look = (struct look){.options = options, .folder = folder, .log = path_join(folder, "evaluation.jsonl")};
-    if (!look->log) return problem_set(problem, "no memory");
+    if (!look->log) return problem_no_memory(problem);
     remove_later_pictures(folder, step);
     return rewind_log(look, step, problem) &&
            (!options->data.train || dataset_open_both(&look->train, &look->test, &options->data, problem));
@@ -116,18 +116,17 @@ static bool draw(struct look *look, const struct frozen *frozen, struct showcase
     struct object_finder finder = {0};
     struct frozen_options choice = {.threads = look->options->threads};
     cribo_runtime runtime;
-    struct image drawing;
-    char *path;
+    struct sheet sheet = {0};
+    char *path, title[96];
     if (showcase->images == 0) return true;
     if (asprintf(&path, "%s/clusters-%08lld.png", look->folder, (long long)step) < 0)
-        return problem_set(problem, "no memory");
+        return problem_no_memory(problem);
+    showcase_title(title, sizeof title, step);
     bool drawn = frozen_runtime(&choice, &runtime, problem) &&
                  object_finder_make(&finder, frozen, &runtime, problem) &&
-                 showcase_cluster(showcase, &finder, problem) && showcase_draw(showcase, &drawing, problem);
-    if (drawn) {
-        drawn = image_write_png(&drawing, path, problem);
-        image_free(&drawing);
-    }
+                 showcase_cluster(showcase, &finder, problem) &&
+                 showcase_draw(showcase, title, &sheet, problem) && sheet_write(&sheet, path, problem);
+    sheet_free(&sheet);
     object_finder_free(&finder);
     free(path);
     return drawn;

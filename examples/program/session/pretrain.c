@@ -1,7 +1,6 @@
 /* See pretrain.h. */
 #include "session/pretrain.h"
 
-#include "drawing/plot.h"
 #include "base/say.h"
 #include "session/session.h"
 
@@ -62,7 +61,7 @@ static bool finish(struct session *session)
 {
     bool saved = session_save(session, false), drawn = true;
     if (session->history.count >= 2)
-        drawn = plot_losses(&session->history, session->run.losses, &session->problem);
+        drawn = history_draw(&session->history, session->run.losses, &session->problem);
     return saved && drawn && session_show_clusters(session, session->run.clusters);
 }
 

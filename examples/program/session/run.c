@@ -1,6 +1,8 @@
 /* See run.h. */
 #include "session/run.h"
 
+#include "base/machine.h"
+#include "base/output.h"
 #include "pictures/folder.h"
 #include "base/say.h"
 
@@ -70,10 +72,11 @@ static bool name_files(struct run *run, const char *folder)
     run->losses = path_join(folder, "loss.png");
     run->clusters_start = path_join(folder, "clusters-start.png");
     run->clusters = path_join(folder, "clusters.png");
+    run->colours = path_join(folder, "clusters-start.json");
     run->pictures = path_join(folder, "pictures.index");
     run->board = path_join(folder, "events.out.tfevents.cribo");
     return run->config && run->log && run->weights && run->losses && run->clusters_start && run->clusters &&
-           run->pictures && run->board;
+           run->colours && run->pictures && run->board;
 }
 
 /* A run that was stopped before its first save has a log and its settings, and nothing that would be lost. */
@@ -101,7 +104,7 @@ static bool locked(const char *folder, int file, struct problem *problem)
 static bool take_lock(struct run *run, const char *folder, struct problem *problem)
 {
     char *path = path_join(folder, "lock"), owner[32];
-    if (!path) return problem_set(problem, "no memory");
+    if (!path) return problem_no_memory(problem);
     run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     free(path);
     if (run->lock < 0) return problem_set(problem, "cannot write %s/lock: %s", folder, strerror(errno));
@@ -120,9 +123,8 @@ static bool take_lock(struct run *run, const char *folder, struct problem *probl
 bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem)
 {
     *run = (struct run){.lock = -1};
-    bool opened = (name_files(run, folder) || problem_set(problem, "no memory")) &&
-                  folder_make(folder, problem) && take_lock(run, folder, problem) &&
-                  (mode != RUN_NEW || is_unused(run, folder, problem));
+    bool opened = (name_files(run, folder) || problem_no_memory(problem)) && folder_make(folder, problem) &&
+                  take_lock(run, folder, problem) && (mode != RUN_NEW || is_unused(run, folder, problem));
     if (!opened) run_close(run);
     return opened;
 }
@@ -172,6 +174,9 @@ bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     put(root, "sources", sources_of(facts));
     put(root, "pictures", json_integer((json_int_t)facts->pictures));
     put(root, "preset", facts->preset ? json_string(facts->preset) : json_null());
+    char machine[512];
+    machine_describe(machine, sizeof machine);
+    put(root, "machine", json_string(machine));
     put(root, "threads", json_integer(facts->threads));
     put(root, "workers", json_integer(facts->workers));
     put(root, "settings", settings_of(config));
@@ -239,6 +244,7 @@ void run_log(struct run *run, const struct log_line *line)
     put_report(object, &line->report, line->skipped ? "loss/" : NULL);
     put(object, "wait_ms", real(line->wait_ms));
     put(object, "images_per_second", real(line->images_per_second));
+    if (line->warning && line->warning[0]) put(object, "warning", json_string(line->warning));
     put(object, "time", real((double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12));
     bool written = text && fprintf(run->log_file, "%s\n", text) > 0 && fflush(run->log_file) == 0;
@@ -250,22 +256,14 @@ void run_log(struct run *run, const struct log_line *line)
     if (!line->skipped) write_event(run, line);
 }
 
-static bool write_file(const char *path, const uint8_t *bytes, size_t size, struct problem *problem)
-{
-    FILE *file = fopen(path, "we");
-    bool written = file && fwrite(bytes, 1, size, file) == size;
-    if (file) written &= fclose(file) == 0;
-    return written || problem_set(problem, "cannot write %s: %s", path, strerror(errno));
-}
-
 bool run_show(
-    struct run *run, const char *path, int64_t step, const struct image *drawing, struct problem *problem)
+    struct run *run, const char *path, int64_t step, const struct sheet *sheet, struct problem *problem)
 {
     uint8_t *png;
     size_t size;
-    if (!image_encode_png(drawing, &png, &size, problem)) return false;
-    events_picture(&run->events, step, "objects", drawing->width, drawing->height, png, size);
-    bool written = write_file(path, png, size, problem);
+    if (!sheet_encode(sheet, SHEET_PNG, &png, &size, problem)) return false;
+    events_picture(&run->events, step, "objects", sheet->width, sheet->height, png, size);
+    bool written = output_write(path, png, size, problem);
     free(png);
     return written;
 }
@@ -339,6 +337,7 @@ void run_close(struct run *run)
     free(run->losses);
     free(run->clusters_start);
     free(run->clusters);
+    free(run->colours);
     free(run->pictures);
     free(run->board);
     *run = (struct run){.lock = -1};

@@ -6,15 +6,16 @@
 #define RUN_H
 
 #include "session/events.h"
-#include "pictures/image.h"
-#include "drawing/plot.h"
+#include "drawing/sheet.h"
+#include "session/history.h"
 
 #include <cribo/trainer.h>
 
 #include <stdio.h>
 
 struct run {
-    char *config, *log, *weights, *losses, *clusters_start, *clusters, *pictures, *board; /* paths */
+    char *config, *log, *weights, *losses, *clusters_start, *clusters, *colours, *pictures,
+        *board; /* paths */
     int lock;
     FILE *log_file;
     struct events events; /* for TensorBoard */
@@ -61,8 +62,9 @@ struct log_line {
     cribo_report report;
     uint64_t batch; /* number of the batch; one without a picture made no step, so it may run ahead */
     double images_per_second;
-    double wait_ms;    /* for the batch */
-    double loss_score; /* watch_score of the loss */
+    double wait_ms;      /* for the batch */
+    double loss_score;   /* watch_score of the loss */
+    const char *warning; /* of the step; NULL or "": none */
     bool skipped; /* its update was left out, and the step is made with the next batch: only losses hold */
 };
 
@@ -71,7 +73,7 @@ void run_log(struct run *run, const struct log_line *line);
 
 /* Writes a picture of the teacher's objects at step `step` to `path` and to TensorBoard's events. */
 bool run_show(
-    struct run *run, const char *path, int64_t step, const struct image *drawing, struct problem *problem);
+    struct run *run, const char *path, int64_t step, const struct sheet *sheet, struct problem *problem);
 
 /* Before a checkpoint is written: lets the log reach the disk, or a loss of power could leave it behind. */
 void run_flush(struct run *run);

@@ -1,11 +1,6 @@
 /* See saving.h. */
 #include "session/saving.h"
 
-static bool library_failed(struct problem *problem)
-{
-    return problem_set(problem, "%s", cribo_last_error());
-}
-
 bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, int64_t step,
     struct position *position, struct problem *problem)
 {
@@ -13,7 +8,7 @@ bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, 
     bool kept = checkpoints_save(place->folder, source, step, position, place->keeping, problem);
     position_free(position);
     /* Weights are worth having without a checkpoint, too. */
-    if (cribo_trainer_save_weights(trainer, place->weights) != CRIBO_OK) return library_failed(problem);
+    if (cribo_trainer_save_weights(trainer, place->weights) != CRIBO_OK) return problem_library(problem);
     return kept;
 }
 
@@ -24,7 +19,7 @@ static void *save(void *argument)
     saving->saved = checkpoints_save(saving->place.folder, source, saving->step, &saving->position,
         saving->place.keeping, &saving->problem);
     if (cribo_snapshot_save_weights(saving->snapshot, saving->place.weights) != CRIBO_OK)
-        saving->saved = library_failed(&saving->problem);
+        saving->saved = problem_library(&saving->problem);
     return NULL;
 }
 
@@ -49,7 +44,7 @@ bool saving_begin(struct saving *saving, const struct saving_place *place, const
     bool begun = cribo_runtime_init(&runtime, sizeof runtime) == CRIBO_OK;
     runtime.threads = 1; /* the others train */
     begun = begun && cribo_snapshot_create(&saving->snapshot, trainer, &runtime) == CRIBO_OK;
-    if (!begun) library_failed(problem);
+    if (!begun) problem_library(problem);
     if (begun) {
         saving->running = pthread_create(&saving->thread, NULL, save, saving) == 0;
         if (!saving->running) begun = problem_set(problem, "cannot start a thread to save in");

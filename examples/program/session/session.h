@@ -38,13 +38,14 @@ struct session {
     double last_line, last_save;
     double seconds_per_step; /* running mean */
     double waited;           /* seconds for the batch of this step */
+    char warning[512];       /* the newest of this step; "": none */
 };
 
 /* Seconds of a clock that never goes back. Safe in a signal's handler. */
 double session_now(void);
 
-/* The library's message becomes the session's problem; returns false. */
-bool session_library_failed(struct session *session);
+/* A warning about the run, for its user and for the line of the step in the log. */
+void session_warn(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Everything up to the first step of this session. On failure the session is still to be freed. */
 bool session_prepare(struct session *session);

@@ -13,9 +13,8 @@
 
 static void say_message(void *user, int level, const char *message)
 {
-    (void)user;
     if (level == CRIBO_LOG_WARNING)
-        say_warning("%s", message);
+        session_warn(user, "%s", message);
     else
         say_note("%s", message);
 }
@@ -24,11 +23,6 @@ static void say_broken(void *user, const char *name, const char *reason)
 {
     (void)user;
     say_warning("%s: %s; others take its place", name, reason);
-}
-
-bool session_library_failed(struct session *session)
-{
-    return problem_set(&session->problem, "%s", cribo_last_error());
 }
 
 /* Before the run's folder is made. */
@@ -97,11 +91,12 @@ static bool check_preset(struct session *session)
 static bool make_trainer(struct session *session)
 {
     cribo_runtime runtime;
-    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK) return session_library_failed(session);
+    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK) return problem_library(&session->problem);
     runtime.threads = session->options->threads;
     runtime.log = say_message;
+    runtime.log_user = session;
     return cribo_trainer_create(&session->trainer, &session->config, &runtime) == CRIBO_OK ||
-           session_library_failed(session);
+           problem_library(&session->problem);
 }
 
 static cribo_status load_trainer(struct session *session, const char *path)
@@ -153,7 +148,7 @@ static enum outcome take_checkpoint(struct session *session, const char *path)
         return REFUSED;
     if (status == CRIBO_OK) status = load_trainer(session, path);
     if (status == CRIBO_OK) return TAKEN;
-    session_library_failed(session);
+    problem_library(&session->problem);
     return status == CRIBO_CORRUPT ? DAMAGED : REFUSED;
 }
 
@@ -171,7 +166,7 @@ static bool go_on(struct session *session)
             for (size_t k = 0; k < i; k++) checkpoints_set_aside(checkpoints->paths[k]);
             session->checkpoint = checkpoints->paths[i];
             return cribo_trainer_step_count(session->trainer, &session->first_step) == CRIBO_OK ||
-                   session_library_failed(session);
+                   problem_library(&session->problem);
         }
         if (i + 1 < checkpoints->count)
             say_warning("%s; going back to the checkpoint before it", session->problem.text);
@@ -238,16 +233,25 @@ static bool open_look(struct session *session)
     return look_open(&session->look, &options->look, options->out, session->step, &session->problem);
 }
 
+/* The first picture of a run decides the colours of all later ones, also after the run goes on. */
+static bool keep_colours(struct session *session)
+{
+    return session->checkpoint ||
+           showcase_save_colours(&session->showcase, session->run.colours, &session->problem);
+}
+
 bool session_show_clusters(struct session *session, const char *path)
 {
-    struct image drawing;
+    struct sheet sheet = {0};
+    char title[96];
     if (session->showcase.images == 0) return true;
-    if (!showcase_teach(&session->showcase, session->trainer, &session->problem) ||
-        !showcase_draw(&session->showcase, &drawing, &session->problem))
-        return false;
-    bool shown = run_show(&session->run, path, session->step, &drawing, &session->problem);
-    image_free(&drawing);
-    return shown;
+    bool first = !session->showcase.reference;
+    showcase_title(title, sizeof title, session->step);
+    bool shown = showcase_teach(&session->showcase, session->trainer, &session->problem) &&
+                 showcase_draw(&session->showcase, title, &sheet, &session->problem) &&
+                 run_show(&session->run, path, session->step, &sheet, &session->problem);
+    sheet_free(&sheet);
+    return shown && (!first || keep_colours(session));
 }
 
 bool session_prepare(struct session *session)
@@ -257,7 +261,8 @@ bool session_prepare(struct session *session)
                     (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
                     open_look(session) && write_config(session) && make_loader(session) &&
                     showcase_make(&session->showcase, &session->pictures, config, &session->problem);
-    /* Without this picture the training is worth no less. */
+    if (prepared && session->checkpoint) showcase_load_colours(&session->showcase, session->run.colours);
+    /* A failure to draw does not stop the training. */
     const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
     if (prepared && !session_show_clusters(session, picture)) say_warning("%s", session->problem.text);
     /* Before the first step, or a resume would go on with the run that was replaced. */

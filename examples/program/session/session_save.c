@@ -11,7 +11,7 @@ static bool copy_position(struct session *session, struct position *position)
     *position = session->position;
     position->broken_count = loader_broken_before(session->loader, position->batches, NULL);
     position->broken = malloc((position->broken_count + 1) * sizeof *position->broken);
-    if (!position->broken) return problem_set(&session->problem, "no memory for a checkpoint");
+    if (!position->broken) return problem_no_memory(&session->problem);
     loader_broken_before(session->loader, position->batches, position->broken);
     watch_print(&session->watch, position->watch);
     return true;

@@ -4,7 +4,17 @@
 #include "base/say.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+
+void session_warn(struct session *session, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(session->warning, sizeof session->warning, format, arguments);
+    va_end(arguments);
+    say_warning("%s", session->warning);
+}
 
 static void format_time(char *text, size_t size, double seconds)
 {
@@ -50,14 +60,13 @@ void session_say_plan(const struct session *session)
 /* Means over the first and the last twentieth of the steps. */
 static void say_losses(const struct history *history)
 {
-    static const char *const names[HISTORY_CURVES] = {
-        "mean of the losses", "[CLS]", "objects, other view", "objects, other image"};
     size_t stretch = history->count / 20 + 1;
     for (int k = 0; k < HISTORY_CURVES; k++) {
         size_t first = 0;
         while (first < history->count && isnan(history->losses[first][k])) first++;
         if (first == history->count) continue;
-        say_note("%-20s first %.4f, last %.4f", names[k], history_mean(history, k, first, first + stretch),
+        say_note("%-20s first %.4f, last %.4f", history_names[k],
+            history_mean(history, k, first, first + stretch),
             history_mean(history, k, history->count - stretch, history->count));
     }
 }

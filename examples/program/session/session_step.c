@@ -32,8 +32,10 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
         .images_per_second = done->seconds > 0 ? (double)report->images / done->seconds : 0,
         .wait_ms = 1e3 * session->waited,
         .loss_score = done->score,
+        .warning = session->warning,
         .skipped = done->skipped};
     run_log(&session->run, &line);
+    session->warning[0] = '\0';
     warn_of_stall(session, done->seconds);
     if (done->skipped) return true;
     double weight = fmax(0.05, 1 / (double)(session->step - session->first_step));
@@ -85,7 +87,7 @@ static cribo_status step_or_skip(
     if (status == CRIBO_OK && !done->skipped) status = cribo_trainer_update(session->trainer, &done->report);
     if (status == CRIBO_NOT_FINITE) done->skipped = watch_skips(&session->watch, INFINITY);
     if (status == CRIBO_NOT_FINITE && done->skipped) {
-        say_warning("%s", cribo_last_error());
+        session_warn(session, "%s", cribo_last_error());
         done->report.loss = NAN;
         done->score = INFINITY;
         status = CRIBO_OK;
@@ -99,10 +101,10 @@ static cribo_status step_or_skip(
     return status;
 }
 
-static void warn_of_spike(const struct session *session, const struct outcome_of_step *done)
+static void warn_of_spike(struct session *session, const struct outcome_of_step *done)
 {
     if (!watch_warns(&session->watch, done->score)) return;
-    say_warning("step %lld: loss %.4f is %.1f deviations above the mean of the last %d steps%s",
+    session_warn(session, "step %lld: loss %.4f is %.1f deviations above the mean of the last %d steps%s",
         (long long)done->report.step, done->report.loss, done->score, WATCH_WINDOW,
         done->skipped                  ? "; its update is left out"
         : session->watch.skip_from > 0 ? "; enough were left out"
@@ -116,7 +118,7 @@ static void warn_of_collapse(struct session *session, const cribo_report *report
     double terms = config->authors_normalisation ? 1 : 2;
     const char *sign =
         watch_collapse(&session->watch, report, config->global_weight * terms * report->uniform_loss);
-    if (sign) say_warning("step %lld: a sign of collapse: %s", (long long)report->step, sign);
+    if (sign) session_warn(session, "collapse at step %lld: %s", (long long)report->step, sign);
 }
 
 bool session_step(struct session *session, const struct loader_batch *loaded, double began)
@@ -134,7 +136,7 @@ bool session_step(struct session *session, const struct loader_batch *loaded, do
     cribo_status status = session->watch.skip_from > 0
                               ? step_or_skip(session, &batch, &done)
                               : cribo_trainer_step(session->trainer, &batch, &done.report);
-    if (status != CRIBO_OK) return session_library_failed(session);
+    if (status != CRIBO_OK) return problem_library(&session->problem);
     if (session->watch.skip_from <= 0) done.score = score_of(session, &done.report);
     warn_of_spike(session, &done);
     if (!done.skipped) warn_of_collapse(session, &done.report);

@@ -49,8 +49,7 @@ const char *settings_small_default(const char *name)
 
 static bool set(cribo_trainer_config *config, const char *name, const char *value, struct problem *problem)
 {
-    return cribo_trainer_config_set(config, name, value) == CRIBO_OK ||
-           problem_set(problem, "%s", cribo_last_error());
+    return cribo_trainer_config_set(config, name, value) == CRIBO_OK || problem_library(problem);
 }
 
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem)
@@ -94,10 +93,9 @@ static void fit_folder(size_t pictures, cribo_trainer_config *config)
 bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem)
 {
-    if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK)
-        return problem_set(problem, "%s", cribo_last_error());
+    if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK) return problem_library(problem);
     if (settings->preset && cribo_trainer_config_preset(config, settings->preset) != CRIBO_OK)
-        return problem_set(problem, "%s", cribo_last_error());
+        return problem_library(problem);
     for (size_t i = 0; !settings->preset && i < sizeof small / sizeof *small; i++)
         if (!set(config, small[i].name, small[i].value, problem)) return false;
     for (size_t i = 0; i < settings->count; i++)

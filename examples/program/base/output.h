@@ -1,0 +1,35 @@
+/*
+ * The file of a result. It is written under a temporary name beside it, and takes its name when it is whole, so
+ * that neither a failure nor a signal leaves half a file. One rule for names, which is also the library's: a
+ * symbolic link to a file is replaced by the new file, and the file that the link led to stays as it is; what
+ * is no regular file (a folder, a device, a pipe), or a link to such, is refused.
+ */
+#ifndef OUTPUT_H
+#define OUTPUT_H
+
+#include "base/problem.h"
+
+#include <stdio.h>
+
+struct output {
+    FILE *file;       /* to write to */
+    const char *path; /* borrowed; "-": standard output */
+    char *temporary;  /* NULL for standard output */
+};
+
+/* On failure there is nothing to drop. */
+bool output_open(struct output *output, const char *path, struct problem *problem);
+
+/* Gives the file its name, or, on failure, removes it. */
+bool output_close(struct output *output, struct problem *problem);
+
+/* Removes the file unless it is closed already; a zeroed output is fine. */
+void output_drop(struct output *output);
+
+/* The same as one call: `size` bytes to `path`. */
+bool output_write(const char *path, const void *bytes, size_t size, struct problem *problem);
+
+/* Removes the temporary files of all open outputs. For handlers of signals that end the program at once. */
+void output_drop_all(void);
+
+#endif
