@@ -109,6 +109,45 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add(
     cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels);
 
 /*
+ * Remembers some patches of each image as cribo_probe_add remembers all: image b's patches index[b, 0], index[b,
+ * 1], ... in this order.
+ *
+ * labels [B, height, width], each 0 ... C - 1 or ignore_label
+ * count  patches of an image, 1 ... N
+ * index  [B, count], each 0 ... N - 1; cribo_rare_patches chooses them
+ * Ownership: all arrays stay the caller's; the memory has copies. Aliasing: none.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; the memory is then unchanged.
+ * Threads: one call at a time per probe. Cost: O(B count (D + pixels of a patch)). Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *probe,
+    const cribo_patch_maps *maps, const int32_t *labels, int64_t count, const int64_t *index);
+
+/*
+ * Chooses the patches of each image that a bounded memory is to keep, those with the image's rare classes first:
+ * the `count` smallest of
+ *
+ *   s_i = u_i * sum over the classes c in patch i of f_c      f_c: in how many patches of the image c occurs
+ *
+ * (the sampling of Balazevic et al.). Patches without a label come last; equal s in the order of the patches.
+ *
+ * maps          sizes; its features are not read and may be NULL
+ * classes       C, 1 ... 65 536
+ * ignore_label  pixels with this label count nowhere
+ * labels        [B, height, width], each 0 ... C - 1 or ignore_label
+ * draws         [B, N] u, uniform in [0, 1)
+ * count         patches of an image, 1 ... N
+ * index         [B, count] the patches, the smallest s first
+ * runtime       memory; NULL: defaults
+ *
+ * Ownership: all arrays stay the caller's. Aliasing: index must not overlap the inputs.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Threads: any. Cost: O(B (pixels + N C + N count)); N C bytes of memory during the call. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_rare_patches(const cribo_patch_maps *maps, int64_t classes,
+    int64_t ignore_label, const int32_t *labels, const float *draws, int64_t count, int64_t *index,
+    const cribo_runtime *runtime);
+
+/*
  * M, how many entries the memory holds.
  * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per probe.
@@ -203,6 +242,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_add(int64_t classes, int
  * mean_accuracy   mean over the classes that occur in the truth of the share of their pixels that are right
  * classes_seen    how many classes the mean_iou is over
  * counted         pixels counted
+ * mean_iou_all    mean of the intersection over union of all C classes; that of a class that occurs nowhere is 0
  */
 typedef struct cribo_scores {
     size_t struct_size; /* sizeof(cribo_scores), set by the caller */
@@ -211,6 +251,7 @@ typedef struct cribo_scores {
     double mean_accuracy;
     int64_t classes_seen;
     int64_t counted;
+    double mean_iou_all;
 } cribo_scores;
 
 /*
@@ -223,6 +264,93 @@ typedef struct cribo_scores {
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
     int64_t classes, const int64_t *confusion, double *iou, cribo_scores *scores);
+
+/*
+ * The assignment with the greatest total score: each row gets at most one column and each column at most one
+ * row, as many pairs as the smaller side has (Kuhn's Hungarian method with shortest augmenting paths).
+ *
+ * rows, columns  1 ... 65 536 each
+ * score          [rows, columns], finite
+ * column         [rows] the column of each row; -1: it has none
+ * runtime        memory; NULL: defaults
+ *
+ * Ownership: all arrays stay the caller's. Aliasing: column must not overlap score.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Threads: any. Cost: O(smaller^2 * larger). Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_assign(
+    int64_t rows, int64_t columns, const double *score, int64_t *column, const cribo_runtime *runtime);
+
+/* How cribo_confusion_match gives a class to predictions that have no names. */
+enum {
+    CRIBO_MATCH_ONE_TO_ONE = 0, /* the assignment with the greatest sum of intersections over unions */
+    CRIBO_MATCH_MANY_TO_ONE =
+        1 /* each prediction: the class that most of its pixels have; equal: the lower */
+};
+
+/*
+ * Matches predictions, clusters for instance, with classes.
+ *
+ * classes      C, 1 ... 65 536
+ * predictions  P, 1 ... 65 536
+ * confusion    [C, P] pixels by true class and prediction, none negative
+ * method       CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE
+ * rest         0 ... C - 1, the class of a prediction without a partner (one to one: P > C; many to one: it has
+ *              no pixels); the public evaluators take 0
+ * class_of     [P] the class of each prediction; NULL: not wanted
+ * matched      [C, C] the confusion with the columns of a class's predictions added up, for
+ *              cribo_confusion_scores; NULL: not wanted
+ * runtime      memory; NULL: defaults
+ *
+ * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the confusion or each other.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Threads: any. Cost: that of cribo_assign for C rows and P columns. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_match(int64_t classes, int64_t predictions,
+    const int64_t *confusion, int64_t method, int64_t rest, int64_t *class_of, int64_t *matched,
+    const cribo_runtime *runtime);
+
+/*
+ * k-means: centres c_k that minimise the sum over rows of min_k |x_r - c_k|^2, by Lloyd's iterations from a start
+ * by k-means++, until the sum falls no more. A centre without rows moves to the row farthest from its own.
+ *
+ * rows, width  R, 1 ... 2^31, and D, 1 ... 65 536
+ * features     [R, D], finite; normalise them first where the cosine is to count
+ * clusters     K, 1 ... min(R, 65 536)
+ * seed         of the start, 0 ... 2^53
+ * iterations   the most of Lloyd's iterations, 0 ... 100 000
+ * centres      [K, D]
+ * labels       [R] the nearest centre of each row; equal distances: the first
+ * inertia      the sum that is minimised, in units of squared features; NULL: not wanted
+ * runtime      memory, threads, progress; NULL: defaults. The bits do not depend on the threads.
+ *
+ * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the features or each other.
+ * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads), CRIBO_CANCELLED: the
+ * contents of the results are then undefined.
+ * Threads: any. Cost: 2 R K D flop for the start and for each iteration. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_k_means(int64_t rows, int64_t width, const float *features,
+    int64_t clusters, int64_t seed, int64_t iterations, float *centres, int32_t *labels, double *inertia,
+    const cribo_runtime *runtime);
+
+/*
+ * The nearest of given centres for each row.
+ *
+ * rows, width  R, 1 ... 2^31, and D, 1 ... 65 536
+ * features     [R, D], finite
+ * clusters     K, 1 ... 65 536
+ * centres      [K, D], finite
+ * labels       [R] the nearest centre of each row; equal distances: the first
+ * inertia      the sum over rows of the squared distance to it; NULL: not wanted
+ * runtime      memory and threads; NULL: defaults. The bits do not depend on the threads.
+ *
+ * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the inputs or each other.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Threads: any. Cost: 2 R K D flop. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_nearest_centres(int64_t rows, int64_t width,
+    const float *features, int64_t clusters, const float *centres, int32_t *labels, double *inertia,
+    const cribo_runtime *runtime);
 
 /*
  * Principal components of rows: the directions of greatest variance, and where each row lies along them.

@@ -3,10 +3,15 @@
 
 #include "api/checks.h"
 #include "base/structs.h"
+#include "evaluation/k_means.h"
+#include "evaluation/matching.h"
 #include "evaluation/principal.h"
 #include "evaluation/probe.h"
+#include "evaluation/rare_patches.h"
 #include "evaluation/segmentation.h"
 #include "tensor/gemm.h"
+
+#include <math.h>
 
 #define MOST_CLASSES 65536
 
@@ -85,9 +90,8 @@ static cribo_status check_grid(
         grid->images * grid->rows * grid->columns * width);
 }
 
-/* A caller's maps, full and as a grid of ours, checked but for labels. */
-static cribo_status import(
-    const cribo_probe *probe, cribo_patch_maps *full, const cribo_patch_maps *maps, cb_label_maps *grid)
+/* A caller's maps, full and as a grid of ours; what they say of sizes is checked one by one. */
+static cribo_status import_sizes(cribo_patch_maps *full, const cribo_patch_maps *maps, cb_label_maps *grid)
 {
     *full = (cribo_patch_maps){0};
     CB_TRY(CB_IMPORT(*full, maps, width));
@@ -99,6 +103,14 @@ static cribo_status import(
         .columns = (size_t)full->columns,
         .height = (size_t)full->height,
         .width = (size_t)full->width};
+    return CRIBO_OK;
+}
+
+/* The same for a probe's features, checked but for labels. */
+static cribo_status import(
+    const cribo_probe *probe, cribo_patch_maps *full, const cribo_patch_maps *maps, cb_label_maps *grid)
+{
+    CB_TRY(import_sizes(full, maps, grid));
     return check_grid(probe, full, grid);
 }
 
@@ -111,7 +123,42 @@ cribo_status cribo_probe_add(cribo_probe *probe, const cribo_patch_maps *maps, c
     CB_REQUIRE_POINTER(labels);
     grid.labels = labels;
     CB_TRY(cb_patch_memory_check(&probe->probe.memory, &grid));
-    return cb_patch_memory_add(&probe->runtime.allocator, &probe->probe.memory, &grid, full.features);
+    return cb_patch_memory_add(
+        &probe->runtime.allocator, &probe->probe.memory, &grid, full.features, (cb_patch_choice){0});
+}
+
+static cribo_status check_count(const cb_label_maps *grid, int64_t count)
+{
+    size_t patches = grid->rows * grid->columns;
+    CB_REQUIRE(count > 0 && (uint64_t)count <= patches,
+        "count = %lld must be in 1 ... %zu, the patches of an image", (long long)count, patches);
+    return CRIBO_OK;
+}
+
+static cribo_status check_choice(const cb_label_maps *grid, int64_t count, const int64_t *index)
+{
+    int64_t patches = (int64_t)(grid->rows * grid->columns);
+    CB_TRY(check_count(grid, count));
+    CB_REQUIRE_POINTER(index);
+    for (int64_t i = 0; i < (int64_t)grid->images * count; i++)
+        CB_REQUIRE(index[i] >= 0 && index[i] < patches, "index[%lld, %lld] = %lld must be in 0 ... %lld",
+            (long long)(i / count), (long long)(i % count), (long long)index[i], (long long)patches - 1);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_probe_add_chosen(cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels,
+    int64_t count, const int64_t *index)
+{
+    cribo_patch_maps full;
+    cb_label_maps grid;
+    CB_REQUIRE_POINTER(probe);
+    CB_TRY(import(probe, &full, maps, &grid));
+    CB_REQUIRE_POINTER(labels);
+    grid.labels = labels;
+    CB_TRY(cb_patch_memory_check(&probe->probe.memory, &grid));
+    CB_TRY(check_choice(&grid, count, index));
+    return cb_patch_memory_add(&probe->runtime.allocator, &probe->probe.memory, &grid, full.features,
+        (cb_patch_choice){(size_t)count, index});
 }
 
 cribo_status cribo_probe_count(const cribo_probe *probe, int64_t *entries)
@@ -194,6 +241,43 @@ static cribo_status check_label(const char *name, int64_t place, int64_t label, 
     return CRIBO_OK;
 }
 
+/* Draws that are no uniform numbers would choose patches by no known rule. */
+static cribo_status check_draws(const cb_label_maps *grid, const float *draws)
+{
+    size_t patches = grid->rows * grid->columns;
+    CB_REQUIRE_POINTER(draws);
+    for (size_t i = 0; i < grid->images * patches; i++)
+        CB_REQUIRE(draws[i] >= 0 && draws[i] < 1, "draws[%zu, %zu] = %g must be in [0, 1)", i / patches,
+            i % patches, (double)draws[i]);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_rare_patches(const cribo_patch_maps *maps, int64_t classes, int64_t ignore_label,
+    const int32_t *labels, const float *draws, int64_t count, int64_t *index, const cribo_runtime *hooks)
+{
+    cribo_patch_maps full;
+    cb_label_maps grid;
+    cb_runtime runtime;
+    CB_TRY(import_sizes(&full, maps, &grid));
+    CB_REQUIRE(classes > 0 && classes <= MOST_CLASSES, "classes = %lld must be in 1 ... %d",
+        (long long)classes, MOST_CLASSES);
+    CB_REQUIRE(fits(&grid, (size_t)classes),
+        "maps.images = %lld of %zu x %zu pixels are more than an address can hold", (long long)full.images,
+        grid.height, grid.width);
+    CB_REQUIRE_POINTER(labels);
+    grid.labels = labels;
+    cb_patch_memory rules = {.classes = (size_t)classes, .ignore_label = ignore_label};
+    CB_TRY(cb_patch_memory_check(&rules, &grid));
+    CB_TRY(check_draws(&grid, draws));
+    CB_TRY(check_count(&grid, count));
+    CB_REQUIRE_POINTER(index);
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cribo_status status = cb_rare_patches(
+        &runtime.allocator, &grid, ignore_label, (size_t)classes, draws, (size_t)count, index);
+    cb_runtime_end(&runtime);
+    return status;
+}
+
 cribo_status cribo_confusion_add(int64_t classes, int64_t ignore_label, int64_t count, const int32_t *truth,
     const int32_t *predicted, int64_t *confusion)
 {
@@ -211,6 +295,14 @@ cribo_status cribo_confusion_add(int64_t classes, int64_t ignore_label, int64_t 
     return CRIBO_OK;
 }
 
+static cribo_status check_counts(int64_t rows, int64_t columns, const int64_t *confusion)
+{
+    for (int64_t i = 0; i < rows * columns; i++)
+        CB_REQUIRE(confusion[i] >= 0, "confusion[%lld, %lld] = %lld must not be negative",
+            (long long)(i / columns), (long long)(i % columns), (long long)confusion[i]);
+    return CRIBO_OK;
+}
+
 cribo_status cribo_confusion_scores(
     int64_t classes, const int64_t *confusion, double *iou, cribo_scores *scores)
 {
@@ -218,12 +310,136 @@ cribo_status cribo_confusion_scores(
     CB_TRY(check_classes(classes, confusion));
     CB_REQUIRE_POINTER(scores);
     CB_TRY(cb_check_size("scores", scores->struct_size, CB_SIZE_THROUGH(full, counted), sizeof full));
-    for (int64_t i = 0; i < classes * classes; i++)
-        CB_REQUIRE(confusion[i] >= 0, "confusion[%lld, %lld] = %lld must not be negative",
-            (long long)(i / classes), (long long)(i % classes), (long long)confusion[i]);
+    CB_TRY(check_counts(classes, classes, confusion));
     cb_confusion_scores((size_t)classes, confusion, iou, &full);
     cb_struct_export(scores, &full, sizeof full);
     return CRIBO_OK;
+}
+
+static cribo_status check_side_count(const char *name, int64_t count)
+{
+    CB_REQUIRE(count > 0 && count <= MOST_CLASSES, "%s = %lld must be in 1 ... %d", name, (long long)count,
+        MOST_CLASSES);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_assign(
+    int64_t rows, int64_t columns, const double *score, int64_t *column, const cribo_runtime *hooks)
+{
+    cb_runtime runtime;
+    CB_TRY(check_side_count("rows", rows));
+    CB_TRY(check_side_count("columns", columns));
+    CB_REQUIRE_POINTER(score);
+    CB_REQUIRE_POINTER(column);
+    for (int64_t i = 0; i < rows * columns; i++)
+        CB_REQUIRE(isfinite(score[i]), "score[%lld, %lld] = %g must be finite", (long long)(i / columns),
+            (long long)(i % columns), score[i]);
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cribo_status status = cb_assign(&runtime.allocator, (size_t)rows, (size_t)columns, score, column);
+    cb_runtime_end(&runtime);
+    return status;
+}
+
+/* Matches into `class_of`, ours where the caller wants none. */
+static cribo_status match(
+    const cb_allocator *allocator, const cb_matching *matching, int64_t *class_of, int64_t *matched)
+{
+    int64_t *own = NULL;
+    if (!class_of) CB_TRY(cb_allocate(allocator, &own, matching->predictions, sizeof *own, "matching"));
+    if (own) class_of = own;
+    cribo_status status = cb_match_predictions(allocator, matching, class_of);
+    if (status == CRIBO_OK && matched) cb_fold_predictions(matching, class_of, matched);
+    cb_release(allocator, own);
+    return status;
+}
+
+cribo_status cribo_confusion_match(int64_t classes, int64_t predictions, const int64_t *confusion,
+    int64_t method, int64_t rest, int64_t *class_of, int64_t *matched, const cribo_runtime *hooks)
+{
+    cb_runtime runtime;
+    CB_TRY(check_classes(classes, confusion));
+    CB_TRY(check_side_count("predictions", predictions));
+    CB_TRY(check_counts(classes, predictions, confusion));
+    CB_REQUIRE(method == CRIBO_MATCH_ONE_TO_ONE || method == CRIBO_MATCH_MANY_TO_ONE,
+        "method = %lld must be CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE", (long long)method);
+    CB_REQUIRE(rest >= 0 && rest < classes, "rest = %lld must be in 0 ... %lld", (long long)rest,
+        (long long)classes - 1);
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cb_matching matching = {.classes = (size_t)classes,
+        .predictions = (size_t)predictions,
+        .confusion = confusion,
+        .many_to_one = method == CRIBO_MATCH_MANY_TO_ONE,
+        .rest = (size_t)rest};
+    cribo_status status = match(&runtime.allocator, &matching, class_of, matched);
+    cb_runtime_end(&runtime);
+    return status;
+}
+
+/* Rows, width and clusters of k-means. */
+static cribo_status check_k_means(int64_t rows, int64_t width, int64_t clusters)
+{
+    CB_REQUIRE(rows > 0 && rows <= INT64_C(1) << 31, "rows = %lld must be in 1 ... 2^31", (long long)rows);
+    CB_REQUIRE(width > 0 && width <= 65536, "width = %lld must be in 1 ... 65536", (long long)width);
+    CB_TRY(check_rows("rows", rows, (size_t)width));
+    return check_side_count("clusters", clusters);
+}
+
+static cribo_status run_k_means(const cb_k_means *problem, const cribo_runtime *hooks, const float *centres)
+{
+    cb_runtime runtime;
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cb_gemm_begin(&runtime);
+    cribo_status status =
+        cb_check_finite(runtime.pool, "features", problem->x, problem->rows * problem->width);
+    if (status == CRIBO_OK)
+        status = cb_check_finite(runtime.pool, "centres", centres, problem->clusters * problem->width);
+    if (status == CRIBO_OK)
+        status = centres ? cb_k_means_assign(&runtime, problem) : cb_k_means_fit(&runtime, problem);
+    cb_runtime_end(&runtime);
+    return status;
+}
+
+cribo_status cribo_k_means(int64_t rows, int64_t width, const float *features, int64_t clusters, int64_t seed,
+    int64_t iterations, float *centres, int32_t *labels, double *inertia, const cribo_runtime *hooks)
+{
+    double unwanted;
+    CB_TRY(check_k_means(rows, width, clusters));
+    CB_REQUIRE(clusters <= rows, "clusters = %lld must not be more than rows = %lld", (long long)clusters,
+        (long long)rows);
+    CB_REQUIRE(seed >= 0 && seed <= INT64_C(1) << 53, "seed = %lld must be in 0 ... 2^53", (long long)seed);
+    CB_REQUIRE(iterations >= 0 && iterations <= 100000, "iterations = %lld must be in 0 ... 100000",
+        (long long)iterations);
+    CB_REQUIRE_POINTER(features);
+    CB_REQUIRE_POINTER(centres);
+    CB_REQUIRE_POINTER(labels);
+    cb_k_means problem = {.rows = (size_t)rows,
+        .width = (size_t)width,
+        .clusters = (size_t)clusters,
+        .x = features,
+        .seed = (uint64_t)seed,
+        .iterations = iterations,
+        .centres = centres,
+        .labels = labels,
+        .inertia = inertia ? inertia : &unwanted};
+    return run_k_means(&problem, hooks, NULL);
+}
+
+cribo_status cribo_nearest_centres(int64_t rows, int64_t width, const float *features, int64_t clusters,
+    const float *centres, int32_t *labels, double *inertia, const cribo_runtime *hooks)
+{
+    double unwanted;
+    CB_TRY(check_k_means(rows, width, clusters));
+    CB_REQUIRE_POINTER(features);
+    CB_REQUIRE_POINTER(centres);
+    CB_REQUIRE_POINTER(labels);
+    cb_k_means problem = {.rows = (size_t)rows,
+        .width = (size_t)width,
+        .clusters = (size_t)clusters,
+        .x = features,
+        .centres = (cb_real *)centres,
+        .labels = labels,
+        .inertia = inertia ? inertia : &unwanted};
+    return run_k_means(&problem, hooks, centres);
 }
 
 cribo_status cribo_principal_components(int64_t rows, int64_t width, const float *features,

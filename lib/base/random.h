@@ -14,7 +14,8 @@ typedef enum cb_purpose {
     CB_PURPOSE_PARAMETERS = 1,
     CB_PURPOSE_SEED_TOKENS = 2, /* the initial tokens of the clusters */
     CB_PURPOSE_DROP_PATH = 3,
-    CB_PURPOSE_PATCH_SAMPLE = 4 /* which patches a bounded memory keeps */
+    CB_PURPOSE_PATCH_SAMPLE = 4, /* which patches a bounded memory keeps */
+    CB_PURPOSE_K_MEANS = 5
 } cb_purpose;
 
 /* A sequence of numbers. `stream` and `index` tell which: a step and an image, a parameter, ... */

@@ -109,16 +109,27 @@ static void keep_patch(
     if (entry == memory->count) memory->count++;
 }
 
-cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory *memory,
-    const cb_label_maps *maps, const cb_real *features)
+/* The patch of all images that is number `i` of the choice. */
+static size_t chosen_patch(const cb_label_maps *maps, cb_patch_choice choice, size_t i)
 {
-    size_t patches = maps->images * maps->rows * maps->columns, labelled = 0;
-    for (size_t i = 0; i < patches; i++) labelled += count_pixels(memory, maps, i, NULL) != 0;
+    if (!choice.index) return i;
+    return i / choice.count * maps->rows * maps->columns + (size_t)choice.index[i];
+}
+
+cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory *memory,
+    const cb_label_maps *maps, const cb_real *features, cb_patch_choice choice)
+{
+    size_t chosen = maps->images * (choice.index ? choice.count : maps->rows * maps->columns), labelled = 0;
+    for (size_t i = 0; i < chosen; i++)
+        labelled += count_pixels(memory, maps, chosen_patch(maps, choice, i), NULL) != 0;
     size_t entries = memory->count + labelled;
     if (memory->most) entries = cb_min(entries, memory->most);
     CB_TRY(reserve(allocator, memory, entries));
-    for (size_t i = 0; i < patches; i++)
-        if (count_pixels(memory, maps, i, NULL)) keep_patch(memory, maps, i, features + i * memory->width);
+    for (size_t i = 0; i < chosen; i++) {
+        size_t patch = chosen_patch(maps, choice, i);
+        if (count_pixels(memory, maps, patch, NULL))
+            keep_patch(memory, maps, patch, features + patch * memory->width);
+    }
     return CRIBO_OK;
 }
 

@@ -43,12 +43,18 @@ typedef struct cb_label_maps {
 /* Whether all labels are classes or to be ignored. */
 cribo_status cb_patch_memory_check(const cb_patch_memory *memory, const cb_label_maps *maps);
 
+/* Some patches of each image: index [images, count], each below rows * columns. */
+typedef struct cb_patch_choice {
+    size_t count;
+    const int64_t *index; /* NULL: all patches */
+} cb_patch_choice;
+
 /*
- * Remembers the patches of checked maps; features [images, rows * columns, D]. Fails for lack of memory only,
+ * Remembers the chosen patches of checked maps, in the order of the choice; features [images, rows * columns, D]. Fails for lack of memory only,
  * and changes nothing then.
  */
 cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory *memory,
-    const cb_label_maps *maps, const cb_real *features);
+    const cb_label_maps *maps, const cb_real *features, cb_patch_choice choice);
 
 void cb_patch_memory_destroy(const cb_allocator *allocator, cb_patch_memory *memory);
 

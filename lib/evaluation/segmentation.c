@@ -97,6 +97,7 @@ void cb_confusion_scores(size_t classes, const int64_t *confusion, double *iou, 
         counted += t.truth;
     }
     scores->mean_iou = share(iou_sum, seen);
+    scores->mean_iou_all = iou_sum / (double)classes;
     scores->accuracy = share((double)right, counted);
     scores->mean_accuracy = share(accuracy_sum, true_classes);
     scores->classes_seen = seen;

@@ -1,5 +1,6 @@
 """Probes, scores and principal components through the module, against NumPy."""
 
+import itertools
 import json
 import struct
 import unittest
@@ -75,6 +76,58 @@ class Components(unittest.TestCase):
             np.testing.assert_allclose(found.directions[i], vector, atol=1e-4)
             np.testing.assert_allclose(found.projected[:, i], (x - x.mean(0)) @ vector, atol=1e-3)
             self.assertAlmostEqual(found.variance[i] / values[-1 - i], 1, places=5)
+
+
+def greatest_total(score):
+    """The greatest total of all one-to-one maps, by trying them."""
+    rows, columns = score.shape
+    if rows > columns:
+        return greatest_total(score.T)
+    return max(
+        sum(score[r, c] for r, c in enumerate(chosen))
+        for chosen in itertools.permutations(range(columns), rows)
+    )
+
+
+class Matching(unittest.TestCase):
+    def test_assignment_is_the_best_of_all(self):
+        random = np.random.default_rng(1)
+        for shape in ((4, 4), (3, 6), (6, 3), (1, 5)):
+            score = random.random(shape)
+            column = cribo.assign(score)
+            kept = column >= 0
+            self.assertEqual(kept.sum(), min(shape))
+            self.assertEqual(len(set(column[kept])), kept.sum())
+            self.assertAlmostEqual(score[kept, column[kept]].sum(), greatest_total(score))
+
+    def test_matched_confusion_adds_columns_up(self):
+        counts = np.random.default_rng(2).integers(0, 50, (3, 5))
+        for many in (False, True):
+            found = cribo.confusion_match(counts, many_to_one=many, rest=1)
+            for c in range(3):
+                np.testing.assert_array_equal(found.matched[:, c], counts[:, found.class_of == c].sum(1))
+            if many:
+                np.testing.assert_array_equal(found.class_of, counts.argmax(0))
+
+    def test_rare_patches_are_those_of_the_definition(self):
+        random = np.random.default_rng(3)
+        labels = random.choice(4, (3, 12, 8), p=[0.8, 0.1, 0.08, 0.02]).astype(np.int32)
+        draws = random.random((3, 12), np.float32)
+        index = cribo.rare_patches(labels, 6, 2, 4, draws, 5)
+        patches = labels.reshape(3, 6, 2, 2, 4).transpose(0, 1, 3, 2, 4).reshape(3, 12, -1)
+        occurs = np.stack([(patches == c).any(-1) for c in range(4)], -1)
+        score = (occurs * occurs.sum(1, keepdims=True)).sum(-1) * draws
+        np.testing.assert_array_equal(index, score.argsort(1, kind="stable")[:, :5])
+
+    def test_k_means_ends_at_the_means_of_the_nearest_rows(self):
+        x = np.random.default_rng(4).standard_normal((400, 7)).astype(np.float32)
+        found = cribo.k_means(x, 9, iterations=1000)
+        distance = ((x[:, None].astype(np.float64) - found.centres) ** 2).sum(-1)
+        np.testing.assert_array_equal(found.labels, distance.argmin(1))
+        self.assertAlmostEqual(found.inertia / distance.min(1).sum(), 1, places=5)
+        for k in range(9):
+            np.testing.assert_allclose(found.centres[k], x[found.labels == k].mean(0), atol=1e-4)
+        np.testing.assert_array_equal(cribo.nearest_centres(x, found.centres).labels, found.labels)
 
 
 if __name__ == "__main__":

@@ -395,6 +395,61 @@ static void probe_add(void)
     cribo_probe_free(probe);
 }
 
+static cribo_status add_chosen_maps(cribo_probe *probe, const cribo_patch_maps *maps)
+{
+    static const int64_t index[2 * PATCH_IMAGES];
+    return cribo_probe_add_chosen(probe, maps, patch_labels, 2, index);
+}
+
+static void probe_add_chosen(void)
+{
+    cribo_probe *probe = empty_probe();
+    int64_t index[2 * PATCH_IMAGES] = {0};
+    bad_maps(add_chosen_maps);
+    cribo_patch_maps maps = patch_maps();
+    BAD(cribo_probe_add_chosen(probe, &maps, NULL, 2, index), "labels");
+    BAD(cribo_probe_add_chosen(probe, &maps, patch_labels, 2, NULL), "index");
+    const int64_t counts[] = {0, -1, PATCH_ROWS * PATCH_COLUMNS + 1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(counts); i++)
+        BAD(cribo_probe_add_chosen(probe, &maps, patch_labels, counts[i], index), "count");
+    const int64_t places[] = {-1, PATCH_ROWS * PATCH_COLUMNS, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(places); i++) {
+        index[3] = places[i];
+        BAD(cribo_probe_add_chosen(probe, &maps, patch_labels, 2, index), "index[1, 1]");
+    }
+    cribo_probe_free(probe);
+}
+
+static void rare_patches(void)
+{
+    float draws[PATCH_IMAGES * PATCH_ROWS * PATCH_COLUMNS] = {0};
+    int64_t index[PATCH_IMAGES * PATCH_ROWS * PATCH_COLUMNS];
+    cribo_patch_maps maps = patch_maps();
+    maps.features = NULL;
+    OK(cribo_rare_patches(&maps, CLASSES, 255, patch_labels, draws, 1, index, NULL));
+    BAD(cribo_rare_patches(NULL, CLASSES, 255, patch_labels, draws, 1, index, NULL), "maps");
+    for (size_t i = 0; i < COUNT(wild_counts); i++) {
+        maps.rows = wild_counts[i];
+        BAD(cribo_rare_patches(&maps, CLASSES, 255, patch_labels, draws, 1, index, NULL), "maps.rows");
+        maps = patch_maps();
+        maps.images = wild_counts[i];
+        BAD(cribo_rare_patches(&maps, CLASSES, 255, patch_labels, draws, 1, index, NULL), "maps.images");
+        maps = patch_maps();
+        BAD(cribo_rare_patches(&maps, wild_counts[i], 255, patch_labels, draws, 1, index, NULL), "classes");
+        BAD(cribo_rare_patches(&maps, CLASSES, 255, patch_labels, draws, wild_counts[i], index, NULL),
+            "count");
+    }
+    BAD(cribo_rare_patches(&maps, CLASSES, 255, NULL, draws, 1, index, NULL), "labels");
+    BAD(cribo_rare_patches(&maps, CLASSES, 255, patch_labels, NULL, 1, index, NULL), "draws");
+    BAD(cribo_rare_patches(&maps, CLASSES, 255, patch_labels, draws, 1, NULL, NULL), "index");
+    BAD(cribo_rare_patches(&maps, 1, 255, patch_labels, draws, 1, index, NULL), "labels[0, 0, 1]");
+    const float strange[] = {-0.1F, 1, (float)NAN, (float)INFINITY};
+    for (size_t i = 0; i < COUNT(strange); i++) {
+        draws[1] = strange[i];
+        BAD(cribo_rare_patches(&maps, CLASSES, 255, patch_labels, draws, 1, index, NULL), "draws[0, 1]");
+    }
+}
+
 static void probe_count(void)
 {
     cribo_probe *probe = empty_probe();
@@ -473,6 +528,78 @@ static void confusion_scores(void)
     scores.struct_size = sizeof scores;
     confusion[2] = -1;
     BAD(cribo_confusion_scores(2, confusion, NULL, &scores), "confusion[1, 0]");
+}
+
+static void assign(void)
+{
+    double score[4] = {0};
+    int64_t column[2];
+    const int64_t counts[] = {0, -1, 65537, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        BAD(cribo_assign(counts[i], 2, score, column, NULL), "rows");
+        BAD(cribo_assign(2, counts[i], score, column, NULL), "columns");
+    }
+    BAD(cribo_assign(2, 2, NULL, column, NULL), "score");
+    BAD(cribo_assign(2, 2, score, NULL, NULL), "column");
+    score[3] = NAN;
+    BAD(cribo_assign(2, 2, score, column, NULL), "score[1, 1]");
+}
+
+static void confusion_match(void)
+{
+    int64_t confusion[6] = {0}, class_of[3], matched[4];
+    const int64_t counts[] = {0, -1, 65537, INT64_MIN, INT64_MAX}, others[] = {-1, 2, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        BAD(cribo_confusion_match(counts[i], 3, confusion, 0, 0, class_of, matched, NULL), "classes");
+        BAD(cribo_confusion_match(2, counts[i], confusion, 0, 0, class_of, matched, NULL), "predictions");
+    }
+    for (size_t i = 0; i < COUNT(others); i++) {
+        BAD(cribo_confusion_match(2, 3, confusion, others[i], 0, class_of, matched, NULL), "method");
+        BAD(cribo_confusion_match(2, 3, confusion, 0, others[i], class_of, matched, NULL), "rest");
+    }
+    BAD(cribo_confusion_match(2, 3, NULL, 0, 0, class_of, matched, NULL), "confusion");
+    OK(cribo_confusion_match(2, 3, confusion, 1, 1, NULL, NULL, NULL));
+    confusion[4] = -1;
+    BAD(cribo_confusion_match(2, 3, confusion, 0, 0, class_of, matched, NULL), "confusion[1, 1]");
+}
+
+static void k_means(void)
+{
+    float x[6] = {0}, centres[4];
+    int32_t labels[3];
+    const int64_t counts[] = {0, -1, INT64_MIN, INT64_MAX}, negative[] = {-1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        BAD(cribo_k_means(counts[i], 2, x, 2, 0, 5, centres, labels, NULL, NULL), "rows");
+        BAD(cribo_k_means(3, counts[i], x, 2, 0, 5, centres, labels, NULL, NULL), "width");
+        BAD(cribo_k_means(3, 2, x, counts[i], 0, 5, centres, labels, NULL, NULL), "clusters");
+    }
+    for (size_t i = 0; i < COUNT(negative); i++) {
+        BAD(cribo_k_means(3, 2, x, 2, negative[i], 5, centres, labels, NULL, NULL), "seed");
+        BAD(cribo_k_means(3, 2, x, 2, 0, negative[i], centres, labels, NULL, NULL), "iterations");
+    }
+    BAD(cribo_k_means(3, 2, x, 4, 0, 5, centres, labels, NULL, NULL), "clusters = 4");
+    BAD(cribo_k_means(3, 2, NULL, 2, 0, 5, centres, labels, NULL, NULL), "features");
+    BAD(cribo_k_means(3, 2, x, 2, 0, 5, NULL, labels, NULL, NULL), "centres");
+    BAD(cribo_k_means(3, 2, x, 2, 0, 5, centres, NULL, NULL, NULL), "labels");
+    x[2] = (float)NAN;
+    BAD(cribo_k_means(3, 2, x, 2, 0, 5, centres, labels, NULL, NULL), "features[2]");
+}
+
+static void nearest_centres(void)
+{
+    float x[6] = {0}, centres[4] = {0};
+    int32_t labels[3];
+    const int64_t counts[] = {0, -1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        BAD(cribo_nearest_centres(counts[i], 2, x, 2, centres, labels, NULL, NULL), "rows");
+        BAD(cribo_nearest_centres(3, counts[i], x, 2, centres, labels, NULL, NULL), "width");
+        BAD(cribo_nearest_centres(3, 2, x, counts[i], centres, labels, NULL, NULL), "clusters");
+    }
+    BAD(cribo_nearest_centres(3, 2, NULL, 2, centres, labels, NULL, NULL), "features");
+    BAD(cribo_nearest_centres(3, 2, x, 2, NULL, labels, NULL, NULL), "centres");
+    BAD(cribo_nearest_centres(3, 2, x, 2, centres, NULL, NULL, NULL), "labels");
+    centres[1] = (float)INFINITY;
+    BAD(cribo_nearest_centres(3, 2, x, 2, centres, labels, NULL, NULL), "centres[1]");
 }
 
 static void principal_components(void)
@@ -1606,12 +1733,18 @@ static const entry table[] = {
     ENTRY(probe_create),
     ENTRY(probe_free),
     ENTRY(probe_add),
+    ENTRY(probe_add_chosen),
+    ENTRY(rare_patches),
     ENTRY(probe_count),
     ENTRY(probe_search),
     ENTRY(probe_fit),
     ENTRY(probe_predict),
     ENTRY(confusion_add),
     ENTRY(confusion_scores),
+    ENTRY(assign),
+    ENTRY(confusion_match),
+    ENTRY(k_means),
+    ENTRY(nearest_centres),
     ENTRY(principal_components),
     CONFIG_ENTRIES(loss),
     ENTRY(loss_create),

@@ -35,7 +35,21 @@ from .errors import (
     TimedOut,
     WrongState,
 )
-from .evaluation import Confusion, Prediction, PrincipalComponents, Probe, Scores, principal_components
+from .evaluation import (
+    Confusion,
+    KMeans,
+    Matching,
+    Prediction,
+    PrincipalComponents,
+    Probe,
+    Scores,
+    assign,
+    confusion_match,
+    k_means,
+    nearest_centres,
+    principal_components,
+    rare_patches,
+)
 from .loss import Loss, Losses
 from .memory_bank import BankContent, Matches, MemoryBank
 from .model import Features, Model
@@ -62,10 +76,12 @@ __all__ = [
     "FileNotFound",
     "IOError_",
     "InvalidArgument",
+    "KMeans",
     "Log",
     "Loss",
     "Losses",
     "Matches",
+    "Matching",
     "MemoryBank",
     "Model",
     "Moments",
@@ -87,12 +103,17 @@ __all__ = [
     "Trainer",
     "WrongState",
     "__version__",
+    "assign",
     "build_info",
     "checkpoint_metadata",
     "checkpoint_settings",
+    "confusion_match",
     "default_threads",
+    "k_means",
+    "nearest_centres",
     "principal_components",
     "random_uniform",
+    "rare_patches",
     "set_default_threads",
     "settings",
     "version",

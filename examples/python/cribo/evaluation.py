@@ -70,6 +70,17 @@ class Probe(Handle):
         with self._use() as invoke:
             invoke("add", ctypes.byref(maps), address(truth))
 
+    def add_chosen(self, features: Array, labels: Array, index: Array) -> None:
+        """Remembers the patches index, int64 [B, count], of each image, in this order; rare_patches chooses
+        them."""
+        truth = input_array("labels", labels, np.int32, ("B", "height", "width"))
+        maps, array = self._maps(features, *truth.shape[1:])
+        chosen = input_array("index", index, np.int64, (len(array), "count"))
+        if len(truth) != len(array):
+            raise ValueError(f"labels has {len(truth)} images, but features has {len(array)}")
+        with self._use() as invoke:
+            invoke("add_chosen", ctypes.byref(maps), address(truth), chosen.shape[1], address(chosen))
+
     def count(self) -> int:
         """How many patches the memory holds."""
         entries = ctypes.c_int64()
@@ -129,6 +140,7 @@ class Scores(NamedTuple):
     mean_accuracy: float
     classes_seen: int
     counted: int
+    mean_iou_all: float
     iou: np.ndarray  # [C] of each class, -1 where it occurs in neither
 
 
@@ -161,6 +173,109 @@ class Confusion:
             )
         )
         return Scores(**config_values(found), iou=iou)
+
+
+def rare_patches(
+    labels: Array, rows: int, columns: int, classes: int, draws: Array, count: int, *, ignore_label: int = 255
+) -> np.ndarray:
+    """The patches, int64 [B, count], that a bounded memory is to keep of each image: those with the image's
+    rare classes first. labels int32 [B, height, width]; draws float32 [B, rows * columns], uniform in
+    [0, 1)."""
+    truth = input_array("labels", labels, np.int32, ("B", "height", "width"))
+    images, height, width = truth.shape
+    maps = new("cribo_patch_maps", images=images, rows=rows, columns=columns, height=height, width=width)
+    chance = input_array("draws", draws, np.float32, (images, rows * columns))
+    index = np.empty((images, natural("count", count)), np.int64)
+    check(
+        native.cribo_rare_patches(
+            ctypes.byref(maps),
+            classes,
+            ignore_label,
+            address(truth),
+            address(chance),
+            count,
+            address(index),
+            None,
+        )
+    )
+    return index
+
+
+def assign(score: Array) -> np.ndarray:
+    """The column of each row, int64 [rows], in the assignment with the greatest total of score, float64
+    [rows, columns]; -1: the row has none."""
+    array = input_array("score", score, np.float64, ("rows", "columns"))
+    column = np.empty(len(array), np.int64)
+    check(native.cribo_assign(*array.shape, address(array), address(column), None))
+    return column
+
+
+class Matching(NamedTuple):
+    """Classes of predictions that have no names."""
+
+    class_of: np.ndarray  # int64 [P] the class of each prediction
+    matched: np.ndarray  # int64 [C, C] the confusion by true class and the prediction's class
+
+
+def confusion_match(confusion: Array, *, many_to_one: bool = False, rest: int = 0) -> Matching:
+    """Matches predictions with classes by their counts, int64 [C, P]: one to one by the sum of intersections
+    over unions, or each with the class that most of its pixels have."""
+    array = input_array("confusion", confusion, np.int64, ("C", "P"))
+    classes, predictions = array.shape
+    found = Matching(np.empty(predictions, np.int64), np.empty((classes, classes), np.int64))
+    check(
+        native.cribo_confusion_match(
+            classes,
+            predictions,
+            address(array),
+            int(many_to_one),
+            rest,
+            address(found.class_of),
+            address(found.matched),
+            None,
+        )
+    )
+    return found
+
+
+class KMeans(NamedTuple):
+    """Centres of rows."""
+
+    centres: np.ndarray  # float32 [K, D]
+    labels: np.ndarray  # int32 [R] the nearest centre of each row
+    inertia: float  # the sum of the squared distances to it
+
+
+def k_means(
+    features: Array, clusters: int, *, seed: int = 0, iterations: int = 50, threads: int = 0
+) -> KMeans:
+    """k-means of features [R, D] from a start by k-means++."""
+    array = input_array("features", features, np.float32, ("R", "D"))
+    rows, width = array.shape
+    centres = np.empty((natural("clusters", clusters), width), np.float32)
+    labels, inertia, hooks = np.empty(rows, np.int32), ctypes.c_double(), Hooks(threads, None, None)
+    outputs = address(centres), address(labels), ctypes.byref(inertia), ctypes.byref(hooks.runtime)
+    with hooks.signals_kept():
+        hooks.call(native.cribo_k_means, rows, width, address(array), clusters, seed, iterations, *outputs)
+    return KMeans(centres, labels, inertia.value)
+
+
+def nearest_centres(features: Array, centres: Array, *, threads: int = 0) -> KMeans:
+    """The nearest of centres [K, D] for each of features [R, D]."""
+    array = input_array("features", features, np.float32, ("R", "D"))
+    given = input_array("centres", centres, np.float32, ("K", array.shape[1]))
+    labels, inertia, hooks = np.empty(len(array), np.int32), ctypes.c_double(), Hooks(threads, None, None)
+    outputs = address(labels), ctypes.byref(inertia), ctypes.byref(hooks.runtime)
+    with hooks.signals_kept():
+        hooks.call(
+            native.cribo_nearest_centres,
+            *array.shape,
+            address(array),
+            len(given),
+            address(given),
+            *outputs,
+        )
+    return KMeans(given, labels, inertia.value)
 
 
 class PrincipalComponents(NamedTuple):
