@@ -1,7 +1,7 @@
 # Sourced by the scripts beside it, from the root of the sources: packages, the build, and words. $0 names the script.
 export LC_ALL=C.UTF-8
 
-build_packages='gcc meson ninja-build pkg-config libblis-dev zlib1g-dev libjpeg-dev libpng-dev libwebp-dev libjansson-dev'
+build_packages='gcc meson ninja-build pkg-config libblis-dev zlib1g-dev libjpeg-dev libpng-dev libwebp-dev libcairo2-dev libjansson-dev'
 wallpaper_packages='mate-backgrounds lomiri-wallpapers-16.04 lxqt-themes plasma-workspace-wallpapers'
 
 say() { printf '\n== %s\n' "$*"; }

@@ -273,8 +273,8 @@ static void draw_row(
                     : fail_red);
         snprintf(caption, sizeof caption, "%.3f%s", (double)cosine[j],
             !tested ? ""
-            : match ? ", passes the cycle test"
-                    : ", fails the cycle test");
+            : match ? ", passes"
+                    : ", fails");
         sheet_text_within(&gallery->sheet, x - FRAME, y + CELL + FRAME + 31, CELL + 2 * FRAME + GAP,
             SHEET_SMALL,
             !tested ? sheet_ink
