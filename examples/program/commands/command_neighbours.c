@@ -325,9 +325,16 @@ static void draw_header(struct sheet *sheet)
 {
     double second = MARGIN + CELL + 4 * FRAME + 3 * GAP;
     sheet_title(sheet, MARGIN, 28, "Objects and their nearest in other pictures");
-    sheet_text(sheet, MARGIN, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft,
-        "Numbers: cosine similarity. The cycle test: of all objects, is the first one also the nearest of its "
-        "neighbour?");
+    static const char cosine[] = "Numbers: cosine similarity. Cycle test of the nearest object:",
+                      pass[] = "passes, its nearest object here is the first", fail[] = "fails";
+    double x = MARGIN;
+    sheet_text(sheet, x, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, cosine);
+    x += sheet_text_width(sheet, SHEET_SMALL, cosine) + 10;
+    sheet_box(sheet, x, 41, 12, 12, pass_green, 1);
+    sheet_text(sheet, x + 18, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, pass);
+    x += 18 + sheet_text_width(sheet, SHEET_SMALL, pass) + 16;
+    sheet_box(sheet, x, 41, 12, 12, fail_red, 1);
+    sheet_text(sheet, x + 18, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, fail);
     sheet_text(sheet, MARGIN, HEADER - 8, SHEET_SMALL, SHEET_LEFT, sheet_soft, "object");
     sheet_text(sheet, second, HEADER - 8, SHEET_SMALL, SHEET_LEFT, sheet_soft,
         "nearest objects, the most similar first");
