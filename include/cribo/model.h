@@ -20,11 +20,38 @@ extern "C" {
 #define CRIBO_FLOAT32 0
 #define CRIBO_BF16 1
 
+/* The MLP of a block, with hidden width h: fc2(gelu(fc1 x)), or w3(silu(a) b) with [a; b] = w12 x. */
+#define CRIBO_MLP_GELU 0
+#define CRIBO_MLP_SWIGLU 1
+
+/*
+ * Positions. Learned ones are added to the tokens, and resampled (bicubic) for images of another size. Rotary
+ * ones rotate queries and keys of the patches: number i of a head's d with number i + d/2, by
+ * 2 pi y / period_i for i < d/4 and by 2 pi x / period_(i - d/4) for the others, where a patch's centre (y, x)
+ * is scaled to -1 ... 1 as CRIBO_ROPE_... says.
+ */
+#define CRIBO_POSITIONS_LEARNED 0
+#define CRIBO_POSITIONS_ROPE 1
+
+/* Rows are divided by the grid's rows and columns by its columns, or both by the smaller or the larger. */
+#define CRIBO_ROPE_SEPARATE 0
+#define CRIBO_ROPE_MIN 1
+#define CRIBO_ROPE_MAX 2
+
+/*
+ * Biases of queries, keys and values. NO_KEY: the keys' third of qkv.bias is 0 at first and not trained. NONE:
+ * there is no qkv.bias.
+ */
+#define CRIBO_QKV_BIAS_ALL 0
+#define CRIBO_QKV_BIAS_NO_KEY 1
+#define CRIBO_QKV_BIAS_NONE 2
+
 /* A transformer with its heads (or without): parameters, and a workspace for features. */
 typedef struct cribo_model cribo_model;
 
 /*
- * Settings; cribo_model_config_init sets those of ViT-S/16 with the published heads. Fields are only ever
+ * Settings; cribo_model_config_init sets those of ViT-S/16 with the published heads; docs/backbones.md has
+ * those of other published transformers. Fields are only ever
  * appended. tiny: width 192, heads 3; small: 384, 6; base: 768, 12; any other combination is fine while heads
  * divides width.
  */
@@ -47,6 +74,21 @@ typedef struct cribo_model_config {
     int64_t precision;         /* CRIBO_FLOAT32 or CRIBO_BF16, as text "float32" or "bf16"; float32 */
     int64_t recompute; /* 1: training keeps a block's input alone and computes the block again in the backward
                                      pass, the same bits in less memory and more time; 0 */
+    int64_t registers; /* register tokens between [CLS] and the patches; 0. 0 ... 1024 */
+    double layer_scale;         /* first value of LayerScale's gains; 0: no LayerScale; 0. 0 ... 1000 */
+    int64_t mlp;                /* CRIBO_MLP_..., as text "gelu" or "swiglu"; gelu */
+    int64_t mlp_hidden;         /* hidden width of a block's MLP; 0: mlp_ratio width; 0. 0 ... 2^22 */
+    int64_t position_embedding; /* CRIBO_POSITIONS_..., as text "learned" or "rope"; learned */
+    int64_t position_grid;  /* side of the learned grid in patches; 0: that of image_size; 0. 0 ... 16 384 */
+    int64_t cls_position;   /* 1: [CLS] has a learned position, the first row; 1 */
+    double position_offset; /* of resampling, in patches: 0.1 as DINO, 0 as timm; 0.1. 0 ... 1 */
+    int64_t position_antialias; /* 1: resampling of learned positions is antialiased; 0 */
+    double rope_base;           /* base of the periods, base^(4 i / d) for i < d/4; 100. 1e-6 ... 1e12 */
+    double rope_min_period;     /* both positive: periods of a geometric series between them, instead of */
+    double rope_max_period;     /* rope_base; 0 and 0. 0 ... 1e12 */
+    int64_t rope_coordinates;   /* CRIBO_ROPE_..., as text "separate", "min" or "max"; separate */
+    double norm_epsilon;        /* of the layer norms; 1e-6. 1e-12 ... 1 */
+    int64_t qkv_bias;           /* CRIBO_QKV_BIAS_..., as text "all", "no_key" or "none"; all */
 } cribo_model_config;
 
 /*
@@ -90,6 +132,7 @@ CRIBO_API void cribo_model_free(cribo_model *model);
  * One parameter. Names are those of the authors' code: "backbone." + the names that timm and DINO use
  * ("cls_token", "blocks.0.attn.qkv.weight", ...), "head.mlp.{0,2,4}.{weight,bias}",
  * "head.last_layer.weight_g" and "weight_v" ([CLS]), "head.last_layer_c.weight_g" and "weight_v" (objects).
+ * docs/backbones.md lists all of the backbone's.
  */
 typedef struct cribo_parameter {
     size_t struct_size; /* sizeof(cribo_parameter), set by the caller */

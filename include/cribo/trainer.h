@@ -102,6 +102,22 @@ typedef struct cribo_trainer_config {
 
     int64_t precision; /* of both networks: see cribo_model_config */
     int64_t recompute; /* of the student: see cribo_model_config */
+
+    int64_t registers; /* of both networks, as the following: see cribo_model_config */
+    double layer_scale;
+    int64_t mlp;
+    int64_t mlp_hidden;
+    int64_t position_embedding;
+    int64_t position_grid;
+    int64_t cls_position;
+    double position_offset;
+    int64_t position_antialias;
+    double rope_base;
+    double rope_min_period;
+    double rope_max_period;
+    int64_t rope_coordinates;
+    double norm_epsilon;
+    int64_t qkv_bias;
 } cribo_trainer_config;
 
 /*

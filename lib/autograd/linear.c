@@ -1,4 +1,4 @@
-/* Linear maps and GELU: the pieces of every MLP. */
+/* Linear maps, GELU and SwiGLU: the pieces of every MLP. */
 #include "autograd/operations.h"
 #include "autograd/precision.h"
 #include "tensor/gemm_packed.h"
@@ -185,4 +185,65 @@ cb_tensor cb_op_gelu(cb_tape *tape, cb_tensor x)
     cb_tape_record(tape, &f.node, sizeof f, gelu_backward);
     if (cb_tape_runs(tape)) cb_pool_run(tape->pool, x.rows, gelu_row, &f);
     return y;
+}
+
+typedef struct swiglu_node {
+    cb_node node;
+    cb_tensor x, y;
+    cb_row_buffers buffers; /* three rows of y's width: of x (two) and of dy */
+} swiglu_node;
+
+static void swiglu_row(void *context, size_t row, size_t worker)
+{
+    const swiglu_node *f = context;
+    size_t n = f->y.columns;
+    cb_real *buffer = cb_row_buffer(&f->buffers, worker), *y = cb_value_place(&f->y, row, buffer);
+    const cb_real *x = cb_read_value(&f->x, row, buffer);
+    cb_rows()->swiglu(y, x, x + n, n);
+    cb_store_value(&f->y, row, y);
+}
+
+static void swiglu_backward_row(void *context, size_t row, size_t worker)
+{
+    const swiglu_node *f = context;
+    size_t n = f->y.columns;
+    cb_real *buffer = cb_row_buffer(&f->buffers, worker), *dx = cb_gradient_place(&f->x, row, buffer);
+    const cb_real *dy = cb_read_gradient(&f->y, row, buffer + 2 * n), *x = cb_read_value(&f->x, row, buffer);
+    cb_rows()->swiglu_backward(dx, dx + n, dy, x, x + n, n);
+    cb_store_gradient(&f->x, row, dx);
+}
+
+/* With x = [a; b] and y = silu(a) b: da = dy b silu'(a),  db = dy silu(a). */
+static void swiglu_backward(cb_tape *tape, cb_node *node)
+{
+    swiglu_node *f = (swiglu_node *)node;
+    cb_pool_run(tape->pool, f->x.rows, swiglu_backward_row, f);
+}
+
+cb_tensor cb_op_swiglu(cb_tape *tape, cb_tensor x)
+{
+    cb_tensor y = cb_tape_result(tape, x.rows, x.columns / 2, CB_STORE_IN_PRECISION);
+    swiglu_node f = {.x = x, .y = y, .buffers = cb_take_row_buffers(tape, x.bf16 ? 3 * y.columns : 0)};
+    cb_tape_record(tape, &f.node, sizeof f, swiglu_backward);
+    if (cb_tape_runs(tape)) cb_pool_run(tape->pool, x.rows, swiglu_row, &f);
+    return y;
+}
+
+typedef struct hold_node {
+    cb_node node;
+    cb_tensor x;
+    size_t first, count;
+} hold_node;
+
+static void hold_backward(cb_tape *tape, cb_node *node)
+{
+    hold_node *f = (hold_node *)node;
+    (void)tape;
+    memset(f->x.gradient + f->first, 0, f->count * sizeof *f->x.gradient);
+}
+
+void cb_op_hold(cb_tape *tape, cb_tensor x, size_t first, size_t count)
+{
+    hold_node f = {.x = x, .first = first, .count = count};
+    if (x.gradient || !cb_tape_runs(tape)) cb_tape_record(tape, &f.node, sizeof f, hold_backward);
 }

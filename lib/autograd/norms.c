@@ -8,7 +8,8 @@ typedef struct layer_norm_node {
     cb_node node;
     cb_tensor x, gain, bias, y;
     cb_real *mean, *inverse_deviation; /* [rows] */
-    cb_row_buffers buffers;            /* a row of y or dy */
+    cb_real epsilon;
+    cb_row_buffers buffers; /* a row of y or dy */
 } layer_norm_node;
 
 static void layer_norm_row(void *context, size_t row, size_t worker)
@@ -16,8 +17,8 @@ static void layer_norm_row(void *context, size_t row, size_t worker)
     const layer_norm_node *f = context;
     size_t n = f->x.columns;
     cb_real *y = cb_value_place(&f->y, row, cb_row_buffer(&f->buffers, worker));
-    cb_rows()->layer_norm(
-        y, f->x.value + row * n, f->gain.value, f->bias.value, n, &f->mean[row], &f->inverse_deviation[row]);
+    cb_rows()->layer_norm(y, f->x.value + row * n, f->gain.value, f->bias.value, f->epsilon, n, &f->mean[row],
+        &f->inverse_deviation[row]);
     cb_store_value(&f->y, row, y);
 }
 
@@ -59,10 +60,11 @@ static void layer_norm_backward(cb_tape *tape, cb_node *node)
     if (f->x.gradient) cb_pool_run(tape->pool, f->x.rows, layer_norm_backward_row, f);
 }
 
-cb_tensor cb_op_layer_norm(cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias, cb_storage storage)
+cb_tensor cb_op_layer_norm(
+    cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias, double epsilon, cb_storage storage)
 {
     cb_tensor y = cb_tape_result(tape, x.rows, x.columns, storage);
-    layer_norm_node f = {.x = x, .gain = gain, .bias = bias, .y = y};
+    layer_norm_node f = {.x = x, .gain = gain, .bias = bias, .y = y, .epsilon = (cb_real)epsilon};
     f.buffers = cb_take_row_buffers(tape, y.bf16 ? x.columns : 0);
     f.mean = cb_arena_take(tape->arena, x.rows, sizeof(cb_real));
     f.inverse_deviation = cb_arena_take(tape->arena, x.rows, sizeof(cb_real));

@@ -6,8 +6,8 @@
  * activations that the others take have no other reader: their gradient is assigned.
  *
  * On a tape in bfloat16 the products of linear maps and of attention round their operands, and what goes from
- * operation to operation inside a block is stored in bfloat16: the x of linear, gelu and attention and the y
- * of residual may be. The residual stream, parameters and their gradients, norms, softmax and every sum are
+ * operation to operation inside a block is stored in bfloat16: the x of linear, gelu, swiglu, rotate and
+ * attention and the y of residual may be. The residual stream, parameters and their gradients, norms, softmax and every sum are
  * real.
  */
 #ifndef CB_AUTOGRAD_OPERATIONS_H
@@ -32,14 +32,18 @@ typedef struct cb_images {
 /* Cuts images into patches: [B N, 3 p p], patch r (W/p) + c holding its channels, each row by row. */
 cb_tensor cb_op_patches(cb_tape *tape, const cb_images *images, size_t patch);
 
-/* y = x Wᵀ + b; weight [out, in], bias [1, out]. */
+/* y = x Wᵀ + b; weight [out, in], bias [1, out], or zeroed: none. */
 cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias, cb_storage storage);
 
 /* y = x (1 + erf(x / √2)) / 2. */
 cb_tensor cb_op_gelu(cb_tape *tape, cb_tensor x);
 
-/* y = (x − mean) / √(variance + 1e-6) · gain + bias, row by row. */
-cb_tensor cb_op_layer_norm(cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias, cb_storage storage);
+/* y = silu(a) b with x = [a; b] row by row: x [rows, 2 h], y [rows, h], silu(a) = a / (1 + exp(−a)). */
+cb_tensor cb_op_swiglu(cb_tape *tape, cb_tensor x);
+
+/* y = (x − mean) / √(variance + epsilon) · gain + bias, row by row. */
+cb_tensor cb_op_layer_norm(
+    cb_tape *tape, cb_tensor x, cb_tensor gain, cb_tensor bias, double epsilon, cb_storage storage);
 
 /*
  * y = softmax(q kᵀ / √(D/H)) v within each of `images` images, for each of `heads` heads; qkv [B T, 3 D],
@@ -52,10 +56,52 @@ cb_tensor cb_op_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t he
 void cb_first_token_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads, cb_real *shares);
 
 /*
- * x + keep[b] y, where keep (NULL: all 1) holds a factor for each image: 0 drops the branch, 1 / (1 − p)
- * makes up for it. The sum stays in x's gradient; without training also in x's memory.
+ * How rotary positions turn the queries and keys of a patch whose centre is (r, c) on a grid: each coordinate
+ * is scaled to 2 (r + 0.5) / divisor − 1, and pair i of d / 4 is rotated by 2 π / period_i times it. The
+ * periods are base^(4 i / d), or a geometric series from min_period to max_period where both are positive.
  */
-cb_tensor cb_op_residual(cb_tape *tape, cb_tensor x, cb_tensor y, size_t images, const cb_real *keep);
+typedef enum cb_coordinates {
+    CB_COORDINATES_SEPARATE, /* rows are divided by the grid's rows, columns by its columns */
+    CB_COORDINATES_MIN,      /* both by the smaller of the two */
+    CB_COORDINATES_MAX       /* both by the larger */
+} cb_coordinates;
+
+typedef struct cb_rotary {
+    double base, min_period, max_period;
+    cb_coordinates coordinates;
+} cb_rotary;
+
+/* Cosines and sines [patches, angles] of the patches of an image, whose first patch is token `first`. */
+typedef struct cb_rotation {
+    cb_real *cosine, *sine;
+    size_t first, angles; /* angles: d / 2 of a head's d numbers */
+} cb_rotation;
+
+/* The tables of a grid, taken from the tape's arena. */
+cb_rotation cb_rotation_of(
+    cb_tape *tape, const cb_rotary *rotary, size_t first, size_t rows, size_t columns, size_t head_width);
+
+/*
+ * Rotates the queries and keys of qkv (cb_op_attention), in place: number i of a head with number i + d / 2,
+ * by angle i of its patch. Tokens before the first patch stay. The tables are borrowed until the backward
+ * pass has ended.
+ */
+cb_tensor cb_op_rotate(
+    cb_tape *tape, cb_tensor qkv, size_t images, size_t heads, const cb_rotation *rotation);
+
+/*
+ * A part of a vector is not trained: its gradient is zeroed when all operations that are recorded later have
+ * added to it.
+ */
+void cb_op_hold(cb_tape *tape, cb_tensor x, size_t first, size_t count);
+
+/*
+ * x + keep[b] gain y, where keep (NULL: all 1) holds a factor for each image: 0 drops the branch, 1 / (1 − p)
+ * makes up for it; gain [1, D] (zeroed: all 1) is LayerScale's. The sum stays in x's gradient; without
+ * training also in x's memory.
+ */
+cb_tensor cb_op_residual(
+    cb_tape *tape, cb_tensor x, cb_tensor y, cb_tensor gain, size_t images, const cb_real *keep);
 
 /*
  * run(x), where `run` continues a residual stream by operations that end in cb_op_residual: with no
@@ -66,17 +112,31 @@ cb_tensor cb_op_recomputed(
     cb_tape *tape, cb_tensor x, cb_segment *run, const void *context, size_t context_bytes);
 
 /*
- * x[b] = [cls; embedded[b]] + positions, [B (1 + N), D] from embedded [B N, D], cls [1, D], positions [1 + N,
- * D]. The result begins a residual stream.
+ * x[b] = [cls; registers; embedded[b]] + positions, [B (1 + R + N), D] from embedded [B N, D], cls [1, D],
+ * registers [R, D] (zeroed: none) and positions [1 + N, D], [N, D] or zeroed: those of [CLS] and the patches,
+ * of the patches alone, or none. Registers have no position. The result begins a residual stream.
  */
-cb_tensor cb_op_tokens(cb_tape *tape, cb_tensor embedded, cb_tensor cls, cb_tensor positions, size_t images);
+typedef struct cb_token_parts {
+    cb_tensor embedded, cls, registers, positions;
+} cb_token_parts;
+cb_tensor cb_op_tokens(cb_tape *tape, const cb_token_parts *parts, size_t images);
 
 /*
- * Positions [1 + G G, D] of a square grid resampled to rows × columns: bicubic with A = −0.75, steps G /
- * (rows + 0.1) and G / (columns + 0.1), taps clamped to the grid; the first row stays.
+ * How positions [before + G G, D] of a square grid are read for a grid of rows × columns: bicubic, with steps
+ * G / (rows + offset) and G / (columns + offset). The first `before` rows stay.
+ *
+ * antialias = false  A = −0.75, four taps, clamped to the grid
+ * antialias = true   A = −0.5, the kernel stretched by steps above 1, normalised over the taps in the grid
+ *
+ * Offset 0.1 is DINO's, against rounding; weights trained with it must be read with it.
  */
+typedef struct cb_grid_sampling {
+    size_t before, grid;
+    double offset;
+    bool antialias;
+} cb_grid_sampling;
 cb_tensor cb_op_resample_positions(
-    cb_tape *tape, cb_tensor positions, size_t grid, size_t rows, size_t columns);
+    cb_tape *tape, cb_tensor positions, const cb_grid_sampling *how, size_t rows, size_t columns);
 
 /* y[r] = Σ weight x[token] (pooling.h). The pooling is borrowed until the backward pass has ended. */
 cb_tensor cb_op_pool(cb_tape *tape, cb_tensor x, const cb_pooling *pooling);

@@ -1,4 +1,5 @@
-/* From images to the first tokens of the residual stream: patches, [CLS], positions and their resampling. */
+/* From images to the first tokens of the residual stream: patches, [CLS], registers, positions and their
+ * resampling. */
 #include "autograd/operations.h"
 #include "tensor/rows.h"
 
@@ -93,47 +94,85 @@ cb_tensor cb_op_patches(cb_tape *tape, const cb_images *images, size_t patch)
 
 typedef struct tokens_node {
     cb_node node;
-    cb_tensor embedded, cls, positions, x;
-    size_t images;
+    cb_token_parts parts;
+    cb_tensor x;
+    size_t images, tokens, prefix, patches; /* of an image: all, those before the patches, and those */
 } tokens_node;
+
+/* The rows of positions before those of patches: one for [CLS], or none. */
+static size_t rows_before(const tokens_node *f)
+{
+    return f->parts.positions.rows > f->patches ? 1 : 0;
+}
+
+static bool has_position(const tokens_node *f, size_t token)
+{
+    if (token < f->prefix) return token < rows_before(f);
+    return f->parts.positions.rows > 0;
+}
+
+static size_t position_of(const tokens_node *f, size_t token)
+{
+    return token < f->prefix ? 0 : token - f->prefix + rows_before(f);
+}
+
+static const cb_real *content_of(const tokens_node *f, size_t image, size_t token)
+{
+    size_t d = f->x.columns;
+    if (token == 0) return f->parts.cls.value;
+    if (token < f->prefix) return f->parts.registers.value + (token - 1) * d;
+    return f->parts.embedded.value + (image * f->patches + token - f->prefix) * d;
+}
 
 static void tokens_row(void *context, size_t row, size_t worker)
 {
     const tokens_node *f = context;
-    size_t d = f->x.columns, tokens = f->positions.rows, image = row / tokens, token = row % tokens;
-    const cb_real *content =
-        token == 0 ? f->cls.value : f->embedded.value + (image * (tokens - 1) + token - 1) * d;
+    size_t d = f->x.columns, token = row % f->tokens;
+    cb_real *x = f->x.value + row * d;
     (void)worker;
-    memcpy(f->x.value + row * d, content, d * sizeof(cb_real));
-    cb_rows()->add_scaled(f->x.value + row * d, f->positions.value + token * d, 1, d);
+    memcpy(x, content_of(f, row / f->tokens, token), d * sizeof *x);
+    if (has_position(f, token))
+        cb_rows()->add_scaled(x, f->parts.positions.value + position_of(f, token) * d, 1, d);
 }
 
-/* A task is a token of all images: dpositions[n] += Σ_b dx[b, n], and dcls or dembedded. */
+/* The gradient of [CLS] or a register, which all images share; NULL: not wanted. */
+static cb_real *shared_gradient(const tokens_node *f, size_t token)
+{
+    cb_real *registers = f->parts.registers.gradient;
+    if (token == 0) return f->parts.cls.gradient;
+    return registers ? registers + (token - 1) * f->x.columns : NULL;
+}
+
+/* A task is a token of all images: dpositions[n] += Σ_b dx[b, n], and dcls, dregisters or dembedded. */
 static void tokens_backward_token(void *context, size_t token, size_t worker)
 {
     const tokens_node *f = context;
-    size_t d = f->x.columns, tokens = f->positions.rows;
+    size_t d = f->x.columns, position = position_of(f, token);
+    bool positions = has_position(f, token) && f->parts.positions.gradient;
+    cb_real *shared = token < f->prefix ? shared_gradient(f, token) : NULL;
     (void)worker;
     for (size_t image = 0; image < f->images; image++) {
-        const cb_real *dx = f->x.gradient + (image * tokens + token) * d;
-        if (f->positions.gradient) cb_rows()->add_scaled(f->positions.gradient + token * d, dx, 1, d);
-        if (token == 0) {
-            if (f->cls.gradient) cb_rows()->add_scaled(f->cls.gradient, dx, 1, d);
-        } else
-            memcpy(f->embedded.gradient + (image * (tokens - 1) + token - 1) * d, dx, d * sizeof(cb_real));
+        const cb_real *dx = f->x.gradient + (image * f->tokens + token) * d;
+        if (positions) cb_rows()->add_scaled(f->parts.positions.gradient + position * d, dx, 1, d);
+        if (shared) cb_rows()->add_scaled(shared, dx, 1, d);
+        if (token < f->prefix || !f->parts.embedded.gradient) continue;
+        memcpy(f->parts.embedded.gradient + (image * f->patches + token - f->prefix) * d, dx,
+            d * sizeof(cb_real));
     }
 }
 
 static void tokens_backward(cb_tape *tape, cb_node *node)
 {
     tokens_node *f = (tokens_node *)node;
-    cb_pool_run(tape->pool, f->positions.rows, tokens_backward_token, f);
+    cb_pool_run(tape->pool, f->tokens, tokens_backward_token, f);
 }
 
-cb_tensor cb_op_tokens(cb_tape *tape, cb_tensor embedded, cb_tensor cls, cb_tensor positions, size_t images)
+cb_tensor cb_op_tokens(cb_tape *tape, const cb_token_parts *parts, size_t images)
 {
-    tokens_node f = {.embedded = embedded, .cls = cls, .positions = positions, .images = images};
-    f.x = cb_tape_tensor(tape, images * positions.rows, positions.columns, true);
+    tokens_node f = {.parts = *parts, .images = images, .patches = parts->embedded.rows / images};
+    f.prefix = 1 + parts->registers.rows;
+    f.tokens = f.prefix + f.patches;
+    f.x = cb_tape_tensor(tape, images * f.tokens, parts->embedded.columns, true);
     cb_tape_record(tape, &f.node, sizeof f, tokens_backward);
     if (cb_tape_runs(tape)) cb_pool_run(tape->pool, f.x.rows, tokens_row, &f);
     return f.x;
@@ -142,52 +181,103 @@ cb_tensor cb_op_tokens(cb_tape *tape, cb_tensor embedded, cb_tensor cls, cb_tens
 typedef struct resample_node {
     cb_node node;
     cb_tensor x, y;
-    size_t grid, rows, columns;
+    cb_grid_sampling how;
+    size_t rows, columns;
 } resample_node;
 
-/* The four grid lines that output line u reads, and their weights (Keys' bicubic kernel with A = −0.75). */
+/*
+ * The grid lines that an output line reads: first, first + 1, ..., each no less than 0 and no more than
+ * `last`. Line i of them has the weight kernel(|at - i| scale) / total.
+ */
 typedef struct bicubic_taps {
-    size_t line[4];
-    cb_real weight[4];
+    double first, at, scale, sharpness, total, last;
+    size_t count;
 } bicubic_taps;
 
-static double bicubic_weight(double t)
+/* Keys' bicubic kernel; its sharpness A is -0.75, or -0.5 where it is stretched against aliases. */
+static double bicubic_weight(double t, double a)
 {
-    const double a = -0.75;
+    if (t >= 2) return 0;
     return t <= 1 ? ((a + 2) * t - (a + 3)) * t * t + 1 : ((a * t - 5 * a) * t + 8 * a) * t - 4 * a;
 }
 
-static bicubic_taps taps_of(size_t u, size_t grid, size_t outputs)
+static double raw_weight(const bicubic_taps *taps, size_t i)
 {
-    bicubic_taps taps;
-    /* The 0.1 is DINO's, against rounding; weights trained with it must be read with it. */
-    double at = ((double)u + 0.5) * (double)grid / ((double)outputs + 0.1) - 0.5, below = floor(at),
-           f = at - below;
-    for (int i = 0; i < 4; i++) {
-        double line = below - 1 + i, last = (double)grid - 1;
-        taps.line[i] = (size_t)(line < 0 ? 0 : line > last ? last : line);
-        taps.weight[i] = (cb_real)bicubic_weight(fabs(f + 1 - i));
-    }
+    return bicubic_weight(fabs(taps->at - (double)i) * taps->scale, taps->sharpness);
+}
+
+static cb_real weight_of(const bicubic_taps *taps, size_t i)
+{
+    return (cb_real)(raw_weight(taps, i) / taps->total);
+}
+
+static size_t line_of(const bicubic_taps *taps, size_t i)
+{
+    double line = taps->first + (double)i;
+    return (size_t)(line < 0 ? 0 : line > taps->last ? taps->last : line);
+}
+
+/* Four lines about the place of output u; beyond the grid its edge is repeated. */
+static bicubic_taps sharp_taps(const cb_grid_sampling *how, double step, size_t u)
+{
+    double at = ((double)u + 0.5) * step - 0.5, below = floor(at);
+    return (bicubic_taps){.first = below - 1,
+        .at = at - below + 1,
+        .scale = 1,
+        .sharpness = -0.75,
+        .total = 1,
+        .last = (double)how->grid - 1,
+        .count = 4};
+}
+
+/* The lines within two steps of it, for steps of one line and more; beyond the grid there is none. */
+static bicubic_taps smooth_taps(const cb_grid_sampling *how, double step, size_t u)
+{
+    double centre = ((double)u + 0.5) * step, stretch = step > 1 ? step : 1, support = 2 * stretch;
+    double first = floor(fmax(centre - support + 0.5, 0));
+    double end = floor(fmin(centre + support + 0.5, (double)how->grid));
+    bicubic_taps taps = {.first = first,
+        .at = centre - 0.5 - first,
+        .scale = 1 / stretch,
+        .sharpness = -0.5,
+        .total = 1,
+        .last = (double)how->grid - 1,
+        .count = (size_t)fmax(end - first, 1)};
+    double total = 0;
+    for (size_t i = 0; i < taps.count; i++) total += raw_weight(&taps, i);
+    taps.total = total;
     return taps;
 }
 
-/* Visits every (output row, grid row, weight) of the resampling, outputs in order. */
-static void resample(const resample_node *f, bool backward)
+static bicubic_taps taps_of(const cb_grid_sampling *how, size_t u, size_t outputs)
+{
+    double step = (double)how->grid / ((double)outputs + how->offset);
+    return how->antialias ? smooth_taps(how, step, u) : sharp_taps(how, step, u);
+}
+
+/* y += or dx += the product of one output and one grid line's weight. */
+static void add_tap(const resample_node *f, size_t y, size_t x, cb_real weight, bool backward)
 {
     size_t d = f->x.columns;
+    if (backward)
+        cb_rows()->add_scaled(f->x.gradient + x * d, f->y.gradient + y * d, weight, d);
+    else
+        cb_rows()->add_scaled(f->y.value + y * d, f->x.value + x * d, weight, d);
+}
+
+/* Visits every (output, grid place, weight) of the resampling, outputs in order. */
+static void resample(const resample_node *f, bool backward)
+{
+    const cb_grid_sampling *how = &f->how;
     for (size_t r = 0; r < f->rows; r++) {
-        bicubic_taps down = taps_of(r, f->grid, f->rows);
+        bicubic_taps down = taps_of(how, r, f->rows);
         for (size_t c = 0; c < f->columns; c++) {
-            bicubic_taps across = taps_of(c, f->grid, f->columns);
-            size_t y = (1 + r * f->columns + c) * d;
-            for (int i = 0; i < 16; i++) {
-                size_t x = (1 + down.line[i / 4] * f->grid + across.line[i % 4]) * d;
-                cb_real weight = down.weight[i / 4] * across.weight[i % 4];
-                if (backward)
-                    cb_rows()->add_scaled(f->x.gradient + x, f->y.gradient + y, weight, d);
-                else
-                    cb_rows()->add_scaled(f->y.value + y, f->x.value + x, weight, d);
-            }
+            bicubic_taps across = taps_of(how, c, f->columns);
+            for (size_t i = 0; i < down.count; i++)
+                for (size_t j = 0; j < across.count; j++)
+                    add_tap(f, how->before + r * f->columns + c,
+                        how->before + line_of(&down, i) * how->grid + line_of(&across, j),
+                        weight_of(&down, i) * weight_of(&across, j), backward);
         }
     }
 }
@@ -197,19 +287,19 @@ static void resample_backward(cb_tape *tape, cb_node *node)
     resample_node *f = (resample_node *)node;
     (void)tape;
     if (!f->x.gradient) return;
-    cb_rows()->add_scaled(f->x.gradient, f->y.gradient, 1, f->x.columns);
+    cb_rows()->add_scaled(f->x.gradient, f->y.gradient, 1, f->how.before * f->x.columns);
     resample(f, true);
 }
 
 cb_tensor cb_op_resample_positions(
-    cb_tape *tape, cb_tensor positions, size_t grid, size_t rows, size_t columns)
+    cb_tape *tape, cb_tensor positions, const cb_grid_sampling *how, size_t rows, size_t columns)
 {
-    resample_node f = {.x = positions, .grid = grid, .rows = rows, .columns = columns};
-    f.y = cb_tape_tensor(tape, 1 + rows * columns, positions.columns, true);
+    resample_node f = {.x = positions, .how = *how, .rows = rows, .columns = columns};
+    f.y = cb_tape_tensor(tape, how->before + rows * columns, positions.columns, true);
     cb_tape_record(tape, &f.node, sizeof f, resample_backward);
     if (cb_tape_runs(tape)) {
         memset(f.y.value, 0, f.y.rows * f.y.columns * sizeof(cb_real));
-        memcpy(f.y.value, f.x.value, f.x.columns * sizeof(cb_real));
+        memcpy(f.y.value, f.x.value, how->before * f.x.columns * sizeof(cb_real));
         resample(&f, false);
     }
     return f.y;

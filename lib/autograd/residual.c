@@ -6,7 +6,7 @@
 
 typedef struct residual_node {
     cb_node node;
-    cb_tensor x, y, z;
+    cb_tensor x, y, gain, z;
     size_t tokens;       /* of an image */
     const cb_real *keep; /* [images] */
     cb_row_buffers buffers;
@@ -24,28 +24,60 @@ static void residual_row(void *context, size_t row, size_t worker)
     cb_real *z = f->z.value + row * n;
     const cb_real *y = cb_read_value(&f->y, row, cb_row_buffer(&f->buffers, worker));
     if (z != f->x.value + row * n) memcpy(z, f->x.value + row * n, n * sizeof *z);
-    cb_rows()->add_scaled(z, y, kept(f, row), n);
+    if (f->gain.columns)
+        cb_rows()->add_product(z, f->gain.value, y, kept(f, row), n);
+    else
+        cb_rows()->add_scaled(z, y, kept(f, row), n);
 }
 
-/* dy = keep dz; dx and dz are the same memory. */
+#define STRIPE 64 /* columns of a gain's gradient that one task sums */
+
+static size_t stripes(const residual_node *f)
+{
+    return (f->x.columns + STRIPE - 1) / STRIPE;
+}
+
+/* dgain += Σ keep dz y. */
+static void residual_backward_stripe(void *context, size_t part, size_t worker)
+{
+    const residual_node *f = context;
+    size_t n = f->x.columns;
+    cb_range stripe = cb_part(n, part, stripes(f), 1);
+    size_t width = stripe.end - stripe.begin;
+    cb_real widened[STRIPE];
+    (void)worker;
+    for (size_t row = 0; row < f->x.rows; row++) {
+        size_t at = row * n + stripe.begin;
+        if (f->y.bf16) cb_rows()->from_bf16(widened, f->y.value_bf16 + at, width);
+        cb_rows()->add_product(f->gain.gradient + stripe.begin, f->z.gradient + at,
+            f->y.bf16 ? widened : f->y.value + at, kept(f, row), width);
+    }
+}
+
+/* dy = keep gain dz; dx and dz are the same memory. */
 static void residual_backward_row(void *context, size_t row, size_t worker)
 {
     const residual_node *f = context;
     size_t n = f->x.columns;
     cb_real *dy = cb_gradient_place(&f->y, row, cb_row_buffer(&f->buffers, worker));
-    cb_rows()->scale(dy, f->z.gradient + row * n, kept(f, row), n);
+    if (f->gain.columns)
+        cb_rows()->product(dy, f->gain.value, f->z.gradient + row * n, kept(f, row), n);
+    else
+        cb_rows()->scale(dy, f->z.gradient + row * n, kept(f, row), n);
     cb_store_gradient(&f->y, row, dy);
 }
 
 static void residual_backward(cb_tape *tape, cb_node *node)
 {
     residual_node *f = (residual_node *)node;
+    if (f->gain.gradient) cb_pool_run(tape->pool, stripes(f), residual_backward_stripe, f);
     cb_pool_run(tape->pool, f->x.rows, residual_backward_row, f);
 }
 
-cb_tensor cb_op_residual(cb_tape *tape, cb_tensor x, cb_tensor y, size_t images, const cb_real *keep)
+cb_tensor cb_op_residual(
+    cb_tape *tape, cb_tensor x, cb_tensor y, cb_tensor gain, size_t images, const cb_real *keep)
 {
-    residual_node f = {.x = x, .y = y, .z = x, .tokens = x.rows / images, .keep = keep};
+    residual_node f = {.x = x, .y = y, .gain = gain, .z = x, .tokens = x.rows / images, .keep = keep};
     f.buffers = cb_take_row_buffers(tape, y.bf16 ? x.columns : 0);
     if (tape->training) f.z.value = cb_arena_take(tape->arena, x.rows * x.columns, sizeof(cb_real));
     cb_tape_record(tape, &f.node, sizeof f, residual_backward);

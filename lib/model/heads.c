@@ -9,11 +9,15 @@ static cb_last_layer describe_last_layer(
     char full[CB_NAME_BYTES];
     cb_last_layer layer;
     snprintf(full, sizeof full, "%s.weight_g", name);
-    layer.gain = cb_parameters_add(
-        parameters, full, (cb_parameter_traits){CB_INITIAL_ONE, heads->fixed_gain, true, {prototypes, 1}});
+    layer.gain = cb_parameters_add(parameters, full,
+        (cb_parameter_traits){.initial = CB_INITIAL_ONE,
+            .fixed = heads->fixed_gain,
+            .last_layer = true,
+            .shape = {prototypes, 1}});
     snprintf(full, sizeof full, "%s.weight_v", name);
     layer.direction = cb_parameters_add(parameters, full,
-        (cb_parameter_traits){CB_INITIAL_UNIFORM, false, true, {prototypes, heads->bottleneck}});
+        (cb_parameter_traits){
+            .initial = CB_INITIAL_UNIFORM, .last_layer = true, .shape = {prototypes, heads->bottleneck}});
     return layer;
 }
 

@@ -7,6 +7,10 @@
 #include <string.h>
 
 const char *const cb_precisions[2] = {"float32", "bf16"};
+const char *const cb_mlps[2] = {"gelu", "swiglu"};
+const char *const cb_position_embeddings[2] = {"learned", "rope"};
+const char *const cb_rope_coordinates[3] = {"separate", "min", "max"};
+const char *const cb_qkv_biases[3] = {"all", "no_key", "none"};
 
 #define M cribo_model_config
 static const cb_field fields[] = {
@@ -30,6 +34,7 @@ static const cb_field fields[] = {
     CB_INTEGER(M, seed, 0, 9007199254740992, 0, "seed of the initial parameters"),
     CB_CHOICE(M, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
     CB_INTEGER(M, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
+    CB_TRANSFORMER_FIELDS(M),
 };
 #undef M
 
@@ -42,6 +47,13 @@ static cribo_status check_combination(const cribo_model_config *c)
         (long long)c->patch_size);
     CB_REQUIRE(c->width % c->heads == 0, "heads = %lld must divide width = %lld", (long long)c->heads,
         (long long)c->width);
+    bool series = c->rope_min_period > 0;
+    CB_REQUIRE(series == (c->rope_max_period > 0) && c->rope_min_period <= c->rope_max_period,
+        "rope_min_period = %g and rope_max_period = %g: both are 0, or the first is the smaller",
+        c->rope_min_period, c->rope_max_period);
+    CB_REQUIRE(c->position_embedding != CRIBO_POSITIONS_ROPE || c->width / c->heads % 4 == 0,
+        "width / heads = %lld must be a multiple of 4 with position_embedding = rope",
+        (long long)(c->width / c->heads));
     CB_REQUIRE((c->prototypes == 0) == (c->object_prototypes == 0),
         "prototypes = %lld and object_prototypes = %lld: both are 0 (no heads) or neither is",
         (long long)c->prototypes, (long long)c->object_prototypes);

@@ -24,6 +24,35 @@ extern const char *const cb_precisions[2];
 #define CB_RECOMPUTE_HELP \
     "1: keep only each block's input and recompute the block in the backward pass (less memory); 0: keep all"
 
+/* The settings of the transformer's family, which a trainer has, too. */
+extern const char *const cb_mlps[2], *const cb_position_embeddings[2], *const cb_rope_coordinates[3],
+                                                                           *const cb_qkv_biases[3];
+#define CB_TRANSFORMER_FIELDS(T) \
+    CB_INTEGER(T, registers, 0, 1024, 0, "register tokens between [CLS] and the patches"), \
+        CB_REAL(T, layer_scale, 0, 1000, 0, "first value of LayerScale's gains; 0: no LayerScale"), \
+        CB_CHOICE(T, mlp, cb_mlps, CRIBO_MLP_GELU, \
+            "MLP of a block: gelu, or swiglu as in DINOv2 g/14 and DINOv3 S+"), \
+        CB_INTEGER(T, mlp_hidden, 0, 4194304, 0, "hidden width of a block's MLP; 0: mlp_ratio times width"), \
+        CB_CHOICE(T, position_embedding, cb_position_embeddings, CRIBO_POSITIONS_LEARNED, \
+            "learned positions, or rope: rotary positions as in DINOv3"), \
+        CB_INTEGER(T, position_grid, 0, 16384, 0, \
+            "side in patches of the grid of learned positions; 0: image_size / patch_size"), \
+        CB_INTEGER(T, cls_position, 0, 1, 1, "1: [CLS] has a learned position; 0: it has none"), \
+        CB_REAL(T, position_offset, 0, 1, 0.1, \
+            "offset of resampling learned positions: 0.1 as DINO and DINOv2, 0 as timm and Hugging Face"), \
+        CB_INTEGER(T, position_antialias, 0, 1, 0, \
+            "1: resample learned positions with antialiasing, as timm and DINOv2 with registers"), \
+        CB_REAL(T, rope_base, 1e-6, 1e12, 100, "base of the periods of rotary positions"), \
+        CB_REAL( \
+            T, rope_min_period, 0, 1e12, 0, "least period of rotary positions; 0: periods by rope_base"), \
+        CB_REAL( \
+            T, rope_max_period, 0, 1e12, 0, "largest period of rotary positions; 0: periods by rope_base"), \
+        CB_CHOICE(T, rope_coordinates, cb_rope_coordinates, CRIBO_ROPE_SEPARATE, \
+            "sides that rotary positions are divided by: each its own, or both the smaller or larger"), \
+        CB_REAL(T, norm_epsilon, 1e-12, 1, 1e-6, "epsilon of the layer norms"), \
+        CB_CHOICE(T, qkv_bias, cb_qkv_biases, CRIBO_QKV_BIAS_ALL, \
+            "biases of queries, keys and values: all, no_key (the keys' stays 0), or none")
+
 /*
  * Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges
  * hold.

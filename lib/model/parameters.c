@@ -23,8 +23,11 @@ static size_t place(size_t total, size_t count)
 
 static cb_parameter describe(const char *name, const cb_parameter_traits *traits)
 {
-    cb_parameter parameter = {
-        .count = 1, .initial = traits->initial, .fixed = traits->fixed, .last_layer = traits->last_layer};
+    cb_parameter parameter = {.count = 1,
+        .initial = traits->initial,
+        .value = traits->value,
+        .fixed = traits->fixed,
+        .last_layer = traits->last_layer};
     snprintf(parameter.name, sizeof parameter.name, "%s", name);
     for (size_t i = 0; i < 4; i++) parameter.shape[i] = 1;
     for (; parameter.axes < 4 && traits->shape[parameter.axes]; parameter.axes++) {
@@ -72,6 +75,7 @@ static cb_real draw_one(cb_random *random, const cb_parameter *parameter)
     switch (parameter->initial) {
     case CB_INITIAL_ZERO: return 0;
     case CB_INITIAL_ONE: return 1;
+    case CB_INITIAL_CONSTANT: return (cb_real)parameter->value;
     case CB_INITIAL_NORMAL:
         do value = 0.02 * cb_random_normal(random);
         while (fabs(value) > 2);

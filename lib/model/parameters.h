@@ -17,8 +17,9 @@
 typedef enum cb_initial {
     CB_INITIAL_ZERO,
     CB_INITIAL_ONE,
-    CB_INITIAL_NORMAL, /* deviation 0.02, cut at ±2 as timm does */
-    CB_INITIAL_UNIFORM /* ±1/√(columns), a linear layer's default */
+    CB_INITIAL_CONSTANT, /* the traits' value */
+    CB_INITIAL_NORMAL,   /* deviation 0.02, cut at ±2 as timm does */
+    CB_INITIAL_UNIFORM   /* ±1/√(columns), a linear layer's default */
 } cb_initial;
 
 typedef struct cb_parameter {
@@ -26,6 +27,7 @@ typedef struct cb_parameter {
     size_t axes, shape[4];
     size_t offset, count; /* in the flat buffers */
     cb_initial initial;
+    double value;    /* of CB_INITIAL_CONSTANT */
     bool fixed;      /* never trained: a gain that stays 1 */
     bool decays;     /* weight decay applies: two or more axes and no bias */
     bool last_layer; /* rests while the last layers are frozen */
@@ -43,6 +45,7 @@ typedef struct cb_parameter_traits {
     cb_initial initial;
     bool fixed, last_layer;
     size_t shape[4];
+    double value; /* of CB_INITIAL_CONSTANT */
 } cb_parameter_traits;
 
 /*

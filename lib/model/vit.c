@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define POS_EMBED CB_BACKBONE_NAMES "pos_embed"
+
+/* --- making one --- */
+
 static void release(const cb_allocator *allocator, void *network)
 {
     cb_vit *vit = network;
@@ -13,20 +17,41 @@ static void release(const cb_allocator *allocator, void *network)
     cb_release(allocator, vit);
 }
 
+static size_t grid_of_config(const cribo_model_config *c)
+{
+    return (size_t)(c->position_grid ? c->position_grid : c->image_size / c->patch_size);
+}
+
+static cb_vit vit_of(const cribo_model_config *c)
+{
+    return (cb_vit){
+        .patch = (size_t)c->patch_size,
+        .width = (size_t)c->width,
+        .depth = (size_t)c->depth,
+        .heads = (size_t)c->heads,
+        .hidden = (size_t)(c->mlp_hidden ? c->mlp_hidden : c->width * c->mlp_ratio),
+        .registers = (size_t)c->registers,
+        .swiglu = c->mlp == CRIBO_MLP_SWIGLU,
+        .layer_scale = c->layer_scale,
+        .norm_epsilon = c->norm_epsilon,
+        .qkv_bias = c->qkv_bias,
+        .learned = c->position_embedding == CRIBO_POSITIONS_LEARNED,
+        .grid = {(size_t)c->cls_position, grid_of_config(c), c->position_offset, c->position_antialias != 0},
+        .rotary = {c->rope_base, c->rope_min_period, c->rope_max_period, (cb_coordinates)c->rope_coordinates},
+        .recompute = c->recompute != 0,
+    };
+}
+
 static cribo_status create(const cb_allocator *allocator, void **network, const cribo_model_config *config)
 {
     cb_vit *vit;
     CB_TRY(cb_allocate(allocator, &vit, 1, sizeof *vit, "backbone"));
+    *vit = vit_of(config);
     *network = vit;
-    vit->patch = (size_t)config->patch_size;
-    vit->width = (size_t)config->width;
-    vit->depth = (size_t)config->depth;
-    vit->heads = (size_t)config->heads;
-    vit->hidden = (size_t)(config->width * config->mlp_ratio);
-    vit->grid = (size_t)(config->image_size / config->patch_size);
-    vit->recompute = config->recompute != 0;
     return cb_allocate(allocator, &vit->blocks, vit->depth, sizeof *vit->blocks, "blocks");
 }
+
+/* --- parameters --- */
 
 static const char *in_block(char *name, size_t block, const char *part)
 {
@@ -34,110 +59,175 @@ static const char *in_block(char *name, size_t block, const char *part)
     return name;
 }
 
+static cb_affine describe_qkv(cb_parameters *parameters, const cb_vit *vit, const char *name)
+{
+    size_t d = vit->width;
+    return vit->qkv_bias == CRIBO_QKV_BIAS_NONE ? cb_describe_product(parameters, name, 3 * d, d)
+                                                : cb_describe_linear(parameters, name, 3 * d, d);
+}
+
+static cb_tensor describe_scale(cb_parameters *parameters, const cb_vit *vit, const char *name)
+{
+    if (!(vit->layer_scale > 0)) return (cb_tensor){0};
+    return cb_parameters_add(parameters, name,
+        (cb_parameter_traits){CB_INITIAL_CONSTANT, .value = vit->layer_scale, .shape = {vit->width}});
+}
+
 static cb_block describe_block(cb_parameters *parameters, const cb_vit *vit, size_t i)
 {
     char name[CB_NAME_BYTES];
-    size_t d = vit->width;
+    size_t d = vit->width, h = vit->hidden;
+    const char *in = vit->swiglu ? "mlp.w12" : "mlp.fc1", *out = vit->swiglu ? "mlp.w3" : "mlp.fc2";
     cb_block block;
-    block.norm1 = cb_describe_norm(parameters, in_block(name, i, "norm1"), d);
-    block.qkv = cb_describe_linear(parameters, in_block(name, i, "attn.qkv"), 3 * d, d);
+    block.norm1 = cb_describe_norm(parameters, in_block(name, i, "norm1"), d, vit->norm_epsilon);
+    block.qkv = describe_qkv(parameters, vit, in_block(name, i, "attn.qkv"));
     block.proj = cb_describe_linear(parameters, in_block(name, i, "attn.proj"), d, d);
-    block.norm2 = cb_describe_norm(parameters, in_block(name, i, "norm2"), d);
-    block.fc1 = cb_describe_linear(parameters, in_block(name, i, "mlp.fc1"), vit->hidden, d);
-    block.fc2 = cb_describe_linear(parameters, in_block(name, i, "mlp.fc2"), d, vit->hidden);
+    block.scale1 = describe_scale(parameters, vit, in_block(name, i, "ls1.gamma"));
+    block.norm2 = cb_describe_norm(parameters, in_block(name, i, "norm2"), d, vit->norm_epsilon);
+    block.mlp_in = cb_describe_linear(parameters, in_block(name, i, in), vit->swiglu ? 2 * h : h, d);
+    block.mlp_out = cb_describe_linear(parameters, in_block(name, i, out), d, h);
+    block.scale2 = describe_scale(parameters, vit, in_block(name, i, "ls2.gamma"));
     return block;
+}
+
+/* Tokens or positions, normal at first: [1, rows, D]. */
+static cb_tensor describe_tokens(cb_parameters *parameters, const cb_vit *vit, const char *name, size_t rows)
+{
+    return cb_parameters_add(
+        parameters, name, (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, rows, vit->width}});
+}
+
+static size_t position_rows(const cb_vit *vit)
+{
+    return vit->grid.before + vit->grid.grid * vit->grid.grid;
 }
 
 static void describe(void *network, cb_parameters *parameters)
 {
     cb_vit *vit = network;
     size_t d = vit->width, p = vit->patch;
-    vit->cls_token = cb_parameters_add(parameters, CB_BACKBONE_NAMES "cls_token",
-        (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, 1, d}});
-    vit->pos_embed = cb_parameters_add(parameters, CB_BACKBONE_NAMES "pos_embed",
-        (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {1, 1 + vit->grid * vit->grid, d}});
+    vit->cls_token = describe_tokens(parameters, vit, CB_BACKBONE_NAMES "cls_token", 1);
+    if (vit->registers)
+        vit->register_tokens =
+            describe_tokens(parameters, vit, CB_BACKBONE_NAMES "register_tokens", vit->registers);
+    if (vit->learned) vit->pos_embed = describe_tokens(parameters, vit, POS_EMBED, position_rows(vit));
     vit->patch_embed.weight = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.weight",
         (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {d, 3, p, p}});
     vit->patch_embed.bias = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.bias",
         (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {d}});
     for (size_t i = 0; i < vit->depth; i++) vit->blocks[i] = describe_block(parameters, vit, i);
-    vit->norm = cb_describe_norm(parameters, CB_BACKBONE_NAMES "norm", d);
+    vit->norm = cb_describe_norm(parameters, CB_BACKBONE_NAMES "norm", d, vit->norm_epsilon);
 }
+
+/* --- forward --- */
 
 static cb_token_layout layout_of(const void *network, size_t height, size_t width)
 {
     const cb_vit *vit = network;
-    size_t rows = height / vit->patch, columns = width / vit->patch;
-    return (cb_token_layout){
-        .tokens = 1 + rows * columns, .rows = rows, .columns = columns, .dense = 1, .global_count = 1};
+    size_t rows = height / vit->patch, columns = width / vit->patch, before = 1 + vit->registers;
+    return (cb_token_layout){.tokens = before + rows * columns,
+        .rows = rows,
+        .columns = columns,
+        .dense = before,
+        .global_count = 1};
 }
 
-/* What inference took since the mark is given back; training keeps it for the way back. */
+/* Inference gives back the memory taken since the mark; training keeps it for the backward pass. */
 static void forget(cb_tape *tape, size_t mark)
 {
     if (!tape->training) cb_arena_return(tape->arena, mark);
 }
 
-/* x + keep · proj(attention(norm1(x))) */
-static cb_tensor attention_branch(const cb_vit *vit, cb_tape *tape, const cb_block *block, cb_tensor x,
-    size_t images, const cb_real *keep, cb_real *shares)
-{
-    size_t mark = cb_arena_mark(tape->arena);
-    cb_tensor qkv = cb_linear(tape, cb_norm(tape, x, &block->norm1), &block->qkv);
-    if (shares) cb_first_token_attention(tape, qkv, images, vit->heads, shares);
-    cb_tensor y = cb_linear(tape, cb_op_attention(tape, qkv, images, vit->heads), &block->proj);
-    x = cb_op_residual(tape, x, y, images, keep);
-    forget(tape, mark);
-    return x;
-}
-
-/* x + keep · fc2(gelu(fc1(norm2(x)))) */
-static cb_tensor mlp_branch(
-    cb_tape *tape, const cb_block *block, cb_tensor x, size_t images, const cb_real *keep)
-{
-    size_t mark = cb_arena_mark(tape->arena);
-    cb_tensor hidden = cb_op_gelu(tape, cb_linear(tape, cb_norm(tape, x, &block->norm2), &block->fc1));
-    x = cb_op_residual(tape, x, cb_linear(tape, hidden, &block->fc2), images, keep);
-    forget(tape, mark);
-    return x;
-}
-
-/* What a block wants to know besides its input. */
+/* The context of a block's pass. */
 typedef struct block_pass {
     const cb_vit *vit;
     size_t block, images;
-    const cb_real *keep; /* [2, B] of this block; NULL: all 1 */
-    cb_real *shares;
+    cb_rotation rotation; /* of rotary positions */
+    const cb_real *keep;  /* [2, B] of this block; NULL: all 1 */
+    cb_real *shares;      /* attention of [CLS]; NULL: not computed */
 } block_pass;
+
+/* Queries, keys and values of the block's tokens, ready for attention. */
+static cb_tensor queries_keys_values(
+    const block_pass *pass, cb_tape *tape, const cb_block *block, cb_tensor x)
+{
+    const cb_vit *vit = pass->vit;
+    if (vit->qkv_bias == CRIBO_QKV_BIAS_NO_KEY) cb_op_hold(tape, block->qkv.bias, vit->width, vit->width);
+    cb_tensor qkv = cb_linear(tape, cb_norm(tape, x, &block->norm1), &block->qkv);
+    return vit->learned ? qkv : cb_op_rotate(tape, qkv, pass->images, vit->heads, &pass->rotation);
+}
+
+/* x + keep · scale1 · proj(attention(norm1(x))) */
+static cb_tensor attention_branch(const block_pass *pass, cb_tape *tape, const cb_block *block, cb_tensor x)
+{
+    size_t mark = cb_arena_mark(tape->arena), heads = pass->vit->heads;
+    cb_tensor qkv = queries_keys_values(pass, tape, block, x);
+    if (pass->shares) cb_first_token_attention(tape, qkv, pass->images, heads, pass->shares);
+    cb_tensor y = cb_linear(tape, cb_op_attention(tape, qkv, pass->images, heads), &block->proj);
+    x = cb_op_residual(tape, x, y, block->scale1, pass->images, pass->keep);
+    forget(tape, mark);
+    return x;
+}
+
+/* x + keep · scale2 · mlp(norm2(x)) */
+static cb_tensor mlp_branch(const block_pass *pass, cb_tape *tape, const cb_block *block, cb_tensor x)
+{
+    size_t mark = cb_arena_mark(tape->arena);
+    const cb_real *keep = pass->keep ? pass->keep + pass->images : NULL;
+    cb_tensor hidden = cb_linear(tape, cb_norm(tape, x, &block->norm2), &block->mlp_in);
+    hidden = pass->vit->swiglu ? cb_op_swiglu(tape, hidden) : cb_op_gelu(tape, hidden);
+    cb_tensor y = cb_linear(tape, hidden, &block->mlp_out);
+    x = cb_op_residual(tape, x, y, block->scale2, pass->images, keep);
+    forget(tape, mark);
+    return x;
+}
 
 static cb_tensor block_forward(cb_tape *tape, cb_tensor x, const void *context)
 {
     const block_pass *pass = context;
     const cb_block *block = &pass->vit->blocks[pass->block];
-    const cb_real *keep = pass->keep, *mlp_keep = keep ? keep + pass->images : NULL;
-    x = attention_branch(pass->vit, tape, block, x, pass->images, keep, pass->shares);
-    return mlp_branch(tape, block, x, pass->images, mlp_keep);
+    return mlp_branch(pass, tape, block, attention_branch(pass, tape, block, x));
 }
 
-/* The positions of an image of another size, or another shape, are resampled. */
-static cb_tensor positions_for(const cb_vit *vit, cb_tape *tape, const cb_images *images)
+/* The learned positions of an image; those of another size or shape are resampled. */
+static cb_tensor positions_for(const cb_vit *vit, cb_tape *tape, const cb_token_layout *layout)
 {
-    size_t rows = images->height / vit->patch, columns = images->width / vit->patch;
-    if (rows == vit->grid && columns == vit->grid) return vit->pos_embed;
-    return cb_op_resample_positions(tape, vit->pos_embed, vit->grid, rows, columns);
+    bool same = layout->rows == vit->grid.grid && layout->columns == vit->grid.grid;
+    if (!vit->learned || same) return vit->pos_embed;
+    return cb_op_resample_positions(tape, vit->pos_embed, &vit->grid, layout->rows, layout->columns);
+}
+
+/* The tables of rotary positions; nothing where positions are learned. */
+static cb_rotation rotation_for(const cb_vit *vit, cb_tape *tape, const cb_token_layout *layout)
+{
+    if (vit->learned) return (cb_rotation){0};
+    return cb_rotation_of(
+        tape, &vit->rotary, layout->dense, layout->rows, layout->columns, vit->width / vit->heads);
+}
+
+/* The tokens that enter the first block. */
+static cb_tensor embed(
+    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_token_layout *layout)
+{
+    cb_token_parts parts = {.cls = vit->cls_token, .registers = vit->register_tokens};
+    parts.embedded = cb_linear_real(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
+    parts.positions = positions_for(vit, tape, layout);
+    return cb_op_tokens(tape, &parts, images->count);
 }
 
 cb_tensor cb_vit_forward(
     const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_forward_options *options)
 {
     const cb_real *keep = options->keep;
+    cb_token_layout layout = layout_of(vit, images->height, images->width);
+    cb_rotation rotation = rotation_for(vit, tape, &layout);
     size_t n = images->count;
-    cb_tensor embedded = cb_linear_real(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
-    cb_tensor x = cb_op_tokens(tape, embedded, vit->cls_token, positions_for(vit, tape, images), n);
+    cb_tensor x = embed(vit, tape, images, &layout);
     for (size_t i = 0; i < vit->depth; i++) {
         const block_pass pass = {.vit = vit,
             .block = i,
             .images = n,
+            .rotation = rotation,
             .keep = keep ? keep + 2 * i * n : NULL,
             .shares = i + 1 == vit->depth ? options->attention : NULL};
         x = vit->recompute ? cb_op_recomputed(tape, x, block_forward, &pass, sizeof pass)
@@ -152,32 +242,36 @@ static cb_tensor forward(
     return cb_vit_forward(network, tape, images, options);
 }
 
+/* --- positions of another grid --- */
+
 #define MOST_GRID 16384 /* patches along the largest image's side */
 
-/* The side of the grid whose positions `length` rows hold besides that of [CLS]; 0 when it is no square. */
-static size_t grid_of(size_t length)
+/* The side of the square grid whose positions stand in `length` rows; 0 when there is none. */
+static size_t grid_of(const cb_vit *vit, size_t length)
 {
-    size_t grid = length > 1 ? (size_t)llround(sqrt((double)(length - 1))) : 0;
-    return grid <= MOST_GRID && grid * grid + 1 == length ? grid : 0;
+    size_t before = vit->grid.before;
+    size_t grid = length > before ? (size_t)llround(sqrt((double)(length - before))) : 0;
+    return grid <= MOST_GRID && grid * grid + before == length ? grid : 0;
 }
 
 static bool resamples(const void *network, const cb_parameter *parameter, size_t length)
 {
-    (void)network;
-    return strcmp(parameter->name, CB_BACKBONE_NAMES "pos_embed") == 0 && grid_of(length) > 0;
+    return strcmp(parameter->name, POS_EMBED) == 0 && grid_of(network, length) > 0;
 }
 
 static cribo_status resample(const cb_runtime *runtime, const void *network, const cb_parameter *parameter,
     cb_real *values, size_t length, cb_real *to)
 {
     const cb_vit *vit = network;
+    cb_grid_sampling how = vit->grid;
     cb_tensor x = {.value = values, .rows = length, .columns = vit->width};
     cb_arena arena = cb_arena_measure();
     cb_tape tape = cb_tape_begin(&arena, runtime->pool, false, 0);
-    cb_op_resample_positions(&tape, x, grid_of(length), vit->grid, vit->grid);
+    how.grid = grid_of(vit, length);
+    cb_op_resample_positions(&tape, x, &how, vit->grid.grid, vit->grid.grid);
     CB_TRY(cb_arena_create(&runtime->allocator, &arena, cb_tape_planned_bytes(&tape), "positions"));
     tape = cb_tape_begin(&arena, runtime->pool, false, 0);
-    cb_tensor y = cb_op_resample_positions(&tape, x, grid_of(length), vit->grid, vit->grid);
+    cb_tensor y = cb_op_resample_positions(&tape, x, &how, vit->grid.grid, vit->grid.grid);
     memcpy(to, y.value, parameter->count * sizeof *to);
     cb_arena_destroy(&runtime->allocator, &arena);
     return CRIBO_OK;

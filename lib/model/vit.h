@@ -1,6 +1,7 @@
 /*
  * The vision transformer (Dosovitskiy et al. 2021, as timm and DINO write it; reference equations in
- * docs/algorithm.md): patches, [CLS] and positions, pre-norm blocks, a final norm.
+ * docs/algorithm.md): patches, [CLS], registers and positions, pre-norm blocks, a final norm. Its settings
+ * cover DINO, DINOv2, DINOv3 and their kin (docs/backbones.md).
  */
 #ifndef CB_MODEL_VIT_H
 #define CB_MODEL_VIT_H
@@ -9,22 +10,33 @@
 #include "model/layers.h"
 
 typedef struct cb_block {
-    cb_affine norm1, qkv, proj, norm2, fc1, fc2;
+    cb_layer_norm norm1, norm2;
+    cb_affine qkv, proj;
+    cb_affine mlp_in, mlp_out; /* fc1 and fc2, or SwiGLU's w12 and w3 */
+    cb_tensor scale1, scale2;  /* LayerScale's gains; zeroed: none */
 } cb_block;
 
 typedef struct cb_vit {
-    size_t patch, width, depth, heads, hidden, grid; /* grid: patches along the training image's side */
-    cb_tensor cls_token, pos_embed;
+    size_t patch, width, depth, heads, hidden;
+    size_t registers;
+    bool swiglu;        /* the MLP is SwiGLU, not GELU */
+    double layer_scale; /* first value of the gains; 0: none */
+    double norm_epsilon;
+    int64_t qkv_bias;      /* CRIBO_QKV_BIAS_... */
+    bool learned;          /* positions are learned, else rotary */
+    cb_grid_sampling grid; /* of learned positions */
+    cb_rotary rotary;
+    cb_tensor cls_token, register_tokens, pos_embed;
     cb_affine patch_embed;
     cb_block *blocks; /* [depth] */
-    cb_affine norm;
+    cb_layer_norm norm;
     bool recompute; /* training keeps a block's input alone, and computes the block again on the way back */
 } cb_vit;
 
 /* Its table; the network is a cb_vit. */
 extern const cb_backbone_table cb_vit_backbone;
 
-/* Tokens [B T, D] after the final norm, T = 1 + N: [CLS], then the patches row by row. */
+/* Tokens [B T, D] after the final norm: [CLS], registers, then the patches row by row. */
 cb_tensor cb_vit_forward(
     const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
 

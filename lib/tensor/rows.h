@@ -22,9 +22,9 @@ typedef struct cb_adamw {
 } cb_adamw;
 
 typedef struct cb_row_kernels {
-    /* y = (x - mean) * inverse_deviation * gain + bias, biased variance, epsilon 1e-6; y may be x. */
-    void (*layer_norm)(cb_real *y, const cb_real *x, const cb_real *gain, const cb_real *bias, size_t n,
-        cb_real *mean, cb_real *inverse_deviation);
+    /* y = (x - mean) * inverse_deviation * gain + bias, biased variance plus epsilon; y may be x. */
+    void (*layer_norm)(cb_real *y, const cb_real *x, const cb_real *gain, const cb_real *bias,
+        cb_real epsilon, size_t n, cb_real *mean, cb_real *inverse_deviation);
     /* dx = (or +=) the gradient with respect to x; dx may be dy or x when it is not accumulated. */
     void (*layer_norm_backward)(cb_real *dx, const cb_real *dy, const cb_real *x, const cb_real *gain,
         size_t n, cb_real mean, cb_real inverse_deviation, bool accumulate);
@@ -38,6 +38,14 @@ typedef struct cb_row_kernels {
     void (*gelu)(cb_real *y, const cb_real *x, size_t n);
     /* dx = dy gelu'(x); dx may be dy or x. */
     void (*gelu_backward)(cb_real *dx, const cb_real *dy, const cb_real *x, size_t n);
+    /* y = silu(gated) factor with silu(x) = x / (1 + exp(-x)); y may be an input. */
+    void (*swiglu)(cb_real *y, const cb_real *gated, const cb_real *factor, size_t n);
+    /* dgated = dy factor silu'(gated), dfactor = dy silu(gated); each may be its own input. */
+    void (*swiglu_backward)(cb_real *dgated, cb_real *dfactor, const cb_real *dy, const cb_real *gated,
+        const cb_real *factor, size_t n);
+    /* (a, b) = (a cosine - b sign sine, b cosine + a sign sine): rotated, by sign = -1 backwards. */
+    void (*rotate)(
+        cb_real *a, cb_real *b, const cb_real *cosine, const cb_real *sine, cb_real sign, size_t n);
     /* x = softmax(scale x). */
     void (*softmax)(cb_real *x, cb_real scale, size_t n);
     /* dp = scale p (dp - <p, dp>): from the gradient of p = softmax(scale x) to that of x. */
@@ -54,6 +62,10 @@ typedef struct cb_row_kernels {
     cb_real (*dot)(const cb_real *a, const cb_real *b, size_t n);
     /* y += factor x. */
     void (*add_scaled)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
+    /* y += factor a b, element by element. */
+    void (*add_product)(cb_real *y, const cb_real *a, const cb_real *b, cb_real factor, size_t n);
+    /* y = factor a b; y may be an input. */
+    void (*product)(cb_real *y, const cb_real *a, const cb_real *b, cb_real factor, size_t n);
     /* y = factor x; y may be x. */
     void (*scale)(cb_real *y, const cb_real *x, cb_real factor, size_t n);
     /* y = x, widened, or rounded to the nearest bfloat16. */

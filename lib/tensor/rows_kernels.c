@@ -9,7 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-static const cb_real layer_norm_epsilon = (cb_real)1e-6;
 static const cb_real inverse_sqrt_two_pi = (cb_real)0.39894228040143267794;
 
 #ifdef CB_DOUBLE
@@ -90,8 +89,8 @@ static inline float upper_tail(float x, float *density)
 
 #endif
 
-static void layer_norm(cb_real *y, const cb_real *x, const cb_real *gain, const cb_real *bias, size_t n,
-    cb_real *mean_out, cb_real *inverse_out)
+static void layer_norm(cb_real *y, const cb_real *x, const cb_real *gain, const cb_real *bias,
+    cb_real epsilon, size_t n, cb_real *mean_out, cb_real *inverse_out)
 {
     cb_real sum = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
@@ -99,7 +98,7 @@ static void layer_norm(cb_real *y, const cb_real *x, const cb_real *gain, const 
     cb_real mean = sum / (cb_real)n;
 #pragma omp simd reduction(+ : squares)
     for (size_t i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean);
-    cb_real inverse = 1 / sqrt_of(squares / (cb_real)n + layer_norm_epsilon);
+    cb_real inverse = 1 / sqrt_of(squares / (cb_real)n + epsilon);
 #pragma omp simd
     for (size_t i = 0; i < n; i++) y[i] = (x[i] - mean) * inverse * gain[i] + bias[i];
     *mean_out = mean;
@@ -150,6 +149,33 @@ static void gelu_backward(cb_real *dx, const cb_real *dy, const cb_real *x, size
     for (size_t i = 0; i < n; i++) {
         cb_real density, tail = upper_tail(x[i], &density);
         dx[i] = dy[i] * ((x[i] < 0 ? tail : 1 - tail) + x[i] * density);
+    }
+}
+
+static void swiglu(cb_real *y, const cb_real *gated, const cb_real *factor, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = gated[i] / (1 + exp_of(-gated[i])) * factor[i];
+}
+
+static void swiglu_backward(cb_real *dgated, cb_real *dfactor, const cb_real *dy, const cb_real *gated,
+    const cb_real *factor, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        cb_real x = gated[i], g = dy[i], share = 1 / (1 + exp_of(-x));
+        dgated[i] = g * factor[i] * share * (1 + x * (1 - share));
+        dfactor[i] = g * x * share;
+    }
+}
+
+static void rotate(cb_real *a, cb_real *b, const cb_real *cosine, const cb_real *sine, cb_real sign, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        cb_real x = a[i], y = b[i], s = sign * sine[i];
+        a[i] = x * cosine[i] - y * s;
+        b[i] = y * cosine[i] + x * s;
     }
 }
 
@@ -246,6 +272,18 @@ static void add_scaled(cb_real *y, const cb_real *x, cb_real factor, size_t n)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) y[i] += factor * x[i];
+}
+
+static void add_product(cb_real *y, const cb_real *a, const cb_real *b, cb_real factor, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] += factor * a[i] * b[i];
+}
+
+static void product(cb_real *y, const cb_real *a, const cb_real *b, cb_real factor, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) y[i] = factor * a[i] * b[i];
 }
 
 static void from_bf16(cb_real *y, const cb_bf16 *x, size_t n)
@@ -428,6 +466,9 @@ const cb_row_kernels JOIN(cb_row_kernels_, CB_LEVEL) = {
     .layer_norm_backward_parameters = layer_norm_backward_parameters,
     .gelu = gelu,
     .gelu_backward = gelu_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .rotate = rotate,
     .softmax = softmax,
     .softmax_backward = softmax_backward,
     .exp_shifted = exp_shifted,
@@ -435,6 +476,8 @@ const cb_row_kernels JOIN(cb_row_kernels_, CB_LEVEL) = {
     .scale_logits = scale_logits,
     .dot = dot,
     .add_scaled = add_scaled,
+    .add_product = add_product,
+    .product = product,
     .scale = scale_row,
     .from_bf16 = from_bf16,
     .to_bf16 = to_bf16,

@@ -108,6 +108,7 @@ static const cb_field fields[] = {
 
     CB_CHOICE(T, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
     CB_INTEGER(T, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
+    CB_TRANSFORMER_FIELDS(T),
 };
 #undef T
 

@@ -55,7 +55,7 @@ static void layer_norm_row(const sheet *s, size_t i)
 {
     float mean, inverse;
     cb_rows()->layer_norm(
-        s->y + i * s->width, s->x + i * s->width, s->gain, s->bias, s->width, &mean, &inverse);
+        s->y + i * s->width, s->x + i * s->width, s->gain, s->bias, 1e-6f, s->width, &mean, &inverse);
 }
 
 static void softmax_row(const sheet *s, size_t i)

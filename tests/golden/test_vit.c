@@ -149,7 +149,7 @@ START_TEST(test_vit_tokens_between_blocks_match_the_authors)
         float *expected = malloc(count * sizeof *expected), mean, inverse_deviation;
         for (size_t at = 0; at < count; at += d)
             cb_rows()->layer_norm(expected + at, stream + at, f.vit.norm.weight.value, f.vit.norm.bias.value,
-                d, &mean, &inverse_deviation);
+                (cb_real)1e-6, d, &mean, &inverse_deviation);
         pass p = pass_begin(&f.runtime, forward, &f);
         assert_tokens("stream", pass_run(&f.runtime, &p, forward, &f), expected, count);
         pass_end(&f.runtime, &p);
@@ -167,7 +167,7 @@ static void check_positions(fixture *f, const char *prefix)
     ck_assert_int_eq(
         cb_arena_create(&f->runtime.allocator, &arena, count * sizeof(float) + 1024, "positions"), CRIBO_OK);
     cb_tape tape = cb_tape_begin(&arena, f->runtime.pool, false, 0);
-    cb_tensor positions = cb_op_resample_positions(&tape, f->vit.pos_embed, f->vit.grid, rows, columns);
+    cb_tensor positions = cb_op_resample_positions(&tape, f->vit.pos_embed, &f->vit.grid, rows, columns);
     assert_tokens("positions", positions, expected, count);
     cb_arena_destroy(&f->runtime.allocator, &arena);
 }

@@ -12,13 +12,14 @@
 
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define STEP 1e-5
 #define TOLERANCE 1e-7
 #define MOST_ELEMENTS 120 /* of an input that are moved one by one */
-#define MOST_INPUTS 3
+#define MOST_INPUTS 4
 
 /* Where an input keeps its gradient (tape.h). */
 typedef enum place {
@@ -38,7 +39,8 @@ typedef struct table_row {
         size_t rows, columns;
         place gradient;
     } input[MOST_INPUTS];
-    size_t images, size[3]; /* what else the operation wants to know */
+    size_t images, size[3]; /* further arguments of the operation */
+    const void *how;        /* a struct of them */
     double step;            /* 0: STEP */
 } table_row;
 
@@ -68,7 +70,7 @@ static cb_tensor gelu(cb_tape *tape, problem *p)
 
 static cb_tensor layer_norm(cb_tape *tape, problem *p)
 {
-    return cb_op_layer_norm(tape, p->input[0], p->input[1], p->input[2], CB_STORE_REAL);
+    return cb_op_layer_norm(tape, p->input[0], p->input[1], p->input[2], 1e-6, CB_STORE_REAL);
 }
 
 static cb_tensor normalise(cb_tape *tape, problem *p)
@@ -85,22 +87,38 @@ static const cb_real keep[] = {0, 1.25, 1, 0.5, 1.0 / 3, 0, 2, 1};
 
 static cb_tensor residual(cb_tape *tape, problem *p)
 {
-    return cb_op_residual(tape, p->input[0], p->input[1], p->row->images, keep);
+    return cb_op_residual(tape, p->input[0], p->input[1], p->input[2], p->row->images, keep);
 }
 
 static cb_tensor residual_whole(cb_tape *tape, problem *p)
 {
-    return cb_op_residual(tape, p->input[0], p->input[1], p->row->images, NULL);
+    return cb_op_residual(tape, p->input[0], p->input[1], p->input[2], p->row->images, NULL);
 }
 
 static cb_tensor tokens(cb_tape *tape, problem *p)
 {
-    return cb_op_tokens(tape, p->input[0], p->input[1], p->input[2], p->row->images);
+    cb_token_parts parts = {p->input[0], p->input[1], p->input[2], p->input[3]};
+    return cb_op_tokens(tape, &parts, p->row->images);
 }
 
 static cb_tensor resample(cb_tape *tape, problem *p)
 {
-    return cb_op_resample_positions(tape, p->input[0], p->row->size[0], p->row->size[1], p->row->size[2]);
+    return cb_op_resample_positions(tape, p->input[0], p->row->how, p->row->size[1], p->row->size[2]);
+}
+
+static cb_tensor swiglu(cb_tape *tape, problem *p)
+{
+    return cb_op_swiglu(tape, p->input[0]);
+}
+
+/* Heads size[0], patches size[1] x size[2]; tokens before the patches are what is left. */
+static cb_tensor rotate(cb_tape *tape, problem *p)
+{
+    const size_t *size = p->row->size, heads = size[0];
+    cb_tensor qkv = p->input[0];
+    size_t first = qkv.rows / p->row->images - size[1] * size[2], width = qkv.columns / 3 / heads;
+    cb_rotation rotation = cb_rotation_of(tape, p->row->how, first, size[1], size[2], width);
+    return cb_op_rotate(tape, qkv, p->row->images, heads, &rotation);
 }
 
 /* Rows that share tokens, a row that names one twice, and empty rows: first, last and between. */
@@ -178,6 +196,27 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
             heads \
         } \
     }
+#define SCALED_RESIDUAL(run_, images_, tokens, columns, gain) \
+    { \
+        .name = #run_ ", scaled", .run = run_, .images = images_, .input = { \
+            {(images_) * (tokens), columns, FRESH}, \
+            {(images_) * (tokens), columns, SHARED}, \
+            {1, columns, gain} \
+        } \
+    }
+#define SWIGLU(rows, columns) \
+    { \
+        .name = "swiglu", .run = swiglu, .input = { {rows, 2 * (columns), SHARED} } \
+    }
+#define ROTATE(images_, before, rows, columns, heads, width, ...) \
+    { \
+        .name = "rotate", .run = rotate, .images = images_, \
+        .input = {{(images_) * ((before) + (rows) * (columns)), 3 * (heads) * (width), SHARED}}, \
+        .size = {heads, rows, columns}, .how = &(const cb_rotary) \
+        { \
+            __VA_ARGS__ \
+        } \
+    }
 #define RESIDUAL(run_, images_, tokens, columns) \
     { \
         .name = #run_, .run = run_, .images = images_, .input = { \
@@ -185,23 +224,24 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
             {(images_) * (tokens), columns, SHARED} \
         } \
     }
-#define TOKENS(images_, patches, columns) \
+#define TOKENS(images_, patches, columns, registers, positions) \
     { \
         .name = "tokens", .run = tokens, .images = images_, .input = { \
             {(images_) * (patches), columns, SHARED}, \
             {1, columns, OWN}, \
-            {1 + (patches), columns, OWN} \
+            {registers, columns, OWN}, \
+            {positions, columns, OWN} \
         } \
     }
-#define RESAMPLE(grid, rows, columns, width) \
+#define RESAMPLE_AS(before, grid, offset, antialias, rows, columns, width) \
     { \
-        .name = "resampled positions", .run = resample, .input = {{1 + (grid) * (grid), width, OWN}}, \
-        .size = { \
-            grid, \
-            rows, \
-            columns \
+        .name = "resampled positions", .run = resample, .input = {{(before) + (grid) * (grid), width, OWN}}, \
+        .size = {0, rows, columns}, .how = &(const cb_grid_sampling) \
+        { \
+            before, grid, offset, antialias \
         } \
     }
+#define RESAMPLE(grid, rows, columns, width) RESAMPLE_AS(1, grid, 0.1, false, rows, columns, width)
 #define POOL(columns, x) \
     { \
         .name = "pool", .run = pool, .input = { {6, columns, x} } \
@@ -213,10 +253,8 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
         .images = images_, \
         .size = {height, width, patch}, \
         .step = 0.5}
-#define WHOLE_MODEL(height, width) \
-    { \
-        .name = "model", .run = whole_model, .input = {{1, 0, OWN}}, .size = { height, width } \
-    }
+#define WHOLE_MODEL(height, width, settings) \
+    {.name = "model", .run = whole_model, .input = {{1, 0, OWN}}, .size = {height, width}, .how = settings}
 
 static const table_row table[] = {
     LINEAR(5, 7, 3, SHARED, OWN),
@@ -241,22 +279,44 @@ static const table_row table[] = {
     RESIDUAL(residual, 4, 3, 5),
     RESIDUAL(residual, 2, 1, 1),
     RESIDUAL(residual_whole, 3, 2, 17),
-    TOKENS(1, 1, 1),
-    TOKENS(3, 4, 7),
+    SCALED_RESIDUAL(residual, 4, 3, 5, OWN),
+    SCALED_RESIDUAL(residual, 2, 1, 1, NOWHERE),
+    SCALED_RESIDUAL(residual_whole, 3, 2, 130, OWN),
+    SWIGLU(1, 1),
+    SWIGLU(6, 35),
+    ROTATE(1, 0, 1, 1, 1, 4, .base = 100),
+    ROTATE(2, 1, 2, 3, 2, 8, .base = 100),
+    ROTATE(2, 3, 3, 2, 1, 12, .base = 10, .coordinates = CB_COORDINATES_MIN),
+    ROTATE(1, 5, 1, 4, 3, 4, .min_period = 0.5, .max_period = 7, .coordinates = CB_COORDINATES_MAX),
+    TOKENS(1, 1, 1, 0, 2),
+    TOKENS(3, 4, 7, 0, 5),
+    TOKENS(3, 4, 7, 2, 5),
+    TOKENS(2, 3, 5, 3, 3),
+    TOKENS(2, 3, 5, 1, 0),
     RESAMPLE(1, 1, 1, 3),
     RESAMPLE(1, 3, 2, 2),
     RESAMPLE(2, 2, 2, 3),
     RESAMPLE(4, 3, 6, 5),
     RESAMPLE(3, 7, 1, 2),
     RESAMPLE(6, 2, 3, 2),
+    RESAMPLE_AS(0, 3, 0, false, 5, 2, 3),
+    RESAMPLE_AS(1, 3, 0, true, 5, 2, 3),
+    RESAMPLE_AS(0, 7, 0, true, 3, 2, 2),
+    RESAMPLE_AS(1, 6, 0.1, true, 2, 9, 2),
+    RESAMPLE_AS(1, 1, 0, true, 3, 1, 2),
     POOL(1, SHARED),
     POOL(5, OWN),
     POOL(67, SHARED),
     PATCHES(1, 1, 1, 1),
     PATCHES(2, 6, 9, 3),
     PATCHES(1, 4, 10, 2),
-    WHOLE_MODEL(6, 6),
-    WHOLE_MODEL(9, 6),
+    WHOLE_MODEL(6, 6, ""),
+    WHOLE_MODEL(9, 6, ""),
+    WHOLE_MODEL(9, 6, "layer_scale=0.5 registers=2 position_offset=0 position_antialias=1"),
+    WHOLE_MODEL(
+        6, 9, "layer_scale=0.5 mlp=swiglu mlp_hidden=7 cls_position=0 position_grid=4 norm_epsilon=0.01"),
+    WHOLE_MODEL(9, 6, "layer_scale=2 registers=1 position_embedding=rope qkv_bias=none recompute=1"),
+    WHOLE_MODEL(6, 6, "registers=1 position_embedding=rope mlp=swiglu rope_coordinates=max"),
 };
 #define ROWS (sizeof table / sizeof table[0])
 
@@ -295,6 +355,16 @@ static void create_input(problem *p, size_t i)
     p->preset[i] = gradient == OWN ? random_numbers(count, i + 10) : calloc(count + 1, sizeof(cb_real));
 }
 
+/* Assigns settings, "name=value name=value". */
+static void set_all(cribo_model_config *config, const char *settings)
+{
+    char copy[256], name[64], value[64];
+    int length;
+    snprintf(copy, sizeof copy, "%s", settings);
+    for (const char *at = copy; sscanf(at, " %63[^=]=%63s%n", name, value, &length) == 2; at += length)
+        ck_assert_int_eq(cb_config_set(&cb_model_settings, config, name, value), CRIBO_OK);
+}
+
 static void create_model(problem *p)
 {
     cribo_model_config config;
@@ -308,6 +378,7 @@ static void create_model(problem *p)
     config.head_hidden = 10;
     config.head_bottleneck = 5;
     config.prototypes = config.object_prototypes = 4;
+    set_all(&config, p->row->how);
     ck_assert_int_eq(cb_model_create(&p->runtime, &p->model, &config, true), CRIBO_OK);
 }
 

@@ -161,7 +161,7 @@ START_TEST(test_layer_norm_every_length_close)
         fill(x, 7, scales[s / 3], shifts[s % 3] * scales[s / 3]);
         normalise(x + 1, n, &mean, &inverse);
         for (size_t i = 0; i < n; i++) expected[i] = (x[i + 1] - mean) * inverse * z[i + 1] + u[i + 1];
-        cb_rows()->layer_norm(x + 1, x + 1, z + 1, u + 1, n, &mean_out, &inverse_out);
+        cb_rows()->layer_norm(x + 1, x + 1, z + 1, u + 1, (cb_real)1e-6, n, &mean_out, &inverse_out);
         assert_near("layer_norm", n, x + 1, expected, 1e-5);
         ck_assert_double_le(fabs(inverse_out - inverse), 2e-6 * inverse);
         ck_assert_double_le(fabs(mean_out - mean), 1e-6 * 5 * scales[s / 3]);

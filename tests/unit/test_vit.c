@@ -85,7 +85,7 @@ static void multiply(cb_tensor x, float factor)
 static void check_factor(fixture *f, size_t block, size_t branch, size_t image, float factor)
 {
     size_t count, each;
-    cb_affine last = branch == 0 ? vit_of(f)->blocks[block].proj : vit_of(f)->blocks[block].fc2;
+    cb_affine last = branch == 0 ? vit_of(f)->blocks[block].proj : vit_of(f)->blocks[block].mlp_out;
     float *plain = tokens_of(f, &count),
           *saved = malloc(last.weight.rows * last.weight.columns * sizeof *saved);
     each = count / IMAGES;
@@ -177,8 +177,8 @@ START_TEST(test_vit_of_width_one_has_matrices_of_one_row)
     assert_view(vit->patch_embed.weight, 1, 12);
     assert_view(vit->blocks[0].qkv.weight, 3, 1);
     assert_view(vit->blocks[0].proj.weight, 1, 1);
-    assert_view(vit->blocks[0].fc1.weight, 4, 1);
-    assert_view(vit->blocks[0].fc2.weight, 1, 4);
+    assert_view(vit->blocks[0].mlp_in.weight, 4, 1);
+    assert_view(vit->blocks[0].mlp_out.weight, 1, 4);
     assert_view(vit->norm.weight, 1, 1);
     cb_model_free(&f.runtime, narrow);
     fixture_close(&f);
