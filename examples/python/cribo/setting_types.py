@@ -49,6 +49,21 @@ class ModelSettings(TypedDict, total=False):
     seed: int
     precision: Literal["float32", "bf16", 0, 1]
     recompute: int
+    registers: int
+    layer_scale: float
+    mlp: Literal["gelu", "swiglu", 0, 1]
+    mlp_hidden: int
+    position_embedding: Literal["learned", "rope", 0, 1]
+    position_grid: int
+    cls_position: int
+    position_offset: float
+    position_antialias: int
+    rope_base: float
+    rope_min_period: float
+    rope_max_period: float
+    rope_coordinates: Literal["separate", "min", "max", 0, 1, 2]
+    norm_epsilon: float
+    qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
 
 
 class ProbeSettings(TypedDict, total=False):
@@ -122,3 +137,18 @@ class TrainerSettings(TypedDict, total=False):
     cross_image_weight: float
     precision: Literal["float32", "bf16", 0, 1]
     recompute: int
+    registers: int
+    layer_scale: float
+    mlp: Literal["gelu", "swiglu", 0, 1]
+    mlp_hidden: int
+    position_embedding: Literal["learned", "rope", 0, 1]
+    position_grid: int
+    cls_position: int
+    position_offset: float
+    position_antialias: int
+    rope_base: float
+    rope_min_period: float
+    rope_max_period: float
+    rope_coordinates: Literal["separate", "min", "max", 0, 1, 2]
+    norm_epsilon: float
+    qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
