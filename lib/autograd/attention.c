@@ -95,22 +95,29 @@ static attention_scratch scratch_of(const attention_node *f, bool training, size
 /* Keys or values of one head, as what the tokens of queries are multiplied with, x [n, d] to [n, T]. */
 static cb_gemm_packed pack_of(const attention_node *f, size_t x, cb_real *memory)
 {
-    return cb_gemm_pack(
-        NULL, f->bf16, CB_NT, f->tokens, f->width, cb_gemm_at(cb_value_operand(&f->qkv), x), memory);
+    cb_gemm_operand qkv = cb_value_operand(&f->qkv);
+    return cb_gemm_pack(NULL,
+        (cb_gemm_packed){
+            .form = CB_NT, .n = f->tokens, .k = f->width, .b = cb_gemm_at(qkv, x), .bf16 = f->bf16},
+        memory);
 }
 
 /* The same as what shares are multiplied with, [n, T] to [n, d]. */
 static cb_gemm_packed pack_across(const attention_node *f, size_t x, cb_real *memory)
 {
-    return cb_gemm_pack(
-        NULL, f->bf16, CB_NN, f->width, f->tokens, cb_gemm_at(cb_value_operand(&f->qkv), x), memory);
+    cb_gemm_operand qkv = cb_value_operand(&f->qkv);
+    return cb_gemm_pack(NULL,
+        (cb_gemm_packed){
+            .form = CB_NN, .n = f->width, .k = f->tokens, .b = cb_gemm_at(qkv, x), .bf16 = f->bf16},
+        memory);
 }
 
 /* C [m, n] = A B, or C += A B. */
-static void multiply(const attention_scratch *scratch, const cb_gemm_packed *b, size_t m, cb_gemm_operand a,
-    bool accumulate, cb_real *c, size_t c_stride)
+static void multiply(
+    const attention_scratch *scratch, const cb_gemm_packed *b, size_t m, cb_gemm_operand a, cb_gemm_result c)
 {
-    cb_gemm_by_packed(b, cb_gemm_columns(b), m, a, accumulate, c, c_stride, scratch->packed_rows);
+    const cb_gemm_rows rows = {m, a, c};
+    cb_gemm_by_packed(b, cb_gemm_columns(b), &rows, scratch->packed_rows);
 }
 
 /* shares [n, T] = softmax(q kᵀ / √d) for n queries from `first` on. */
@@ -118,7 +125,8 @@ static void compute_shares(const attention_node *f, const attention_scratch *scr
     const cb_gemm_packed *keys, size_t first, size_t n, cb_real *shares)
 {
     cb_gemm_operand qkv = cb_value_operand(&f->qkv);
-    multiply(scratch, keys, n, cb_gemm_at(qkv, head->q + first * qkv.stride), false, shares, f->tokens);
+    multiply(scratch, keys, n, cb_gemm_at(qkv, head->q + first * qkv.stride),
+        (cb_gemm_result){shares, f->tokens, false});
     cb_real scale = (cb_real)(1 / sqrt((double)f->width));
     for (size_t i = 0; i < n; i++) cb_rows()->softmax(shares + i * f->tokens, scale, f->tokens);
 }
@@ -133,8 +141,8 @@ static void attend(void *context, size_t task, size_t worker)
     for (size_t first = 0; first < f->tokens; first += QUERY_BLOCK) {
         size_t n = block_size(f, first);
         compute_shares(f, &scratch, &head, &keys, first, n, scratch.shares);
-        multiply(
-            &scratch, &values, n, cb_gemm_real(scratch.shares, f->tokens), false, scratch.rows, f->width);
+        multiply(&scratch, &values, n, cb_gemm_real(scratch.shares, f->tokens),
+            (cb_gemm_result){scratch.rows, f->width, false});
         deal_out(f, f->y.value, head.y + first * f->y.columns, f->y.columns, scratch.rows, n);
     }
 }
@@ -143,8 +151,11 @@ static void attend(void *context, size_t task, size_t worker)
 static void add_from_block(const attention_node *f, const attention_scratch *scratch, const cb_real *ds,
     cb_gemm_operand y, size_t first, size_t n, cb_real *dx)
 {
-    cb_gemm_packed packed = cb_gemm_pack(NULL, f->bf16, CB_TN, f->width, n, y, scratch->across_queries);
-    multiply(scratch, &packed, f->tokens, cb_gemm_real(ds, f->tokens), first > 0, dx, f->width);
+    cb_gemm_packed packed =
+        cb_gemm_pack(NULL, (cb_gemm_packed){.form = CB_TN, .n = f->width, .k = n, .b = y, .bf16 = f->bf16},
+            scratch->across_queries);
+    multiply(
+        scratch, &packed, f->tokens, cb_gemm_real(ds, f->tokens), (cb_gemm_result){dx, f->width, first > 0});
 }
 
 /*
@@ -170,14 +181,14 @@ static void attend_backward(void *context, size_t task, size_t worker)
         cb_gemm_operand q = cb_gemm_at(qkv, head.q + first * qkv.stride),
                         dy = cb_gemm_at(gradient, head.y + first * gradient.stride);
         compute_shares(f, &scratch, &head, &keys, first, n, scratch.shares);
-        multiply(&scratch, &values, n, dy, false, scratch.dshares, tokens);
+        multiply(&scratch, &values, n, dy, (cb_gemm_result){scratch.dshares, tokens, false});
         add_from_block(f, &scratch, scratch.shares, dy, first, n, scratch.dv);
         for (size_t i = 0; i < n; i++)
             cb_rows()->softmax_backward(
                 scratch.dshares + i * tokens, scratch.shares + i * tokens, scale, tokens);
         add_from_block(f, &scratch, scratch.dshares, q, first, n, scratch.dk);
-        multiply(
-            &scratch, &across_keys, n, cb_gemm_real(scratch.dshares, tokens), false, scratch.rows, width);
+        multiply(&scratch, &across_keys, n, cb_gemm_real(scratch.dshares, tokens),
+            (cb_gemm_result){scratch.rows, width, false});
         deal_out(f, f->qkv.gradient, head.q + first * qkv.stride, qkv.stride, scratch.rows, n);
     }
     deal_out(f, f->qkv.gradient, head.k, qkv.stride, scratch.dk, tokens);

@@ -24,18 +24,13 @@ static size_t row_parts(size_t rows)
     return (rows + ROWS_PACKED - 1) / ROWS_PACKED;
 }
 
-static size_t most(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static void lay_out(linear_node *f, size_t workers, cb_arena *scratch)
 {
-    size_t in = f->x.columns, out = f->y.columns, rows = f->x.rows, widest = most(in, out);
-    size_t weight = most(cb_gemm_packed_size(out, in), cb_gemm_packed_size(in, out));
+    size_t in = f->x.columns, out = f->y.columns, rows = f->x.rows, widest = cb_max(in, out);
+    size_t weight = cb_max(cb_gemm_packed_size(out, in), cb_gemm_packed_size(in, out));
     size_t x = cb_gemm_packed_size(in, cb_min(rows, ROWS_PACKED));
-    f->panels = cb_arena_take(scratch, most(weight, x), sizeof(cb_real));
-    f->rows = cb_row_buffers_in(scratch, workers, cb_gemm_rows_size(CB_GEMM_TILE_ROWS, most(rows, widest)));
+    f->panels = cb_arena_take(scratch, cb_max(weight, x), sizeof(cb_real));
+    f->rows = cb_row_buffers_in(scratch, workers, cb_gemm_rows_size(CB_GEMM_TILE_ROWS, cb_max(rows, widest)));
     bool rounds = f->x.bf16 || f->y.bf16;
     f->tiles = cb_row_buffers_in(scratch, workers, rounds ? cb_min(rows, CB_GEMM_TILE_ROWS) * widest : 0);
 }
@@ -49,43 +44,33 @@ static void take_scratch(cb_tape *tape, linear_node *f)
     lay_out(f, workers, &scratch);
 }
 
-/* C = A B + bias, or C += A B. C is stored in bfloat16 or as real numbers. */
+/* C [m, n] = A B + bias, or C += A B. C is stored in bfloat16 or as real numbers. */
 typedef struct product {
     const linear_node *f;
-    cb_gemm_operand a;
+    cb_gemm_rows rows;
     cb_gemm_packed b;
-    bool accumulate;
-    cb_real *c;
     cb_bf16 *rounded;    /* C, or NULL */
     const cb_real *bias; /* or NULL */
-    cb_gemm_grid tiles;
 } product;
 
-/* One thread's part of the product, finished while it lies in the thread's caches. */
-static void multiply_tile(void *context, size_t task, size_t worker)
+static void finish_tile(const void *context, const cb_gemm_tile *tile, cb_real *c, size_t stride)
 {
     const product *p = context;
-    cb_gemm_tile tile = cb_gemm_tile_of(&p->tiles, task);
-    size_t m = tile.rows.end - tile.rows.begin, n = tile.columns.end - tile.columns.begin;
-    size_t at = tile.rows.begin * p->tiles.n + tile.columns.begin;
-    cb_real *c = p->rounded ? cb_row_buffer(&p->f->tiles, worker) : p->c + at;
-    size_t stride = p->rounded ? n : p->tiles.n;
-    if (m == 0 || n == 0) return;
-    cb_gemm_by_packed(&p->b, tile.columns, m, cb_gemm_rows_from(&p->b, p->a, tile.rows.begin), p->accumulate,
-        c, stride, cb_row_buffer(&p->f->rows, worker));
-    for (size_t i = 0; i < m; i++, c += stride, at += p->tiles.n) {
-        if (p->bias) cb_rows()->add_scaled(c, p->bias + tile.columns.begin, 1, n);
-        if (p->rounded) cb_rows()->to_bf16(p->rounded + at, c, n);
+    size_t n = tile->columns.end - tile->columns.begin;
+    for (size_t i = tile->rows.begin; i < tile->rows.end; i++, c += stride) {
+        if (p->bias) cb_rows()->add_scaled(c, p->bias + tile->columns.begin, 1, n);
+        if (p->rounded) cb_rows()->to_bf16(p->rounded + i * p->b.n + tile->columns.begin, c, n);
     }
 }
 
-/* Packs B [k, n], then multiplies m rows by it. */
-static void multiply(
-    cb_tape *tape, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand b, product *p)
+/* Packs B [k, n], then multiplies the rows by it. */
+static void multiply(cb_tape *tape, product *p)
 {
-    p->b = cb_gemm_pack(tape->pool, tape->bf16, form, n, k, b, p->f->panels);
-    p->tiles = cb_gemm_tiles(&p->b, tape->pool, m);
-    cb_pool_run(tape->pool, p->tiles.row_parts * p->tiles.column_parts, multiply_tile, p);
+    const linear_node *f = p->f;
+    const cb_gemm_finish finish = {finish_tile, p, p->rounded ? &f->tiles : NULL};
+    p->b.bf16 = tape->bf16;
+    p->b = cb_gemm_pack(tape->pool, p->b, f->panels);
+    cb_gemm_in_tiles(tape->pool, &p->b, &p->rows, &f->rows, p->rounded || p->bias ? &finish : NULL);
 }
 
 /* db[j] += Σ_i dy[i, j], a stripe of columns per task. */
@@ -110,9 +95,10 @@ static void add_weight_gradient(cb_tape *tape, const linear_node *f)
     cb_gemm_operand x = cb_value_operand(&f->x), dy = cb_gradient_operand(&f->y);
     for (size_t part = 0; part < row_parts(rows); part++) {
         cb_range some = cb_part(rows, part, row_parts(rows), ROWS_GRAIN);
-        product p = {
-            .f = f, .a = cb_gemm_at(dy, some.begin * out), .accumulate = true, .c = f->weight.gradient};
-        multiply(tape, CB_TN, out, in, some.end - some.begin, cb_gemm_at(x, some.begin * in), &p);
+        product p = {.f = f,
+            .rows = {out, cb_gemm_at(dy, some.begin * out), {f->weight.gradient, in, true}},
+            .b = {.form = CB_TN, .n = in, .k = some.end - some.begin, .b = cb_gemm_at(x, some.begin * in)}};
+        multiply(tape, &p);
     }
 }
 
@@ -120,16 +106,15 @@ static void add_weight_gradient(cb_tape *tape, const linear_node *f)
 static void linear_backward(cb_tape *tape, cb_node *node)
 {
     linear_node *f = (linear_node *)node;
-    size_t out = f->y.columns;
+    size_t in = f->x.columns, out = f->y.columns;
     if (f->weight.gradient) add_weight_gradient(tape, f);
     if (f->bias.gradient) cb_pool_run(tape->pool, (out + STRIPE - 1) / STRIPE, sum_bias_stripe, f);
     if (!f->x.gradient) return;
     product dx = {.f = f,
-        .a = cb_gradient_operand(&f->y),
-        .accumulate = cb_tensor_accumulates(&f->x),
-        .c = f->x.gradient,
+        .rows = {f->x.rows, cb_gradient_operand(&f->y), {f->x.gradient, in, cb_tensor_accumulates(&f->x)}},
+        .b = {.form = CB_NN, .n = in, .k = out, .b = cb_value_operand(&f->weight)},
         .rounded = f->x.bf16 ? f->x.gradient_bf16 : NULL};
-    multiply(tape, CB_NN, f->x.rows, f->x.columns, out, cb_value_operand(&f->weight), &dx);
+    multiply(tape, &dx);
 }
 
 cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias, cb_storage storage)
@@ -140,11 +125,11 @@ cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor b
     cb_tape_record(tape, &f.node, sizeof f, linear_backward);
     if (!cb_tape_runs(tape)) return y;
     product p = {.f = &f,
-        .a = cb_value_operand(&x),
-        .c = y.value,
+        .rows = {x.rows, cb_value_operand(&x), {y.value, weight.rows, false}},
+        .b = {.form = CB_NT, .n = weight.rows, .k = x.columns, .b = cb_value_operand(&weight)},
         .rounded = y.bf16 ? y.value_bf16 : NULL,
         .bias = bias.value};
-    multiply(tape, CB_NT, x.rows, weight.rows, x.columns, cb_value_operand(&weight), &p);
+    multiply(tape, &p);
     return y;
 }
 

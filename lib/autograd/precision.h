@@ -7,6 +7,7 @@
 #define CB_AUTOGRAD_PRECISION_H
 
 #include "autograd/tape.h"
+#include "tensor/buffers.h"
 #include "tensor/gemm.h"
 #include "tensor/rows.h"
 
@@ -22,20 +23,7 @@ static inline cb_gemm_operand cb_gradient_operand(const cb_tensor *x)
                    : cb_gemm_real(x->gradient, x->columns);
 }
 
-/* A buffer of `columns` real numbers for each worker. */
-typedef struct cb_row_buffers {
-    cb_real *numbers;
-    size_t size;
-} cb_row_buffers;
-
-static inline cb_row_buffers cb_row_buffers_in(cb_arena *arena, size_t workers, size_t columns)
-{
-    const size_t line = CB_ALIGNMENT / sizeof(cb_real);
-    size_t size = (columns + line - 1) / line * line;
-    return (cb_row_buffers){cb_arena_take(arena, workers, size * sizeof(cb_real)), size};
-}
-
-/* In the tape's scratch, alone. */
+/* Buffers for the rows of an operation, as the tape's only scratch. */
 static inline cb_row_buffers cb_take_row_buffers(cb_tape *tape, size_t columns)
 {
     size_t workers = cb_pool_threads(tape->pool);
@@ -43,11 +31,6 @@ static inline cb_row_buffers cb_take_row_buffers(cb_tape *tape, size_t columns)
     cb_row_buffers buffers = cb_row_buffers_in(&scratch, workers, columns);
     buffers.numbers = cb_tape_scratch(tape, workers, buffers.size * sizeof(cb_real));
     return buffers;
-}
-
-static inline cb_real *cb_row_buffer(const cb_row_buffers *buffers, size_t worker)
-{
-    return buffers->numbers + worker * buffers->size;
 }
 
 /*

@@ -46,8 +46,9 @@ static const double least_size = 0.01;
 /* A worker's scratch, for the image at hand. */
 typedef struct workspace {
     cb_real *z;               /* [2N, D] normalised tokens */
-    cb_gemm_packed of_tokens; /* what means are multiplied by, and its memory */
-    cb_real *panels, *packed_means;
+    cb_gemm_packed of_tokens; /* zᵀ, packed, to be multiplied by means */
+    cb_real *panels;          /* memory of of_tokens */
+    cb_row_buffers packed_means;
     cb_real *x, *y;     /* [2N] positions */
     cb_real *distances; /* [2N, 2N] between tokens; soft assignment only */
     cb_real *means;     /* [K, D] normalised, of the clusters that changed */
@@ -66,12 +67,12 @@ struct cb_clusterer {
     size_t max_images, tokens, joint_tokens, width, clusters;
     workspace *spaces; /* [workers] */
 
-    cb_real *plan;         /* [B, K, 2N], Q* [B, 2, N, K] after a run */
-    int32_t *labels;       /* [B, 2, N] */
-    uint8_t *valid;        /* [B, K] */
-    cb_real *mass;         /* [B, K] of the clusters */
-    cb_cost_range *ranges; /* [B] of the images' costs */
-    cb_real *packed_means; /* of all workers: one image may take them all */
+    cb_real *plan;               /* [B, K, 2N], Q* [B, 2, N, K] after a run */
+    int32_t *labels;             /* [B, 2, N] */
+    uint8_t *valid;              /* [B, K] */
+    cb_real *mass;               /* [B, K] of the clusters */
+    cb_cost_range *ranges;       /* [B] of the images' costs */
+    cb_row_buffers packed_means; /* of all workers: one image may use them all */
 
     const cb_cluster_job *job; /* of the run at hand */
     size_t repetition;
@@ -109,12 +110,11 @@ static void lay_out(cb_clusterer *c, cb_arena *arena)
     c->mass = cb_arena_take(arena, images, c->clusters * sizeof(cb_real));
     c->ranges = cb_arena_take(arena, images, sizeof(cb_cost_range));
     c->spaces = cb_arena_take(arena, workers, sizeof(workspace));
-    size_t packed_means = cb_gemm_rows_size(c->clusters, c->width);
-    c->packed_means = cb_arena_take(arena, workers, packed_means * sizeof(cb_real));
+    c->packed_means = cb_row_buffers_in(arena, workers, cb_gemm_rows_size(c->clusters, c->width));
     for (size_t w = 0; w < workers; w++) {
         workspace space = take_workspace(c, arena);
         if (!c->spaces) continue;
-        space.packed_means = c->packed_means + w * packed_means;
+        space.packed_means = (cb_row_buffers){cb_row_buffer(&c->packed_means, w), c->packed_means.size};
         c->spaces[w] = space;
     }
 }
@@ -210,8 +210,10 @@ static void load(const cb_clusterer *c, workspace *s, size_t b)
     for (size_t v = 0; v < 2; v++)
         normalise_tokens(
             s->z + v * c->tokens * c->width, c->job->view[v] + b * c->job->image_stride, c->tokens, c->width);
-    s->of_tokens = cb_gemm_pack(
-        c->inner, false, CB_NT, c->joint_tokens, c->width, cb_gemm_real(s->z, c->width), s->panels);
+    s->of_tokens = cb_gemm_pack(c->inner,
+        (cb_gemm_packed){
+            .form = CB_NT, .n = c->joint_tokens, .k = c->width, .b = cb_gemm_real(s->z, c->width)},
+        s->panels);
     for (size_t i = 0; i < c->joint_tokens; i++) {
         s->x[i] = positions[2 * i];
         s->y[i] = positions[2 * i + 1];
@@ -285,8 +287,8 @@ static size_t take_hard_means(const cb_clusterer *c, const workspace *s, size_t 
 static size_t take_soft_means(const cb_clusterer *c, const workspace *s, size_t b)
 {
     const size_t width = c->width, joint = c->joint_tokens;
-    cb_gemm(c->inner, CB_NN, c->clusters, width, joint, plan_of(c, b), joint, s->z, width, false, s->means,
-        width);
+    cb_gemm(c->inner, &(cb_gemm_job){CB_NN, c->clusters, width, joint, cb_gemm_real(plan_of(c, b), joint),
+                          cb_gemm_real(s->z, width), {s->means, width, false}, false});
     return c->clusters;
 }
 
@@ -297,8 +299,8 @@ static void take_likeness(const cb_clusterer *c, const workspace *s, size_t b, b
     const size_t count = shares ? take_soft_means(c, s, b) : take_hard_means(c, s, b);
     cb_real *fresh = plan_of(c, b);
     for (size_t k = 0; k < count; k++) cb_normalise_row(s->means + k * width, s->means + k * width, width);
-    cb_gemm_in_tiles(
-        c->inner, &s->of_tokens, count, cb_gemm_real(s->means, width), false, fresh, joint, s->packed_means);
+    const cb_gemm_rows means = {count, cb_gemm_real(s->means, width), {fresh, joint, false}};
+    cb_gemm_in_tiles(c->inner, &s->of_tokens, &means, &s->packed_means, NULL);
     for (size_t k = 0; k < c->clusters; k++) {
         if (!s->changed[k]) continue;
         memcpy(s->likeness + k * joint, fresh, joint * sizeof *fresh);

@@ -178,8 +178,8 @@ static void test_cycle(void *context, size_t task, size_t worker)
     cb_neighbours_forget(back, rows);
     for (size_t from = 0; from < objects->rows; from += CB_SEARCH_ROWS) {
         size_t n = cb_min(objects->rows - from, CB_SEARCH_ROWS);
-        cb_gemm(NULL, CB_NT, rows, n, width, own->search.copies, width, objects->unit + from * width, width,
-            false, cosines, n);
+        cb_gemm(NULL, &(cb_gemm_job){CB_NT, rows, n, width, cb_gemm_real(own->search.copies, width),
+                          cb_gemm_real(objects->unit + from * width, width), {cosines, n, false}, false});
         for (size_t r = 0; r < rows; r++) {
             cb_neighbour candidate;
             candidate.index = (int64_t)(from + cb_rows()->arg_max(cosines + r * n, n, &candidate.cosine));

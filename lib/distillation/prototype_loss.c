@@ -90,8 +90,9 @@ static void project_rows(cb_pool *pool, const stream *s, const cb_prototypes *pr
     size_t rows, cb_real *logits)
 {
     size_t width = prototypes->width;
-    cb_gemm_operands(pool, prototypes->bf16, CB_NT, rows, s->count, width, cb_gemm_real(x, width),
-        cb_gemm_real(prototypes->direction + s->first * width, width), false, logits, s->count);
+    const cb_real *direction = prototypes->direction + s->first * width;
+    cb_gemm(pool, &(cb_gemm_job){CB_NT, rows, s->count, width, cb_gemm_real(x, width),
+                      cb_gemm_real(direction, width), {logits, s->count, false}, prototypes->bf16});
 }
 
 /* The products of the chunk; the sweeps that follow bring them over temperature. */

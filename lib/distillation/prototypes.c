@@ -73,8 +73,9 @@ void cb_prototypes_project(cb_pool *pool, const cb_prototypes *prototypes, size_
     const cb_real *x, size_t rows, cb_real *logits)
 {
     size_t width = prototypes->width;
-    cb_gemm_operands(pool, prototypes->bf16, CB_NT, rows, count, width, cb_gemm_real(x, width),
-        cb_gemm_real(prototypes->direction + first * width, width), false, logits, count);
+    const cb_real *direction = prototypes->direction + first * width;
+    cb_gemm(pool, &(cb_gemm_job){CB_NT, rows, count, width, cb_gemm_real(x, width),
+                      cb_gemm_real(direction, width), {logits, count, false}, prototypes->bf16});
     scale_columns(pool, prototypes, first, count, logits, rows);
 }
 
@@ -82,12 +83,13 @@ void cb_prototypes_backproject(cb_pool *pool, const cb_prototypes *prototypes, s
     cb_real *dlogits, const cb_real *x, size_t rows, cb_real *dx, cb_real *du)
 {
     size_t width = prototypes->width;
+    const cb_real *direction = prototypes->direction + first * width;
     if (du)
-        cb_gemm_operands(pool, prototypes->bf16, CB_TN, count, width, rows, cb_gemm_real(dlogits, count),
-            cb_gemm_real(x, width), true, du + first * width, width);
+        cb_gemm(pool, &(cb_gemm_job){CB_TN, count, width, rows, cb_gemm_real(dlogits, count),
+                          cb_gemm_real(x, width), {du + first * width, width, true}, prototypes->bf16});
     scale_columns(pool, prototypes, first, count, dlogits, rows);
-    cb_gemm_operands(pool, prototypes->bf16, CB_NN, rows, width, count, cb_gemm_real(dlogits, count),
-        cb_gemm_real(prototypes->direction + first * width, width), true, dx, width);
+    cb_gemm(pool, &(cb_gemm_job){CB_NN, rows, width, count, cb_gemm_real(dlogits, count),
+                      cb_gemm_real(direction, width), {dx, width, true}, prototypes->bf16});
 }
 
 static void weight_gradient_stripe(void *context, size_t part, size_t worker)

@@ -122,11 +122,11 @@ static void add_block(fit *f, size_t index, point *p)
     size_t rows = cb_patch_memory_rows(f->memory, index), weights = f->classes * f->width;
     entropy_job job = {f, block};
     cb_pool *pool = f->runtime->pool;
-    cb_gemm(pool, CB_NT, rows, f->classes, f->width, block->unit, f->width, f->weights, f->width, false,
-        f->logits, f->classes);
+    cb_gemm(pool, &(cb_gemm_job){CB_NT, rows, f->classes, f->width, cb_gemm_real(block->unit, f->width),
+                      cb_gemm_real(f->weights, f->width), {f->logits, f->classes, false}, false});
     cb_pool_run(pool, rows, cross_entropy, &job);
-    cb_gemm(pool, CB_TN, f->classes, f->width, rows, f->logits, f->classes, block->unit, f->width, false,
-        f->slopes, f->width);
+    cb_gemm(pool, &(cb_gemm_job){CB_TN, f->classes, f->width, rows, cb_gemm_real(f->logits, f->classes),
+                      cb_gemm_real(block->unit, f->width), {f->slopes, f->width, false}, false});
     for (size_t i = 0; i < weights; i++) p->gradient[i] += (double)f->slopes[i];
     for (size_t r = 0; r < rows; r++) {
         p->loss += f->losses[r];
@@ -269,8 +269,8 @@ void cb_linear_probe_shares(cb_pool *pool, const cb_linear_probe *linear, size_t
     size_t width = linear->width;
     shares_job job = {linear, shares};
     for (size_t r = 0; r < rows; r++) cb_unit_feature(unit + r * width, features + r * width, width);
-    cb_gemm(pool, CB_NT, rows, linear->classes, width, unit, width, linear->weights, width, false, shares,
-        linear->classes);
+    cb_gemm(pool, &(cb_gemm_job){CB_NT, rows, linear->classes, width, cb_gemm_real(unit, width),
+                      cb_gemm_real(linear->weights, width), {shares, linear->classes, false}, false});
     cb_pool_run(pool, rows, finish_row, &job);
 }
 

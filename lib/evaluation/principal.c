@@ -63,7 +63,8 @@ static void find_covariance(solver *s, const cb_principal *p)
         for (size_t r = 0; r < rows; r++)
             for (size_t i = 0; i < n; i++)
                 s->block[r * n + i] = (cb_real)((double)p->x[(begin + r) * n + i] - s->mean[i]);
-        cb_gemm(s->runtime->pool, CB_TN, n, n, rows, s->block, n, s->block, n, false, s->product, n);
+        cb_gemm(s->runtime->pool, &(cb_gemm_job){CB_TN, n, n, rows, cb_gemm_real(s->block, n),
+                                      cb_gemm_real(s->block, n), {s->product, n, false}, false});
         for (size_t i = 0; i < n * n; i++) s->covariance[i] += (double)s->product[i] / (double)(p->rows - 1);
     }
 }

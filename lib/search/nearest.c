@@ -199,7 +199,8 @@ static void compare(cb_search *s, const cb_queries *queries, const cb_real *x, s
     cb_real *cosines, cb_neighbour *best)
 {
     size_t width = queries->width;
-    cb_gemm(NULL, CB_NT, s->rows, s->columns, width, x, width, s->unit, width, false, cosines, s->columns);
+    cb_gemm(NULL, &(cb_gemm_job){CB_NT, s->rows, s->columns, width, cb_gemm_real(x, width),
+                      cb_gemm_real(s->unit, width), {cosines, s->columns, false}, false});
     exclude_own(cosines, s->columns, s->id, queries, s->row, s->rows);
     for (size_t i = 0; i < s->rows; i++)
         consider(s, cosines + i * s->columns, first_index, best + s->row[i] * s->neighbours);
@@ -257,8 +258,9 @@ static size_t search_stripe(cb_search *s, const cb_queries *queries, size_t from
     const cb_entries *entries, cb_real entries_doubt, cb_neighbour *best)
 {
     size_t n = entries->rows, width = queries->width, exact = 0;
-    cb_gemm_bf16(NULL, CB_NT, rows, n, width, cb_gemm_stored_bf16(queries->coarse + from * width, width),
-        cb_gemm_stored_bf16(s->coarse, width), false, s->cosines, n);
+    cb_gemm(NULL,
+        &(cb_gemm_job){CB_NT, rows, n, width, cb_gemm_stored_bf16(queries->coarse + from * width, width),
+            cb_gemm_stored_bf16(s->coarse, width), {s->cosines, n, false}, true});
     list_all(s, from, rows);
     exclude_own(s->cosines, n, entries->id, queries, s->row, rows);
     for (size_t group = 0; group < rows; group += GROUP) {

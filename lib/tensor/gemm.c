@@ -63,11 +63,6 @@ static struct {
 } chosen;
 static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
 
-static size_t at_most(size_t n, size_t most)
-{
-    return n < most ? n : most;
-}
-
 #ifdef CB_BLIS_HOOKS
 
 typedef void micro_kernel(dim_t, dim_t, dim_t, cb_real *, cb_real *, cb_real *, cb_real *, cb_real *, inc_t,
@@ -105,11 +100,11 @@ static void multiply_bf16_panels(dim_t m, dim_t n, dim_t k, float *alpha, float 
     chosen.bf16.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
 }
 
-/* What BLIS does not know of an operand; it counts elements. */
-typedef struct packing {
+/* An operand as our packing sees it; BLIS only counts its elements. */
+typedef struct operand_lines {
     const cb_gemm_kernels *kernels;
     cb_gemm_lines lines;
-} packing;
+} operand_lines;
 
 /*
  * A block of either operand into panels, in the place of bli_packm_blk_var1. BLIS has turned it so that its
@@ -119,11 +114,11 @@ static void pack_block(
     obj_t *block, obj_t *packed, cntx_t *context, rntm_t *runtime, cntl_t *control, thrinfo_t *thread)
 {
     if (!bli_packm_init(block, packed, context, runtime, control, thread)) return;
-    const packing *job = bli_obj_pack_params(block);
+    const operand_lines *job = bli_obj_pack_params(block);
     size_t in_element = job->kernels->in_element, length = (size_t)bli_obj_width(packed) * in_element;
     cb_gemm_lines lines = cb_gemm_lines_from(
         job->lines, (size_t)bli_obj_row_off(block), (size_t)bli_obj_col_off(block) * in_element);
-    lines.length = at_most(lines.length, length);
+    lines.length = cb_min(lines.length, length);
     job->kernels->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed),
         (size_t)bli_obj_panel_dim(packed), &lines, (size_t)bli_obj_length(packed));
 }
@@ -222,15 +217,22 @@ static void choose(void)
 #define ROW_GRAIN 12
 #define COLUMN_GRAIN 32
 
+/* A product for one thread, or a part of one. */
 typedef struct product {
-    size_t m, n, k;
+    size_t m, n;
     cb_gemm_lines a, b; /* the rows of A [m, k], the columns of B [k, n] */
-    bool rounded;       /* to bfloat16, before they are multiplied */
-    bool accumulate;
-    cb_real *c;
-    size_t c_stride;
-    cb_gemm_grid grid;
+    cb_gemm_result c;
 } product;
+
+/* The part of a product with these rows and columns of C. */
+static product part_of(const product *p, cb_range rows, cb_range columns)
+{
+    return (product){.m = rows.end - rows.begin,
+        .n = columns.end - columns.begin,
+        .a = cb_gemm_lines_from(p->a, rows.begin, 0),
+        .b = cb_gemm_lines_from(p->b, columns.begin, 0),
+        .c = cb_gemm_result_at(p->c, rows.begin, columns.begin)};
+}
 
 static obj_t view(const void *numbers, size_t rows, size_t columns, size_t row, size_t column)
 {
@@ -256,27 +258,26 @@ static obj_t view_lines(const cb_gemm_lines *x, size_t lines, size_t elements, b
                 : view(x->numbers, elements, lines, x->step, x->line);
 }
 
-/* C = A B, or C += A B, in one call of BLIS. */
-static void multiply_by(const path *by, size_t m, size_t n, const cb_gemm_lines *at_a,
-    const cb_gemm_lines *at_b, bool accumulate, cb_real *at_c, size_t c_stride)
+/* One call of BLIS. */
+static void multiply_by(const path *by, const product *p)
 {
     size_t in_element = by->own ? by->own->in_element : 1;
-    size_t k = (at_a->length + in_element - 1) / in_element;
-    obj_t a = view_lines(at_a, m, k, true), b = view_lines(at_b, n, k, false);
-    obj_t c = view(at_c, m, n, c_stride, 1);
+    size_t k = (p->a.length + in_element - 1) / in_element;
+    obj_t a = view_lines(&p->a, p->m, k, true), b = view_lines(&p->b, p->n, k, false);
+    obj_t c = view(p->c.numbers, p->m, p->n, p->c.stride, 1);
     cntx_t *blis_context = NULL;
 #ifdef CB_OWN_KERNELS
-    packing a_packing = {by->own, *at_a}, b_packing = {by->own, *at_b};
+    operand_lines a_lines = {by->own, p->a}, b_lines = {by->own, p->b};
     if (by->own) {
         bli_obj_set_pack_fn(pack_block, &a);
         bli_obj_set_pack_fn(pack_block, &b);
-        bli_obj_set_pack_params(&a_packing, &a);
-        bli_obj_set_pack_params(&b_packing, &b);
+        bli_obj_set_pack_params(&a_lines, &a);
+        bli_obj_set_pack_params(&b_lines, &b);
         blis_context = (cntx_t *)&by->context;
     }
 #endif
     rntm_t runtime = alone();
-    bli_gemm_ex(&BLIS_ONE, &a, &b, accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
+    bli_gemm_ex(&BLIS_ONE, &a, &b, p->c.accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
 }
 
 /*
@@ -290,35 +291,36 @@ typedef struct rounded_block {
     cb_real numbers[ROUNDED_LINES][ROUNDED_STEPS];
 } rounded_block;
 
-/* A block of an operand from one of its lines and steps on. */
-static cb_gemm_lines round_block(
-    rounded_block *to, const cb_gemm_lines *x, size_t line, size_t lines, size_t step)
+/* Rounds numbers step ... step + ROUNDED_STEPS - 1 of the first `lines` lines. */
+static cb_gemm_lines round_block(rounded_block *to, const cb_gemm_lines *x, size_t lines, size_t step)
 {
-    size_t steps = at_most(x->length - step, ROUNDED_STEPS);
+    size_t steps = cb_min(x->length - step, ROUNDED_STEPS);
     for (size_t i = 0; i < lines; i++)
         for (size_t j = 0; j < steps; j++) {
-            size_t at = (line + i) * x->line + (step + j) * x->step;
+            size_t at = i * x->line + (step + j) * x->step;
             to->numbers[i][j] = (cb_real)(x->bf16 ? cb_bf16_to_float(((const cb_bf16 *)x->numbers)[at])
                                                   : cb_bf16_round((float)((const cb_real *)x->numbers)[at]));
         }
     return (cb_gemm_lines){to->numbers, ROUNDED_STEPS, 1, steps, false};
 }
 
-static void multiply_rounded(size_t m, size_t n, const cb_gemm_lines *a, const cb_gemm_lines *b,
-    bool accumulate, cb_real *c, size_t c_stride)
+static cb_range block_from(size_t begin, size_t end)
+{
+    return (cb_range){begin, cb_min(begin + ROUNDED_LINES, end)};
+}
+
+static void multiply_rounded(const product *p)
 {
     rounded_block a_block, b_block;
-    for (size_t q = 0; q < a->length; q += ROUNDED_STEPS)
-        for (size_t i = 0; i < m; i += ROUNDED_LINES) {
-            size_t rows = at_most(m - i, ROUNDED_LINES);
-            cb_gemm_lines a_rounded = round_block(&a_block, a, i, rows, q);
-            for (size_t j = 0; j < n; j += ROUNDED_LINES) {
-                size_t columns = at_most(n - j, ROUNDED_LINES);
-                cb_gemm_lines b_rounded = round_block(&b_block, b, j, columns, q);
-                multiply_by(&chosen.real, rows, columns, &a_rounded, &b_rounded, accumulate || q > 0,
-                    c + i * c_stride + j, c_stride);
+    for (size_t q = 0; q < p->a.length; q += ROUNDED_STEPS)
+        for (size_t i = 0; i < p->m; i += ROUNDED_LINES)
+            for (size_t j = 0; j < p->n; j += ROUNDED_LINES) {
+                product part = part_of(p, block_from(i, p->m), block_from(j, p->n));
+                part.a = round_block(&a_block, &part.a, part.m, q);
+                part.b = round_block(&b_block, &part.b, part.n, q);
+                part.c.accumulate |= q > 0;
+                multiply_by(&chosen.real, &part);
             }
-        }
 }
 
 static size_t largest_part(size_t items, size_t parts, size_t grain)
@@ -350,65 +352,48 @@ cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index)
         cb_part(grid->n, index % grid->column_parts, grid->column_parts, COLUMN_GRAIN)};
 }
 
+/* A product that is shared out. */
+typedef struct shared_product {
+    product whole;
+    bool bf16;
+    cb_gemm_grid grid;
+} shared_product;
+
 static void multiply_slab(void *context, size_t task, size_t worker)
 {
-    const product *p = context;
-    cb_gemm_tile slab = cb_gemm_tile_of(&p->grid, task);
-    cb_range rows = slab.rows, columns = slab.columns;
-    size_t m = rows.end - rows.begin, n = columns.end - columns.begin;
+    const shared_product *s = context;
+    cb_gemm_tile slab = cb_gemm_tile_of(&s->grid, task);
+    product p = part_of(&s->whole, slab.rows, slab.columns);
     (void)worker;
-    if (m == 0 || n == 0) return;
-
-    cb_gemm_lines a = cb_gemm_lines_from(p->a, rows.begin, 0), b = cb_gemm_lines_from(p->b, columns.begin, 0);
-    cb_real *c = p->c + rows.begin * p->c_stride + columns.begin;
-    if (p->rounded && !chosen.bf16.own)
-        multiply_rounded(m, n, &a, &b, p->accumulate, c, p->c_stride);
+    if (p.m == 0 || p.n == 0) return;
+    if (s->bf16 && !chosen.bf16.own)
+        multiply_rounded(&p);
     else
-        multiply_by(p->rounded ? &chosen.bf16 : &chosen.real, m, n, &a, &b, p->accumulate, c, p->c_stride);
+        multiply_by(s->bf16 ? &chosen.bf16 : &chosen.real, &p);
 }
 
-static void run(cb_pool *pool, product *p)
+static void clear(const cb_gemm_job *job)
+{
+    for (size_t i = 0; i < job->m && !job->c.accumulate; i++)
+        memset(job->c.numbers + i * job->c.stride, 0, job->n * sizeof *job->c.numbers);
+}
+
+void cb_gemm(cb_pool *pool, const cb_gemm_job *job)
 {
     pthread_once(&choose_once, choose);
-    if (p->m == 0 || p->n == 0) return;
-    if (p->k == 0) { /* the operands may be NULL */
-        for (size_t i = 0; i < p->m && !p->accumulate; i++)
-            memset(p->c + i * p->c_stride, 0, p->n * sizeof *p->c);
+    if (job->m == 0 || job->n == 0) return;
+    if (job->k == 0) { /* the operands may be NULL */
+        clear(job);
         return;
     }
-    p->grid = cb_gemm_cut(cb_pool_threads(pool), p->m, p->n, p->k, false);
-    cb_pool_run(pool, p->grid.row_parts * p->grid.column_parts, multiply_slab, p);
-}
-
-static product product_of(cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
-    cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
-{
-    return (product){
-        .m = m,
-        .n = n,
-        .k = k,
-        .a = cb_gemm_lines_of(a, form != CB_TN, k),
-        .b = cb_gemm_lines_of(b, form == CB_NT, k),
-        .accumulate = accumulate,
-        .c = c,
-        .c_stride = c_stride,
-    };
-}
-
-void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
-    size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride)
-{
-    product p = product_of(
-        form, m, n, k, cb_gemm_real(a, a_stride), cb_gemm_real(b, b_stride), accumulate, c, c_stride);
-    run(pool, &p);
-}
-
-void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
-    cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
-{
-    product p = product_of(form, m, n, k, a, b, accumulate, c, c_stride);
-    p.rounded = true;
-    run(pool, &p);
+    shared_product s = {.whole = {.m = job->m,
+                            .n = job->n,
+                            .a = cb_gemm_lines_of(job->a, job->form != CB_TN, job->k),
+                            .b = cb_gemm_lines_of(job->b, job->form == CB_NT, job->k),
+                            .c = job->c},
+        .bf16 = job->bf16,
+        .grid = cb_gemm_cut(cb_pool_threads(pool), job->m, job->n, job->k, false)};
+    cb_pool_run(pool, s.grid.row_parts * s.grid.column_parts, multiply_slab, &s);
 }
 
 #ifdef CB_BLIS_HOOKS
@@ -425,8 +410,8 @@ static struct {
 } meeting = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER};
 
 /*
- * Waits until as many have come as workers; for a second at most, since a forked child may have been refused
- * threads.
+ * Waits until as many packing functions have arrived as there are workers, or for one to two seconds, since
+ * a forked child may have been refused threads.
  */
 static void meet(void)
 {
@@ -472,7 +457,8 @@ static void warm_up(void *context, size_t task, size_t worker)
 {
     cb_real a[4] = {1, 0, 0, 1}, c[4];
     (void)context, (void)task, (void)worker;
-    cb_gemm(NULL, CB_NT, 2, 2, 2, a, 2, a, 2, false, c, 2);
+    cb_gemm(NULL,
+        &(cb_gemm_job){CB_NT, 2, 2, 2, cb_gemm_real(a, 2), cb_gemm_real(a, 2), .c = {c, 2, false}, false});
 }
 
 void cb_gemm_begin(const cb_runtime *runtime)

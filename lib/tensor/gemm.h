@@ -1,8 +1,8 @@
 /*
  * Matrix products, through BLIS. gemm.c is the only file that knows BLIS.
  *
- * The bits of a product depend on its operands alone, not on the number of threads nor on how rows are shared
- * out: the sum over k is never split, and BLIS's small-matrix paths, which sum in another order, are off.
+ * The bits of a product depend on its operands alone, not on the number of threads nor on the cut of its
+ * rows: the sum over k is never split, and BLIS's small-matrix paths, which sum in another order, are off.
  */
 #ifndef CB_TENSOR_GEMM_H
 #define CB_TENSOR_GEMM_H
@@ -18,15 +18,7 @@ typedef enum cb_gemm_form {
     CB_TN  /* C = Aᵀ B,  A [k, m], B [k, n]: dW = dYᵀ X */
 } cb_gemm_form;
 
-/*
- * C = product, or C += product when `accumulate`. a_stride, b_stride, c_stride: elements from one stored row
- * to the next. `pool` shares the work out; NULL: this thread alone (inside a task). k = 0 gives zero (or
- * leaves C). C overlaps neither operand.
- */
-void cb_gemm(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, const cb_real *a,
-    size_t a_stride, const cb_real *b, size_t b_stride, bool accumulate, cb_real *c, size_t c_stride);
-
-/* An operand of cb_gemm_bf16 in either storage, and the elements from one of its stored rows to the next. */
+/* An operand, and the elements from one of its stored rows to the next. */
 typedef struct cb_gemm_operand {
     const void *numbers; /* cb_real or cb_bf16 */
     size_t stride;
@@ -50,27 +42,42 @@ static inline cb_gemm_operand cb_gemm_at(cb_gemm_operand x, size_t skipped)
     return x;
 }
 
-/*
- * cb_gemm with operands in bfloat16: what is stored as cb_real is rounded to nearest, ties to even, while it
- * is packed. Products are exact, the sum over k is in float32, and so is C. Infinities and NaN come through
- * as in float32; numbers below 2^-126 may count as zero (instructions for bfloat16 do not know them). The
- * same rules as for cb_gemm hold for form, pool, k = 0 and C.
- */
-void cb_gemm_bf16(cb_pool *pool, cb_gemm_form form, size_t m, size_t n, size_t k, cb_gemm_operand a,
-    cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride);
+/* C, and the elements from one of its rows to the next. */
+typedef struct cb_gemm_result {
+    cb_real *numbers;
+    size_t stride;
+    bool accumulate; /* C += product; else C = product */
+} cb_gemm_result;
 
-/* Whether cb_gemm_bf16 runs on instructions for bfloat16, and so at up to twice the speed of cb_gemm. */
-bool cb_gemm_bf16_is_faster(void);
-
-/* cb_gemm, or cb_gemm_bf16 when `bf16`; then alone operands may be stored in bfloat16. */
-static inline void cb_gemm_operands(cb_pool *pool, bool bf16, cb_gemm_form form, size_t m, size_t n, size_t k,
-    cb_gemm_operand a, cb_gemm_operand b, bool accumulate, cb_real *c, size_t c_stride)
+/* The part of C from this element on. */
+static inline cb_gemm_result cb_gemm_result_at(cb_gemm_result c, size_t row, size_t column)
 {
-    if (bf16)
-        cb_gemm_bf16(pool, form, m, n, k, a, b, accumulate, c, c_stride);
-    else
-        cb_gemm(pool, form, m, n, k, a.numbers, a.stride, b.numbers, b.stride, accumulate, c, c_stride);
+    c.numbers += row * c.stride + column;
+    return c;
 }
+
+/*
+ * A product. With `bf16` both operands are multiplied in bfloat16: those stored as cb_real are rounded to
+ * nearest, ties to even, while they are packed; products are exact, the sum over k is in float32, and so is
+ * C. Infinities and NaN come through as in float32; numbers below 2^-126 may count as zero (instructions for
+ * bfloat16 do not know them). Without `bf16` both operands are stored as cb_real.
+ */
+typedef struct cb_gemm_job {
+    cb_gemm_form form;
+    size_t m, n, k;
+    cb_gemm_operand a, b;
+    cb_gemm_result c; /* overlaps neither operand */
+    bool bf16;
+} cb_gemm_job;
+
+/*
+ * Computes a product. The threads of `pool` share the work; NULL: this thread alone (inside a task). k = 0
+ * gives zero (or leaves C).
+ */
+void cb_gemm(cb_pool *pool, const cb_gemm_job *job);
+
+/* Whether products in bfloat16 use instructions for it, at up to twice the speed of float32. */
+bool cb_gemm_bf16_is_faster(void);
 
 /* C [m, n] cut into tiles, row_parts * column_parts of them, some of which may be empty. */
 typedef struct cb_gemm_grid {

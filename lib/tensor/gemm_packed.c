@@ -60,14 +60,14 @@ size_t cb_gemm_rows_size(size_t m, size_t k)
     return cb_min(m + CB_GEMM_MOST_MR - 1, CB_GEMM_MOST_MC) * cb_min(k, CB_GEMM_MOST_KC);
 }
 
-typedef struct packing {
+typedef struct panel_job {
     const cb_gemm_packed *b;
     size_t parts; /* of the panels */
-} packing;
+} panel_job;
 
 static void pack_part(void *context, size_t task, size_t worker)
 {
-    const packing *job = context;
+    const panel_job *job = context;
     const cb_gemm_packed *b = job->b;
     size_t nr = b->kernels->nr;
     cb_range block = block_of(b, task / job->parts);
@@ -79,16 +79,14 @@ static void pack_part(void *context, size_t task, size_t worker)
     b->kernels->pack(panel_at(b, block, first), (block.end - block.begin) * nr, nr, &columns, end - first);
 }
 
-cb_gemm_packed cb_gemm_pack(
-    cb_pool *pool, bool bf16, cb_gemm_form form, size_t n, size_t k, cb_gemm_operand b, cb_real *memory)
+cb_gemm_packed cb_gemm_pack(cb_pool *pool, cb_gemm_packed b, cb_real *memory)
 {
-    cb_gemm_packed packed = {.form = form, .bf16 = bf16, .n = n, .k = k, .b = b};
-    packed.kernels = cb_gemm_own_kernels(bf16);
-    if (!packed.kernels || k == 0) return packed;
-    packed.panels = (float *)memory;
-    packing job = {&packed, cb_pool_threads(pool)};
-    cb_pool_run(pool, blocks_of(&packed) * job.parts, pack_part, &job);
-    return packed;
+    b.kernels = cb_gemm_own_kernels(b.bf16);
+    if (!b.kernels || b.k == 0) return b;
+    b.panels = (float *)memory;
+    panel_job job = {&b, cb_pool_threads(pool)};
+    cb_pool_run(pool, blocks_of(&b) * job.parts, pack_part, &job);
+    return b;
 }
 
 /* Rows of A are packed where more columns than these would read them again. */
@@ -103,27 +101,35 @@ static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
     return pairs && b->k % 2 == 0 && a.stride % 2 == 0 && (uintptr_t)a.numbers % sizeof(float) == 0;
 }
 
-/*
- * C += A B for one block of k and so many rows as a block of A holds, of which all whole tiles may be
- * `ready`.
- */
-static void multiply_block(const cb_gemm_packed *b, cb_range columns, cb_range block, size_t m,
-    const cb_gemm_lines *rows, bool ready, bool accumulate, float *c, size_t c_stride, float *memory)
+/* Some rows of A within one block of k, and where their products go. */
+typedef struct block_rows {
+    size_t m;
+    cb_gemm_lines lines;
+    bool ready; /* whole tiles of rows are multiplied where they lie */
+    bool accumulate;
+    float *c;
+    size_t c_stride;
+} block_rows;
+
+/* C += A B for one block of k and at most as many rows as a block of A holds. */
+static void multiply_block(
+    const cb_gemm_packed *b, cb_range columns, cb_range block, const block_rows *rows, float *memory)
 {
     const cb_gemm_kernels *kernels = b->kernels;
-    size_t k = block.end - block.begin, mr = kernels->mr, nr = kernels->nr;
-    size_t unpacked = ready ? m / mr * mr : 0;
-    size_t a_row = rows->line == 1 ? 1 : rows->line / kernels->in_element;
-    cb_gemm_lines others = cb_gemm_lines_from(*rows, unpacked, 0);
+    size_t k = block.end - block.begin, mr = kernels->mr, nr = kernels->nr, m = rows->m;
+    size_t unpacked = rows->ready ? m / mr * mr : 0, c_stride = rows->c_stride;
+    size_t a_row = rows->lines.line == 1 ? 1 : rows->lines.line / kernels->in_element;
+    bool accumulate = rows->accumulate;
+    cb_gemm_lines others = cb_gemm_lines_from(rows->lines, unpacked, 0);
     if (unpacked < m) kernels->pack(memory, k * mr, mr, &others, m - unpacked);
     for (size_t j = columns.begin; j < columns.end; j += nr) {
         const float *panel = panel_at(b, block, j);
-        float *c_j = c + (j - columns.begin);
+        float *c_j = rows->c + (j - columns.begin);
         size_t n = cb_min(columns.end - j, nr);
         for (size_t i = 0; i < unpacked; i += mr) {
-            cb_gemm_lines a = cb_gemm_lines_from(*rows, i, 0);
-            kernels->multiply_unpacked(n, k, a.numbers, a_row, rows->step, panel, accumulate,
-                c_j + i * c_stride, (ptrdiff_t)c_stride, 1);
+            cb_gemm_lines a = cb_gemm_lines_from(rows->lines, i, 0);
+            kernels->multiply_unpacked(n, k, a.numbers, a_row, a.step, panel, accumulate, c_j + i * c_stride,
+                (ptrdiff_t)c_stride, 1);
         }
         for (size_t i = unpacked; i < m; i += mr)
             kernels->multiply(cb_min(m - i, mr), n, k, memory + (i - unpacked) * k, panel, accumulate,
@@ -131,29 +137,36 @@ static void multiply_block(const cb_gemm_packed *b, cb_range columns, cb_range b
     }
 }
 
-static void multiply_panels(const cb_gemm_packed *b, cb_range columns, size_t m, cb_gemm_operand a,
-    bool accumulate, float *c, size_t c_stride, float *memory)
+static void multiply_panels(
+    const cb_gemm_packed *b, cb_range columns, const cb_gemm_rows *rows, float *memory)
 {
-    cb_gemm_lines lines = cb_gemm_lines_of(a, b->form != CB_TN, b->k);
-    bool ready = is_ready(b, a);
-    for (size_t i = 0; i < m; i += CB_GEMM_MOST_MC)
+    cb_gemm_lines lines = cb_gemm_lines_of(rows->a, b->form != CB_TN, b->k);
+    bool ready = is_ready(b, rows->a);
+    for (size_t i = 0; i < rows->m; i += CB_GEMM_MOST_MC)
         for (size_t block = 0; block < blocks_of(b); block++) {
             cb_range elements = block_of(b, block);
-            cb_gemm_lines rows = lines_in(b, lines, i, elements);
-            multiply_block(b, columns, elements, cb_min(m - i, CB_GEMM_MOST_MC), &rows, ready,
-                accumulate || block > 0, c + i * c_stride, c_stride, memory);
+            block_rows some = {cb_min(rows->m - i, CB_GEMM_MOST_MC), lines_in(b, lines, i, elements), ready,
+                rows->c.accumulate || block > 0, (float *)rows->c.numbers + i * rows->c.stride,
+                rows->c.stride};
+            multiply_block(b, columns, elements, &some, memory);
         }
 }
 
-void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, size_t m, cb_gemm_operand a,
-    bool accumulate, cb_real *c, size_t c_stride, cb_real *memory)
+void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, const cb_gemm_rows *rows, cb_real *memory)
 {
-    size_t begin = columns.begin * (b->form == CB_NT ? b->b.stride : 1);
-    if (b->panels)
-        multiply_panels(b, columns, m, a, accumulate, (float *)c, c_stride, (float *)memory);
-    else
-        cb_gemm_operands(NULL, b->bf16, b->form, m, columns.end - columns.begin, b->k, a,
-            cb_gemm_at(b->b, begin), accumulate, c, c_stride);
+    if (b->panels) {
+        multiply_panels(b, columns, rows, (float *)memory);
+        return;
+    }
+    size_t skipped = columns.begin * (b->form == CB_NT ? b->b.stride : 1);
+    cb_gemm(NULL, &(cb_gemm_job){.form = b->form,
+                      .m = rows->m,
+                      .n = columns.end - columns.begin,
+                      .k = b->k,
+                      .a = rows->a,
+                      .b = cb_gemm_at(b->b, skipped),
+                      .c = rows->c,
+                      .bf16 = b->bf16});
 }
 
 cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t m)
@@ -166,13 +179,10 @@ cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t 
 
 typedef struct tiled_product {
     const cb_gemm_packed *b;
-    cb_gemm_operand a;
-    bool accumulate;
-    cb_real *c;
-    size_t c_stride;
+    const cb_gemm_rows *rows;
+    const cb_row_buffers *memory;
+    const cb_gemm_finish *finish;
     cb_gemm_grid grid;
-    cb_real *memory;
-    size_t memory_size; /* of each thread */
 } tiled_product;
 
 static void multiply_tile(void *context, size_t task, size_t worker)
@@ -180,22 +190,18 @@ static void multiply_tile(void *context, size_t task, size_t worker)
     const tiled_product *p = context;
     cb_gemm_tile tile = cb_gemm_tile_of(&p->grid, task);
     size_t m = tile.rows.end - tile.rows.begin, n = tile.columns.end - tile.columns.begin;
+    const cb_row_buffers *buffers = p->finish ? p->finish->buffers : NULL;
     if (m == 0 || n == 0) return;
-    cb_gemm_by_packed(p->b, tile.columns, m, cb_gemm_rows_from(p->b, p->a, tile.rows.begin), p->accumulate,
-        p->c + tile.rows.begin * p->c_stride + tile.columns.begin, p->c_stride,
-        p->memory + worker * p->memory_size);
+    cb_gemm_rows rows = {m, cb_gemm_rows_from(p->b, p->rows->a, tile.rows.begin),
+        buffers ? (cb_gemm_result){cb_row_buffer(buffers, worker), n, false}
+                : cb_gemm_result_at(p->rows->c, tile.rows.begin, tile.columns.begin)};
+    cb_gemm_by_packed(p->b, tile.columns, &rows, cb_row_buffer(p->memory, worker));
+    if (p->finish) p->finish->tile(p->finish->context, &tile, rows.c.numbers, rows.c.stride);
 }
 
-void cb_gemm_in_tiles(cb_pool *pool, const cb_gemm_packed *b, size_t m, cb_gemm_operand a, bool accumulate,
-    cb_real *c, size_t c_stride, cb_real *memory)
+void cb_gemm_in_tiles(cb_pool *pool, const cb_gemm_packed *b, const cb_gemm_rows *rows,
+    const cb_row_buffers *memory, const cb_gemm_finish *finish)
 {
-    tiled_product p = {.b = b,
-        .a = a,
-        .accumulate = accumulate,
-        .c = c,
-        .c_stride = c_stride,
-        .grid = cb_gemm_tiles(b, pool, m),
-        .memory = memory,
-        .memory_size = cb_gemm_rows_size(m, b->k)};
+    tiled_product p = {b, rows, memory, finish, cb_gemm_tiles(b, pool, rows->m)};
     cb_pool_run(pool, p.grid.row_parts * p.grid.column_parts, multiply_tile, &p);
 }

@@ -1,47 +1,50 @@
 /*
- * Matrix products whose second operand is packed once, and then multiplied by one thread at a time for any
- * rows and columns of the result, without BLIS. That serves where several threads need the same B (weights),
- * where what BLIS does before and after a product takes longer than it should (one head of attention), and
- * where a tile of C is to be finished while it lies in caches.
+ * Matrix products whose second operand is packed once; each thread then multiplies any rows and columns by it,
+ * without BLIS. They are used where several threads need the same B (weights), where the fixed cost of a BLIS
+ * call is too high (one head of attention), and where a tile of C is finished while it lies in caches.
  *
- * An element of C is the same sequence of roundings whatever else is multiplied; to the bit that of cb_gemm
+ * An element of C is the same sequence of roundings whatever else is multiplied, and has the bits of cb_gemm's
  * while k is no larger than a block of its kernels.
  */
 #ifndef CB_TENSOR_GEMM_PACKED_H
 #define CB_TENSOR_GEMM_PACKED_H
 
+#include "tensor/buffers.h"
 #include "tensor/gemm.h"
 
-/*
- * B [k, n] of products in one form. Where no kernel of ours serves it is not packed, and products are
- * cb_gemm's.
- */
+/* B [k, n] of products in one form. The first fields are the caller's. */
 typedef struct cb_gemm_packed {
     cb_gemm_form form;
-    bool bf16; /* multiplies as cb_gemm_bf16 */
     size_t n, k;
-    cb_gemm_operand b; /* must stay as it is */
+    cb_gemm_operand b; /* must not change while it is in use */
+    bool bf16;         /* products are in bfloat16, as those of cb_gemm_job */
+
     const struct cb_gemm_kernels *kernels;
-    float *panels; /* block after block of k; NULL: not packed */
+    float *panels; /* block after block of k; NULL: no kernel of ours serves, so products are cb_gemm's */
 } cb_gemm_packed;
+
+/* Rows to be multiplied by B: A [m, k], and C [m, n]. */
+typedef struct cb_gemm_rows {
+    size_t m;
+    cb_gemm_operand a;
+    cb_gemm_result c;
+} cb_gemm_rows;
 
 /* How many numbers of memory B takes, and how many each thread that multiplies m rows by it. */
 size_t cb_gemm_packed_size(size_t n, size_t k);
 size_t cb_gemm_rows_size(size_t m, size_t k);
 
 /*
- * `pool` shares the packing out; NULL: this thread alone. `memory` is the result's, and aligned to
- * CB_ALIGNMENT.
+ * Packs B. The threads of `pool` share the work; NULL: this thread alone. `memory`: cb_gemm_packed_size
+ * numbers, aligned to CB_ALIGNMENT, for as long as the result is in use.
  */
-cb_gemm_packed cb_gemm_pack(
-    cb_pool *pool, bool bf16, cb_gemm_form form, size_t n, size_t k, cb_gemm_operand b, cb_real *memory);
+cb_gemm_packed cb_gemm_pack(cb_pool *pool, cb_gemm_packed b, cb_real *memory);
 
 /*
- * Some columns of C [m, n] = A B, or C += A B, by this thread: c is where the first of them begins. The rules
- * are those of cb_gemm and cb_gemm_bf16. `memory`: cb_gemm_rows_size numbers, for the call.
+ * Some columns of C = A B, by this thread; rows->c begins with the first of them. The rules are those of
+ * cb_gemm. `memory`: cb_gemm_rows_size numbers, for the call.
  */
-void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, size_t m, cb_gemm_operand a,
-    bool accumulate, cb_real *c, size_t c_stride, cb_real *memory);
+void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, const cb_gemm_rows *rows, cb_real *memory);
 
 /* The rows of A from one on. */
 static inline cb_gemm_operand cb_gemm_rows_from(const cb_gemm_packed *b, cb_gemm_operand a, size_t row)
@@ -62,10 +65,21 @@ static inline cb_range cb_gemm_columns(const cb_gemm_packed *b)
 cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t m);
 
 /*
- * All of C in these tiles, by the threads of a pool (NULL: this one). `memory`: cb_gemm_rows_size numbers for
- * each of them.
+ * What the thread that computed a tile of C does with it while it lies in the thread's caches: `tile` gets the
+ * tile's numbers with their stride. With `buffers` C is not stored: a tile is computed in the buffer of its
+ * thread, which holds the largest.
  */
-void cb_gemm_in_tiles(cb_pool *pool, const cb_gemm_packed *b, size_t m, cb_gemm_operand a, bool accumulate,
-    cb_real *c, size_t c_stride, cb_real *memory);
+typedef struct cb_gemm_finish {
+    void (*tile)(const void *context, const cb_gemm_tile *tile, cb_real *c, size_t stride);
+    const void *context;
+    const cb_row_buffers *buffers; /* NULL: tiles are computed where C lies */
+} cb_gemm_finish;
+
+/*
+ * All of C in these tiles, by the threads of a pool (NULL: this one). `memory`: cb_gemm_rows_size numbers for
+ * each of them. `finish` NULL: nothing is done with a tile.
+ */
+void cb_gemm_in_tiles(cb_pool *pool, const cb_gemm_packed *b, const cb_gemm_rows *rows,
+    const cb_row_buffers *memory, const cb_gemm_finish *finish);
 
 #endif

@@ -137,9 +137,14 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
             means + (size_t)labels[i] * D, z + i * D, 1, D));
     cb_gemm_packed of_tokens;
     TIME_STAGE("pack tokens", 1, (void)0,
-        of_tokens = cb_gemm_pack(NULL, false, CB_NT, joint, D, cb_gemm_real(z, D), panels));
-    TIME_STAGE("similarities", 5, (void)0,
-        cb_gemm_in_tiles(NULL, &of_tokens, K, cb_gemm_real(means, D), false, plan, joint, packed_means));
+        of_tokens = cb_gemm_pack(NULL,
+            (cb_gemm_packed){.form = CB_NT, .n = joint, .k = D, .b = cb_gemm_real(z, D), .bf16 = false},
+            panels));
+    const cb_gemm_rows rows = {K, cb_gemm_real(means, D), {plan, joint, false}};
+    const cb_row_buffers memory = {packed_means, 0};
+    const cb_gemm_job soft = {
+        CB_NN, K, D, joint, cb_gemm_real(plan, joint), cb_gemm_real(z, D), {means, D, false}, false};
+    TIME_STAGE("similarities", 5, (void)0, cb_gemm_in_tiles(NULL, &of_tokens, &rows, &memory, NULL));
     TIME_STAGE("nearest members", 5, (void)0, cb_nearest_members(g, x, y, labels, changed, joint, K));
     TIME_STAGE("positional normalisation", 5, cb_nearest_members(g, x, y, labels, changed, joint, K),
         cb_normalise_positional_cost(plan, g, joint, K, scratch));
@@ -148,8 +153,7 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
         cb_sinkhorn(plan, joint, K, mass, ((cb_cost_range){0, 1}), 20, 5, scratch));
     TIME_STAGE("distances (soft)", 1, (void)0, cb_token_distances(distances, x, y, joint));
     TIME_STAGE("least products (soft)", 4, (void)0, cb_least_products(g, distances, plan, joint, K));
-    TIME_STAGE("means (soft, gemm)", 4, (void)0,
-        cb_gemm(NULL, CB_NN, K, D, joint, plan, joint, z, D, false, means, D));
+    TIME_STAGE("means (soft, gemm)", 4, (void)0, cb_gemm(NULL, &soft));
     cb_runtime_end(&runtime);
     free(z), free(means), free(g), free(x), free(y), free(scratch), free(mass), free(plan), free(distances),
         free(changed), free(labels), free(panels), free(packed_means);

@@ -138,12 +138,15 @@ static void multiply(void *context)
     cb_gemm_operand b = cb_gemm_real(p->b, b_stride);
     cb_gemm_operand a = p->bf16 ? cb_gemm_stored_bf16(p->a_stored, a_stride) : cb_gemm_real(p->a, a_stride);
     if (s.way == PLAIN) {
-        cb_gemm_operands(workers, p->bf16, s.form, s.m, s.n, s.k, a, b, false, p->c, s.n);
+        cb_gemm(workers, &(cb_gemm_job){s.form, s.m, s.n, s.k, a, b, {p->c, s.n, false}, p->bf16});
         return;
     }
     cb_pool *pool = s.way == TILES ? workers : NULL;
-    cb_gemm_packed packed = cb_gemm_pack(pool, p->bf16, s.form, s.n, s.k, b, p->panels);
-    cb_gemm_in_tiles(pool, &packed, s.m, a, false, p->c, s.n, p->rows);
+    cb_gemm_packed packed = cb_gemm_pack(
+        pool, (cb_gemm_packed){.form = s.form, .n = s.n, .k = s.k, .b = b, .bf16 = p->bf16}, p->panels);
+    const cb_gemm_rows rows = {s.m, a, {p->c, s.n, false}};
+    const cb_row_buffers memory = {p->rows, cb_gemm_rows_size(s.m, s.k)};
+    cb_gemm_in_tiles(pool, &packed, &rows, &memory, NULL);
 }
 
 static float *lines_of(size_t count)

@@ -57,7 +57,8 @@ static double peak_rate(cb_pool *pool)
     double best = 1e9;
     for (int i = 0; i < 2 * REPETITIONS; i++) {
         double begin = seconds();
-        cb_gemm(pool, CB_NT, m, n, k, a, k, b, k, false, c, n);
+        cb_gemm(pool,
+            &(cb_gemm_job){CB_NT, m, n, k, cb_gemm_real(a, k), cb_gemm_real(b, k), {c, n, false}, false});
         double taken = seconds() - begin;
         if (taken < best) best = taken;
     }

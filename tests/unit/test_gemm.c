@@ -101,11 +101,8 @@ static void solve_part(
     size_t b = columns.begin * (p->form == CB_NT ? p->b.stride : 1);
     size_t m = rows.end - rows.begin, n = columns.end - columns.begin, k = p->size.k;
     c += rows.begin * p->c.stride + columns.begin;
-    if (p->in == FLOAT)
-        cb_gemm(pool, p->form, m, n, k, p->a.numbers + a, p->a.stride, p->b.numbers + b, p->b.stride,
-            accumulate, c, p->c.stride);
-    else
-        cb_gemm_bf16(pool, p->form, m, n, k, given(&p->a, a), given(&p->b, b), accumulate, c, p->c.stride);
+    cb_gemm(pool, &(cb_gemm_job){p->form, m, n, k, given(&p->a, a), given(&p->b, b),
+                      {c, p->c.stride, accumulate}, p->in != FLOAT});
 }
 
 static void solve(cb_pool *pool, const problem *p, bool accumulate, float *c)
@@ -222,18 +219,22 @@ END_TEST
 START_TEST(test_gemm_nothing_to_do_untouched)
 {
     float c[4] = {1, 2, 3, 4};
-    cb_gemm(NULL, CB_NN, 0, 2, 2, NULL, 2, NULL, 2, false, c, 2);
-    cb_gemm(NULL, CB_NN, 2, 0, 2, NULL, 2, NULL, 2, false, c, 2);
-    cb_gemm(NULL, CB_NN, 2, 2, 0, NULL, 1, NULL, 2, true, c, 2);
+    cb_gemm(NULL,
+        &(cb_gemm_job){CB_NN, 0, 2, 2, cb_gemm_real(NULL, 2), cb_gemm_real(NULL, 2), {c, 2, false}, false});
+    cb_gemm(NULL,
+        &(cb_gemm_job){CB_NN, 2, 0, 2, cb_gemm_real(NULL, 2), cb_gemm_real(NULL, 2), {c, 2, false}, false});
+    cb_gemm(NULL,
+        &(cb_gemm_job){CB_NN, 2, 2, 0, cb_gemm_real(NULL, 1), cb_gemm_real(NULL, 2), {c, 2, true}, false});
     ck_assert(c[0] == 1 && c[1] == 2 && c[2] == 3 && c[3] == 4);
-    cb_gemm(NULL, CB_NN, 2, 1, 0, NULL, 1, NULL, 2, false, c, 2);
+    cb_gemm(NULL,
+        &(cb_gemm_job){CB_NN, 2, 1, 0, cb_gemm_real(NULL, 1), cb_gemm_real(NULL, 2), {c, 2, false}, false});
     ck_assert(c[0] == 0 && c[1] == 2 && c[2] == 0 && c[3] == 4);
 
     const cb_gemm_operand none = cb_gemm_real(NULL, 2);
-    cb_gemm_bf16(NULL, CB_NN, 0, 2, 2, none, none, false, c, 2);
-    cb_gemm_bf16(NULL, CB_NN, 2, 2, 0, none, none, true, c, 2);
+    cb_gemm(NULL, &(cb_gemm_job){CB_NN, 0, 2, 2, none, none, {c, 2, false}, true});
+    cb_gemm(NULL, &(cb_gemm_job){CB_NN, 2, 2, 0, none, none, {c, 2, true}, true});
     ck_assert(c[0] == 0 && c[1] == 2 && c[2] == 0 && c[3] == 4);
-    cb_gemm_bf16(NULL, CB_NN, 1, 2, 0, none, none, false, c, 2);
+    cb_gemm(NULL, &(cb_gemm_job){CB_NN, 1, 2, 0, none, none, {c, 2, false}, true});
     ck_assert(c[0] == 0 && c[1] == 0 && c[2] == 0 && c[3] == 4);
 }
 END_TEST
@@ -321,14 +322,18 @@ static void solve_packed(cb_pool *pool, const problem *p, bool accumulate, float
 {
     shape s = p->size;
     float *panels = numbers_of(cb_gemm_packed_size(s.n, s.k));
-    float *memory = numbers_of(cb_pool_threads(pool) * cb_gemm_rows_size(s.m, s.k));
-    cb_gemm_packed b = cb_gemm_pack(pool, p->in != FLOAT, p->form, s.n, s.k, given(&p->b, 0), panels);
+    cb_row_buffers memory = {NULL, cb_gemm_rows_size(s.m, s.k)};
+    memory.numbers = numbers_of(cb_pool_threads(pool) * memory.size);
+    cb_gemm_packed b = cb_gemm_pack(pool,
+        (cb_gemm_packed){.form = p->form, .n = s.n, .k = s.k, .b = given(&p->b, 0), .bf16 = p->in != FLOAT},
+        panels);
+    const cb_gemm_rows rows = {s.m, given(&p->a, 0), {c, p->c.stride, accumulate}};
     if (pool)
-        cb_gemm_in_tiles(pool, &b, s.m, given(&p->a, 0), accumulate, c, p->c.stride, memory);
+        cb_gemm_in_tiles(pool, &b, &rows, &memory, NULL);
     else
-        cb_gemm_by_packed(&b, cb_gemm_columns(&b), s.m, given(&p->a, 0), accumulate, c, p->c.stride, memory);
+        cb_gemm_by_packed(&b, cb_gemm_columns(&b), &rows, memory.numbers);
     free(panels);
-    free(memory);
+    free(memory.numbers);
 }
 
 /*

@@ -145,8 +145,8 @@ static float *all_cosines(const problem *p)
 {
     float *entry = normalised(p->entry, ENTRIES, p->width), *query = normalised(p->query, QUERIES, p->width);
     float *cosines = malloc(QUERIES * ENTRIES * sizeof *cosines);
-    cb_gemm(
-        NULL, CB_NT, QUERIES, ENTRIES, p->width, query, p->width, entry, p->width, false, cosines, ENTRIES);
+    cb_gemm(NULL, &(cb_gemm_job){CB_NT, QUERIES, ENTRIES, p->width, cb_gemm_real(query, p->width),
+                      cb_gemm_real(entry, p->width), {cosines, ENTRIES, false}, false});
     free(query);
     free(entry);
     return cosines;
