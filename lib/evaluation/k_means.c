@@ -77,8 +77,9 @@ static void assign(solver *s)
     *p->inertia = 0;
     for (s->begin = 0; s->begin < p->rows; s->begin += BLOCK) {
         size_t rows = cb_min(p->rows - s->begin, BLOCK);
-        cb_gemm(pool, CB_NT, rows, p->clusters, p->width, p->x + s->begin * p->width, p->width, p->centres,
-            p->width, false, s->products, p->clusters);
+        const cb_real *x = p->x + s->begin * p->width;
+        cb_gemm(pool, &(cb_gemm_job){CB_NT, rows, p->clusters, p->width, cb_gemm_real(x, p->width),
+                          cb_gemm_real(p->centres, p->width), {s->products, p->clusters, false}, false});
         cb_pool_run(pool, rows, find_nearest, s);
     }
     for (size_t i = 0; i < p->rows; i++) *p->inertia += (double)s->distance[i];
