@@ -19,7 +19,7 @@ size_t fuzz_mend(uint8_t *data, size_t size, size_t room)
 void fuzz_one(const uint8_t *data, size_t size)
 {
     struct pictures pictures;
-    bool mapped = index_map(&pictures, fuzz_file(data, size));
+    bool mapped = index_read(&pictures, fuzz_file(data, size));
     fuzz_answer(mapped, "no index"); /* it is made anew: nobody is told */
     for (size_t i = 0; mapped && i < pictures.count; i++) {
         char name[300];
@@ -27,5 +27,5 @@ void fuzz_one(const uint8_t *data, size_t size)
         FUZZ_EXPECT(memchr(name, '\0', sizeof name), "a name does not end");
     }
     if (mapped) pictures_close(&pictures);
-    FUZZ_EXPECT(!pictures.map, "a map is left");
+    FUZZ_EXPECT(!pictures.content, "a map is left");
 }

@@ -36,8 +36,8 @@ expect 2 "--split=half" scenes -o "$work/scenes" --split half
 
 # Failures: status 1, and the message names the file.
 expect 1 "$work/missing: No such file or directory" pretrain "$work/missing" -o "$work/run"
-expect 1 "$work/file: no JPEG or PNG files" pretrain "$work/file" -o "$work/run"
-expect 1 "$work/empty: no JPEG or PNG files" pretrain "$work/empty" -o "$work/run"
+expect 1 "$work/file: an empty file, neither a JPEG" pretrain "$work/file" -o "$work/run"
+expect 1 "$work/empty: no JPEG" pretrain "$work/empty" -o "$work/run"
 expect 1 "$work/file/run" pretrain "$work/pictures" -o "$work/file/run"
 expect 1 "cannot make the folder /proc/run" pretrain "$work/pictures" -o /proc/run
 expect 1 "clusters" pretrain "$work/pictures" -o "$work/run0" $small --clusters 40

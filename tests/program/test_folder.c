@@ -123,7 +123,38 @@ START_TEST(test_folder_walk_leaves_out_what_it_is_told_to)
 }
 END_TEST
 
-RUN_TESTS("folder", test_folder_lists_pictures_recursively_in_order,
-    test_folder_with_loops_of_links_counts_each_file_once, test_folder_many_files_are_all_found,
-    test_folder_missing_or_a_file_is_refused_by_name, test_folder_make_makes_all_above_it,
-    test_folder_walk_leaves_out_what_it_is_told_to)
+static bool is_no_run(void *user, const char *path)
+{
+    (void)user;
+    return !folder_holds_run(path);
+}
+
+/* A run has its settings and its log; one of the two may be anybody's. */
+START_TEST(test_folder_walk_does_not_enter_what_it_is_told_not_to)
+{
+    char *root = files_make_folder();
+    struct problem problem;
+    int files = 0;
+    static const char *const names[] = {"run", "half", "photos", "run/sub"};
+    for (int i = 0; i < 4; i++) {
+        char name[64];
+        ck_assert_int_eq(mkdir(files_path(root, names[i]), 0700), 0);
+        snprintf(name, sizeof name, "%s/a.png", names[i]);
+        files_write(files_path(root, name), "a", 1);
+    }
+    files_write(files_path(root, "run/config.json"), "{}", 2);
+    files_write(files_path(root, "run/log.jsonl"), "", 0);
+    files_write(files_path(root, "half/config.json"), "{}", 2);
+    ck_assert_int_eq(symlink("run/a.png", files_path(root, "link.png")), 0);
+    struct folder_visitor visitor = {
+        .wanted = folder_is_picture, .enter = is_no_run, .file = count_file, .user = &files};
+    ck_assert(folder_walk(root, NULL, &visitor, &problem));
+    ck_assert_int_eq(files, 2);
+    files_remove(root);
+}
+END_TEST
+
+RUN_TESTS("folder", test_folder_walk_does_not_enter_what_it_is_told_not_to,
+    test_folder_lists_pictures_recursively_in_order, test_folder_with_loops_of_links_counts_each_file_once,
+    test_folder_many_files_are_all_found, test_folder_missing_or_a_file_is_refused_by_name,
+    test_folder_make_makes_all_above_it, test_folder_walk_leaves_out_what_it_is_told_to)

@@ -25,6 +25,7 @@ enum {
     KEY_WEIGHTS,
     KEY_WEIGHTS_HEADS,
     KEY_OVERRIDE,
+    KEY_KEYS,
     KEY_OVERWRITE,
     KEY_EVALUATE,
     KEY_EVALUATE_TEST,
@@ -68,6 +69,10 @@ static const struct argp_option own[] = {
         "teacher; heads are fresh. Of no effect on a run that goes on",
         GROUP_OWN},
     {"weights-heads", KEY_WEIGHTS_HEADS, NULL, 0, "Take the heads from --weights, too", GROUP_OWN},
+    {"keys", KEY_KEYS, "ENDING[,...]", 0,
+        "Take these members of tar archives only, by all that follows the first dot of their names: jpg,rgb.png. "
+        "Without --keys: all pictures, but x.seg.png where the archive has x.jpg beside it",
+        GROUP_OWN},
     {"resume", KEY_RESUME, NULL, 0,
         "Go on from the newest checkpoint in RUN, as if never stopped. So does a run without --resume, but "
         "begins where there is none",
@@ -235,6 +240,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_SKIP_SPIKES: options->skip_from = parse_deviations(state, value); return 0;
     case KEY_WEIGHTS: options->weights = value; return 0;
     case KEY_WEIGHTS_HEADS: options->weights_heads = true; return 0;
+    case KEY_KEYS: options->keys = value; return 0;
     case KEY_RESUME: options->resume = true; return 0;
     case KEY_OVERRIDE:
         if (!settings_override(&options->settings, value, &parsing->problem))

@@ -104,9 +104,23 @@ static bool keep_path(struct folder *folder, size_t *capacity, char *path, struc
     return true;
 }
 
+static bool holds(const char *folder, const char *name)
+{
+    char *path = path_join(folder, name);
+    bool is_there = path && access(path, F_OK) == 0;
+    free(path);
+    return is_there;
+}
+
+bool folder_holds_run(const char *path)
+{
+    return holds(path, "config.json") && holds(path, "log.jsonl");
+}
+
 bool folder_is_picture(const char *name)
 {
-    static const char *const endings[] = {".jpg", ".jpeg", ".jpe", ".png"};
+    static const char *const endings[] = {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".png", ".apng", ".webp"};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
         if (!strcasecmp(dot, endings[i])) return true;
@@ -163,7 +177,8 @@ static bool walk_entry(struct walk *walk, char *path, const struct dirent *entry
         target = look_at(path, entry->d_type, wanted != folders);
     if (target.kind == DT_DIR && folders) {
         walked = seen_add(&walk->seen, &target.status, &first) || out_of_memory(walk->problem);
-        if (first) walked = walk_folder(walk, path, &target.status);
+        bool entered = first && (!visitor->enter || visitor->enter(visitor->user, path));
+        if (walked && entered) walked = walk_folder(walk, path, &target.status);
     } else if (target.kind == DT_REG && wanted && !folders && !target.linked) {
         walked = visitor->file(visitor->user, path, false);
     } else if (target.kind == DT_REG && wanted && !folders) {

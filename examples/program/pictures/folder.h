@@ -10,18 +10,23 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* Does the name end in .jpg, .jpeg, .jpe or .png, in any case? */
+/* Does the name end in .jpg, .jpeg, .jpe, .jfif, .jif, .jfi, .pjpeg, .png, .apng or .webp, in any case? */
 bool folder_is_picture(const char *name);
+
+/* Has a run of cribo written to this folder (its settings and its log are there)? */
+bool folder_holds_run(const char *path);
 
 /*
  * What folder_walk calls; each returns false to end the walk, after it has set the walk's problem.
  *
  * wanted   which files count, by name
+ * enter    whether to go into a folder inside of the root; NULL: into all
  * folder   a folder that is gone into, before its files; `status` of before it was read. May be NULL
  * file     a file, in the folder that was announced last where `linked` is false; else a link in some folder
  */
 struct folder_visitor {
     bool (*wanted)(const char *name);
+    bool (*enter)(void *user, const char *path);
     bool (*folder)(void *user, const char *path, const struct stat *status);
     bool (*file)(void *user, const char *path, bool linked);
     void *user;

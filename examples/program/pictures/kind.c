@@ -49,6 +49,7 @@ static const struct signature {
     {0, 4, "8BPS", {KIND_OTHER, "a Photoshop picture"}},
     {0, 2, "BM", {KIND_OTHER, "a BMP picture"}},
     {0, 4, "%PDF", {KIND_OTHER, "a PDF document"}},
+    {0, 2, "\xff\xfe", {KIND_OTHER, "a text in UTF-16"}},
     {1, 5, "NUMPY", {KIND_OTHER, "a NumPy array"}},
     {0, 23, "version https://git-lfs", {KIND_OTHER, "a Git LFS pointer; `git lfs pull` fetches the file"}},
 };

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <zlib.h>
@@ -98,6 +97,26 @@ bool index_add_entry(struct index_writer *writer, uint64_t container, const char
     return fwrite(&entry, sizeof entry, 1, writer->entries) == 1 || failed(writer);
 }
 
+struct index_mark index_mark(const struct index_writer *writer)
+{
+    return (struct index_mark){writer->header};
+}
+
+/* Cuts what has been written behind `size` bytes. */
+static bool cut(FILE *file, uint64_t size)
+{
+    return fflush(file) == 0 && ftruncate(fileno(file), (off_t)size) == 0 &&
+           fseeko(file, (off_t)size, SEEK_SET) == 0;
+}
+
+bool index_rewind(struct index_writer *writer, const struct index_mark *mark)
+{
+    writer->header = mark->header;
+    return (cut(writer->names, sizeof writer->header + writer->header.names) &&
+               cut(writer->entries, writer->header.count * sizeof(struct picture_entry))) ||
+           failed(writer);
+}
+
 static bool copy_entries(struct index_writer *writer)
 {
     char buffer[1 << 16];
@@ -163,7 +182,7 @@ static bool offsets_fit(const struct pictures *pictures, const struct picture_he
             pictures->entries[i].name < header->names && pictures->entries[i].container < header->containers;
     for (uint64_t i = 0; i < header->containers && fit; i++) {
         const struct picture_container *container = &pictures->containers[i];
-        fit = container->name < header->names && container->kind <= CONTAINER_SOURCE &&
+        fit = container->name < header->names && container->kind <= CONTAINER_KEYS &&
               (container->kind != CONTAINER_SOURCE || container->bytes < header->names);
     }
     return fit;
@@ -184,19 +203,31 @@ static uint64_t sum_of(const uint8_t *bytes, uint64_t size)
 
 static bool look_into(struct pictures *pictures)
 {
-    const struct picture_header *header = pictures->map;
+    const struct picture_header *header = pictures->content;
     const char *after = (const char *)(header + 1);
     if (!sizes_fit(header, pictures->bytes)) return false;
     pictures->names = after;
     pictures->entries = (const void *)(after + header->names);
     pictures->containers = (const void *)(pictures->entries + header->count);
     pictures->count = (size_t)header->count;
+    pictures->container_count = (size_t)header->containers;
     pictures->digest = header->digest;
     return header->crc == sum_of((const uint8_t *)after, pictures->bytes - sizeof *header) &&
            offsets_fit(pictures, header);
 }
 
-bool index_map(struct pictures *pictures, const char *path)
+static bool read_whole(int file, char *out, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t got = read(file, out + done, size - done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        done += (size_t)got;
+    }
+    return true;
+}
+
+bool index_read(struct pictures *pictures, const char *path)
 {
     struct stat status;
     *pictures = (struct pictures){0};
@@ -204,12 +235,11 @@ bool index_map(struct pictures *pictures, const char *path)
     if (file < 0) return false;
     bool sized = fstat(file, &status) == 0 && S_ISREG(status.st_mode) &&
                  status.st_size >= (off_t)sizeof(struct picture_header);
-    void *map = sized ? mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, file, 0) : MAP_FAILED;
+    pictures->bytes = sized ? (size_t)status.st_size : 0;
+    pictures->content = sized ? malloc(pictures->bytes) : NULL;
+    bool read = pictures->content && read_whole(file, pictures->content, pictures->bytes);
     close(file);
-    if (map == MAP_FAILED) return false;
-    pictures->map = map;
-    pictures->bytes = (size_t)status.st_size;
-    if (look_into(pictures)) return true;
+    if (read && look_into(pictures)) return true;
     pictures_close(pictures);
     return false;
 }

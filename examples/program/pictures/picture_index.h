@@ -1,5 +1,6 @@
 /*
- * The index of a run's pictures as a file (pictures.h): written in one pass, whatever its length, and mapped.
+ * The index of a run's pictures as a file (pictures.h): written in one pass, whatever its length, and read
+ * into memory, since a mapped file that somebody cuts ends the process.
  *
  *   header      struct picture_header
  *   names       strings with their terminating zeros, padded to 8 bytes
@@ -21,7 +22,8 @@ enum container_kind {
     CONTAINER_FOLDER,  /* entries' names are files in it */
     CONTAINER_ARCHIVE, /* entries' names are members, with offset and size */
     CONTAINER_LIST,    /* entries' names are paths */
-    CONTAINER_SOURCE   /* what the run was told to read: name as given, `bytes` the offset of its real path */
+    CONTAINER_SOURCE,  /* a source of the command line: name as given, `bytes` the offset of its real path */
+    CONTAINER_KEYS     /* name: which members of archives were to be taken; only where that was said */
 };
 
 struct picture_container {
@@ -70,10 +72,17 @@ bool index_add_source(struct index_writer *writer, const char *name, const char 
 bool index_add_entry(struct index_writer *writer, uint64_t container, const char *name, uint64_t offset,
     uint64_t size, const char *identity);
 
+/* Where the index stands, and back to there: forgets what has been added since. */
+struct index_mark {
+    struct picture_header header;
+};
+struct index_mark index_mark(const struct index_writer *writer);
+bool index_rewind(struct index_writer *writer, const struct index_mark *mark);
+
 /* Puts the index in place when `good`, and removes what was begun when not. */
 bool index_end(struct index_writer *writer, bool good);
 
-/* Maps an index; false, with *pictures empty, when there is none or it is damaged. */
-bool index_map(struct pictures *pictures, const char *path);
+/* Reads an index; false, with *pictures empty, when there is none or it is damaged. */
+bool index_read(struct pictures *pictures, const char *path);
 
 #endif

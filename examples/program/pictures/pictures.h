@@ -1,8 +1,8 @@
 /*
  * What a run trains on: a list of pictures in folders, tar archives and lists of files, numbered from 0.
  *
- * The list is made once and kept in a file, the index, which is mapped into memory and not read as a whole:
- * millions of pictures cost the memory of those in use. Later runs take the index as it is, as long as the
+ * The list is made once and kept in a file, the index (about 40 bytes and the name for each picture), which
+ * is read into memory. Later runs take the index as it is, as long as the
  * sources are named alike and no folder, archive or list in it has changed since (by time and size).
  */
 #ifndef PICTURES_H
@@ -17,12 +17,19 @@ struct pictures {
     size_t count;
     uint64_t digest; /* stands for the list: names within the sources, and sizes of those in archives */
     bool kept;       /* the index was there and fits */
-    /* Of the mapped index. */
-    void *map;
+    size_t sources;
+    void *content; /* of the index */
     size_t bytes;
     const struct picture_entry *entries;
     const struct picture_container *containers;
+    size_t container_count;
     const char *names;
+};
+
+/* How to list them; NULL in place of a pointer to it: none of all that. */
+struct pictures_options {
+    const char *skip; /* a folder to leave out, because the run writes to it; NULL: none */
+    const char *keys; /* which members of archives are taken (members.h); NULL: pictures by their names */
 };
 
 /*
@@ -32,18 +39,23 @@ struct pictures {
  * sources  [count], each a folder (pictures and tar archives in it and the folders in it), a tar archive
  *          (.tar: the pictures in it), a picture, or a list: a text file with a path of a picture or a tar
  *          archive per line, relative ones within the list's folder; a line that stands twice counts twice.
- * skip     a folder to leave out, because the run writes to it; NULL: none
+ *          Files without a name that tells are looked into (kind.h)
  *
- * Pictures that cannot be read are found when they are; an archive or a list that is damaged is refused.
- * Close with pictures_close. On failure *pictures is empty.
+ * A folder in a source that holds a run of the program is left out, and so is, with a warning, an archive
+ * that is damaged, unless most of them are. One line says what else was left out. Pictures that cannot be
+ * read are found when they are. Close with pictures_close. On failure *pictures is empty.
  */
 bool pictures_open(struct pictures *pictures, const char *index, char *const *sources, size_t count,
-    const char *skip, struct problem *problem);
+    const struct pictures_options *options, struct problem *problem);
 
 void pictures_close(struct pictures *pictures);
 
 /* Where picture `i` lies, for messages and log: a path, or "archive.tar: member". */
 void pictures_name(const struct pictures *pictures, size_t i, char *name, size_t size);
+
+/* From which source picture `i` comes, 0 ... sources - 1, and that source's name as it was given. */
+size_t pictures_source(const struct pictures *pictures, size_t i);
+const char *pictures_source_name(const struct pictures *pictures, size_t source);
 
 /* Reads picture `i` as image_load does. Any number of threads may. */
 bool pictures_load(const struct pictures *pictures, size_t i, struct image *image, int channels,

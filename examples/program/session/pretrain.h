@@ -9,6 +9,7 @@
 struct pretrain_options {
     char *const *sources; /* [source_count] where the pictures lie: pictures.h */
     size_t source_count;
+    const char *keys; /* which members of archives are taken (pictures/members.h); NULL: by their names */
     const char *out;
     struct settings settings;
     const char *weights; /* to begin with; NULL: random ones */

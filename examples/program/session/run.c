@@ -172,6 +172,7 @@ bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     json_t *root = json_object();
     put(root, "library", json_string(cribo_version()));
     put(root, "sources", sources_of(facts));
+    put(root, "keys", facts->keys ? json_string(facts->keys) : json_null());
     put(root, "pictures", json_integer((json_int_t)facts->pictures));
     put(root, "preset", facts->preset ? json_string(facts->preset) : json_null());
     char machine[512];

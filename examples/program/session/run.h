@@ -49,6 +49,7 @@ bool run_rewind(
 struct run_facts {
     char *const *sources; /* [source_count] of the pictures */
     size_t source_count;
+    const char *keys;   /* of --keys; NULL: none */
     const char *preset; /* NULL: none */
     size_t pictures;
     int threads, workers; /* threads 0: by the library */

@@ -3,6 +3,7 @@
 
 #include "base/say.h"
 #include "models/weights.h"
+#include "pictures/kind.h"
 
 #include <errno.h>
 #include <math.h>
@@ -53,13 +54,15 @@ static bool open_run(struct session *session)
 static bool list_pictures(struct session *session)
 {
     const struct pretrain_options *options = session->options;
+    const struct pictures_options how = {.skip = options->out, .keys = options->keys};
     if (!pictures_open(&session->pictures, session->run.pictures, options->sources, options->source_count,
-            options->out, &session->problem))
+            &how, &session->problem))
         return false;
     if (session->pictures.count > UINT32_MAX)
         return problem_set(&session->problem, "%zu pictures are too many", session->pictures.count);
-    return session->pictures.count > 0 || problem_set(&session->problem, "%s%s: no JPEG or PNG files in it",
-                                              options->sources[0], options->source_count > 1 ? " ..." : "");
+    return session->pictures.count > 0 ||
+           problem_set(&session->problem, "%s%s: no %s files in it", options->sources[0],
+               options->source_count > 1 ? " ..." : "", kind_formats);
 }
 
 /* Refuses other pictures than those of the run; where they are allowed, forgets which were broken. */
@@ -220,6 +223,7 @@ static bool write_config(struct session *session)
     const struct pretrain_options *options = session->options;
     struct run_facts facts = {.sources = options->sources,
         .source_count = options->source_count,
+        .keys = options->keys,
         .preset = session->position.preset[0] ? session->position.preset : NULL,
         .pictures = session->pictures.count,
         .threads = options->threads,
