@@ -73,12 +73,16 @@ struct cb_clusterer {
     cb_real *mass;               /* [B, K] of the clusters */
     cb_cost_range *ranges;       /* [B] of the images' costs */
     cb_row_buffers packed_means; /* of all workers: one image may use them all */
-
-    const cb_cluster_job *job; /* of the run at hand */
-    size_t repetition;
-    cb_cost_range batch_range;
-    cb_pool *inner; /* shares out the work inside an image; NULL where images are shared out */
 };
+
+/* One run of a clusterer. */
+typedef struct cluster_run {
+    const cb_clusterer *clusterer;
+    const cb_cluster_job *job;
+    cb_pool *inner;    /* its threads share the work of one image; NULL: they share the images */
+    size_t repetition; /* with batch_cost: the one at hand, and the range of the batch's costs */
+    cb_cost_range batch_range;
+} cluster_run;
 
 /* ---- creation ---- */
 
@@ -203,14 +207,16 @@ static void normalise_tokens(cb_real *z, const cb_real *tokens, size_t rows, siz
     }
 }
 
-/* What the worker needs to know of image b. */
-static void load(const cb_clusterer *c, workspace *s, size_t b)
+/* Tokens and positions of image b. */
+static void load(const cluster_run *run, workspace *s, size_t b)
 {
-    const float *positions = c->job->positions + b * c->joint_tokens * 2;
+    const cb_clusterer *c = run->clusterer;
+    const cb_cluster_job *job = run->job;
+    const float *positions = job->positions + b * c->joint_tokens * 2;
     for (size_t v = 0; v < 2; v++)
         normalise_tokens(
-            s->z + v * c->tokens * c->width, c->job->view[v] + b * c->job->image_stride, c->tokens, c->width);
-    s->of_tokens = cb_gemm_pack(c->inner,
+            s->z + v * c->tokens * c->width, job->view[v] + b * job->image_stride, c->tokens, c->width);
+    s->of_tokens = cb_gemm_pack(run->inner,
         (cb_gemm_packed){
             .form = CB_NT, .n = c->joint_tokens, .k = c->width, .b = cb_gemm_real(s->z, c->width)},
         s->panels);
@@ -222,10 +228,11 @@ static void load(const cb_clusterer *c, workspace *s, size_t b)
 }
 
 /* The first cards of a shuffled deck (Fisher and Yates): K distinct tokens. */
-static void draw_seeds(const cb_clusterer *c, size_t b, uint32_t *deck)
+static void draw_seeds(const cluster_run *run, size_t b, uint32_t *deck)
 {
-    uint64_t id = c->job->ids ? (uint64_t)c->job->ids[b] : b;
-    cb_random random = cb_random_begin((uint64_t)c->config.seed, CB_PURPOSE_SEED_TOKENS, c->job->call, id);
+    const cb_clusterer *c = run->clusterer;
+    uint64_t id = run->job->ids ? (uint64_t)run->job->ids[b] : b;
+    cb_random random = cb_random_begin((uint64_t)c->config.seed, CB_PURPOSE_SEED_TOKENS, run->job->call, id);
     for (uint32_t i = 0; i < c->joint_tokens; i++) deck[i] = i;
     for (size_t k = 0; k < c->clusters; k++) {
         size_t other = k + cb_random_below(&random, (uint32_t)(c->joint_tokens - k));
@@ -235,12 +242,13 @@ static void draw_seeds(const cb_clusterer *c, size_t b, uint32_t *deck)
     }
 }
 
-/* To begin with the seeds alone have labels, and all clusters the same mass. */
-static void plant_seeds(const cb_clusterer *c, const workspace *s, size_t b)
+/* The first labels are those of the seeds; all clusters have the same mass. */
+static void plant_seeds(const cluster_run *run, const workspace *s, size_t b)
 {
-    const int64_t *given = c->job->seed_tokens;
+    const cb_clusterer *c = run->clusterer;
+    const int64_t *given = run->job->seed_tokens;
     int32_t *labels = labels_of(c, b);
-    if (!given) draw_seeds(c, b, s->deck);
+    if (!given) draw_seeds(run, b, s->deck);
     for (size_t i = 0; i < c->joint_tokens; i++) labels[i] = -1;
     for (size_t k = 0; k < c->clusters; k++) {
         labels[given ? (size_t)given[b * c->clusters + k] : s->deck[k]] = (int32_t)k;
@@ -249,9 +257,9 @@ static void plant_seeds(const cb_clusterer *c, const workspace *s, size_t b)
 }
 
 /*
- * Which clusters have other tokens than last time: in later repetitions some stay as they are. What depends
- * on a cluster's tokens alone is still there for those. Shares change everywhere; and nothing is there yet of
- * an image that was just loaded.
+ * Marks the clusters whose tokens changed. Likeness and positional cost depend on a cluster's tokens alone, so
+ * they are computed for these clusters only. `anew` marks all: shares change everywhere, and an image that was
+ * just loaded has none of them yet.
  */
 static void find_changes(const cb_clusterer *c, const workspace *s, size_t b, bool anew)
 {
@@ -284,23 +292,25 @@ static size_t take_hard_means(const cb_clusterer *c, const workspace *s, size_t 
 }
 
 /* The same with shares, of all clusters. */
-static size_t take_soft_means(const cb_clusterer *c, const workspace *s, size_t b)
+static size_t take_soft_means(const cluster_run *run, const workspace *s, size_t b)
 {
+    const cb_clusterer *c = run->clusterer;
     const size_t width = c->width, joint = c->joint_tokens;
-    cb_gemm(c->inner, &(cb_gemm_job){CB_NN, c->clusters, width, joint, cb_gemm_real(plan_of(c, b), joint),
-                          cb_gemm_real(s->z, width), {s->means, width, false}, false});
+    cb_gemm(run->inner, &(cb_gemm_job){CB_NN, c->clusters, width, joint, cb_gemm_real(plan_of(c, b), joint),
+                            cb_gemm_real(s->z, width), {s->means, width, false}, false});
     return c->clusters;
 }
 
-/* Brings <mu, z> up to date. The plan serves as scratch. */
-static void take_likeness(const cb_clusterer *c, const workspace *s, size_t b, bool shares)
+/* Updates <mu, z>. The plan is used as scratch. */
+static void take_likeness(const cluster_run *run, const workspace *s, size_t b, bool shares)
 {
+    const cb_clusterer *c = run->clusterer;
     const size_t width = c->width, joint = c->joint_tokens;
-    const size_t count = shares ? take_soft_means(c, s, b) : take_hard_means(c, s, b);
+    const size_t count = shares ? take_soft_means(run, s, b) : take_hard_means(c, s, b);
     cb_real *fresh = plan_of(c, b);
     for (size_t k = 0; k < count; k++) cb_normalise_row(s->means + k * width, s->means + k * width, width);
     const cb_gemm_rows means = {count, cb_gemm_real(s->means, width), {fresh, joint, false}};
-    cb_gemm_in_tiles(c->inner, &s->of_tokens, &means, &s->packed_means, NULL);
+    cb_gemm_in_tiles(run->inner, &s->of_tokens, &means, &s->packed_means, NULL);
     for (size_t k = 0; k < c->clusters; k++) {
         if (!s->changed[k]) continue;
         memcpy(s->likeness + k * joint, fresh, joint * sizeof *fresh);
@@ -309,17 +319,18 @@ static void take_likeness(const cb_clusterer *c, const workspace *s, size_t b, b
 }
 
 /* M = lambda_pos g - <mu, z> into the plan, and its range. */
-static void take_cost(const cb_clusterer *c, const workspace *s, size_t b, bool shares)
+static void take_cost(const cluster_run *run, const workspace *s, size_t b, bool shares)
 {
+    const cb_clusterer *c = run->clusterer;
     const size_t joint = c->joint_tokens;
     cb_real *plan = plan_of(c, b);
     if (shares)
         cb_least_products(s->g, s->distances, plan, joint, c->clusters);
     else
         cb_nearest_members(s->g, s->x, s->y, labels_of(c, b), s->changed, joint, c->clusters);
-    take_likeness(c, s, b, shares);
+    take_likeness(run, s, b, shares);
     cb_normalise_positional_cost(plan, s->g, joint, c->clusters, s->rows);
-    cb_rows()->subtract(plan, (cb_real)c->job->position_weight, s->likeness, c->clusters * joint);
+    cb_rows()->subtract(plan, (cb_real)run->job->position_weight, s->likeness, c->clusters * joint);
     c->ranges[b] = cb_find_cost_range(plan, joint, c->clusters, s->rows);
 }
 
@@ -362,39 +373,49 @@ static void finish(const cb_clusterer *c, const workspace *s, size_t b)
 
 /* ---- the run ---- */
 
+static bool is_last(const cb_clusterer *c, size_t repetition)
+{
+    return repetition == (size_t)c->config.cluster_iterations;
+}
+
 /*
- * One repetition: assigns on the cost so far (or plants the seeds), then makes the next cost or the result.
+ * One repetition: assigns on the last cost (or plants the seeds), then computes the next cost or the result.
  */
 static void advance(
-    const cb_clusterer *c, const workspace *s, size_t b, size_t repetition, cb_cost_range range)
+    const cluster_run *run, const workspace *s, size_t b, size_t repetition, cb_cost_range range)
 {
+    const cb_clusterer *c = run->clusterer;
     const bool shares = repetition > 0 && !c->config.hard_assignment;
     if (repetition == 0)
-        plant_seeds(c, s, b);
+        plant_seeds(run, s, b);
     else
         assign(c, s, b, range);
 
-    if (repetition == (size_t)c->config.cluster_iterations) {
+    if (is_last(c, repetition)) {
         finish(c, s, b);
         return;
     }
     find_changes(c, s, b, repetition == 0 || shares || c->config.batch_cost);
-    take_cost(c, s, b, shares);
+    take_cost(run, s, b, shares);
 }
 
+/* Task: one image from its tokens to its result. */
 static void cluster_image(void *context, size_t b, size_t worker)
 {
-    const cb_clusterer *c = context;
+    const cluster_run *run = context;
+    const cb_clusterer *c = run->clusterer;
     workspace *s = &c->spaces[worker];
-    load(c, s, b);
-    for (size_t r = 0; r <= (size_t)c->config.cluster_iterations; r++) advance(c, s, b, r, c->ranges[b]);
+    load(run, s, b);
+    for (size_t r = 0; r <= (size_t)c->config.cluster_iterations; r++) advance(run, s, b, r, c->ranges[b]);
 }
 
+/* Task: one repetition of one image. The last one needs no tokens. */
 static void advance_image(void *context, size_t b, size_t worker)
 {
-    const cb_clusterer *c = context;
-    load(c, &c->spaces[worker], b);
-    advance(c, &c->spaces[worker], b, c->repetition, c->batch_range);
+    const cluster_run *run = context;
+    workspace *s = &run->clusterer->spaces[worker];
+    if (!is_last(run->clusterer, run->repetition)) load(run, s, b);
+    advance(run, s, b, run->repetition, run->batch_range);
 }
 
 static cb_cost_range join_ranges(const cb_cost_range *ranges, size_t images)
@@ -407,27 +428,26 @@ static cb_cost_range join_ranges(const cb_cost_range *ranges, size_t images)
     return range;
 }
 
-static void for_each_image(cb_clusterer *c, cb_task *task)
+static void for_each_image(cluster_run *run, cb_task *task)
 {
-    const size_t images = c->job->images;
-    const bool few = 2 * images <= cb_pool_threads(c->pool);
-    c->inner = few ? c->pool : NULL;
-    cb_pool_run(few ? NULL : c->pool, images, task, c);
+    cb_pool *pool = run->clusterer->pool;
+    const size_t images = run->job->images;
+    const bool few = 2 * images <= cb_pool_threads(pool);
+    run->inner = few ? pool : NULL;
+    cb_pool_run(few ? NULL : pool, images, task, run);
 }
 
 void cb_clusterer_run(cb_clusterer *clusterer, const cb_cluster_job *job)
 {
-    cb_clusterer *c = clusterer;
-    c->job = job;
-    if (c->config.batch_cost) {
-        for (c->repetition = 0; c->repetition <= (size_t)c->config.cluster_iterations; c->repetition++) {
-            for_each_image(c, advance_image);
-            c->batch_range = join_ranges(c->ranges, job->images);
-        }
-    } else {
-        for_each_image(c, cluster_image);
+    cluster_run run = {.clusterer = clusterer, .job = job};
+    if (!clusterer->config.batch_cost) {
+        for_each_image(&run, cluster_image);
+        return;
     }
-    c->job = NULL;
+    for (; run.repetition <= (size_t)clusterer->config.cluster_iterations; run.repetition++) {
+        for_each_image(&run, advance_image);
+        run.batch_range = join_ranges(clusterer->ranges, job->images);
+    }
 }
 
 /* ---- results ---- */
