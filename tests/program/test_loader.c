@@ -1,5 +1,6 @@
 /* Batches: the same for any number of workers, whatever files are broken. */
 #include "files.h"
+#include "pictures/complaints.h"
 #include "pictures/loader.h"
 #include "suite.h"
 
@@ -266,7 +267,52 @@ START_TEST(test_loader_fewer_files_than_a_batch_make_a_smaller_one)
 }
 END_TEST
 
-RUN_TESTS("loader", test_loader_any_number_of_workers_gives_the_same_batches,
+/* A source that is gone ends the run, though another one is fine; as many broken ones as good ones do not. */
+START_TEST(test_loader_source_most_of_which_is_unreadable_ends_the_run)
+{
+    char *good = make_pictures(FILES, 0), *bad = files_make_folder(), name[32];
+    struct pictures pictures;
+    struct problem problem;
+    struct loader_batch batch;
+    char *sources[] = {good, bad};
+    for (int i = 0; i < 3 * LOADER_UNREADABLE; i++) {
+        snprintf(name, sizeof name, "%d.jpg", i);
+        files_write(files_path(bad, name), "words", 5);
+    }
+    ck_assert(pictures_open(&pictures, files_path(good, "index"), sources, 2, NULL, &problem));
+    ck_assert_uint_eq(pictures.sources, 2);
+    ck_assert_uint_eq(pictures_source(&pictures, 0), 0);
+    ck_assert_uint_eq(pictures_source(&pictures, FILES), 1);
+    struct loader *loader = make_loader(&pictures, 2, BATCH, 1);
+    int calls = 0;
+    problem.text[0] = '\0';
+    while (calls < 1000 && loader_next(loader, &batch, &problem)) calls++;
+    ck_assert_msg(
+        strstr(problem.text, bad) && strstr(problem.text, "32 could not be read"), "%s", problem.text);
+    loader_free(loader);
+    pictures_close(&pictures);
+    files_remove(good);
+    files_remove(bad);
+}
+END_TEST
+
+START_TEST(test_complaints_are_said_first_and_counted_then)
+{
+    struct complaints complaints = {0};
+    char text[300];
+    for (int i = 0; i < COMPLAINTS_SAID + 6; i++) {
+        snprintf(text, sizeof text, i % 2 ? "broken JPEG: %d bytes too many" : "broken PNG: no end", i);
+        complaints_add(&complaints, i % 2 ? "a.jpg" : "b.png", text, "left out");
+    }
+    ck_assert_uint_eq(complaints.said, COMPLAINTS_SAID);
+    left_out_print(&complaints.rest, text, sizeof text);
+    ck_assert_str_eq(text, "3 .jpg (broken JPEG), 3 .png (broken PNG: no end)");
+    complaints_say_rest(&complaints);
+}
+END_TEST
+
+RUN_TESTS("loader", test_loader_source_most_of_which_is_unreadable_ends_the_run,
+    test_complaints_are_said_first_and_counted_then, test_loader_any_number_of_workers_gives_the_same_batches,
     test_loader_epoch_has_each_file_at_most_once_in_a_new_order,
     test_loader_broken_pictures_are_replaced_and_reported_once, test_loader_replacement_has_views_of_its_own,
     test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop,

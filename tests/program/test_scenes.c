@@ -203,7 +203,7 @@ START_TEST(test_scenes_broken_stamp_is_named)
         .workers = 2};
     ck_assert(!scenes_write(&options, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "stamps/red/"));
-    ck_assert_msg(strstr(problem.text, "neither a JPEG nor a PNG"), "%s", problem.text);
+    ck_assert_msg(strstr(problem.text, "a text, not a JPEG"), "%s", problem.text);
     files_remove(root);
 }
 END_TEST

@@ -1,7 +1,9 @@
 /* cribo embed: the features of a folder's pictures, in a file. */
 #include "commands/model_command.h"
+#include "base/json_text.h"
 #include "base/say.h"
 #include "models/tensor_file.h"
+#include "pictures/complaints.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@ struct embedding {
     struct tensor_file file;
     FILE *names; /* a line for each row */
     size_t left_out;
+    struct complaints complaints;
 };
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -39,10 +42,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
 static bool add_picture(struct embedding *embedding, const struct frozen *frozen,
     const struct pictures *pictures, size_t index, struct problem *problem)
 {
-    char name[1024];
+    char name[8192];
     struct image image;
-    if (!frozen_load_listed(frozen, &image, pictures, index, problem)) {
-        say_warning("%s; left out", problem->text);
+    if (!pictures_load(pictures, index, &image, 3, 2.0 * frozen->size, problem)) {
+        pictures_name(pictures, index, name, sizeof name);
+        complaints_add(&embedding->complaints, name, problem->text, "left out");
         embedding->left_out++;
         return true;
     }
@@ -55,7 +59,7 @@ static bool add_picture(struct embedding *embedding, const struct frozen *frozen
             frozen->model, 1, frozen->size, frozen->size, embedding->pixels, dense, cls, NULL) != CRIBO_OK)
         return problem_library(problem);
     pictures_name(pictures, index, name, sizeof name);
-    if (fprintf(embedding->names, "%s\n", name) < 0)
+    if (!json_text_write(embedding->names, name) || fputc('\n', embedding->names) < 0)
         return problem_set(problem, "cannot write names: %s", strerror(errno));
     return tensor_file_add(&embedding->file, embedding->features, problem);
 }
@@ -98,6 +102,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
            tensor_file_open(&embedding->file, command->out, embedding->dense ? "dense" : "cls", row,
                embedding->dense ? 2 : 1, problem) &&
            open_names(embedding, problem) && write_all(embedding, frozen, pictures, problem);
+    complaints_say_rest(&embedding->complaints);
     size_t rows = pictures->count - embedding->left_out;
     if (embedding->names) fclose(embedding->names);
     tensor_file_drop(&embedding->file);
@@ -117,7 +122,7 @@ int command_embed(int count, char **arguments)
         .args_doc = "MODEL DIR -o FILE",
         .doc = "Writes the features of all pictures in DIR to FILE, whose name ends in .npy or .safetensors: "
                "float32, a row "
-               "for each picture in the order of FILE.names."};
+               "for each picture in the order of FILE.names, which has the path of each in a line, as JSON."};
     struct embedding embedding = {0};
     return model_command_run("cribo embed", &argp, count, arguments, &embedding.command, run);
 }

@@ -27,11 +27,17 @@ struct slot {
     size_t begun, done; /* items */
 };
 
+/* How the last pictures of a source fared. */
+struct tally {
+    unsigned read, broken;
+};
+
 struct loader {
     struct loader_options options;
     size_t batch, epoch_batches, view_bytes;
     struct order order; /* of the epoch of the newest slot */
     struct broken broken;
+    struct tally *tallies; /* [sources] */
     struct slot slots[SLOTS];
     uint64_t opened;   /* batches opened for the workers */
     uint64_t taken;    /* batches handed to the consumer */
@@ -137,6 +143,27 @@ static void note_broken(struct loader *loader, const struct task *task, const st
     options->say_broken(options->say_broken_user, name, problem->text);
 }
 
+/* Under the lock. Old pictures count half as much each time that MOST_TALLY have been tried. */
+static void tally(struct loader *loader, uint64_t picture, bool made)
+{
+    enum { MOST_TALLY = 512 };
+    const struct pictures *pictures = loader->options.pictures;
+    size_t source = pictures_source(pictures, (size_t)picture);
+    struct tally *tally = &loader->tallies[source];
+    tally->read += made;
+    tally->broken += !made;
+    if (tally->broken >= LOADER_UNREADABLE && tally->broken > tally->read && !loader->failed) {
+        problem_set(&loader->failure,
+            "%s: of the last %u pictures that were tried there, %u could not be read",
+            pictures_source_name(pictures, source), tally->read + tally->broken, tally->broken);
+        loader->failed = true;
+        pthread_cond_signal(&loader->ready);
+    }
+    if (tally->read + tally->broken < MOST_TALLY) return;
+    tally->read /= 2;
+    tally->broken /= 2;
+}
+
 /* Under the lock, which is let go while the views are made. */
 static bool try_picture(struct loader *loader, const struct task *task, float *workspace)
 {
@@ -146,6 +173,7 @@ static bool try_picture(struct loader *loader, const struct task *task, float *w
         pthread_mutex_unlock(&loader->lock);
         made = make_views(loader, task, workspace, &problem);
         pthread_mutex_lock(&loader->lock);
+        tally(loader, task->picture, made);
     }
     if (!made) note_broken(loader, task, known ? NULL : &problem);
     return made;
@@ -293,8 +321,10 @@ static bool allocate(struct loader *loader)
     bool made = true;
     for (int i = 0; i < SLOTS && made; i++)
         made = slot_make(&loader->slots[i], loader->batch, loader->view_bytes);
+    size_t sources = options->pictures->sources;
+    loader->tallies = calloc(sources ? sources : 1, sizeof *loader->tallies);
     loader->threads = calloc((size_t)options->workers, sizeof *loader->threads);
-    return made && loader->threads;
+    return made && loader->tallies && loader->threads;
 }
 
 /* As if the batches before the first had been opened, made and released. */
@@ -349,6 +379,7 @@ void loader_free(struct loader *loader)
     for (int i = 0; i < loader->started; i++) pthread_join(loader->threads[i], NULL);
     for (int i = 0; i < SLOTS; i++) slot_free(&loader->slots[i]);
     broken_free(&loader->broken);
+    free(loader->tallies);
     free(loader->threads);
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->work);

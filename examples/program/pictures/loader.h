@@ -8,7 +8,9 @@
  * An epoch has pictures / batch batches; the pictures left over at its end sit it out (the order changes, so
  * it is other ones each time). Fewer pictures than a batch make one smaller batch. One that cannot be read is
  * reported once, and another takes its place, which depends on (seed, epoch, place) and on which pictures can
- * be read; only where LOADER_REPLACEMENTS in a row cannot be read the batch gets smaller.
+ * be read; only where LOADER_REPLACEMENTS in a row cannot be read the batch gets smaller. Where of the last
+ * pictures of a source most cannot be read, and at least LOADER_UNREADABLE, the loader fails: a disk may be
+ * gone.
  */
 #ifndef LOADER_H
 #define LOADER_H
@@ -19,7 +21,7 @@
 
 struct loader;
 
-enum { LOADER_REPLACEMENTS = 16 };
+enum { LOADER_REPLACEMENTS = 16, LOADER_UNREADABLE = 32 };
 
 struct loader_options {
     const struct pictures *pictures; /* at least 1, borrowed */
@@ -50,7 +52,8 @@ size_t loader_epoch_batches(const struct loader *loader);
 
 /*
  * The next batch, waiting for it if need be; it stays valid until the next call. Fails when memory ran out in
- * a worker, or when no picture of a whole epoch could be read. One thread calls this.
+ * a worker, when most pictures of a source could not be read, or none of a whole epoch. One thread calls
+ * this.
  */
 bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem);
 

@@ -227,6 +227,20 @@ static bool read_whole(int file, char *out, size_t size)
     return true;
 }
 
+/* Containers stand behind their source. */
+static bool find_sources(struct pictures *pictures)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < pictures->container_count; i++)
+        pictures->sources += pictures->containers[i].kind == CONTAINER_SOURCE;
+    pictures->source_begins =
+        calloc(pictures->sources ? pictures->sources : 1, sizeof *pictures->source_begins);
+    if (!pictures->source_begins) return false;
+    for (size_t i = 0; i < pictures->container_count; i++)
+        if (pictures->containers[i].kind == CONTAINER_SOURCE) pictures->source_begins[found++] = i;
+    return true;
+}
+
 bool index_read(struct pictures *pictures, const char *path)
 {
     struct stat status;
@@ -239,7 +253,7 @@ bool index_read(struct pictures *pictures, const char *path)
     pictures->content = sized ? malloc(pictures->bytes) : NULL;
     bool read = pictures->content && read_whole(file, pictures->content, pictures->bytes);
     close(file);
-    if (read && look_into(pictures)) return true;
+    if (read && look_into(pictures) && find_sources(pictures)) return true;
     pictures_close(pictures);
     return false;
 }

@@ -10,6 +10,7 @@
 void pictures_close(struct pictures *pictures)
 {
     free(pictures->content);
+    free(pictures->source_begins);
     *pictures = (struct pictures){0};
 }
 
@@ -73,22 +74,16 @@ static const struct picture_container *container_of(
     return &pictures->containers[entry->container];
 }
 
-/* Containers stand behind their source. */
 size_t pictures_source(const struct pictures *pictures, size_t i)
 {
-    size_t source = 0;
-    for (uint64_t c = 0; c <= pictures->entries[i].container; c++)
-        source += pictures->containers[c].kind == CONTAINER_SOURCE;
+    size_t source = pictures->sources;
+    while (source > 1 && pictures->source_begins[source - 1] > pictures->entries[i].container) source--;
     return source ? source - 1 : 0;
 }
 
 const char *pictures_source_name(const struct pictures *pictures, size_t source)
 {
-    size_t seen = 0;
-    for (size_t c = 0; c < pictures->container_count; c++)
-        if (pictures->containers[c].kind == CONTAINER_SOURCE && seen++ == source)
-            return pictures->names + pictures->containers[c].name;
-    return "";
+    return pictures->names + pictures->containers[pictures->source_begins[source]].name;
 }
 
 void pictures_name(const struct pictures *pictures, size_t i, char *name, size_t size)

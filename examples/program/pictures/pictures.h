@@ -18,7 +18,8 @@ struct pictures {
     uint64_t digest; /* stands for the list: names within the sources, and sizes of those in archives */
     bool kept;       /* the index was there and fits */
     size_t sources;
-    void *content; /* of the index */
+    size_t *source_begins; /* [sources] number of each one's first container */
+    void *content;         /* of the index */
     size_t bytes;
     const struct picture_entry *entries;
     const struct picture_container *containers;

@@ -5,6 +5,7 @@
 #ifndef SESSION_H
 #define SESSION_H
 
+#include "pictures/complaints.h"
 #include "pictures/loader.h"
 #include "session/pretrain.h"
 #include "session/run.h"
@@ -30,6 +31,7 @@ struct session {
     struct saving saving;
     struct watch watch;
     struct look look;
+    struct complaints complaints; /* of pictures that cannot be read */
     struct stall stall;
     int64_t first_step, step; /* where this session began, and where it stands */
     int64_t total_steps;      /* of the run */

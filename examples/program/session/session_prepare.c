@@ -22,8 +22,8 @@ static void say_message(void *user, int level, const char *message)
 
 static void say_broken(void *user, const char *name, const char *reason)
 {
-    (void)user;
-    say_warning("%s: %s; others take its place", name, reason);
+    struct session *session = user;
+    complaints_add(&session->complaints, name, reason, "others take its place");
 }
 
 /* Before the run's folder is made. */
@@ -214,7 +214,8 @@ static bool make_loader(struct session *session)
         .first = session->position.batches,
         .broken = session->position.broken,
         .broken_count = session->position.broken_count,
-        .say_broken = say_broken};
+        .say_broken = say_broken,
+        .say_broken_user = session};
     return loader_create(&session->loader, &options, &session->problem);
 }
 

@@ -77,6 +77,7 @@ void session_say_summary(struct session *session)
     size_t broken = loader_broken(session->loader);
     format_time(took, sizeof took, session_now() - session->began);
     if (broken) say_warning("%zu of %zu pictures could not be read", broken, session->pictures.count);
+    complaints_say_rest(&session->complaints);
     say_note("%lld steps in %s", (long long)(session->step - session->first_step), took);
     say_losses(&session->history);
     say_note("weights: %s\nlosses:  %s\nobjects: %s (before training: %s)", session->run.weights,

@@ -1,0 +1,23 @@
+/*
+ * Messages about pictures that cannot be read: the first few by name, later ones counted by ending and
+ * reason, so that a source full of them does not drown all else.
+ */
+#ifndef COMPLAINTS_H
+#define COMPLAINTS_H
+
+#include "pictures/left_out.h"
+
+enum { COMPLAINTS_SAID = 5 };
+
+struct complaints {
+    size_t said;
+    struct left_out rest;
+};
+
+/* Says it as a warning, "NAME: REASON; THEN", or counts it. */
+void complaints_add(struct complaints *complaints, const char *name, const char *reason, const char *then);
+
+/* A warning with the counts, where there are any; to be called at the end. */
+void complaints_say_rest(const struct complaints *complaints);
+
+#endif
