@@ -101,6 +101,7 @@ expect 0 "features of 5 pictures" embed "$work/run" "$work/test/images" -o "$wor
 head -c 128 "$work/cls.npy" | grep -aq "'shape': (5, 48)" || fail "cls.npy: $(head -c 128 "$work/cls.npy")"
 [ "$(wc -c <"$work/cls.npy")" -eq $((256 + 5 * 48 * 4)) ] || fail "cls.npy has another size"
 [ "$(wc -l <"$work/cls.npy.names")" -eq 5 ] || fail "not five names"
+grep -q "001.png: a text, not a JPEG.*; left out" "$work/output" || fail "the broken picture was not named"
 # A name may hold a new line; a line of JSON does not.
 mkdir "$work/odd"
 "$pictures" "$work/odd" 2
@@ -109,7 +110,6 @@ b\"c.png"
 expect 0 "features of 2 pictures" embed "$work/run" "$work/odd" -o "$work/odd.npy"
 [ "$(head -n 1 "$work/odd.npy.names")" = "\"$work/odd/001.png\"" ] || fail "not the name of 001.png: $(cat "$work/odd.npy.names")"
 [ "$(tail -n 1 "$work/odd.npy.names")" = "\"$work/odd/a\\nb\\\"c.png\"" ] || fail "not the odd name: $(cat "$work/odd.npy.names")"
-grep -q "001.png: a text, not a JPEG.*; left out" "$work/output" || fail "the broken picture was not named"
 expect 0 "" embed "$work/run" "$work/test/images" --dense -o "$work/dense.safetensors" -q
 head -c 256 "$work/dense.safetensors" | grep -aq '"shape":\[5, 16, 48\]' || fail "dense.safetensors: another shape"
 expect 1 "must end in .npy or .safetensors" embed "$work/run" "$work/test/images" -o "$work/cls.txt"
