@@ -9,6 +9,7 @@
 #include "cribo/loss.h"
 #include "cribo/memory_bank.h"
 #include "cribo/model.h"
+#include "cribo/objective.h"
 #include "cribo/trainer.h"
 
 #endif

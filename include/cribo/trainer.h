@@ -8,6 +8,7 @@
 #define CRIBO_TRAINER_H
 
 #include "cribo/model.h"
+#include "cribo/objective.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -118,6 +119,8 @@ typedef struct cribo_trainer_config {
     int64_t rope_coordinates;
     double norm_epsilon;
     int64_t qkv_bias;
+
+    int64_t group_images; /* images of a group (docs/algorithm.md, "Groups"); 0: the whole batch. 0 */
 } cribo_trainer_config;
 
 /*
@@ -175,18 +178,6 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
 CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
 
 /*
- * The crop of an original image from which a view was made, in its pixels, edges included half a pixel
- * outside of the centres.
- */
-typedef struct cribo_crop {
-    double x;        /* left edge */
-    double y;        /* top edge */
-    double width;    /* from the left edge to the right */
-    double height;   /* from the top edge to the bottom */
-    int64_t flipped; /* 1: mirrored left-right after the crop */
-} cribo_crop;
-
-/*
  * A batch of two augmented views of each image.
  *
  * images       B, 1 ... batch_size
@@ -217,50 +208,6 @@ typedef struct cribo_batch {
     const int64_t *seed_tokens;
     const int64_t *ids;
 } cribo_batch;
-
-/*
- * What a step did, and the signs of collapse:
- *   uniform_loss          a global loss stuck there (at twice it with the paper's sums) means collapse to
- *                         uniform distributions
- *   teacher_entropy       near 0 and near ln P are bad
- *   mean_teacher_entropy  near 0 means that all images have the same prototype
- *   prototypes_used       of as many as the step's rows could use; near 0 is bad
- *   feature_deviation     1 where features point everywhere, 0 where all are equal
- */
-typedef struct cribo_report {
-    size_t struct_size;      /* sizeof(cribo_report), set by the caller */
-    int64_t step;            /* the step reported, from 0 */
-    int64_t epoch;           /* from 0 */
-    int64_t images;          /* of the batch */
-    double loss;             /* the sum of the three */
-    double global_loss;      /* L_cv^g, times its weight, as the next two */
-    double cross_view_loss;  /* L_cv^o */
-    double cross_image_loss; /* L_ci^o */
-    double gradient_norm;    /* global L2 norm before clipping, without frozen last layers */
-
-    /* As scheduled for this step. */
-    double learning_rate;              /* of AdamW */
-    double weight_decay;               /* of AdamW */
-    double ema_momentum;               /* of the teacher */
-    double teacher_temperature;        /* tau_t of [CLS] */
-    double object_teacher_temperature; /* tau_t of objects */
-    double position_weight;            /* lambda_pos of the clustering */
-
-    double objects_per_image; /* mean number of valid objects */
-    double matched_share;     /* of the objects of both views, the share with a cycle-consistent neighbour */
-    double cross_image_on;    /* 1 when the cross-image loss took part */
-    double bank_fill;         /* images in the bank over its capacity, after the step */
-    double uniform_loss;      /* ln P of the [CLS] head */
-    double teacher_entropy;   /* mean entropy of the teacher's [CLS] distributions, in nats */
-    double mean_teacher_entropy; /* entropy of the mean of these distributions */
-    double prototypes_used;      /* share of object prototypes that are some teacher row's largest */
-    double feature_deviation;    /* standard deviation of the L2-normalised [CLS] features, times sqrt(D) */
-    double teach_ms;             /* time of the phase */
-    double cluster_ms;           /* of it, for clustering */
-    double match_ms;             /* of it, for the neighbours */
-    double learn_ms;             /* time of the phase */
-    double update_ms;            /* time of the phase */
-} cribo_report;
 
 /*
  * One whole step: teach, learn, update. `report` may be NULL.
@@ -322,16 +269,6 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_forget(cribo_trainer *trai
  * after one that failed); nothing is then written.
  * Threads: one call at a time per trainer. Cost: that of the copy. Since 0.1.
  */
-typedef struct cribo_targets {
-    size_t struct_size; /* sizeof(cribo_targets) */
-    int64_t *labels;
-    uint8_t *valid;
-    int64_t *objects_per_image;
-    int64_t *index1;
-    int64_t *index2;
-    uint8_t *match1;
-    uint8_t *match2;
-} cribo_targets;
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(
     const cribo_trainer *trainer, const cribo_targets *targets);
 
@@ -410,22 +347,6 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
     const cribo_trainer *trainer, const char *path);
 
 /*
- * How a checkpoint is written.
- *
- * level            of gzip, 0 (stored) ... 9 (slowest); weights do not get smaller beyond 1
- * metadata_count   strings of the caller's own that go with it, read again by cribo_checkpoint_metadata; at
- *                  most 10 000
- * metadata_keys, metadata_values  [metadata_count] UTF-8; keys are not empty and differ from each other
- */
-typedef struct cribo_save_options {
-    size_t struct_size; /* sizeof(cribo_save_options) */
-    int64_t level;
-    int64_t metadata_count;
-    const char *const *metadata_keys;
-    const char *const *metadata_values;
-} cribo_save_options;
-
-/*
  * Writes a checkpoint: all that the trainer remembers (student, teacher, moments, update counts, centres,
  * memory bank, steps) with its settings, in one gzip-compressed safetensors file (docs/checkpoints.md),
  * through a temporary file that is renamed: the old file or the new one is there at any moment. `options`
@@ -482,17 +403,6 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save(
     const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights(
     const cribo_snapshot *snapshot, const char *path);
-
-/*
- * What a checkpoint may differ in.
- *
- * overrides  names of settings, separated by commas ("learning_rate,epochs"), whose values in the file do
- *            not matter: the trainer's hold. NULL or empty: none
- */
-typedef struct cribo_load_options {
-    size_t struct_size; /* sizeof(cribo_load_options) */
-    const char *overrides;
-} cribo_load_options;
 
 /*
  * Makes the trainer what the one that wrote the checkpoint was: the next steps give the same bits as if it

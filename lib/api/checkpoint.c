@@ -3,10 +3,11 @@
  */
 #include "api/checkpoint.h"
 
-#include "api/checks.h"
+#include "api/learner.h"
 #include "api/trainer.h"
 #include "base/structs.h"
 #include "base/text.h"
+#include "training/settings.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -54,8 +55,9 @@ cribo_status cb_save_checkpoint(
 static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb_subject *subject)
 {
     cb_trainer *core = trainer->core;
-    CB_TRY(cb_state_of(core, state));
-    *subject = (cb_subject){&trainer->runtime, &core->config, core->step, state, core->bank};
+    CB_TRY(cb_state_of(&core->learner, state));
+    *subject = (cb_subject){&trainer->runtime, &cb_trainer_run, &core->config, core->learner.step, state,
+        core->learner.objective->bank};
     return CRIBO_OK;
 }
 
@@ -78,7 +80,7 @@ cribo_status cribo_trainer_save(
     cb_subject subject;
     CB_REQUIRE_POINTER(trainer);
     CB_REQUIRE_POINTER(path);
-    CB_TRY(cb_check_idle(trainer->core, "a checkpoint is written"));
+    CB_TRY(cb_check_idle(&trainer->core->learner, "a checkpoint is written"));
     CB_TRY(subject_of(trainer, &state, &subject));
     cribo_status status = cb_save_checkpoint(&subject, path, options);
     cb_state_free(&state);
@@ -87,31 +89,38 @@ cribo_status cribo_trainer_save(
 
 /* --- loading --- */
 
-static cribo_status check_overrides(const char *list)
+static cribo_status check_overrides(const cb_config_table *settings, const char *list)
 {
     size_t length;
     char name[64];
     for (const char *item; (item = cb_next_name(&list, &length));) {
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), item);
-        CB_REQUIRE(length < sizeof name && cb_config_find(&cb_trainer_settings, name),
+        CB_REQUIRE(length < sizeof name && cb_config_find(settings, name),
             "options.overrides: \"%s\" is no setting", name);
     }
     return CRIBO_OK;
 }
 
-cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
+cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, const void *config,
+    const char *path, const cribo_load_options *options)
 {
     cb_checkpoint checkpoint;
     cribo_load_options chosen = {0};
-    CB_REQUIRE_POINTER(trainer);
-    CB_REQUIRE_POINTER(path);
     if (options) CB_TRY(CB_IMPORT(chosen, options, overrides));
     const char *overrides = chosen.overrides ? chosen.overrides : "";
-    CB_TRY(check_overrides(overrides));
-    CB_TRY(cb_checkpoint_open(&trainer->runtime.allocator, &checkpoint, path));
-    cribo_status status = cb_checkpoint_restore(&checkpoint, trainer->core, overrides);
+    CB_TRY(check_overrides(kind->settings, overrides));
+    CB_TRY(cb_checkpoint_open(&learner->runtime->allocator, &checkpoint, kind, path));
+    cribo_status status = cb_checkpoint_restore(&checkpoint, learner, config, overrides);
     cb_checkpoint_close(&checkpoint);
     return status;
+}
+
+cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
+{
+    CB_REQUIRE_POINTER(trainer);
+    CB_REQUIRE_POINTER(path);
+    return cb_load_checkpoint(
+        &cb_trainer_run, &trainer->core->learner, &trainer->core->config, path, options);
 }
 
 /* --- looking into a file --- */
@@ -124,7 +133,7 @@ cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out
     cribo_trainer_config saved;
     CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(out);
-    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, path));
+    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, &cb_trainer_run, path));
     cribo_status status = cb_checkpoint_settings(&checkpoint, &saved);
     cb_checkpoint_close(&checkpoint);
     CB_TRY(status);
@@ -149,7 +158,7 @@ cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *
     CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(key);
     CB_REQUIRE_POINTER(buffer);
-    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, path));
+    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, &cb_trainer_run, path));
     cribo_status status = copy_metadata(&checkpoint, key, buffer, size);
     cb_checkpoint_close(&checkpoint);
     return status;

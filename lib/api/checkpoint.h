@@ -1,4 +1,4 @@
-/* What trainers and snapshots share to be saved. */
+/* What trainers, snapshots and objectives share to be saved and loaded. */
 #ifndef CB_API_CHECKPOINT_H
 #define CB_API_CHECKPOINT_H
 
@@ -7,5 +7,9 @@
 /* Checks the options (NULL: the defaults) and writes a checkpoint. */
 cribo_status cb_save_checkpoint(
     const cb_subject *subject, const char *path, const cribo_save_options *options);
+
+/* Checks the options (NULL: the defaults) and reads a checkpoint into a learner with these settings. */
+cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, const void *config,
+    const char *path, const cribo_load_options *options);
 
 #endif

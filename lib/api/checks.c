@@ -5,6 +5,7 @@
 #include "tensor/finite.h"
 
 #include <math.h>
+#include <stdio.h>
 
 cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *values, size_t count)
 {
@@ -51,17 +52,24 @@ static cribo_status check_pixels(const cb_trainer *trainer, const cribo_batch *b
     return CRIBO_OK;
 }
 
+cribo_status cb_check_crop(const char *name, const cribo_crop *c)
+{
+    CB_REQUIRE(isfinite(c->x) && isfinite(c->y) && fabs(c->x) < 1e9 && fabs(c->y) < 1e9,
+        "%s begins at (%g, %g), which is no place in an image", name, c->x, c->y);
+    CB_REQUIRE(c->width > 0 && c->height > 0 && c->width < 1e9 && c->height < 1e9,
+        "%s is %g x %g: its sides must be above 0", name, c->width, c->height);
+    CB_REQUIRE(
+        c->flipped == 0 || c->flipped == 1, "%s.flipped = %lld must be 0 or 1", name, (long long)c->flipped);
+    return CRIBO_OK;
+}
+
 static cribo_status check_crops(const char *name, const cribo_crop *crops, size_t count)
 {
+    char element[64];
     CB_REQUIRE(crops, "batch.%s is NULL (or give positions instead of crops)", name);
     for (size_t i = 0; i < count; i++) {
-        const cribo_crop *c = &crops[i];
-        CB_REQUIRE(isfinite(c->x) && isfinite(c->y) && fabs(c->x) < 1e9 && fabs(c->y) < 1e9,
-            "batch.%s[%zu] begins at (%g, %g), which is no place in an image", name, i, c->x, c->y);
-        CB_REQUIRE(c->width > 0 && c->height > 0 && c->width < 1e9 && c->height < 1e9,
-            "batch.%s[%zu] is %g x %g: its sides must be above 0", name, i, c->width, c->height);
-        CB_REQUIRE(c->flipped == 0 || c->flipped == 1, "batch.%s[%zu].flipped = %lld must be 0 or 1", name, i,
-            (long long)c->flipped);
+        snprintf(element, sizeof element, "batch.%s[%zu]", name, i);
+        CB_TRY(cb_check_crop(element, &crops[i]));
     }
     return CRIBO_OK;
 }
@@ -74,8 +82,8 @@ static cribo_status check_positions(const cb_trainer *trainer, const cribo_batch
         return check_crops("crops2", batch->crops2, images);
     }
     CB_REQUIRE(!batch->crops1 && !batch->crops2, "batch: give crops1 and crops2, or positions, not both");
-    return cb_check_finite(
-        trainer->runtime->pool, "batch.positions", batch->positions, images * 2 * (trainer->tokens - 1) * 2);
+    return cb_check_finite(trainer->runtime->pool, "batch.positions", batch->positions,
+        images * 2 * trainer->learner.objective->sizes.tokens * 2);
 }
 
 cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const cribo_batch *batch)
@@ -87,12 +95,6 @@ cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const
         (long long)trainer->config.batch_size);
     CB_TRY(check_pixels(trainer, full));
     CB_TRY(check_positions(trainer, full));
-    return cb_check_seed_tokens(
-        "batch.seed_tokens", full->seed_tokens, (size_t)full->images, cb_clusterer_shape(trainer->clusterer));
-}
-
-cribo_status cb_check_idle(const cb_trainer *trainer, const char *what)
-{
-    if (trainer->phase == CB_PHASE_IDLE) return CRIBO_OK;
-    return cb_fail(CRIBO_WRONG_STATE, "a step is under way: %s after cribo_trainer_update", what);
+    return cb_check_seed_tokens("batch.seed_tokens", full->seed_tokens, (size_t)full->images,
+        cb_clusterer_shape(trainer->learner.objective->clusterer));
 }

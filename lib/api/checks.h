@@ -16,16 +16,13 @@ cribo_status cb_check_finite(cb_pool *pool, const char *name, const float *value
 cribo_status cb_check_seed_tokens(
     const char *name, const int64_t *seeds, size_t images, cb_cluster_shape shape);
 
+/* A crop with an area and finite edges; `name` is the argument. */
+cribo_status cb_check_crop(const char *name, const cribo_crop *crop);
+
 /*
  * The caller's batch in our form. Refuses one that the trainer cannot take, by the name of the field that is
  * wrong.
  */
 cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const cribo_batch *batch);
-
-/*
- * CRIBO_WRONG_STATE while a step is under way; the message says that `what` ("a checkpoint is written") comes
- * after it.
- */
-cribo_status cb_check_idle(const cb_trainer *trainer, const char *what);
 
 #endif

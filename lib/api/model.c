@@ -3,6 +3,7 @@
 
 #include "api/checks.h"
 #include "api/handles.h"
+#include "api/parameters.h"
 #include "base/structs.h"
 #include "files/model.h"
 #include "tensor/finite.h"
@@ -60,52 +61,28 @@ cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *coun
     return CRIBO_OK;
 }
 
-static cribo_status describe(const cb_parameter *from, cribo_parameter *to)
-{
-    cribo_parameter full = {.name = from->name, .axes = (int64_t)from->axes, .count = (int64_t)from->count};
-    for (size_t i = 0; i < 4; i++) full.shape[i] = (int64_t)from->shape[i];
-    CB_TRY(cb_check_size("parameter", to->struct_size, CB_SIZE_THROUGH(full, count), sizeof full));
-    cb_struct_export(to, &full, sizeof full);
-    return CRIBO_OK;
-}
-
-static cribo_status find(const cribo_model *model, const char *name, const cb_parameter **found)
-{
-    CB_REQUIRE_POINTER(model);
-    CB_REQUIRE_POINTER(name);
-    *found = cb_parameters_find(&model->model->parameters, name);
-    CB_REQUIRE(*found, "name = \"%s\", but the model has no such parameter", name);
-    return CRIBO_OK;
-}
-
 cribo_status cribo_model_parameter(const cribo_model *model, int64_t index, cribo_parameter *parameter)
 {
     CB_REQUIRE_POINTER(model);
-    CB_REQUIRE_POINTER(parameter);
-    const cb_parameters *parameters = &model->model->parameters;
-    CB_REQUIRE(index >= 0 && (uint64_t)index < parameters->count, "index = %lld must be in 0 ... %zu",
-        (long long)index, parameters->count - 1);
-    return describe(&parameters->list[index], parameter);
+    return cb_export_parameter_at(&model->model->parameters, index, parameter);
 }
 
 cribo_status cribo_model_find_parameter(
     const cribo_model *model, const char *name, cribo_parameter *parameter)
 {
     const cb_parameter *found;
-    CB_TRY(find(model, name, &found));
-    CB_REQUIRE_POINTER(parameter);
-    return describe(found, parameter);
+    CB_REQUIRE_POINTER(model);
+    CB_TRY(cb_find_parameter(&model->model->parameters, "the model", name, &found));
+    return cb_export_parameter(found, parameter);
 }
 
 /* The parameter whose values `count` floats are. */
 static cribo_status find_sized(const cribo_model *model, const char *name, const float *values, int64_t count,
     const cb_parameter **found)
 {
-    CB_TRY(find(model, name, found));
+    CB_REQUIRE_POINTER(model);
     CB_REQUIRE_POINTER(values);
-    CB_REQUIRE(count >= 0 && (uint64_t)count == (*found)->count, "count = %lld, but %s has %zu elements",
-        (long long)count, name, (*found)->count);
-    return CRIBO_OK;
+    return cb_find_counted(&model->model->parameters, "the model", name, count, found);
 }
 
 cribo_status cribo_model_read_parameter(

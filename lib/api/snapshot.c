@@ -2,7 +2,7 @@
 #include "cribo/trainer.h"
 
 #include "api/checkpoint.h"
-#include "api/checks.h"
+#include "api/learner.h"
 #include "api/trainer.h"
 
 struct cribo_snapshot {
@@ -15,8 +15,8 @@ struct cribo_snapshot {
 static cribo_status take(cribo_snapshot *snapshot, const cribo_trainer *trainer)
 {
     snapshot->config = trainer->core->config;
-    snapshot->step = trainer->core->step;
-    return cb_state_copy(trainer->core, &snapshot->runtime.allocator, &snapshot->state);
+    snapshot->step = trainer->core->learner.step;
+    return cb_state_copy(&trainer->core->learner, &snapshot->runtime.allocator, &snapshot->state);
 }
 
 cribo_status cribo_snapshot_create(
@@ -27,7 +27,7 @@ cribo_status cribo_snapshot_create(
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_REQUIRE_POINTER(trainer);
-    CB_TRY(cb_check_idle(trainer->core, "a snapshot is taken"));
+    CB_TRY(cb_check_idle(&trainer->core->learner, "a snapshot is taken"));
     CB_TRY(cb_runtime_begin(&own, runtime));
     cribo_status status = cb_allocate(&own.allocator, &snapshot, 1, sizeof *snapshot, "snapshot");
     if (status != CRIBO_OK) {
@@ -55,7 +55,8 @@ void cribo_snapshot_free(cribo_snapshot *snapshot)
 
 static cb_subject subject_of(const cribo_snapshot *snapshot)
 {
-    return (cb_subject){&snapshot->runtime, &snapshot->config, snapshot->step, &snapshot->state, NULL};
+    return (cb_subject){
+        &snapshot->runtime, &cb_trainer_run, &snapshot->config, snapshot->step, &snapshot->state, NULL};
 }
 
 cribo_status cribo_snapshot_save(

@@ -8,15 +8,15 @@
 /* The bound of the authors' code, in pixels: nothing costs more than a member that far away. */
 static const cb_real farthest = 100000;
 
-void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid,
-    size_t patch, size_t size, float *positions)
+void cb_patch_positions(const cribo_crop *crop, size_t rows, size_t columns, size_t patch, float *positions)
 {
-    for (size_t row = 0; row < grid; row++)
-        for (size_t column = 0; column < grid; column++) {
-            size_t source = flipped ? grid - 1 - column : column;
+    double width = (double)(columns * patch), height = (double)(rows * patch);
+    for (size_t row = 0; row < rows; row++)
+        for (size_t column = 0; column < columns; column++) {
+            size_t source = crop->flipped ? columns - 1 - column : column;
             double u = ((double)source + 0.5) * (double)patch, v = ((double)row + 0.5) * (double)patch;
-            *positions++ = (float)(left + u * width / (double)size - 0.5);
-            *positions++ = (float)(top + v * height / (double)size - 0.5);
+            *positions++ = (float)(crop->x + u * crop->width / width - 0.5);
+            *positions++ = (float)(crop->y + v * crop->height / height - 0.5);
         }
 }
 

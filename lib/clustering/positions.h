@@ -14,16 +14,16 @@
 #ifndef CB_CLUSTERING_POSITIONS_H
 #define CB_CLUSTERING_POSITIONS_H
 
+#include "cribo/objective.h"
 #include "tensor/real.h"
 
 /*
- * The centres of the grid * grid patches of a view, in pixels of the original image, row by row: positions
- * [grid * grid, 2] (x, y). The view is the crop (left, top, width, height), resized to size * size pixels in
- * patches of patch * patch, then mirrored left-right if `flipped`; centre of column c: left + (c patch +
- * patch / 2) width / size - 1/2.
+ * The centres of the patches of a view of rows * columns patches, in pixels of the original image, row by
+ * row: positions [rows * columns, 2] (x, y). The view is the crop, resized to patches of patch * patch
+ * pixels, then mirrored left-right if it is flipped; centre of column c: x + (c patch + patch / 2) width /
+ * (columns patch) - 1/2.
  */
-void cb_patch_positions(double left, double top, double width, double height, bool flipped, size_t grid,
-    size_t patch, size_t size, float *positions);
+void cb_patch_positions(const cribo_crop *crop, size_t rows, size_t columns, size_t patch, float *positions);
 
 /*
  * g [K, 2N] for hard labels [2N]; a negative label belongs to no cluster. x, y [2N]. Rows of clusters that

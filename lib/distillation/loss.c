@@ -20,7 +20,7 @@ static const cb_field fields[] = {
 };
 const cb_config_table cb_loss_settings = CB_CONFIG_TABLE(cribo_loss_config, fields);
 
-#define MOST_PARTS 64      /* stretches of rows, shared out: fixed, for their sums are added in order */
+#define MAX_PARTS 64       /* stretches of rows, shared out: fixed, for their sums are added in order */
 #define CENTRE_COLUMNS 512 /* of a centre, summed at a time in double precision */
 
 struct cb_loss {
@@ -93,24 +93,24 @@ cb_real *cb_loss_centre(const cb_loss *loss, int head)
     return loss->centre[head];
 }
 
-/* Kinds of teacher rows; a neighbour teaches only where it passed the cycle test. */
-enum { OTHER_VIEW, NEIGHBOUR_1, NEIGHBOUR_2, TERMS };
+/* Kinds of teacher rows. */
+enum { OTHER_VIEW, NEIGHBOUR_1, NEIGHBOUR_2, KINDS };
 
 /* Of some rows, by the kind of teacher: Σ H(p, s), not weighted. */
 typedef struct entropies {
-    double of[TERMS];
+    double of[KINDS];
 } entropies;
 
 /* The student's rows of one head, for the tasks. */
 typedef struct head_rows {
     const cb_loss *loss;
     const cb_loss_input *input;
+    cb_loss_weights weights;
     int head;
     double temperature; /* the student's */
-    double weight[TERMS];
     cb_real *gradient;
     size_t parts;
-    entropies part[MOST_PARTS];
+    entropies part[MAX_PARTS];
 } head_rows;
 
 /*
@@ -131,46 +131,49 @@ static double shift_row(
     return log((double)sum);
 }
 
-/*
- * The teacher's logits of a kind for row `k` of the student's `view`; NULL where this teacher does not teach.
- */
-static const cb_real *teacher_of(const head_rows *rows, int term, size_t view, size_t k)
+static cb_teachers teachers_of(const head_rows *rows, size_t view, size_t k)
 {
-    const cb_loss_input *input = rows->input;
-    const cb_head_logits *logits = &input->head[rows->head];
-    size_t n = rows->loss->prototypes[rows->head], other = 1 - view;
-    if (term == OTHER_VIEW) return logits->teacher + (other * logits->rows + k) * n;
-    if (rows->weight[term] == 0 || (size_t)(term - NEIGHBOUR_1) != other || !input->match[other][k])
-        return NULL;
-    return input->neighbour[other] + k * n;
+    const uint8_t *match[2];
+    if (rows->head == 0) return cb_teachers_of_image(&rows->weights, view);
+    for (int v = 0; v < 2; v++) match[v] = rows->input->neighbour[v] ? rows->input->match[v] : NULL;
+    return cb_teachers_of_object(&rows->weights, match, view, k);
+}
+
+/* Adds the cross-entropy with one teacher row to the sum of its kind, and -w p / τ to the gradient. */
+static void add_teacher(const head_rows *rows, int kind, const cb_real *logits, double weight,
+    const cb_real *student, double log_sum, cb_real *teacher, cb_real *gradient, entropies *sums)
+{
+    const cb_loss *loss = rows->loss;
+    size_t n = loss->prototypes[rows->head];
+    double temperature = rows->input->head[rows->head].teacher_temperature;
+    double teacher_log_sum = shift_row(teacher, logits, loss->centre[rows->head], temperature, n);
+    cb_rows()->exp_shifted(teacher, teacher, (cb_real)teacher_log_sum, n);
+    sums->of[kind] += log_sum - (double)cb_rows()->dot(teacher, student, n);
+    if (gradient) cb_rows()->add_scaled(gradient, teacher, (cb_real)(-weight / rows->temperature), n);
 }
 
 /* One row of the student: its cross-entropies into `sums`, its gradient in place. */
 static void loss_of_row(
     const head_rows *rows, size_t row, cb_real *student, cb_real *teacher, entropies *sums)
 {
-    const cb_row_kernels *kernels = cb_rows();
-    const cb_loss *loss = rows->loss;
     const cb_head_logits *logits = &rows->input->head[rows->head];
-    size_t n = loss->prototypes[rows->head];
+    size_t n = rows->loss->prototypes[rows->head], k = row % logits->rows;
+    cb_teachers teachers = teachers_of(rows, row / logits->rows, k);
     cb_real *gradient = rows->gradient ? rows->gradient + row * n : NULL;
 
-    double log_sum = shift_row(student, logits->student + row * n, NULL, rows->temperature, n), weight = 0;
+    double log_sum = shift_row(student, logits->student + row * n, NULL, rows->temperature, n);
+    double weight = teachers.weight[0];
     if (gradient) memset(gradient, 0, n * sizeof *gradient);
-    for (int term = 0; term < TERMS; term++) {
-        const cb_real *from = teacher_of(rows, term, row / logits->rows, row % logits->rows);
-        if (!from) continue;
-        double teacher_log_sum =
-            shift_row(teacher, from, loss->centre[rows->head], logits->teacher_temperature, n);
-        kernels->exp_shifted(teacher, teacher, (cb_real)teacher_log_sum, n);
-        sums->of[term] += log_sum - (double)kernels->dot(teacher, student, n);
-        weight += rows->weight[term];
-        if (gradient)
-            kernels->add_scaled(gradient, teacher, (cb_real)(-rows->weight[term] / rows->temperature), n);
+    add_teacher(rows, OTHER_VIEW, logits->teacher + (teachers.view * logits->rows + k) * n,
+        teachers.weight[0], student, log_sum, teacher, gradient, sums);
+    if (teachers.neighbour && teachers.weight[1] != 0) {
+        add_teacher(rows, NEIGHBOUR_1 + (int)teachers.view, rows->input->neighbour[teachers.view] + k * n,
+            teachers.weight[1], student, log_sum, teacher, gradient, sums);
+        weight += teachers.weight[1];
     }
     if (!gradient) return;
-    kernels->exp_shifted(student, student, (cb_real)log_sum, n);
-    kernels->add_scaled(gradient, student, (cb_real)(weight / rows->temperature), n);
+    cb_rows()->exp_shifted(student, student, (cb_real)log_sum, n);
+    cb_rows()->add_scaled(gradient, student, (cb_real)(weight / rows->temperature), n);
 }
 
 static void loss_of_part(void *context, size_t task, size_t worker)
@@ -187,10 +190,10 @@ static entropies loss_of_head(head_rows *rows)
 {
     entropies sum = {{0}};
     size_t count = 2 * rows->input->head[rows->head].rows;
-    rows->parts = count < MOST_PARTS ? count : MOST_PARTS;
+    rows->parts = count < MAX_PARTS ? count : MAX_PARTS;
     cb_pool_run(rows->loss->pool, rows->parts, loss_of_part, rows);
     for (size_t part = 0; part < rows->parts; part++)
-        for (int term = 0; term < TERMS; term++) sum.of[term] += rows->part[part].of[term];
+        for (int kind = 0; kind < KINDS; kind++) sum.of[kind] += rows->part[part].of[kind];
     return sum;
 }
 
@@ -210,17 +213,17 @@ void cb_loss_compute(const cb_loss *loss, const cb_loss_input *input, cb_loss_ou
 
     head_rows images = {.loss = loss,
         .input = input,
+        .weights = weights,
         .head = 0,
         .temperature = config->student_temperature,
-        .weight = {weights.global},
         .gradient = output->gradient[0]};
     output->global = weights.global * loss_of_head(&images).of[OTHER_VIEW];
 
     head_rows objects = {.loss = loss,
         .input = input,
+        .weights = weights,
         .head = 1,
         .temperature = config->object_student_temperature,
-        .weight = {weights.cross_view, weights.cross_image[0], weights.cross_image[1]},
         .gradient = output->gradient[1]};
     entropies sum = loss_of_head(&objects);
     output->cross_view = weights.cross_view * sum.of[OTHER_VIEW];

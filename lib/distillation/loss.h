@@ -16,16 +16,10 @@
 #include "base/config.h"
 #include "base/runtime.h"
 #include "cribo/loss.h"
+#include "distillation/teachers.h"
 #include "tensor/real.h"
 
 extern const cb_config_table cb_loss_settings;
-
-/* With what weight a row's term counts in the objective. */
-typedef struct cb_loss_weights {
-    double global;         /* H(p_1, s_2) or H(p_2, s_1) of an image */
-    double cross_view;     /* H(P_1, S_2) or H(P_2, S_1) of an object */
-    double cross_image[2]; /* [0]: neighbours of view 1 (they teach student view 2), [1]: of view 2 */
-} cb_loss_weights;
 
 /*
  * The paper's sums: 1/B, 1/R and 1/Z_v. The authors' code: halves of 1/B and 1/R, and 1/(2 Z_1) for both

@@ -1,8 +1,8 @@
 /*
  * Checkpoints, and the weights of a training run, as files. See docs/checkpoints.md for the format.
  *
- * Writing takes a trainer's state, or a copy of it. Reading stages everything in memory of its own, checks
- * it, and only then changes the trainer.
+ * Writing takes the state of a trainer or an objective, or a copy of it. Reading stages everything in memory
+ * of its own, checks it, and only then changes the trainer or the objective.
  */
 #ifndef CB_FILES_CHECKPOINT_H
 #define CB_FILES_CHECKPOINT_H
@@ -11,12 +11,20 @@
 #include "io/safetensors.h"
 #include "training/state.h"
 
+/* What sets the files of trainers apart from those of objectives. */
+typedef struct cb_run_kind {
+    const char *noun, *format; /* for messages; the metadata "format" */
+    const cb_config_table *settings;
+} cb_run_kind;
+extern const cb_run_kind cb_trainer_run, cb_objective_run;
+
 #define CB_DEFAULT_LEVEL 1 /* of compression: weights do not get smaller beyond it */
 
 /* A state to be written. */
 typedef struct cb_subject {
     const cb_runtime *runtime; /* its memory and workers are used for writing */
-    const cribo_trainer_config *config;
+    const cb_run_kind *kind;
+    const void *config; /* of the kind's settings */
     int64_t step;
     const cb_state *state;
     const cb_memory_bank
@@ -32,25 +40,27 @@ cribo_status cb_run_weights_write(const cb_subject *subject, const char *path);
 
 /* A checkpoint that is open for reading. */
 typedef struct cb_checkpoint {
+    const cb_run_kind *kind;
     cb_safetensors *file;
     const char *path; /* borrowed, for messages */
 } cb_checkpoint;
 
-/* Errors: those of cb_safetensors_open; CRIBO_CORRUPT: no checkpoint, or one of another version. */
-cribo_status cb_checkpoint_open(const cb_allocator *allocator, cb_checkpoint *checkpoint, const char *path);
+/* Errors: those of cb_safetensors_open; CRIBO_CORRUPT: no checkpoint of this kind, or of another version. */
+cribo_status cb_checkpoint_open(
+    const cb_allocator *allocator, cb_checkpoint *checkpoint, const cb_run_kind *kind, const char *path);
 void cb_checkpoint_close(cb_checkpoint *checkpoint);
 
 /* The settings of the run; a setting that the file lacks gets its default. */
-cribo_status cb_checkpoint_settings(const cb_checkpoint *checkpoint, cribo_trainer_config *config);
+cribo_status cb_checkpoint_settings(const cb_checkpoint *checkpoint, void *config);
 
 /* The caller's text of this key, until the checkpoint is closed; NULL: there is none. */
 const char *cb_checkpoint_text(const cb_checkpoint *checkpoint, const char *key);
 
 /*
- * Makes the checkpoint's state the trainer's. `overrides` lists settings, separated by commas, that may
- * differ between file and trainer. On failure the trainer is unchanged.
+ * Makes the checkpoint's state the learner's, whose run has the settings `config`. `overrides` lists
+ * settings, separated by commas, that may differ between file and run. On failure the learner is unchanged.
  */
 cribo_status cb_checkpoint_restore(
-    const cb_checkpoint *checkpoint, cb_trainer *trainer, const char *overrides);
+    const cb_checkpoint *checkpoint, cb_learner *learner, const void *config, const char *overrides);
 
 #endif

@@ -3,9 +3,13 @@
 #include "files/checkpoint.h"
 #include "files/metadata.h"
 #include "io/safetensors_checksums.h"
+#include "training/settings.h"
 
 #include <stdio.h>
 #include <string.h>
+
+const cb_run_kind cb_trainer_run = {"trainer", "cribo checkpoint 1", &cb_trainer_settings};
+const cb_run_kind cb_objective_run = {"objective", "cribo objective 1", &cb_objective_settings};
 
 static cribo_status check_format(const cb_checkpoint *c)
 {
@@ -13,17 +17,18 @@ static cribo_status check_format(const cb_checkpoint *c)
     if (!format)
         return cb_fail(CRIBO_CORRUPT,
             "%.200s: this is no checkpoint: its metadata lack \"" CB_CHECKPOINT_FORMAT_KEY "\"", c->path);
-    if (strcmp(format, CB_CHECKPOINT_FORMAT) != 0)
-        return cb_fail(CRIBO_CORRUPT,
-            "%.200s: its format is \"%.100s\", but this version reads \"" CB_CHECKPOINT_FORMAT "\"", c->path,
-            format);
+    if (strcmp(format, c->kind->format) != 0)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: its format is \"%.100s\", but this version reads \"%s\"",
+            c->path, format, c->kind->format);
     if (!cb_safetensors_has_checksums(c->file))
         return cb_fail(CRIBO_CORRUPT, "%.200s: checksums are missing", c->path);
     return CRIBO_OK;
 }
 
-cribo_status cb_checkpoint_open(const cb_allocator *allocator, cb_checkpoint *c, const char *path)
+cribo_status cb_checkpoint_open(
+    const cb_allocator *allocator, cb_checkpoint *c, const cb_run_kind *kind, const char *path)
 {
+    c->kind = kind;
     c->path = path;
     CB_TRY(cb_safetensors_open(allocator, &c->file, path));
     cribo_status status = check_format(c);
@@ -47,14 +52,14 @@ static bool is_other(const char *key)
            strcmp(key, CB_CHECKPOINT_STEP_KEY) == 0;
 }
 
-cribo_status cb_checkpoint_settings(const cb_checkpoint *c, cribo_trainer_config *config)
+cribo_status cb_checkpoint_settings(const cb_checkpoint *c, void *config)
 {
     char problem[200];
-    CB_TRY(cb_config_init(&cb_trainer_settings, config, sizeof *config));
+    CB_TRY(cb_config_init(c->kind->settings, config, c->kind->settings->size));
     for (size_t i = 0; i < cb_safetensors_pair_count(c->file); i++) {
         const cb_metadata_pair *pair = cb_safetensors_pair(c->file, i);
         if (is_other(pair->key) ||
-            cb_config_set(&cb_trainer_settings, config, pair->key, pair->value) == CRIBO_OK)
+            cb_config_set(c->kind->settings, config, pair->key, pair->value) == CRIBO_OK)
             continue;
         snprintf(problem, sizeof problem, "%s", cribo_last_error());
         return cb_fail(CRIBO_CORRUPT, "%.200s: metadata: %s", c->path, problem);
@@ -62,21 +67,26 @@ cribo_status cb_checkpoint_settings(const cb_checkpoint *c, cribo_trainer_config
     return CRIBO_OK;
 }
 
-static cribo_status compare_settings(
-    const cb_checkpoint *c, const cribo_trainer_config *own, const char *overrides)
+/* The largest of the kinds' settings. */
+typedef union any_config {
+    cribo_trainer_config trainer;
+    cribo_objective_config objective;
+} any_config;
+
+static cribo_status compare_settings(const cb_checkpoint *c, const void *own, const char *overrides)
 {
-    cribo_trainer_config saved;
+    any_config saved;
     CB_TRY(cb_checkpoint_settings(c, &saved));
-    for (size_t i = 0; i < cb_trainer_settings.count; i++) {
-        const cb_field *field = &cb_trainer_settings.fields[i];
-        char in_file[CB_NUMBER_BYTES], in_trainer[CB_NUMBER_BYTES];
+    for (size_t i = 0; i < c->kind->settings->count; i++) {
+        const cb_field *field = &c->kind->settings->fields[i];
+        char in_file[CB_NUMBER_BYTES], in_run[CB_NUMBER_BYTES];
         if (cb_config_get(field, &saved) == cb_config_get(field, own) ||
             cb_list_has(overrides, field->setting.name))
             continue;
         cb_config_text(field, &saved, in_file);
-        cb_config_text(field, own, in_trainer);
-        return cb_fail(CRIBO_INVALID_ARGUMENT, "%.200s: %s = %s in the file, but %s in the trainer", c->path,
-            field->setting.name, in_file, in_trainer);
+        cb_config_text(field, own, in_run);
+        return cb_fail(CRIBO_INVALID_ARGUMENT, "%.200s: %s = %s in the file, but %s in the %s", c->path,
+            field->setting.name, in_file, in_run, c->kind->noun);
     }
     return CRIBO_OK;
 }
@@ -99,8 +109,8 @@ static cribo_status check_axis(
     const cb_checkpoint *c, const cb_tensor_info *tensor, size_t axis, size_t expected)
 {
     CB_REQUIRE(tensor->shape[axis] == expected,
-        "%.200s: tensor \"%.100s\": axis %zu has length %llu in the file, but %zu in the trainer", c->path,
-        tensor->name, axis, (unsigned long long)tensor->shape[axis], expected);
+        "%.200s: tensor \"%.100s\": axis %zu has length %llu in the file, but %zu in the %s", c->path,
+        tensor->name, axis, (unsigned long long)tensor->shape[axis], expected, c->kind->noun);
     return CRIBO_OK;
 }
 
@@ -125,8 +135,8 @@ static cribo_status read_length(const cb_checkpoint *c, const char *name, size_t
     if (!tensor || tensor->axes == 0)
         return cb_fail(CRIBO_CORRUPT, "%.200s: there is no tensor \"%s\"", c->path, name);
     CB_REQUIRE(tensor->shape[0] <= most,
-        "%.200s: %s: length %llu in the file, but the trainer's bank has room for %zu", c->path, name,
-        (unsigned long long)tensor->shape[0], most);
+        "%.200s: %s: length %llu in the file, but the %s's bank has room for %zu", c->path, name,
+        (unsigned long long)tensor->shape[0], c->kind->noun, most);
     *length = (size_t)tensor->shape[0];
     return CRIBO_OK;
 }
@@ -150,28 +160,30 @@ static cribo_status read_arrays(const cb_checkpoint *c, const cb_state *stage)
     return cb_safetensors_finish(c->file);
 }
 
-static cribo_status read_state(const cb_checkpoint *c, cb_trainer *core)
+static cribo_status read_state(const cb_checkpoint *c, cb_learner *learner)
 {
-    size_t images = 0, objects = 0, most = cb_memory_bank_capacity(core->bank);
+    const cb_objective *objective = learner->objective;
+    size_t images = 0, objects = 0, most = cb_memory_bank_capacity(objective->bank);
     int64_t step = 0;
     cb_state stage;
     CB_TRY(read_step(c, &step));
     CB_TRY(read_length(c, "bank.objects_per_image", most, &images));
-    CB_TRY(read_length(c, "bank.view1", most * (size_t)core->config.clusters, &objects));
-    CB_TRY(cb_state_stage(core, images, objects, &stage));
+    CB_TRY(read_length(c, "bank.view1", most * objective->sizes.clusters, &objects));
+    CB_TRY(cb_state_stage(learner, images, objects, &stage));
     cribo_status status = read_arrays(c, &stage);
-    if (status == CRIBO_OK) status = cb_state_check(core, &stage, c->path);
-    if (status == CRIBO_OK) cb_state_adopt(core, &stage, step);
+    if (status == CRIBO_OK) status = cb_state_check(learner, &stage, c->path);
+    if (status == CRIBO_OK) cb_state_adopt(learner, &stage, step);
     cb_state_free(&stage);
     return status;
 }
 
 /* --- the calls --- */
 
-cribo_status cb_checkpoint_restore(const cb_checkpoint *c, cb_trainer *trainer, const char *overrides)
+cribo_status cb_checkpoint_restore(
+    const cb_checkpoint *c, cb_learner *learner, const void *config, const char *overrides)
 {
-    CB_TRY(compare_settings(c, &trainer->config, overrides));
-    return read_state(c, trainer);
+    CB_TRY(compare_settings(c, config, overrides));
+    return read_state(c, learner);
 }
 
 const char *cb_checkpoint_text(const cb_checkpoint *c, const char *key)

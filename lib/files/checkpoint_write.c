@@ -1,4 +1,4 @@
-/* Writing a trainer's state: its weights, or all of it. See checkpoint.h. */
+/* Writing a run's state: its weights, or all of it. See checkpoint.h. */
 #include "files/bank.h"
 #include "files/checkpoint.h"
 #include "files/metadata.h"
@@ -11,17 +11,17 @@
 typedef char number_text[CB_NUMBER_BYTES];
 
 /* How many pairs list_settings makes. */
-static size_t settings_and_step(void)
+static size_t settings_and_step(const cb_subject *subject)
 {
-    return cb_trainer_settings.count + 1;
+    return subject->kind->settings->count + 1;
 }
 
 /* Every setting by name, and the steps done, as text. */
 static void list_settings(const cb_subject *subject, cb_metadata_pair *pairs, number_text *text)
 {
-    size_t count = cb_trainer_settings.count;
+    size_t count = subject->kind->settings->count;
     for (size_t i = 0; i < count; i++) {
-        const cb_field *field = &cb_trainer_settings.fields[i];
+        const cb_field *field = &subject->kind->settings->fields[i];
         cb_config_text(field, subject->config, text[i]);
         pairs[i] = (cb_metadata_pair){field->setting.name, text[i]};
     }
@@ -52,13 +52,13 @@ static void free_document(document *d)
 /* With room for every array of the state. */
 static cribo_status begin_document(document *d, const cb_subject *subject, size_t further_pairs)
 {
-    size_t pairs = settings_and_step() + further_pairs, entries = subject->state->count;
+    size_t pairs = settings_and_step(subject) + further_pairs, entries = subject->state->count;
     d->allocator = &subject->runtime->allocator;
     CB_TRY(cb_allocate(d->allocator, &d->entries, entries, sizeof *d->entries, "list of tensors"));
     CB_TRY(cb_allocate(d->allocator, &d->pairs, pairs, sizeof *d->pairs, "metadata"));
-    CB_TRY(cb_allocate(d->allocator, &d->text, settings_and_step(), sizeof *d->text, "metadata"));
+    CB_TRY(cb_allocate(d->allocator, &d->text, settings_and_step(subject), sizeof *d->text, "metadata"));
     list_settings(subject, d->pairs, d->text);
-    d->pair_count = settings_and_step();
+    d->pair_count = settings_and_step(subject);
     return CRIBO_OK;
 }
 
@@ -120,7 +120,7 @@ static cribo_status write_state(
     const cb_state *state = subject->state;
     cb_compression compression = {subject->runtime->pool, (int)options->level};
     CB_TRY(begin_document(d, subject, 1 + (size_t)options->metadata_count));
-    d->pairs[d->pair_count++] = (cb_metadata_pair){CB_CHECKPOINT_FORMAT_KEY, CB_CHECKPOINT_FORMAT};
+    d->pairs[d->pair_count++] = (cb_metadata_pair){CB_CHECKPOINT_FORMAT_KEY, subject->kind->format};
     CB_TRY(add_metadata(d, options));
     size_t stretches = subject->bank ? cb_memory_bank_stretches(subject->bank) : 0;
     CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * stretches, sizeof *d->stretches, "list of tensors"));

@@ -3,7 +3,6 @@
 #define CB_FILES_METADATA_H
 
 #define CB_CHECKPOINT_FORMAT_KEY "format"
-#define CB_CHECKPOINT_FORMAT "cribo checkpoint 1"
 #define CB_CHECKPOINT_STEP_KEY "step"
 #define CB_CHECKPOINT_CALLER "caller." /* + the caller's key */
 

@@ -81,10 +81,7 @@ static cribo_status allocate(const cb_allocator *allocator, cb_model *model, boo
     cb_parameters *p = &model->parameters;
     CB_TRY(cb_backbone_create(allocator, &model->backbone, &cb_vit_backbone, &model->config));
     describe(model);
-    size_t total = p->total;
-    CB_TRY(cb_allocate(allocator, &p->values, total, sizeof(cb_real), "parameters"));
-    if (trained) CB_TRY(cb_allocate(allocator, &p->gradients, total, sizeof(cb_real), "gradients"));
-    CB_TRY(cb_allocate(allocator, &p->list, p->count, sizeof(cb_parameter), "list of parameters"));
+    CB_TRY(cb_parameters_allocate(allocator, p, trained));
     describe(model);
     return CRIBO_OK;
 }
@@ -127,9 +124,7 @@ cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_m
 void cb_model_free(const cb_runtime *runtime, cb_model *model)
 {
     if (!model) return;
-    cb_release(&runtime->allocator, model->parameters.list);
-    cb_release(&runtime->allocator, model->parameters.gradients);
-    cb_release(&runtime->allocator, model->parameters.values);
+    cb_parameters_release(&runtime->allocator, &model->parameters);
     cb_backbone_free(&runtime->allocator, &model->backbone);
     cb_release(&runtime->allocator, model);
 }

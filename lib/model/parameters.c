@@ -57,6 +57,23 @@ cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_para
     return view;
 }
 
+cribo_status cb_parameters_allocate(const cb_allocator *allocator, cb_parameters *p, bool trained)
+{
+    size_t total = p->total, count = p->count;
+    CB_TRY(cb_allocate(allocator, &p->values, total, sizeof(cb_real), "parameters"));
+    if (trained) CB_TRY(cb_allocate(allocator, &p->gradients, total, sizeof(cb_real), "gradients"));
+    CB_TRY(cb_allocate(allocator, &p->list, count, sizeof(cb_parameter), "list of parameters"));
+    p->total = p->count = 0;
+    return CRIBO_OK;
+}
+
+void cb_parameters_release(const cb_allocator *allocator, cb_parameters *p)
+{
+    cb_release(allocator, p->list);
+    cb_release(allocator, p->gradients);
+    cb_release(allocator, p->values);
+}
+
 const cb_parameter *cb_parameters_find(const cb_parameters *parameters, const char *name)
 {
     for (size_t i = 0; i < parameters->count; i++)

@@ -54,6 +54,13 @@ typedef struct cb_parameter_traits {
  */
 cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits);
 
+/*
+ * Memory for what was counted: values, gradients when `trained`, the list; then counts from 0 again. On
+ * failure what was allocated stays for cb_parameters_release.
+ */
+cribo_status cb_parameters_allocate(const cb_allocator *allocator, cb_parameters *parameters, bool trained);
+void cb_parameters_release(const cb_allocator *allocator, cb_parameters *parameters);
+
 /* The parameter of that name, or NULL. */
 const cb_parameter *cb_parameters_find(const cb_parameters *parameters, const char *name);
 

@@ -37,33 +37,33 @@ double cb_schedule_position_weight(double first, double last, int64_t epochs, in
 #define MOST_STEPS 1e18 /* longer spans are as good as endless; sums of a few still fit an integer */
 
 /* A span given in steps, or else in epochs. */
-static int64_t span_steps(const cribo_trainer_config *config, int64_t steps, double epochs)
+static int64_t span_steps(const cribo_objective_config *config, int64_t steps, double epochs)
 {
     return steps != 0 ? steps : (int64_t)llround(fmin(epochs * (double)config->steps_per_epoch, MOST_STEPS));
 }
 
-int64_t cb_schedule_total_steps(const cribo_trainer_config *config)
+int64_t cb_schedule_total_steps(const cribo_objective_config *config)
 {
     int64_t total = span_steps(config, config->total_steps, config->epochs);
     return total > 1 ? total : 1;
 }
 
 static double temperature(
-    const cribo_trainer_config *config, double start, double final, int64_t epoch, int64_t step)
+    const cribo_objective_config *config, double start, double final, int64_t epoch, int64_t step)
 {
     if (config->teacher_temperature_steps != 0)
         return cb_schedule_linear(start, final, config->teacher_temperature_steps, step);
     return cb_schedule_linear(start, final, (int64_t)llround(config->teacher_temperature_epochs), epoch);
 }
 
-void cb_schedule_at(const cribo_trainer_config *config, int64_t step, cb_schedule_values *out)
+void cb_schedule_at(const cribo_objective_config *config, int64_t step, cribo_step_values *out)
 {
     int64_t total = cb_schedule_total_steps(config);
     int64_t epochs = (total + config->steps_per_epoch - 1) / config->steps_per_epoch;
     int64_t warmup = span_steps(config, config->warmup_steps, config->warmup_epochs);
     double peak = config->learning_rate * (double)config->batch_size / reference_batch;
 
-    out->epoch = step / config->steps_per_epoch;
+    *out = (cribo_step_values){.struct_size = sizeof *out, .epoch = step / config->steps_per_epoch};
     step = at_most(step, total - 1);
     int64_t epoch = step / config->steps_per_epoch;
     out->learning_rate = cb_schedule_cosine(0, peak, config->learning_rate_final, warmup, total, step);

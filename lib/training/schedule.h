@@ -5,9 +5,7 @@
 #ifndef CB_TRAINING_SCHEDULE_H
 #define CB_TRAINING_SCHEDULE_H
 
-#include "cribo/trainer.h"
-
-#include <stdbool.h>
+#include "cribo/objective.h"
 
 /*
  * Cosine with a linear warm-up: step t of `total`, w of them warm-up:
@@ -30,24 +28,13 @@ double cb_schedule_linear(double first, double last, int64_t count, int64_t inde
  */
 double cb_schedule_position_weight(double first, double last, int64_t epochs, int64_t epoch);
 
-typedef struct cb_schedule_values {
-    double learning_rate;
-    double weight_decay;
-    double ema_momentum;
-    double teacher_temperature;
-    double object_teacher_temperature;
-    double position_weight;
-    bool last_layer_frozen;
-    bool cross_image; /* as far as the schedule goes; the bank may still hold too little */
-    int64_t epoch;    /* step / steps_per_epoch, beyond the end too */
-} cb_schedule_values;
-
 /* How many steps a training has: total_steps, or epochs * steps_per_epoch. At least 1. */
-int64_t cb_schedule_total_steps(const cribo_trainer_config *config);
+int64_t cb_schedule_total_steps(const cribo_objective_config *config);
 
 /*
- * The values of step >= 0. A number of epochs that isn't whole is rounded to steps (temperatures: to epochs).
+ * The values of step >= 0; of cross_image as far as the schedule goes. A number of epochs that isn't whole is
+ * rounded to steps (temperatures: to epochs).
  */
-void cb_schedule_at(const cribo_trainer_config *config, int64_t step, cb_schedule_values *out);
+void cb_schedule_at(const cribo_objective_config *config, int64_t step, cribo_step_values *out);
 
 #endif

@@ -1,10 +1,8 @@
-/* The trainer's settings and the presets. Defaults: ViT-S/16 of the paper (docs/algorithm.md). */
+/* The trainer's settings: those of the networks, and the objective's. Defaults: ViT-S/16 of the paper. */
 #include "training/settings.h"
 
 #include "model/model.h"
-
-#include <stdbool.h>
-#include <string.h>
+#include "objective/settings.h"
 
 #define T cribo_trainer_config
 static const cb_field fields[] = {
@@ -16,205 +14,21 @@ static const cb_field fields[] = {
     CB_INTEGER(T, mlp_ratio, 1, 64, 4, "hidden width of a block's MLP as a multiple of width"),
     CB_REAL(T, drop_path, 0, 0.99, 0.1,
         "drop rate of the student's last block; it grows linearly from 0 over the blocks"),
-    CB_INTEGER(T, head_hidden, 1, 65536, 2048, "hidden width of the projection heads' MLPs"),
-    CB_INTEGER(T, head_bottleneck, 1, 65536, 256,
-        "output width of the projection heads' MLPs, before the prototypes"),
-    CB_INTEGER(T, prototypes, 1, 16777216, 65536, "prototypes of the [CLS] head"),
-    CB_INTEGER(T, object_prototypes, 1, 16777216, 65536, "prototypes of the object head"),
-    CB_INTEGER(
-        T, normed_last_layer, 0, 1, 0, "1: keep the gains of the prototype layers at 1; 0: train them"),
-
-    CB_INTEGER(T, clusters, 1, 4096, 32,
-        "clusters per image; only the clusters that both views contain become objects"),
-    CB_REAL(T, position_weight, 0, 1e6, 1,
-        "weight of the distance between positions in the clustering cost, first epoch"),
-    CB_REAL(T, position_weight_final, 0, 1e6, 1,
-        "weight of the distance between positions in the clustering cost, last epoch"),
-    CB_REAL(T, sinkhorn_lambda, 0.001, 1e4, 20,
-        "inverse temperature of the clustering's transport plan; larger is sharper"),
-    CB_INTEGER(T, sinkhorn_iterations, 1, 1000, 5,
-        "Sinkhorn iterations (row and column scalings) per cluster assignment"),
-    CB_INTEGER(T, cluster_iterations, 1, 1000, 5,
-        "cluster iterations: assignments, each followed by an update of the means"),
-    CB_INTEGER(T, update_marginal, 0, 1, 1,
-        "1: set the clusters' masses to their sizes after each iteration; 0: keep them equal"),
-    CB_INTEGER(T, hard_assignment, 0, 1, 1,
-        "1: each token belongs to one cluster; 0: tokens are shared among the clusters"),
-    CB_INTEGER(T, batch_cost, 0, 1, 0,
-        "1: normalise the clustering cost over the whole batch, as the authors' code does; 0: per image"),
-
-    CB_INTEGER(T, bank_images, 1, 2147483648, 25000,
-        "capacity of the memory bank in images; the oldest are replaced first"),
-    CB_REAL(T, cross_image_epochs, 0, 1e9, 1, "epochs before the cross-image loss starts"),
-    CB_INTEGER(T, cross_image_steps, 0, 1e15, 0,
-        "steps before the cross-image loss starts; 0: cross_image_epochs counts"),
-    CB_INTEGER(T, cross_image_objects, 1, 1e15, 1,
-        "minimum number of objects in the bank before the cross-image loss starts"),
-
-    CB_REAL(T, student_temperature, 1e-4, 1e4, 0.1, "student's softmax temperature for the [CLS] loss"),
-    CB_REAL(
-        T, object_student_temperature, 1e-4, 1e4, 0.1, "student's softmax temperature for the object losses"),
-    CB_REAL(T, teacher_temperature_start, 1e-4, 1e4, 0.04,
-        "teacher's softmax temperature for the [CLS] loss in the first epoch"),
-    CB_REAL(T, teacher_temperature, 1e-4, 1e4, 0.07,
-        "teacher's softmax temperature for the [CLS] loss after its warm-up"),
-    CB_REAL(T, object_teacher_temperature_start, 1e-4, 1e4, 0.04,
-        "teacher's softmax temperature for the object losses in the first epoch"),
-    CB_REAL(T, object_teacher_temperature, 1e-4, 1e4, 0.07,
-        "teacher's softmax temperature for the object losses after its warm-up"),
-    CB_REAL(T, teacher_temperature_epochs, 0, 1e9, 30,
-        "epochs in which the teacher's temperatures go linearly to their final values"),
-    CB_INTEGER(T, teacher_temperature_steps, 0, 1e15, 0,
-        "steps in which the teacher's temperatures go linearly to their final values; 0: "
-        "teacher_temperature_epochs counts"),
-    CB_REAL(T, centre_momentum, 0, 1, 0.9,
-        "momentum of the moving averages that centre the teacher's outputs; 1: constant centres"),
-    CB_INTEGER(T, authors_normalisation, 0, 1, 0,
-        "1: scale the losses as the authors' code does; 0: as the paper does"),
-
-    CB_INTEGER(T, batch_size, 1, 1048576, 256, "maximum images per batch; the learning rate scales with it"),
-    CB_INTEGER(T, micro_batch, 1, 1048576, 4,
-        "images per forward and backward pass: affects memory and speed, results only by rounding"),
-    CB_REAL(T, learning_rate, 0, 1e6, 5e-4, "peak learning rate per 256 images of batch_size"),
-    CB_REAL(T, learning_rate_final, 0, 1e6, 1e-5,
-        "learning rate at the end of the cosine schedule, for any batch_size"),
-    CB_REAL(T, warmup_epochs, 0, 1e9, 10, "epochs of the learning rate's linear warm-up from 0"),
-    CB_INTEGER(T, warmup_steps, 0, 1e15, 0,
-        "steps of the learning rate's linear warm-up from 0; 0: warmup_epochs counts"),
-    CB_REAL(T, weight_decay, 0, 1e6, 0.04, "weight decay at the start; biases and norms have none"),
-    CB_REAL(T, weight_decay_final, 0, 1e6, 0.4, "weight decay at the end of the cosine schedule"),
-    CB_REAL(T, ema_momentum, 0, 1, 0.996,
-        "momentum of the teacher's weights (exponential moving average) at the start"),
-    CB_REAL(T, ema_momentum_final, 0, 1, 1,
-        "momentum of the teacher's weights at the end of the cosine schedule"),
-    CB_REAL(T, clip_norm, 0, 1e30, 0, "maximum norm of the gradient; 0: no clipping"),
-    CB_INTEGER(T, clip_per_tensor, 0, 1, 0,
-        "1: clip_norm bounds each tensor's gradient, as in the authors' code; 0: the global norm"),
-    CB_REAL(T, freeze_last_layer_epochs, 0, 1e9, 1,
-        "epochs with frozen prototype layers (the heads' last layers)"),
-    CB_INTEGER(T, freeze_last_layer_steps, 0, 1e15, 0,
-        "steps with frozen prototype layers; 0: freeze_last_layer_epochs counts"),
-    CB_REAL(T, epochs, 0, 1e9, 300, "length of the training and of its schedules in epochs"),
-    CB_INTEGER(T, steps_per_epoch, 1, 1e12, 1, "steps per epoch: converts the settings in epochs to steps"),
-    CB_INTEGER(
-        T, total_steps, 0, 1e15, 0, "length of the training and of its schedules in steps; 0: epochs counts"),
-    CB_INTEGER(T, seed, 0, 9007199254740992, 0, "seed of every random choice"),
-
-    CB_REAL(T, global_weight, 0, 1e6, 1, "weight of the [CLS] loss in the total; 0: not computed"),
-    CB_REAL(T, cross_view_weight, 0, 1e6, 1,
-        "weight of the cross-view object loss in the total; 0: not computed"),
-    CB_REAL(T, cross_image_weight, 0, 1e6, 1,
-        "weight of the cross-image object loss in the total; 0: not computed"),
-
-    CB_CHOICE(T, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
+    CB_METHOD_SETTINGS(T),
     CB_INTEGER(T, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
     CB_TRANSFORMER_FIELDS(T),
+    CB_GROUP_SETTING(T),
 };
 #undef T
 
 const cb_config_table cb_trainer_settings =
     CB_CONFIG_TABLE_GROWN(cribo_trainer_config, fields, global_weight);
 
-/* What a preset sets; the published runs from the paper's appendix and the authors' code. */
-typedef struct preset_value {
-    const char *preset, *setting;
-    double value;
-} preset_value;
-
-static const preset_value presets[] = {
-    {"tiny", "width", 192},
-    {"tiny", "heads", 3},
-    {"tiny", "depth", 12},
-    {"small", "width", 384},
-    {"small", "heads", 6},
-    {"small", "depth", 12},
-    {"base", "width", 768},
-    {"base", "heads", 12},
-    {"base", "depth", 12},
-
-    {"vits16-coco", "width", 384},
-    {"vits16-coco", "heads", 6},
-    {"vits16-coco", "depth", 12},
-    {"vits16-coco", "epochs", 300},
-    {"vits16-coco", "batch_size", 256},
-    {"vits16-coco", "clusters", 64},
-    {"vits16-coco", "position_weight", 2},
-    {"vits16-coco", "position_weight_final", 2},
-
-    {"vits16-in1k", "width", 384},
-    {"vits16-in1k", "heads", 6},
-    {"vits16-in1k", "depth", 12},
-    {"vits16-in1k", "epochs", 800},
-    {"vits16-in1k", "batch_size", 1024},
-    {"vits16-in1k", "clusters", 32},
-    {"vits16-in1k", "position_weight", 1},
-    {"vits16-in1k", "position_weight_final", 1},
-
-    {"vitb16-in1k", "width", 768},
-    {"vitb16-in1k", "heads", 12},
-    {"vitb16-in1k", "depth", 12},
-    {"vitb16-in1k", "epochs", 400},
-    {"vitb16-in1k", "batch_size", 1024},
-    {"vitb16-in1k", "clusters", 32},
-    {"vitb16-in1k", "position_weight", 1},
-    {"vitb16-in1k", "position_weight_final", 1},
-    {"vitb16-in1k", "learning_rate", 7.5e-4},
-    {"vitb16-in1k", "learning_rate_final", 2e-6},
-    {"vitb16-in1k", "teacher_temperature_epochs", 50},
-    {"vitb16-in1k", "clip_norm", 0.3},
-    {"vitb16-in1k", "clip_per_tensor", 1},
-    {"vitb16-in1k", "freeze_last_layer_epochs", 3},
-    {"vitb16-in1k", "normed_last_layer", 1},
-
-    /* Minutes on one core; docs/experiment.md has the evidence for the sharp teacher, the gains of 1 and
-     * the light, few objects. */
-    {"mini", "image_size", 48},
-    {"mini", "patch_size", 8},
-    {"mini", "width", 64},
-    {"mini", "heads", 2},
-    {"mini", "depth", 2},
-    {"mini", "drop_path", 0},
-    {"mini", "head_hidden", 256},
-    {"mini", "head_bottleneck", 64},
-    {"mini", "prototypes", 512},
-    {"mini", "object_prototypes", 512},
-    {"mini", "normed_last_layer", 1},
-    {"mini", "clusters", 4},
-    {"mini", "bank_images", 1000},
-    {"mini", "teacher_temperature_start", 0.025},
-    {"mini", "teacher_temperature", 0.025},
-    {"mini", "object_teacher_temperature_start", 0.025},
-    {"mini", "object_teacher_temperature", 0.025},
-    {"mini", "batch_size", 32},
-    {"mini", "micro_batch", 32},
-    {"mini", "learning_rate", 4e-3},
-    {"mini", "weight_decay_final", 0.04},
-    {"mini", "ema_momentum", 0.99},
-    {"mini", "clip_norm", 3},
-    {"mini", "cross_view_weight", 0.3},
-    {"mini", "cross_image_weight", 0.3},
-
-    {"authors", "authors_normalisation", 1},
-    {"authors", "batch_cost", 1},
-    {"authors", "clip_per_tensor", 1},
-};
-
-cribo_status cb_trainer_preset(cribo_trainer_config *config, const char *name)
+cribo_objective_config cb_objective_config_of(
+    const cribo_trainer_config *config, const cb_token_layout *layout)
 {
-    cribo_trainer_config full;
-    bool known = false;
-    CB_REQUIRE_POINTER(config);
-    CB_REQUIRE_POINTER(name);
-    CB_TRY(cb_config_import(&cb_trainer_settings, &full, config));
-    for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
-        if (strcmp(presets[i].preset, name) != 0) continue;
-        known = true;
-        const cb_field *field = cb_config_find(&cb_trainer_settings, presets[i].setting);
-        if (field->offset + 8 <= config->struct_size) cb_config_put(field, config, presets[i].value);
-    }
-    CB_REQUIRE(known,
-        "name = \"%s\" is no preset: there are vits16-coco, vits16-in1k, vitb16-in1k, tiny, small, base, "
-        "mini, authors",
-        name);
-    return CRIBO_OK;
+    cribo_objective_config objective = {.struct_size = sizeof objective};
+    cb_config_project(&cb_objective_settings, &objective, &cb_trainer_settings, config);
+    objective.tokens = (int64_t)cb_layout_patches(layout);
+    return objective;
 }

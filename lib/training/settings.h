@@ -1,13 +1,15 @@
-/* The trainer's settings and the presets. */
+/* The trainer's settings. */
 #ifndef CB_TRAINING_SETTINGS_H
 #define CB_TRAINING_SETTINGS_H
 
 #include "base/config.h"
 #include "cribo/trainer.h"
+#include "model/backbone.h"
 
 extern const cb_config_table cb_trainer_settings;
 
-/* Applies a preset on top of what is set; the config is unchanged when there is none of that name. */
-cribo_status cb_trainer_preset(cribo_trainer_config *config, const char *name);
+/* The part of a trainer's settings that its objective has, for tokens of this layout. */
+cribo_objective_config cb_objective_config_of(
+    const cribo_trainer_config *config, const cb_token_layout *layout);
 
 #endif

@@ -42,18 +42,19 @@ static void add_vector(cb_state *state, const char *name, bool integers, void *v
             .prefix = "", .name = name, .integers = integers, .axes = 1, .shape = {count}, .target = values});
 }
 
-static void list_all(cb_trainer *trainer, cb_state *state)
+static void list_all(cb_learner *learner, cb_state *state)
 {
-    const cb_parameters *layout = &trainer->student->parameters;
-    size_t width = (size_t)trainer->config.width;
+    const cb_parameters *layout = learner->student;
+    size_t width = learner->objective->sizes.width;
     state->count = 0;
     add_parameters(state, layout, CB_STUDENT_PREFIX, layout->values);
-    add_parameters(state, layout, CB_TEACHER_PREFIX, trainer->teacher->parameters.values);
-    add_parameters(state, layout, "optimiser.first.", trainer->optimiser.first);
-    add_parameters(state, layout, "optimiser.second.", trainer->optimiser.second);
-    add_vector(state, "optimiser.updates", true, trainer->optimiser.updates, layout->count);
-    add_vector(state, "centre", false, trainer->centre, trainer->teacher_layers.cls.count);
-    add_vector(state, "object_centre", false, trainer->object_centre, trainer->teacher_layers.objects.count);
+    add_parameters(state, layout, CB_TEACHER_PREFIX, learner->teacher->values);
+    add_parameters(state, layout, "optimiser.first.", learner->optimiser.first);
+    add_parameters(state, layout, "optimiser.second.", learner->optimiser.second);
+    add_vector(state, "optimiser.updates", true, learner->optimiser.updates, layout->count);
+    add_vector(state, "centre", false, learner->objective->centre, learner->objective->teacher.cls.count);
+    add_vector(state, "object_centre", false, learner->objective->object_centre,
+        learner->objective->teacher.objects.count);
     add_vector(state, "bank.objects_per_image", true, NULL, state->images);
     add_vector(state, "bank.ids", true, NULL, state->images);
     for (int v = 0; v < 2; v++)
@@ -62,15 +63,15 @@ static void list_all(cb_trainer *trainer, cb_state *state)
                        .axes = 2,
                        .shape = {state->objects, width},
                        .view = v});
-    add_vector(state, "collapse.steps", true, trainer->collapse.steps, CB_SIGNS);
+    add_vector(state, "collapse.steps", true, learner->collapse.steps, CB_SIGNS);
 }
 
-static cribo_status make_list(cb_trainer *trainer, cb_state *state)
+static cribo_status make_list(cb_learner *learner, cb_state *state)
 {
-    list_all(trainer, state); /* counts */
+    list_all(learner, state); /* counts */
     CB_TRY(cb_allocate(
         state->allocator, &state->arrays, state->count, sizeof *state->arrays, "list of a state"));
-    list_all(trainer, state);
+    list_all(learner, state);
     return CRIBO_OK;
 }
 
@@ -108,31 +109,31 @@ static cb_state_array *find(const cb_state *state, const char *name)
 /* --- a trainer's own state --- */
 
 /* A list with nothing in it, for the bank as it is. */
-static cb_state begin_state(const cb_trainer *trainer, const cb_allocator *allocator)
+static cb_state begin_state(const cb_learner *learner, const cb_allocator *allocator)
 {
     return (cb_state){.allocator = allocator,
-        .images = cb_memory_bank_images(trainer->bank),
-        .objects = cb_memory_bank_count(trainer->bank)};
+        .images = cb_memory_bank_images(learner->objective->bank),
+        .objects = cb_memory_bank_count(learner->objective->bank)};
 }
 
-static cribo_status collect(cb_trainer *trainer, cb_state *state)
+static cribo_status collect(cb_learner *learner, cb_state *state)
 {
     int64_t *images;
-    CB_TRY(make_list(trainer, state));
+    CB_TRY(make_list(learner, state));
     CB_TRY(cb_allocate(
         state->allocator, &images, 2 * state->images, sizeof *images, "list of the bank's images"));
     state->memory = images;
-    cb_memory_bank_export(trainer->bank, images, images + state->images, NULL, NULL);
+    cb_memory_bank_export(learner->objective->bank, images, images + state->images, NULL, NULL);
     for (size_t i = 0; i < state->count; i++) state->arrays[i].values = state->arrays[i].target;
     find(state, "bank.objects_per_image")->values = images;
     find(state, "bank.ids")->values = images + state->images;
     return CRIBO_OK;
 }
 
-cribo_status cb_state_of(cb_trainer *trainer, cb_state *state)
+cribo_status cb_state_of(cb_learner *learner, cb_state *state)
 {
-    *state = begin_state(trainer, &trainer->runtime->allocator);
-    return complete(state, collect(trainer, state));
+    *state = begin_state(learner, &learner->runtime->allocator);
+    return complete(state, collect(learner, state));
 }
 
 /* --- places of its own --- */
@@ -149,18 +150,18 @@ static size_t lay_out(cb_state *state)
 }
 
 /* A list whose arrays have places of their own. `what` they hold is for the message. */
-static cribo_status prepare(cb_trainer *trainer, cb_state *state, const char *what)
+static cribo_status prepare(cb_learner *learner, cb_state *state, const char *what)
 {
-    CB_TRY(make_list(trainer, state));
+    CB_TRY(make_list(learner, state));
     CB_TRY(cb_allocate(state->allocator, &state->memory, lay_out(state), 1, what));
     lay_out(state);
     return CRIBO_OK;
 }
 
-cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, cb_state *state)
+cribo_status cb_state_stage(cb_learner *learner, size_t images, size_t objects, cb_state *state)
 {
-    *state = (cb_state){.allocator = &trainer->runtime->allocator, .images = images, .objects = objects};
-    return complete(state, prepare(trainer, state, "state that is read"));
+    *state = (cb_state){.allocator = &learner->runtime->allocator, .images = images, .objects = objects};
+    return complete(state, prepare(learner, state, "state that is read"));
 }
 
 /* --- a copy --- */
@@ -172,25 +173,25 @@ static void copy_array(void *context, size_t task, size_t worker)
     if (array->target) memcpy(array->values, array->target, bytes_of(array));
 }
 
-static cribo_status copy(cb_trainer *trainer, cb_state *state)
+static cribo_status copy(cb_learner *learner, cb_state *state)
 {
-    CB_TRY(prepare(trainer, state, "copy of a trainer's state"));
+    CB_TRY(prepare(learner, state, "copy of a trainer's state"));
     CB_TRY(cb_allocate(state->allocator, &state->names, state->count, sizeof *state->names, "names"));
     for (size_t i = 0; i < state->count; i++) {
         memcpy(state->names[i], state->arrays[i].name, strlen(state->arrays[i].name) + 1);
         state->arrays[i].name = state->names[i];
     }
-    cb_pool_run(trainer->runtime->pool, state->count, copy_array, state);
-    cb_memory_bank_export(trainer->bank, find(state, "bank.objects_per_image")->values,
+    cb_pool_run(learner->runtime->pool, state->count, copy_array, state);
+    cb_memory_bank_export(learner->objective->bank, find(state, "bank.objects_per_image")->values,
         find(state, "bank.ids")->values, find(state, "bank.view1")->values,
         find(state, "bank.view2")->values);
     return CRIBO_OK;
 }
 
-cribo_status cb_state_copy(cb_trainer *trainer, const cb_allocator *allocator, cb_state *state)
+cribo_status cb_state_copy(cb_learner *learner, const cb_allocator *allocator, cb_state *state)
 {
-    *state = begin_state(trainer, allocator);
-    return complete(state, copy(trainer, state));
+    *state = begin_state(learner, allocator);
+    return complete(state, copy(learner, state));
 }
 
 /* --- a stage --- */
@@ -202,10 +203,10 @@ static cribo_status refuse(const cb_state_array *array, const char *origin, size
 }
 
 /* Moments may have overflowed in a sound run; everything else is finite. */
-static cribo_status check_numbers(const cb_trainer *trainer, const cb_state_array *array, const char *origin)
+static cribo_status check_numbers(const cb_learner *learner, const cb_state_array *array, const char *origin)
 {
     if (array->integers || cb_starts_with(array->prefix, "optimiser.")) return CRIBO_OK;
-    size_t bad = cb_pool_first_not_finite(trainer->runtime->pool, array->values, array->count);
+    size_t bad = cb_pool_first_not_finite(learner->runtime->pool, array->values, array->count);
     return bad == array->count ? CRIBO_OK : refuse(array, origin, bad, "is not finite");
 }
 
@@ -225,10 +226,11 @@ static cb_objects objects_of(const cb_state *stage)
         find(stage, "bank.ids")->values};
 }
 
-static cribo_status check_bank(const cb_trainer *trainer, const cb_state *stage, const char *origin)
+static cribo_status check_bank(const cb_learner *learner, const cb_state *stage, const char *origin)
 {
     cb_objects objects = objects_of(stage);
-    CB_TRY(check_integers(find(stage, "bank.objects_per_image"), 0, trainer->config.clusters, origin));
+    CB_TRY(check_integers(
+        find(stage, "bank.objects_per_image"), 0, learner->objective->config.clusters, origin));
     size_t count = cb_objects_count(&objects, objects.images);
     if (count == stage->objects) return CRIBO_OK;
     return cb_fail(CRIBO_CORRUPT,
@@ -236,24 +238,23 @@ static cribo_status check_bank(const cb_trainer *trainer, const cb_state *stage,
         stage->objects);
 }
 
-cribo_status cb_state_check(const cb_trainer *trainer, const cb_state *stage, const char *origin)
+cribo_status cb_state_check(const cb_learner *learner, const cb_state *stage, const char *origin)
 {
-    for (size_t i = 0; i < stage->count; i++) CB_TRY(check_numbers(trainer, &stage->arrays[i], origin));
+    for (size_t i = 0; i < stage->count; i++) CB_TRY(check_numbers(learner, &stage->arrays[i], origin));
     CB_TRY(check_integers(find(stage, "optimiser.updates"), 0, INT64_MAX / 2, origin));
     CB_TRY(check_integers(find(stage, "collapse.steps"), 0, INT64_MAX / 2, origin));
-    return check_bank(trainer, stage, origin);
+    return check_bank(learner, stage, origin);
 }
 
-void cb_state_adopt(cb_trainer *trainer, const cb_state *stage, int64_t step)
+void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step)
 {
-    const cb_parameters *student = &trainer->student->parameters;
+    const cb_parameters *student = learner->student;
     cb_objects objects = objects_of(stage);
     for (size_t i = 0; i < stage->count; i++)
         if (stage->arrays[i].target)
             memcpy(stage->arrays[i].target, stage->arrays[i].values, bytes_of(&stage->arrays[i]));
     memset(student->gradients, 0, student->total * sizeof *student->gradients);
-    cb_memory_bank_replace(trainer->bank, &objects);
-    trainer->step = step;
-    trainer->phase = CB_PHASE_IDLE;
-    trainer->targets.images = 0;
+    cb_memory_bank_replace(learner->objective->bank, &objects);
+    learner->step = step;
+    cb_learner_forget_targets(learner);
 }

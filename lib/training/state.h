@@ -16,7 +16,7 @@
 #ifndef CB_TRAINING_STATE_H
 #define CB_TRAINING_STATE_H
 
-#include "training/trainer.h"
+#include "training/learner.h"
 
 #define CB_STUDENT_PREFIX "student."
 #define CB_TEACHER_PREFIX "teacher."
@@ -44,13 +44,13 @@ typedef struct cb_state {
 /*
  * The trainer's state, borrowed until it changes. Fails for lack of memory. All kinds end with cb_state_free.
  */
-cribo_status cb_state_of(cb_trainer *trainer, cb_state *state);
+cribo_status cb_state_of(cb_learner *learner, cb_state *state);
 
 /* A copy of it that needs the trainer no more, its `values` all there. `allocator` must live as long. */
-cribo_status cb_state_copy(cb_trainer *trainer, const cb_allocator *allocator, cb_state *state);
+cribo_status cb_state_copy(cb_learner *learner, const cb_allocator *allocator, cb_state *state);
 
 /* A stage for a state with so many images and objects in the bank, which must have room for them. */
-cribo_status cb_state_stage(cb_trainer *trainer, size_t images, size_t objects, cb_state *state);
+cribo_status cb_state_stage(cb_learner *learner, size_t images, size_t objects, cb_state *state);
 
 void cb_state_free(cb_state *state);
 
@@ -61,9 +61,9 @@ const cb_state_array *cb_state_find(const cb_state *state, const char *name);
  * CRIBO_CORRUPT, with `origin` and the array named, unless the stage is a state that some trainer of these
  * settings could have.
  */
-cribo_status cb_state_check(const cb_trainer *trainer, const cb_state *stage, const char *origin);
+cribo_status cb_state_check(const cb_learner *learner, const cb_state *stage, const char *origin);
 
 /* Makes a checked stage the trainer's state before step `step`; a step under way is forgotten. */
-void cb_state_adopt(cb_trainer *trainer, const cb_state *stage, int64_t step);
+void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step);
 
 #endif

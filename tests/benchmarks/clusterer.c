@@ -50,8 +50,9 @@ static void make_batch(const sizes *s, float *tokens, float *positions)
         float *positions_i = positions + i * s->tokens * 2, *tokens_i = tokens + i * s->tokens * s->width;
         double random[8];
         check(cribo_random_uniform(1, 0, i, 8, random));
-        cb_patch_positions(100 * random[0], 100 * random[1], 150 + 150 * random[2], 150 + 150 * random[3],
-            random[4] > 0.5, grid, 16, 16 * grid, positions_i);
+        const cribo_crop crop = {
+            100 * random[0], 100 * random[1], 150 + 150 * random[2], 150 + 150 * random[3], random[4] > 0.5};
+        cb_patch_positions(&crop, grid, grid, 16, positions_i);
         for (size_t n = 0; n < s->tokens; n++) {
             int place = (int)(positions_i[2 * n] / 100) + 4 * (int)(positions_i[2 * n + 1] / 100);
             for (size_t d = 0; d < s->width; d++) {

@@ -97,14 +97,14 @@ END_TEST
 static void check_config(const json_t *schedule, size_t values)
 {
     if (number(schedule, "warmup_epochs") == 0 || number(schedule, "epochs") < 100) return;
-    cribo_trainer_config config = {.batch_size = 1024, .weight_decay = 0.04, .ema_momentum = 0.996};
+    cribo_objective_config config = {.batch_size = 1024, .weight_decay = 0.04, .ema_momentum = 0.996};
     config.learning_rate = number(schedule, "base_value") / 4;
     config.learning_rate_final = number(schedule, "final_value");
     config.warmup_epochs = number(schedule, "warmup_epochs");
     config.epochs = number(schedule, "epochs");
     config.steps_per_epoch = (int64_t)number(schedule, "iterations_per_epoch");
     for (size_t i = 0; i < values; i++) {
-        cb_schedule_values got;
+        cribo_step_values got;
         double step = element(schedule, "iteration", i);
         cb_schedule_at(&config, (int64_t)step, &got);
         assert_same("learning rate", step, got.learning_rate, element(schedule, "value", i));

@@ -7,6 +7,7 @@
 #include "distillation/loss.h"
 #include "distillation/memory_bank.h"
 #include "model/model.h"
+#include "objective/settings.h"
 #include "training/settings.h"
 #include "support/locale.h"
 #include "support/suite.h"
@@ -30,6 +31,7 @@ static const struct described {
     {"loss.h", &cb_loss_settings, cribo_loss_config_setting},
     {"memory_bank.h", &cb_memory_bank_settings, cribo_memory_bank_config_setting},
     {"model.h", &cb_model_settings, cribo_model_config_setting},
+    {"objective.h", &cb_objective_settings, cribo_objective_config_setting},
     {"trainer.h", &cb_trainer_settings, cribo_trainer_config_setting},
 };
 #define STRUCTS (sizeof described / sizeof described[0])

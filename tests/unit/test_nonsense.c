@@ -4,6 +4,7 @@
  * is wrong; none may crash. A last test reads the headers, and finds every function in the table.
  */
 #include "base/status.h"
+#include "support/objective.h"
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
@@ -87,6 +88,7 @@ CONFIG(clusterer, "clusters")
 CONFIG(loss, "prototypes")
 CONFIG(memory_bank, "bank_images")
 CONFIG(model, "depth")
+CONFIG(objective, "tokens")
 CONFIG(probe, "neighbours")
 CONFIG(trainer, "batch_size")
 
@@ -1705,6 +1707,461 @@ static void checkpoint_metadata(void)
     cribo_trainer_free(trainer);
 }
 
+/* --- objective --- */
+
+static cribo_objective *taught_objective(token_batch *batch)
+{
+    cribo_objective_config c = objective_config();
+    cribo_objective *objective = objective_begin(&c, 1);
+    *batch = token_batch_of(&c, 5, 1);
+    OK(cribo_objective_teach(objective, &batch->teacher));
+    return objective;
+}
+
+static void end_objective(cribo_objective *objective, token_batch *batch)
+{
+    cribo_objective_free(objective);
+    token_batch_free(batch);
+}
+
+static void objective_config_preset(void)
+{
+    cribo_objective_config c = objective_config();
+    BAD(cribo_objective_config_preset(NULL, "authors"), "config");
+    BAD(cribo_objective_config_preset(&c, NULL), "name");
+    BAD(cribo_objective_config_preset(&c, ""), "preset");
+    BAD(cribo_objective_config_preset(&c, "nonsense"), "nonsense");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        c.struct_size = bad_sizes[i];
+        BAD(cribo_objective_config_preset(&c, "authors"), "struct_size");
+    }
+}
+
+static void objective_create(void)
+{
+    cribo_objective_config c = objective_config();
+    cribo_objective *made;
+    BAD_CREATE(objective, c, );
+    c.clusters = 2 * c.tokens + 1;
+    BAD(cribo_objective_create(&made, &c, NULL), "clusters");
+}
+
+static void objective_free(void)
+{
+    cribo_objective_free(NULL);
+}
+
+static void crop_positions(void)
+{
+    cribo_crop crop = {1, 2, 30, 40, 0};
+    float positions[8];
+    OK(cribo_crop_positions(&crop, 2, 2, positions));
+    BAD(cribo_crop_positions(NULL, 2, 2, positions), "crop");
+    BAD(cribo_crop_positions(&crop, 2, 2, NULL), "positions");
+    const int64_t strange[] = {0, -1, 4097, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(strange); i++) {
+        BAD(cribo_crop_positions(&crop, strange[i], 2, positions), "rows");
+        BAD(cribo_crop_positions(&crop, 2, strange[i], positions), "columns");
+    }
+    crop.flipped = 2;
+    BAD(cribo_crop_positions(&crop, 2, 2, positions), "crop.flipped");
+    crop.flipped = 0, crop.width = 0;
+    BAD(cribo_crop_positions(&crop, 2, 2, positions), "crop is 0 x 40");
+    crop.width = 30, crop.y = NAN;
+    BAD(cribo_crop_positions(&crop, 2, 2, positions), "crop begins");
+}
+
+static void objective_schedule(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_step_values values = {.struct_size = sizeof values};
+    BAD(cribo_objective_schedule(NULL, 0, &values), "objective");
+    BAD(cribo_objective_schedule(objective, 0, NULL), "values");
+    BAD(cribo_objective_schedule(objective, -2, &values), "step = -2");
+    BAD(cribo_objective_schedule(objective, INT64_MIN, &values), "step");
+    OK(cribo_objective_schedule(objective, INT64_MAX, &values));
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        values.struct_size = bad_sizes[i];
+        BAD(cribo_objective_schedule(objective, 0, &values), "struct_size");
+    }
+    end_objective(objective, &batch);
+}
+
+/* Values that are given in place of the schedules'. */
+static void strange_values(cribo_objective *objective, cribo_objective_batch batch)
+{
+    cribo_step_values sound = {.struct_size = sizeof sound};
+    OK(cribo_objective_schedule(objective, -1, &sound));
+    const struct {
+        const char *name;
+        size_t offset;
+    } reals[] = {{"learning_rate", offsetof(cribo_step_values, learning_rate)},
+        {"weight_decay", offsetof(cribo_step_values, weight_decay)},
+        {"ema_momentum", offsetof(cribo_step_values, ema_momentum)},
+        {"teacher_temperature", offsetof(cribo_step_values, teacher_temperature)},
+        {"object_teacher_temperature", offsetof(cribo_step_values, object_teacher_temperature)},
+        {"position_weight", offsetof(cribo_step_values, position_weight)}};
+    const double strange[] = {-1, 1e7, NAN, INFINITY};
+    for (size_t i = 0; i < COUNT(reals); i++)
+        for (size_t j = 0; j < COUNT(strange); j++) {
+            cribo_step_values values = sound;
+            memcpy((char *)&values + reals[i].offset, &strange[j], sizeof strange[j]);
+            batch.values = &values;
+            BAD(cribo_objective_teach(objective, &batch), reals[i].name);
+        }
+    cribo_step_values values = sound;
+    batch.values = &values;
+    values.last_layer_frozen = 2;
+    BAD(cribo_objective_teach(objective, &batch), "last_layer_frozen");
+    values = sound, values.cross_image = -1;
+    BAD(cribo_objective_teach(objective, &batch), "cross_image");
+    values = sound, values.epoch = -1;
+    BAD(cribo_objective_teach(objective, &batch), "epoch");
+    values = sound, values.struct_size = 8;
+    BAD(cribo_objective_teach(objective, &batch), "values.struct_size");
+    values = sound;
+    OK(cribo_objective_teach(objective, &batch));
+}
+
+static void objective_teach(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_objective_batch sound = batch.teacher, b = sound;
+    int64_t seeds[25];
+    for (size_t i = 0; i < COUNT(seeds); i++) seeds[i] = (int64_t)i % 5;
+    BAD(cribo_objective_teach(NULL, &b), "objective");
+    BAD(cribo_objective_teach(objective, NULL), "batch");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        b.struct_size = bad_sizes[i];
+        BAD(cribo_objective_teach(objective, &b), "batch.struct_size");
+    }
+    const int64_t images[] = {0, -1, 6, INT64_MIN, INT64_MAX}, strides[] = {-1, 1, 15, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(images); i++) {
+        b = sound, b.images = images[i];
+        BAD(cribo_objective_teach(objective, &b), "batch.images");
+        b = sound, b.dense_image_stride = strides[i];
+        BAD(cribo_objective_teach(objective, &b), "batch.dense");
+        b = sound, b.dense_view_stride = strides[i];
+        BAD(cribo_objective_teach(objective, &b), "batch.dense");
+        b = sound, b.global_image_stride = strides[i];
+        BAD(cribo_objective_teach(objective, &b), "batch.global");
+        b = sound, b.global_view_stride = strides[i];
+        BAD(cribo_objective_teach(objective, &b), "batch.global");
+    }
+    b = sound, b.dense = NULL;
+    BAD(cribo_objective_teach(objective, &b), "batch.dense is NULL");
+    b = sound, b.global = NULL;
+    BAD(cribo_objective_teach(objective, &b), "batch.global is NULL");
+    b = sound, b.positions = NULL;
+    BAD(cribo_objective_teach(objective, &b), "batch.positions is NULL");
+    b = sound, b.seed_tokens = seeds, seeds[7] = 18;
+    BAD(cribo_objective_teach(objective, &b), "batch.seed_tokens[1, 2]");
+    batch.positions[4] = (float)NAN;
+    BAD(cribo_objective_teach(objective, &sound), "batch.positions[4]");
+    batch.positions[4] = 0;
+    batch.tokens[160 + 16 + 3] = (float)INFINITY; /* view 2 of image 0 */
+    BAD(cribo_objective_teach(objective, &sound), "batch.dense: number 3 of view 2 of image 0");
+    batch.tokens[160 + 16 + 3] = 0, batch.tokens[3] = (float)NAN;
+    BAD(cribo_objective_teach(objective, &sound), "batch.global");
+    batch.tokens[3] = 0;
+    strange_values(objective, sound);
+    end_objective(objective, &batch);
+}
+
+static void objective_learn(void)
+{
+    token_batch batch;
+    cribo_objective_config c = objective_config();
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_objective_chunk sound = token_chunk(&c, &batch, 0, 2), k = sound;
+    BAD(cribo_objective_learn(NULL, &k), "objective");
+    BAD(cribo_objective_learn(objective, NULL), "chunk");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        k.struct_size = bad_sizes[i];
+        BAD(cribo_objective_learn(objective, &k), "chunk.struct_size");
+    }
+    const int64_t images[] = {0, -1, 6, 1, 3}, firsts[] = {-1, 1, 2, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(images); i++) {
+        k = sound, k.images = images[i];
+        BAD(cribo_objective_learn(objective, &k), "chunk.images");
+        k = sound, k.first = firsts[i];
+        BAD(cribo_objective_learn(objective, &k), "chunk.first");
+    }
+    k = sound, k.dense = NULL;
+    BAD(cribo_objective_learn(objective, &k), "chunk.dense is NULL");
+    k = sound, k.global = NULL;
+    BAD(cribo_objective_learn(objective, &k), "chunk.global is NULL");
+    k = sound, k.dense_view_stride = -5;
+    BAD(cribo_objective_learn(objective, &k), "chunk.dense");
+    BAD(cribo_objective_update(objective, NULL), "cribo_objective_learn");
+    OK(cribo_objective_learn(objective, &sound));
+    BAD(cribo_objective_update(objective, NULL), "cribo_objective_learn"); /* three images are missing */
+    k = token_chunk(&c, &batch, 4, 1);
+    BAD(cribo_objective_learn(objective, &k), "chunk.first = 4 must be 2");
+    k = token_chunk(&c, &batch, 2, 3);
+    OK(cribo_objective_learn(objective, &k));
+    OK(cribo_objective_update(objective, NULL));
+    BAD(cribo_objective_learn(objective, &sound), "cribo_objective_teach");
+    end_objective(objective, &batch);
+}
+
+static void objective_update(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_report report = {.struct_size = sizeof report};
+    BAD(cribo_objective_update(NULL, &report), "objective");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        report.struct_size = bad_sizes[i];
+        BAD(cribo_objective_update(objective, &report), "report.struct_size");
+    }
+    end_objective(objective, &batch);
+}
+
+static void objective_losses(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    BAD(cribo_objective_losses(NULL, NULL, NULL, NULL, NULL), "objective");
+    BAD(cribo_objective_losses(objective, NULL, NULL, NULL, NULL), "cribo_objective_learn");
+    OK(cribo_objective_learn(objective, &batch.student));
+    OK(cribo_objective_losses(objective, NULL, NULL, NULL, NULL));
+    end_objective(objective, &batch);
+}
+
+static void objective_forget(void)
+{
+    BAD(cribo_objective_forget(NULL), "objective");
+}
+
+static void objective_targets(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_targets targets = {.struct_size = sizeof targets};
+    BAD(cribo_objective_targets(NULL, &targets), "objective");
+    BAD(cribo_objective_targets(objective, NULL), "targets");
+    OK(cribo_objective_targets(objective, &targets));
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        targets.struct_size = bad_sizes[i];
+        BAD(cribo_objective_targets(objective, &targets), "targets.struct_size");
+    }
+    targets.struct_size = sizeof targets;
+    batch.teacher.images = 0;
+    BAD(cribo_objective_teach(objective, &batch.teacher), "batch.images");
+    BAD(cribo_objective_targets(objective, &targets), "cribo_objective_teach");
+    end_objective(objective, &batch);
+}
+
+static void objective_parameter_count(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    int64_t count;
+    BAD(cribo_objective_parameter_count(NULL, &count), "objective");
+    BAD(cribo_objective_parameter_count(objective, NULL), "count");
+    end_objective(objective, &batch);
+}
+
+static void objective_parameter(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_parameter p = {.struct_size = sizeof p};
+    BAD(cribo_objective_parameter(NULL, 0, &p), "objective");
+    BAD(cribo_objective_parameter(objective, 0, NULL), "parameter");
+    BAD(cribo_objective_parameter(objective, -1, &p), "index");
+    BAD(cribo_objective_parameter(objective, INT64_MAX, &p), "index");
+    p.struct_size = 3;
+    BAD(cribo_objective_parameter(objective, 0, &p), "parameter.struct_size");
+    end_objective(objective, &batch);
+}
+
+static void objective_find_parameter(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_parameter p = {.struct_size = sizeof p};
+    BAD(cribo_objective_find_parameter(NULL, "head.mlp.0.bias", &p), "objective");
+    BAD(cribo_objective_find_parameter(objective, NULL, &p), "name");
+    BAD(cribo_objective_find_parameter(objective, "head.mlp.0.bias", NULL), "parameter");
+    BAD(cribo_objective_find_parameter(objective, "backbone.norm.bias", &p), "backbone.norm.bias");
+    end_objective(objective, &batch);
+}
+
+/* The calls that take a parameter's name and numbers. */
+static cribo_objective *some_objective;
+
+static cribo_status read_it(int64_t network, const char *name, float *values, int64_t count)
+{
+    return cribo_objective_read_parameter(some_objective, network, name, values, count);
+}
+
+static cribo_status write_it(int64_t network, const char *name, float *values, int64_t count)
+{
+    return cribo_objective_write_parameter(some_objective, network, name, values, count);
+}
+
+static cribo_status gradient_of_it(int64_t network, const char *name, float *values, int64_t count)
+{
+    (void)network;
+    return cribo_objective_gradient(some_objective, name, values, count);
+}
+
+static cribo_status set_gradient_of_it(int64_t network, const char *name, float *values, int64_t count)
+{
+    (void)network;
+    return cribo_objective_set_gradient(some_objective, name, values, count);
+}
+
+static void bad_parameter_calls(
+    cribo_status (*call)(int64_t network, const char *name, float *values, int64_t count), bool networks)
+{
+    token_batch batch;
+    cribo_objective_config c = objective_config();
+    float values[20] = {0};
+    some_objective = NULL;
+    BAD(call(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "objective");
+    some_objective = objective_begin(&c, 1);
+    batch = token_batch_of(&c, 5, 1);
+    if (!networks) { /* gradients are there after learn */
+        OK(cribo_objective_teach(some_objective, &batch.teacher));
+        OK(cribo_objective_learn(some_objective, &batch.student));
+    }
+    OK(call(CRIBO_STUDENT, "head.mlp.0.bias", values, 20));
+    BAD(call(CRIBO_STUDENT, NULL, values, 20), "name");
+    BAD(call(CRIBO_STUDENT, "nonsense", values, 20), "nonsense");
+    BAD(call(CRIBO_STUDENT, "head.mlp.0.bias", NULL, 20), "values");
+    const int64_t counts[] = {0, -1, 19, 21, INT64_MIN, INT64_MAX}, strange[] = {-1, 2, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(counts); i++)
+        BAD(call(CRIBO_STUDENT, "head.mlp.0.bias", values, counts[i]), "count");
+    for (size_t i = 0; i < COUNT(strange) && networks; i++)
+        BAD(call(strange[i], "head.mlp.0.bias", values, 20), "network");
+    end_objective(some_objective, &batch);
+}
+
+static void objective_read_parameter(void)
+{
+    bad_parameter_calls(read_it, true);
+}
+
+static void objective_write_parameter(void)
+{
+    token_batch batch;
+    float values[20] = {0};
+    bad_parameter_calls(write_it, true);
+    some_objective = taught_objective(&batch);
+    BAD(write_it(CRIBO_TEACHER, "head.mlp.0.bias", values, 20), "under way");
+    OK(cribo_objective_forget(some_objective));
+    values[4] = (float)NAN;
+    BAD(write_it(CRIBO_TEACHER, "head.mlp.0.bias", values, 20), "values[4]");
+    end_objective(some_objective, &batch);
+}
+
+static void objective_gradient(void)
+{
+    bad_parameter_calls(gradient_of_it, false);
+}
+
+static void objective_set_gradient(void)
+{
+    token_batch batch;
+    float values[20] = {0};
+    bad_parameter_calls(set_gradient_of_it, false);
+    some_objective = taught_objective(&batch);
+    BAD(set_gradient_of_it(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "cribo_objective_learn");
+    OK(cribo_objective_learn(some_objective, &batch.student));
+    values[4] = (float)NAN;
+    BAD(set_gradient_of_it(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "values[4]");
+    end_objective(some_objective, &batch);
+}
+
+static void objective_moments(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    float x[20];
+    BAD(cribo_objective_moments(NULL, "head.mlp.0.bias", x, x, 20, NULL), "objective");
+    BAD(cribo_objective_moments(objective, NULL, x, x, 20, NULL), "name");
+    BAD(cribo_objective_moments(objective, "nonsense", x, x, 20, NULL), "nonsense");
+    BAD(cribo_objective_moments(objective, "head.mlp.0.bias", x, x, 19, NULL), "count");
+    BAD(cribo_objective_moments(objective, "head.mlp.0.bias", x, x, -1, NULL), "count");
+    OK(cribo_objective_moments(objective, "head.mlp.0.bias", NULL, NULL, 20, NULL));
+    end_objective(objective, &batch);
+}
+
+static void objective_get_centres(void)
+{
+    BAD(cribo_objective_get_centres(NULL, NULL, NULL), "objective");
+}
+
+static void objective_set_centres(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    const float sound[30] = {0}, strange[30] = {0, 0, -(float)INFINITY};
+    BAD(cribo_objective_set_centres(objective, sound, sound), "under way");
+    OK(cribo_objective_forget(objective));
+    BAD(cribo_objective_set_centres(NULL, sound, sound), "objective");
+    BAD(cribo_objective_set_centres(objective, strange, sound), "centre[2]");
+    BAD(cribo_objective_set_centres(objective, sound, strange), "object_centre[2]");
+    OK(cribo_objective_set_centres(objective, NULL, NULL));
+    end_objective(objective, &batch);
+}
+
+static void objective_memory_bank(void)
+{
+    ck_assert_ptr_null(cribo_objective_memory_bank(NULL));
+}
+
+static void objective_step_count(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    int64_t n;
+    BAD(cribo_objective_step_count(NULL, &n), "objective");
+    BAD(cribo_objective_step_count(objective, NULL), "steps");
+    end_objective(objective, &batch);
+}
+
+static void objective_save(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_save_options o = {.struct_size = sizeof o, .level = 10};
+    BAD(cribo_objective_save(objective, scratch_path("file"), NULL), "under way");
+    OK(cribo_objective_forget(objective));
+    BAD(cribo_objective_save(NULL, scratch_path("file"), NULL), "objective");
+    BAD(cribo_objective_save(objective, NULL, NULL), "path");
+    BAD(cribo_objective_save(objective, scratch_path("none/file"), NULL), "none/file");
+    BAD(cribo_objective_save(objective, scratch_path("file"), &o), "options.level");
+    ck_assert_uint_eq(scratch_count(), 0);
+    end_objective(objective, &batch);
+}
+
+static void objective_load(void)
+{
+    token_batch batch;
+    cribo_objective *objective = taught_objective(&batch);
+    cribo_trainer *trainer = trainer_of();
+    cribo_load_options o = {.struct_size = sizeof o, .overrides = "depth"};
+    OK(cribo_objective_forget(objective));
+    OK(cribo_objective_save(objective, scratch_path("sound"), NULL));
+    OK(cribo_trainer_save(trainer, scratch_path("trainer"), NULL));
+    write_bytes(scratch_path("nonsense"), "nonsense nonsense", 17);
+    BAD(cribo_objective_load(NULL, scratch_path("sound"), NULL), "objective");
+    BAD(cribo_objective_load(objective, NULL, NULL), "path");
+    BAD(cribo_objective_load(objective, scratch_path("none"), NULL), "none");
+    BAD(cribo_objective_load(objective, scratch_path("nonsense"), NULL), "nonsense");
+    BAD(cribo_objective_load(objective, scratch_path("trainer"), NULL), "cribo checkpoint 1");
+    BAD(cribo_trainer_load(trainer, scratch_path("sound"), NULL), "cribo objective 1");
+    BAD(cribo_objective_load(objective, scratch_path("sound"), &o), "options.overrides: \"depth\"");
+    cribo_trainer_free(trainer);
+    end_objective(objective, &batch);
+}
+
 /* --- the table --- */
 
 typedef struct entry {
@@ -1779,6 +2236,32 @@ static const entry table[] = {
     ENTRY(model_save_partial),
     ENTRY(model_load),
     ENTRY(model_load_partial),
+    CONFIG_ENTRIES(objective),
+    ENTRY(crop_positions),
+    ENTRY(objective_config_preset),
+    ENTRY(objective_create),
+    ENTRY(objective_free),
+    ENTRY(objective_schedule),
+    ENTRY(objective_teach),
+    ENTRY(objective_learn),
+    ENTRY(objective_update),
+    ENTRY(objective_losses),
+    ENTRY(objective_forget),
+    ENTRY(objective_targets),
+    ENTRY(objective_parameter_count),
+    ENTRY(objective_parameter),
+    ENTRY(objective_find_parameter),
+    ENTRY(objective_read_parameter),
+    ENTRY(objective_write_parameter),
+    ENTRY(objective_gradient),
+    ENTRY(objective_set_gradient),
+    ENTRY(objective_moments),
+    ENTRY(objective_get_centres),
+    ENTRY(objective_set_centres),
+    ENTRY(objective_memory_bank),
+    ENTRY(objective_step_count),
+    ENTRY(objective_save),
+    ENTRY(objective_load),
     CONFIG_ENTRIES(trainer),
     ENTRY(trainer_config_preset),
     ENTRY(trainer_create),

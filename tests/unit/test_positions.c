@@ -11,7 +11,7 @@
 START_TEST(test_patch_positions_unflipped_are_centres_of_the_crop)
 {
     float p[8];
-    cb_patch_positions(10, 20, 64, 32, false, 2, 16, 32, p);
+    cb_patch_positions(&(cribo_crop){10, 20, 64, 32, 0}, 2, 2, 16, p);
     const float expected[8] = {25.5f, 27.5f, 57.5f, 27.5f, 25.5f, 43.5f, 57.5f, 43.5f};
     assert_close("positions", p, expected, 8, 1e-6);
 }
@@ -20,7 +20,7 @@ END_TEST
 START_TEST(test_patch_positions_flipped_reverse_the_columns)
 {
     float p[8];
-    cb_patch_positions(10, 20, 64, 32, true, 2, 16, 32, p);
+    cb_patch_positions(&(cribo_crop){10, 20, 64, 32, 1}, 2, 2, 16, p);
     const float expected[8] = {57.5f, 27.5f, 25.5f, 27.5f, 57.5f, 43.5f, 25.5f, 43.5f};
     assert_close("positions", p, expected, 8, 1e-6);
 }
@@ -40,8 +40,9 @@ START_TEST(test_patch_positions_golden_crops_agree_to_a_twentieth_pixel)
     float *p = malloc(tokens * 2 * sizeof *p);
     for (size_t i = 0; i < images * 2; i++) {
         const int64_t *crop = crops + 5 * i;
-        cb_patch_positions((double)crop[1], (double)crop[0], (double)crop[3], (double)crop[2], crop[4] != 0,
-            size / patch, patch, size, p);
+        const cribo_crop box = {
+            (double)crop[1], (double)crop[0], (double)crop[3], (double)crop[2], crop[4] != 0};
+        cb_patch_positions(&box, size / patch, size / patch, patch, p);
         assert_close("positions", p, expected + i * tokens * 2, tokens * 2, 0.06);
     }
     free(p);

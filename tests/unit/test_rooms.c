@@ -14,7 +14,7 @@
 
 /* From the top; "cribo" stands for the public headers, which everybody may include. */
 static const char *const rooms[] = {"cribo", "base", "tensor", "search", "communication", "autograd", "model",
-    "clustering", "distillation", "training", "evaluation", "io", "files", "api", "mpi"};
+    "clustering", "distillation", "objective", "training", "evaluation", "io", "files", "api", "mpi"};
 enum { ROOMS = sizeof rooms / sizeof rooms[0], NOWHERE = ROOMS };
 
 /* Rooms that see less than all above them. */

@@ -10,9 +10,9 @@
 static const double tolerance = 1e-15;
 
 /* 6 epochs of 5 steps. */
-static cribo_trainer_config small_config(void)
+static cribo_objective_config small_config(void)
 {
-    cribo_trainer_config config = {.batch_size = 512,
+    cribo_objective_config config = {.batch_size = 512,
         .learning_rate = 1e-3,
         .learning_rate_final = 1e-5,
         .warmup_epochs = 2,
@@ -34,17 +34,17 @@ static cribo_trainer_config small_config(void)
     return config;
 }
 
-static cb_schedule_values at(const cribo_trainer_config *config, int64_t step)
+static cribo_step_values at(const cribo_objective_config *config, int64_t step)
 {
-    cb_schedule_values values;
+    cribo_step_values values;
     cb_schedule_at(config, step, &values);
     return values;
 }
 
 START_TEST(test_schedule_first_step_has_start_values)
 {
-    cribo_trainer_config config = small_config();
-    cb_schedule_values first = at(&config, 0);
+    cribo_objective_config config = small_config();
+    cribo_step_values first = at(&config, 0);
     ck_assert_double_eq(first.learning_rate, 0);
     ck_assert_double_eq_tol(first.weight_decay, 0.04, tolerance);
     ck_assert_double_eq_tol(first.ema_momentum, 0.996, tolerance);
@@ -59,7 +59,7 @@ END_TEST
 
 START_TEST(test_schedule_learning_rate_peaks_twice_after_warmup)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     ck_assert_double_eq_tol(at(&config, 9).learning_rate, 2e-3, tolerance); /* 512 images: twice the base */
     ck_assert_double_eq_tol(at(&config, 10).learning_rate, 2e-3, tolerance);
     ck_assert_double_lt(at(&config, 8).learning_rate, 1.9e-3);
@@ -69,7 +69,7 @@ END_TEST
 
 START_TEST(test_schedule_epochs_change_between_steps)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     ck_assert(at(&config, 4).last_layer_frozen);
     ck_assert(!at(&config, 5).last_layer_frozen);
     ck_assert(!at(&config, 9).cross_image);
@@ -86,8 +86,8 @@ END_TEST
 
 START_TEST(test_schedule_beyond_the_end_holds_last_values)
 {
-    cribo_trainer_config config = small_config();
-    cb_schedule_values last = at(&config, 29), beyond = at(&config, 1000000007);
+    cribo_objective_config config = small_config();
+    cribo_step_values last = at(&config, 29), beyond = at(&config, 1000000007);
     ck_assert_double_eq(beyond.learning_rate, last.learning_rate);
     ck_assert_double_eq(beyond.weight_decay, last.weight_decay);
     ck_assert_double_eq(beyond.ema_momentum, last.ema_momentum);
@@ -105,7 +105,7 @@ END_TEST
 
 START_TEST(test_schedule_steps_take_the_place_of_epochs)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     config.warmup_steps = 3;
     config.teacher_temperature_steps = 4;
     config.freeze_last_layer_steps = 2;
@@ -126,7 +126,7 @@ END_TEST
 
 START_TEST(test_schedule_one_epoch_has_first_values)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     config.epochs = 1;
     config.teacher_temperature_epochs = 1;
     ck_assert_double_eq(at(&config, 4).position_weight, 2);
@@ -138,7 +138,7 @@ END_TEST
 
 START_TEST(test_schedule_one_step_is_whole_training)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     config.total_steps = 1;
     config.warmup_epochs = 0;
     ck_assert_double_eq_tol(at(&config, 0).learning_rate, 2e-3, tolerance);
@@ -156,10 +156,10 @@ END_TEST
 
 START_TEST(test_schedule_no_spans_are_over_at_once)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     config.warmup_epochs = config.teacher_temperature_epochs = 0;
     config.freeze_last_layer_epochs = config.cross_image_epochs = 0;
-    cb_schedule_values first = at(&config, 0);
+    cribo_step_values first = at(&config, 0);
     ck_assert_double_eq_tol(first.learning_rate, 2e-3, tolerance);
     ck_assert_double_eq(first.teacher_temperature, 0.07);
     ck_assert(!first.last_layer_frozen && first.cross_image);
@@ -168,7 +168,7 @@ END_TEST
 
 START_TEST(test_schedule_parts_of_epochs_round_to_steps)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     config.freeze_last_layer_epochs = 0.5; /* 2.5 steps */
     config.epochs = 2.3;                   /* 11.5 steps */
     ck_assert(at(&config, 2).last_layer_frozen && !at(&config, 3).last_layer_frozen);
@@ -181,11 +181,11 @@ END_TEST
 /* More steps than an integer holds. */
 START_TEST(test_schedule_enormous_epochs_are_endless)
 {
-    cribo_trainer_config config = small_config();
+    cribo_objective_config config = small_config();
     config.epochs = config.warmup_epochs = config.freeze_last_layer_epochs = config.cross_image_epochs = 1e9;
     config.steps_per_epoch = 1000000000000;
     ck_assert_int_gt(cb_schedule_total_steps(&config), 1000000000000000);
-    cb_schedule_values values = at(&config, 5);
+    cribo_step_values values = at(&config, 5);
     ck_assert_double_gt(values.learning_rate, 0);
     ck_assert_double_lt(values.learning_rate, 1e-12);
     ck_assert_double_eq_tol(values.weight_decay, 0.04, 1e-12);

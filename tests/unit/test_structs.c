@@ -4,6 +4,7 @@
  * (test_config.c). A last test reads the headers, and finds every such struct in the table.
  */
 #include "base/structs.h"
+#include "support/objective.h"
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
@@ -80,7 +81,9 @@ static struct {
     cribo_clusterer *clusterer;
     cribo_loss *loss;
     cribo_probe *probe;
+    cribo_objective *objective;
     training_batch batch;
+    token_batch tokens;
 } things;
 
 static const float numbers[B * 2 * N * D];
@@ -105,11 +108,16 @@ static void begin(void)
     probe.width = D;
     probe.classes = 3;
     OK(cribo_probe_create(&things.probe, &probe, NULL));
+    cribo_objective_config objective = objective_config();
+    things.objective = objective_begin(&objective, 1);
+    things.tokens = token_batch_of(&objective, B, 1);
     OK(cribo_trainer_teach(things.trainer, &things.batch.batch)); /* something to ask for */
 }
 
 static void end(void)
 {
+    cribo_objective_free(things.objective);
+    token_batch_free(&things.tokens);
     cribo_probe_free(things.probe);
     cribo_loss_free(things.loss);
     cribo_clusterer_free(things.clusterer);
@@ -135,6 +143,9 @@ typedef union room {
     cribo_batch batch;
     cribo_report report;
     cribo_targets targets;
+    cribo_step_values step_values;
+    cribo_objective_batch objective_batch;
+    cribo_objective_chunk objective_chunk;
     cribo_save_options save_options;
     cribo_load_options load_options;
     cribo_patch_maps patch_maps;
@@ -330,6 +341,43 @@ static cribo_status scores_call(room *r)
     return status;
 }
 
+static void step_values_fill(room *r)
+{
+    r->step_values.teacher_temperature = r->step_values.object_teacher_temperature = 0.1;
+}
+
+static cribo_status step_values_call(room *r)
+{
+    cribo_objective_batch batch = things.tokens.teacher;
+    batch.values = &r->step_values;
+    return cribo_objective_teach(things.objective, &batch);
+}
+
+static void objective_batch_fill(room *r)
+{
+    size_t size = r->struct_size;
+    r->objective_batch = things.tokens.teacher;
+    r->struct_size = size;
+}
+
+static cribo_status objective_batch_call(room *r)
+{
+    return cribo_objective_teach(things.objective, &r->objective_batch);
+}
+
+static void objective_chunk_fill(room *r)
+{
+    size_t size = r->struct_size;
+    r->objective_chunk = things.tokens.student;
+    r->struct_size = size;
+}
+
+static cribo_status objective_chunk_call(room *r)
+{
+    OK(cribo_objective_teach(things.objective, &things.tokens.teacher));
+    return cribo_objective_learn(things.objective, &r->objective_chunk);
+}
+
 typedef enum role { INPUT, OUTPUT } role;
 
 /*
@@ -359,6 +407,9 @@ static const struct sized {
     SIZED(batch, "batch", ids, INPUT, batch_fill, batch_call),
     SIZED(report, "report", update_ms, OUTPUT, nothing_fill, report_call),
     SIZED(targets, "targets", match2, INPUT, nothing_fill, targets_call),
+    SIZED(step_values, "batch.values", epoch, INPUT, step_values_fill, step_values_call),
+    SIZED(objective_batch, "batch", values, INPUT, objective_batch_fill, objective_batch_call),
+    SIZED(objective_chunk, "chunk", global_gradient, INPUT, objective_chunk_fill, objective_chunk_call),
     SIZED(save_options, "options", metadata_values, INPUT, nothing_fill, save_options_call),
     SIZED(patch_maps, "maps", width, INPUT, patch_maps_fill, patch_maps_call),
     SIZED(scores, "scores", counted, OUTPUT, nothing_fill, scores_call),

@@ -4,7 +4,7 @@
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
-#include "training/collapse.h"
+#include "training/report.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,0 +1,92 @@
+/* What trainers and objectives share. See learner.h. */
+#include "api/learner.h"
+
+#include "api/checks.h"
+#include "base/structs.h"
+
+#include <string.h>
+
+cribo_status cb_check_idle(const cb_learner *learner, const char *what)
+{
+    if (learner->phase == CB_PHASE_IDLE) return CRIBO_OK;
+    return cb_fail(CRIBO_WRONG_STATE, "a step is under way: %s after its update", what);
+}
+
+cribo_status cb_check_phase(const cb_learner *learner, cb_phase least, const char *call, const char *missing)
+{
+    if (learner->phase >= least) return CRIBO_OK;
+    return cb_fail(CRIBO_WRONG_STATE, "%s needs what %s finds: call that first", call, missing);
+}
+
+cribo_status cb_check_report(const cribo_report *report)
+{
+    return report ? cb_check_size(
+                        "report", report->struct_size, CB_SIZE_THROUGH(*report, update_ms), sizeof *report)
+                  : CRIBO_OK;
+}
+
+void cb_export_report(const cribo_report *done, cribo_report *report)
+{
+    if (report) cb_struct_export(report, done, sizeof *done);
+}
+
+void cb_export_losses(
+    const cb_learner *learner, double *loss, double *global, double *cross_view, double *cross_image)
+{
+    const cb_tally *tally = &learner->objective->tally;
+    if (loss) *loss = cb_tally_loss(tally);
+    if (global) *global = tally->global;
+    if (cross_view) *cross_view = tally->cross_view;
+    if (cross_image) *cross_image = tally->cross_image;
+}
+
+static void copy_match(const cb_targets *t, int v, int64_t *index, uint8_t *match)
+{
+    if (index) memcpy(index, t->index[v], t->objects * sizeof *index);
+    if (match) memcpy(match, t->match[v], t->objects * sizeof *match);
+}
+
+cribo_status cb_export_targets(const cb_learner *learner, const char *teach, const cribo_targets *targets)
+{
+    cribo_targets wanted = {0};
+    CB_TRY(CB_IMPORT(wanted, targets, match2));
+    const cb_objective *objective = learner->objective;
+    const cb_targets *t = &objective->targets;
+    if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets: %s finds them", teach);
+    size_t tokens = t->images * 2 * objective->sizes.tokens;
+    for (size_t i = 0; wanted.labels && i < tokens; i++) wanted.labels[i] = t->labels[i];
+    if (wanted.valid) memcpy(wanted.valid, t->valid, t->images * objective->sizes.clusters);
+    if (wanted.objects_per_image)
+        memcpy(wanted.objects_per_image, t->per_image, t->images * sizeof *t->per_image);
+    copy_match(t, 0, wanted.index1, wanted.match1);
+    copy_match(t, 1, wanted.index2, wanted.match2);
+    return CRIBO_OK;
+}
+
+void cb_export_moments(
+    const cb_learner *learner, const cb_parameter *parameter, float *first, float *second, int64_t *updates)
+{
+    const cb_optimiser *optimiser = &learner->optimiser;
+    if (first) memcpy(first, optimiser->first + parameter->offset, parameter->count * sizeof *first);
+    if (second) memcpy(second, optimiser->second + parameter->offset, parameter->count * sizeof *second);
+    if (updates) *updates = optimiser->updates[parameter - optimiser->student->list];
+}
+
+void cb_export_centres(const cb_learner *learner, float *centre, float *object_centre)
+{
+    const cb_objective *o = learner->objective;
+    if (centre) memcpy(centre, o->centre, o->teacher.cls.count * sizeof *centre);
+    if (object_centre)
+        memcpy(object_centre, o->object_centre, o->teacher.objects.count * sizeof *object_centre);
+}
+
+cribo_status cb_import_centres(cb_learner *learner, const float *centre, const float *object_centre)
+{
+    cb_objective *o = learner->objective;
+    size_t prototypes = o->teacher.cls.count, object_prototypes = o->teacher.objects.count;
+    CB_TRY(cb_check_finite(o->runtime->pool, "centre", centre, prototypes));
+    CB_TRY(cb_check_finite(o->runtime->pool, "object_centre", object_centre, object_prototypes));
+    if (centre) memcpy(o->centre, centre, prototypes * sizeof *centre);
+    if (object_centre) memcpy(o->object_centre, object_centre, object_prototypes * sizeof *object_centre);
+    return CRIBO_OK;
+}

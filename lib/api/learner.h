@@ -1,0 +1,33 @@
+/* What trainers and objectives share at the interface: both are learners around different networks. */
+#ifndef CB_API_LEARNER_H
+#define CB_API_LEARNER_H
+
+#include "training/learner.h"
+
+/*
+ * CRIBO_WRONG_STATE while a step is under way; the message says that `what` ("a checkpoint is written") comes
+ * after it.
+ */
+cribo_status cb_check_idle(const cb_learner *learner, const char *what);
+
+/* CRIBO_WRONG_STATE before the phase `least`. `call` is refused until `missing` has been called. */
+cribo_status cb_check_phase(const cb_learner *learner, cb_phase least, const char *call, const char *missing);
+
+/* The caller may give no report, or an older or newer one. */
+cribo_status cb_check_report(const cribo_report *report);
+void cb_export_report(const cribo_report *done, cribo_report *report);
+
+/* Any pointer may be NULL. */
+void cb_export_losses(
+    const cb_learner *learner, double *loss, double *global, double *cross_view, double *cross_image);
+
+/* CRIBO_WRONG_STATE, naming `teach`, where there are none. */
+cribo_status cb_export_targets(const cb_learner *learner, const char *teach, const cribo_targets *targets);
+
+void cb_export_moments(
+    const cb_learner *learner, const cb_parameter *parameter, float *first, float *second, int64_t *updates);
+
+void cb_export_centres(const cb_learner *learner, float *centre, float *object_centre);
+cribo_status cb_import_centres(cb_learner *learner, const float *centre, const float *object_centre);
+
+#endif

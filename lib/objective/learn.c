@@ -1,0 +1,186 @@
+/*
+ * The student's rows against their targets, micro-batch by micro-batch. The losses' weights (1/B, 1/R, 1/Z_1,
+ * 1/Z_2) are those of the whole batch or group, so the sum of the micro-batches' gradients is the batch's
+ * gradient.
+ */
+#include "objective/learn.h"
+
+#include "distillation/loss.h"
+#include "distillation/teachers.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Scratch of a micro-batch: the loss's, and the targets of its rows. */
+typedef struct loss_scratch {
+    cb_prototype_workspace workspace;
+    cb_row_targets *targets; /* [2 b + 2 R_b] */
+} loss_scratch;
+
+static loss_scratch take_scratch(
+    const cb_objective *o, cb_arena *arena, size_t images, size_t objects, size_t neighbours)
+{
+    size_t rows = 2 * images + 2 * objects, cls = o->student.cls.count, object = o->student.objects.count;
+    loss_scratch scratch = {.targets = cb_arena_take(arena, rows, sizeof(cb_row_targets))};
+    scratch.workspace =
+        cb_prototype_workspace_take(arena, rows, rows + neighbours, cls > object ? cls : object, 0);
+    return scratch;
+}
+
+/* The normalisers of a micro-batch's terms, times the losses' weights and the group's share of the batch. */
+static cb_loss_weights weights_of(const cb_objective *o, const cb_micro_batch *micro)
+{
+    const cribo_objective_config *c = &o->config;
+    const cb_group *group = &o->targets.group[micro->group];
+    double share = (double)group->images / (double)o->targets.images;
+    cb_loss_weights weights = cb_loss_weights_of(
+        c->authors_normalisation != 0, group->images, group->objects, group->matches[0], group->matches[1]);
+    weights.global *= c->global_weight * share;
+    weights.cross_view *= c->cross_view_weight * share;
+    for (int v = 0; v < 2; v++) weights.cross_image[v] *= c->cross_image_weight * share;
+    return weights;
+}
+
+/* Teacher rows of [CLS] lie as the student's: view v of image i is row 2 i + v. */
+static void set_cls_targets(cb_row_targets *targets, size_t images, const cb_loss_weights *weights)
+{
+    for (uint32_t row = 0; row < 2 * images; row++) {
+        cb_teachers teachers = cb_teachers_of_image(weights, row % 2);
+        targets[row] = (cb_row_targets){
+            {row / 2 * 2 + (uint32_t)teachers.view, CB_NO_ROW}, {(cb_real)teachers.weight[0], 0}};
+    }
+}
+
+/*
+ * Teacher rows of objects: those of view 1, of view 2, then the matched neighbours, view 1's first; so the
+ * student's view 2, which view 1 teaches, comes first.
+ */
+static void set_object_targets(
+    const cb_targets *t, const cb_micro_batch *micro, cb_row_targets *targets, const cb_loss_weights *weights)
+{
+    uint32_t objects = (uint32_t)micro->objects, neighbour = 2 * objects;
+    const uint8_t *match[2] = {NULL, NULL};
+    for (int v = 0; v < 2 && t->cross_image; v++) match[v] = t->match[v] + micro->first_object;
+    for (uint32_t view = 2; view-- > 0;)
+        for (uint32_t r = 0; r < objects; r++) {
+            cb_teachers teachers = cb_teachers_of_object(weights, match, view, r);
+            targets[view * objects + r] = (cb_row_targets){
+                {(uint32_t)teachers.view * objects + r, teachers.neighbour ? neighbour++ : CB_NO_ROW},
+                {(cb_real)teachers.weight[0], (cb_real)teachers.weight[1]}};
+        }
+}
+
+/* Where a last layer adds up its gradient; NULL while it is frozen. */
+static cb_real *accumulator(const cb_objective *o, const cb_last_layer *layer)
+{
+    return o->now.last_layer_frozen ? NULL : layer->direction.gradient;
+}
+
+static void learn_cls(cb_objective *o, const cb_micro_batch *micro, cb_tensor x, const loss_scratch *scratch)
+{
+    cb_loss_weights weights = weights_of(o, micro);
+    set_cls_targets(scratch->targets, micro->images, &weights);
+    cb_prototype_job job = {
+        .student = &o->student.cls,
+        .teacher = &o->teacher.cls,
+        .centre = o->centre,
+        .student_temperature = (cb_real)o->config.student_temperature,
+        .teacher_temperature = (cb_real)o->now.teacher_temperature,
+        .rows = 2 * micro->images,
+        .x = x.value,
+        .targets = scratch->targets,
+        .teacher_rows = 2 * micro->images,
+        .teacher_x = micro->cls,
+        .dx = x.gradient,
+        .du = accumulator(o, &o->student.heads->cls),
+        .signs = &o->tally.cls_signs,
+    };
+    cb_prototype_loss(o->runtime->pool, &job, &scratch->workspace);
+    o->tally.global += job.loss[0];
+}
+
+static void learn_objects(
+    cb_objective *o, const cb_micro_batch *micro, cb_tensor x, const loss_scratch *scratch)
+{
+    cb_loss_weights weights = weights_of(o, micro);
+    set_object_targets(&o->targets, micro, scratch->targets, &weights);
+    size_t after_cls = 2 * micro->images * x.columns;
+    cb_prototype_job job = {
+        .student = &o->student.objects,
+        .teacher = &o->teacher.objects,
+        .centre = o->object_centre,
+        .student_temperature = (cb_real)o->config.object_student_temperature,
+        .teacher_temperature = (cb_real)o->now.object_teacher_temperature,
+        .rows = 2 * micro->objects,
+        .x = x.value + after_cls,
+        .targets = scratch->targets,
+        .teacher_rows = micro->teacher_objects,
+        .teacher_x = micro->object_rows,
+        .dx = x.gradient + after_cls,
+        .du = accumulator(o, &o->student.heads->objects),
+        .signs = &o->tally.object_signs,
+    };
+    cb_prototype_loss(o->runtime->pool, &job, &scratch->workspace);
+    o->tally.cross_view += job.loss[0];
+    o->tally.cross_image += job.loss[1];
+}
+
+void cb_objective_learn(cb_objective *o, size_t m, cb_tape *tape, cb_tensor tokens)
+{
+    const cb_micro_batch *micro = &o->targets.micro[m];
+    cb_tensor x = cb_heads_forward(o->student.heads, tape, cb_op_pool(tape, tokens, &micro->pooling));
+    size_t neighbours = micro->teacher_objects - 2 * micro->objects;
+    loss_scratch scratch = take_scratch(o, tape->arena, micro->images, micro->objects, neighbours);
+    learn_cls(o, micro, x, &scratch);
+    learn_objects(o, micro, x, &scratch);
+}
+
+void cb_objective_plan_learn(const cb_objective *o, cb_tape *tape, cb_tensor tokens)
+{
+    size_t b = o->sizes.micro_images, objects = b * o->sizes.clusters;
+    cb_pooling pooling = {.rows = 2 * b + 2 * objects};
+    cb_heads_forward(o->student.heads, tape, cb_op_pool(tape, tokens, &pooling));
+    take_scratch(o, tape->arena, b, objects, 2 * objects);
+}
+
+static void clear_signs(cb_prototype_signs *signs, size_t prototypes)
+{
+    memset(signs->mean, 0, prototypes * sizeof *signs->mean);
+    memset(signs->used, 0, prototypes);
+    signs->entropy = 0;
+    signs->rows = 0;
+}
+
+void cb_objective_begin_learning(cb_objective *o)
+{
+    cb_pool *pool = o->runtime->pool;
+    o->tally.global = o->tally.cross_view = o->tally.cross_image = 0;
+    clear_signs(&o->tally.cls_signs, o->student.cls.count);
+    clear_signs(&o->tally.object_signs, o->student.objects.count);
+    cb_prototypes_refresh(pool, &o->student.cls);
+    cb_prototypes_refresh(pool, &o->student.objects);
+    cb_prototypes_refresh(pool, &o->teacher.cls);
+    cb_prototypes_refresh(pool, &o->teacher.objects);
+}
+
+void cb_objective_finish_learning(cb_objective *o)
+{
+    const cb_heads *heads = o->student.heads;
+    cb_pool *pool = o->runtime->pool;
+    if (o->now.last_layer_frozen) return;
+    cb_prototypes_weight_gradient(
+        pool, &o->student.cls, heads->cls.direction.gradient, heads->cls.gain.gradient);
+    cb_prototypes_weight_gradient(
+        pool, &o->student.objects, heads->objects.direction.gradient, heads->objects.gain.gradient);
+}
+
+cribo_status cb_objective_check_losses(const cb_objective *o)
+{
+    const char *const names[3] = {"global", "object cross-view", "object cross-image"};
+    const double losses[3] = {o->tally.global, o->tally.cross_view, o->tally.cross_image};
+    for (int i = 0; i < 3; i++)
+        if (!isfinite(losses[i]))
+            return cb_fail(
+                CRIBO_NOT_FINITE, "the %s loss is %g at step %lld", names[i], losses[i], (long long)o->step);
+    return CRIBO_OK;
+}

@@ -1,0 +1,16 @@
+/* Nearest neighbours of the objects, and the cycle test. See objective.h. */
+#ifndef CB_OBJECTIVE_MATCH_H
+#define CB_OBJECTIVE_MATCH_H
+
+#include "objective/objective.h"
+
+/*
+ * After the last observe: nn(c_v^k) and O(c_v^k) of section 2, in the memory bank as it is before this batch,
+ * group by group; and whether the cross-image loss takes part.
+ */
+void cb_objective_match(cb_objective *objective);
+
+/* Objects of the whole batch that pass the cycle test in a view. */
+size_t cb_objective_matches(const cb_objective *objective, int view);
+
+#endif

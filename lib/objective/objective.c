@@ -1,0 +1,129 @@
+/* Making an objective: its parts, and all memory that its steps use. See objective.h. */
+#include "objective/objective.h"
+
+static cribo_status create_clusterer(const cb_runtime *runtime, cb_objective *o)
+{
+    cribo_clusterer_config config = {.struct_size = sizeof config};
+    size_t together = o->config.batch_cost ? o->sizes.group_images : o->sizes.micro_images;
+    cb_config_project(&cb_clusterer_settings, &config, &cb_objective_settings, &o->config);
+    return cb_clusterer_create(runtime, &o->clusterer, &config, together, o->sizes.tokens, o->sizes.width);
+}
+
+static cribo_status create_bank(const cb_runtime *runtime, cb_objective *o)
+{
+    cribo_memory_bank_config config = {
+        .struct_size = sizeof config,
+        .bank_images = o->config.bank_images,
+        .objects_per_image = o->config.clusters,
+        .width = o->config.width,
+        .max_objects = o->config.batch_size * o->config.clusters,
+    };
+    return cb_memory_bank_create(runtime, &o->bank, &config);
+}
+
+static cribo_status create_layer(
+    const cb_allocator *allocator, cb_prototypes *prototypes, const cb_last_layer *layer, bool bf16)
+{
+    *prototypes = (cb_prototypes){.count = layer->direction.rows,
+        .width = layer->direction.columns,
+        .direction = layer->direction.value,
+        .gain = layer->gain.value,
+        .bf16 = bf16};
+    return cb_allocate(allocator, &prototypes->scale, prototypes->count, sizeof(cb_real), "prototypes");
+}
+
+static cribo_status create_projection(
+    const cb_allocator *allocator, cb_projection *projection, const cb_heads *heads, bool bf16)
+{
+    projection->heads = heads;
+    CB_TRY(create_layer(allocator, &projection->cls, &heads->cls, bf16));
+    return create_layer(allocator, &projection->objects, &heads->objects, bf16);
+}
+
+static cribo_status create_signs(const cb_allocator *allocator, cb_prototype_signs *signs, size_t prototypes)
+{
+    CB_TRY(cb_allocate(allocator, &signs->mean, prototypes, sizeof *signs->mean, "signs of collapse"));
+    return cb_allocate(allocator, &signs->used, prototypes, sizeof *signs->used, "signs of collapse");
+}
+
+static cribo_status create_sums(const cb_allocator *allocator, cb_objective *o)
+{
+    size_t cls = o->teacher.cls.count, objects = o->teacher.objects.count;
+    CB_TRY(create_signs(allocator, &o->tally.cls_signs, cls));
+    CB_TRY(create_signs(allocator, &o->tally.object_signs, objects));
+    CB_TRY(cb_allocate(allocator, &o->centre, cls, sizeof *o->centre, "centre"));
+    CB_TRY(cb_allocate(allocator, &o->object_centre, objects, sizeof *o->object_centre, "centre"));
+    return cb_allocate(allocator, &o->means, 2 * o->sizes.bottleneck, sizeof *o->means, "mean bottlenecks");
+}
+
+/* Tokens of a group that are clustered together wait for the last of them. */
+static cribo_status create_group_tokens(const cb_allocator *allocator, cb_objective *o)
+{
+    if (!o->config.batch_cost) return CRIBO_OK;
+    return cb_allocate(allocator, &o->group_tokens,
+        o->sizes.group_images * 2 * o->layout.tokens * o->sizes.width, sizeof *o->group_tokens,
+        "tokens of a group");
+}
+
+static cribo_status create_parts(
+    const cb_runtime *runtime, cb_objective *o, const cb_heads *student, const cb_heads *teacher)
+{
+    const cb_allocator *allocator = &runtime->allocator;
+    bool bf16 = o->config.precision == CRIBO_BF16;
+    CB_TRY(create_clusterer(runtime, o));
+    o->sizes.entries = o->layout.global_count + cb_clusterer_max_entries(o->clusterer);
+    CB_TRY(create_bank(runtime, o));
+    CB_TRY(create_projection(allocator, &o->student, student, bf16));
+    CB_TRY(create_projection(allocator, &o->teacher, teacher, bf16));
+    CB_TRY(cb_targets_allocate(allocator, &o->targets, &o->sizes));
+    CB_TRY(create_sums(allocator, o));
+    return create_group_tokens(allocator, o);
+}
+
+static cb_target_sizes sizes_of(const cribo_objective_config *config, const cb_token_layout *layout)
+{
+    size_t batch = (size_t)config->batch_size;
+    size_t group = config->group_images ? cb_min((size_t)config->group_images, batch) : batch;
+    return (cb_target_sizes){.images = batch,
+        .group_images = group,
+        .micro_images = cb_min((size_t)config->micro_batch, group),
+        .tokens = cb_layout_patches(layout),
+        .width = (size_t)config->width,
+        .clusters = (size_t)config->clusters,
+        .bottleneck = (size_t)config->head_bottleneck};
+}
+
+cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
+    const cribo_objective_config *config, const cb_token_layout *layout, const cb_heads *student,
+    const cb_heads *teacher)
+{
+    cb_objective *o;
+    *out = NULL;
+    CB_TRY(cb_allocate(&runtime->allocator, &o, 1, sizeof *o, "objective"));
+    o->runtime = runtime;
+    o->config = *config;
+    o->layout = *layout;
+    o->sizes = sizes_of(config, layout);
+    cribo_status status = create_parts(runtime, o, student, teacher);
+    if (status != CRIBO_OK) {
+        cb_objective_free(runtime, o);
+        return status;
+    }
+    *out = o;
+    return CRIBO_OK;
+}
+
+void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
+{
+    if (!o) return;
+    const cb_allocator *allocator = &runtime->allocator;
+    void *const arrays[] = {o->group_tokens, o->means, o->object_centre, o->centre,
+        o->tally.object_signs.used, o->tally.object_signs.mean, o->tally.cls_signs.used,
+        o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale, o->student.objects.scale,
+        o->student.cls.scale};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
+    cb_targets_release(allocator, &o->targets, &o->sizes);
+    cb_memory_bank_free(runtime, o->bank);
+    cb_clusterer_free(runtime, o->clusterer);
+    cb_release(allocator, o);
+}

@@ -1,0 +1,74 @@
+/*
+ * The objective: the method without the network. Tokens of a teacher and of a student come in, one
+ * micro-batch after the other; losses and the gradients of the student's tokens and heads come out.
+ *
+ *   observe.c   the teacher's tokens → clusters → objects
+ *   match.c     objects → nearest neighbours in the memory bank, cycle test
+ *   project.c   [CLS], objects and neighbours → the teacher's bottlenecks: the targets
+ *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
+ *   commit.c    the centres and the memory bank move: the only state that outlives a step
+ *
+ * A step calls begin; observe for each micro-batch in order; match; project for each; begin_learning; learn
+ * for each; finish_learning; commit. Nothing here can fail after creation.
+ */
+#ifndef CB_OBJECTIVE_OBJECTIVE_H
+#define CB_OBJECTIVE_OBJECTIVE_H
+
+#include "clustering/clusterer.h"
+#include "distillation/memory_bank.h"
+#include "distillation/prototype_loss.h"
+#include "model/backbone.h"
+#include "model/heads.h"
+#include "objective/settings.h"
+#include "objective/targets.h"
+
+/* One network's heads, and its last layers as the loss takes them. */
+typedef struct cb_projection {
+    const cb_heads *heads; /* borrowed */
+    cb_prototypes cls, objects;
+} cb_projection;
+
+/* Sums of a step, for its report. */
+typedef struct cb_tally {
+    double global, cross_view, cross_image;
+    cb_prototype_signs cls_signs, object_signs;
+    double cluster_ms, match_ms;
+} cb_tally;
+
+typedef struct cb_objective {
+    const cb_runtime *runtime;
+    cribo_objective_config config;
+    cb_token_layout layout; /* of a view's tokens, the teacher's and the student's */
+    cb_projection student, teacher;
+    cb_clusterer *clusterer;
+    cb_memory_bank *bank;
+    cb_real *centre, *object_centre; /* [P], [P'] */
+
+    /* Of the step under way. */
+    int64_t step;
+    cribo_step_values now;
+    const int64_t *seed_tokens; /* [B, K] borrowed from begin to the last observe, or NULL */
+    cb_targets targets;
+    cb_tally tally;
+
+    cb_target_sizes sizes;
+    cb_real *group_tokens; /* [group, 2, T, D] with batch_cost, else NULL */
+    cb_real *means;        /* [2, E] of the teacher's bottlenecks, for the centres */
+} cb_objective;
+
+/*
+ * `config` is a full and checked one. The heads are borrowed; the student's have gradients. Errors: settings
+ * that contradict each other, no memory.
+ */
+cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
+    const cribo_objective_config *config, const cb_token_layout *layout, const cb_heads *student,
+    const cb_heads *teacher);
+void cb_objective_free(const cb_runtime *runtime, cb_objective *objective);
+
+/* The sum of the three losses so far. */
+static inline double cb_tally_loss(const cb_tally *tally)
+{
+    return tally->global + tally->cross_view + tally->cross_image;
+}
+
+#endif

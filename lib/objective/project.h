@@ -1,0 +1,16 @@
+/* The teacher's bottlenecks. See objective.h. */
+#ifndef CB_OBJECTIVE_PROJECT_H
+#define CB_OBJECTIVE_PROJECT_H
+
+#include "objective/objective.h"
+
+/*
+ * The bottlenecks of all that teaches the student's rows of micro-batch m: global vectors, objects, and the
+ * neighbours that passed the cycle test. On an inferring tape that has room for it.
+ */
+void cb_objective_project(cb_objective *objective, size_t m, cb_tape *tape);
+
+/* The same for the largest micro-batch on a tape that measures. */
+void cb_objective_plan_project(const cb_objective *objective, cb_tape *tape);
+
+#endif

@@ -1,0 +1,100 @@
+/* Memory of the targets, and how a batch is cut. See targets.h. */
+#include "objective/targets.h"
+
+#define ALLOCATE(place, count) cb_allocate(allocator, &(place), (count), sizeof *(place), "targets of a step")
+
+static size_t parts_of(size_t whole, size_t part)
+{
+    return (whole + part - 1) / part;
+}
+
+/* The micro-batches of the largest batch: none reaches over two groups. */
+static size_t max_micro_batches(const cb_target_sizes *s)
+{
+    return s->images / s->group_images * parts_of(s->group_images, s->micro_images) +
+           parts_of(s->images % s->group_images, s->micro_images);
+}
+
+static cribo_status allocate_micro_batch(
+    const cb_allocator *allocator, cb_micro_batch *micro, const cb_target_sizes *s)
+{
+    size_t b = s->micro_images, rows = 2 * b * (1 + s->clusters), entries = 2 * b * s->entries;
+    CB_REQUIRE(entries < UINT32_MAX && rows < UINT32_MAX / 2,
+        "micro_batch = %zu has more tokens in its objects than 32 bits can number", b);
+    CB_TRY(ALLOCATE(micro->pooling.begin, rows + 1));
+    CB_TRY(ALLOCATE(micro->pooling.token, entries));
+    CB_TRY(ALLOCATE(micro->pooling.weight, entries));
+    CB_TRY(ALLOCATE(micro->cls, 2 * b * s->bottleneck));
+    return ALLOCATE(micro->object_rows, 4 * b * s->clusters * s->bottleneck);
+}
+
+cribo_status cb_targets_allocate(const cb_allocator *allocator, cb_targets *t, const cb_target_sizes *s)
+{
+    size_t batch = s->images, objects = batch * s->clusters;
+    CB_TRY(ALLOCATE(t->positions, batch * 2 * s->tokens * 2));
+    CB_TRY(ALLOCATE(t->ids, batch));
+    CB_TRY(ALLOCATE(t->keys, batch));
+    CB_TRY(ALLOCATE(t->labels, batch * 2 * s->tokens));
+    CB_TRY(ALLOCATE(t->valid, objects));
+    CB_TRY(ALLOCATE(t->per_image, batch));
+    CB_TRY(ALLOCATE(t->cls, batch * 2 * s->width));
+    for (int v = 0; v < 2; v++) {
+        CB_TRY(ALLOCATE(t->object[v], objects * s->width));
+        CB_TRY(ALLOCATE(t->index[v], objects));
+        CB_TRY(ALLOCATE(t->match[v], objects));
+    }
+    CB_TRY(ALLOCATE(t->group, parts_of(batch, s->group_images)));
+    CB_TRY(ALLOCATE(t->micro, max_micro_batches(s)));
+    for (size_t m = 0; m < max_micro_batches(s); m++)
+        CB_TRY(allocate_micro_batch(allocator, &t->micro[m], s));
+    return CRIBO_OK;
+}
+
+void cb_targets_release(const cb_allocator *allocator, cb_targets *t, const cb_target_sizes *s)
+{
+    for (size_t m = 0; t->micro && m < max_micro_batches(s); m++) {
+        cb_micro_batch *micro = &t->micro[m];
+        void *const arrays[] = {micro->pooling.begin, micro->pooling.token, micro->pooling.weight, micro->cls,
+            micro->object_rows};
+        for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
+    }
+    void *const arrays[] = {t->positions, t->ids, t->keys, t->labels, t->valid, t->per_image, t->cls,
+        t->object[0], t->object[1], t->index[0], t->index[1], t->match[0], t->match[1], t->group, t->micro};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
+    *t = (cb_targets){0};
+}
+
+/* Adds the micro-batches of a group. */
+static void cut_group(cb_targets *t, const cb_target_sizes *s, size_t g)
+{
+    const cb_group *group = &t->group[g];
+    for (size_t done = 0; done < group->images; done += s->micro_images) {
+        cb_micro_batch *micro = &t->micro[t->micro_batches++];
+        micro->group = g;
+        micro->first = group->first + done;
+        micro->images = cb_min(s->micro_images, group->images - done);
+        micro->objects = micro->teacher_objects = 0;
+    }
+}
+
+void cb_targets_cut(cb_targets *t, const cb_target_sizes *s, size_t images)
+{
+    t->images = images;
+    t->objects = t->groups = t->micro_batches = 0;
+    for (size_t first = 0; first < images; first += s->group_images) {
+        t->group[t->groups] = (cb_group){.first = first, .images = cb_min(s->group_images, images - first)};
+        cut_group(t, s, t->groups++);
+    }
+}
+
+cb_objects cb_targets_of_group(const cb_targets *t, const cb_group *group, size_t width)
+{
+    size_t begin = group->first_object * width;
+    return (cb_objects){group->images, t->per_image + group->first,
+        {t->object[0] + begin, t->object[1] + begin}, t->ids + group->first};
+}
+
+cb_objects cb_targets_objects(const cb_targets *t)
+{
+    return (cb_objects){t->images, t->per_image, {t->object[0], t->object[1]}, t->ids};
+}

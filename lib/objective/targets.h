@@ -1,0 +1,69 @@
+/*
+ * The targets of a step: all that the teacher's side of a batch leaves for the student's. A batch is cut into
+ * groups, whose normalisers, cycle test and cost range are their own, and each group into micro-batches,
+ * which go through the networks one by one.
+ *
+ * View v of image i is number 2 i + v. The rows of a micro-batch of b images with R_b objects (pooled tokens,
+ * bottlenecks) are its 2 b [CLS] rows in that order, then its objects in view 1, then in view 2.
+ */
+#ifndef CB_OBJECTIVE_TARGETS_H
+#define CB_OBJECTIVE_TARGETS_H
+
+#include "base/runtime.h"
+#include "distillation/memory_bank.h"
+#include "tensor/pooling.h"
+
+typedef struct cb_group {
+    size_t first, images;         /* of the batch */
+    size_t first_object, objects; /* of the batch's R */
+    size_t matches[2];            /* of its objects, how many neighbours pass the cycle test: Z_1, Z_2 */
+} cb_group;
+
+typedef struct cb_micro_batch {
+    size_t group;
+    size_t first, images;         /* of the batch */
+    size_t first_object, objects; /* R_b, of the batch's R */
+    cb_pooling pooling;           /* the rows [2 b + 2 R_b] from the micro-batch's tokens [b, 2, T] */
+    cb_real *cls;                 /* [2 b, E] the teacher's bottlenecks of [CLS] */
+    size_t teacher_objects;       /* 2 R_b, and the matched neighbours */
+    /* [teacher_objects, E] of the objects in view 1, in view 2, then of the neighbours, view 1's first */
+    cb_real *object_rows;
+} cb_micro_batch;
+
+typedef struct cb_targets {
+    size_t images, objects, groups, micro_batches; /* images = 0: there are none */
+    float *positions;                              /* [B, 2, N, 2] */
+    int64_t *ids;          /* [B] keep images from matching themselves; CB_NO_ID: none */
+    int64_t *keys;         /* [B] of the random draws: the id, or the index where there is none */
+    int32_t *labels;       /* [B, 2, N] */
+    uint8_t *valid;        /* [B, K] */
+    int64_t *per_image;    /* [B] objects */
+    cb_real *cls;          /* [B, 2, D] the teacher's [CLS] tokens */
+    cb_real *object[2];    /* [R, D] its objects in view 1 and view 2 */
+    int64_t *index[2];     /* [R] nearest entries of the bank */
+    uint8_t *match[2];     /* [R] which of them pass the cycle test */
+    bool cross_image;      /* the cross-image loss takes part */
+    cb_group *group;       /* [groups] */
+    cb_micro_batch *micro; /* [micro_batches] */
+} cb_targets;
+
+/* The largest sizes of a step. */
+typedef struct cb_target_sizes {
+    size_t images, group_images, micro_images;  /* of a batch, a group, a micro-batch */
+    size_t tokens, width, clusters, bottleneck; /* N, D, K, E */
+    size_t entries;                             /* of a view's pooling */
+} cb_target_sizes;
+
+/* On failure what was allocated stays for cb_targets_release. */
+cribo_status cb_targets_allocate(
+    const cb_allocator *allocator, cb_targets *targets, const cb_target_sizes *sizes);
+void cb_targets_release(const cb_allocator *allocator, cb_targets *targets, const cb_target_sizes *sizes);
+
+/* Cuts a batch of so many images into groups and micro-batches. */
+void cb_targets_cut(cb_targets *targets, const cb_target_sizes *sizes, size_t images);
+
+/* The objects of a group, and those of all groups, as the memory bank takes them. */
+cb_objects cb_targets_of_group(const cb_targets *targets, const cb_group *group, size_t width);
+cb_objects cb_targets_objects(const cb_targets *targets);
+
+#endif

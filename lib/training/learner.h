@@ -1,0 +1,76 @@
+/*
+ * A learner: an objective and an optimiser over a student's parameters, with the teacher that follows them
+ * and the count of steps. All that training has but the network: a trainer gives it tokens of this library's
+ * networks (step.h), a token trainer the tokens of somebody else's (token_trainer.h).
+ *
+ * A step: begin; cb_objective_observe for each micro-batch; end_teaching; begin_learning; cb_learner_learn
+ * for each micro-batch; end_learning; update. State that outlives a step changes in update alone, after
+ * everything that can fail; so an error leaves the learner as it was.
+ */
+#ifndef CB_TRAINING_LEARNER_H
+#define CB_TRAINING_LEARNER_H
+
+#include "objective/observe.h"
+#include "training/optimiser.h"
+#include "training/pass.h"
+#include "training/report.h"
+
+typedef enum cb_phase { CB_PHASE_IDLE, CB_PHASE_TAUGHT, CB_PHASE_LEARNED } cb_phase;
+
+/* What a learner is made of; all borrowed but the config. */
+typedef struct cb_learner_parts {
+    cribo_objective_config config;
+    cb_token_layout layout;
+    const cb_parameters *student, *teacher; /* of one layout; the student's have gradients */
+    const cb_heads *student_heads, *teacher_heads;
+} cb_learner_parts;
+
+typedef struct cb_learner {
+    const cb_runtime *runtime;
+    const cb_parameters *student, *teacher;
+    cb_objective *objective;
+    cb_optimiser optimiser;
+    cb_collapse_watch collapse;
+    int64_t step;
+
+    cb_phase phase;
+    double teach_start, teach_ms, learn_ms; /* the owner adds to learn_ms */
+    cb_pass pass;                           /* its owner plans it */
+    cb_report_scratch scratch;
+} cb_learner;
+
+/* On failure what was made stays for cb_learner_free. */
+cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *learner, const cb_learner_parts *parts);
+void cb_learner_free(cb_learner *learner);
+
+/*
+ * Begins a step; an earlier one is forgotten. `values` NULL: those of the schedules. Returns where the caller
+ * writes the positions [B, 2, N, 2].
+ */
+float *cb_learner_begin(cb_learner *learner, size_t images, const int64_t *ids, const int64_t *seed_tokens,
+    const cribo_step_values *values);
+
+/* After the last observe: neighbours and targets. */
+void cb_learner_end_teaching(cb_learner *learner);
+
+/* Gives the step up; after a failed teach its targets are gone, too. */
+void cb_learner_forget(cb_learner *learner);
+void cb_learner_forget_targets(cb_learner *learner);
+
+void cb_learner_begin_learning(cb_learner *learner);
+
+/* The losses of micro-batch m's student tokens [b 2 T, D], and back to the beginning of the tape. */
+cribo_status cb_learner_learn(cb_learner *learner, size_t m, cb_tape *tape, cb_tensor tokens);
+
+void cb_learner_end_learning(cb_learner *learner);
+
+/* Clipping, AdamW, the teacher, centres, memory bank, step count, report. */
+cribo_status cb_learner_update(cb_learner *learner, cribo_report *report);
+
+/* Whether the step's targets are there. */
+static inline bool cb_learner_has_targets(const cb_learner *learner)
+{
+    return learner->objective->targets.images > 0;
+}
+
+#endif

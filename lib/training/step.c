@@ -1,0 +1,125 @@
+/*
+ * A trainer's step:
+ *
+ *   teach   views → teacher → tokens → clusters → objects → neighbours → targets
+ *   learn   views → student → tokens → objects → heads → losses ← targets, and back, micro-batch by
+ *           micro-batch
+ *   update  clipping, AdamW, the teacher, centres, memory bank, step count, report
+ */
+#include "training/step.h"
+
+#include "base/clock.h"
+#include "tensor/rows.h"
+#include "training/networks.h"
+
+#include <math.h>
+
+static cb_images images_of(const cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro)
+{
+    return cb_batch_images(batch, (size_t)trainer->config.image_size, micro->first, micro->images);
+}
+
+/* --- teach --- */
+
+static void begin_step(cb_trainer *trainer, const cribo_batch *batch)
+{
+    float *positions =
+        cb_learner_begin(&trainer->learner, (size_t)batch->images, batch->ids, batch->seed_tokens, NULL);
+    cb_batch_positions(
+        batch, &trainer->learner.objective->layout, (size_t)trainer->config.patch_size, positions);
+}
+
+/* The teacher's tokens of one micro-batch, and what the objective makes of them. */
+static cribo_status observe(cb_trainer *trainer, const cribo_batch *batch, size_t m)
+{
+    cb_objective *objective = trainer->learner.objective;
+    cb_images images = images_of(trainer, batch, &objective->targets.micro[m]);
+    cb_tape tape = cb_pass_begin(&trainer->learner.pass, false);
+    cb_tensor tokens =
+        cb_backbone_forward(&trainer->teacher->backbone, &tape, &images, &(cb_forward_options){0});
+    if (!isfinite(cb_rows()->sum_squares(tokens.value, tokens.rows * tokens.columns)))
+        return cb_fail(CRIBO_NOT_FINITE, "the teacher's tokens are not finite at step %lld",
+            (long long)trainer->learner.step);
+    cb_objective_observe(objective, m, tokens.value);
+    return CRIBO_OK;
+}
+
+static cribo_status observe_all(cb_trainer *trainer, const cribo_batch *batch)
+{
+    size_t count = trainer->learner.objective->targets.micro_batches;
+    for (size_t m = 0; m < count; m++) {
+        CB_TRY(cb_progress(trainer->runtime, "teach", (double)m / (double)count));
+        CB_TRY(observe(trainer, batch, m));
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
+{
+    begin_step(trainer, batch);
+    cribo_status status = observe_all(trainer, batch);
+    if (status == CRIBO_OK)
+        cb_learner_end_teaching(&trainer->learner);
+    else
+        cb_learner_forget_targets(&trainer->learner);
+    return status;
+}
+
+/* --- learn --- */
+
+static cb_tensor student_tokens(
+    cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, const cb_micro_batch *micro)
+{
+    cb_images images = images_of(trainer, batch, micro);
+    const cb_depth_draw draw = {.depth = (size_t)trainer->config.depth,
+        .images = micro->images,
+        .drop_path = trainer->config.drop_path,
+        .seed = trainer->config.seed,
+        .step = trainer->learner.step,
+        .keys = trainer->learner.objective->targets.keys + micro->first};
+    const cb_real *keep = cb_draw_depth(&draw, tape->arena);
+    return cb_backbone_forward(
+        &trainer->student->backbone, tape, &images, &(cb_forward_options){.keep = keep});
+}
+
+static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, size_t m)
+{
+    cb_tape tape = cb_pass_begin(&trainer->learner.pass, true);
+    cb_tensor tokens = student_tokens(trainer, &tape, batch, &trainer->learner.objective->targets.micro[m]);
+    return cb_learner_learn(&trainer->learner, m, &tape, tokens);
+}
+
+cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch)
+{
+    size_t count = trainer->learner.objective->targets.micro_batches;
+    double start = cb_clock_ms();
+    cb_learner_begin_learning(&trainer->learner);
+    for (size_t m = 0; m < count; m++) {
+        CB_TRY(cb_progress(trainer->runtime, "learn", (double)m / (double)count));
+        CB_TRY(learn_micro_batch(trainer, batch, m));
+    }
+    cb_learner_end_learning(&trainer->learner);
+    trainer->learner.learn_ms = cb_clock_ms() - start;
+    return CRIBO_OK;
+}
+
+/* --- update, and all three --- */
+
+cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report)
+{
+    return cb_learner_update(&trainer->learner, report);
+}
+
+static cribo_status take_phases(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report)
+{
+    CB_TRY(cb_train_teach(trainer, batch));
+    CB_TRY(cb_train_learn(trainer, batch));
+    return cb_train_update(trainer, report);
+}
+
+cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report)
+{
+    cribo_status status = take_phases(trainer, batch, report);
+    if (status != CRIBO_OK) cb_learner_forget(&trainer->learner); /* a step that failed is not under way */
+    return status;
+}

@@ -1,0 +1,13 @@
+/* A trainer's step: teach, learn, update. See cribo/trainer.h. */
+#ifndef CB_TRAINING_STEP_H
+#define CB_TRAINING_STEP_H
+
+#include "training/trainer.h"
+
+/* The batch is sound (cb_import_batch). */
+cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch);
+cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch);
+cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report);
+cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * A token trainer: heads of student and teacher around a learner (learner.h), for tokens that somebody else's
+ * networks make. See cribo/objective.h.
+ */
+#ifndef CB_TRAINING_TOKEN_TRAINER_H
+#define CB_TRAINING_TOKEN_TRAINER_H
+
+#include "training/learner.h"
+
+typedef struct cb_token_trainer {
+    const cb_runtime *runtime;
+    cribo_objective_config config;
+    cb_parameters student, teacher; /* of the heads */
+    cb_heads student_heads, teacher_heads;
+    cb_learner learner;
+    size_t learned; /* micro-batches of the step under way */
+} cb_token_trainer;
+
+/* `config` is a full one whose ranges hold. */
+cribo_status cb_token_trainer_create(
+    const cb_runtime *runtime, cb_token_trainer **out, const cribo_objective_config *config);
+void cb_token_trainer_free(const cb_runtime *runtime, cb_token_trainer *trainer);
+
+/*
+ * Tokens and global vectors of some images, where the caller has them: view v of image i has its N tokens at
+ * dense + i * dense_image + v * dense_view, its global vector at global + i * global_image + v * global_view.
+ */
+typedef struct cb_token_view {
+    const cb_real *dense, *global;
+    size_t dense_image, dense_view, global_image, global_view;
+} cb_token_view;
+
+typedef struct cb_token_batch {
+    size_t images;
+    cb_token_view teacher;
+    const float *positions; /* [B, 2, N, 2] */
+    const int64_t *ids, *seed_tokens;
+    const cribo_step_values *values; /* NULL: the schedules' */
+} cb_token_batch;
+
+/* The batch is sound. On failure no step is under way. */
+cribo_status cb_token_teach(cb_token_trainer *trainer, const cb_token_batch *batch);
+
+/* The images that have been learned in the step under way: where the next chunk begins. */
+size_t cb_token_learned(const cb_token_trainer *trainer);
+
+/* Whether a chunk may end before image `image`: micro-batches are learned whole. */
+bool cb_token_chunk_ends(const cb_token_trainer *trainer, size_t image);
+
+/* Images first ... first + images - 1; gradients, at the strides of the tokens, may be NULL. */
+typedef struct cb_token_chunk {
+    size_t first, images;
+    cb_token_view student;
+    cb_real *dense_gradient, *global_gradient;
+} cb_token_chunk;
+
+/*
+ * Learns a chunk that begins at image 0, which starts anew, or at cb_token_learned, and ends where a chunk
+ * may. On failure the next chunk begins at image 0.
+ */
+cribo_status cb_token_learn(cb_token_trainer *trainer, const cb_token_chunk *chunk);
+
+#endif
