@@ -152,3 +152,4 @@ class TrainerSettings(TypedDict, total=False):
     rope_coordinates: Literal["separate", "min", "max", 0, 1, 2]
     norm_epsilon: float
     qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
+    group_images: int
