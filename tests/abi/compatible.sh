@@ -49,12 +49,12 @@ sh "$here/describe.sh" "$include" "$work/now.abi" "$@" || exit 1
 breaks base.h 's/CRIBO_CORRUPT = 4/CRIBO_CORRUPT = 14/'
 breaks base.h 's/^CRIBO_API const char \*cribo_version(void);/const char *cribo_version(void);/'
 breaks model.h 's/^    int64_t image_size;/    int32_t image_size;/'
-breaks trainer.h 's/^} cribo_crop;/    double angle;\n} cribo_crop;/'
-breaks trainer.h 's/^    double loss;/    double more;\n    double loss;/'
-breaks trainer.h '/^    double teach_ms;/d'
+breaks objective.h 's/^} cribo_crop;/    double angle;\n} cribo_crop;/'
+breaks objective.h 's/^    double loss;/    double more;\n    double loss;/'
+breaks objective.h '/^    double teach_ms;/d'
 breaks trainer.h 's/cribo_trainer_update(cribo_trainer \*trainer, /cribo_trainer_update(cribo_trainer *trainer, int how, /'
 grows base.h 's/CRIBO_TIMED_OUT = 9 /CRIBO_TIMED_OUT = 9, CRIBO_OTHER = 10 /'
 grows base.h 's/^\(CRIBO_API const char \*cribo_\)version\((void);\)/&\n\1age\2/'
-grows trainer.h 's/^} cribo_report;/    double more;\n} cribo_report;/'
+grows objective.h 's/^} cribo_report;/    double more;\n} cribo_report;/'
 
 compare "$here/interface.abi" "$work/now.abi"
