@@ -102,7 +102,8 @@ class Transformer:
             for matrix in (q, k):
                 a, b = np.split(matrix[:, :, before:].copy(), 2, axis=-1)
                 matrix[:, :, before:] = np.concatenate(
-                    [a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles)], axis=-1
+                    [a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles)],
+                    axis=-1,
                 )
         logits = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
         shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
