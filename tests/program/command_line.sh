@@ -61,7 +61,7 @@ for file in config.json log.jsonl weights.safetensors loss.png clusters-start.pn
     [ -s "$work/run3/$file" ] || fail "no $file"
 done
 [ "$(wc -l <"$work/run3/log.jsonl")" -eq 9 ] || fail "the log has not one line for each of 9 steps"
-grep -vq '^{"batch":[0-9]*,"loss_score":[0-9.e-]*,"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
+grep -vq '^{"batch":[0-9]*,"loss_score":[0-9.elnu-]*,"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
     fail "a line of the log is malformed"
 
 # Underscores are hyphens; the same seed gives the same weights with other numbers of threads.
@@ -97,17 +97,38 @@ expect 2 "--weights-heads" pretrain "$work/pictures" -o "$work/wider" $small --w
 
 # What cannot be logged or drawn at the start does not keep anybody from training; weights that cannot be saved are a failure.
 mkdir "$work/full" "$work/undrawn" "$work/undrawn/clusters-start.png" "$work/blocked" "$work/blocked/weights.safetensors"
-if [ -c /dev/full ]; then
-    ln -s /dev/full "$work/full/log.jsonl"
-    expect 0 "full/log.jsonl: No space left on device; training goes on" pretrain "$work/pictures" -o "$work/full" $small --steps 2
-fi
+(ulimit -f 64 && "$cribo" pretrain "$work/pictures" -o "$work/full" $small --epochs 40 --keep 1) >"$work/output" 2>&1
+status=$?
+[ $status -eq 1 ] || fail "a full disk: status $status: $(cat "$work/output")"
+grep -q "full/log.jsonl: File too large; training goes on" "$work/output" || fail "no word of the log: $(cat "$work/output")"
+for file in checkpoint-00000120.safetensors.gz weights.safetensors; do
+    grep -q "$work/full/$file: cannot write: File too large" "$work/output" || fail "no word of $file: $(cat "$work/output")"
+done
+grep -q "^weights " "$work/output" && fail "weights are named that are not there"
+ls "$work/full" | grep -q tmp && fail "half files stay: $(ls "$work/full")"
+
+# Links among a run's files are replaced, never followed; what is no file is refused.
+mkdir "$work/links"
+for file in log.jsonl config.json weights.safetensors loss.png clusters.png events.out.tfevents.cribo; do
+    echo kept >"$work/$file"
+    ln -s "$work/$file" "$work/links/$file"
+done
+expect 0 "" pretrain "$work/pictures" -o "$work/links" $small --steps 2 --overwrite
+for file in log.jsonl config.json weights.safetensors loss.png clusters.png events.out.tfevents.cribo; do
+    [ "$(cat "$work/$file")" = kept ] || fail "a link was followed: $file"
+    [ -f "$work/links/$file" ] && [ ! -L "$work/links/$file" ] || fail "a link was not replaced: $file"
+done
+rm "$work/links/log.jsonl" && ln -s "$work/log.jsonl" "$work/links/log.jsonl"
+expect 1 "links/log.jsonl: it is a symbolic link" pretrain "$work/pictures" -o "$work/links"
+mkfifo "$work/pipe" && ln -s "$work/pipe" "$work/piped.png"
+expect 1 "piped.png: it is there and is not a regular file" clusters "$work/run3" "$work/pictures" -o "$work/piped.png" -n 2
 expect 0 "clusters-start.png" pretrain "$work/pictures" -o "$work/undrawn" $small --steps 2
 expect 1 "weights.safetensors" pretrain "$work/pictures" -o "$work/blocked" $small --steps 1 --overwrite
 expect 1 "; training goes on" pretrain "$work/pictures" -o "$work/blocked" $small --steps 3 --overwrite --save-every 1 --save-in-background
 [ -s "$work/blocked/checkpoint-00000003.safetensors.gz" ] || fail "weights that cannot be saved cost the checkpoint"
 
 # A signal finishes the step and saves.
-for signal in INT TERM; do
+for signal in INT TERM HUP; do
     run="$work/run-$signal"
     "$cribo" pretrain "$work/pictures" -o "$run" $small --epochs 100000 --log-every 1 >"$work/messages" 2>&1 &
     process=$!
@@ -120,7 +141,7 @@ for signal in INT TERM; do
     kill -$signal $process
     wait $process
     status=$?
-    [ $signal$status = INT130 ] || [ $signal$status = TERM143 ] || fail "SIG$signal: status $status"
+    [ $signal$status = INT130 ] || [ $signal$status = TERM143 ] || [ $signal$status = HUP129 ] || fail "SIG$signal: status $status"
     [ -s "$run/weights.safetensors" ] || fail "SIG$signal: no weights"
     tail -n 1 "$run/log.jsonl" | grep -q '}$' || fail "SIG$signal: the log's last line is torn"
 done

@@ -59,11 +59,12 @@ class Events(unittest.TestCase):
         events = self.read()
         for tag, name in TAGS.items():
             scalars = events.Scalars(tag)
-            self.assertEqual([scalar.step for scalar in scalars], list(range(12)), tag)
+            self.assertEqual([scalar.step for scalar in scalars], list(range(1, 13)), tag)
+            self.assertEqual([line["step"] for line in log], list(range(1, 13)))
             for scalar, line in zip(scalars, log, strict=True):
                 self.assertAlmostEqual(scalar.value, line[name], delta=1e-6 * abs(line[name]), msg=tag)
         # Only in steps in which it takes part.
-        self.assertEqual([scalar.step for scalar in events.Scalars("loss/cross_image")], list(range(3, 12)))
+        self.assertEqual([scalar.step for scalar in events.Scalars("loss/cross_image")], list(range(4, 13)))
 
     def test_pictures_of_objects_are_there(self):
         self.pretrain()

@@ -132,3 +132,23 @@ bool output_write(const char *path, const void *bytes, size_t size, struct probl
     fwrite(bytes, 1, size, output.file); /* output_close reports what failed */
     return output_close(&output, problem);
 }
+
+FILE *output_append(const char *path, bool anew, struct problem *problem)
+{
+    struct stat status;
+    if (anew && lstat(path, &status) == 0 && S_ISLNK(status.st_mode)) unlink(path);
+    int descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    if (descriptor >= 0 && (fstat(descriptor, &status) || !S_ISREG(status.st_mode))) {
+        problem_set(problem, "cannot write %s: it is there and is not a regular file", path);
+        close(descriptor);
+        return NULL;
+    }
+    FILE *file = descriptor < 0 || (anew && ftruncate(descriptor, 0)) ? NULL : fdopen(descriptor, "a+");
+    if (file) return file;
+    if (errno == ELOOP)
+        problem_set(problem, "cannot write %s: it is a symbolic link", path);
+    else
+        cannot_write(path, problem);
+    if (descriptor >= 0) close(descriptor);
+    return NULL;
+}

@@ -26,7 +26,13 @@ bool output_close(struct output *output, struct problem *problem);
 /* Removes the file unless it is closed already; a zeroed output is fine. */
 void output_drop(struct output *output);
 
-/* The same as one call: `size` bytes to `path`. */
+/*
+ * Opens a file that grows line by line, such as a log, for reading and appending; NULL after a problem. `anew`
+ * empties it. A symbolic link is replaced when it begins anew, and refused otherwise.
+ */
+FILE *output_append(const char *path, bool anew, struct problem *problem);
+
+/* output_open, the `size` bytes, and output_close as one call. */
 bool output_write(const char *path, const void *bytes, size_t size, struct problem *problem);
 
 /* Removes the temporary files of all open outputs. For handlers of signals that end the program at once. */

@@ -3,7 +3,10 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -12,6 +15,9 @@ static struct {
     const char *name;
     bool quiet;
     bool line_open; /* a progress line stands on the terminal without its newline */
+    char from[64];  /* the beginning of paths that messages give as `to` */
+    const char *to;
+    double last_progress; /* seconds, of the clock that never goes back */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .name = "cribo"};
 
 void say_name(const char *name)
@@ -42,6 +48,22 @@ static void tame(char *text)
         if ((unsigned char)*text < ' ' ? *text != '\n' : *text == 127) *text = '?';
 }
 
+void say_alias(const char *from, const char *to)
+{
+    snprintf(state.from, sizeof state.from, "%s/", from);
+    state.to = to;
+}
+
+/* Writes the text with the alias in place of the paths that begin as it says. */
+static void print(const char *text)
+{
+    const char *found;
+    for (size_t length = strlen(state.from); length && (found = strstr(text, state.from));
+        text = found + length)
+        fprintf(stderr, "%.*s%s/", (int)(found - text), text, state.to);
+    fprintf(stderr, "%s\n", text);
+}
+
 static void say_line(bool named, const char *kind, const char *format, va_list arguments)
 {
     char text[2048];
@@ -50,7 +72,7 @@ static void say_line(bool named, const char *kind, const char *format, va_list a
     pthread_mutex_lock(&state.lock);
     clear_line();
     if (named) fprintf(stderr, "%s: %s", state.name, kind);
-    fprintf(stderr, "%s\n", text);
+    print(text);
     pthread_mutex_unlock(&state.lock);
 }
 
@@ -79,12 +101,37 @@ void say_note(const char *format, ...)
     va_end(arguments);
 }
 
-/* A line that wraps could not be rewritten in place. */
-static void fit_terminal(char *text, size_t size)
+size_t say_width(void)
 {
     struct winsize window;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 && window.ws_col <= size)
-        text[window.ws_col - 1] = '\0';
+    if (!say_on_terminal()) return SIZE_MAX;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) || window.ws_col < 2) return 79;
+    return (size_t)window.ws_col - 1; /* a line that wraps could not be rewritten in place */
+}
+
+/* Cuts a text after `width` characters; bytes 10xxxxxx are the later ones of a character of UTF-8. */
+static void cut(char *text, size_t width)
+{
+    for (; *text; text++) {
+        if (((unsigned char)*text & 0xC0) == 0x80) continue;
+        if (width-- > 0) continue;
+        *text = '\0';
+        return;
+    }
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+bool say_progress_due(void)
+{
+    double time = now(), least = say_on_terminal() ? 0.1 : SAY_SECONDS;
+    if (state.last_progress <= 0) state.last_progress = time;
+    return !state.quiet && time - state.last_progress >= least;
 }
 
 void say_progress(const char *format, ...)
@@ -96,12 +143,14 @@ void say_progress(const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     bool terminal = say_on_terminal();
-    if (terminal) fit_terminal(text, sizeof text);
+    tame(text);
+    cut(text, say_width());
     pthread_mutex_lock(&state.lock);
     clear_line();
     fprintf(stderr, terminal ? "%s" : "%s\n", text);
     fflush(stderr);
     state.line_open = terminal;
+    state.last_progress = now();
     pthread_mutex_unlock(&state.lock);
 }
 

@@ -1,6 +1,7 @@
 /* See events.h. Field numbers are those of tensorflow/core/util/event.proto and framework/summary.proto. */
 #include "session/events.h"
 
+#include "base/output.h"
 #include "base/say.h"
 
 #include <errno.h>
@@ -246,8 +247,8 @@ static off_t find_end(FILE *file, int64_t first)
 bool events_open(struct events *events, const char *path, int64_t first, struct problem *problem)
 {
     *events = (struct events){.path = path};
-    events->file = fopen(path, first > 0 ? "a+e" : "w+e");
-    if (!events->file) return problem_set(problem, "cannot write %s: %s", path, strerror(errno));
+    events->file = output_append(path, first == 0, problem);
+    if (!events->file) return false;
     off_t end = first > 0 ? find_end(events->file, first) : 0;
     if (ftruncate(fileno(events->file), end) || fseeko(events->file, 0, SEEK_END)) {
         problem_set(problem, "cannot cut %s: %s", path, strerror(errno));

@@ -12,7 +12,7 @@
 enum { MAX_POINTS = 800, WIDTH = 1200, HEIGHT = 640 };
 
 const char *const history_names[HISTORY_CURVES] = {
-    "mean of the losses", "[CLS]", "objects, other view", "objects, other image"};
+    "mean loss", "[CLS]", "objects, other view", "objects, other image"};
 
 bool history_add(struct history *history, const cribo_report *report, struct problem *problem)
 {
@@ -68,12 +68,13 @@ bool history_draw(const struct history *history, const char *path, struct proble
     double *steps = malloc((1 + HISTORY_CURVES) * (points + 1) * sizeof *steps), *values = steps + points;
     struct sheet sheet = {0};
     struct chart chart = {.title = "Losses", .steps = steps, .points = points, .lines = HISTORY_CURVES};
-    chart.note = "Cross-entropies between teacher and student. Pale: means of steps; strong and in the legend: smoothed.";
+    chart.note =
+        "Cross-entropies between teacher and student. Pale: means of steps; strong and in the legend: smoothed.";
     if (!steps) return problem_no_memory(problem);
     gather(history, points, steps, values);
     for (int k = 0; k < HISTORY_CURVES; k++)
-        chart.line[k] = (struct chart_line){history_names[k], values + (size_t)k * points,
-            k ? sheet_colours[k - 1] : sheet_ink, points / 40};
+        chart.line[k] = (struct chart_line){
+            history_names[k], values + (size_t)k * points, k ? sheet_colours[k - 1] : sheet_ink, points / 40};
     bool drawn = sheet_make(&sheet, WIDTH, HEIGHT, problem) &&
                  (chart_draw(&sheet, 0, 0, WIDTH, HEIGHT, &chart) ||
                      problem_set(problem, "too few steps to draw their losses")) &&

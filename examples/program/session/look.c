@@ -2,6 +2,7 @@
 #include "session/look.h"
 
 #include "pictures/folder.h"
+#include "base/output.h"
 #include "base/say.h"
 
 #include <errno.h>
@@ -83,12 +84,12 @@ bool look_is_due(const struct look *look, int64_t step, int64_t steps_per_epoch,
 
 static bool append(const struct look *look, json_t *line, struct problem *problem)
 {
-    FILE *log = fopen(look->log, "ae");
+    FILE *log = output_append(look->log, false, problem);
     char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9));
     bool written = log && text && fprintf(log, "%s\n", text) > 0;
-    if (log) written &= fclose(log) == 0;
+    if (log && fclose(log)) written = false;
     free(text);
-    return written || problem_set(problem, "cannot write %s: %s", look->log, strerror(errno));
+    return written || (log && problem_set(problem, "cannot write %s: %s", look->log, strerror(errno)));
 }
 
 static bool score(struct look *look, const struct frozen *frozen, int64_t step, struct problem *problem)

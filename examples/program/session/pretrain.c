@@ -1,6 +1,7 @@
 /* See pretrain.h. */
 #include "session/pretrain.h"
 
+#include "base/output.h"
 #include "base/say.h"
 #include "session/session.h"
 
@@ -25,7 +26,10 @@ static volatile double signal_time;
 static void hear_signal(int signal)
 {
     double time = session_now(); /* clock_gettime is safe in a handler */
-    if (signal_heard && time - signal_time > 0.5) _exit(128 + signal);
+    if (signal_heard && time - signal_time > 0.5) {
+        output_drop_all();
+        _exit(128 + signal);
+    }
     if (!signal_heard) signal_time = time;
     signal_heard = signal;
 }
@@ -36,8 +40,12 @@ static void listen_to_signals(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction before;
+    bool ignored = sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN; /* by nohup */
+    if (!ignored) sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL); /* whoever read our lines may leave; the run goes on */
+    sigaction(SIGPIPE, &action, NULL); /* the reader of the messages may leave; the run goes on */
+    sigaction(SIGXFSZ, &action, NULL); /* a write beyond the limit of a file's size fails, and is reported */
 }
 
 static bool train(struct session *session)
@@ -56,20 +64,20 @@ static bool train(struct session *session)
     return trained;
 }
 
-/* Also after a failed step, which leaves the trainer as it was before. */
-static bool finish(struct session *session)
-{
-    bool saved = session_save(session, false), drawn = true;
-    if (session->history.count >= 2)
-        drawn = history_draw(&session->history, session->run.losses, &session->problem);
-    return saved && drawn && session_show_clusters(session, session->run.clusters);
-}
-
-/* Reports a failure and tells whether there was one. */
+/* Reports a failure; returns whether there was one. */
 static bool failed(const struct session *session, bool worked)
 {
     if (!worked) say_error("%s", session->problem.text);
     return !worked;
+}
+
+/* Also after a failed step, which leaves the trainer as it was before. Each part is tried, whatever fails before. */
+static bool finish(struct session *session)
+{
+    bool broke = failed(session, session_save(session, false));
+    if (session->history.count >= 2)
+        broke |= failed(session, history_draw(&session->history, session->run.losses, &session->problem));
+    return failed(session, session_show_clusters(session, session->run.clusters, true)) || broke;
 }
 
 static int train_and_finish(struct session *session)
@@ -78,8 +86,10 @@ static int train_and_finish(struct session *session)
     if (session->step >= session->last_step) say_note("nothing to do: these steps are done");
     bool broke = failed(session, train(session));
     if (session->step > session->first_step) {
-        if (signal_heard) say_note("stopping early: saving; the same command goes on");
-        broke |= failed(session, finish(session));
+        if (signal_heard)
+            say_note("stopping early and saving; the same command%s goes on with the run",
+                session->options->overwrite ? " without --overwrite" : "");
+        broke |= finish(session);
         session_say_summary(session);
     }
     return broke ? 1 : signal_heard ? 128 + signal_heard : 0;
@@ -87,7 +97,7 @@ static int train_and_finish(struct session *session)
 
 int pretrain(const struct pretrain_options *options)
 {
-    struct session session = {.options = options, .run.lock = -1};
+    struct session session = {.options = options, .run = {.lock = -1, .folder = -1}};
     listen_to_signals();
     int status = failed(&session, session_prepare(&session)) ? 1 : train_and_finish(&session);
     session_free(&session);

@@ -31,7 +31,7 @@ struct pretrain_options {
 
 /*
  * Trains, and returns the program's exit status: 0, 1 after a failure that it has reported, 128 + signal when
- * SIGINT or SIGTERM ended the run early, after finishing the step and saving.
+ * SIGINT, SIGTERM or SIGHUP ended the run early, after finishing the step and saving.
  */
 int pretrain(const struct pretrain_options *options);
 

@@ -103,10 +103,8 @@ static bool locked(const char *folder, int file, struct problem *problem)
 /* Held until the process ends, however it ends. */
 static bool take_lock(struct run *run, const char *folder, struct problem *problem)
 {
-    char *path = path_join(folder, "lock"), owner[32];
-    if (!path) return problem_no_memory(problem);
-    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    free(path);
+    char owner[32];
+    run->lock = openat(run->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (run->lock < 0) return problem_set(problem, "cannot write %s/lock: %s", folder, strerror(errno));
     if (flock(run->lock, LOCK_EX | LOCK_NB)) {
         if (errno == EWOULDBLOCK) return locked(folder, run->lock, problem);
@@ -120,10 +118,24 @@ static bool take_lock(struct run *run, const char *folder, struct problem *probl
     return true;
 }
 
+/*
+ * Holds the folder open, so that all files go to it even when it is moved or another one takes its name; without
+ * /proc its name has to do.
+ */
+static bool hold_folder(struct run *run, const char *folder, struct problem *problem)
+{
+    run->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (run->folder < 0) return problem_set(problem, "cannot open %s: %s", folder, strerror(errno));
+    snprintf(run->place, sizeof run->place, "/proc/self/fd/%d", run->folder);
+    if (access(run->place, F_OK)) snprintf(run->place, sizeof run->place, "%s", folder);
+    say_alias(run->place, folder);
+    return name_files(run, run->place) || problem_no_memory(problem);
+}
+
 bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem)
 {
-    *run = (struct run){.lock = -1};
-    bool opened = (name_files(run, folder) || problem_no_memory(problem)) && folder_make(folder, problem) &&
+    *run = (struct run){.lock = -1, .folder = -1};
+    bool opened = folder_make(folder, problem) && hold_folder(run, folder, problem) &&
                   take_lock(run, folder, problem) && (mode != RUN_NEW || is_unused(run, folder, problem));
     if (!opened) run_close(run);
     return opened;
@@ -131,9 +143,8 @@ bool run_open(struct run *run, const char *folder, enum run_mode mode, struct pr
 
 bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem)
 {
-    run->log_file = fopen(run->log, mode == RUN_RESUME ? "ae" : "we");
-    if (!run->log_file) return problem_set(problem, "cannot write %s: %s", run->log, strerror(errno));
-    return events_open(&run->events, run->board, mode == RUN_RESUME ? step : 0, problem);
+    run->log_file = output_append(run->log, mode != RUN_RESUME, problem);
+    return run->log_file && events_open(&run->events, run->board, mode == RUN_RESUME ? step + 1 : 0, problem);
 }
 
 /* Takes over `value`; a failure shows when the whole is written. */
@@ -181,11 +192,11 @@ bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     put(root, "threads", json_integer(facts->threads));
     put(root, "workers", json_integer(facts->workers));
     put(root, "settings", settings_of(config));
-    errno = 0;
-    bool written = json_dump_file(root, run->config, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) == 0;
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    bool written = text ? output_write(run->config, text, strlen(text), problem) : problem_no_memory(problem);
+    free(text);
     json_decref(root);
-    return written ||
-           problem_set(problem, "cannot write %s: %s", run->config, errno ? strerror(errno) : "no memory");
+    return written;
 }
 
 static json_t *real(double value)
@@ -207,13 +218,29 @@ static double real_at(const cribo_report *report, int field)
     return value;
 }
 
+/* A loss that took no part was not measured, nor were its neighbours. */
+static bool is_measured(const cribo_report *report, int field)
+{
+    size_t at = fields[field].offset;
+    return report->cross_image_on != 0 || real_at(report, field) != 0 ||
+           (at != offsetof(cribo_report, cross_image_loss) && at != offsetof(cribo_report, matched_share));
+}
+
+/* Steps are counted as those that are done: the first is 1. */
+static int64_t count_at(const cribo_report *report, int field)
+{
+    return integer_at(report, field) + (fields[field].offset == offsetof(cribo_report, step));
+}
+
 /* The fields whose tag begins with `group`, NULL for all, in the order of the table. */
 static void put_report(json_t *object, const cribo_report *report, const char *group)
 {
     for (int i = 0; i < FIELDS; i++) {
         if (group && fields[i].tag && strncmp(fields[i].tag, group, strlen(group))) continue;
         put(object, fields[i].name,
-            fields[i].integer ? json_integer(integer_at(report, i)) : real(real_at(report, i)));
+            fields[i].integer        ? json_integer(count_at(report, i))
+            : is_measured(report, i) ? real(real_at(report, i))
+                                     : json_null());
     }
 }
 
@@ -224,14 +251,12 @@ static void write_event(struct run *run, const struct log_line *line)
     double values[FIELDS + MORE] = {line->wait_ms, line->images_per_second, line->loss_score};
     size_t count = MORE;
     for (int i = 0; i < FIELDS; i++) {
-        bool off =
-            fields[i].offset == offsetof(cribo_report, cross_image_loss) && line->report.cross_image_on == 0;
-        if (!fields[i].tag || off) continue;
+        if (!fields[i].tag || !is_measured(&line->report, i)) continue;
         tags[count] = fields[i].tag;
         values[count++] =
             fields[i].integer ? (double)integer_at(&line->report, i) : real_at(&line->report, i);
     }
-    events_scalars(&run->events, line->report.step, count, tags, values);
+    events_scalars(&run->events, line->report.step + 1, count, tags, values);
 }
 
 void run_log(struct run *run, const struct log_line *line)
@@ -257,13 +282,13 @@ void run_log(struct run *run, const struct log_line *line)
     if (!line->skipped) write_event(run, line);
 }
 
-bool run_show(
-    struct run *run, const char *path, int64_t step, const struct sheet *sheet, struct problem *problem)
+bool run_show(struct run *run, const char *path, int64_t step, const struct sheet *sheet, bool event,
+    struct problem *problem)
 {
     uint8_t *png;
     size_t size;
     if (!sheet_encode(sheet, SHEET_PNG, &png, &size, problem)) return false;
-    events_picture(&run->events, step, "objects", sheet->width, sheet->height, png, size);
+    if (event) events_picture(&run->events, step, "objects", sheet->width, sheet->height, png, size);
     bool written = output_write(path, png, size, problem);
     free(png);
     return written;
@@ -332,6 +357,7 @@ void run_close(struct run *run)
     if (run->log_file) fclose(run->log_file);
     events_close(&run->events);
     if (run->lock >= 0) close(run->lock);
+    if (run->folder >= 0) close(run->folder);
     free(run->config);
     free(run->log);
     free(run->weights);
@@ -341,5 +367,5 @@ void run_close(struct run *run)
     free(run->colours);
     free(run->pictures);
     free(run->board);
-    *run = (struct run){.lock = -1};
+    *run = (struct run){.lock = -1, .folder = -1};
 }

@@ -11,12 +11,14 @@
 
 #include <cribo/trainer.h>
 
+#include <limits.h>
 #include <stdio.h>
 
 struct run {
     char *config, *log, *weights, *losses, *clusters_start, *clusters, *colours, *pictures,
-        *board; /* paths */
-    int lock;
+        *board;           /* paths */
+    int lock, folder;     /* both held open */
+    char place[PATH_MAX]; /* the folder, by what is held open */
     FILE *log_file;
     struct events events; /* for TensorBoard */
     bool log_failed;      /* said once; training goes on */
@@ -72,9 +74,9 @@ struct log_line {
 /* Appends a line of JSON, numbers that are not finite as null, and an event of all numbers of a step. */
 void run_log(struct run *run, const struct log_line *line);
 
-/* Writes a picture of the teacher's objects at step `step` to `path` and to TensorBoard's events. */
-bool run_show(
-    struct run *run, const char *path, int64_t step, const struct sheet *sheet, struct problem *problem);
+/* Writes a picture of the teacher's objects at step `step` to `path` and, with `event`, to TensorBoard's events. */
+bool run_show(struct run *run, const char *path, int64_t step, const struct sheet *sheet, bool event,
+    struct problem *problem);
 
 /* Before a checkpoint is written: lets the log reach the disk, or a loss of power could leave it behind. */
 void run_flush(struct run *run);

@@ -1,6 +1,16 @@
 /* See saving.h. */
 #include "session/saving.h"
 
+/* The library's message, behind that of the checkpoint when that was not kept either. */
+static void add_failure(bool kept, struct problem *problem)
+{
+    struct problem first = *problem;
+    if (kept)
+        problem_library(problem);
+    else
+        problem_set(problem, "%.480s; %.480s", first.text, cribo_last_error());
+}
+
 bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, int64_t step,
     struct position *position, struct problem *problem)
 {
@@ -8,8 +18,9 @@ bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, 
     bool kept = checkpoints_save(place->folder, source, step, position, place->keeping, problem);
     position_free(position);
     /* Weights are worth having without a checkpoint, too. */
-    if (cribo_trainer_save_weights(trainer, place->weights) != CRIBO_OK) return problem_library(problem);
-    return kept;
+    bool saved = cribo_trainer_save_weights(trainer, place->weights) == CRIBO_OK;
+    if (!saved) add_failure(kept, problem);
+    return kept && saved;
 }
 
 static void *save(void *argument)
@@ -18,8 +29,10 @@ static void *save(void *argument)
     struct state_source source = {.snapshot = saving->snapshot};
     saving->saved = checkpoints_save(saving->place.folder, source, saving->step, &saving->position,
         saving->place.keeping, &saving->problem);
-    if (cribo_snapshot_save_weights(saving->snapshot, saving->place.weights) != CRIBO_OK)
-        saving->saved = problem_library(&saving->problem);
+    if (cribo_snapshot_save_weights(saving->snapshot, saving->place.weights) != CRIBO_OK) {
+        add_failure(saving->saved, &saving->problem);
+        saving->saved = false;
+    }
     return NULL;
 }
 

@@ -1,6 +1,6 @@
 /*
- * A training run from its command line to its end, in parts: begun (session_prepare.c), step by step
- * (session_step.c), saved (session_save.c), told of (session_say.c). pretrain.c joins them.
+ * A training run from its command line to its end, in parts: the beginning (session_prepare.c), the steps
+ * (session_step.c), saving (session_save.c), messages (session_say.c). pretrain.c joins them.
  */
 #ifndef SESSION_H
 #define SESSION_H
@@ -12,6 +12,9 @@
 #include "session/saving.h"
 #include "drawing/showcase.h"
 #include "session/watch.h"
+
+/* Over how many steps losses are averaged in messages. */
+enum { SESSION_WINDOW = 20 };
 
 /* All that a run owns. */
 struct session {
@@ -38,9 +41,9 @@ struct session {
     int64_t last_step;        /* of this session */
     double began;             /* seconds */
     double last_line, last_save;
-    double seconds_per_step; /* running mean */
-    double waited;           /* seconds for the batch of this step */
-    char warning[512];       /* the newest of this step; "": none */
+    double seconds_per_step, images_per_step; /* running means */
+    double waited;                            /* seconds for the batch of this step */
+    char warning[512];                        /* the newest of this step; "": none */
 };
 
 /* Seconds of a clock that never goes back. Safe in a signal's handler. */
@@ -52,8 +55,8 @@ void session_warn(struct session *session, const char *format, ...) __attribute_
 /* Everything up to the first step of this session. On failure the session is still to be freed. */
 bool session_prepare(struct session *session);
 
-/* Draws the objects that the teacher finds in the pictures to show, to `path` and to TensorBoard's events. */
-bool session_show_clusters(struct session *session, const char *path);
+/* Draws the objects that the teacher finds in the pictures to show, to `path` and, with `event`, to TensorBoard. */
+bool session_show_clusters(struct session *session, const char *path, bool event);
 
 /* One batch: a step, or one that is skipped; logged, watched, and saved when it is due. */
 bool session_step(struct session *session, const struct loader_batch *loaded, double began);
@@ -65,7 +68,7 @@ bool session_save(struct session *session, bool in_background);
 void session_save_when_due(struct session *session);
 
 /* The progress line of a step, when one is due. */
-void session_say_step(struct session *session, const cribo_report *report, double images_per_second);
+void session_say_step(struct session *session, const cribo_report *report);
 void session_say_plan(const struct session *session);
 void session_say_summary(struct session *session);
 

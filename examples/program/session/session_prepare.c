@@ -48,7 +48,8 @@ static bool open_run(struct session *session)
     if (!run_open(&session->run, options->out, session->mode, &session->problem)) return false;
     /* Again under the lock: another process may have saved meanwhile. */
     folder_free(&session->checkpoints);
-    return options->overwrite || checkpoints_list(&session->checkpoints, options->out, &session->problem);
+    return options->overwrite ||
+           checkpoints_list(&session->checkpoints, session->run.place, &session->problem);
 }
 
 static bool list_pictures(struct session *session)
@@ -235,7 +236,7 @@ static bool write_config(struct session *session)
 static bool open_look(struct session *session)
 {
     const struct pretrain_options *options = session->options;
-    return look_open(&session->look, &options->look, options->out, session->step, &session->problem);
+    return look_open(&session->look, &options->look, session->run.place, session->step, &session->problem);
 }
 
 /* The first picture of a run decides the colours of all later ones, also after the run goes on. */
@@ -245,7 +246,7 @@ static bool keep_colours(struct session *session)
            showcase_save_colours(&session->showcase, session->run.colours, &session->problem);
 }
 
-bool session_show_clusters(struct session *session, const char *path)
+bool session_show_clusters(struct session *session, const char *path, bool event)
 {
     struct sheet sheet = {0};
     char title[96];
@@ -254,7 +255,7 @@ bool session_show_clusters(struct session *session, const char *path)
     showcase_title(title, sizeof title, session->step);
     bool shown = showcase_teach(&session->showcase, session->trainer, &session->problem) &&
                  showcase_draw(&session->showcase, title, &sheet, &session->problem) &&
-                 run_show(&session->run, path, session->step, &sheet, &session->problem);
+                 run_show(&session->run, path, session->step, &sheet, event, &session->problem);
     sheet_free(&sheet);
     return shown && (!first || keep_colours(session));
 }
@@ -269,10 +270,12 @@ bool session_prepare(struct session *session)
     if (prepared && session->checkpoint) showcase_load_colours(&session->showcase, session->run.colours);
     /* A failure to draw does not stop the training. */
     const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
-    if (prepared && !session_show_clusters(session, picture)) say_warning("%s", session->problem.text);
+    /* A run that goes on has the event of this step already. */
+    if (prepared && !session_show_clusters(session, picture, !session->checkpoint))
+        say_warning("%s", session->problem.text);
     /* Before the first step, or a resume would go on with the run that was replaced. */
     if (prepared)
-        checkpoints_prune(session->options->out, session->checkpoint ? session->options->keeping.keep : 0);
+        checkpoints_prune(session->run.place, session->checkpoint ? session->options->keeping.keep : 0);
     session->total_steps =
         config->total_steps ? config->total_steps : llround(config->epochs * (double)config->steps_per_epoch);
     int64_t stop = session->options->stop_after;

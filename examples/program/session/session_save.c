@@ -20,7 +20,7 @@ static bool copy_position(struct session *session, struct position *position)
 bool session_save(struct session *session, bool in_background)
 {
     const struct pretrain_options *options = session->options;
-    struct saving_place place = {options->out, session->run.weights, options->keeping};
+    struct saving_place place = {session->run.place, session->run.weights, options->keeping};
     struct position position;
     session->last_save = session_now();
     run_flush(&session->run);
@@ -59,6 +59,6 @@ void session_save_when_due(struct session *session)
 {
     if (!save_is_due(session)) return;
     bool saved = session_save(session, session->options->save_in_background);
-    if (!saved || !session_show_clusters(session, session->run.clusters))
+    if (!saved || !session_show_clusters(session, session->run.clusters, true))
         say_warning("%s; training goes on", session->problem.text);
 }

@@ -1,11 +1,15 @@
-/* See session.h: what a run tells its user. */
+/* See session.h: messages of a run. */
 #include "session/session.h"
 
 #include "base/say.h"
 
 #include <math.h>
 #include <stdarg.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 void session_warn(struct session *session, const char *format, ...)
 {
@@ -32,18 +36,38 @@ static bool line_is_due(const struct session *session, int64_t step)
     return session_now() - session->last_line >= 10;
 }
 
-void session_say_step(struct session *session, const cribo_report *report, double images_per_second)
+/* The parts of the progress line; the last ones are left out first where the terminal is narrow. */
+enum { PARTS = 5, PART = 128 };
+
+/* Means over the newest steps, as the end of the run has them too. */
+static void print_losses(char parts[PARTS][PART], const struct history *history)
 {
-    char left[32], between[32] = "-";
+    char between[32] = "-";
+    double means[HISTORY_CURVES];
+    size_t first = history->count > SESSION_WINDOW ? history->count - SESSION_WINDOW : 0;
+    for (int k = 0; k < HISTORY_CURVES; k++) means[k] = history_mean(history, k, first, history->count);
+    if (!isnan(means[3])) snprintf(between, sizeof between, "%.3f", means[3]);
+    snprintf(parts[1], PART, "mean loss %.3f", means[0]);
+    snprintf(parts[3], PART, "[CLS] %.3f, other view %.3f, other image %s", means[1], means[2], between);
+}
+
+void session_say_step(struct session *session, const cribo_report *report)
+{
+    char left[32], parts[PARTS][PART], line[PARTS * PART] = "";
+    int64_t done = report->step + 1;
     if (!line_is_due(session, report->step)) return;
     session->last_line = session_now();
-    format_time(
-        left, sizeof left, session->seconds_per_step * (double)(session->total_steps - report->step - 1));
-    if (report->cross_image_on != 0) snprintf(between, sizeof between, "%.3f", report->cross_image_loss);
-    say_progress(
-        "step %lld/%lld, %s left: loss %.3f (cls %.3f, view %.3f, image %s), %.1f images/s, epoch %lld",
-        (long long)report->step + 1, (long long)session->total_steps, left, report->loss, report->global_loss,
-        report->cross_view_loss, between, images_per_second, (long long)report->epoch + 1);
+    format_time(left, sizeof left, session->seconds_per_step * (double)(session->total_steps - done));
+    snprintf(
+        parts[0], PART, "step %lld/%lld, %s left", (long long)done, (long long)session->total_steps, left);
+    print_losses(parts, &session->history);
+    snprintf(parts[2], PART, "%.1f pictures/s", session->images_per_step / session->seconds_per_step);
+    snprintf(parts[4], PART, "epoch %lld", (long long)report->epoch + 1);
+    for (int i = 0; i < PARTS && strlen(line) + 2 + strlen(parts[i]) <= say_width(); i++) {
+        strcat(line, i ? ", " : "");
+        strcat(line, parts[i]);
+    }
+    say_progress("%s", line[0] ? line : parts[0]);
 }
 
 void session_say_plan(const struct session *session)
@@ -57,18 +81,30 @@ void session_say_plan(const struct session *session)
             session->options->resume ? "" : " (--overwrite begins anew)");
 }
 
-/* Means over the first and the last twentieth of the steps. */
+/* Means over the first and the last steps, the latter as in the progress line. */
 static void say_losses(const struct history *history)
 {
-    size_t stretch = history->count / 20 + 1;
     for (int k = 0; k < HISTORY_CURVES; k++) {
-        size_t first = 0;
+        size_t first = 0, last = history->count > SESSION_WINDOW ? history->count - SESSION_WINDOW : 0;
         while (first < history->count && isnan(history->losses[first][k])) first++;
         if (first == history->count) continue;
-        say_note("%-20s first %.4f, last %.4f", history_names[k],
-            history_mean(history, k, first, first + stretch),
-            history_mean(history, k, history->count - stretch, history->count));
+        say_note("%-24s first %.3f, last %.3f", history_names[k],
+            history_mean(history, k, first, first + SESSION_WINDOW),
+            history_mean(history, k, last, history->count));
     }
+}
+
+/* Names a result that is there, in the folder's name as it is now. */
+static void say_result(const struct session *session, const char *what, const char *path)
+{
+    char folder[PATH_MAX];
+    if (access(path, F_OK)) return;
+    ssize_t length = readlink(session->run.place, folder, sizeof folder - 1);
+    folder[length > 0 ? length : 0] = '\0';
+    const char *given = session->options->out;
+    char now[PATH_MAX];
+    bool moved = length > 0 && (!realpath(given, now) || strcmp(now, folder));
+    say_note("%-8s %s%s", what, moved ? folder : given, strrchr(path, '/'));
 }
 
 void session_say_summary(struct session *session)
@@ -80,6 +116,8 @@ void session_say_summary(struct session *session)
     complaints_say_rest(&session->complaints);
     say_note("%lld steps in %s", (long long)(session->step - session->first_step), took);
     say_losses(&session->history);
-    say_note("weights: %s\nlosses:  %s\nobjects: %s (before training: %s)", session->run.weights,
-        session->run.losses, session->run.clusters, session->run.clusters_start);
+    say_result(session, "weights", session->run.weights);
+    say_result(session, "losses", session->run.losses);
+    say_result(session, "before", session->run.clusters_start);
+    say_result(session, "objects", session->run.clusters);
 }

@@ -40,8 +40,10 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
     if (done->skipped) return true;
     double weight = fmax(0.05, 1 / (double)(session->step - session->first_step));
     session->seconds_per_step += weight * (done->seconds - session->seconds_per_step);
-    session_say_step(session, report, line.images_per_second);
-    return history_add(&session->history, report, &session->problem);
+    session->images_per_step += weight * ((double)report->images - session->images_per_step);
+    if (!history_add(&session->history, report, &session->problem)) return false;
+    session_say_step(session, report);
+    return true;
 }
 
 /* Before a save, so that a run that goes on from it does not look twice. What fails is no loss to the run. */
@@ -88,7 +90,8 @@ static cribo_status step_or_skip(
     if (status == CRIBO_NOT_FINITE) done->skipped = watch_skips(&session->watch, INFINITY);
     if (status == CRIBO_NOT_FINITE && done->skipped) {
         session_warn(session, "%s", cribo_last_error());
-        done->report.loss = NAN;
+        done->report.loss = done->report.global_loss = done->report.cross_view_loss =
+            done->report.cross_image_loss = NAN; /* not known */
         done->score = INFINITY;
         status = CRIBO_OK;
     }
@@ -105,7 +108,7 @@ static void warn_of_spike(struct session *session, const struct outcome_of_step 
 {
     if (!watch_warns(&session->watch, done->score)) return;
     session_warn(session, "step %lld: loss %.4f is %.1f deviations above the mean of the last %d steps%s",
-        (long long)done->report.step, done->report.loss, done->score, WATCH_WINDOW,
+        (long long)done->report.step + 1, done->report.loss, done->score, WATCH_WINDOW,
         done->skipped                  ? "; its update is left out"
         : session->watch.skip_from > 0 ? "; enough were left out"
                                        : "");
@@ -118,7 +121,7 @@ static void warn_of_collapse(struct session *session, const cribo_report *report
     double terms = config->authors_normalisation ? 1 : 2;
     const char *sign =
         watch_collapse(&session->watch, report, config->global_weight * terms * report->uniform_loss);
-    if (sign) session_warn(session, "collapse at step %lld: %s", (long long)report->step, sign);
+    if (sign) session_warn(session, "collapse at step %lld: %s", (long long)report->step + 1, sign);
 }
 
 bool session_step(struct session *session, const struct loader_batch *loaded, double began)
