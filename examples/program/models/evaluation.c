@@ -91,8 +91,9 @@ static bool read_picture(struct bench *bench, const struct dataset *set, size_t 
     size_t plane = (size_t)frozen->size * (size_t)frozen->size;
     struct image image;
     if (!dataset_picture(set, index, 2.0 * frozen->size, &image, bench->problem)) return false;
-    bool read = dataset_labels(set, index, &image, frozen->size, bench->truth + at * plane, bench->problem) &&
-                frozen_pixels(frozen, &image, bench->pixels, bench->problem);
+    bool read =
+        dataset_labels(set, index, &image, NULL, frozen->size, bench->truth + at * plane, bench->problem) &&
+        frozen_pixels(frozen, &image, bench->pixels, bench->problem);
     image_free(&image);
     float *features = bench->features + at * frozen_tokens(frozen) * (size_t)frozen->width;
     return read && (cribo_model_features(frozen->model, 1, frozen->size, frozen->size, bench->pixels,

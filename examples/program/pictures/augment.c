@@ -13,7 +13,7 @@
 enum {
     DRAW_CROPS = 0, /* ten attempts of (area, ratio, x, y) */
     CROP_ATTEMPTS = 10,
-    DRAW_FLIP = 40,
+    DRAW_FLIP = CROP_DRAWS,
     DRAW_JITTER,
     DRAW_BRIGHTNESS,
     DRAW_CONTRAST,
@@ -60,12 +60,11 @@ static struct box central_box(int width, int height)
     return box;
 }
 
-/* As torchvision's RandomResizedCrop.get_params. */
-static struct box choose_box(const double *draws, int width, int height)
+struct box choose_crop(const double *draws, int width, int height, double smallest, double largest)
 {
     double area = (double)width * height;
     for (int i = 0; i < CROP_ATTEMPTS; i++, draws += 4) {
-        double target = area * between(draws[0], least_area, most_area);
+        double target = area * between(draws[0], smallest, largest);
         double ratio = exp(between(draws[1], log(least_ratio), log(most_ratio)));
         int w = (int)lround(sqrt(target * ratio)), h = (int)lround(sqrt(target / ratio));
         if (w < 1 || h < 1 || w > width || h > height) continue;
@@ -226,7 +225,7 @@ bool augment_view(const struct image *image, enum view_kind kind, int size, cons
 {
     size_t values = 3 * (size_t)size * (size_t)size;
     float *colour = workspace, *scratch = workspace + values;
-    struct box box = choose_box(draws + DRAW_CROPS, image->width, image->height);
+    struct box box = choose_crop(draws + DRAW_CROPS, image->width, image->height, least_area, most_area);
     bool flipped = draws[DRAW_FLIP] < 0.5;
     if (!resample(image, box, size, size, scratch, problem)) return false;
     to_planes(scratch, size, flipped, colour);

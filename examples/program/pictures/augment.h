@@ -11,6 +11,7 @@
 #define AUGMENT_H
 
 #include "pictures/image.h"
+#include "pictures/resample.h"
 
 #include <cribo/trainer.h>
 
@@ -25,6 +26,16 @@ enum view_kind {
     VIEW_SECOND,
     VIEW_PLAIN /* crop and flip only: for pictures that a person looks at */
 };
+
+/* The draws that choose_crop takes. */
+enum { CROP_DRAWS = 40 };
+
+/*
+ * A random box in a picture as torchvision's RandomResizedCrop chooses it: an area that is a share of the picture's
+ * between the two given ones (beyond 1 it may not fit), a ratio of 3/4 ... 4/3; ten attempts, then the largest box
+ * in the middle.
+ */
+struct box choose_crop(const double *draws, int width, int height, double least_area, double most_area);
 
 /* How many floats augment_view needs as workspace for views of side `size`. */
 size_t augment_workspace(int size);

@@ -21,25 +21,6 @@ static bool no_memory(struct problem *problem)
     return problem_set(problem, "no memory for the list of pictures");
 }
 
-/* ROOT/a/b.../name: joins what is not NULL. */
-static char *join(const char *root, const char *first, const char *second)
-{
-    char *path = path_join(root, first);
-    if (!second || !path) return path;
-    char *longer = path_join(path, second);
-    free(path);
-    return longer;
-}
-
-static bool is_folder(const char *root, const char *first, const char *second)
-{
-    struct stat status;
-    char *path = join(root, first, second);
-    bool is = path && stat(path, &status) == 0 && S_ISDIR(status.st_mode);
-    free(path);
-    return is;
-}
-
 /* Takes over both paths. */
 static bool add(struct dataset *dataset, char *picture, char *labels, struct problem *problem)
 {
@@ -59,22 +40,46 @@ static bool add(struct dataset *dataset, char *picture, char *labels, struct pro
     return no_memory(problem);
 }
 
-/* "NAME.png" under `folder` for the picture "NAME.jpg"; `name` may have folders in it. */
-static char *labels_path(const char *folder, const char *name)
+/* The length of a name without its ending; `name` may have folders in it. */
+static size_t stem_of(const char *name)
 {
     const char *dot = strrchr(name, '.'), *slash = strrchr(name, '/');
-    size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - name) : strlen(name);
-    char *file;
-    if (asprintf(&file, "%.*s.png", (int)stem, name) < 0) return NULL;
-    char *path = path_join(folder, file);
-    free(file);
+    return dot && (!slash || dot > slash) ? (size_t)(dot - name) : strlen(name);
+}
+
+/* The same without the tail that a layout's pictures have. */
+static size_t stem_without(const char *name, const char *tail)
+{
+    size_t stem = stem_of(name), length = strlen(tail);
+    return stem >= length && !memcmp(name + stem - length, tail, length) ? stem - length : stem;
+}
+
+/* "STEM" + tail + ".png" under `folder`, for the first of the alternative tails that exists, or the first. */
+static char *labels_path(const char *folder, const char *name, size_t stem, const char *tails)
+{
+    char *names = NULL;
+    size_t length = 0;
+    FILE *text = open_memstream(&names, &length);
+    for (const char *tail = tails; text && tail; tail = strchr(tail, '|') ? strchr(tail, '|') + 1 : NULL)
+        fprintf(
+            text, "%s%.*s%.*s.png", tail == tails ? "" : "|", (int)stem, name, (int)strcspn(tail, "|"), tail);
+    char *path = text && fclose(text) == 0 ? layout_path(folder, names) : NULL;
+    free(names);
     return path;
 }
 
-static bool add_pair(struct dataset *dataset, const char *pictures, const char *labels, const char *name,
-    struct problem *problem)
+/* The two folders of a half. */
+struct half {
+    char *pictures, *labels, *list;
+};
+
+static bool add_pair(
+    struct dataset *dataset, const struct half *half, const char *name, struct problem *problem)
 {
-    char *picture = path_join(pictures, name), *truth = labels_path(labels, name);
+    const struct layout *layout = dataset->layout;
+    char *picture = path_join(half->pictures, name);
+    char *truth =
+        labels_path(half->labels, name, stem_without(name, layout->picture_tail), layout->label_tails);
     if (picture && truth && access(truth, R_OK)) {
         problem_set(problem, "%s: no labels for it: %s: %s", picture, truth, strerror(errno));
         free(picture);
@@ -84,43 +89,115 @@ static bool add_pair(struct dataset *dataset, const char *pictures, const char *
     return add(dataset, picture, truth, problem);
 }
 
-/* All pictures under one folder, with the labels of the same names under another. */
-static bool add_folders(
-    struct dataset *dataset, const char *pictures, const char *labels, struct problem *problem)
+/* The names on the lines of a file, the first word of each. */
+struct names {
+    char **list;
+    size_t count, capacity;
+    bool *met;
+};
+
+static void free_names(struct names *names)
+{
+    for (size_t i = 0; i < names->count; i++) free(names->list[i]);
+    free(names->list);
+    free(names->met);
+}
+
+static bool read_list(struct names *names, const char *path, struct problem *problem)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t room = 0;
+    bool read = true;
+    *names = (struct names){0};
+    if (!file) return problem_set(problem, "%s: %s", path, strerror(errno));
+    while (read && getline(&line, &room, file) > 0) {
+        char *name = strtok(line, " \t\r\n");
+        if (!name) continue;
+        if (names->count == names->capacity) {
+            size_t capacity = names->capacity ? 2 * names->capacity : 256;
+            void *list = realloc(names->list, capacity * sizeof *names->list);
+            read = list != NULL;
+            if (read) names->list = list, names->capacity = capacity;
+        }
+        read = read && (names->list[names->count] = strdup(name));
+        names->count += read;
+    }
+    free(line);
+    fclose(file);
+    names->met = calloc(names->count + 1, sizeof *names->met);
+    return (read && names->met) || no_memory(problem);
+}
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Marks the listed name that a picture has: its path or its last part, with ending, without, or without tail. */
+static bool meet(struct names *names, const char *name, const char *tail)
+{
+    const char *slash = strrchr(name, '/'), *starts[] = {name, slash ? slash + 1 : name};
+    for (size_t i = 0; i < 6; i++) {
+        const char *start = starts[i / 3];
+        size_t lengths[] = {strlen(start), stem_of(start), stem_without(start, tail)};
+        char *key = strndup(start, lengths[i % 3]);
+        char **found =
+            key ? bsearch(&key, names->list, names->count, sizeof *names->list, compare_text) : NULL;
+        free(key);
+        if (!found) continue;
+        names->met[found - names->list] = true;
+        return true;
+    }
+    return false;
+}
+
+/* All pictures of a folder, or those that `listed` names, each of which must be there. */
+static bool add_folder(
+    struct dataset *dataset, const struct half *half, struct names *listed, struct problem *problem)
 {
     struct folder folder;
-    size_t prefix = strlen(pictures);
-    if (!folder_list(&folder, pictures, problem)) return false;
+    size_t prefix = strlen(half->pictures);
+    if (!folder_list(&folder, half->pictures, problem)) return false;
     bool added = true;
+    if (listed) qsort(listed->list, listed->count, sizeof *listed->list, compare_text);
     for (size_t i = 0; added && i < folder.count; i++) {
-        const char *name = folder.paths[i] + prefix;
-        added = add_pair(dataset, pictures, labels, name + strspn(name, "/"), problem);
+        const char *name = folder.paths[i] + prefix + strspn(folder.paths[i] + prefix, "/");
+        if (!listed || meet(listed, name, dataset->layout->picture_tail))
+            added = add_pair(dataset, half, name, problem);
     }
+    for (size_t i = 0; added && listed && i < listed->count; i++)
+        if (!listed->met[i])
+            added =
+                problem_set(problem, "%s: no picture %s in %s", half->list, listed->list[i], half->pictures);
     folder_free(&folder);
     return added;
 }
 
-/* All names on the lines of a VOC list. */
-static bool add_list(struct dataset *dataset, const char *root, const char *list, struct problem *problem)
+/* The pictures NAME.jpg of a layout that has lists of its own. */
+static bool add_listed(
+    struct dataset *dataset, const struct half *half, const struct names *names, struct problem *problem)
 {
-    char *pictures = path_join(root, "JPEGImages"), *labels = path_join(root, "SegmentationClass"),
-         *line = NULL;
-    FILE *file = fopen(list, "re");
-    size_t room = 0;
-    bool added = pictures && labels;
-    if (!file) added = problem_set(problem, "%s: %s", list, strerror(errno));
-    while (added && getline(&line, &room, file) > 0) {
-        char *name = strtok(line, " \t\r\n"), *with_ending;
-        if (!name) continue;
-        added = asprintf(&with_ending, "%s.jpg", name) >= 0 || no_memory(problem);
+    bool added = true;
+    for (size_t i = 0; added && i < names->count; i++) {
+        char *file, *name = names->list[i];
+        bool whole = folder_is_picture(name);
+        added = asprintf(&file, "%s%s", name, whole ? "" : ".jpg") >= 0 || no_memory(problem);
         if (!added) break;
-        added = add_pair(dataset, pictures, labels, with_ending, problem);
-        free(with_ending);
+        added = add_pair(dataset, half, file, problem);
+        free(file);
     }
-    if (file) fclose(file);
-    free(line);
-    free(labels);
-    free(pictures);
+    return added;
+}
+
+static bool add_half(struct dataset *dataset, const struct half *half, struct problem *problem)
+{
+    struct names names = {0};
+    if (!half->list) return add_folder(dataset, half, NULL, problem);
+    bool added = read_list(&names, half->list, problem) &&
+                 (dataset->layout->lists[0] ? add_listed(dataset, half, &names, problem)
+                                            : add_folder(dataset, half, &names, problem));
+    free_names(&names);
     return added;
 }
 
@@ -174,70 +251,44 @@ static bool read_names(struct dataset *dataset, const char *root, struct problem
     return read || no_memory(problem);
 }
 
-static bool open_pair(
-    struct dataset *dataset, const char *root, const char *half, bool ade, struct problem *problem)
-{
-    char *pictures = join(root, "images", ade ? half : NULL);
-    char *labels = join(root, ade ? "annotations" : "labels", ade ? half : NULL);
-    bool opened = pictures && labels ? add_folders(dataset, pictures, labels, problem) : no_memory(problem);
-    free(labels);
-    free(pictures);
-    return opened;
-}
-
-static bool open_voc(
-    struct dataset *dataset, const char *root, enum dataset_part part, struct problem *problem)
-{
-    char *list = join(root, "ImageSets/Segmentation", part == DATASET_TRAIN ? "train.txt" : "val.txt");
-    bool opened = list ? add_list(dataset, root, list, problem) : no_memory(problem);
-    free(list);
-    return opened;
-}
-
-static bool open_layout(
-    struct dataset *dataset, const char *root, enum dataset_part part, struct problem *problem)
-{
-    if (is_folder(root, "JPEGImages", NULL)) {
-        dataset->classes = 21;
-        return open_voc(dataset, root, part, problem);
-    }
-    if (is_folder(root, "annotations", NULL)) {
-        dataset->classes = 150;
-        dataset->reduce_zero = true;
-        return open_pair(dataset, root, part == DATASET_TRAIN ? "training" : "validation", true, problem);
-    }
-    if (!is_folder(root, "images", NULL) || !is_folder(root, "labels", NULL))
-        return problem_set(problem,
-            "%s: no data set with labels: neither images and labels, JPEGImages and SegmentationClass, nor "
-            "images and annotations are in it",
-            root);
-    dataset->plain = true;
-    return open_pair(dataset, root, NULL, false, problem) && read_names(dataset, root, problem);
-}
-
-/* Keeps every second picture. */
-static void keep_half(struct dataset *dataset, enum dataset_part part)
+/* Keeps every second picture, from number `first` on. */
+static void keep_half(struct dataset *dataset, size_t first)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < dataset->count; i++) {
-        bool wanted = i % 2 == (part == DATASET_VALIDATION);
-        if (wanted)
+    for (size_t i = 0; i < dataset->count; i++)
+        if (i % 2 == first)
             dataset->list[kept++] = dataset->list[i];
         else
             free_pair(&dataset->list[i]);
-    }
     dataset->count = kept;
 }
 
-bool dataset_open(struct dataset *dataset, const char *root, enum dataset_part part, struct problem *problem)
+/* One side of an evaluation: half 0 is remembered, half 1 is scored. */
+struct side {
+    const char *root, *list;
+    int half;
+    bool whole; /* of a layout without halves: all of it */
+};
+
+static bool list_pictures(struct dataset *dataset, const struct side *side, struct problem *problem)
 {
-    *dataset = (struct dataset){0};
-    bool opened = open_layout(dataset, root, part, problem);
-    if (opened && dataset->plain && part != DATASET_ALL) keep_half(dataset, part);
-    if (opened && dataset->count == 0)
-        opened = problem_set(problem, "%s: no pictures with labels in it", root);
-    if (!opened) dataset_free(dataset);
-    return opened;
+    const struct layout *layout = dataset->layout;
+    const char *list = layout->lists[side->half];
+    struct half half = {layout_path(side->root, layout->pictures[side->half]),
+        layout_path(side->root, layout->labels[side->half]),
+        side->list ? strdup(side->list)
+        : list     ? layout_path(side->root, list)
+                   : NULL};
+    bool listed =
+        (half.pictures && half.labels && (half.list || (!side->list && !list))) || no_memory(problem);
+    listed = listed && add_half(dataset, &half, problem);
+    free(half.pictures);
+    free(half.labels);
+    free(half.list);
+    if (listed && !layout_has_halves(layout) && !side->whole && !side->list)
+        keep_half(dataset, (size_t)side->half);
+    return listed &&
+           (dataset->count || problem_set(problem, "%s: no pictures with labels in it", side->root));
 }
 
 void dataset_free(struct dataset *dataset)
@@ -249,55 +300,81 @@ void dataset_free(struct dataset *dataset)
     *dataset = (struct dataset){0};
 }
 
-static bool complete(struct dataset *dataset, const struct dataset_choice *choice, struct problem *problem)
+static bool number_classes(struct dataset *dataset, const struct side *side,
+    const struct dataset_choice *choice, struct problem *problem)
 {
+    struct layout layout = *dataset->layout;
+    if (choice->reduce_zero && layout.rule == LABELS_STORED) layout.rule = LABELS_FROM_ONE;
+    if (layout.rule == LABELS_COCO_STUFF && strstr(dataset->list[0].labels, "_labelTrainIds"))
+        layout.rule = LABELS_STORED;
+    if (!layout_has_halves(&layout) && !read_names(dataset, side->root, problem)) return false;
     if (choice->classes && dataset->names)
         return problem_set(problem, "--classes: classes.txt names %d classes already", dataset->classes);
     if (choice->classes) dataset->classes = choice->classes;
-    dataset->reduce_zero |= choice->reduce_zero;
-    dataset->upright = choice->upright;
+    if (!layout_classes(&layout, side->root, side->half == 1, &dataset->classes, dataset->class_of,
+            &dataset->names, problem))
+        return false;
+    for (int label = 0; side->half == 0 && choice->void_is_zero && label < 256; label++)
+        if (dataset->class_of[label] == NO_LABEL && !(label == 0 && layout.rule == LABELS_FROM_ONE))
+            dataset->class_of[label] = 0;
     return dataset->classes || problem_set(problem, "say by --classes how many classes there are");
+}
+
+static bool choose_layout(struct dataset *dataset, const struct side *side,
+    const struct dataset_choice *choice, struct problem *problem)
+{
+    dataset->layout =
+        choice->layout ? layout_named(choice->layout, problem) : layout_find(side->root, problem);
+    if (dataset->layout && choice->published && !choice->layout && dataset->layout->published)
+        dataset->layout = layout_named(dataset->layout->published, problem);
+    return dataset->layout != NULL;
+}
+
+static bool open_side(struct dataset *dataset, const struct side *side, const struct dataset_choice *choice,
+    struct problem *problem)
+{
+    dataset->upright = choice->upright;
+    dataset->floor_labels = choice->floor_labels;
+    return choose_layout(dataset, side, choice, problem) && list_pictures(dataset, side, problem) &&
+           number_classes(dataset, side, choice, problem);
 }
 
 bool dataset_open_both(
     struct dataset *train, struct dataset *test, const struct dataset_choice *choice, struct problem *problem)
 {
-    const char *second = choice->test ? choice->test : choice->train;
+    bool whole = choice->test != NULL;
+    struct side sides[] = {{choice->train, choice->train_list, 0, whole},
+        {choice->test ? choice->test : choice->train, choice->test_list, 1, whole}};
     *train = *test = (struct dataset){0};
-    if (!dataset_open(train, choice->train, DATASET_TRAIN, problem)) return false;
-    if (choice->test && train->plain) { /* a folder of its own: all of it */
-        dataset_free(train);
-        if (!dataset_open(train, choice->train, DATASET_ALL, problem)) return false;
-    }
-    enum dataset_part part = choice->test && train->plain ? DATASET_ALL : DATASET_VALIDATION;
-    if (!dataset_open(test, second, part, problem) || !complete(train, choice, problem) ||
-        !complete(test, choice, problem))
+    if (!open_side(train, &sides[0], choice, problem) || !open_side(test, &sides[1], choice, problem))
         return false;
-    return train->classes == test->classes || problem_set(problem, "%s has %d classes, %s has %d",
-                                                  choice->train, train->classes, second, test->classes);
+    return train->classes == test->classes ||
+           problem_set(problem, "%s has %d classes, %s has %d", sides[0].root, train->classes, sides[1].root,
+               test->classes);
 }
 
-/* The class that a stored label stands for; -1 when it is none. */
-static int class_of(const struct dataset *dataset, int label)
+/* The stored pixel that becomes pixel i of `size`, of `count` pixels. */
+static int source_of(const struct dataset *dataset, int i, int count, int size)
 {
-    if (label == NO_LABEL || (dataset->reduce_zero && label == 0)) return NO_LABEL;
-    int class = label - dataset->reduce_zero;
-    return class < dataset->classes ? class : -1;
+    if (!dataset->floor_labels) return (int)((i + 0.5) * count / size);
+    int from =
+        (int)((float)i * ((float)count / (float)size)); /* in float, as the published evaluators round */
+    return from < count ? from : count - 1;
 }
 
-static bool resize_labels(const struct dataset *dataset, const struct image *image, int size, int32_t *labels,
-    const char *path, struct problem *problem)
+static bool resize_labels(const struct dataset *dataset, const struct image *image, struct box box, int size,
+    int32_t *labels, const char *path, struct problem *problem)
 {
     for (int y = 0; y < size; y++)
         for (int x = 0; x < size; x++) {
-            int from_y = (int)((y + 0.5) * image->height / size),
-                from_x = (int)((x + 0.5) * image->width / size);
+            int from_y = box.y + source_of(dataset, y, box.height, size);
+            int from_x = box.x + source_of(dataset, x, box.width, size);
             int label = image->pixels[(size_t)from_y * (size_t)image->width + (size_t)from_x];
-            int class = class_of(dataset, label);
-            if (class < 0)
+            labels[y * size + x] = dataset->class_of[label];
+            if (dataset->class_of[label] < 0)
                 return problem_set(problem, "%s: label %d at (%d, %d), but there are %d classes%s", path,
-                    label, from_x, from_y, dataset->classes, dataset->reduce_zero ? " from 1 on" : "");
-            labels[y * size + x] = class;
+                    label, from_x, from_y, dataset->classes,
+                    dataset->class_of[0] == NO_LABEL ? " from 1 on" : "");
         }
     return true;
 }
@@ -339,8 +416,8 @@ static bool check_size(const struct image *labels, const struct labelled *pair, 
                labels->width, labels->height, pair->picture, width, height);
 }
 
-bool dataset_labels(const struct dataset *dataset, size_t index, const struct image *picture, int size,
-    int32_t *labels, struct problem *problem)
+bool dataset_labels(const struct dataset *dataset, size_t index, const struct image *picture,
+    const struct box *box, int size, int32_t *labels, struct problem *problem)
 {
     const struct labelled *pair = &dataset->list[index];
     struct image image;
@@ -348,7 +425,8 @@ bool dataset_labels(const struct dataset *dataset, size_t index, const struct im
     if (!image_load_labels(&image, pair->labels, &why))
         return problem_set(problem, "%s: %s", pair->labels, why.text);
     bool made = turn_labels(&image, pair, picture, problem) && check_size(&image, pair, picture, problem) &&
-                resize_labels(dataset, &image, size, labels, pair->labels, problem);
+                resize_labels(dataset, &image, box ? *box : (struct box){0, 0, image.width, image.height},
+                    size, labels, pair->labels, problem);
     image_free(&image);
     return made;
 }

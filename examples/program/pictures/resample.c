@@ -34,24 +34,37 @@ static void taps_free(struct taps *taps)
     free(taps->weights);
 }
 
-static void fill_taps(struct taps *taps, int from, int to)
+static double triangle(double x)
 {
-    double scale = (double)from / to, spread = scale > 1 ? scale : 1;
+    return fmax(0, 1 - fabs(x));
+}
+
+/* A kernel, and how far from 0 it reaches. */
+struct kernel {
+    double (*at)(double x);
+    double reach;
+};
+
+static const struct kernel bicubic = {cubic, 2}, bilinear = {triangle, 1};
+
+static void fill_taps(struct taps *taps, struct kernel kernel, int from, int to)
+{
+    double scale = (double)from / to, spread = scale > 1 ? scale : 1, reach = kernel.reach * spread;
     for (int i = 0; i < to; i++) {
         double centre = (i + 0.5) * scale, sum = 0;
-        int first = (int)(centre - 2 * spread + 0.5), end = (int)(centre + 2 * spread + 0.5);
+        int first = (int)(centre - reach + 0.5), end = (int)(centre + reach + 0.5);
         if (first < 0) first = 0;
         if (end > from) end = from;
         float *weights = taps->weights + (size_t)i * (size_t)taps->most;
-        for (int j = first; j < end; j++) sum += cubic((j + 0.5 - centre) / spread);
+        for (int j = first; j < end; j++) sum += kernel.at((j + 0.5 - centre) / spread);
         for (int j = first; j < end; j++)
-            weights[j - first] = (float)(cubic((j + 0.5 - centre) / spread) / sum);
+            weights[j - first] = (float)(kernel.at((j + 0.5 - centre) / spread) / sum);
         taps->first[i] = first;
         taps->count[i] = end - first;
     }
 }
 
-static bool taps_make(struct taps *taps, int from, int to)
+static bool taps_make(struct taps *taps, struct kernel kernel, int from, int to)
 {
     double scale = (double)from / to;
     taps->most = (int)ceil(4 * (scale > 1 ? scale : 1)) + 2;
@@ -59,7 +72,7 @@ static bool taps_make(struct taps *taps, int from, int to)
     taps->count = malloc((size_t)to * sizeof *taps->count);
     taps->weights = malloc((size_t)to * (size_t)taps->most * sizeof *taps->weights);
     if (!taps->first || !taps->count || !taps->weights) return false;
-    fill_taps(taps, from, to);
+    fill_taps(taps, kernel, from, to);
     return true;
 }
 
@@ -109,13 +122,14 @@ static void clamp(float *values, size_t count)
     for (size_t i = 0; i < count; i++) values[i] = fminf(fmaxf(values[i], 0.0f), 255.0f);
 }
 
-bool resample(
-    const struct image *image, struct box box, int width, int height, float *out, struct problem *problem)
+static bool resample_by(const struct image *image, struct kernel kernel, struct box box, int width,
+    int height, float *out, struct problem *problem)
 {
     struct taps across = {0}, down = {0};
     size_t values = (size_t)width * (size_t)image->channels;
     float *row = malloc(values * sizeof *row);
-    bool made = row && taps_make(&across, box.width, width) && taps_make(&down, box.height, height);
+    bool made =
+        row && taps_make(&across, kernel, box.width, width) && taps_make(&down, kernel, box.height, height);
     if (made) {
         resample_rows(image, box, &across, &down, width, height, row, out);
         clamp(out, values * (size_t)height);
@@ -125,5 +139,61 @@ bool resample(
     taps_free(&across);
     taps_free(&down);
     free(row);
+    return made;
+}
+
+bool resample(
+    const struct image *image, struct box box, int width, int height, float *out, struct problem *problem)
+{
+    return resample_by(image, bicubic, box, width, height, out, problem);
+}
+
+bool resample_bilinear(
+    const struct image *image, struct box box, int width, int height, float *out, struct problem *problem)
+{
+    return resample_by(image, bilinear, box, width, height, out, problem);
+}
+
+/* --- in bytes --- */
+
+enum { FRACTION_BITS = 22 };
+
+/* A byte of the sum of `count` weighted bytes, `stride` apart, with weights rounded to FRACTION_BITS. */
+static uint8_t weighted_byte(const float *weights, int count, const uint8_t *in, size_t stride)
+{
+    int64_t sum = INT64_C(1) << (FRACTION_BITS - 1);
+    for (int j = 0; j < count; j++, in += stride)
+        sum += *in * (int64_t)floor(0.5 + (double)weights[j] * (1 << FRACTION_BITS));
+    return (uint8_t)(sum >> FRACTION_BITS);
+}
+
+/* Along one axis: `lines` lines of `values` numbers each become lines of taps; strides in bytes. */
+static void resample_lines(const struct taps *taps, int to, const uint8_t *in, size_t in_stride,
+    size_t in_line, uint8_t *out, size_t out_stride, size_t out_line, int lines)
+{
+    for (int line = 0; line < lines; line++, in += in_line, out += out_line)
+        for (int i = 0; i < to; i++)
+            for (size_t c = 0; c < 3; c++)
+                out[(size_t)i * out_stride + c] =
+                    weighted_byte(taps->weights + (size_t)i * (size_t)taps->most, taps->count[i],
+                        in + (size_t)taps->first[i] * in_stride + c, in_stride);
+}
+
+bool resample_bytes(const struct image *image, int width, int height, uint8_t *out, struct problem *problem)
+{
+    struct taps across = {0}, down = {0};
+    size_t row = 3 * (size_t)width, in_row = 3 * (size_t)image->width;
+    uint8_t *half = malloc(row * (size_t)image->height);
+    bool made = half && taps_make(&across, bilinear, image->width, width) &&
+                taps_make(&down, bilinear, image->height, height);
+    if (made) {
+        resample_lines(&across, width, image->pixels, 3, in_row, half, 3, row, image->height);
+        resample_lines(&down, height, half, row, 3, out, row, 3, width);
+    } else {
+        problem_set(problem, "no memory to resample to %d x %d", width, height);
+    }
+    taps_free(&across);
+    taps_free(&down);
+    free(half);
     return made;
 }
