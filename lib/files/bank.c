@@ -1,6 +1,8 @@
 /* Memory banks as files. See bank.h. */
 #include "files/bank.h"
 
+#include "files/metadata.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -45,7 +47,8 @@ static cribo_status write_arrays(const cb_allocator *allocator, const cb_memory_
     for (int view = 0; view < 2; view++)
         cb_bank_list_stretches(
             bank, &entries[VIEW1 + view], view, stretches + (size_t)view * cb_memory_bank_stretches(bank));
-    return cb_safetensors_write(allocator, path, entries, ARRAYS, NULL, 0);
+    static const cb_metadata_pair kind[] = {{CB_FORMAT_KEY, CB_FORMAT}, {CB_KIND_KEY, CB_KIND_BANK}};
+    return cb_safetensors_write(allocator, path, entries, ARRAYS, kind, 2);
 }
 
 cribo_status cb_bank_write(

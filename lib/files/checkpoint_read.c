@@ -8,18 +8,27 @@
 #include <stdio.h>
 #include <string.h>
 
-const cb_run_kind cb_trainer_run = {"trainer", "cribo checkpoint 1", &cb_trainer_settings};
-const cb_run_kind cb_objective_run = {"objective", "cribo objective 1", &cb_objective_settings};
+const cb_run_kind cb_trainer_run = {"trainer", CB_KIND_CHECKPOINT, &cb_trainer_settings};
+const cb_run_kind cb_objective_run = {"objective", CB_KIND_OBJECTIVE, &cb_objective_settings};
+
+/* The file's kind and its version; NULL: not one of ours. */
+static const char *kind_of(const cb_checkpoint *c)
+{
+    const char *kind = cb_safetensors_metadata(c->file, CB_KIND_KEY);
+    const char *format = cb_safetensors_metadata(c->file, CB_FORMAT_KEY);
+    bool old = !kind && format && cb_starts_with(format, CB_OLD_FORMAT_BEGIN);
+    return old ? format + strlen(CB_OLD_FORMAT_BEGIN) : kind;
+}
 
 static cribo_status check_format(const cb_checkpoint *c)
 {
-    const char *format = cb_safetensors_metadata(c->file, CB_CHECKPOINT_FORMAT_KEY);
-    if (!format)
-        return cb_fail(CRIBO_CORRUPT,
-            "%.200s: this is no checkpoint: its metadata lack \"" CB_CHECKPOINT_FORMAT_KEY "\"", c->path);
-    if (strcmp(format, c->kind->format) != 0)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: its format is \"%.100s\", but this version reads \"%s\"",
-            c->path, format, c->kind->format);
+    const char *kind = kind_of(c);
+    if (!kind)
+        return cb_fail(
+            CRIBO_CORRUPT, "%.200s: this is no checkpoint: its metadata lack \"" CB_KIND_KEY "\"", c->path);
+    if (strcmp(kind, c->kind->format) != 0)
+        return cb_fail(CRIBO_CORRUPT, "%.200s: it is \"%.100s\", but this version reads \"%s\"", c->path,
+            kind, c->kind->format);
     if (!cb_safetensors_has_checksums(c->file))
         return cb_fail(CRIBO_CORRUPT, "%.200s: checksums are missing", c->path);
     return CRIBO_OK;
@@ -48,7 +57,7 @@ void cb_checkpoint_close(cb_checkpoint *c)
 static bool is_other(const char *key)
 {
     return cb_starts_with(key, CB_CHECKPOINT_CALLER) || cb_starts_with(key, CB_CHECKSUM_PREFIX) ||
-           strcmp(key, "crc32") == 0 || strcmp(key, CB_CHECKPOINT_FORMAT_KEY) == 0 ||
+           strcmp(key, "crc32") == 0 || strcmp(key, CB_FORMAT_KEY) == 0 || strcmp(key, CB_KIND_KEY) == 0 ||
            strcmp(key, CB_CHECKPOINT_STEP_KEY) == 0;
 }
 

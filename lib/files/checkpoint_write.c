@@ -10,14 +10,15 @@
 
 typedef char number_text[CB_NUMBER_BYTES];
 
-/* How many pairs list_settings makes. */
-static size_t settings_and_step(const cb_subject *subject)
+/* How many pairs describe_run makes: the settings, the step, format and kind. */
+static size_t described_pairs(const cb_subject *subject)
 {
-    return subject->kind->settings->count + 1;
+    return subject->kind->settings->count + 3;
 }
 
 /* Every setting by name, and the steps done, as text. */
-static void list_settings(const cb_subject *subject, cb_metadata_pair *pairs, number_text *text)
+static void describe_run(
+    const cb_subject *subject, const char *kind, cb_metadata_pair *pairs, number_text *text)
 {
     size_t count = subject->kind->settings->count;
     for (size_t i = 0; i < count; i++) {
@@ -27,6 +28,8 @@ static void list_settings(const cb_subject *subject, cb_metadata_pair *pairs, nu
     }
     snprintf(text[count], CB_NUMBER_BYTES, "%lld", (long long)subject->step);
     pairs[count] = (cb_metadata_pair){CB_CHECKPOINT_STEP_KEY, text[count]};
+    pairs[count + 1] = (cb_metadata_pair){CB_FORMAT_KEY, CB_FORMAT};
+    pairs[count + 2] = (cb_metadata_pair){CB_KIND_KEY, kind};
 }
 
 /* The tensors and metadata of a file, in memory of its own. */
@@ -50,15 +53,16 @@ static void free_document(document *d)
 }
 
 /* With room for every array of the state. */
-static cribo_status begin_document(document *d, const cb_subject *subject, size_t further_pairs)
+static cribo_status begin_document(
+    document *d, const cb_subject *subject, const char *kind, size_t further_pairs)
 {
-    size_t pairs = settings_and_step(subject) + further_pairs, entries = subject->state->count;
+    size_t pairs = described_pairs(subject) + further_pairs, entries = subject->state->count;
     d->allocator = &subject->runtime->allocator;
     CB_TRY(cb_allocate(d->allocator, &d->entries, entries, sizeof *d->entries, "list of tensors"));
     CB_TRY(cb_allocate(d->allocator, &d->pairs, pairs, sizeof *d->pairs, "metadata"));
-    CB_TRY(cb_allocate(d->allocator, &d->text, settings_and_step(subject), sizeof *d->text, "metadata"));
-    list_settings(subject, d->pairs, d->text);
-    d->pair_count = settings_and_step(subject);
+    CB_TRY(cb_allocate(d->allocator, &d->text, described_pairs(subject), sizeof *d->text, "metadata"));
+    describe_run(subject, kind, d->pairs, d->text);
+    d->pair_count = described_pairs(subject);
     return CRIBO_OK;
 }
 
@@ -78,7 +82,7 @@ static cb_tensor_entry *add_array(document *d, const cb_state_array *array)
 
 static cribo_status write_weights(document *d, const cb_subject *subject, const char *path)
 {
-    CB_TRY(begin_document(d, subject, 0));
+    CB_TRY(begin_document(d, subject, CB_KIND_WEIGHTS, 0));
     for (size_t i = 0; i < subject->state->count; i++) {
         const cb_state_array *array = &subject->state->arrays[i];
         if (strcmp(array->prefix, CB_STUDENT_PREFIX) == 0 || strcmp(array->prefix, CB_TEACHER_PREFIX) == 0)
@@ -119,8 +123,7 @@ static cribo_status write_state(
 {
     const cb_state *state = subject->state;
     cb_compression compression = {subject->runtime->pool, (int)options->level};
-    CB_TRY(begin_document(d, subject, 1 + (size_t)options->metadata_count));
-    d->pairs[d->pair_count++] = (cb_metadata_pair){CB_CHECKPOINT_FORMAT_KEY, subject->kind->format};
+    CB_TRY(begin_document(d, subject, subject->kind->format, (size_t)options->metadata_count));
     CB_TRY(add_metadata(d, options));
     size_t stretches = subject->bank ? cb_memory_bank_stretches(subject->bank) : 0;
     CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * stretches, sizeof *d->stretches, "list of tensors"));

@@ -1,5 +1,6 @@
 /* Writing a model, or parts of it. See files/model.h. */
 #include "base/text.h"
+#include "files/metadata.h"
 #include "files/model.h"
 #include "io/safetensors.h"
 
@@ -32,13 +33,42 @@ static size_t list_parts(
     return count;
 }
 
+/* The metadata of a model: every setting by name, kind and format. */
+typedef struct description {
+    cb_metadata_pair *pairs;
+    char (*text)[CB_NUMBER_BYTES];
+    size_t count;
+} description;
+
+static cribo_status describe_model(const cb_allocator *allocator, const cb_model *model, description *d)
+{
+    size_t settings = cb_model_settings.count;
+    CB_TRY(cb_allocate(allocator, &d->pairs, settings + 2, sizeof *d->pairs, "metadata"));
+    CB_TRY(cb_allocate(allocator, &d->text, settings, sizeof *d->text, "metadata"));
+    for (size_t i = 0; i < settings; i++) {
+        const cb_field *field = &cb_model_settings.fields[i];
+        cb_config_text(field, &model->config, d->text[i]);
+        d->pairs[d->count++] = (cb_metadata_pair){field->setting.name, d->text[i]};
+    }
+    d->pairs[d->count++] = (cb_metadata_pair){CB_FORMAT_KEY, CB_FORMAT};
+    d->pairs[d->count++] = (cb_metadata_pair){CB_KIND_KEY, CB_KIND_MODEL};
+    return CRIBO_OK;
+}
+
 cribo_status cb_model_write(const cb_allocator *allocator, const cb_model *model, const char *path,
     const char *prefix, const cribo_save_parts *parts)
 {
-    cb_tensor_entry *entries;
-    CB_TRY(cb_allocate(allocator, &entries, model->parameters.count, sizeof *entries, "list of tensors"));
-    size_t count = list_parts(&model->parameters, prefix, parts, entries);
-    cribo_status status = cb_safetensors_write(allocator, path, entries, count, NULL, 0);
+    cb_tensor_entry *entries = NULL;
+    description d = {0};
+    size_t most = model->parameters.count;
+    cribo_status status = describe_model(allocator, model, &d);
+    if (status == CRIBO_OK)
+        status = cb_allocate(allocator, &entries, most, sizeof *entries, "list of tensors");
+    if (status == CRIBO_OK)
+        status = cb_safetensors_write(allocator, path, entries,
+            list_parts(&model->parameters, prefix, parts, entries), d.pairs, d.count);
     cb_release(allocator, entries);
+    cb_release(allocator, d.text);
+    cb_release(allocator, d.pairs);
     return status;
 }

@@ -97,6 +97,16 @@ bool cb_json_integer(cb_json *json, uint64_t *value)
     return true;
 }
 
+bool cb_json_null(cb_json *json)
+{
+    if (json->problem) return false;
+    skip_space(json);
+    if (json->length - json->position < 4 || memcmp(json->text + json->position, "null", 4) != 0)
+        return false;
+    json->position += 4;
+    return true;
+}
+
 bool cb_json_end(cb_json *json)
 {
     skip_space(json);

@@ -43,6 +43,9 @@ bool cb_json_element(cb_json *json);
 bool cb_json_string(cb_json *json, const char **text);
 bool cb_json_integer(cb_json *json, uint64_t *value);
 
+/* Steps over the value null: true if it is here; else nothing changes. */
+bool cb_json_null(cb_json *json);
+
 /* Nothing but white space is left. */
 bool cb_json_end(cb_json *json);
 

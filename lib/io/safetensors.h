@@ -1,11 +1,12 @@
 /*
  * Safetensors files (the format of Hugging Face): named tensors and text metadata.
  *
- * u64 header length n, little-endian; n bytes of JSON that begin with '{', padded with spaces: name ->
+ * u64 header length n, little-endian; n bytes of JSON, an object, padded with spaces: name ->
  * {dtype, shape, data_offsets}, and "__metadata__" -> {string: string}; then the tensors, row-major,
  * without holes or overlaps, up to the end of the file.
  *
- * The writer stores, and the reader reads, float32, int64 and bytes; the reader lists tensors of every type.
+ * The writer stores float32, int64 and bytes. The reader reads these, converts float16, bfloat16 and float64
+ * to float32, and lists tensors of every type.
  * What the reader accepts is checked in whole when it opens: sizes and offsets can be trusted afterwards.
  * Memory stays below a small multiple of the header, which cannot be longer than the file can hold.
  *
@@ -85,7 +86,8 @@ typedef struct cb_tensor_info {
     const char *name;
     const char *dtype; /* "F32", ... */
     size_t axes;
-    uint64_t shape[CB_MOST_AXES];
+    uint64_t shape[CB_MOST_AXES]; /* of the first axes, where there are more */
+    uint64_t elements;
     uint64_t begin, end; /* bytes after the header */
 } cb_tensor_info;
 
@@ -114,6 +116,9 @@ const char *cb_safetensors_metadata(const cb_safetensors *file, const char *key)
 /* Has the file checksums of its header and of every tensor? */
 bool cb_safetensors_has_checksums(const cb_safetensors *file);
 
+/* Whether cb_safetensors_read can read the tensor. */
+bool cb_tensor_is_real(const cb_tensor_info *tensor);
+
 /* Is the tensor of this type? */
 bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype);
 
@@ -125,7 +130,9 @@ bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype);
 cribo_status cb_safetensors_read_as(
     const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count);
 
-/* The same for float32. */
+/*
+ * The same for float32; tensors of float16, bfloat16 and float64 are converted (to nearest, ties to even).
+ */
 cribo_status cb_safetensors_read(
     const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count);
 

@@ -39,7 +39,8 @@ static const struct {
     unsigned bits;
 } dtypes[] = {{"F32", 32}, {"F16", 16}, {"BF16", 16}, {"F64", 64}, {"I64", 64}, {"I32", 32}, {"I16", 16},
     {"I8", 8}, {"U64", 64}, {"U32", 32}, {"U16", 16}, {"U8", 8}, {"BOOL", 8}, {"C64", 64}, {"F8_E4M3", 8},
-    {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
+    {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6},
+    {"F4", 4}};
 
 static cb_tensor_info *tensor_at(const cb_safetensors *file, size_t index)
 {
@@ -118,6 +119,7 @@ static bool offset_less(const cb_safetensors *file, size_t a, size_t b)
 static cribo_status read_metadata(cb_safetensors *file, cb_json *json)
 {
     const char *key, *value;
+    if (cb_json_null(json)) return CRIBO_OK;
     cb_json_object(json);
     while (cb_json_member(json, &key) && cb_json_string(json, &value)) {
         CB_TRY(append(&file->allocator, &file->pairs, sizeof(cb_metadata_pair), "safetensors metadata"));
@@ -128,10 +130,14 @@ static cribo_status read_metadata(cb_safetensors *file, cb_json *json)
 
 static bool read_shape(cb_json *json, cb_tensor_info *tensor)
 {
+    uint64_t length;
     if (!cb_json_array(json)) return false;
+    tensor->elements = 1;
     for (tensor->axes = 0; cb_json_element(json); tensor->axes++) {
-        if (tensor->axes == CB_MOST_AXES) return cb_json_refuse(json, "a shape with more than 8 axes");
-        if (!cb_json_integer(json, &tensor->shape[tensor->axes])) return false;
+        if (!cb_json_integer(json, &length)) return false;
+        if (__builtin_mul_overflow(tensor->elements, length, &tensor->elements))
+            return cb_json_refuse(json, "too large a shape");
+        if (tensor->axes < CB_MOST_AXES) tensor->shape[tensor->axes] = length;
     }
     return !json->problem;
 }
@@ -214,9 +220,7 @@ static bool bytes_of_shape(const cb_tensor_info *tensor, uint64_t *bytes)
     uint64_t bits = 0;
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
         if (strcmp(tensor->dtype, dtypes[i].name) == 0) bits = dtypes[i].bits;
-    if (bits == 0) return false;
-    for (size_t i = 0; i < tensor->axes; i++)
-        if (__builtin_mul_overflow(bits, tensor->shape[i], &bits)) return false;
+    if (bits == 0 || __builtin_mul_overflow(bits, tensor->elements, &bits)) return false;
     *bytes = bits / 8;
     return bits % 8 == 0;
 }
@@ -300,6 +304,50 @@ static uint64_t most_bytes(const cb_safetensors *file)
     return most;
 }
 
+/* The beginnings of files that people take for safetensors files, and what they are. */
+static const struct {
+    const char *begin;
+    size_t length;
+    const char *is;
+} impostors[] = {
+#define IMPOSTOR(begin, is) {begin, sizeof begin - 1, is}
+    IMPOSTOR("PK\x03\x04",
+        "a PyTorch file (.pth, .pt, .bin); examples/python/convert_weights.py turns it into "
+        "safetensors"),
+    IMPOSTOR("\x80\x02", "a PyTorch file of an old version (.pth, .pt, .bin), or another pickle; "
+                         "examples/python/convert_weights.py turns it into safetensors"),
+    IMPOSTOR(
+        "version https://git-lfs", "a Git LFS pointer, not the file itself; fetch that with git lfs pull"),
+    IMPOSTOR("<!DOCTYPE", "a web page, not a file of weights; the download went to the wrong address"),
+    IMPOSTOR("<!doctype", "a web page, not a file of weights; the download went to the wrong address"),
+    IMPOSTOR("<html", "a web page, not a file of weights; the download went to the wrong address"),
+    IMPOSTOR("GGUF", "a GGUF file, which cannot be read; get the weights as safetensors"),
+    IMPOSTOR("\x89HDF", "an HDF5 file (Keras), which cannot be read; get the weights as safetensors"),
+    IMPOSTOR("\x08\x03\x12\x07pytorch", "an ONNX file; examples/python/convert_weights.py turns it into "
+                                        "safetensors"),
+#undef IMPOSTOR
+};
+
+/* CRIBO_CORRUPT with what the file is, where it begins like another kind of file. */
+static cribo_status check_kind(const cb_safetensors *file)
+{
+    char begin[32] = {0};
+    uint64_t size = file->reader.size;
+    CB_TRY(cb_file_reader_read(&file->reader, 0, begin, size < sizeof begin ? (size_t)size : sizeof begin));
+    for (size_t i = 0; i < sizeof impostors / sizeof impostors[0]; i++)
+        if (memcmp(begin, impostors[i].begin, impostors[i].length) == 0)
+            return cb_fail(CRIBO_CORRUPT, "%.200s: this is %s", file->path, impostors[i].is);
+    return CRIBO_OK;
+}
+
+/* Whether the header is an object; the format allows no other. */
+static bool begins_object(const cb_safetensors *file)
+{
+    size_t i = 0;
+    while (i < file->header_length && strchr(" \t\r\n", file->header[i]) && file->header[i]) i++;
+    return i < file->header_length && file->header[i] == '{';
+}
+
 /* Reads the header's bytes, once its length is known to be possible. */
 static cribo_status load_header(cb_safetensors *file)
 {
@@ -315,7 +363,7 @@ static cribo_status load_header(cb_safetensors *file)
     file->header_length = (size_t)length;
     file->data_bytes = most - sizeof length - length;
     CB_TRY(read_bytes(file, sizeof length, header, (size_t)length));
-    if (length == 0 || file->header[0] != '{')
+    if (!begins_object(file))
         return cb_fail(CRIBO_CORRUPT, "%.200s: at byte 8: the header does not begin with '{'", file->path);
     return CRIBO_OK;
 }
@@ -352,6 +400,7 @@ static cribo_status open_file(cb_safetensors *file, const char *path)
     CB_TRY(cb_allocate(&file->allocator, &copy, size, 1, "path"));
     file->path = memcpy(copy, path, size);
     CB_TRY(cb_file_reader_open(&file->reader, file->path));
+    CB_TRY(check_kind(file));
     bool is_gzip;
     CB_TRY(cb_gzip_detect(&file->reader, &is_gzip));
     if (is_gzip) CB_TRY(cb_gzip_reader_create(&file->allocator, &file->gzip, &file->reader));
@@ -486,26 +535,101 @@ bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype)
     return strcmp(tensor->dtype, cb_dtypes[dtype].name) == 0;
 }
 
-cribo_status cb_safetensors_read_as(
-    const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count)
+static cribo_status check_count(const cb_safetensors *file, const cb_tensor_info *tensor, size_t count)
 {
-    uint64_t bytes = tensor->end - tensor->begin, elements = bytes / cb_dtypes[dtype].bytes;
-    CB_REQUIRE(cb_tensor_is(tensor, dtype), "%.200s: tensor \"%.100s\" has dtype %s, but only %s can be read",
-        file->path, tensor->name, tensor->dtype, cb_dtypes[dtype].name);
-    CB_REQUIRE(count == elements, "%.200s: tensor \"%.100s\" has %llu elements, not %zu", file->path,
-        tensor->name, (unsigned long long)elements, count);
-    CB_TRY(read_bytes(file, sizeof(uint64_t) + file->header_length + tensor->begin, values, (size_t)bytes));
+    CB_REQUIRE(count == tensor->elements, "%.200s: tensor \"%.100s\" has %llu elements, not %zu", file->path,
+        tensor->name, (unsigned long long)tensor->elements, count);
+    return CRIBO_OK;
+}
+
+/* Reads all bytes of a tensor and compares their checksum, if there is one. */
+static cribo_status read_whole(const cb_safetensors *file, const cb_tensor_info *tensor, void *bytes)
+{
+    size_t count = (size_t)(tensor->end - tensor->begin);
+    CB_TRY(read_bytes(file, sizeof(uint64_t) + file->header_length + tensor->begin, bytes, count));
     const char *digits = digits_of(file, tensor);
     if (!digits) return CRIBO_OK;
     uLong sum = crc32_z(0, NULL, 0);
-    if (bytes > 0) sum = crc32_z(sum, values, (size_t)bytes);
+    if (count > 0) sum = crc32_z(sum, bytes, count);
     return check_digits(file, tensor->name, sum, digits);
+}
+
+cribo_status cb_safetensors_read_as(
+    const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count)
+{
+    CB_REQUIRE(cb_tensor_is(tensor, dtype), "%.200s: tensor \"%.100s\" has dtype %s, but only %s can be read",
+        file->path, tensor->name, tensor->dtype, cb_dtypes[dtype].name);
+    CB_TRY(check_count(file, tensor, count));
+    return read_whole(file, tensor, values);
+}
+
+/* --- numbers of other types --- */
+
+static float number_of_bits(uint32_t bits)
+{
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+/* float16: 1 bit of sign, 5 of exponent, 10 of mantissa. */
+static float from_f16(const unsigned char *bytes)
+{
+    uint32_t half = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8, sign = (half & 0x8000u) << 16;
+    uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
+    if (exponent == 0) {
+        float small = (float)mantissa * 0x1p-24f;
+        return sign ? -small : small;
+    }
+    return number_of_bits(sign | (exponent == 31 ? 255u : exponent + 112) << 23 | mantissa << 13);
+}
+
+static float from_bf16(const unsigned char *bytes)
+{
+    return number_of_bits((uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 24);
+}
+
+static float from_f64(const unsigned char *bytes)
+{
+    double number;
+    memcpy(&number, bytes, sizeof number);
+    return (float)number;
+}
+
+static const struct conversion {
+    const char *dtype;
+    size_t bytes;
+    float (*number)(const unsigned char *bytes);
+} conversions[] = {{"F16", 2, from_f16}, {"BF16", 2, from_bf16}, {"F64", 8, from_f64}};
+
+static const struct conversion *conversion_of(const cb_tensor_info *tensor)
+{
+    for (size_t i = 0; i < sizeof conversions / sizeof conversions[0]; i++)
+        if (strcmp(tensor->dtype, conversions[i].dtype) == 0) return &conversions[i];
+    return NULL;
+}
+
+bool cb_tensor_is_real(const cb_tensor_info *tensor)
+{
+    return cb_tensor_is(tensor, CB_F32) || conversion_of(tensor);
 }
 
 cribo_status cb_safetensors_read(
     const cb_safetensors *file, const cb_tensor_info *tensor, float *values, size_t count)
 {
-    return cb_safetensors_read_as(file, tensor, CB_F32, values, count);
+    const struct conversion *from = conversion_of(tensor);
+    unsigned char *bytes;
+    CB_REQUIRE(cb_tensor_is_real(tensor),
+        "%.200s: tensor \"%.100s\" has dtype %s, but only F32, F16, BF16 and F64 can be read", file->path,
+        tensor->name, tensor->dtype);
+    if (!from) return cb_safetensors_read_as(file, tensor, CB_F32, values, count);
+    CB_TRY(check_count(file, tensor, count));
+    CB_TRY(cb_allocate(&file->allocator, &bytes, count, from->bytes, "numbers to be converted"));
+    cribo_status status = read_whole(file, tensor, bytes);
+    for (size_t i = 0; status == CRIBO_OK && i < count; i++)
+        values[i] = from->number(bytes + i * from->bytes);
+    cb_release(&file->allocator, bytes);
+    return status;
 }
 
 cribo_status cb_safetensors_finish(const cb_safetensors *file)

@@ -539,8 +539,8 @@ START_TEST(test_checkpoint_forged_header_is_refused_by_name)
         const char *text, *other, *part;
         cribo_status status;
     } cases[] = {
-        {"cribo checkpoint 1", "cribo checkpoint 2", "its format is \"cribo checkpoint 2\"", CRIBO_CORRUPT},
-        {"\"format\"", "\"formed\"", "this is no checkpoint", CRIBO_CORRUPT},
+        {"\"checkpoint 1\"", "\"checkpoint 2\"", "it is \"checkpoint 2\"", CRIBO_CORRUPT},
+        {"\"cribo\"", "\"cribb\"", "this is no checkpoint", CRIBO_CORRUPT},
         {"\"step\":\"3\"", "\"step\":\"\"", "step = \"\"", CRIBO_CORRUPT},
         {"\"step\":\"3\"", "\"step\":\"-3\"", "step = \"-3\"", CRIBO_CORRUPT},
         {"\"step\":\"3\"", "\"step\":\"3x\"", "step = \"3x\"", CRIBO_CORRUPT},

@@ -8,6 +8,7 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -437,6 +438,11 @@ START_TEST(test_open_unusual_but_right_is_taken)
         {"{\"a\":" T("F32", "0", 0, 0) ",\"b\":" T("BF16", "3", 0, 6) ",\"c\":" T("I8", "0,9", 6, 6) "}", 6},
         {"{\"a\":" T("F4", "2", 0, 1) ",\"b\":" T("BOOL", "1,1,1,1,1,1,1,2", 1, 3) "}", 3},
         {"{\"__metadata__\":{}}", 0},
+        {" {}", 0},
+        {"{\"__metadata__\":null}", 0},
+        {"{\"__metadata__\": null ,\"a\":" T("F8_E4M3FNUZ", "1", 0, 1) "}", 1},
+        {"{\"a\":" T("F8_E5M2FNUZ", "3", 0, 3) "}", 3},
+        {"{\"a\":" T("F32", "1,1,1,1,1,1,1,1,1", 0, 4) "}", 4},
         {"{\"a\":" T("U8", "1", 0, 1) ",\"__metadata__\":{\"a\":\"b\"}}", 1},
         {"{\"\":" T("U8", "1", 0, 1) "}", 1},
         {"{\"a\":" T("F32", "0,18446744073709551615", 0, 0) "}", 0},
@@ -455,7 +461,6 @@ START_TEST(test_open_hostile_is_corrupt_and_says_where)
         const char *message;
     } hostile[] = {
         {"", 0, "begin with '{'"},
-        {" {}", 0, "begin with '{'"},
         {"[]", 0, "begin with '{'"},
         {"{\"a\":" T("F32", "2", 0, 8) "}", 7, "\"a\", bytes 0 ... 8 of 7: it ends after"},
         {"{\"a\":" T("F32", "2", 0, 8) "}", 9, "end at byte 8 of 9"},
@@ -480,7 +485,6 @@ START_TEST(test_open_hostile_is_corrupt_and_says_where)
         {"{\"a\":" T("F32", "4611686018427387905", 0, 4) "}", 4, "too large a shape"},
         {"{\"a\":" T("F32", "18446744073709551616", 0, 4) "}", 4, "whole number"},
         {"{\"a\":" T("F32", "1", 0, 18446744073709551615) "}", 4, "ends after"},
-        {"{\"a\":" T("F32", "1,1,1,1,1,1,1,1,1", 0, 4) "}", 4, "8 axes"},
         {"{\"a\":" T("F33", "1", 0, 4) "}", 4, "unknown dtype"},
         {"{\"a\":" T("", "1", 0, 4) "}", 4, "unknown dtype"},
         {"{\"a\":" T("F4", "1", 0, 1) "}", 1, "too large a shape"},
@@ -509,6 +513,64 @@ START_TEST(test_open_hostile_is_corrupt_and_says_where)
             open_made(hostile[i].header, hostile[i].data) == CRIBO_CORRUPT, "%s is taken", hostile[i].header);
         assert_message("made");
         assert_message(hostile[i].message);
+    }
+}
+END_TEST
+
+/* Opens a file whose header has one tensor of this type, with these bytes, and reads it as float32. */
+static void read_numbers(const char *dtype, size_t count, const void *bytes, size_t size, float *values)
+{
+    char header[200], whole[400] = {0};
+    cb_safetensors *file;
+    int length = snprintf(header, sizeof header,
+        "{\"a\":{\"dtype\":\"%s\",\"shape\":[%zu],\"data_offsets\":[0,%zu]}}", dtype, count, size);
+    whole[0] = (char)length;
+    memcpy(whole + 8, header, (size_t)length);
+    memcpy(whole + 8 + length, bytes, size);
+    write_bytes(scratch_path("numbers"), whole, 8 + (size_t)length + size);
+    OK(cb_safetensors_open(&plain, &file, scratch_path("numbers")));
+    OK(cb_safetensors_read(file, cb_safetensors_find(file, NULL, "a"), values, count));
+    cb_safetensors_close(file);
+}
+
+START_TEST(test_read_other_real_types_are_converted)
+{
+    static const uint16_t half[] = {0x3c00, 0xc000, 0x0001, 0x83ff, 0x0400, 0x7bff, 0x8000, 0x7c00, 0x3555};
+    static const float of_half[] = {
+        1, -2, 0x1p-24f, -0x1.ff8p-15f, 0x1p-14f, 65504, -0.0f, INFINITY, 0x1.554p-2f};
+    static const uint16_t brain[] = {0x3f80, 0xc000, 0x7f7f, 0x0001, 0xff80};
+    static const float of_brain[] = {1, -2, 0x1.fep127f, 0x1p-133f, -INFINITY};
+    static const double wide[] = {0.1, -1e300, 0x1.000001p0, 0x1.000003p0};
+    static const float of_wide[] = {0.1f, -INFINITY, 1, 0x1.000004p0f};
+    float values[9];
+    read_numbers("F16", 9, half, sizeof half, values);
+    ck_assert_mem_eq(values, of_half, sizeof of_half);
+    read_numbers("BF16", 5, brain, sizeof brain, values);
+    ck_assert_mem_eq(values, of_brain, sizeof of_brain);
+    read_numbers("F64", 4, wide, sizeof wide, values);
+    ck_assert_mem_eq(values, of_wide, sizeof of_wide);
+}
+END_TEST
+
+START_TEST(test_open_other_kinds_of_files_are_named)
+{
+    static const struct {
+        const char *begin;
+        size_t length;
+        const char *message;
+    } cases[] = {
+        {"PK\x03\x04\0\0\x08\x08archive/data.pkl", 24, "convert_weights.py"},
+        {"\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", 18, "convert_weights.py"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", 55, "git lfs pull"},
+        {"<!DOCTYPE html><html><head></head></html>", 41, "a web page"},
+        {"<html>", 6, "a web page"},
+        {"GGUF\x03\0\0\0", 8, "GGUF"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cb_safetensors *file;
+        write_bytes(scratch_path("kind"), cases[i].begin, cases[i].length);
+        ck_assert_int_eq(cb_safetensors_open(&plain, &file, scratch_path("kind")), CRIBO_CORRUPT);
+        assert_message(cases[i].message);
     }
 }
 END_TEST
@@ -626,6 +688,8 @@ int main(void)
     TCase *tests = tcase_create("safetensors");
     tcase_add_checked_fixture(tests, scratch_begin, scratch_end);
     tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, test_read_other_real_types_are_converted);
+    tcase_add_test(tests, test_open_other_kinds_of_files_are_named);
     tcase_add_test(tests, test_write_then_open_gives_everything_back);
     tcase_add_test(tests, test_write_same_content_gives_same_bytes_in_the_order_given);
     tcase_add_test(tests, test_write_nothing_is_a_file_too);
