@@ -13,7 +13,7 @@
 
 /* What sets the files of trainers apart from those of objectives. */
 typedef struct cb_run_kind {
-    const char *noun, *format; /* for messages; the metadata "format" */
+    const char *noun, *format; /* for messages; the metadata "cribo" */
     const cb_config_table *settings;
 } cb_run_kind;
 extern const cb_run_kind cb_trainer_run, cb_objective_run;

@@ -2155,8 +2155,8 @@ static void objective_load(void)
     BAD(cribo_objective_load(objective, NULL, NULL), "path");
     BAD(cribo_objective_load(objective, scratch_path("none"), NULL), "none");
     BAD(cribo_objective_load(objective, scratch_path("nonsense"), NULL), "nonsense");
-    BAD(cribo_objective_load(objective, scratch_path("trainer"), NULL), "cribo checkpoint 1");
-    BAD(cribo_trainer_load(trainer, scratch_path("sound"), NULL), "cribo objective 1");
+    BAD(cribo_objective_load(objective, scratch_path("trainer"), NULL), "checkpoint 1");
+    BAD(cribo_trainer_load(trainer, scratch_path("sound"), NULL), "objective 1");
     BAD(cribo_objective_load(objective, scratch_path("sound"), &o), "options.overrides: \"depth\"");
     cribo_trainer_free(trainer);
     end_objective(objective, &batch);
