@@ -15,17 +15,17 @@ static const char usage[] =
     "Commands:\n"
     "  pretrain    train on a folder of JPEG and PNG files\n"
     "  scenes      compose training pictures with several objects, and their labels\n"
-    "  evaluate    segment labelled pictures by nearest neighbours, and say how well\n"
-    "  report      write a page that tells how a run went\n"
+    "  evaluate    segment labelled pictures by nearest neighbours and score the result\n"
+    "  report      write an HTML page about a run\n"
     "  clusters    draw the objects that a model finds in pictures\n"
-    "  neighbours  draw objects, and those of other pictures that are most like them\n"
-    "  attention   draw where a model looks in pictures, and its tokens in colours\n"
+    "  neighbours  draw objects and the most similar objects of other pictures\n"
+    "  attention   draw a model's attention maps and its tokens in colours\n"
     "  embed       write a model's features of pictures to a file\n"
     "\n"
-    "  --help     this help; cribo COMMAND --help for a command's\n"
-    "  --version  the versions of the program's library and what it found on this machine\n"
+    "  --help     print this help; cribo COMMAND --help prints the help of a command\n"
+    "  --version  print the library's version, build and what it found on this machine\n"
     "\n"
-    "Exit status: 0 done, 1 failed, 2 used wrongly; 130 and 143 after Ctrl-C and SIGTERM.\n";
+    "Exit status: 0 success, 1 failure, 2 usage error; 130 after Ctrl-C, 143 after SIGTERM.\n";
 
 static const struct {
     const char *name, *full_name;

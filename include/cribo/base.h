@@ -178,6 +178,15 @@ typedef struct cribo_setting {
 } cribo_setting;
 
 /*
+ * The name of value `value` of the setting `name`, if that setting is a choice among names ("bf16" is value 1
+ * of "precision"), as cribo_..._config_set accepts it. A setting has the same choices in every config struct.
+ * NULL if the setting is a number, does not exist or has no such value.
+ * Ownership: a static string. Aliasing: none. Errors: none. Threads: any.
+ * Cost: none. Since 0.1.
+ */
+CRIBO_API const char *cribo_setting_choice(const char *name, int64_t value);
+
+/*
  * `count` uniform numbers in [0, 1) with 53 random bits each: a pure function of (seed, stream, index), from
  * Philox 4x32-10 (Salmon et al., SC 2011). Callers who draw their augmentations from it get batches that
  * depend on nothing but (seed, image), whatever the number of loader threads.

@@ -109,8 +109,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add(
     cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels);
 
 /*
- * Remembers some patches of each image as cribo_probe_add remembers all: image b's patches index[b, 0], index[b,
- * 1], ... in this order.
+ * Remembers some patches of each image as cribo_probe_add remembers all: image b's patches index[b, 0],
+ * index[b, 1], ... in this order.
  *
  * labels [B, height, width], each 0 ... C - 1 or ignore_label
  * count  patches of an image, 1 ... N
@@ -123,8 +123,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *prob
     const cribo_patch_maps *maps, const int32_t *labels, int64_t count, const int64_t *index);
 
 /*
- * Chooses the patches of each image that a bounded memory is to keep, those with the image's rare classes first:
- * the `count` smallest of
+ * Chooses the patches of each image that a bounded memory is to keep, those with the image's rare classes
+ * first: the `count` smallest of
  *
  *   s_i = u_i * sum over the classes c in patch i of f_c      f_c: in how many patches of the image c occurs
  *
@@ -139,8 +139,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *prob
  * index         [B, count] the patches, the smallest s first
  * runtime       memory; NULL: defaults
  *
- * Ownership: all arrays stay the caller's. Aliasing: index must not overlap the inputs.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Ownership: all arrays stay the caller's. Aliasing: index must not overlap the inputs. Errors:
+ * CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
  * Threads: any. Cost: O(B (pixels + N C + N count)); N C bytes of memory during the call. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_rare_patches(const cribo_patch_maps *maps, int64_t classes,
@@ -238,11 +238,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_add(int64_t classes, int
  *
  * mean_iou        mean of the intersection over union of the classes that occur in truth or prediction; 0
  *                 when none does
- * accuracy        share of the pixels that are right; 0 when there are none
- * mean_accuracy   mean over the classes that occur in the truth of the share of their pixels that are right
- * classes_seen    how many classes the mean_iou is over
- * counted         pixels counted
- * mean_iou_all    mean of the intersection over union of all C classes; that of a class that occurs nowhere is 0
+ * accuracy        share of the pixels that are right; 0 when there are none mean_accuracy   mean over the
+ * classes that occur in the truth of the share of their pixels that are right classes_seen    how many
+ * classes the mean_iou is over counted         pixels counted mean_iou_all    mean of the intersection over
+ * union of all C classes; that of a class that occurs nowhere is 0
  */
 typedef struct cribo_scores {
     size_t struct_size; /* sizeof(cribo_scores), set by the caller */
@@ -274,8 +273,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
  * column         [rows] the column of each row; -1: it has none
  * runtime        memory; NULL: defaults
  *
- * Ownership: all arrays stay the caller's. Aliasing: column must not overlap score.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Ownership: all arrays stay the caller's. Aliasing: column must not overlap score. Errors:
+ * CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
  * Threads: any. Cost: O(smaller^2 * larger). Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_assign(
@@ -291,11 +290,9 @@ enum {
 /*
  * Matches predictions, clusters for instance, with classes.
  *
- * classes      C, 1 ... 65 536
- * predictions  P, 1 ... 65 536
- * confusion    [C, P] pixels by true class and prediction, none negative
- * method       CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE
- * rest         0 ... C - 1, the class of a prediction without a partner (one to one: P > C; many to one: it has
+ * classes      C, 1 ... 65 536 predictions  P, 1 ... 65 536 confusion    [C, P] pixels by true class and
+ * prediction, none negative method       CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE rest         0 ...
+ * C - 1, the class of a prediction without a partner (one to one: P > C; many to one: it has
  *              no pixels); the public evaluators take 0
  * class_of     [P] the class of each prediction; NULL: not wanted
  * matched      [C, C] the confusion with the columns of a class's predictions added up, for
@@ -303,16 +300,17 @@ enum {
  * runtime      memory; NULL: defaults
  *
  * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the confusion or each other.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
- * Threads: any. Cost: that of cribo_assign for C rows and P columns. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
+ * written. Threads: any. Cost: that of cribo_assign for C rows and P columns. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_match(int64_t classes, int64_t predictions,
     const int64_t *confusion, int64_t method, int64_t rest, int64_t *class_of, int64_t *matched,
     const cribo_runtime *runtime);
 
 /*
- * k-means: centres c_k that minimise the sum over rows of min_k |x_r - c_k|^2, by Lloyd's iterations from a start
- * by k-means++, until the sum falls no more. A centre without rows moves to the row farthest from its own.
+ * k-means: centres c_k that minimise the sum over rows of min_k |x_r - c_k|^2, by Lloyd's iterations from a
+ * start by k-means++, until the sum falls no more. A centre without rows moves to the row farthest from its
+ * own.
  *
  * rows, width  R, 1 ... 2^31, and D, 1 ... 65 536
  * features     [R, D], finite; normalise them first where the cosine is to count
@@ -345,8 +343,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_k_means(int64_t rows, int64_t widt
  * runtime      memory and threads; NULL: defaults. The bits do not depend on the threads.
  *
  * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the inputs or each other.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
- * Threads: any. Cost: 2 R K D flop. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
+ * written. Threads: any. Cost: 2 R K D flop. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_nearest_centres(int64_t rows, int64_t width,
     const float *features, int64_t clusters, const float *centres, int32_t *labels, double *inertia,

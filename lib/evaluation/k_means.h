@@ -1,7 +1,7 @@
 /*
- * k-means: centres that minimise the sum of the squared distances of rows to their nearest centre (Lloyd, "Least
- * squares quantization in PCM", 1982), from a start by k-means++ (Arthur and Vassilvitskii, SODA 2007). The bits
- * do not depend on the threads.
+ * k-means: centres that minimise the sum of the squared distances of rows to their nearest centre (Lloyd,
+ * "Least squares quantization in PCM", 1982), from a start by k-means++ (Arthur and Vassilvitskii, SODA
+ * 2007). The bits do not depend on the threads.
  */
 #ifndef CB_EVALUATION_K_MEANS_H
 #define CB_EVALUATION_K_MEANS_H

@@ -2,7 +2,7 @@
  * Matching predictions that have no names, such as clusters, with classes.
  *
  *   assignment   max over one-to-one maps sigma of sum_i s_(i, sigma(i))
- *   by IoU       s_gp = n_gp / (sum_j n_gj + sum_j n_jp - n_gp)      n: pixels by true class g and prediction p
+ *   by IoU       s_gp = n_gp / (sum_j n_gj + sum_j n_jp - n_gp)   n: pixels by true class g and prediction p
  */
 #ifndef CB_EVALUATION_MATCHING_H
 #define CB_EVALUATION_MATCHING_H
@@ -12,9 +12,9 @@
 #include <stdbool.h>
 
 /*
- * column [rows]: the column of each row in an assignment with the greatest total score [rows, columns]; -1: the
- * row has none, for there are more rows than columns. Fails for lack of memory only, before anything is written.
- * Kuhn's Hungarian method with shortest augmenting paths, O(min^2 max).
+ * column [rows]: the column of each row in an assignment with the greatest total score [rows, columns]; -1:
+ * the row has none, for there are more rows than columns. Fails for lack of memory only, before anything is
+ * written. Kuhn's Hungarian method with shortest augmenting paths, O(min^2 max).
  */
 cribo_status cb_assign(
     const cb_allocator *allocator, size_t rows, size_t columns, const double *score, int64_t *column);

@@ -50,8 +50,8 @@ typedef struct cb_patch_choice {
 } cb_patch_choice;
 
 /*
- * Remembers the chosen patches of checked maps, in the order of the choice; features [images, rows * columns, D]. Fails for lack of memory only,
- * and changes nothing then.
+ * Remembers the chosen patches of checked maps, in the order of the choice; features [images, rows * columns,
+ * D]. Fails for lack of memory only, and changes nothing then.
  */
 cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory *memory,
     const cb_label_maps *maps, const cb_real *features, cb_patch_choice choice);

@@ -72,7 +72,10 @@ START_TEST(test_showcase_draws_an_object_alike_in_both_views)
 }
 END_TEST
 
-/* Objects keep their colours when a clustering numbers them otherwise, and after their colours were kept in a file. */
+/*
+ * Objects keep their colours when a clustering numbers them otherwise, and after their colours were kept in a
+ * file.
+ */
 START_TEST(test_showcase_gives_an_object_the_colour_that_it_had)
 {
     static const int64_t later[8] = {3, 0, 1, 1, 0, 3, 2, 2};

@@ -6,6 +6,7 @@
 #include "cribo/cribo.h"
 #include "distillation/loss.h"
 #include "distillation/memory_bank.h"
+#include "evaluation/probe.h"
 #include "model/model.h"
 #include "objective/settings.h"
 #include "training/settings.h"
@@ -13,11 +14,13 @@
 #include "support/suite.h"
 
 #include <check.h>
+#include <ctype.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 typedef cribo_status setting_function(size_t index, cribo_setting *setting);
 
@@ -28,6 +31,7 @@ static const struct described {
     setting_function *setting;
 } described[] = {
     {"clusterer.h", &cb_clusterer_settings, cribo_clusterer_config_setting},
+    {"evaluation.h", &cb_probe_settings, cribo_probe_config_setting},
     {"loss.h", &cb_loss_settings, cribo_loss_config_setting},
     {"memory_bank.h", &cb_memory_bank_settings, cribo_memory_bank_config_setting},
     {"model.h", &cb_model_settings, cribo_model_config_setting},
@@ -110,6 +114,51 @@ START_TEST(test_config_settings_are_complete_and_defaults_in_range)
     ck_assert_int_eq(described[_i].setting(index, &setting), CRIBO_INVALID_ARGUMENT);
     ck_assert_int_eq(described[_i].setting(SIZE_MAX, &setting), CRIBO_INVALID_ARGUMENT);
     ck_assert_int_eq(described[_i].setting(0, NULL), CRIBO_INVALID_ARGUMENT);
+}
+END_TEST
+
+/*
+ * Lists of settings are sorted by name, so a description that goes on from the one before has lost its start.
+ */
+static bool stands_alone(const char *help)
+{
+    static const char *const openings[] = {"and", "nor", "the same", "those", "at", "the", "of"};
+    for (size_t i = 0; i < sizeof openings / sizeof openings[0]; i++) {
+        size_t length = strlen(openings[i]);
+        if (strncasecmp(help, openings[i], length) == 0 && !isalnum((unsigned char)help[length]))
+            return false;
+    }
+    return true;
+}
+
+START_TEST(test_config_descriptions_stand_alone)
+{
+    const cb_config_table *table = described[_i].table;
+    ck_assert(!stands_alone("and in the last epoch") && !stands_alone("The same in steps"));
+    ck_assert(!stands_alone("of every random choice") && stands_alone("attention heads"));
+    for (size_t i = 0; i < table->count; i++) {
+        const cribo_setting *setting = &table->fields[i].setting;
+        ck_assert_msg(stands_alone(setting->help), "%s: %s: \"%s\" does not stand alone", table->type,
+            setting->name, setting->help);
+    }
+}
+END_TEST
+
+START_TEST(test_config_choices_have_the_names_that_set_accepts)
+{
+    const cb_config_table *table = described[_i].table;
+    for (size_t i = 0; i < table->count; i++) {
+        const cb_field *field = &table->fields[i];
+        const char *name = field->setting.name;
+        int64_t count = field->choices ? (int64_t)field->setting.maximum + 1 : 0;
+        for (int64_t value = 0; value < count; value++)
+            ck_assert_str_eq(cribo_setting_choice(name, value), field->choices[value]);
+        ck_assert_ptr_null(cribo_setting_choice(name, count));
+        ck_assert_ptr_null(cribo_setting_choice(name, -1));
+    }
+    ck_assert_str_eq(cribo_setting_choice("precision", CRIBO_BF16), "bf16");
+    ck_assert_ptr_null(cribo_setting_choice("precisions", 0));
+    ck_assert_ptr_null(cribo_setting_choice(NULL, 0));
 }
 END_TEST
 
@@ -307,6 +356,8 @@ int main(void)
     TCase *group = tcase_create("config");
     tcase_add_loop_test(group, test_config_table_equals_the_struct_in_its_header, 0, STRUCTS);
     tcase_add_loop_test(group, test_config_settings_are_complete_and_defaults_in_range, 0, STRUCTS);
+    tcase_add_loop_test(group, test_config_descriptions_stand_alone, 0, STRUCTS);
+    tcase_add_loop_test(group, test_config_choices_have_the_names_that_set_accepts, 0, STRUCTS);
     tcase_add_loop_test(group, test_config_defaults_are_accepted, 0, STRUCTS);
     tcase_add_test(group, test_config_init_sets_what_the_caller_has_and_no_more);
     tcase_add_test(group, test_config_import_older_caller_gets_defaults);

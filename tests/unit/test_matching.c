@@ -1,6 +1,6 @@
 /*
- * Assignments, matched predictions, patches with rare classes and k-means, each against its definition worked out
- * in another way: all permutations, all patches sorted, the means of the rows.
+ * Assignments, matched predictions, patches with rare classes and k-means, each against its definition worked
+ * out in another way: all permutations, all patches sorted, the means of the rows.
  */
 #include "base/random.h"
 #include "cribo/evaluation.h"
@@ -114,7 +114,9 @@ static void draw_labels(cb_random *random, int32_t *labels)
         }
 }
 
-/* In how many patches of an image each class occurs, and the score of each patch, by looking at every pixel. */
+/*
+ * In how many patches of an image each class occurs, and the score of each patch, by looking at every pixel.
+ */
 static void reference_scores(const int32_t *labels, const float *draws, double score[PATCHES])
 {
     int occurs[PATCHES][CLASSES] = {0}, frequency[CLASSES] = {0};

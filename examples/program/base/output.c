@@ -61,8 +61,8 @@ static bool cannot_write(const char *path, struct problem *problem)
 }
 
 /*
- * A new file beside the target, with the permissions of the file that it will replace. Whatever has its name was
- * left by a dead process of the same number.
+ * A new file beside the target, with the permissions of the file that it will replace. Whatever has its name
+ * was left by a dead process of the same number.
  */
 static FILE *open_temporary(const char *name, const struct stat *old)
 {

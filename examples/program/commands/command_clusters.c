@@ -41,9 +41,10 @@ int command_clusters(int count, char **arguments)
     static const struct argp argp = {.parser = parse,
         .children = children,
         .args_doc = "MODEL DIR -o FILE.png",
-        .doc = "Draws two views of up to eight pictures, plain and with the objects that the model's tokens "
-               "are clustered into: "
-               "an object has one colour in both views, what was not found in both is grey."};
+        .doc =
+            "Draws two views of up to eight pictures, without and with the objects into which the model's "
+            "tokens are clustered. An object has the same colour in both views; regions that were not found "
+            "in both are grey."};
     struct model_command command = {0};
     return model_command_run("cribo clusters", &argp, count, arguments, &command, run);
 }

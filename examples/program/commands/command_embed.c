@@ -13,7 +13,7 @@ enum { KEY_DENSE = 256 };
 
 static const struct argp_option table[] = {
     {"dense", KEY_DENSE, NULL, 0,
-        "The tokens of all patches, [pictures, N, D], in place of [CLS], [pictures, D]", 0},
+        "Write the tokens of all patches, [pictures, N, D], instead of the global vectors, [pictures, D]", 0},
     {0},
 };
 
@@ -121,8 +121,8 @@ int command_embed(int count, char **arguments)
         .children = children,
         .args_doc = "MODEL DIR -o FILE",
         .doc = "Writes the features of all pictures in DIR to FILE, whose name ends in .npy or .safetensors: "
-               "float32, a row "
-               "for each picture in the order of FILE.names, which has the path of each in a line, as JSON."};
+               "float32, one row per picture. FILE.names has the path of each picture in the same order, one JSON "
+               "string per line."};
     struct embedding embedding = {0};
     return model_command_run("cribo embed", &argp, count, arguments, &embedding.command, run);
 }

@@ -23,19 +23,22 @@ enum {
 };
 
 static const struct argp_option table[] = {
-    {"json", KEY_JSON, "FILE", 0, "Write the results to FILE, too; -: JSON on standard output, no table", 0},
-    {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the memory as well, and score it", 0},
-    {"memory-patches", KEY_MEMORY, "N", 0, "Remember a uniform sample of N patches; 0: all", 0},
-    {"neighbours", KEY_NEIGHBOURS, "K", 0, "Nearest patches that a patch takes its label from; 30", 0},
-    {"temperature", KEY_TEMPERATURE, "X", 0, "Of the softmax over their cosines; 0.02", 0},
-    {"seed", KEY_SEED, "N", 0, "Of the sample; 0", 0},
-    {"classes", KEY_CLASSES, "N", 0, "How many classes there are, where the data do not say", 0},
-    {"reduce-zero-label", KEY_REDUCE_ZERO, NULL, 0,
-        "Label 0 counts nowhere, label c is class c - 1; so in ADE20k", 0},
-    {"upright", KEY_UPRIGHT, NULL, 0,
-        "Turn pictures and their label maps by the pictures' EXIF orientation; both are taken as stored "
-        "otherwise",
+    {"json", KEY_JSON, "FILE", 0,
+        "Write the results as JSON to FILE as well; -: print JSON to standard output instead of the table",
         0},
+    {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the patches of TRAIN as well and score it", 0},
+    {"memory-patches", KEY_MEMORY, "N", 0,
+        "Keep a uniform sample of N patches of TRAIN in the memory; default 0: all", 0},
+    {"neighbours", KEY_NEIGHBOURS, "K", 0,
+        "Number of nearest patches that vote for a patch's label; default 30", 0},
+    {"temperature", KEY_TEMPERATURE, "X", 0,
+        "Temperature of the softmax over the neighbours' cosines; default 0.02", 0},
+    {"seed", KEY_SEED, "N", 0, "Seed of the sample of patches; default 0", 0},
+    {"classes", KEY_CLASSES, "N", 0, "Number of classes, for data sets that do not contain it", 0},
+    {"reduce-zero-label", KEY_REDUCE_ZERO, NULL, 0,
+        "Ignore label 0 and treat label c as class c - 1, as ADE20k's protocol does", 0},
+    {"upright", KEY_UPRIGHT, NULL, 0,
+        "Rotate pictures and their label maps by the pictures' EXIF orientation; default: as stored", 0},
     {0},
 };
 
@@ -159,17 +162,13 @@ int command_evaluate(int count, char **arguments)
         .children = children,
         .args_doc = "MODEL TRAIN [TEST]",
         .doc =
-            "Segments the pictures of TEST by dense nearest-neighbour retrieval from those of TRAIN, by the "
-            "published "
-            "protocol, and says the mean intersection over union. MODEL is the folder of a run, a checkpoint "
-            "or a "
-            "safetensors file.\vA data set is a folder with images and labels (PNG: a palette's indices or "
-            "grey values; 255 "
-            "counts nowhere) whose names match, as `cribo scenes` writes them; Pascal VOC's (JPEGImages, "
-            "SegmentationClass, ImageSets); or ADE20k's (images, annotations). "
-            "Where one folder is given, its training half is remembered and its validation half scored; of "
-            "images and labels, every "
-            "second one. Pictures are resized to a square.\n\n"
+            "Segments the pictures of TEST by dense nearest-neighbour retrieval from those of TRAIN with the "
+            "published protocol and prints the mean intersection over union. MODEL is the folder of a run, a "
+            "checkpoint or a safetensors file.\vA data set is a folder with images and labels of matching "
+            "names, as `cribo scenes` writes them (labels as PNG: a palette's indices or grey values; 255 is "
+            "ignored), Pascal VOC (JPEGImages, SegmentationClass, ImageSets) or ADE20k (images, annotations)."
+            " If only one folder is given, its training half fills the memory and its validation half is "
+            "scored; of images and labels, every second one. Pictures are resized to a square.\n\n"
             "Example: cribo evaluate run VOCdevkit/VOC2012 --size 448\n\n"};
     struct parsing parsing = {0};
     struct problem problem;

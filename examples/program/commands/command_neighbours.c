@@ -16,7 +16,8 @@ enum { KEY_MEMORY = 256 };
 enum { NEIGHBOURS = 5, OBJECTS = 2, CELL = 156, GAP = 8, FRAME = 4, HEADER = 84, MARGIN = 14, CAPTION = 42 };
 
 static const struct argp_option table[] = {
-    {"memory", KEY_MEMORY, "N", 0, "How many pictures are remembered, spread over the folder; 200", 0},
+    {"memory", KEY_MEMORY, "N", 0, "Number of pictures in the memory, spread over the folder; default 200",
+        0},
     {0},
 };
 
@@ -256,7 +257,9 @@ static int choose_objects(
     return count;
 }
 
-/* An object and its nearest, with their cosines; frame and words show the cycle test's verdict on the first. */
+/*
+ * An object and its nearest, with their cosines; frame and words show the cycle test's verdict on the first.
+ */
 static void draw_row(
     struct gallery *gallery, double y, int64_t row, const int64_t *index, const float *cosine)
 {
@@ -389,12 +392,11 @@ int command_neighbours(int count, char **arguments)
         .parser = parse,
         .children = children,
         .args_doc = "MODEL DIR -o FILE.png",
-        .doc = "Draws objects of some pictures and the objects of other pictures that are most like them. "
-               "The frame of the "
-               "nearest is green where it passes the cycle test, as those do that the training learns from, "
-               "and red where it "
-               "fails. As in training, objects are those of two views, and "
-               "the pictures that are shown are the batch of the test."};
+        .doc =
+            "Draws objects of some pictures and the most similar objects of other pictures. The frame of the "
+            "nearest object is green if the pair passes the cycle test, so that training would use it, and "
+            "red if it fails. As in training, each object is found in two views, and the pictures shown "
+            "are the batch of the cycle test."};
     struct gallery gallery = {.memory = 200, .command = {.count = 4}};
     return model_command_run("cribo neighbours", &argp, count, arguments, &gallery.command, run);
 }

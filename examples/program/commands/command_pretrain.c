@@ -35,93 +35,93 @@ enum {
 enum { GROUP_OWN = 1, GROUP_SETTINGS = 2 };
 
 static const struct argp_option own[] = {
-    {"output", 'o', "RUN", 0, "Folder for the results (required); made if it is missing", GROUP_OWN},
+    {"output", 'o', "RUN", 0, "Folder for the results (required); created if missing", GROUP_OWN},
     {"preset", KEY_PRESET, "NAME", 0,
-        "A published run (vits16-coco, vits16-in1k, vitb16-in1k), a size (tiny, small, base), mini or "
-        "authors, "
-        "their code's formulas",
+        "Settings of a published run (vits16-coco, vits16-in1k, vitb16-in1k), of a model size (tiny, small, "
+        "base), of a small experiment (mini), or the formulas of the authors' code (authors)",
         GROUP_OWN},
-    {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; the same as --total-steps", GROUP_OWN},
+    {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; equal to --total-steps", GROUP_OWN},
     {"stop-after", KEY_STOP_AFTER, "N", 0,
-        "Save and end when N steps of the run are done, as Ctrl-C would; it can go on later", GROUP_OWN},
-    {"threads", KEY_THREADS, "N", 0, "Threads that compute; the CPUs. Results do not depend on it",
-        GROUP_OWN},
-    {"workers", KEY_WORKERS, "N", 0, "Threads that load pictures; the CPUs. Nor on it", GROUP_OWN},
+        "Save and exit after step N of the run, as Ctrl-C does; the run can be continued later", GROUP_OWN},
+    {"threads", KEY_THREADS, "N", 0,
+        "Number of compute threads; default: the CPUs. Results do not depend on it", GROUP_OWN},
+    {"workers", KEY_WORKERS, "N", 0,
+        "Number of threads that load pictures; default: the CPUs. Results do not depend on it", GROUP_OWN},
     {"log-every", KEY_LOG_EVERY, "N", 0,
-        "Steps between progress lines where standard error is no terminal; 0: ten seconds", GROUP_OWN},
+        "Steps between progress lines if standard error is not a terminal; default 0: every ten seconds",
+        GROUP_OWN},
     {"save-every", KEY_SAVE_EVERY, "N", 0,
-        "Save weights and checkpoint every N steps, and at the ends of longer epochs; 0: not by steps",
+        "Save weights and a checkpoint every N steps and after each epoch longer than that; 0: only by time",
         GROUP_OWN},
     {"save-minutes", KEY_SAVE_MINUTES, "M", 0,
-        "The same every M minutes; 10 without --save-every, 0: not by time", GROUP_OWN},
-    {"keep", KEY_KEEP, "N", 0, "Keep the N newest checkpoints; 2", GROUP_OWN},
-    {"level", KEY_LEVEL, "N", 0, "Compress checkpoints by gzip at level N, 0 (fast) to 9; 1", GROUP_OWN},
+        "Save weights and a checkpoint every M minutes; default 10 unless --save-every is given; 0: only by "
+        "steps",
+        GROUP_OWN},
+    {"keep", KEY_KEEP, "N", 0, "Keep the N newest checkpoints; default 2", GROUP_OWN},
+    {"level", KEY_LEVEL, "N", 0,
+        "Compression level of checkpoints, 0 (none, fast) to 9 (smallest); default 1", GROUP_OWN},
     {"save-in-background", KEY_BACKGROUND, NULL, 0,
-        "Save from a copy of the state while training goes on; needs memory for it", GROUP_OWN},
+        "Copy the state and write the checkpoint while training continues; needs memory for the copy",
+        GROUP_OWN},
     {"skip-spikes", KEY_SKIP_SPIKES, "Z", OPTION_ARG_OPTIONAL,
-        "Leave out updates whose loss lies Z (6) standard deviations above the mean of the last 64 steps, or "
-        "is no "
-        "number; at most five in a row",
+        "Skip the update of a step whose loss is not finite or exceeds the mean of the last 64 steps by Z "
+        "standard deviations (default 6); at most five steps in a row",
         GROUP_OWN},
     {"weights", KEY_WEIGHTS, "FILE", 0,
-        "Begin with the backbone in a safetensors file (a run's, the authors' converted, timm's) for student "
-        "and "
-        "teacher; heads are fresh. Of no effect on a run that goes on",
+        "Initialise the backbone of student and teacher from a safetensors file (of a run, of timm, or "
+        "converted from the authors'); the heads are new. Ignored when a run is continued",
         GROUP_OWN},
-    {"weights-heads", KEY_WEIGHTS_HEADS, NULL, 0, "Take the heads from --weights, too", GROUP_OWN},
+    {"weights-heads", KEY_WEIGHTS_HEADS, NULL, 0, "Initialise the heads from the --weights file as well",
+        GROUP_OWN},
     {"keys", KEY_KEYS, "ENDING[,...]", 0,
-        "Take these members of tar archives only, by all that follows the first dot of their names: jpg,rgb.png. "
-        "Without --keys: all pictures, but x.seg.png where the archive has x.jpg beside it",
+        "Read only the members of tar archives with one of these endings, the part of the name after the "
+        "first dot: jpg,rgb.png. Default: all pictures, except x.seg.png if the archive also has x.jpg",
         GROUP_OWN},
     {"resume", KEY_RESUME, NULL, 0,
-        "Go on from the newest checkpoint in RUN, as if never stopped. So does a run without --resume, but "
-        "begins where there is none",
+        "Continue from the newest checkpoint in RUN; without a checkpoint, fail. Without --resume, a new run "
+        "starts if RUN holds no checkpoint",
         GROUP_OWN},
     {"override", KEY_OVERRIDE, "NAME[=VALUE][,...]", 0,
-        "Settings whose given values may differ from the checkpoint's; folder: so may the pictures",
+        "Settings that may differ from the checkpoint's when a run is continued; folder: the pictures may "
+        "differ",
         GROUP_OWN},
     {"evaluate", KEY_EVALUATE, "DIR", 0,
-        "Labelled pictures (see cribo evaluate) from which others are segmented now and then; the mIoU goes "
-        "to "
-        "RUN/evaluation.jsonl",
+        "Folder of labelled pictures (see cribo evaluate): segment some of them during the run and write the "
+        "mIoU to RUN/evaluation.jsonl",
         GROUP_OWN},
     {"evaluate-test", KEY_EVALUATE_TEST, "DIR", 0,
-        "Those others, when the first folder's own half is not meant", GROUP_OWN},
+        "Folder of labelled pictures to segment; default: half of the --evaluate folder", GROUP_OWN},
     {"evaluate-epochs", KEY_EVALUATE_EPOCHS, "N", 0,
-        "Do that, and draw RUN/clusters-STEP.png, every N epochs and at the end; 10 with --evaluate, else "
-        "never",
+        "Evaluate and draw RUN/clusters-STEP.png every N epochs and at the end; default: 10 with --evaluate, "
+        "otherwise never",
         GROUP_OWN},
-    {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run that RUN holds instead of going on with it",
-        GROUP_OWN},
-    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", GROUP_OWN},
+    {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run in RUN instead of continuing it", GROUP_OWN},
+    {"quiet", 'q', NULL, 0, "Print warnings and errors only", GROUP_OWN},
     {NULL, 0, NULL, 0,
         "Settings of the trainer (in brackets: the default without --preset):", GROUP_SETTINGS},
 };
 enum { OWN = sizeof own / sizeof *own };
 
 static const char description[] =
-    "Pretrains a vision transformer on JPEG and PNG files and writes to RUN what it learns. A SOURCE is a "
-    "folder (with the folders and tar archives in it), an uncompressed tar archive (as WebDataset's shards), "
-    "a picture, or a text file that lists paths of pictures and archives, one a line. RUN then holds "
-    "weights.safetensors (student and teacher), checkpoint-STEP.safetensors.gz (all that it takes to go on), "
-    "log.jsonl (a line per step), events.out.tfevents.cribo (the same for TensorBoard), config.json, "
-    "loss.png "
-    "(the losses), clusters-start.png and clusters.png (the objects that the teacher finds in some pictures, "
-    "before and after).\v"
-    "Pictures that cannot be read cost a warning each, and others take their places. Pictures that do not "
-    "fill "
-    "a batch at the end of an epoch sit it out. Ctrl-C or SIGTERM "
-    "finishes the step, saves and exits with status 130 or 143; a second one exits at once.\n\n"
-    "When RUN holds a checkpoint, the run goes on from it. Settings are then those of the checkpoint; one "
-    "that is given must be the same unless "
-    "--override names it. The results have the bits of a run that was never stopped, whatever --threads and "
-    "--workers.\n\n"
+    "Pretrains a vision transformer on JPEG and PNG files and writes the results to RUN. A SOURCE is "
+    "a folder (searched recursively, with the tar archives in it), an uncompressed tar archive (such as a WebDataset "
+    "shard), a picture, or a text file that lists paths of pictures and archives, one per line. RUN then "
+    "holds weights.safetensors (student and teacher), checkpoint-STEP.safetensors.gz (the complete state), "
+    "log.jsonl (one line per step), events.out.tfevents.cribo (the log for TensorBoard), config.json, "
+    "loss.png (a plot of the losses), clusters-start.png and clusters.png (the teacher's clusters of some "
+    "pictures before and after the training).\v"
+    "Pictures that cannot be read are skipped with a warning and replaced. Pictures that do not fill a batch "
+    "at the end of an epoch are not used in that epoch. Ctrl-C or SIGTERM finishes the step, saves and exits "
+    "with status 130 or 143; a second signal exits at once.\n\n"
+    "If RUN holds a checkpoint, the run continues from it with the checkpoint's settings. A setting on the "
+    "command line must have the same value unless --override names it. The results are bit-identical to an "
+    "uninterrupted run, for any --threads and --workers.\n\n"
     "Example: cribo pretrain ~/Pictures -o run --epochs 20\n\n";
 
-/* The options as argp wants them, with the texts made for the settings. */
+/* The options in argp's form, with the texts that are generated for the settings. */
 struct option_table {
     struct argp_option options[OWN + MOST_SETTINGS + 1];
-    char names[MOST_SETTINGS][48], helps[MOST_SETTINGS][256];
+    char names[MOST_SETTINGS][48], values[MOST_SETTINGS][64], helps[MOST_SETTINGS][256];
     char *doc;
 };
 
@@ -131,23 +131,44 @@ struct parsing {
     struct problem problem;
 };
 
+/* Names of choices, "float32|bf16", or the kind of number. */
+static void name_values(char *text, size_t size, const cribo_setting *setting)
+{
+    const char *choice = cribo_setting_choice(setting->name, 0);
+    snprintf(text, size, "%s", choice ? choice : setting->integer ? "N" : "X");
+    for (int64_t i = 1; (choice = cribo_setting_choice(setting->name, i)); i++) {
+        size_t length = strlen(text);
+        snprintf(text + length, size - length, "|%s", choice);
+    }
+}
+
+static void describe_setting(char *text, size_t size, const cribo_setting *setting)
+{
+    char published[32];
+    const char *choice = cribo_setting_choice(setting->name, (int64_t)setting->initial);
+    const char *ours = settings_small_default(setting->name);
+    if (choice)
+        snprintf(published, sizeof published, "%s", choice);
+    else
+        snprintf(published, sizeof published, "%.15g", setting->initial);
+    if (ours)
+        snprintf(text, size, "%s [%s; published %s]", setting->help, ours, published);
+    else
+        snprintf(text, size, "%s [%s]", setting->help, published);
+}
+
 static void fill_setting(struct option_table *table, int index, const cribo_setting *setting)
 {
     char *name = table->names[index];
     snprintf(name, sizeof table->names[0], "%s", setting->name);
     for (char *c = name; *c; c++)
         if (*c == '_') *c = '-';
-    char *help = table->helps[index];
-    const char *ours = settings_small_default(setting->name);
-    if (ours)
-        snprintf(
-            help, sizeof table->helps[0], "%s [%s; published %.15g]", setting->help, ours, setting->initial);
-    else
-        snprintf(help, sizeof table->helps[0], "%s [%.15g]", setting->help, setting->initial);
+    name_values(table->values[index], sizeof table->values[0], setting);
+    describe_setting(table->helps[index], sizeof table->helps[0], setting);
     table->options[OWN + index] = (struct argp_option){.name = name,
         .key = KEY_SETTINGS + index,
-        .arg = setting->integer ? "N" : "X",
-        .doc = help,
+        .arg = table->values[index],
+        .doc = table->helps[index],
         .group = GROUP_SETTINGS};
 }
 

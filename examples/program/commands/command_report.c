@@ -11,8 +11,8 @@ struct parsing {
 };
 
 static const struct argp_option table[] = {
-    {"output", 'o', "FILE", 0, "Where the page is written; RUN/report.html", 0},
-    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", 0},
+    {"output", 'o', "FILE", 0, "File to write the page to; default RUN/report.html", 0},
+    {"quiet", 'q', NULL, 0, "Print warnings and errors only", 0},
     {0},
 };
 
@@ -38,13 +38,10 @@ int command_report(int count, char **arguments)
     static const struct argp argp = {.options = table,
         .parser = parse,
         .args_doc = "RUN",
-        .doc = "Writes one page of HTML that tells how the run in the folder RUN went, finished or not: "
-               "losses, retrieval "
-               "results, the objects found over time, signs of collapse, schedules, time. It needs no other "
-               "file and no "
-               "network.\vRetrieval results and pictures over time are there when the run was started with "
-               "--evaluate or "
-               "--evaluate-epochs."};
+        .doc = "Writes one page of HTML that describes the run in the folder RUN, finished or not: losses, "
+               "retrieval results, the objects found over time, signs of collapse, schedules, time. The page "
+               "needs no other file and no network.\vThe page shows retrieval results and pictures over time "
+               "if the run was started with --evaluate or --evaluate-epochs."};
     struct parsing parsing = {0};
     struct problem problem;
     say_name("cribo report");

@@ -9,23 +9,23 @@ enum { KEY_SIZE = 256, KEY_SEED, KEY_SPLIT, KEY_STAMPS, KEY_BACKGROUNDS, KEY_WOR
 
 static const struct argp_option table[] = {
     {"output", 'o', "OUT", 0, "Folder for the scenes (required): OUT/images, OUT/labels, OUT/classes.txt", 0},
-    {"count", 'n', "N", 0, "How many scenes; 300", 0},
-    {"size", KEY_SIZE, "PIXELS", 0, "Side of a scene; 256", 0},
-    {"seed", KEY_SEED, "NUMBER", 0, "Another seed, other scenes; 0", 0},
+    {"count", 'n', "N", 0, "Number of scenes; default 300", 0},
+    {"size", KEY_SIZE, "PIXELS", 0, "Side of a scene in pixels; default 256", 0},
+    {"seed", KEY_SEED, "NUMBER", 0, "Seed of the random composition; default 0", 0},
     {"split", KEY_SPLIT, "HALF", 0,
-        "Objects and backgrounds of which half: train, val or all; train. No file is in both", 0},
+        "Half of the objects and backgrounds to use: train, val or all; default train. They share no file",
+        0},
     {"stamps", KEY_STAMPS, "DIR", 0,
-        "Cut-out objects, PNG with alpha; " POOLS_STAMPS
+        "Folder of cut-out objects (PNG with alpha); default " POOLS_STAMPS
         " (package tuxpaint-stamps-default), or " POOLS_FASHION
-        " (package dataset-fashion-mnist). In any other folder each folder is a class",
+        " (package dataset-fashion-mnist). In any other folder, each subfolder is a class",
         0},
     {"backgrounds", KEY_BACKGROUNDS, "DIR", 0,
-        "Photographs to lay objects on; those of the packages mate-backgrounds, lomiri-wallpapers-16.04, "
-        "lxqt-themes and "
-        "plasma-workspace-wallpapers",
+        "Folder of photographs to put objects on; default: the photographs of the packages mate-backgrounds, "
+        "lomiri-wallpapers-16.04, lxqt-themes and plasma-workspace-wallpapers",
         0},
-    {"workers", KEY_WORKERS, "N", 0, "Threads; the CPUs", 0},
-    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", 0},
+    {"workers", KEY_WORKERS, "N", 0, "Number of threads; default: the CPUs", 0},
+    {"quiet", 'q', NULL, 0, "Print warnings and errors only", 0},
     {0},
 };
 
@@ -65,9 +65,8 @@ int command_scenes(int count, char **arguments)
     static const struct argp argp = {.options = table,
         .parser = parse,
         .args_doc = "-o OUT",
-        .doc = "Composes scenes: two to five cut-out objects on a photograph, each with a picture of the "
-               "class of every pixel (0 "
-               "background, 255 neither). The same options and files give the same scenes."};
+        .doc = "Composes scenes: two to five cut-out objects on a photograph, each scene with a label map (0 "
+               "background, 255 ignored). The same options and files give the same scenes."};
     struct scenes_options options = {
         .stamps = POOLS_STAMPS, .count = 300, .size = 256, .workers = command_cpus()};
     struct problem problem;

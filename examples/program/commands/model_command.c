@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 static const struct argp_option options[] = {
-    {"output", 'o', "FILE", 0, "Where the result is written (required)", 5},
+    {"output", 'o', "FILE", 0, "File to write the result to (required)", 5},
     {0},
 };
 static const struct argp_option shown[] = {
-    {"count", 'n', "N", 0, "How many pictures are shown, spread over the folder; 8", 5},
+    {"count", 'n', "N", 0, "Number of pictures to show, spread over the folder; default 8", 5},
     {0},
 };
 

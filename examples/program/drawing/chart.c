@@ -162,7 +162,9 @@ static double last_finite(const double *values, size_t count)
     return count ? values[count - 1] : NAN;
 }
 
-/* A line's sign, name and last value at (x, y); where the next one may begin. Draws nothing when measuring. */
+/*
+ * A line's sign, name and last value at (x, y); where the next one may begin. Draws nothing when measuring.
+ */
 static double draw_name(struct sheet *sheet, double x, double y, const struct chart_line *line, double last,
     bool percent, bool measure)
 {

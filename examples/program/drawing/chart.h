@@ -25,9 +25,9 @@ struct chart {
 };
 
 /*
- * The least-squares straight line through the nearest 2 * reach + 1 finite values around each value, evaluated
- * there. The number of values does not shrink at the ends, where a plain mean would lag or grow noisy; in
- * between it is their mean. NaN where `values` is.
+ * The least-squares straight line through the nearest 2 * reach + 1 finite values around each value,
+ * evaluated there. The number of values does not shrink at the ends, where a plain mean would lag or grow
+ * noisy; in between it is their mean. NaN where `values` is.
  */
 void chart_smooth(const double *values, size_t count, size_t reach, double *smoothed);
 

@@ -46,8 +46,8 @@ void sheet_lines(struct sheet *sheet, size_t count, const double *x, const doubl
     struct colour colour, double opacity);
 
 /*
- * A line of text whose base line is at y; x is its left end, middle or right end. Bytes that are not UTF-8, and
- * control characters, become question marks.
+ * A line of text whose base line is at y; x is its left end, middle or right end. Bytes that are not UTF-8,
+ * and control characters, become question marks.
  */
 void sheet_text(struct sheet *sheet, double x, double y, double size, enum sheet_align align,
     struct colour colour, const char *text);

@@ -148,8 +148,9 @@ static bool find_pair(const int *overlap, int clusters, const int *rank, const i
 }
 
 /*
- * The colours of an image's objects: that of the object in the reference with which it shares most tokens, the
- * largest share first, then free ones in the order of the ranks. `room` has clusters * (clusters + 2) numbers.
+ * The colours of an image's objects: that of the object in the reference with which it shares most tokens,
+ * the largest share first, then free ones in the order of the ranks. `room` has clusters * (clusters + 2)
+ * numbers.
  */
 static void match_reference(
     const struct showcase *showcase, int image, const int *rank, int *number, int *room)

@@ -22,8 +22,7 @@ struct showcase {
     char names[SHOWCASE_MAX][256]; /* of the pictures, with their folders */
     int64_t *labels;               /* [images][2][N] */
     uint8_t *valid;                /* [images][clusters] */
-    int *
-        reference; /* [images][2][N] the number of each token's colour, -1 grey, in the first drawing; NULL: none */
+    int *reference; /* [images][2][N] number of each token's colour in the first drawing, -1: grey; or NULL */
 };
 
 /*
@@ -49,9 +48,9 @@ bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, i
 void showcase_title(char *title, size_t size, int64_t step);
 
 /*
- * Draws each picture's two views, plain and with their objects: an object has one colour in both views; grey is
- * not an object of both. The colours of the first drawing are the reference: later drawings give an object the
- * colour of the object whose place it has. Free the sheet with sheet_free.
+ * Draws each picture's two views, plain and with their objects: an object has one colour in both views; grey
+ * is not an object of both. The colours of the first drawing are the reference: later drawings give an object
+ * the colour of the object whose place it has. Free the sheet with sheet_free.
  */
 bool showcase_draw(
     struct showcase *showcase, const char *title, struct sheet *sheet, struct problem *problem);

@@ -19,13 +19,16 @@ enum { KEY_PRESET = 512, KEY_PREFIX, KEY_STUDENT, KEY_SIZE, KEY_THREADS };
 
 static const struct argp_option options[] = {
     {"preset", KEY_PRESET, "NAME", 0,
-        "The settings of a model whose file does not have them: tiny, small, base, or a published run", 10},
-    {"prefix", KEY_PREFIX, "TEXT", 0, "What precedes \"backbone.\" in its parameters' names; \"teacher.\"",
+        "Settings for a weights file that contains none: tiny, small, base, or the name of a published run",
         10},
-    {"student", KEY_STUDENT, NULL, 0, "The student in place of the teacher", 10},
-    {"size", KEY_SIZE, "PIXELS", 0, "Side to which pictures are resized; that of the training", 10},
-    {"threads", KEY_THREADS, "N", 0, "Threads that compute; the CPUs. Results do not depend on it", 10},
-    {"quiet", 'q', NULL, 0, "Say nothing but warnings and errors", 10},
+    {"prefix", KEY_PREFIX, "TEXT", 0,
+        "Prefix of the names of the model's parameters, before \"backbone.\"; default \"teacher.\"", 10},
+    {"student", KEY_STUDENT, NULL, 0, "Use the student instead of the teacher", 10},
+    {"size", KEY_SIZE, "PIXELS", 0,
+        "Side in pixels to which pictures are resized; default: the training's image_size", 10},
+    {"threads", KEY_THREADS, "N", 0,
+        "Number of compute threads; default: the CPUs. Results do not depend on it", 10},
+    {"quiet", 'q', NULL, 0, "Print warnings and errors only", 10},
     {0},
 };
 

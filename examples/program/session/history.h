@@ -14,8 +14,8 @@ enum { HISTORY_CURVES = 4 };
 extern const char *const history_names[HISTORY_CURVES];
 
 /*
- * Losses of each step: the mean of those that took part, [CLS], objects between views, objects between images;
- * one that took no part is NaN. The mean, unlike the sum, does not jump when the last of them begins.
+ * Losses of each step: the mean of those that took part, [CLS], objects between views, objects between
+ * images; one that took no part is NaN. The mean, unlike the sum, does not jump when the last of them begins.
  */
 struct history {
     double (*losses)[HISTORY_CURVES];

@@ -148,13 +148,16 @@ static const char *setting_at(const cribo_trainer_config *config, size_t index)
     return (const char *)config + sizeof config->struct_size + index * sizeof(int64_t);
 }
 
-static void print_setting(char *text, size_t size, const char *at, bool integer)
+static void print_setting(char *text, size_t size, const char *at, const cribo_setting *setting)
 {
     int64_t whole;
     double real;
     memcpy(&whole, at, sizeof whole);
     memcpy(&real, at, sizeof real);
-    if (integer)
+    const char *choice = setting->integer ? cribo_setting_choice(setting->name, whole) : NULL;
+    if (choice)
+        snprintf(text, size, "%s", choice);
+    else if (setting->integer)
         snprintf(text, size, "%lld", (long long)whole);
     else
         snprintf(text, size, "%.15g", real);
@@ -168,8 +171,8 @@ static bool compare(const struct settings *settings, const cribo_trainer_config 
         const char *old = setting_at(saved, i), *new = setting_at(config, i);
         char before[32], now[32];
         if (!memcmp(old, new, sizeof(int64_t)) || is_overridden(settings, setting.name)) continue;
-        print_setting(before, sizeof before, old, setting.integer);
-        print_setting(now, sizeof now, new, setting.integer);
+        print_setting(before, sizeof before, old, &setting);
+        print_setting(now, sizeof now, new, &setting);
         return problem_set(problem,
             "%s is %s in the checkpoint, not %s; leave it out, or change it by --override %s", setting.name,
             before, now, setting.name);
