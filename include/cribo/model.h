@@ -26,9 +26,9 @@ extern "C" {
 
 /*
  * Positions. Learned ones are added to the tokens, and resampled (bicubic) for images of another size. Rotary
- * ones rotate queries and keys of the patches: number i of a head's d with number i + d/2, by
- * 2 pi y / period_i for i < d/4 and by 2 pi x / period_(i - d/4) for the others, where a patch's centre (y, x)
- * is scaled to -1 ... 1 as CRIBO_ROPE_... says.
+ * ones rotate queries and keys of the patches: number i of a head's d with number i + d/2, by 2 pi y /
+ * period_i for i < d/4 and by 2 pi x / period_(i - d/4) for the others, where a patch's centre (y, x) is
+ * scaled to -1 ... 1 as CRIBO_ROPE_... says.
  */
 #define CRIBO_POSITIONS_LEARNED 0
 #define CRIBO_POSITIONS_ROPE 1
@@ -39,8 +39,8 @@ extern "C" {
 #define CRIBO_ROPE_MAX 2
 
 /*
- * Biases of queries, keys and values. NO_KEY: the keys' third of qkv.bias is 0 at first and not trained. NONE:
- * there is no qkv.bias.
+ * Biases of queries, keys and values. NO_KEY: the keys' third of qkv.bias is 0 at first and not trained.
+ * NONE: there is no qkv.bias.
  */
 #define CRIBO_QKV_BIAS_ALL 0
 #define CRIBO_QKV_BIAS_NO_KEY 1

@@ -7,8 +7,8 @@
  *
  * On a tape in bfloat16 the products of linear maps and of attention round their operands, and what goes from
  * operation to operation inside a block is stored in bfloat16: the x of linear, gelu, swiglu, rotate and
- * attention and the y of residual may be. The residual stream, parameters and their gradients, norms, softmax and every sum are
- * real.
+ * attention and the y of residual may be. The residual stream, parameters and their gradients, norms, softmax
+ * and every sum are real.
  */
 #ifndef CB_AUTOGRAD_OPERATIONS_H
 #define CB_AUTOGRAD_OPERATIONS_H

@@ -1,6 +1,6 @@
 /*
- * Rotary positions (Su et al. 2021) on the grid of an image's patches, as DINOv3 has them: pairs of numbers of
- * queries and keys are rotated by angles that grow with the patch's row and column. Values and the tokens
+ * Rotary positions (Su et al. 2021) on the grid of an image's patches, as DINOv3 has them: pairs of numbers
+ * of queries and keys are rotated by angles that grow with the patch's row and column. Values and the tokens
  * before the patches stay.
  */
 #include "autograd/operations.h"

@@ -252,8 +252,8 @@ int command_attention(int count, char **arguments)
         .args_doc = "MODEL DIR -o FILE.png",
         .doc =
             "Draws pictures with the attention of [CLS] to their patches, for each head of the last block "
-            "and as the mean of the heads, and with the first three principal components of their tokens as red, "
-            "green and blue."};
+            "and as the mean of the heads, and with the first three principal components of their tokens as "
+            "red, green and blue."};
     struct model_command command = {0};
     return model_command_run("cribo attention", &argp, count, arguments, &command, run);
 }
