@@ -103,13 +103,13 @@ static const struct argp_option own[] = {
 enum { OWN = sizeof own / sizeof *own };
 
 static const char description[] =
-    "Pretrains a vision transformer on JPEG and PNG files and writes the results to RUN. A SOURCE is "
-    "a folder (searched recursively, with the tar archives in it), an uncompressed tar archive (such as a "
-    "WebDataset shard), a picture, or a text file that lists paths of pictures and archives, one per line. RUN then "
-    "holds weights.safetensors (student and teacher), checkpoint-STEP.safetensors.gz (the complete state), "
-    "log.jsonl (one line per step), events.out.tfevents.cribo (the log for TensorBoard), config.json, "
-    "loss.png (a plot of the losses), clusters-start.png and clusters.png (the teacher's clusters of some "
-    "pictures before and after the training).\v"
+    "Pretrains a vision transformer on JPEG and PNG files and writes the results to RUN. A SOURCE is a "
+    "folder (searched recursively, with the tar archives in it), an uncompressed tar archive (such as a "
+    "WebDataset shard), a picture, or a text file that lists paths of pictures and archives, one per line. "
+    "RUN then holds weights.safetensors (student and teacher), checkpoint-STEP.safetensors.gz (the complete "
+    "state), log.jsonl (one line per step), events.out.tfevents.cribo (the log for TensorBoard), "
+    "config.json, loss.png (a plot of the losses), clusters-start.png and clusters.png (the teacher's "
+    "clusters of some pictures before and after the training).\v"
     "Pictures that cannot be read are skipped with a warning and replaced. Pictures that do not fill a batch "
     "at the end of an epoch are not used in that epoch. Ctrl-C or SIGTERM finishes the step, saves and exits "
     "with status 130 or 143; a second signal exits at once.\n\n"
