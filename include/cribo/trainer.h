@@ -104,21 +104,22 @@ typedef struct cribo_trainer_config {
     int64_t precision; /* of both networks: see cribo_model_config */
     int64_t recompute; /* of the student: see cribo_model_config */
 
-    int64_t registers; /* of both networks, as the following: see cribo_model_config */
-    double layer_scale;
-    int64_t mlp;
-    int64_t mlp_hidden;
-    int64_t position_embedding;
-    int64_t position_grid;
-    int64_t cls_position;
-    double position_offset;
-    int64_t position_antialias;
-    double rope_base;
-    double rope_min_period;
-    double rope_max_period;
-    int64_t rope_coordinates;
-    double norm_epsilon;
-    int64_t qkv_bias;
+    /* The transformer's family, of both networks: each as in cribo_model_config. */
+    int64_t registers;          /* register tokens; 0 */
+    double layer_scale;         /* initial gain of the blocks' branches; 0: none */
+    int64_t mlp;                /* CRIBO_MLP_...; GELU */
+    int64_t mlp_hidden;         /* hidden width of a block's MLP; 0: mlp_ratio * width */
+    int64_t position_embedding; /* CRIBO_POSITIONS_...; learned */
+    int64_t position_grid;      /* side of the grid of learned positions, in patches; 0: the view's */
+    int64_t cls_position;       /* 1: [CLS] has a learned position; 1 */
+    double position_offset;     /* of the resampling of learned positions, in patches; 0.1 */
+    int64_t position_antialias; /* 1: the resampling is antialiased; 0 */
+    double rope_base;           /* base of the rotary periods; 100 */
+    double rope_min_period;     /* shortest rotary period; 0: by rope_base */
+    double rope_max_period;     /* longest rotary period; 0: by rope_base */
+    int64_t rope_coordinates;   /* CRIBO_ROPE_...; separate */
+    double norm_epsilon;        /* epsilon of the layer norms; 1e-6 */
+    int64_t qkv_bias;           /* CRIBO_QKV_BIAS_...; all */
 
     int64_t group_images; /* images of a group (docs/algorithm.md, "Groups"); 0: the whole batch. 0 */
 } cribo_trainer_config;

@@ -257,9 +257,9 @@ static void plant_seeds(const cluster_run *run, const workspace *s, size_t b)
 }
 
 /*
- * Marks the clusters whose tokens changed. Likeness and positional cost depend on a cluster's tokens alone, so
- * they are computed for these clusters only. `anew` marks all: shares change everywhere, and an image that was
- * just loaded has none of them yet.
+ * Marks the clusters whose tokens changed. Likeness and positional cost depend on a cluster's tokens alone,
+ * so they are computed for these clusters only. `anew` marks all: shares change everywhere, and an image that
+ * was just loaded has none of them yet.
  */
 static void find_changes(const cb_clusterer *c, const workspace *s, size_t b, bool anew)
 {

@@ -120,9 +120,10 @@ int command_embed(int count, char **arguments)
         .parser = parse,
         .children = children,
         .args_doc = "MODEL DIR -o FILE",
-        .doc = "Writes the features of all pictures in DIR to FILE, whose name ends in .npy or .safetensors: "
-               "float32, one row per picture. FILE.names has the path of each picture in the same order, one JSON "
-               "string per line."};
+        .doc =
+            "Writes the features of all pictures in DIR to FILE, whose name ends in .npy or .safetensors: "
+            "float32, one row per picture. FILE.names has the path of each picture in the same order, one "
+            "JSON string per line."};
     struct embedding embedding = {0};
     return model_command_run("cribo embed", &argp, count, arguments, &embedding.command, run);
 }
