@@ -139,8 +139,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *prob
  * index         [B, count] the patches, the smallest s first
  * runtime       memory; NULL: defaults
  *
- * Ownership: all arrays stay the caller's. Aliasing: index must not overlap the inputs. Errors:
- * CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Ownership: all arrays stay the caller's. Aliasing: index must not overlap the inputs.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
+ * written.
  * Threads: any. Cost: O(B (pixels + N C + N count)); N C bytes of memory during the call. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_rare_patches(const cribo_patch_maps *maps, int64_t classes,
@@ -238,10 +239,11 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_add(int64_t classes, int
  *
  * mean_iou        mean of the intersection over union of the classes that occur in truth or prediction; 0
  *                 when none does
- * accuracy        share of the pixels that are right; 0 when there are none mean_accuracy   mean over the
- * classes that occur in the truth of the share of their pixels that are right classes_seen    how many
- * classes the mean_iou is over counted         pixels counted mean_iou_all    mean of the intersection over
- * union of all C classes; that of a class that occurs nowhere is 0
+ * accuracy        share of the pixels that are right; 0 when there are none
+ * mean_accuracy   mean over the classes that occur in the truth of the share of their pixels that are right
+ * classes_seen    how many classes the mean_iou is over
+ * counted         pixels counted
+ * mean_iou_all    mean of the intersection over union of all C classes, 0 for a class that occurs nowhere
  */
 typedef struct cribo_scores {
     size_t struct_size; /* sizeof(cribo_scores), set by the caller */
@@ -273,8 +275,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
  * column         [rows] the column of each row; -1: it has none
  * runtime        memory; NULL: defaults
  *
- * Ownership: all arrays stay the caller's. Aliasing: column must not overlap score. Errors:
- * CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Ownership: all arrays stay the caller's. Aliasing: column must not overlap score.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
+ * written.
  * Threads: any. Cost: O(smaller^2 * larger). Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_assign(
@@ -290,9 +293,11 @@ enum {
 /*
  * Matches predictions, clusters for instance, with classes.
  *
- * classes      C, 1 ... 65 536 predictions  P, 1 ... 65 536 confusion    [C, P] pixels by true class and
- * prediction, none negative method       CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE rest         0 ...
- * C - 1, the class of a prediction without a partner (one to one: P > C; many to one: it has
+ * classes      C, 1 ... 65 536
+ * predictions  P, 1 ... 65 536
+ * confusion    [C, P] pixels by true class and prediction, none negative
+ * method       CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE
+ * rest         0 ... C - 1, the class of a prediction without a partner (one to one: P > C; many to one: it
  *              no pixels); the public evaluators take 0
  * class_of     [P] the class of each prediction; NULL: not wanted
  * matched      [C, C] the confusion with the columns of a class's predictions added up, for
@@ -301,7 +306,8 @@ enum {
  *
  * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the confusion or each other.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
- * written. Threads: any. Cost: that of cribo_assign for C rows and P columns. Since 0.1.
+ * written.
+ * Threads: any. Cost: that of cribo_assign for C rows and P columns. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_match(int64_t classes, int64_t predictions,
     const int64_t *confusion, int64_t method, int64_t rest, int64_t *class_of, int64_t *matched,
@@ -344,7 +350,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_k_means(int64_t rows, int64_t widt
  *
  * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the inputs or each other.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
- * written. Threads: any. Cost: 2 R K D flop. Since 0.1.
+ * written.
+ * Threads: any. Cost: 2 R K D flop. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_nearest_centres(int64_t rows, int64_t width,
     const float *features, int64_t clusters, const float *centres, int32_t *labels, double *inertia,
