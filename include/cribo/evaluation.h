@@ -298,7 +298,7 @@ enum {
  * confusion    [C, P] pixels by true class and prediction, none negative
  * method       CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE
  * rest         0 ... C - 1, the class of a prediction without a partner (one to one: P > C; many to one: it
- *              no pixels); the public evaluators take 0
+ *              has no pixels); the public evaluators take 0
  * class_of     [P] the class of each prediction; NULL: not wanted
  * matched      [C, C] the confusion with the columns of a class's predictions added up, for
  *              cribo_confusion_scores; NULL: not wanted

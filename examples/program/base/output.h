@@ -27,8 +27,8 @@ bool output_close(struct output *output, struct problem *problem);
 void output_drop(struct output *output);
 
 /*
- * Opens a file that grows line by line, such as a log, for reading and appending; NULL after a problem. `anew`
- * empties it. A symbolic link is replaced when it begins anew, and refused otherwise.
+ * Opens a file that grows line by line, such as a log, for reading and appending; NULL after a problem.
+ * `anew` empties it. A symbolic link is replaced when it begins anew, and refused otherwise.
  */
 FILE *output_append(const char *path, bool anew, struct problem *problem);
 

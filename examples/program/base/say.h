@@ -34,8 +34,8 @@ void say_progress(const char *format, ...) __attribute__((format(printf, 1, 2)))
 size_t say_width(void);
 
 /*
- * Is it time for the next progress line? On a terminal ten times a second at most, elsewhere every SAY_SECONDS
- * seconds, so that no file or pipe fills with lines.
+ * Is it time for the next progress line? On a terminal ten times a second at most, elsewhere every
+ * SAY_SECONDS seconds, so that no file or pipe fills with lines.
  */
 enum { SAY_SECONDS = 10 };
 bool say_progress_due(void);

@@ -31,9 +31,9 @@ enum view_kind {
 enum { CROP_DRAWS = 40 };
 
 /*
- * A random box in a picture as torchvision's RandomResizedCrop chooses it: an area that is a share of the picture's
- * between the two given ones (beyond 1 it may not fit), a ratio of 3/4 ... 4/3; ten attempts, then the largest box
- * in the middle.
+ * A random box in a picture as torchvision's RandomResizedCrop chooses it: an area that is a share of the
+ * picture's between the two given ones (beyond 1 it may not fit), a ratio of 3/4 ... 4/3; ten attempts, then
+ * the largest box in the middle.
  */
 struct box choose_crop(const double *draws, int width, int height, double least_area, double most_area);
 

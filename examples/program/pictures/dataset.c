@@ -134,7 +134,9 @@ static int compare_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Marks the listed name that a picture has: its path or its last part, with ending, without, or without tail. */
+/*
+ * Marks the listed name that a picture has: its path or its last part, with ending, without, or without tail.
+ */
 static bool meet(struct names *names, const char *name, const char *tail)
 {
     const char *slash = strrchr(name, '/'), *starts[] = {name, slash ? slash + 1 : name};

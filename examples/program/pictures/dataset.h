@@ -1,5 +1,6 @@
 /*
- * Pictures with a label for each of their pixels, as evaluation takes them. How they lie in folders: layout.h.
+ * Pictures with a label for each of their pixels, as evaluation takes them. How they lie in folders:
+ * layout.h.
  */
 #ifndef DATASET_H
 #define DATASET_H
@@ -23,7 +24,10 @@ struct dataset {
     bool floor_labels;     /* pixel i of a resized label map is floor(i s), not floor((i + 1/2) s) */
 };
 
-/* Where the pictures of an evaluation are, and what the data do not say. Zeroed but for `train`: the plain rules. */
+/*
+ * Where the pictures of an evaluation are, and what the data do not say. Zeroed but for `train`: the plain
+ * rules.
+ */
 struct dataset_choice {
     const char *train, *test;           /* folders; test NULL: the halves of `train` */
     const char *train_list, *test_list; /* files with a picture's name on each line; NULL: the layout's */
@@ -52,8 +56,9 @@ bool dataset_picture(const struct dataset *dataset, size_t index, double least_s
 
 /*
  * The label map of a box of the picture, of side `size`, by the nearest pixel: labels [size * size], NO_LABEL
- * where there is none. They lie as the pixels of `picture`, which dataset_picture has read, lie; box NULL: all of
- * it. A problem names the file: it is unreadable, has another size than its picture, or a label that is no class.
+ * where there is none. They lie as the pixels of `picture`, which dataset_picture has read, lie; box NULL:
+ * all of it. A problem names the file: it is unreadable, has another size than its picture, or a label that
+ * is no class.
  */
 bool dataset_labels(const struct dataset *dataset, size_t index, const struct image *picture,
     const struct box *box, int size, int32_t *labels, struct problem *problem);

@@ -1,6 +1,6 @@
 /*
- * How data sets with labels lie in their folders, and the class that a stored label stands for. A table of what the
- * published evaluations use; layout_find tells them apart by their folders.
+ * How data sets with labels lie in their folders, and the class that a stored label stands for. A table of
+ * what the published evaluations use; layout_find tells them apart by their folders.
  */
 #ifndef LAYOUT_H
 #define LAYOUT_H
@@ -22,7 +22,9 @@ enum label_rule {
     LABELS_SUPER_THINGS
 };
 
-/* Folders and lists under the root, for the pictures to remember and to score; alternatives with | between. */
+/*
+ * Folders and lists under the root, for the pictures to remember and to score; alternatives with | between.
+ */
 struct layout {
     const char *name;
     const char *published; /* the variant of the published evaluators; NULL: this one */
@@ -47,8 +49,8 @@ char *layout_path(const char *root, const char *alternatives);
 bool layout_has_halves(const struct layout *layout);
 
 /*
- * class_of [256]: a class, NO_LABEL, or -1 for what must not occur. *classes is what the layout or the data say, or
- * stays. `truth`: of labels that are scored.
+ * class_of [256]: a class, NO_LABEL, or -1 for what must not occur. *classes is what the layout or the data
+ * say, or stays. `truth`: of labels that are scored.
  */
 bool layout_classes(const struct layout *layout, const char *root, bool truth, int *classes,
     int16_t *class_of, char ***names, struct problem *problem);

@@ -1,7 +1,8 @@
 /*
- * A labelled picture as a memory sees it in the published evaluations: a random resized crop (area 1/2 ... 2 times the
- * picture's where that fits, ratio 3/4 ... 4/3, bilinear) of the picture after colour jitter (brightness, contrast,
- * saturation and hue by at most 0.1, each with probability 1/2, in this order, rounded to bytes as Pillow does).
+ * A labelled picture as a memory sees it in the published evaluations: a random resized crop (area 1/2 ... 2
+ * times the picture's where that fits, ratio 3/4 ... 4/3, bilinear) of the picture after colour jitter
+ * (brightness, contrast, saturation and hue by at most 0.1, each with probability 1/2, in this order, rounded
+ * to bytes as Pillow does).
  *
  * All chance comes in as SEGMENTATION_DRAWS uniform numbers, so a view is a function of (picture, draws).
  */

@@ -1,6 +1,6 @@
 /*
- * See history.h. For its picture, steps are gathered into at most MAX_POINTS points, each the mean of its steps;
- * a smooth curve is fitted to a twentieth of the points.
+ * See history.h. For its picture, steps are gathered into at most MAX_POINTS points, each the mean of its
+ * steps; a smooth curve is fitted to a twentieth of the points.
  */
 #include "session/history.h"
 
@@ -69,7 +69,8 @@ bool history_draw(const struct history *history, const char *path, struct proble
     struct sheet sheet = {0};
     struct chart chart = {.title = "Losses", .steps = steps, .points = points, .lines = HISTORY_CURVES};
     chart.note =
-        "Cross-entropies between teacher and student. Pale: means of steps; strong and in the legend: smoothed.";
+        "Cross-entropies between teacher and student. Pale: means of steps; strong and in the legend: "
+        "smoothed.";
     if (!steps) return problem_no_memory(problem);
     gather(history, points, steps, values);
     for (int k = 0; k < HISTORY_CURVES; k++)

@@ -71,7 +71,10 @@ static bool failed(const struct session *session, bool worked)
     return !worked;
 }
 
-/* Also after a failed step, which leaves the trainer as it was before. Each part is tried, whatever fails before. */
+/*
+ * Also after a failed step, which leaves the trainer as it was before. Each part is tried, whatever fails
+ * before.
+ */
 static bool finish(struct session *session)
 {
     bool broke = failed(session, session_save(session, false));

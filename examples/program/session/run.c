@@ -119,8 +119,8 @@ static bool take_lock(struct run *run, const char *folder, struct problem *probl
 }
 
 /*
- * Holds the folder open, so that all files go to it even when it is moved or another one takes its name; without
- * /proc its name has to do.
+ * Holds the folder open, so that all files go to it even when it is moved or another one takes its name;
+ * without /proc its name has to do.
  */
 static bool hold_folder(struct run *run, const char *folder, struct problem *problem)
 {

@@ -74,7 +74,10 @@ struct log_line {
 /* Appends a line of JSON, numbers that are not finite as null, and an event of all numbers of a step. */
 void run_log(struct run *run, const struct log_line *line);
 
-/* Writes a picture of the teacher's objects at step `step` to `path` and, with `event`, to TensorBoard's events. */
+/*
+ * Writes a picture of the teacher's objects at step `step` to `path` and, with `event`, to TensorBoard's
+ * events.
+ */
 bool run_show(struct run *run, const char *path, int64_t step, const struct sheet *sheet, bool event,
     struct problem *problem);
 

@@ -55,7 +55,10 @@ void session_warn(struct session *session, const char *format, ...) __attribute_
 /* Everything up to the first step of this session. On failure the session is still to be freed. */
 bool session_prepare(struct session *session);
 
-/* Draws the objects that the teacher finds in the pictures to show, to `path` and, with `event`, to TensorBoard. */
+/*
+ * Draws the objects that the teacher finds in the pictures to show, to `path` and, with `event`, to
+ * TensorBoard.
+ */
 bool session_show_clusters(struct session *session, const char *path, bool event);
 
 /* One batch: a step, or one that is skipped; logged, watched, and saved when it is due. */
