@@ -1,0 +1,68 @@
+/* The leaves of a batch. See leaves.h. */
+#include "training/leaves.h"
+
+#include <string.h>
+
+cribo_status cb_leaves_create(const cb_allocator *allocator, cb_leaves *leaves, size_t count,
+    const cb_leaf_array *arrays, size_t array_count)
+{
+    *leaves = (cb_leaves){.count = count, .array_count = array_count};
+    memcpy(leaves->arrays, arrays, array_count * sizeof *arrays);
+    for (size_t a = 0; a < array_count; a++) leaves->total += arrays[a].count;
+    for (size_t l = 0; (size_t)1 << l < count; l++)
+        CB_TRY(cb_allocate(
+            allocator, &leaves->level[l], leaves->total, sizeof(cb_real), "gradients of the shards"));
+    return CRIBO_OK;
+}
+
+void cb_leaves_free(const cb_allocator *allocator, cb_leaves *leaves)
+{
+    for (size_t l = 0; l < CB_MAX_LEAF_LEVELS; l++) cb_release(allocator, leaves->level[l]);
+    *leaves = (cb_leaves){0};
+}
+
+typedef enum sweep_kind { CLEAR, STORE, ADD } sweep_kind;
+
+/* One sweep over an array: clears it, stores it, or adds what was stored to it. */
+typedef struct sweep {
+    sweep_kind kind;
+    cb_leaf_array array;
+    cb_real *stored;
+    size_t parts;
+} sweep;
+
+static void sweep_part(void *context, size_t part, size_t worker)
+{
+    const sweep *s = context;
+    cb_range some = cb_part(s->array.count, part, s->parts, CB_ALIGNMENT / sizeof(cb_real));
+    cb_real *values = s->array.values + some.begin;
+    size_t n = some.end - some.begin, from = some.begin;
+    (void)worker;
+    if (s->kind == ADD)
+        for (size_t i = 0; i < n; i++) values[i] = s->stored[from + i] + values[i];
+    if (s->kind == STORE) memcpy(s->stored + from, values, n * sizeof *values);
+    if (s->kind != ADD) memset(values, 0, n * sizeof *values);
+}
+
+static void sweep_all(const cb_leaves *leaves, cb_pool *pool, sweep_kind kind, cb_real *stored)
+{
+    for (size_t a = 0; a < leaves->array_count; a++) {
+        sweep s = {kind, leaves->arrays[a], stored, cb_pool_parts(pool, leaves->arrays[a].count)};
+        cb_pool_run(pool, s.parts, sweep_part, &s);
+        if (stored) stored += leaves->arrays[a].count;
+    }
+}
+
+void cb_leaves_begin(cb_leaves *leaves, cb_pool *pool)
+{
+    leaves->ended = 0;
+    sweep_all(leaves, pool, CLEAR, NULL);
+}
+
+/* As a binary counter carries: leaf i closes as many subtrees as i has ones at its end. */
+void cb_leaves_end(cb_leaves *leaves, cb_pool *pool)
+{
+    size_t leaf = leaves->ended++, l = 0;
+    for (; leaf >> l & 1; l++) sweep_all(leaves, pool, ADD, leaves->level[l]);
+    if (leaves->ended < leaves->count) sweep_all(leaves, pool, STORE, leaves->level[l]);
+}

@@ -1,0 +1,42 @@
+/*
+ * Sums over a batch whose bits do not depend on the number of processes. A batch is cut into `shards` leaves; a leaf
+ * adds up its micro-batches in their order, and leaves are joined by a fixed binary tree:
+ *
+ *   ((leaf 0 + leaf 1) + (leaf 2 + leaf 3)) + ...
+ *
+ * A rank has a whole subtree: it joins its own leaves here, and the ranks join the rest (cb_ranks_sum).
+ */
+#ifndef CB_TRAINING_LEAVES_H
+#define CB_TRAINING_LEAVES_H
+
+#include "base/pool.h"
+#include "tensor/real.h"
+
+/* Numbers that a leaf adds up. */
+typedef struct cb_leaf_array {
+    cb_real *values;
+    size_t count;
+} cb_leaf_array;
+
+#define CB_MAX_LEAF_ARRAYS 4
+#define CB_MAX_LEAF_LEVELS 16 /* 2^16 leaves */
+
+typedef struct cb_leaves {
+    size_t count, ended; /* of this rank, a power of two; those of the step under way that have ended */
+    size_t array_count, total;
+    cb_leaf_array arrays[CB_MAX_LEAF_ARRAYS];
+    cb_real *level[CB_MAX_LEAF_LEVELS]; /* [total] the sum of 2^l leaves that waits for its neighbour */
+} cb_leaves;
+
+/* For arrays that the caller owns. One leaf needs no memory. On failure what was made stays for cb_leaves_free. */
+cribo_status cb_leaves_create(const cb_allocator *allocator, cb_leaves *leaves, size_t count,
+    const cb_leaf_array *arrays, size_t array_count);
+void cb_leaves_free(const cb_allocator *allocator, cb_leaves *leaves);
+
+/* Begins a step: the arrays are zero. */
+void cb_leaves_begin(cb_leaves *leaves, cb_pool *pool);
+
+/* Ends a leaf. The arrays are zero again for the next one, and hold the sum of all leaves after the last. */
+void cb_leaves_end(cb_leaves *leaves, cb_pool *pool);
+
+#endif
