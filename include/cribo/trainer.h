@@ -7,6 +7,7 @@
 #ifndef CRIBO_TRAINER_H
 #define CRIBO_TRAINER_H
 
+#include "cribo/communicator.h"
 #include "cribo/model.h"
 #include "cribo/objective.h"
 
@@ -122,6 +123,7 @@ typedef struct cribo_trainer_config {
     int64_t qkv_bias;           /* CRIBO_QKV_BIAS_...; all */
 
     int64_t group_images; /* images of a group (docs/algorithm.md, "Groups"); 0: the whole batch. 0 */
+    int64_t shards; /* parts of a batch that are summed by a fixed tree (docs/distributed.md); a power of two. 1 */
 } cribo_trainer_config;
 
 /*
@@ -170,6 +172,26 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime);
+
+/*
+ * Makes a trainer that is one of several ranks (docs/distributed.md); `communicator` NULL or of one rank: as
+ * cribo_trainer_create. All ranks call it with the same settings; config.batch_size is that of the whole batch,
+ * and config.shards a multiple of the number of ranks. Rank r then gives each step its share of the batch: images
+ * r B / size ... (r + 1) B / size - 1.
+ *
+ * Step, teach, learn, update, load, save, save_weights and cribo_snapshot_create are collective: all ranks call
+ * them in the same order. A call that fails on one rank fails on all, with the message of the lowest rank that
+ * failed, and changes no state. CRIBO_TIMED_OUT names a rank that did not answer; every later collective call then
+ * fails at once. Of several ranks, rank 0 writes the files. Reports are of the whole batch, targets of the rank's
+ * share; gradients and moments are divided over the ranks and cannot be read.
+ * Ownership: as cribo_trainer_create; the communicator's struct is copied, what it refers to stays the caller's and
+ * outlives the trainer.
+ * Aliasing: none.
+ * Errors: as cribo_trainer_create, CRIBO_TIMED_OUT; *out is then NULL.
+ * Threads: any. Cost: as cribo_trainer_create; of the moments each rank uses its part. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create_distributed(cribo_trainer **out,
+    const cribo_trainer_config *config, const cribo_runtime *runtime, const cribo_communicator *communicator);
 
 /*
  * Frees a trainer with what it has lent; NULL is fine.

@@ -51,6 +51,12 @@ cribo_status cb_save_checkpoint(
     return cb_checkpoint_write(subject, path, &chosen);
 }
 
+/* Of several ranks the first writes: the state is the same on all. */
+static bool writes(const cribo_trainer *trainer)
+{
+    return cb_ranks_own(trainer->core->ranks) == 0;
+}
+
 /* A trainer's state where it lies; cb_state_free ends it. */
 static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb_subject *subject)
 {
@@ -68,9 +74,9 @@ cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char
     CB_REQUIRE_POINTER(trainer);
     CB_REQUIRE_POINTER(path);
     CB_TRY(subject_of(trainer, &state, &subject));
-    cribo_status status = cb_run_weights_write(&subject, path);
+    cribo_status status = writes(trainer) ? cb_run_weights_write(&subject, path) : CRIBO_OK;
     cb_state_free(&state);
-    return status;
+    return cb_ranks_agree(trainer->core->ranks, status);
 }
 
 cribo_status cribo_trainer_save(
@@ -82,9 +88,9 @@ cribo_status cribo_trainer_save(
     CB_REQUIRE_POINTER(path);
     CB_TRY(cb_check_idle(&trainer->core->learner, "a checkpoint is written"));
     CB_TRY(subject_of(trainer, &state, &subject));
-    cribo_status status = cb_save_checkpoint(&subject, path, options);
+    cribo_status status = writes(trainer) ? cb_save_checkpoint(&subject, path, options) : CRIBO_OK;
     cb_state_free(&state);
-    return status;
+    return cb_ranks_agree(trainer->core->ranks, status);
 }
 
 /* --- loading --- */
@@ -101,15 +107,22 @@ static cribo_status check_overrides(const cb_config_table *settings, const char 
     return CRIBO_OK;
 }
 
+static cribo_status open_checked(const cb_run_kind *kind, const cb_learner *learner, const char *path,
+    const cribo_load_options *options, const char **overrides, cb_checkpoint *checkpoint)
+{
+    cribo_load_options chosen = {0};
+    if (options) CB_TRY(CB_IMPORT(chosen, options, overrides));
+    if (chosen.overrides) *overrides = chosen.overrides;
+    CB_TRY(check_overrides(kind->settings, *overrides));
+    return cb_checkpoint_open(&learner->runtime->allocator, checkpoint, kind, path);
+}
+
 cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, const void *config,
     const char *path, const cribo_load_options *options)
 {
     cb_checkpoint checkpoint;
-    cribo_load_options chosen = {0};
-    if (options) CB_TRY(CB_IMPORT(chosen, options, overrides));
-    const char *overrides = chosen.overrides ? chosen.overrides : "";
-    CB_TRY(check_overrides(kind->settings, overrides));
-    CB_TRY(cb_checkpoint_open(&learner->runtime->allocator, &checkpoint, kind, path));
+    const char *overrides = "";
+    CB_TRY(cb_ranks_agree(learner->ranks, open_checked(kind, learner, path, options, &overrides, &checkpoint)));
     cribo_status status = cb_checkpoint_restore(&checkpoint, learner, config, overrides);
     cb_checkpoint_close(&checkpoint);
     return status;

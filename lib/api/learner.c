@@ -42,8 +42,9 @@ void cb_export_losses(
 
 static void copy_match(const cb_targets *t, int v, int64_t *index, uint8_t *match)
 {
-    if (index) memcpy(index, t->index[v], t->objects * sizeof *index);
-    if (match) memcpy(match, t->match[v], t->objects * sizeof *match);
+    const cb_share *own = &t->own;
+    if (index) memcpy(index, t->index[v] + own->first_object, own->objects * sizeof *index);
+    if (match) memcpy(match, t->match[v] + own->first_object, own->objects * sizeof *match);
 }
 
 cribo_status cb_export_targets(const cb_learner *learner, const char *teach, const cribo_targets *targets)
@@ -53,11 +54,13 @@ cribo_status cb_export_targets(const cb_learner *learner, const char *teach, con
     const cb_objective *objective = learner->objective;
     const cb_targets *t = &objective->targets;
     if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets: %s finds them", teach);
-    size_t tokens = t->images * 2 * objective->sizes.tokens;
-    for (size_t i = 0; wanted.labels && i < tokens; i++) wanted.labels[i] = t->labels[i];
-    if (wanted.valid) memcpy(wanted.valid, t->valid, t->images * objective->sizes.clusters);
+    const cb_share *own = &t->own;
+    size_t view = 2 * objective->sizes.tokens, k = objective->sizes.clusters;
+    for (size_t i = 0; wanted.labels && i < own->images * view; i++)
+        wanted.labels[i] = t->labels[own->first * view + i];
+    if (wanted.valid) memcpy(wanted.valid, t->valid + own->first * k, own->images * k);
     if (wanted.objects_per_image)
-        memcpy(wanted.objects_per_image, t->per_image, t->images * sizeof *t->per_image);
+        memcpy(wanted.objects_per_image, t->per_image + own->first, own->images * sizeof *t->per_image);
     copy_match(t, 0, wanted.index1, wanted.match1);
     copy_match(t, 1, wanted.index2, wanted.match2);
     return CRIBO_OK;

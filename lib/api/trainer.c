@@ -20,11 +20,12 @@ cribo_status cribo_trainer_config_preset(cribo_trainer_config *config, const cha
     return cb_preset_apply(&cb_trainer_settings, &full, config, config ? config->struct_size : 0, name);
 }
 
-static cribo_status build(cribo_trainer *trainer, const cribo_trainer_config *config)
+static cribo_status build(
+    cribo_trainer *trainer, const cribo_trainer_config *config, const cribo_communicator *communicator)
 {
     cribo_trainer_config full;
     CB_TRY(cb_config_import(&cb_trainer_settings, &full, config));
-    CB_TRY(cb_trainer_create(&trainer->runtime, &trainer->core, &full));
+    CB_TRY(cb_trainer_create(&trainer->runtime, &trainer->core, &full, communicator));
     trainer->student = (struct cribo_model){.runtime = &trainer->runtime, .model = trainer->core->student};
     trainer->teacher = (struct cribo_model){.runtime = &trainer->runtime, .model = trainer->core->teacher};
     trainer->bank = (struct cribo_memory_bank){trainer->runtime, trainer->core->learner.objective->bank};
@@ -33,6 +34,12 @@ static cribo_status build(cribo_trainer *trainer, const cribo_trainer_config *co
 
 cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime)
+{
+    return cribo_trainer_create_distributed(out, config, runtime, NULL);
+}
+
+cribo_status cribo_trainer_create_distributed(cribo_trainer **out, const cribo_trainer_config *config,
+    const cribo_runtime *runtime, const cribo_communicator *communicator)
 {
     cb_runtime own;
     cribo_trainer *trainer;
@@ -45,7 +52,7 @@ cribo_status cribo_trainer_create(
         return status;
     }
     trainer->runtime = own;
-    status = build(trainer, config);
+    status = build(trainer, config, communicator);
     if (status != CRIBO_OK) {
         cribo_trainer_free(trainer);
         return status;
@@ -65,13 +72,21 @@ void cribo_trainer_free(cribo_trainer *trainer)
     cb_runtime_end(&runtime);
 }
 
+/* The arguments of a call, on all ranks or on none. */
+static cribo_status import_on_all(
+    const cribo_trainer *trainer, cribo_batch *full, const cribo_batch *batch, const cribo_report *report)
+{
+    cribo_status status = cb_check_report(report);
+    if (status == CRIBO_OK) status = cb_import_batch(trainer->core, full, batch);
+    return cb_ranks_agree(trainer->core->ranks, status);
+}
+
 cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report)
 {
     cribo_batch given;
     cribo_report done;
     CB_REQUIRE_POINTER(trainer);
-    CB_TRY(cb_check_report(report));
-    CB_TRY(cb_import_batch(trainer->core, &given, batch));
+    CB_TRY(import_on_all(trainer, &given, batch, report));
     CB_TRY(cb_train_step(trainer->core, &given, &done));
     cb_export_report(&done, report);
     return CRIBO_OK;
@@ -81,30 +96,41 @@ cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batc
 {
     cribo_batch given;
     CB_REQUIRE_POINTER(trainer);
-    CB_TRY(cb_import_batch(trainer->core, &given, batch));
+    CB_TRY(import_on_all(trainer, &given, batch, NULL));
     return cb_train_teach(trainer->core, &given);
+}
+
+static cribo_status check_learn(const cribo_trainer *trainer, cribo_batch *full, const cribo_batch *batch)
+{
+    const cb_learner *learner = &trainer->core->learner;
+    CB_TRY(cb_check_phase(learner, CB_PHASE_TAUGHT, "cribo_trainer_learn", "cribo_trainer_teach"));
+    CB_TRY(cb_import_batch(trainer->core, full, batch));
+    CB_REQUIRE((size_t)full->images == learner->objective->targets.own.images,
+        "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch",
+        (long long)full->images, learner->objective->targets.own.images);
+    return CRIBO_OK;
 }
 
 cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch)
 {
     cribo_batch given;
     CB_REQUIRE_POINTER(trainer);
-    CB_TRY(cb_check_phase(
-        &trainer->core->learner, CB_PHASE_TAUGHT, "cribo_trainer_learn", "cribo_trainer_teach"));
-    CB_TRY(cb_import_batch(trainer->core, &given, batch));
-    CB_REQUIRE((size_t)given.images == trainer->core->learner.objective->targets.images,
-        "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch",
-        (long long)given.images, trainer->core->learner.objective->targets.images);
+    CB_TRY(cb_ranks_agree(trainer->core->ranks, check_learn(trainer, &given, batch)));
     return cb_train_learn(trainer->core, &given);
+}
+
+static cribo_status check_update(const cribo_trainer *trainer, const cribo_report *report)
+{
+    CB_TRY(cb_check_report(report));
+    return cb_check_phase(
+        &trainer->core->learner, CB_PHASE_LEARNED, "cribo_trainer_update", "cribo_trainer_learn");
 }
 
 cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report)
 {
     cribo_report done;
     CB_REQUIRE_POINTER(trainer);
-    CB_TRY(cb_check_report(report));
-    CB_TRY(cb_check_phase(
-        &trainer->core->learner, CB_PHASE_LEARNED, "cribo_trainer_update", "cribo_trainer_learn"));
+    CB_TRY(cb_ranks_agree(trainer->core->ranks, check_update(trainer, report)));
     CB_TRY(cb_train_update(trainer->core, &done));
     cb_export_report(&done, report);
     return CRIBO_OK;
@@ -133,6 +159,13 @@ cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_tar
     return cb_export_targets(&trainer->core->learner, "cribo_trainer_teach", targets);
 }
 
+/* Of several ranks each has a part only. */
+static cribo_status check_whole(const cribo_trainer *trainer, const char *what)
+{
+    if (!trainer->core->ranks) return CRIBO_OK;
+    return cb_fail(CRIBO_WRONG_STATE, "the %s are divided over %zu ranks", what, cb_ranks_size(trainer->core->ranks));
+}
+
 cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count)
 {
@@ -141,6 +174,7 @@ cribo_status cribo_trainer_gradient(
     CB_REQUIRE_POINTER(values);
     const cb_parameters *student = &trainer->core->student->parameters;
     CB_TRY(cb_find_counted(student, "the student", name, count, &parameter));
+    CB_TRY(check_whole(trainer, "gradients"));
     memcpy(values, student->gradients + parameter->offset, parameter->count * sizeof *values);
     return CRIBO_OK;
 }
@@ -151,6 +185,7 @@ cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *nam
     const cb_parameter *parameter = NULL;
     CB_REQUIRE_POINTER(trainer);
     CB_TRY(cb_find_counted(&trainer->core->student->parameters, "the student", name, count, &parameter));
+    CB_TRY(check_whole(trainer, "moments"));
     cb_export_moments(&trainer->core->learner, parameter, first, second, updates);
     return CRIBO_OK;
 }

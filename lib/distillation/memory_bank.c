@@ -32,6 +32,7 @@ struct cb_memory_bank {
     cb_parallel_search search; /* of both views at the same time */
 
     /* The query under way. */
+    cb_range rows;         /* of the objects, those that are queried */
     cb_queries queries[2]; /* the objects of each view; ids are shared */
     int64_t *index[2];     /* [max_objects] nearest entries */
     uint8_t *match[2];     /* [max_objects] results of the cycle test */
@@ -99,10 +100,11 @@ void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely)
 }
 
 /* Normalises the objects and gives each its image's id. */
-static void begin_query(cb_memory_bank *bank, const cb_objects *objects)
+static void begin_query(cb_memory_bank *bank, const cb_objects *objects, cb_range queried)
 {
     size_t rows = cb_objects_count(objects, objects->images), row = 0;
-    assert(rows <= bank->max_objects);
+    assert(rows <= bank->max_objects && queried.end <= rows);
+    bank->rows = queried;
     for (int view = 0; view < 2; view++) {
         bank->queries[view].rows = rows;
         for (size_t r = 0; r < rows; r++)
@@ -130,17 +132,32 @@ static cb_entries entries_of_view2(const void *queue, size_t index)
     return entries_of(queue, 1, index);
 }
 
-/* Finds the nearest entry of each object, both views at the same time. */
+/* Queries some rows on; the ids are shared. */
+static cb_queries queries_from(const cb_queries *all, cb_range rows)
+{
+    cb_queries some = *all;
+    some.rows = rows.end - rows.begin;
+    some.unit += rows.begin * all->width;
+    some.coarse += rows.begin * all->width;
+    some.doubt += rows.begin;
+    some.id += rows.begin;
+    return some;
+}
+
+/* Finds the nearest entry of each queried object, both views at the same time. */
 static void search_views(cb_memory_bank *bank)
 {
-    size_t blocks = cb_object_queue_blocks(&bank->queue), rows = bank->queries[0].rows;
+    size_t blocks = cb_object_queue_blocks(&bank->queue), begin = bank->rows.begin;
+    const cb_queries queries[2] = {
+        queries_from(&bank->queries[0], bank->rows), queries_from(&bank->queries[1], bank->rows)};
     const cb_search_job jobs[2] = {
-        {&bank->queries[0], blocks, entries_of_view1, &bank->queue, bank->max_objects},
-        {&bank->queries[1], blocks, entries_of_view2, &bank->queue, bank->max_objects},
+        {&queries[0], blocks, entries_of_view1, &bank->queue, bank->max_objects},
+        {&queries[1], blocks, entries_of_view2, &bank->queue, bank->max_objects},
     };
     cb_parallel_search_run(&bank->search, jobs);
     for (size_t view = 0; view < 2; view++)
-        for (size_t r = 0; r < rows; r++) bank->index[view][r] = bank->search.workers[0].best[view][r].index;
+        for (size_t r = 0; r < queries[view].rows; r++)
+            bank->index[view][begin + r] = bank->search.workers[0].best[view][r].index;
 }
 
 /* The neighbours' other views, normalised; zero where there is no neighbour. */
@@ -162,15 +179,16 @@ static size_t cycle_rows(const cb_memory_bank *bank)
     return cb_min(CYCLE_ROWS, bank->queue.block_rows); /* what a worker's scratch holds */
 }
 
-/* Task: do the neighbours of some queries of one view lead back to them? */
+/* Task: do the neighbours of some queried objects of one view lead back to them? */
 static void test_cycle(void *context, size_t task, size_t worker)
 {
     const cb_memory_bank *bank = context;
     const cb_search_worker *own = &bank->search.workers[worker];
-    size_t view = task % 2, stripe = cycle_rows(bank), width = bank->queue.width, begin = task / 2 * stripe;
+    size_t view = task % 2, stripe = cycle_rows(bank), width = bank->queue.width;
+    size_t begin = bank->rows.begin + task / 2 * stripe;
     const cb_queries *objects = &bank->queries[1 - view];
     const int64_t *index = bank->index[view] + begin;
-    size_t rows = cb_min(objects->rows - begin, stripe);
+    size_t rows = cb_min(bank->rows.end - begin, stripe);
     cb_real *cosines = own->search.cosines;
     cb_neighbour *back = own->best[view]; /* free: the search's result was copied */
 
@@ -202,23 +220,31 @@ void cb_memory_bank_copy(const cb_memory_bank *bank, int view, int64_t index, cb
 
 static void give_findings(const cb_memory_bank *bank, const cb_match *to)
 {
-    size_t rows = bank->queries[0].rows;
+    size_t begin = bank->rows.begin, rows = bank->rows.end - begin;
     for (int view = 0; view < 2; view++) {
-        if (to->index[view]) memcpy(to->index[view], bank->index[view], rows * sizeof *to->index[view]);
-        if (to->match[view]) memcpy(to->match[view], bank->match[view], rows * sizeof *to->match[view]);
-        for (size_t r = 0; to->neighbour[view] && r < rows; r++)
+        if (to->index[view])
+            memcpy(to->index[view] + begin, bank->index[view] + begin, rows * sizeof *to->index[view]);
+        if (to->match[view])
+            memcpy(to->match[view] + begin, bank->match[view] + begin, rows * sizeof *to->match[view]);
+        for (size_t r = begin; to->neighbour[view] && r < bank->rows.end; r++)
             cb_memory_bank_copy(
                 bank, view, bank->index[view][r], to->neighbour[view] + r * bank->queue.width);
     }
 }
 
-void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const cb_match *match)
+void cb_memory_bank_query_some(
+    cb_memory_bank *bank, const cb_objects *objects, cb_range rows, const cb_match *match)
 {
     size_t stripe = cycle_rows(bank);
-    begin_query(bank, objects);
+    begin_query(bank, objects, rows);
     search_views(bank);
-    cb_pool_run(bank->pool, 2 * ((bank->queries[0].rows + stripe - 1) / stripe), test_cycle, bank);
+    cb_pool_run(bank->pool, 2 * ((rows.end - rows.begin + stripe - 1) / stripe), test_cycle, bank);
     give_findings(bank, match);
+}
+
+void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const cb_match *match)
+{
+    cb_memory_bank_query_some(bank, objects, (cb_range){0, cb_objects_count(objects, objects->images)}, match);
 }
 
 void cb_memory_bank_push(cb_memory_bank *bank, const cb_objects *objects)

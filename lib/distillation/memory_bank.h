@@ -47,6 +47,13 @@ typedef struct cb_match {
 /* At most max_objects rows. Allocates nothing; the bank's content does not change. */
 void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const cb_match *match);
 
+/*
+ * The same for some of the objects: only these rows of the results are written. The cycle test is over all
+ * objects.
+ */
+void cb_memory_bank_query_some(
+    cb_memory_bank *bank, const cb_objects *objects, cb_range rows, const cb_match *match);
+
 /* The raw vector [D] of an entry; zeros for index -1. */
 void cb_memory_bank_copy(const cb_memory_bank *bank, int view, int64_t index, cb_real *to);
 

@@ -169,21 +169,18 @@ static cribo_status read_arrays(const cb_checkpoint *c, const cb_state *stage)
     return cb_safetensors_finish(c->file);
 }
 
-static cribo_status read_state(const cb_checkpoint *c, cb_learner *learner)
+/* Reads the state into a stage, whatever the outcome freed by cb_state_free. */
+static cribo_status read_state(
+    const cb_checkpoint *c, cb_learner *learner, cb_state *stage, int64_t *step)
 {
     const cb_objective *objective = learner->objective;
     size_t images = 0, objects = 0, most = cb_memory_bank_capacity(objective->bank);
-    int64_t step = 0;
-    cb_state stage;
-    CB_TRY(read_step(c, &step));
+    CB_TRY(read_step(c, step));
     CB_TRY(read_length(c, "bank.objects_per_image", most, &images));
     CB_TRY(read_length(c, "bank.view1", most * objective->sizes.clusters, &objects));
-    CB_TRY(cb_state_stage(learner, images, objects, &stage));
-    cribo_status status = read_arrays(c, &stage);
-    if (status == CRIBO_OK) status = cb_state_check(learner, &stage, c->path);
-    if (status == CRIBO_OK) cb_state_adopt(learner, &stage, step);
-    cb_state_free(&stage);
-    return status;
+    CB_TRY(cb_state_stage(learner, images, objects, stage));
+    CB_TRY(read_arrays(c, stage));
+    return cb_state_check(learner, stage, c->path);
 }
 
 /* --- the calls --- */
@@ -191,8 +188,14 @@ static cribo_status read_state(const cb_checkpoint *c, cb_learner *learner)
 cribo_status cb_checkpoint_restore(
     const cb_checkpoint *c, cb_learner *learner, const void *config, const char *overrides)
 {
-    CB_TRY(compare_settings(c, config, overrides));
-    return read_state(c, learner);
+    cb_state stage = {.allocator = &learner->runtime->allocator};
+    int64_t step = 0;
+    cribo_status status = compare_settings(c, config, overrides);
+    if (status == CRIBO_OK) status = read_state(c, learner, &stage, &step);
+    status = cb_ranks_agree(learner->ranks, status); /* all ranks change, or none */
+    if (status == CRIBO_OK) cb_state_adopt(learner, &stage, step);
+    cb_state_free(&stage);
+    return status;
 }
 
 const char *cb_checkpoint_text(const cb_checkpoint *c, const char *key)

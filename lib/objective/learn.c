@@ -7,6 +7,8 @@
 
 #include "distillation/loss.h"
 #include "distillation/teachers.h"
+#include "objective/exchange.h"
+#include "tensor/rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -143,27 +145,56 @@ void cb_objective_plan_learn(const cb_objective *o, cb_tape *tape, cb_tensor tok
     take_scratch(o, tape->arena, b, objects, 2 * objects);
 }
 
-static void clear_signs(cb_prototype_signs *signs, size_t prototypes)
+static void clear_signs(cb_prototype_signs *signs)
 {
-    memset(signs->mean, 0, prototypes * sizeof *signs->mean);
-    memset(signs->used, 0, prototypes);
     signs->entropy = 0;
     signs->rows = 0;
+}
+
+static void clear_tally(cb_tally *tally)
+{
+    tally->global = tally->cross_view = tally->cross_image = 0;
+    clear_signs(&tally->cls_signs);
+    clear_signs(&tally->object_signs);
 }
 
 void cb_objective_begin_learning(cb_objective *o)
 {
     cb_pool *pool = o->runtime->pool;
-    o->tally.global = o->tally.cross_view = o->tally.cross_image = 0;
-    clear_signs(&o->tally.cls_signs, o->student.cls.count);
-    clear_signs(&o->tally.object_signs, o->student.objects.count);
+    clear_tally(&o->tally);
+    memset(o->tally.cls_signs.used, 0, o->student.cls.count);
+    memset(o->tally.object_signs.used, 0, o->student.objects.count);
     cb_prototypes_refresh(pool, &o->student.cls);
     cb_prototypes_refresh(pool, &o->student.objects);
     cb_prototypes_refresh(pool, &o->teacher.cls);
     cb_prototypes_refresh(pool, &o->teacher.objects);
 }
 
-void cb_objective_finish_learning(cb_objective *o)
+void cb_objective_sums(const cb_objective *o, cb_sum_array arrays[CB_OBJECTIVE_SUMS])
+{
+    arrays[0] = (cb_sum_array){o->tally.cls_signs.mean, o->student.cls.count};
+    arrays[1] = (cb_sum_array){o->tally.object_signs.mean, o->student.objects.count};
+    arrays[2] = (cb_sum_array){o->means, 2 * o->sizes.bottleneck};
+}
+
+static void add_rows(cb_real *sum, const cb_real *x, size_t rows, size_t width)
+{
+    for (size_t r = 0; r < rows; r++) cb_rows()->add_scaled(sum, x + r * width, 1, width);
+}
+
+/* The teacher's bottlenecks, for the centres; neighbours do not take part. */
+static void sum_bottlenecks(cb_objective *o, size_t leaf)
+{
+    size_t e = o->sizes.bottleneck;
+    for (size_t m = 0; m < o->targets.micro_batches; m++) {
+        const cb_micro_batch *micro = &o->targets.micro[m];
+        if (micro->leaf != leaf) continue;
+        add_rows(o->means, micro->cls, 2 * micro->images, e);
+        add_rows(o->means + e, micro->object_rows, 2 * micro->objects, e);
+    }
+}
+
+static void finish_last_layers(cb_objective *o)
 {
     const cb_heads *heads = o->student.heads;
     cb_pool *pool = o->runtime->pool;
@@ -172,6 +203,35 @@ void cb_objective_finish_learning(cb_objective *o)
         pool, &o->student.cls, heads->cls.direction.gradient, heads->cls.gain.gradient);
     cb_prototypes_weight_gradient(
         pool, &o->student.objects, heads->objects.direction.gradient, heads->objects.gain.gradient);
+}
+
+void cb_objective_end_leaf(cb_objective *o, size_t leaf)
+{
+    const cb_tally *tally = &o->tally;
+    finish_last_layers(o);
+    sum_bottlenecks(o, leaf);
+    o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] = (cb_leaf_tally){tally->global,
+        tally->cross_view, tally->cross_image, tally->cls_signs.entropy, tally->object_signs.entropy,
+        (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
+    clear_tally(&o->tally);
+}
+
+static void add_leaf(cb_tally *tally, const cb_leaf_tally *leaf)
+{
+    tally->global += leaf->global;
+    tally->cross_view += leaf->cross_view;
+    tally->cross_image += leaf->cross_image;
+    tally->cls_signs.entropy += leaf->cls_entropy;
+    tally->object_signs.entropy += leaf->object_entropy;
+    tally->cls_signs.rows += (size_t)leaf->cls_rows;
+    tally->object_signs.rows += (size_t)leaf->object_rows;
+}
+
+cribo_status cb_objective_finish_learning(cb_objective *o)
+{
+    CB_TRY(cb_objective_exchange_tallies(o));
+    for (size_t s = 0; s < o->sizes.shards; s++) add_leaf(&o->tally, &o->leaf[s]);
+    return CRIBO_OK;
 }
 
 cribo_status cb_objective_check_losses(const cb_objective *o)

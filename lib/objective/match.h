@@ -6,9 +6,9 @@
 
 /*
  * After the last observe: nn(c_v^k) and O(c_v^k) of section 2, in the memory bank as it is before this batch,
- * group by group; and whether the cross-image loss takes part.
+ * group by group; and whether the cross-image loss takes part. Each rank searches for its own objects.
  */
-void cb_objective_match(cb_objective *objective);
+cribo_status cb_objective_match(cb_objective *objective);
 
 /* Objects of the whole batch that pass the cycle test in a view. */
 size_t cb_objective_matches(const cb_objective *objective, int view);

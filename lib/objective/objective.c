@@ -53,6 +53,12 @@ static cribo_status create_sums(const cb_allocator *allocator, cb_objective *o)
     CB_TRY(create_signs(allocator, &o->tally.object_signs, objects));
     CB_TRY(cb_allocate(allocator, &o->centre, cls, sizeof *o->centre, "centre"));
     CB_TRY(cb_allocate(allocator, &o->object_centre, objects, sizeof *o->object_centre, "centre"));
+    CB_TRY(cb_allocate(allocator, &o->leaf, o->sizes.shards, sizeof *o->leaf, "sums of the shards"));
+    CB_TRY(cb_allocate(
+        allocator, &o->rank_offsets, o->sizes.ranks + 1, sizeof *o->rank_offsets, "exchange between ranks"));
+    if (o->ranks)
+        CB_TRY(cb_allocate(allocator, &o->rank_used, o->sizes.ranks * (cls > objects ? cls : objects), 1,
+            "exchange between ranks"));
     return cb_allocate(allocator, &o->means, 2 * o->sizes.bottleneck, sizeof *o->means, "mean bottlenecks");
 }
 
@@ -80,13 +86,26 @@ static cribo_status create_parts(
     return create_group_tokens(allocator, o);
 }
 
-static cb_target_sizes sizes_of(const cribo_objective_config *config, const cb_token_layout *layout)
+static cribo_status check_shards(const cribo_objective_config *config, const cb_ranks *ranks)
 {
-    size_t batch = (size_t)config->batch_size;
+    int64_t shards = config->shards;
+    CB_REQUIRE((shards & (shards - 1)) == 0, "shards = %lld must be a power of two", (long long)shards);
+    CB_REQUIRE((size_t)shards >= cb_ranks_size(ranks), "shards = %lld must be at least the number of ranks, %zu",
+        (long long)shards, cb_ranks_size(ranks));
+    return CRIBO_OK;
+}
+
+static cb_target_sizes sizes_of(
+    const cribo_objective_config *config, const cb_token_layout *layout, const cb_ranks *ranks)
+{
+    size_t batch = (size_t)config->batch_size, shards = (size_t)config->shards;
     size_t group = config->group_images ? cb_min((size_t)config->group_images, batch) : batch;
     return (cb_target_sizes){.images = batch,
         .group_images = group,
-        .micro_images = cb_min((size_t)config->micro_batch, group),
+        .micro_images = cb_min((size_t)config->micro_batch, cb_min(group, (batch + shards - 1) / shards)),
+        .shards = shards,
+        .ranks = cb_ranks_size(ranks),
+        .rank = cb_ranks_own(ranks),
         .tokens = cb_layout_patches(layout),
         .width = (size_t)config->width,
         .clusters = (size_t)config->clusters,
@@ -95,15 +114,17 @@ static cb_target_sizes sizes_of(const cribo_objective_config *config, const cb_t
 
 cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
     const cribo_objective_config *config, const cb_token_layout *layout, const cb_heads *student,
-    const cb_heads *teacher)
+    const cb_heads *teacher, cb_ranks *ranks)
 {
     cb_objective *o;
     *out = NULL;
+    CB_TRY(check_shards(config, ranks));
     CB_TRY(cb_allocate(&runtime->allocator, &o, 1, sizeof *o, "objective"));
     o->runtime = runtime;
     o->config = *config;
     o->layout = *layout;
-    o->sizes = sizes_of(config, layout);
+    o->ranks = ranks;
+    o->sizes = sizes_of(config, layout, ranks);
     cribo_status status = create_parts(runtime, o, student, teacher);
     if (status != CRIBO_OK) {
         cb_objective_free(runtime, o);
@@ -117,7 +138,7 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
 {
     if (!o) return;
     const cb_allocator *allocator = &runtime->allocator;
-    void *const arrays[] = {o->group_tokens, o->means, o->object_centre, o->centre,
+    void *const arrays[] = {o->rank_used, o->rank_offsets, o->leaf, o->group_tokens, o->means, o->object_centre, o->centre,
         o->tally.object_signs.used, o->tally.object_signs.mean, o->tally.cls_signs.used,
         o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale, o->student.objects.scale,
         o->student.cls.scale};

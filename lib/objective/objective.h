@@ -3,18 +3,21 @@
  * micro-batch after the other; losses and the gradients of the student's tokens and heads come out.
  *
  *   observe.c   the teacher's tokens → clusters → objects
+ *   exchange.c  each rank's images and objects → all ranks
  *   match.c     objects → nearest neighbours in the memory bank, cycle test
  *   project.c   [CLS], objects and neighbours → the teacher's bottlenecks: the targets
  *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
  *   commit.c    the centres and the memory bank move: the only state that outlives a step
  *
- * A step calls begin; observe for each micro-batch in order; match; project for each; begin_learning; learn
- * for each; finish_learning; commit. Nothing here can fail after creation.
+ * A step calls begin; observe for each micro-batch in order; exchange; match; project for each; begin_learning;
+ * learn for each, with end_leaf after each shard; finish_learning; commit. After creation only what ranks exchange can
+ * fail.
  */
 #ifndef CB_OBJECTIVE_OBJECTIVE_H
 #define CB_OBJECTIVE_OBJECTIVE_H
 
 #include "clustering/clusterer.h"
+#include "communication/ranks.h"
 #include "distillation/memory_bank.h"
 #include "distillation/prototype_loss.h"
 #include "model/backbone.h"
@@ -35,8 +38,15 @@ typedef struct cb_tally {
     double cluster_ms, match_ms;
 } cb_tally;
 
+/* The sums of one shard. */
+typedef struct cb_leaf_tally {
+    double global, cross_view, cross_image, cls_entropy, object_entropy;
+    int64_t cls_rows, object_rows;
+} cb_leaf_tally;
+
 typedef struct cb_objective {
     const cb_runtime *runtime;
+    cb_ranks *ranks; /* borrowed; NULL: one */
     cribo_objective_config config;
     cb_token_layout layout; /* of a view's tokens, the teacher's and the student's */
     cb_projection student, teacher;
@@ -49,11 +59,14 @@ typedef struct cb_objective {
     cribo_step_values now;
     const int64_t *seed_tokens; /* [B, K] borrowed from begin to the last observe, or NULL */
     cb_targets targets;
-    cb_tally tally;
+    cb_tally tally;          /* of the shard under way; after finish_learning of the batch */
+    cb_leaf_tally *leaf;     /* [shards] */
+    size_t *rank_offsets;    /* [ranks + 1] of what is exchanged */
+    uint8_t *rank_used;      /* [ranks, P or P'] prototypes used */
 
     cb_target_sizes sizes;
     cb_real *group_tokens; /* [group, 2, T, D] with batch_cost, else NULL */
-    cb_real *means;        /* [2, E] of the teacher's bottlenecks, for the centres */
+    cb_real *means;        /* [2, E] sums of the teacher's bottlenecks, for the centres */
 } cb_objective;
 
 /*
@@ -62,7 +75,7 @@ typedef struct cb_objective {
  */
 cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
     const cribo_objective_config *config, const cb_token_layout *layout, const cb_heads *student,
-    const cb_heads *teacher);
+    const cb_heads *teacher, cb_ranks *ranks);
 void cb_objective_free(const cb_runtime *runtime, cb_objective *objective);
 
 /* The sum of the three losses so far. */

@@ -25,12 +25,12 @@ float *cb_objective_begin(cb_objective *o, const cb_objective_batch *batch)
     o->seed_tokens = batch->seed_tokens;
     o->tally.cluster_ms = o->tally.match_ms = 0;
     cb_targets_cut(t, &o->sizes, batch->images);
-    for (size_t i = 0; i < t->images; i++) {
-        t->ids[i] = batch->ids ? batch->ids[i] : CB_NO_ID;
+    for (size_t i = t->own.first; i < t->own.first + t->own.images; i++) {
+        t->ids[i] = batch->ids ? batch->ids[i - t->own.first] : CB_NO_ID;
         t->keys[i] = t->ids[i] == CB_NO_ID ? (int64_t)i : t->ids[i];
     }
     if (!cb_wants_objects(&o->config)) clear_clusters(t, &o->sizes);
-    return t->positions;
+    return t->positions + t->own.first * 2 * o->sizes.tokens * 2;
 }
 
 /* Clusters images first ... first + images - 1, whose tokens are [images, 2, T, D]. */
@@ -44,7 +44,7 @@ static void cluster(cb_objective *o, const cb_real *tokens, size_t first, size_t
         .view = {dense, dense + view},
         .image_stride = 2 * view,
         .positions = t->positions + first * 2 * n * 2,
-        .seed_tokens = o->seed_tokens ? o->seed_tokens + first * k : NULL,
+        .seed_tokens = o->seed_tokens ? o->seed_tokens + (first - t->own.first) * k : NULL,
         .call = (uint64_t)o->step,
         .ids = t->keys + first,
         .position_weight = o->now.position_weight,

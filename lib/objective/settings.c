@@ -7,6 +7,7 @@ static const cb_field fields[] = {
     CB_INTEGER(T, tokens, 1, 16777216, 196, "dense tokens of a view"),
     CB_METHOD_SETTINGS(T),
     CB_GROUP_SETTING(T),
+    CB_SHARDS_SETTING(T),
 };
 #undef T
 

@@ -110,6 +110,11 @@ extern const cb_config_table cb_objective_settings;
     CB_INTEGER(T, group_images, 0, 1048576, 0, \
         "images per group, over which cost, cycle test and losses are normalised; 0: the whole batch")
 
+#define CB_SHARDS_SETTING(T) \
+    CB_INTEGER(T, shards, 1, 65536, 1, \
+        "parts of a batch whose gradients are added by a fixed binary tree, a power of two; training gives the " \
+        "same bits on every number of processes that divides it")
+
 /*
  * A loss that counts nothing costs nothing: objects are sought only for their losses, and remembered only to
  * be neighbours.

@@ -8,11 +8,14 @@ static size_t parts_of(size_t whole, size_t part)
     return (whole + part - 1) / part;
 }
 
-/* The micro-batches of the largest batch: none reaches over two groups. */
+/* The most micro-batches of a share: none reaches over two shards or two groups. */
 static size_t max_micro_batches(const cb_target_sizes *s)
 {
-    return s->images / s->group_images * parts_of(s->group_images, s->micro_images) +
-           parts_of(s->images % s->group_images, s->micro_images);
+    size_t shard = parts_of(s->images, s->shards);
+    if (s->shards == 1)
+        return s->images / s->group_images * parts_of(s->group_images, s->micro_images) +
+               parts_of(s->images % s->group_images, s->micro_images);
+    return s->shards / s->ranks * (parts_of(shard, s->micro_images) + parts_of(shard, s->group_images));
 }
 
 static cribo_status allocate_micro_batch(
@@ -64,27 +67,38 @@ void cb_targets_release(const cb_allocator *allocator, cb_targets *t, const cb_t
     *t = (cb_targets){0};
 }
 
-/* Adds the micro-batches of a group. */
-static void cut_group(cb_targets *t, const cb_target_sizes *s, size_t g)
+size_t cb_targets_first(const cb_target_sizes *s, size_t images, size_t rank)
 {
-    const cb_group *group = &t->group[g];
-    for (size_t done = 0; done < group->images; done += s->micro_images) {
+    return images * (rank * (s->shards / s->ranks)) / s->shards;
+}
+
+/* Adds the micro-batches of a shard, the `leaf`-th of this rank. */
+static void cut_shard(cb_targets *t, const cb_target_sizes *s, size_t leaf)
+{
+    size_t shard = s->rank * (s->shards / s->ranks) + leaf;
+    size_t first = t->images * shard / s->shards, end = t->images * (shard + 1) / s->shards;
+    while (first < end) {
+        size_t g = first / s->group_images;
+        size_t left = cb_min(end, t->group[g].first + t->group[g].images) - first;
         cb_micro_batch *micro = &t->micro[t->micro_batches++];
         micro->group = g;
-        micro->first = group->first + done;
-        micro->images = cb_min(s->micro_images, group->images - done);
+        micro->leaf = leaf;
+        micro->first = first;
+        micro->images = cb_min(s->micro_images, left);
         micro->objects = micro->teacher_objects = 0;
+        first += micro->images;
     }
 }
 
 void cb_targets_cut(cb_targets *t, const cb_target_sizes *s, size_t images)
 {
+    size_t first = cb_targets_first(s, images, s->rank), end = cb_targets_first(s, images, s->rank + 1);
     t->images = images;
     t->objects = t->groups = t->micro_batches = 0;
-    for (size_t first = 0; first < images; first += s->group_images) {
-        t->group[t->groups] = (cb_group){.first = first, .images = cb_min(s->group_images, images - first)};
-        cut_group(t, s, t->groups++);
-    }
+    t->own = (cb_share){.first = first, .images = end - first};
+    for (first = 0; first < images; first += s->group_images)
+        t->group[t->groups++] = (cb_group){.first = first, .images = cb_min(s->group_images, images - first)};
+    for (size_t leaf = 0; leaf < s->shards / s->ranks; leaf++) cut_shard(t, s, leaf);
 }
 
 cb_objects cb_targets_of_group(const cb_targets *t, const cb_group *group, size_t width)

@@ -1,7 +1,9 @@
 /*
  * The targets of a step: all that the teacher's side of a batch leaves for the student's. A batch is cut into
  * groups, whose normalisers, cycle test and cost range are their own, and each group into micro-batches,
- * which go through the networks one by one.
+ * which go through the networks one by one. Over several ranks the arrays are those of the whole batch: each rank
+ * fills in its share of the images, and the ranks exchange them (exchange.h). Only the micro-batches, the positions,
+ * labels and valid clusters are this rank's alone.
  *
  * View v of image i is number 2 i + v. The rows of a micro-batch of b images with R_b objects (pooled tokens,
  * bottlenecks) are its 2 b [CLS] rows in that order, then its objects in view 1, then in view 2.
@@ -20,7 +22,7 @@ typedef struct cb_group {
 } cb_group;
 
 typedef struct cb_micro_batch {
-    size_t group;
+    size_t group, leaf;           /* leaf: of this rank's shards */
     size_t first, images;         /* of the batch */
     size_t first_object, objects; /* R_b, of the batch's R */
     cb_pooling pooling;           /* the rows [2 b + 2 R_b] from the micro-batch's tokens [b, 2, T] */
@@ -30,8 +32,15 @@ typedef struct cb_micro_batch {
     cb_real *object_rows;
 } cb_micro_batch;
 
+/* What a rank has of a batch. */
+typedef struct cb_share {
+    size_t first, images, first_object, objects;
+} cb_share;
+
 typedef struct cb_targets {
-    size_t images, objects, groups, micro_batches; /* images = 0: there are none */
+    size_t images, objects, groups; /* of the batch; images = 0: there are none */
+    size_t micro_batches;           /* of this rank */
+    cb_share own;
     float *positions;                              /* [B, 2, N, 2] */
     int64_t *ids;          /* [B] keep images from matching themselves; CB_NO_ID: none */
     int64_t *keys;         /* [B] of the random draws: the id, or the index where there is none */
@@ -50,6 +59,7 @@ typedef struct cb_targets {
 /* The largest sizes of a step. */
 typedef struct cb_target_sizes {
     size_t images, group_images, micro_images;  /* of a batch, a group, a micro-batch */
+    size_t shards, ranks, rank;                 /* a rank has shards / ranks of them */
     size_t tokens, width, clusters, bottleneck; /* N, D, K, E */
     size_t entries;                             /* of a view's pooling */
 } cb_target_sizes;
@@ -59,7 +69,10 @@ cribo_status cb_targets_allocate(
     const cb_allocator *allocator, cb_targets *targets, const cb_target_sizes *sizes);
 void cb_targets_release(const cb_allocator *allocator, cb_targets *targets, const cb_target_sizes *sizes);
 
-/* Cuts a batch of so many images into groups and micro-batches. */
+/* The first image of a rank's share of a batch; rank `ranks`: where the last share ends. */
+size_t cb_targets_first(const cb_target_sizes *sizes, size_t images, size_t rank);
+
+/* Cuts a batch of so many images into groups, and this rank's share into micro-batches. */
 void cb_targets_cut(cb_targets *targets, const cb_target_sizes *sizes, size_t images);
 
 /* The objects of a group, and those of all groups, as the memory bank takes them. */

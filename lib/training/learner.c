@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "objective/commit.h"
+#include "objective/exchange.h"
 #include "objective/learn.h"
 #include "objective/match.h"
 #include "objective/project.h"
@@ -11,14 +12,29 @@
 #include <math.h>
 #include <string.h>
 
+/* The gradients, and what the objective adds up. */
+static cribo_status create_leaves(const cb_allocator *allocator, cb_learner *l)
+{
+    const cb_target_sizes *sizes = &l->objective->sizes;
+    cb_sum_array sums[CB_OBJECTIVE_SUMS];
+    cb_leaf_array arrays[1 + CB_OBJECTIVE_SUMS] = {{l->student->gradients, l->student->total}};
+    cb_objective_sums(l->objective, sums);
+    for (size_t a = 0; a < CB_OBJECTIVE_SUMS; a++)
+        arrays[1 + a] = (cb_leaf_array){sums[a].values, sums[a].count};
+    return cb_leaves_create(
+        allocator, &l->leaves, sizes->shards / sizes->ranks, arrays, 1 + CB_OBJECTIVE_SUMS);
+}
+
 cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *l, const cb_learner_parts *parts)
 {
     const cb_allocator *allocator = &runtime->allocator;
     size_t d = (size_t)parts->config.width;
-    *l = (cb_learner){.runtime = runtime, .student = parts->student, .teacher = parts->teacher};
-    CB_TRY(cb_optimiser_create(runtime, &l->optimiser, parts->student, parts->teacher->values));
-    CB_TRY(cb_objective_create(
-        runtime, &l->objective, &parts->config, &parts->layout, parts->student_heads, parts->teacher_heads));
+    *l = (cb_learner){
+        .runtime = runtime, .student = parts->student, .teacher = parts->teacher, .ranks = parts->ranks};
+    CB_TRY(cb_optimiser_create(runtime, &l->optimiser, parts->student, parts->teacher->values, l->ranks));
+    CB_TRY(cb_objective_create(runtime, &l->objective, &parts->config, &parts->layout, parts->student_heads,
+        parts->teacher_heads, l->ranks));
+    CB_TRY(create_leaves(allocator, l));
     CB_TRY(cb_allocate(allocator, &l->scratch.sums, 2 * d, sizeof *l->scratch.sums, "sums of a report"));
     return cb_allocate(allocator, &l->scratch.unit, d, sizeof *l->scratch.unit, "sums of a report");
 }
@@ -30,32 +46,49 @@ void cb_learner_free(cb_learner *l)
     cb_pass_free(allocator, &l->pass);
     cb_release(allocator, l->scratch.unit);
     cb_release(allocator, l->scratch.sums);
+    cb_leaves_free(allocator, &l->leaves);
     cb_objective_free(l->runtime, l->objective);
     cb_optimiser_free(l->runtime, &l->optimiser);
 }
 
 /* --- teach --- */
 
-float *cb_learner_begin(cb_learner *l, size_t images, const int64_t *ids, const int64_t *seed_tokens,
-    const cribo_step_values *values)
+cribo_status cb_learner_begin(cb_learner *l, size_t images, const int64_t *ids, const int64_t *seed_tokens,
+    const cribo_step_values *values, float **positions)
 {
     cribo_step_values now;
+    size_t all;
     l->teach_start = cb_clock_ms();
-    l->phase = CB_PHASE_IDLE;
+    cb_learner_forget_targets(l);
+    CB_TRY(cb_objective_count_images(l->objective, images, &all));
     cb_schedule_at(&l->objective->config, l->step, &now);
-    return cb_objective_begin(
-        l->objective, &(cb_objective_batch){images, ids, seed_tokens, l->step, values ? values : &now});
+    *positions = cb_objective_begin(
+        l->objective, &(cb_objective_batch){all, ids, seed_tokens, l->step, values ? values : &now});
+    return CRIBO_OK;
 }
 
-void cb_learner_end_teaching(cb_learner *l)
+static cribo_status find_targets(cb_learner *l, cribo_status status)
 {
-    cb_objective_match(l->objective);
+    CB_TRY(cb_ranks_agree(l->ranks, status));
+    CB_TRY(cb_objective_exchange_objects(l->objective));
+    CB_TRY(cb_objective_match(l->objective));
     for (size_t m = 0; m < l->objective->targets.micro_batches; m++) {
         cb_tape tape = cb_pass_begin(&l->pass, false);
         cb_objective_project(l->objective, m, &tape);
     }
+    return CRIBO_OK;
+}
+
+cribo_status cb_learner_end_teaching(cb_learner *l, cribo_status status)
+{
+    status = find_targets(l, status);
+    if (status != CRIBO_OK) {
+        cb_learner_forget_targets(l);
+        return status;
+    }
     l->phase = CB_PHASE_TAUGHT;
     l->teach_ms = cb_clock_ms() - l->teach_start;
+    return CRIBO_OK;
 }
 
 void cb_learner_forget(cb_learner *l)
@@ -71,35 +104,59 @@ void cb_learner_forget_targets(cb_learner *l)
 
 /* --- learn --- */
 
-static void clear_gradients(void *context, size_t part, size_t worker)
-{
-    const cb_learner *l = context;
-    size_t total = l->student->total;
-    cb_range some = cb_part(total, part, cb_pool_parts(l->runtime->pool, total), 1);
-    (void)worker;
-    memset(l->student->gradients + some.begin, 0, (some.end - some.begin) * sizeof(cb_real));
-}
-
 void cb_learner_begin_learning(cb_learner *l)
 {
-    cb_pool *pool = l->runtime->pool;
     l->learn_ms = 0;
     l->phase = CB_PHASE_TAUGHT;
-    cb_pool_run(pool, cb_pool_parts(pool, l->student->total), clear_gradients, l);
+    cb_leaves_begin(&l->leaves, l->runtime->pool);
     cb_objective_begin_learning(l->objective);
+}
+
+/* Ends the shards before shard `next` of this rank. */
+static void end_leaves(cb_learner *l, size_t next)
+{
+    while (l->leaves.ended < next) {
+        cb_objective_end_leaf(l->objective, l->leaves.ended);
+        cb_leaves_end(&l->leaves, l->runtime->pool);
+    }
 }
 
 cribo_status cb_learner_learn(cb_learner *l, size_t m, cb_tape *tape, cb_tensor tokens)
 {
+    end_leaves(l, l->objective->targets.micro[m].leaf);
     cb_objective_learn(l->objective, m, tape, tokens);
     cb_tape_backward(tape);
     return cb_objective_check_losses(l->objective);
 }
 
-void cb_learner_end_learning(cb_learner *l)
+/* What the objective adds up, on all ranks; the arrays are small. */
+static cribo_status join_sums(cb_learner *l)
 {
-    cb_objective_finish_learning(l->objective);
+    size_t offsets[CB_MAX_RANKS + 1], ranks = cb_ranks_size(l->ranks);
+    for (size_t a = 1; a < l->leaves.array_count; a++) {
+        const cb_leaf_array *array = &l->leaves.arrays[a];
+        for (size_t p = 0; p <= ranks; p++) offsets[p] = array->count * p / ranks;
+        CB_TRY(cb_ranks_sum(l->ranks, "signs of collapse", array->values, offsets));
+        CB_TRY(cb_ranks_spread(l->ranks, "signs of collapse", array->values, sizeof(cb_real), offsets));
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status join_ranks(cb_learner *l, cribo_status status)
+{
+    CB_TRY(cb_ranks_agree(l->ranks, status));
+    end_leaves(l, l->leaves.count);
+    CB_TRY(cb_objective_finish_learning(l->objective));
+    if (!l->ranks) return CRIBO_OK;
+    CB_TRY(cb_optimiser_sum_gradients(&l->optimiser));
+    return join_sums(l);
+}
+
+cribo_status cb_learner_end_learning(cb_learner *l, cribo_status status)
+{
+    CB_TRY(join_ranks(l, status));
     l->phase = CB_PHASE_LEARNED;
+    return CRIBO_OK;
 }
 
 /* --- update --- */
@@ -117,18 +174,18 @@ static cribo_status check_gradients(const cb_learner *l, double norm)
 /* The last thing of a step that can fail. */
 static cribo_status measure_gradients(cb_learner *l, double *norm)
 {
-    CB_TRY(cb_progress(l->runtime, "update", 0));
-    *norm = cb_optimiser_measure(&l->optimiser, l->runtime->pool, l->objective->now.last_layer_frozen != 0);
+    CB_TRY(cb_ranks_agree(l->ranks, cb_progress(l->runtime, "update", 0)));
+    CB_TRY(cb_optimiser_measure(
+        &l->optimiser, l->runtime->pool, l->objective->now.last_layer_frozen != 0, norm));
     return check_gradients(l, *norm);
 }
 
-static void update_parameters(cb_learner *l)
+static cb_optimiser_step optimiser_step(const cb_learner *l)
 {
     const cribo_objective_config *c = &l->objective->config;
     const cribo_step_values *now = &l->objective->now;
-    cb_optimiser_update(&l->optimiser, l->runtime->pool,
-        &(cb_optimiser_step){now->learning_rate, now->weight_decay, now->ema_momentum, c->clip_norm,
-            c->clip_per_tensor != 0, now->last_layer_frozen != 0});
+    return (cb_optimiser_step){now->learning_rate, now->weight_decay, now->ema_momentum, c->clip_norm,
+        c->clip_per_tensor != 0, now->last_layer_frozen != 0};
 }
 
 static void report_step(cb_learner *l, double norm, double start, cribo_report *report)
@@ -143,8 +200,10 @@ cribo_status cb_learner_update(cb_learner *l, cribo_report *report)
 {
     double start = cb_clock_ms(), norm;
     CB_TRY(measure_gradients(l, &norm));
+    const cb_optimiser_step step = optimiser_step(l);
+    CB_TRY(cb_optimiser_exchange(&l->optimiser, l->runtime->pool, &step));
     cb_objective_move_centres(l->objective);
-    update_parameters(l);
+    cb_optimiser_update(&l->optimiser, l->runtime->pool, &step);
     cb_objective_remember(l->objective);
     report_step(l, norm, start, report);
     l->step++;

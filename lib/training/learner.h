@@ -6,11 +6,15 @@
  * A step: begin; cb_objective_observe for each micro-batch; end_teaching; begin_learning; cb_learner_learn
  * for each micro-batch; end_learning; update. State that outlives a step changes in update alone, after
  * everything that can fail; so an error leaves the learner as it was.
+ *
+ * Over several ranks every rank makes the same calls, each with its share of the batch. The calls that take a
+ * status join it: all ranks get the failure of the lowest that failed (cb_ranks_agree).
  */
 #ifndef CB_TRAINING_LEARNER_H
 #define CB_TRAINING_LEARNER_H
 
 #include "objective/observe.h"
+#include "training/leaves.h"
 #include "training/optimiser.h"
 #include "training/pass.h"
 #include "training/report.h"
@@ -23,13 +27,16 @@ typedef struct cb_learner_parts {
     cb_token_layout layout;
     const cb_parameters *student, *teacher; /* of one layout; the student's have gradients */
     const cb_heads *student_heads, *teacher_heads;
+    cb_ranks *ranks; /* NULL: one */
 } cb_learner_parts;
 
 typedef struct cb_learner {
     const cb_runtime *runtime;
     const cb_parameters *student, *teacher;
+    cb_ranks *ranks; /* borrowed; NULL: one */
     cb_objective *objective;
     cb_optimiser optimiser;
+    cb_leaves leaves;
     cb_collapse_watch collapse;
     int64_t step;
 
@@ -44,14 +51,16 @@ cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *learner, c
 void cb_learner_free(cb_learner *learner);
 
 /*
- * Begins a step; an earlier one is forgotten. `values` NULL: those of the schedules. Returns where the caller
- * writes the positions [B, 2, N, 2].
+ * Begins a step with `images` images of this rank; an earlier one is forgotten. `values` NULL: those of the
+ * schedules. *positions is where the caller writes the positions [images, 2, N, 2].
  */
-float *cb_learner_begin(cb_learner *learner, size_t images, const int64_t *ids, const int64_t *seed_tokens,
-    const cribo_step_values *values);
+cribo_status cb_learner_begin(cb_learner *learner, size_t images, const int64_t *ids,
+    const int64_t *seed_tokens, const cribo_step_values *values, float **positions);
 
-/* After the last observe: neighbours and targets. */
-void cb_learner_end_teaching(cb_learner *learner);
+/*
+ * After the last observe, whose outcome is `status`: neighbours and targets. On failure there are no targets.
+ */
+cribo_status cb_learner_end_teaching(cb_learner *learner, cribo_status status);
 
 /* Gives the step up; after a failed teach its targets are gone, too. */
 void cb_learner_forget(cb_learner *learner);
@@ -62,7 +71,8 @@ void cb_learner_begin_learning(cb_learner *learner);
 /* The losses of micro-batch m's student tokens [b 2 T, D], and back to the beginning of the tape. */
 cribo_status cb_learner_learn(cb_learner *learner, size_t m, cb_tape *tape, cb_tensor tokens);
 
-void cb_learner_end_learning(cb_learner *learner);
+/* After the last micro-batch, whose outcome is `status`: the gradients and losses of the whole batch. */
+cribo_status cb_learner_end_learning(cb_learner *learner, cribo_status status);
 
 /* Clipping, AdamW, the teacher, centres, memory bank, step count, report. */
 cribo_status cb_learner_update(cb_learner *learner, cribo_report *report);

@@ -4,6 +4,7 @@
 #include "tensor/rows.h"
 
 #include <math.h>
+#include <string.h>
 
 #define PIECE 65536 /* numbers that a task takes */
 #define STRIP 1024  /* of them at a time: the average still finds the values in the first-level cache */
@@ -37,20 +38,52 @@ static cribo_status allocate(const cb_allocator *allocator, cb_optimiser *o)
     return cb_allocate(allocator, &o->pieces, o->piece_count, sizeof(cb_piece), "optimiser's pieces");
 }
 
-cribo_status cb_optimiser_create(
-    const cb_runtime *runtime, cb_optimiser *optimiser, const cb_parameters *student, cb_real *teacher)
+/* Pieces in equal parts, and where they begin. */
+static void divide(cb_optimiser *o)
 {
-    *optimiser = (cb_optimiser){.student = student, .teacher = teacher, .piece_count = cut(student, NULL)};
+    size_t ranks = cb_ranks_size(o->ranks), part = cb_ranks_part(o->ranks);
+    for (size_t p = 0; p <= ranks; p++) {
+        size_t piece = o->piece_count * p / ranks;
+        o->part_pieces[p] = piece;
+        o->part_numbers[p] = piece < o->piece_count ? o->pieces[piece].begin : o->student->total;
+    }
+    o->part_numbers[0] = 0;
+    o->own = (cb_range){o->part_pieces[part], o->part_pieces[part + 1]};
+}
+
+static size_t own_numbers(const cb_optimiser *o)
+{
+    size_t part = cb_ranks_part(o->ranks);
+    return o->part_numbers[part + 1] - o->part_numbers[part];
+}
+
+static cribo_status create_parts(const cb_allocator *allocator, cb_optimiser *o)
+{
+    size_t ranks = cb_ranks_size(o->ranks);
+    CB_TRY(cb_allocate(allocator, &o->part_pieces, ranks + 1, sizeof(size_t), "optimiser's parts"));
+    CB_TRY(cb_allocate(allocator, &o->part_numbers, ranks + 1, sizeof(size_t), "optimiser's parts"));
+    cut(o->student, o->pieces);
+    divide(o);
+    if (!o->ranks) return CRIBO_OK;
+    return cb_allocate(allocator, &o->backup, 3 * own_numbers(o), sizeof(cb_real), "optimiser's backup");
+}
+
+cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimiser,
+    const cb_parameters *student, cb_real *teacher, cb_ranks *ranks)
+{
+    *optimiser = (cb_optimiser){
+        .student = student, .teacher = teacher, .piece_count = cut(student, NULL), .ranks = ranks};
     cribo_status status = allocate(&runtime->allocator, optimiser);
-    if (status != CRIBO_OK)
-        cb_optimiser_free(runtime, optimiser);
-    else
-        cut(student, optimiser->pieces);
+    if (status == CRIBO_OK) status = create_parts(&runtime->allocator, optimiser);
+    if (status != CRIBO_OK) cb_optimiser_free(runtime, optimiser);
     return status;
 }
 
 void cb_optimiser_free(const cb_runtime *runtime, cb_optimiser *optimiser)
 {
+    cb_release(&runtime->allocator, optimiser->backup);
+    cb_release(&runtime->allocator, optimiser->part_numbers);
+    cb_release(&runtime->allocator, optimiser->part_pieces);
     cb_release(&runtime->allocator, optimiser->pieces);
     cb_release(&runtime->allocator, optimiser->squares);
     cb_release(&runtime->allocator, optimiser->norms);
@@ -68,16 +101,24 @@ static bool rests(const cb_parameter *parameter, bool last_layer_frozen)
 static void measure_piece(void *context, size_t task, size_t worker)
 {
     cb_optimiser *o = context;
-    const cb_piece *piece = &o->pieces[task];
+    size_t index = o->own.begin + task;
+    const cb_piece *piece = &o->pieces[index];
     (void)worker;
-    o->squares[task] = cb_rows()->sum_squares(o->student->gradients + piece->begin, piece->count);
+    o->squares[index] = cb_rows()->sum_squares(o->student->gradients + piece->begin, piece->count);
 }
 
-double cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen)
+cribo_status cb_optimiser_sum_gradients(cb_optimiser *o)
+{
+    return cb_ranks_sum(o->ranks, "gradients", o->student->gradients, o->part_numbers);
+}
+
+cribo_status cb_optimiser_measure(
+    cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen, double *norm)
 {
     cb_optimiser *o = optimiser;
     double total = 0;
-    cb_pool_run(pool, o->piece_count, measure_piece, o);
+    cb_pool_run(pool, o->own.end - o->own.begin, measure_piece, o);
+    CB_TRY(cb_ranks_spread(o->ranks, "gradient norms", o->squares, sizeof *o->squares, o->part_pieces));
     for (size_t p = 0; p < o->student->count; p++) o->norms[p] = 0;
     for (size_t i = 0; i < o->piece_count; i++)
         if (!rests(&o->student->list[o->pieces[i].parameter], last_layer_frozen))
@@ -86,7 +127,8 @@ double cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, bool last_la
         total += o->norms[p];
         o->norms[p] = sqrt(o->norms[p]);
     }
-    return sqrt(total);
+    *norm = sqrt(total);
+    return CRIBO_OK;
 }
 
 typedef struct update_job {
@@ -106,7 +148,7 @@ static cb_adamw step_of(const update_job *job, size_t parameter)
 {
     const cb_optimiser *o = job->optimiser;
     double decay = o->student->list[parameter].decays ? job->step->weight_decay : 0;
-    double s = (double)o->updates[parameter];
+    double s = (double)(o->updates[parameter] + 1);
     return (cb_adamw){
         .learning_rate = (cb_real)(job->step->learning_rate / (1 - pow(BETA1, s))),
         .decay = (cb_real)(1 - job->step->learning_rate * decay),
@@ -118,30 +160,102 @@ static cb_adamw step_of(const update_job *job, size_t parameter)
     };
 }
 
+static bool moves(const update_job *job, const cb_piece *piece)
+{
+    return !rests(&job->optimiser->student->list[piece->parameter], job->step->last_layer_frozen);
+}
+
+/* One sweep: the new values, and the teacher that follows them. */
 static void update_piece(void *context, size_t task, size_t worker)
 {
     const update_job *job = context;
     cb_optimiser *o = job->optimiser;
     const cb_piece *piece = &o->pieces[task];
-    const bool moves = !rests(&o->student->list[piece->parameter], job->step->last_layer_frozen);
-    const cb_adamw adamw = moves ? step_of(job, piece->parameter) : (cb_adamw){0};
+    const bool trained = moves(job, piece);
+    const cb_adamw adamw = trained ? step_of(job, piece->parameter) : (cb_adamw){0};
     (void)worker;
     for (size_t done = 0; done < piece->count; done += STRIP) {
         size_t at = piece->begin + done, n = cb_min(STRIP, piece->count - done);
         cb_real *values = o->student->values + at;
-        if (moves)
+        if (trained)
             cb_rows()->adamw(values, o->first + at, o->second + at, o->student->gradients + at, &adamw, n);
         cb_rows()->ema(o->teacher + at, values, (cb_real)job->step->ema_momentum, n);
     }
 }
 
-void cb_optimiser_update(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step)
+/* --- over several ranks --- */
+
+/* The new values of a piece of this rank's part. */
+static void advance_piece(void *context, size_t task, size_t worker)
 {
-    update_job job = {optimiser, step, 0};
-    for (size_t p = 0; p < optimiser->student->count; p++) {
-        job.global_norm += optimiser->norms[p] * optimiser->norms[p];
-        if (!rests(&optimiser->student->list[p], step->last_layer_frozen)) optimiser->updates[p]++;
+    const update_job *job = context;
+    cb_optimiser *o = job->optimiser;
+    const cb_piece *piece = &o->pieces[o->own.begin + task];
+    size_t at = piece->begin;
+    (void)worker;
+    if (!moves(job, piece)) return;
+    const cb_adamw adamw = step_of(job, piece->parameter);
+    cb_rows()->adamw(o->student->values + at, o->first + at, o->second + at, o->student->gradients + at, &adamw,
+        piece->count);
+}
+
+/* Takes over the new values, which stand in the place of the gradients; the teacher follows. */
+static void follow_piece(void *context, size_t task, size_t worker)
+{
+    const update_job *job = context;
+    cb_optimiser *o = job->optimiser;
+    const cb_piece *piece = &o->pieces[task];
+    cb_real *values = o->student->values + piece->begin;
+    (void)worker;
+    memcpy(values, o->student->gradients + piece->begin, piece->count * sizeof *values);
+    cb_rows()->ema(o->teacher + piece->begin, values, (cb_real)job->step->ema_momentum, piece->count);
+}
+
+/* Copies this rank's part of values and moments to the backup, or back. */
+static void copy_own(cb_optimiser *o, bool back)
+{
+    size_t n = own_numbers(o), at = o->part_numbers[cb_ranks_part(o->ranks)];
+    cb_real *const arrays[3] = {o->student->values + at, o->first + at, o->second + at};
+    for (int a = 0; a < 3; a++) {
+        cb_real *kept = o->backup + (size_t)a * n;
+        memcpy(back ? arrays[a] : kept, back ? kept : arrays[a], n * sizeof *kept);
     }
+}
+
+static update_job job_of(cb_optimiser *o, const cb_optimiser_step *step)
+{
+    update_job job = {o, step, 0};
+    for (size_t p = 0; p < o->student->count; p++) job.global_norm += o->norms[p] * o->norms[p];
     job.global_norm = sqrt(job.global_norm);
-    cb_pool_run(pool, optimiser->piece_count, update_piece, &job);
+    return job;
+}
+
+cribo_status cb_optimiser_exchange(cb_optimiser *o, cb_pool *pool, const cb_optimiser_step *step)
+{
+    if (!o->ranks) return CRIBO_OK;
+    update_job job = job_of(o, step);
+    size_t at = o->part_numbers[cb_ranks_part(o->ranks)], bytes = own_numbers(o) * sizeof(cb_real);
+    copy_own(o, false);
+    cb_pool_run(pool, o->own.end - o->own.begin, advance_piece, &job);
+    memcpy(o->student->gradients + at, o->student->values + at, bytes);
+    memcpy(o->student->values + at, o->backup, bytes); /* the student changes with all ranks */
+    cribo_status status =
+        cb_ranks_spread(o->ranks, "new parameters", o->student->gradients, sizeof(cb_real), o->part_numbers);
+    if (status == CRIBO_OK) status = cb_ranks_agree(o->ranks, CRIBO_OK);
+    if (status != CRIBO_OK) copy_own(o, true);
+    return status;
+}
+
+void cb_optimiser_update(cb_optimiser *o, cb_pool *pool, const cb_optimiser_step *step)
+{
+    update_job job = job_of(o, step);
+    cb_pool_run(pool, o->piece_count, o->ranks ? follow_piece : update_piece, &job);
+    for (size_t p = 0; p < o->student->count; p++)
+        if (!rests(&o->student->list[p], step->last_layer_frozen)) o->updates[p]++;
+}
+
+cribo_status cb_optimiser_spread_moments(cb_optimiser *o)
+{
+    CB_TRY(cb_ranks_spread(o->ranks, "first moments", o->first, sizeof(cb_real), o->part_numbers));
+    return cb_ranks_spread(o->ranks, "second moments", o->second, sizeof(cb_real), o->part_numbers);
 }

@@ -7,10 +7,14 @@
  * Each parameter counts its own updates: one that rests (a frozen last layer) is passed over altogether, and
  * its bias correction begins at 1 when it thaws. Work is cut into pieces fixed at creation, so results don't
  * depend on the threads.
+ *
+ * Over several ranks each rank has the moments of one part of the pieces, and updates that part; the others get the
+ * new values. The teacher follows on every rank.
  */
 #ifndef CB_TRAINING_OPTIMISER_H
 #define CB_TRAINING_OPTIMISER_H
 
+#include "communication/ranks.h"
 #include "model/parameters.h"
 
 /* Some numbers of one parameter. */
@@ -28,10 +32,16 @@ typedef struct cb_optimiser {
     cb_piece *pieces;
     double *squares; /* [pieces] */
     size_t piece_count;
+
+    cb_ranks *ranks;      /* borrowed; NULL: one */
+    cb_range own;         /* the pieces of this rank's part */
+    size_t *part_pieces;  /* [ranks + 1] where the parts begin, in pieces */
+    size_t *part_numbers; /* [ranks + 1] and in the flat buffers */
+    cb_real *backup;      /* [3, own numbers] values and moments, until all ranks have the new values */
 } cb_optimiser;
 
-cribo_status cb_optimiser_create(
-    const cb_runtime *runtime, cb_optimiser *optimiser, const cb_parameters *student, cb_real *teacher);
+cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimiser,
+    const cb_parameters *student, cb_real *teacher, cb_ranks *ranks);
 void cb_optimiser_free(const cb_runtime *runtime, cb_optimiser *optimiser);
 
 typedef struct cb_optimiser_step {
@@ -41,12 +51,28 @@ typedef struct cb_optimiser_step {
     bool last_layer_frozen;
 } cb_optimiser_step;
 
-/*
- * Measures the gradients: the global L2 norm. Not finite where some gradient is not; then norms tells which.
- */
-double cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen);
+/* This rank's part of the gradients becomes the sum over all ranks. Collective. */
+cribo_status cb_optimiser_sum_gradients(cb_optimiser *optimiser);
 
-/* Updates student, moments and teacher, with the norms of the latest measure. */
+/*
+ * Measures the gradients: the global L2 norm. Not finite where some gradient is not; then `norms` has which.
+ * Collective.
+ */
+cribo_status cb_optimiser_measure(
+    cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen, double *norm);
+
+/*
+ * Over several ranks: updates this rank's part, with the norms of the latest measure, and gives every rank the new
+ * values, which then stand in the place of the gradients. On failure nothing but gradients has changed. Collective;
+ * with one rank it does nothing.
+ */
+cribo_status cb_optimiser_exchange(
+    cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
+
+/* Updates student, moments and teacher. */
 void cb_optimiser_update(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
+
+/* Gives every rank the moments of all parts, for a checkpoint. Collective. */
+cribo_status cb_optimiser_spread_moments(cb_optimiser *optimiser);
 
 #endif

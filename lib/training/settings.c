@@ -18,6 +18,7 @@ static const cb_field fields[] = {
     CB_INTEGER(T, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
     CB_TRANSFORMER_FIELDS(T),
     CB_GROUP_SETTING(T),
+    CB_SHARDS_SETTING(T),
 };
 #undef T
 

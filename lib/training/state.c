@@ -133,6 +133,7 @@ static cribo_status collect(cb_learner *learner, cb_state *state)
 cribo_status cb_state_of(cb_learner *learner, cb_state *state)
 {
     *state = begin_state(learner, &learner->runtime->allocator);
+    CB_TRY(cb_optimiser_spread_moments(&learner->optimiser));
     return complete(state, collect(learner, state));
 }
 
@@ -191,6 +192,7 @@ static cribo_status copy(cb_learner *learner, cb_state *state)
 cribo_status cb_state_copy(cb_learner *learner, const cb_allocator *allocator, cb_state *state)
 {
     *state = begin_state(learner, allocator);
+    CB_TRY(cb_optimiser_spread_moments(&learner->optimiser));
     return complete(state, copy(learner, state));
 }
 

@@ -16,17 +16,20 @@
 
 static cb_images images_of(const cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro)
 {
-    return cb_batch_images(batch, (size_t)trainer->config.image_size, micro->first, micro->images);
+    size_t first = micro->first - trainer->learner.objective->targets.own.first;
+    return cb_batch_images(batch, (size_t)trainer->config.image_size, first, micro->images);
 }
 
 /* --- teach --- */
 
-static void begin_step(cb_trainer *trainer, const cribo_batch *batch)
+static cribo_status begin_step(cb_trainer *trainer, const cribo_batch *batch)
 {
-    float *positions =
-        cb_learner_begin(&trainer->learner, (size_t)batch->images, batch->ids, batch->seed_tokens, NULL);
+    float *positions;
+    CB_TRY(cb_learner_begin(
+        &trainer->learner, (size_t)batch->images, batch->ids, batch->seed_tokens, NULL, &positions));
     cb_batch_positions(
         batch, &trainer->learner.objective->layout, (size_t)trainer->config.patch_size, positions);
+    return CRIBO_OK;
 }
 
 /* The teacher's tokens of one micro-batch, and what the objective makes of them. */
@@ -56,13 +59,8 @@ static cribo_status observe_all(cb_trainer *trainer, const cribo_batch *batch)
 
 cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
 {
-    begin_step(trainer, batch);
-    cribo_status status = observe_all(trainer, batch);
-    if (status == CRIBO_OK)
-        cb_learner_end_teaching(&trainer->learner);
-    else
-        cb_learner_forget_targets(&trainer->learner);
-    return status;
+    CB_TRY(begin_step(trainer, batch));
+    return cb_learner_end_teaching(&trainer->learner, observe_all(trainer, batch));
 }
 
 /* --- learn --- */
@@ -89,18 +87,23 @@ static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *ba
     return cb_learner_learn(&trainer->learner, m, &tape, tokens);
 }
 
-cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch)
+static cribo_status learn_all(cb_trainer *trainer, const cribo_batch *batch)
 {
     size_t count = trainer->learner.objective->targets.micro_batches;
-    double start = cb_clock_ms();
-    cb_learner_begin_learning(&trainer->learner);
     for (size_t m = 0; m < count; m++) {
         CB_TRY(cb_progress(trainer->runtime, "learn", (double)m / (double)count));
         CB_TRY(learn_micro_batch(trainer, batch, m));
     }
-    cb_learner_end_learning(&trainer->learner);
-    trainer->learner.learn_ms = cb_clock_ms() - start;
     return CRIBO_OK;
+}
+
+cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch)
+{
+    double start = cb_clock_ms();
+    cb_learner_begin_learning(&trainer->learner);
+    cribo_status status = cb_learner_end_learning(&trainer->learner, learn_all(trainer, batch));
+    trainer->learner.learn_ms = cb_clock_ms() - start;
+    return status;
 }
 
 /* --- update, and all three --- */

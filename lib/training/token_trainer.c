@@ -164,16 +164,12 @@ static cribo_status observe_all(cb_token_trainer *t, const cb_token_batch *batch
 
 cribo_status cb_token_teach(cb_token_trainer *t, const cb_token_batch *batch)
 {
-    float *positions =
-        cb_learner_begin(&t->learner, batch->images, batch->ids, batch->seed_tokens, batch->values);
+    float *positions;
+    CB_TRY(cb_learner_begin(
+        &t->learner, batch->images, batch->ids, batch->seed_tokens, batch->values, &positions));
     memcpy(positions, batch->positions, batch->images * 2 * (size_t)t->config.tokens * 2 * sizeof *positions);
     t->learned = 0;
-    cribo_status status = observe_all(t, batch);
-    if (status == CRIBO_OK)
-        cb_learner_end_teaching(&t->learner);
-    else
-        cb_learner_forget_targets(&t->learner);
-    return status;
+    return cb_learner_end_teaching(&t->learner, observe_all(t, batch));
 }
 
 /* --- learn --- */
@@ -224,9 +220,8 @@ cribo_status cb_token_learn(cb_token_trainer *t, const cb_token_chunk *chunk)
     }
     cribo_status status = learn_chunk(t, chunk);
     t->learner.learn_ms += cb_clock_ms() - start;
-    if (status != CRIBO_OK)
-        t->learned = 0;
-    else if (t->learned == t->learner.objective->targets.micro_batches)
-        cb_learner_end_learning(&t->learner);
+    if (status == CRIBO_OK && t->learned == t->learner.objective->targets.micro_batches)
+        status = cb_learner_end_learning(&t->learner, status);
+    if (status != CRIBO_OK) t->learned = 0;
     return status;
 }

@@ -23,7 +23,8 @@ static cribo_status create_learner(const cb_runtime *runtime, cb_trainer *traine
         .student = &trainer->student->parameters,
         .teacher = &trainer->teacher->parameters,
         .student_heads = &trainer->student->heads,
-        .teacher_heads = &trainer->teacher->heads};
+        .teacher_heads = &trainer->teacher->heads,
+        .ranks = trainer->ranks};
     return cb_learner_create(runtime, &trainer->learner, &parts);
 }
 
@@ -75,8 +76,8 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
     return plan_passes(runtime, trainer);
 }
 
-cribo_status cb_trainer_create(
-    const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config)
+cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
+    const cribo_trainer_config *config, const cribo_communicator *communicator)
 {
     cb_trainer *trainer;
     *out = NULL;
@@ -84,7 +85,8 @@ cribo_status cb_trainer_create(
     trainer->runtime = runtime;
     trainer->config = *config;
     cb_gemm_begin(runtime);
-    cribo_status status = create_parts(runtime, trainer);
+    cribo_status status = cb_ranks_create(runtime, &trainer->ranks, communicator);
+    if (status == CRIBO_OK) status = cb_ranks_agree(trainer->ranks, create_parts(runtime, trainer));
     if (status != CRIBO_OK) {
         cb_trainer_free(runtime, trainer);
         return status;
@@ -97,6 +99,7 @@ void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer)
 {
     if (!trainer) return;
     cb_learner_free(&trainer->learner);
+    cb_ranks_free(runtime, trainer->ranks);
     cb_model_free(runtime, trainer->teacher);
     cb_model_free(runtime, trainer->student);
     cb_release(&runtime->allocator, trainer);

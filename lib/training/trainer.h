@@ -12,12 +12,14 @@
 typedef struct cb_trainer {
     const cb_runtime *runtime;
     cribo_trainer_config config;
+    cb_ranks *ranks; /* NULL: one */
     cb_model *student, *teacher;
     cb_learner learner;
 } cb_trainer;
 
-cribo_status cb_trainer_create(
-    const cb_runtime *runtime, cb_trainer **out, const cribo_trainer_config *config);
+/* `communicator` NULL: one rank. */
+cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
+    const cribo_trainer_config *config, const cribo_communicator *communicator);
 void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer);
 
 #endif

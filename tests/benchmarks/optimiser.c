@@ -42,7 +42,8 @@ static void copy(void *context)
 static void measure(void *context)
 {
     problem *p = context;
-    (void)cb_optimiser_measure(&p->optimiser, workers, false);
+    double norm;
+    if (cb_optimiser_measure(&p->optimiser, workers, false, &norm) != CRIBO_OK) abort();
 }
 
 static void update(void *context)
@@ -67,7 +68,7 @@ int main(int count, char **arguments)
         problem p = {.parameter = {.axes = 1, .shape = {total}, .count = total, .decays = true},
             .teacher = numbers(total)};
         p.student = (cb_parameters){&p.parameter, 1, total, numbers(total), numbers(total)};
-        if (cb_optimiser_create(&runtime, &p.optimiser, &p.student, p.teacher) != CRIBO_OK) return 1;
+        if (cb_optimiser_create(&runtime, &p.optimiser, &p.student, p.teacher, NULL) != CRIBO_OK) return 1;
         const double bytes = (double)(total * sizeof(cb_real));
         const ceiling bandwidth = {copy, &p, 2 * bytes, "GB/s"};
         printf("%zu thread%s, %zu parameters:\n", threads, threads == 1 ? "" : "s", total);

@@ -1,0 +1,135 @@
+/* What the ranks exchange about a batch. See exchange.h. */
+#include "objective/exchange.h"
+
+#include <string.h>
+
+/* --- images --- */
+
+static cribo_status check_shares(const cb_objective *o, const size_t *counts, size_t images)
+{
+    const cb_target_sizes *s = &o->sizes;
+    CB_REQUIRE(images <= s->images, "the ranks' batches have %zu images together, but batch_size = %zu", images,
+        s->images);
+    for (size_t r = 0; r < s->ranks; r++) {
+        size_t share = cb_targets_first(s, images, r + 1) - cb_targets_first(s, images, r);
+        CB_REQUIRE(counts[r] == share,
+            "rank %zu has %zu images of a batch of %zu: with shards = %zu its share is %zu", r, counts[r], images,
+            s->shards, share);
+        CB_REQUIRE(!o->config.batch_cost || r == 0 || cb_targets_first(s, images, r) % s->group_images == 0,
+            "batch_cost = 1 with %zu ranks: the share of rank %zu begins inside a group; set group_images to a "
+            "divisor of a rank's share",
+            s->ranks, r);
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cb_objective_count_images(cb_objective *o, size_t own, size_t *images)
+{
+    size_t *counts = o->rank_offsets;
+    *images = own;
+    if (!o->ranks) return CRIBO_OK;
+    CB_TRY(cb_ranks_gather(o->ranks, "number of images", &own, sizeof own, counts));
+    *images = 0;
+    for (size_t r = 0; r < o->sizes.ranks; r++) *images += counts[r];
+    return check_shares(o, counts, *images);
+}
+
+/* --- objects --- */
+
+/* An array with `bytes` bytes for each image, of which this rank has filled in its share. */
+static cribo_status share_by_image(cb_objective *o, const char *what, void *all, size_t bytes)
+{
+    for (size_t r = 0; r <= o->sizes.ranks; r++)
+        o->rank_offsets[r] = bytes * cb_targets_first(&o->sizes, o->targets.images, r);
+    return cb_ranks_share(o->ranks, what, all, o->rank_offsets);
+}
+
+/* The same for each object; per_image of the whole batch is known. */
+static cribo_status share_by_object(cb_objective *o, const char *what, void *all, size_t bytes)
+{
+    const cb_targets *t = &o->targets;
+    size_t objects = 0, r = 0;
+    for (size_t i = 0; i <= t->images; i++) {
+        while (r <= o->sizes.ranks && cb_targets_first(&o->sizes, t->images, r) == i)
+            o->rank_offsets[r++] = bytes * objects;
+        if (i < t->images) objects += (size_t)t->per_image[i];
+    }
+    return cb_ranks_share(o->ranks, what, all, o->rank_offsets);
+}
+
+/* Where each group's and this rank's objects begin, from the counts of all images. */
+static void place_objects(cb_targets *t)
+{
+    size_t objects = 0, i = 0;
+    for (size_t g = 0; g < t->groups; g++) {
+        cb_group *group = &t->group[g];
+        group->first_object = objects;
+        for (; i < group->first + group->images; i++) {
+            if (i == t->own.first) t->own.first_object = objects;
+            objects += (size_t)t->per_image[i];
+        }
+        group->objects = objects - group->first_object;
+    }
+    t->objects = objects;
+}
+
+/* This rank's objects were found from place 0 on. */
+static void move_own_objects(cb_objective *o)
+{
+    cb_targets *t = &o->targets;
+    size_t first = t->own.first_object;
+    for (int v = 0; v < 2; v++)
+        memmove(t->object[v] + first * o->sizes.width, t->object[v],
+            t->own.objects * o->sizes.width * sizeof(cb_real));
+    for (size_t m = 0; m < t->micro_batches; m++) t->micro[m].first_object += first;
+}
+
+cribo_status cb_objective_exchange_objects(cb_objective *o)
+{
+    cb_targets *t = &o->targets;
+    size_t width = o->sizes.width * sizeof(cb_real);
+    t->own.objects = t->objects;
+    if (!o->ranks) return CRIBO_OK;
+    CB_TRY(share_by_image(o, "objects per image", t->per_image, sizeof *t->per_image));
+    CB_TRY(share_by_image(o, "ids", t->ids, sizeof *t->ids));
+    CB_TRY(share_by_image(o, "global vectors", t->cls, 2 * width));
+    place_objects(t);
+    move_own_objects(o);
+    CB_TRY(share_by_object(o, "objects of view 1", t->object[0], width));
+    return share_by_object(o, "objects of view 2", t->object[1], width);
+}
+
+cribo_status cb_objective_exchange_matches(cb_objective *o)
+{
+    cb_targets *t = &o->targets;
+    for (int v = 0; o->ranks && v < 2; v++) {
+        CB_TRY(share_by_object(o, "neighbours", t->index[v], sizeof *t->index[v]));
+        CB_TRY(share_by_object(o, "cycle test", t->match[v], sizeof *t->match[v]));
+    }
+    return CRIBO_OK;
+}
+
+/* --- sums --- */
+
+static cribo_status join_used(cb_objective *o, cb_prototype_signs *signs, size_t prototypes)
+{
+    CB_TRY(cb_ranks_gather(o->ranks, "prototypes used", signs->used, prototypes, o->rank_used));
+    for (size_t r = 0; r < o->sizes.ranks; r++)
+        for (size_t p = 0; p < prototypes; p++) signs->used[p] |= o->rank_used[r * prototypes + p];
+    return CRIBO_OK;
+}
+
+static cribo_status share_leaves(cb_objective *o)
+{
+    size_t own = o->sizes.shards / o->sizes.ranks;
+    for (size_t r = 0; r <= o->sizes.ranks; r++) o->rank_offsets[r] = r * own * sizeof *o->leaf;
+    return cb_ranks_share(o->ranks, "losses", o->leaf, o->rank_offsets);
+}
+
+cribo_status cb_objective_exchange_tallies(cb_objective *o)
+{
+    if (!o->ranks) return CRIBO_OK;
+    CB_TRY(share_leaves(o));
+    CB_TRY(join_used(o, &o->tally.cls_signs, o->student.cls.count));
+    return join_used(o, &o->tally.object_signs, o->student.objects.count);
+}
