@@ -122,7 +122,8 @@ cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, co
 {
     cb_checkpoint checkpoint;
     const char *overrides = "";
-    CB_TRY(cb_ranks_agree(learner->ranks, open_checked(kind, learner, path, options, &overrides, &checkpoint)));
+    CB_TRY(
+        cb_ranks_agree(learner->ranks, open_checked(kind, learner, path, options, &overrides, &checkpoint)));
     cribo_status status = cb_checkpoint_restore(&checkpoint, learner, config, overrides);
     cb_checkpoint_close(&checkpoint);
     return status;

@@ -163,7 +163,8 @@ cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_tar
 static cribo_status check_whole(const cribo_trainer *trainer, const char *what)
 {
     if (!trainer->core->ranks) return CRIBO_OK;
-    return cb_fail(CRIBO_WRONG_STATE, "the %s are divided over %zu ranks", what, cb_ranks_size(trainer->core->ranks));
+    return cb_fail(
+        CRIBO_WRONG_STATE, "the %s are divided over %zu ranks", what, cb_ranks_size(trainer->core->ranks));
 }
 
 cribo_status cribo_trainer_gradient(

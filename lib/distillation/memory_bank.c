@@ -244,7 +244,8 @@ void cb_memory_bank_query_some(
 
 void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const cb_match *match)
 {
-    cb_memory_bank_query_some(bank, objects, (cb_range){0, cb_objects_count(objects, objects->images)}, match);
+    cb_memory_bank_query_some(
+        bank, objects, (cb_range){0, cb_objects_count(objects, objects->images)}, match);
 }
 
 void cb_memory_bank_push(cb_memory_bank *bank, const cb_objects *objects)

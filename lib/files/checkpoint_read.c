@@ -170,8 +170,7 @@ static cribo_status read_arrays(const cb_checkpoint *c, const cb_state *stage)
 }
 
 /* Reads the state into a stage, whatever the outcome freed by cb_state_free. */
-static cribo_status read_state(
-    const cb_checkpoint *c, cb_learner *learner, cb_state *stage, int64_t *step)
+static cribo_status read_state(const cb_checkpoint *c, cb_learner *learner, cb_state *stage, int64_t *step)
 {
     const cb_objective *objective = learner->objective;
     size_t images = 0, objects = 0, most = cb_memory_bank_capacity(objective->bank);

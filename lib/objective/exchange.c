@@ -8,13 +8,13 @@
 static cribo_status check_shares(const cb_objective *o, const size_t *counts, size_t images)
 {
     const cb_target_sizes *s = &o->sizes;
-    CB_REQUIRE(images <= s->images, "the ranks' batches have %zu images together, but batch_size = %zu", images,
-        s->images);
+    CB_REQUIRE(images <= s->images, "the ranks' batches have %zu images together, but batch_size = %zu",
+        images, s->images);
     for (size_t r = 0; r < s->ranks; r++) {
         size_t share = cb_targets_first(s, images, r + 1) - cb_targets_first(s, images, r);
         CB_REQUIRE(counts[r] == share,
-            "rank %zu has %zu images of a batch of %zu: with shards = %zu its share is %zu", r, counts[r], images,
-            s->shards, share);
+            "rank %zu has %zu images of a batch of %zu: with shards = %zu its share is %zu", r, counts[r],
+            images, s->shards, share);
         CB_REQUIRE(!o->config.batch_cost || r == 0 || cb_targets_first(s, images, r) % s->group_images == 0,
             "batch_cost = 1 with %zu ranks: the share of rank %zu begins inside a group; set group_images to a "
             "divisor of a rank's share",

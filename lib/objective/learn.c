@@ -210,9 +210,9 @@ void cb_objective_end_leaf(cb_objective *o, size_t leaf)
     const cb_tally *tally = &o->tally;
     finish_last_layers(o);
     sum_bottlenecks(o, leaf);
-    o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] = (cb_leaf_tally){tally->global,
-        tally->cross_view, tally->cross_image, tally->cls_signs.entropy, tally->object_signs.entropy,
-        (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
+    o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] =
+        (cb_leaf_tally){tally->global, tally->cross_view, tally->cross_image, tally->cls_signs.entropy,
+            tally->object_signs.entropy, (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
     clear_tally(&o->tally);
 }
 

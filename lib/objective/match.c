@@ -10,7 +10,8 @@ static cb_range own_rows(const cb_group *group, const cb_share *own)
     size_t first = group->first_object, end = first + group->objects;
     size_t own_end = own->first_object + own->objects;
     if (own_end <= first || own->first_object >= end) return (cb_range){0, 0};
-    return (cb_range){own->first_object > first ? own->first_object - first : 0, cb_min(own_end, end) - first};
+    return (cb_range){
+        own->first_object > first ? own->first_object - first : 0, cb_min(own_end, end) - first};
 }
 
 static void match_group(cb_objective *o, const cb_group *group)

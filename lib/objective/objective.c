@@ -90,8 +90,8 @@ static cribo_status check_shards(const cribo_objective_config *config, const cb_
 {
     int64_t shards = config->shards;
     CB_REQUIRE((shards & (shards - 1)) == 0, "shards = %lld must be a power of two", (long long)shards);
-    CB_REQUIRE((size_t)shards >= cb_ranks_size(ranks), "shards = %lld must be at least the number of ranks, %zu",
-        (long long)shards, cb_ranks_size(ranks));
+    CB_REQUIRE((size_t)shards >= cb_ranks_size(ranks),
+        "shards = %lld must be at least the number of ranks, %zu", (long long)shards, cb_ranks_size(ranks));
     return CRIBO_OK;
 }
 
@@ -138,10 +138,10 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
 {
     if (!o) return;
     const cb_allocator *allocator = &runtime->allocator;
-    void *const arrays[] = {o->rank_used, o->rank_offsets, o->leaf, o->group_tokens, o->means, o->object_centre, o->centre,
-        o->tally.object_signs.used, o->tally.object_signs.mean, o->tally.cls_signs.used,
-        o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale, o->student.objects.scale,
-        o->student.cls.scale};
+    void *const arrays[] = {o->rank_used, o->rank_offsets, o->leaf, o->group_tokens, o->means,
+        o->object_centre, o->centre, o->tally.object_signs.used, o->tally.object_signs.mean,
+        o->tally.cls_signs.used, o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale,
+        o->student.objects.scale, o->student.cls.scale};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
     cb_targets_release(allocator, &o->targets, &o->sizes);
     cb_memory_bank_free(runtime, o->bank);

@@ -59,10 +59,10 @@ typedef struct cb_objective {
     cribo_step_values now;
     const int64_t *seed_tokens; /* [B, K] borrowed from begin to the last observe, or NULL */
     cb_targets targets;
-    cb_tally tally;          /* of the shard under way; after finish_learning of the batch */
-    cb_leaf_tally *leaf;     /* [shards] */
-    size_t *rank_offsets;    /* [ranks + 1] of what is exchanged */
-    uint8_t *rank_used;      /* [ranks, P or P'] prototypes used */
+    cb_tally tally;       /* of the shard under way; after finish_learning of the batch */
+    cb_leaf_tally *leaf;  /* [shards] */
+    size_t *rank_offsets; /* [ranks + 1] of what is exchanged */
+    uint8_t *rank_used;   /* [ranks, P or P'] prototypes used */
 
     cb_target_sizes sizes;
     cb_real *group_tokens; /* [group, 2, T, D] with batch_cost, else NULL */

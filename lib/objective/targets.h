@@ -41,7 +41,7 @@ typedef struct cb_targets {
     size_t images, objects, groups; /* of the batch; images = 0: there are none */
     size_t micro_batches;           /* of this rank */
     cb_share own;
-    float *positions;                              /* [B, 2, N, 2] */
+    float *positions;      /* [B, 2, N, 2] */
     int64_t *ids;          /* [B] keep images from matching themselves; CB_NO_ID: none */
     int64_t *keys;         /* [B] of the random draws: the id, or the index where there is none */
     int32_t *labels;       /* [B, 2, N] */

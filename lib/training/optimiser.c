@@ -195,8 +195,8 @@ static void advance_piece(void *context, size_t task, size_t worker)
     (void)worker;
     if (!moves(job, piece)) return;
     const cb_adamw adamw = step_of(job, piece->parameter);
-    cb_rows()->adamw(o->student->values + at, o->first + at, o->second + at, o->student->gradients + at, &adamw,
-        piece->count);
+    cb_rows()->adamw(o->student->values + at, o->first + at, o->second + at, o->student->gradients + at,
+        &adamw, piece->count);
 }
 
 /* Takes over the new values, which stand in the place of the gradients; the teacher follows. */

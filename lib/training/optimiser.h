@@ -66,8 +66,7 @@ cribo_status cb_optimiser_measure(
  * values, which then stand in the place of the gradients. On failure nothing but gradients has changed. Collective;
  * with one rank it does nothing.
  */
-cribo_status cb_optimiser_exchange(
-    cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
+cribo_status cb_optimiser_exchange(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
 
 /* Updates student, moments and teacher. */
 void cb_optimiser_update(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);

@@ -8,6 +8,7 @@
 #include "ceilings.h"
 #include "training/optimiser.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct problem {

@@ -1256,6 +1256,23 @@ static void trainer_create(void)
     BAD(cribo_trainer_create(&made, &c, NULL), "clusters");
 }
 
+static void trainer_create_distributed(void)
+{
+    cribo_trainer *trainer = (cribo_trainer *)&trainer;
+    cribo_trainer_config config = training_config();
+    cribo_communicator c = {.struct_size = sizeof c, .size = 2};
+    BAD(cribo_trainer_create_distributed(NULL, &config, NULL, NULL), "out");
+    BAD(cribo_trainer_create_distributed(&trainer, NULL, NULL, NULL), "config");
+    ck_assert_ptr_null(trainer);
+    BAD(cribo_trainer_create_distributed(&trainer, &config, NULL, &c), "communicator");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        c.struct_size = bad_sizes[i];
+        BAD(cribo_trainer_create_distributed(&trainer, &config, NULL, &c), "communicator");
+    }
+    config.shards = 3;
+    BAD(cribo_trainer_create_distributed(&trainer, &config, NULL, NULL), "shards");
+}
+
 static void trainer_free(void)
 {
     cribo_trainer_free(NULL);
@@ -2265,6 +2282,7 @@ static const entry table[] = {
     CONFIG_ENTRIES(trainer),
     ENTRY(trainer_config_preset),
     ENTRY(trainer_create),
+    ENTRY(trainer_create_distributed),
     ENTRY(trainer_free),
     ENTRY(trainer_step),
     ENTRY(trainer_teach),

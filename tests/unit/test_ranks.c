@@ -1,0 +1,285 @@
+/*
+ * Training over several ranks, here threads of one process: the same bits as one rank, checkpoints that pass between
+ * numbers of ranks, and failures that all ranks share.
+ */
+#include "support/scratch.h"
+#include "support/suite.h"
+#include "support/training.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_RANKS = 8, BATCH = 8 };
+
+typedef struct run_job {
+    cribo_trainer_config config;
+    cribo_thread_group *group;
+    int64_t rank, ranks;
+    double deadline;
+    int first, steps;         /* batches first ... first + steps - 1 */
+    const char *load, *save;  /* checkpoints; NULL: none */
+    int broken_rank, broken;  /* a rank whose batch `broken` has a NaN; rank -1: none */
+    int leaving_rank, leaves; /* a rank that leaves before batch `leaves`; rank -1: none */
+    cribo_status status;
+    char message[512];
+    cribo_report report; /* of the last step */
+} run_job;
+
+/* The rank's part of batch `number`. */
+static cribo_batch part_of(const run_job *job, const training_batch *whole)
+{
+    int64_t first = BATCH * job->rank / job->ranks, images = BATCH * (job->rank + 1) / job->ranks - first;
+    size_t image = 3 * (size_t)(job->config.image_size * job->config.image_size),
+           skipped = (size_t)first * image;
+    cribo_batch part = whole->batch;
+    part.images = images;
+    part.view1 += skipped;
+    part.view2 += skipped;
+    part.crops1 += first;
+    part.crops2 += first;
+    return part;
+}
+
+static cribo_status take_step(run_job *job, cribo_trainer *trainer, int number)
+{
+    training_batch whole = training_batch_of(&job->config, BATCH, (uint64_t)number);
+    cribo_batch part = part_of(job, &whole);
+    if (job->rank == job->broken_rank && number == job->broken) whole.pixels[part.view1 - whole.pixels] = NAN;
+    job->report = (cribo_report){.struct_size = sizeof job->report};
+    cribo_status status = cribo_trainer_step(trainer, &part, &job->report);
+    training_batch_free(&whole);
+    return status;
+}
+
+static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
+{
+    cribo_status status = CRIBO_OK;
+    if (job->load) status = cribo_trainer_load(trainer, job->load, NULL);
+    for (int number = job->first; status == CRIBO_OK && number < job->first + job->steps; number++) {
+        if (job->rank == job->leaving_rank && number == job->leaves) return CRIBO_OK;
+        status = take_step(job, trainer, number);
+    }
+    if (status == CRIBO_OK && job->save) status = cribo_trainer_save(trainer, job->save, NULL);
+    return status;
+}
+
+static void *run_rank(void *context)
+{
+    run_job *job = context;
+    cribo_communicator communicator = {.struct_size = sizeof communicator};
+    cribo_runtime runtime = training_runtime(1);
+    cribo_trainer *trainer = NULL;
+    job->status = cribo_thread_group_communicator(job->group, job->rank, &communicator);
+    communicator.deadline = job->deadline;
+    if (job->status == CRIBO_OK)
+        job->status = cribo_trainer_create_distributed(&trainer, &job->config, &runtime, &communicator);
+    if (job->status == CRIBO_OK) job->status = run_steps(job, trainer);
+    snprintf(job->message, sizeof job->message, "%s", job->status == CRIBO_OK ? "" : cribo_last_error());
+    cribo_trainer_free(trainer);
+    return NULL;
+}
+
+/* Runs `job` on so many ranks; the jobs of all ranks are in `jobs`. */
+static void run_jobs(run_job *jobs, const run_job *job, size_t ranks)
+{
+    pthread_t threads[MAX_RANKS];
+    cribo_thread_group *group;
+    OK(cribo_thread_group_create(&group, (int64_t)ranks));
+    for (size_t r = 0; r < ranks; r++) {
+        jobs[r] = *job;
+        jobs[r].group = group;
+        jobs[r].rank = (int64_t)r;
+        jobs[r].ranks = (int64_t)ranks;
+        ck_assert_int_eq(pthread_create(&threads[r], NULL, run_rank, &jobs[r]), 0);
+    }
+    for (size_t r = 0; r < ranks; r++) ck_assert_int_eq(pthread_join(threads[r], NULL), 0);
+    cribo_thread_group_free(group);
+}
+
+static void assert_all_ok(const run_job *jobs, size_t ranks)
+{
+    for (size_t r = 0; r < ranks; r++)
+        ck_assert_msg(jobs[r].status == CRIBO_OK, "rank %zu: %s", r, jobs[r].message);
+}
+
+static run_job make_job(int steps)
+{
+    run_job job = {
+        .config = training_config(), .deadline = 120, .steps = steps, .broken_rank = -1, .leaving_rank = -1};
+    job.config.batch_size = BATCH;
+    job.config.shards = 8;
+    job.config.drop_path = 0.2;
+    return job;
+}
+
+/* Every number of ranks against one rank, after 6 steps. */
+static void assert_same_bits(const run_job *job)
+{
+    run_job one[MAX_RANKS], several[MAX_RANKS], with = *job;
+    with.save = scratch_path("one");
+    run_jobs(one, &with, 1);
+    assert_all_ok(one, 1);
+    for (size_t ranks = 2; ranks <= MAX_RANKS; ranks *= 2) {
+        with.save = scratch_path("several");
+        run_jobs(several, &with, ranks);
+        assert_all_ok(several, ranks);
+        assert_same_files("one", "several");
+        for (size_t r = 0; r < ranks; r++) {
+            ck_assert(several[r].report.loss == one[0].report.loss);
+            ck_assert(several[r].report.cross_image_loss == one[0].report.cross_image_loss);
+            ck_assert(several[r].report.gradient_norm == one[0].report.gradient_norm);
+            ck_assert(several[r].report.matched_share == one[0].report.matched_share);
+            ck_assert(several[r].report.mean_teacher_entropy == one[0].report.mean_teacher_entropy);
+            ck_assert(several[r].report.prototypes_used == one[0].report.prototypes_used);
+            ck_assert(several[r].report.feature_deviation == one[0].report.feature_deviation);
+            ck_assert_int_eq(several[r].report.images, BATCH);
+        }
+    }
+    ck_assert_double_gt(one[0].report.cross_image_loss, 0); /* so that the bank takes part */
+}
+
+START_TEST(test_ranks_of_any_number_give_the_same_bits)
+{
+    run_job job = make_job(6);
+    assert_same_bits(&job);
+}
+END_TEST
+
+START_TEST(test_ranks_give_the_same_bits_in_bf16)
+{
+    run_job job = make_job(4);
+    job.config.precision = CRIBO_BF16;
+    assert_same_bits(&job);
+}
+END_TEST
+
+START_TEST(test_ranks_give_the_same_bits_with_groups)
+{
+    run_job job = make_job(4);
+    job.config.group_images = 3;
+    job.config.clip_norm = 0.5;
+    job.config.authors_normalisation = 1;
+    assert_same_bits(&job);
+}
+END_TEST
+
+START_TEST(test_one_shard_is_as_before_shards)
+{
+    run_job job = make_job(4), jobs[1];
+    cribo_trainer *trainer;
+    job.config.shards = 1;
+    job.save = scratch_path("shard");
+    run_jobs(jobs, &job, 1);
+    assert_all_ok(jobs, 1);
+    trainer = training_begin(&job.config, 2);
+    training_steps(trainer, &job.config, 4);
+    OK(cribo_trainer_save(trainer, scratch_path("plain"), NULL));
+    cribo_trainer_free(trainer);
+    assert_same_files("shard", "plain");
+}
+END_TEST
+
+START_TEST(test_checkpoints_pass_between_numbers_of_ranks)
+{
+    run_job job = make_job(6), jobs[MAX_RANKS];
+    job.save = scratch_path("whole");
+    run_jobs(jobs, &job, 1);
+    assert_all_ok(jobs, 1);
+    job.steps = 2;
+    job.save = scratch_path("two");
+    run_jobs(jobs, &job, 2);
+    job.first = 2;
+    job.load = scratch_path("two");
+    job.save = scratch_path("four");
+    run_jobs(jobs, &job, 8);
+    assert_all_ok(jobs, 8);
+    job.first = 4;
+    job.load = scratch_path("four");
+    job.save = scratch_path("six");
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    assert_same_files("whole", "six");
+}
+END_TEST
+
+/* --- failures --- */
+
+START_TEST(test_a_rank_that_fails_makes_all_fail)
+{
+    run_job job = make_job(4), jobs[MAX_RANKS];
+    job.broken_rank = 2;
+    job.broken = 1;
+    run_jobs(jobs, &job, 4);
+    for (size_t r = 0; r < 4; r++) {
+        ck_assert_int_eq(jobs[r].status, CRIBO_INVALID_ARGUMENT);
+        ck_assert_msg(strstr(jobs[r].message, "view1") != NULL, "%s", jobs[r].message);
+        ck_assert_int_eq(strncmp(jobs[r].message, "rank 2: ", 8) == 0, r != 2);
+    }
+}
+END_TEST
+
+START_TEST(test_a_rank_that_is_gone_ends_the_others_steps)
+{
+    run_job job = make_job(4), jobs[MAX_RANKS];
+    job.leaving_rank = 1;
+    job.leaves = 2;
+    job.deadline = 0.5;
+    run_jobs(jobs, &job, 4);
+    for (size_t r = 0; r < 4; r++) {
+        if (r == 1) continue;
+        ck_assert_int_eq(jobs[r].status, CRIBO_TIMED_OUT);
+        ck_assert_msg(strstr(jobs[r].message, "did not answer") != NULL, "%s", jobs[r].message);
+    }
+}
+END_TEST
+
+START_TEST(test_shares_that_do_not_fit_are_refused_on_all_ranks)
+{
+    run_job job = make_job(1), jobs[MAX_RANKS];
+    job.config.batch_cost = 1;
+    job.config.group_images = 3;
+    run_jobs(jobs, &job, 2);
+    for (size_t r = 0; r < 2; r++) {
+        ck_assert_int_eq(jobs[r].status, CRIBO_INVALID_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(jobs[r].message, "group_images"));
+    }
+}
+END_TEST
+
+START_TEST(test_more_ranks_than_shards_are_refused)
+{
+    run_job job = make_job(1), jobs[MAX_RANKS];
+    job.config.shards = 2;
+    run_jobs(jobs, &job, 4);
+    for (size_t r = 0; r < 4; r++) {
+        ck_assert_int_eq(jobs[r].status, CRIBO_INVALID_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(jobs[r].message, "shards = 2"));
+    }
+    cribo_trainer *trainer;
+    job.config.shards = 3;
+    REFUSED(cribo_trainer_create(&trainer, &job.config, NULL), CRIBO_INVALID_ARGUMENT, "shards = 3");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ranks");
+    TCase *bits = tcase_create("bits"), *failures = tcase_create("failures");
+    tcase_set_timeout(bits, 120);
+    tcase_add_checked_fixture(bits, scratch_begin, scratch_end);
+    tcase_add_test(bits, test_ranks_of_any_number_give_the_same_bits);
+    tcase_add_test(bits, test_ranks_give_the_same_bits_in_bf16);
+    tcase_add_test(bits, test_ranks_give_the_same_bits_with_groups);
+    tcase_add_test(bits, test_one_shard_is_as_before_shards);
+    tcase_add_test(bits, test_checkpoints_pass_between_numbers_of_ranks);
+    tcase_set_timeout(failures, 120);
+    tcase_add_test(failures, test_a_rank_that_fails_makes_all_fail);
+    tcase_add_test(failures, test_a_rank_that_is_gone_ends_the_others_steps);
+    tcase_add_test(failures, test_shares_that_do_not_fit_are_refused_on_all_ranks);
+    tcase_add_test(failures, test_more_ranks_than_shards_are_refused);
+    suite_add_tcase(suite, bits);
+    suite_add_tcase(suite, failures);
+    return run_suite(suite);
+}
