@@ -137,6 +137,7 @@ typedef union room {
     cribo_loss_output loss_output;
     cribo_object_batch object_batch;
     cribo_match match;
+    cribo_communicator communicator;
     cribo_parameter parameter;
     cribo_load_parts load_parts;
     cribo_save_parts save_parts;
@@ -235,6 +236,48 @@ static cribo_status match_call(room *r)
     object_batch_fill(&objects);
     return cribo_memory_bank_query(
         cribo_trainer_memory_bank(things.trainer), &objects.object_batch, &r->match);
+}
+
+/* A communicator of one rank, whose functions are never called. */
+static int no_send(void *context, int64_t peer, const void *data, size_t bytes, int64_t *request)
+{
+    (void)context, (void)peer, (void)data, (void)bytes, (void)request;
+    return 1;
+}
+
+static int no_receive(void *context, int64_t peer, void *data, size_t bytes, int64_t *request)
+{
+    (void)context, (void)peer, (void)data, (void)bytes, (void)request;
+    return 1;
+}
+
+static int no_test(void *context, int64_t request)
+{
+    (void)context, (void)request;
+    return -1;
+}
+
+static void no_cancel(void *context, int64_t request)
+{
+    (void)context, (void)request;
+}
+
+static void communicator_fill(room *r)
+{
+    r->communicator.size = 1;
+    r->communicator.send = no_send;
+    r->communicator.receive = no_receive;
+    r->communicator.test = no_test;
+    r->communicator.cancel = no_cancel;
+}
+
+static cribo_status communicator_call(room *r)
+{
+    cribo_trainer_config config = training_config();
+    cribo_trainer *trainer;
+    cribo_status status = cribo_trainer_create_distributed(&trainer, &config, NULL, &r->communicator);
+    cribo_trainer_free(trainer);
+    return status;
 }
 
 static cribo_status parameter_call(room *r)
@@ -400,6 +443,7 @@ static const struct sized {
     SIZED(loss_input, "input", object_teacher_temperature, INPUT, loss_input_fill, loss_input_call),
     SIZED(loss_output, "output", student_objects_gradient, INPUT, nothing_fill, loss_output_call),
     SIZED(object_batch, "objects", ids, INPUT, object_batch_fill, object_batch_call),
+    SIZED(communicator, "communicator", cancel, INPUT, communicator_fill, communicator_call),
     SIZED(match, "match", neighbours2, INPUT, nothing_fill, match_call),
     SIZED(parameter, "parameter", count, OUTPUT, nothing_fill, parameter_call),
     SIZED(load_parts, "parts", resample_positions, INPUT, load_parts_fill, load_parts_call),
