@@ -289,6 +289,8 @@ END_TEST
 START_TEST(test_checkpoint_every_setting_is_compared)
 {
     cribo_trainer_config c = config_of();
+    c.rope_min_period = 0.5; /* valid together, and unused with learned positions */
+    c.rope_max_period = 2;
     cribo_setting s;
     const char *path = scratch_path("file");
     saved_at(path, &c, 1);
@@ -304,7 +306,7 @@ START_TEST(test_checkpoint_every_setting_is_compared)
         memcpy(&whole, (char *)&c + 8 + 8 * i, 8);
         if (s.integer) now = (double)whole;
         snprintf(value, sizeof value, "%.17g",
-            s.maximum == 1 ? (now == 0 ? 1 : 0)
+            s.maximum == 1 ? (now == s.minimum ? 1 : s.minimum)
             : s.integer    ? now + 1
                            : now / 2 + 0.01);
         for (size_t k = 0; k < 3; k++)

@@ -1,6 +1,6 @@
 /*
- * Training over several ranks, here threads of one process: the same bits as one rank, checkpoints that pass between
- * numbers of ranks, and failures that all ranks share.
+ * Training over several ranks, here threads of one process: the same bits as one rank, checkpoints that pass
+ * between numbers of ranks, and failures that all ranks share.
  */
 #include "support/scratch.h"
 #include "support/suite.h"
