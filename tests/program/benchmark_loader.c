@@ -58,6 +58,7 @@ static char *make_pictures(void)
 /* Reading, and each view by itself. */
 static void measure_parts(const struct pictures *pictures, int size)
 {
+    struct recipe recipe = recipe_published();
     float *workspace = malloc(augment_workspace(size) * sizeof *workspace);
     uint8_t *view = malloc(3 * (size_t)size * (size_t)size);
     double read = 0, views[2] = {0};
@@ -67,13 +68,14 @@ static void measure_parts(const struct pictures *pictures, int size)
         struct problem problem;
         cribo_crop crop;
         double draws[2 * AUGMENT_DRAWS], start = cpu_ms();
-        if (!pictures_load(pictures, i % pictures->count, &image, 3, augment_least_side(size), &problem))
+        if (!pictures_load(
+                pictures, i % pictures->count, &image, 3, augment_least_side(&recipe, size), &problem))
             give_up(&problem);
         read += cpu_ms() - start;
         loader_draws(1, 0, i, draws);
         for (int v = 0; v < 2; v++) {
             start = cpu_ms();
-            if (!augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, size, draws + v * AUGMENT_DRAWS,
+            if (!augment_view(&recipe, &image, v ? VIEW_SECOND : VIEW_FIRST, size, draws + v * AUGMENT_DRAWS,
                     workspace, view, &crop, &problem))
                 give_up(&problem);
             views[v] += cpu_ms() - start;
@@ -93,8 +95,12 @@ static double measure_loader(const struct pictures *pictures, int size)
     struct loader *loader;
     struct loader_batch batch;
     struct problem problem;
-    struct loader_options options = {
-        .pictures = pictures, .image_size = size, .batch = BATCH, .workers = 1, .seed = 1};
+    struct loader_options options = {.pictures = pictures,
+        .recipe = recipe_published(),
+        .image_size = size,
+        .batch = BATCH,
+        .workers = 1,
+        .seed = 1};
     if (!loader_create(&loader, &options, &problem)) give_up(&problem);
     double start = cpu_ms();
     int64_t images = 0;

@@ -52,6 +52,15 @@ grep -q broken.jpg: "$work/output" && fail "broken files were reported again"
 [ "$(ls "$work/killed" | grep -c ^checkpoint-)" -eq 3 ] || fail "not three checkpoints: $(ls "$work/killed")"
 [ -e "$work/killed/checkpoint-00000095.safetensors.gz" ] || fail "not the newest checkpoints: $(ls "$work/killed")"
 
+# Views are made by the recipe that the run was begun with: another one is refused unless it is meant, and then kept.
+expect 0 "" pretrain "$work/pictures" -o "$work/views" $small --solarise 0.5 --crop-area-min 0.3 --stop-after 5 --threads 1 -q
+expect 1 "solarise is 0.5 in the checkpoint, not 0" pretrain "$work/pictures" -o "$work/views" $small --solarise 0 --stop-after 7
+expect 0 "" pretrain "$work/pictures" -o "$work/views" $small --stop-after 7 --threads 1 -q --solarise 0,0.25 --override solarise
+grep -q '"crop_area_min": "0.29999999999999999"\|"crop_area_min": "0.3"' "$work/views/config.json" || fail "the recipe is not the checkpoint's"
+grep -q '"solarise": "0,0.25"' "$work/views/config.json" || fail "the recipe was not overridden"
+expect 1 "solarise is 0,0.25 in the checkpoint" pretrain "$work/pictures" -o "$work/views" $small --solarise 0.5 --stop-after 8
+expect 2 "hue=2: expected a number from 0 to 0.5" pretrain "$work/pictures" -o "$work/none" --hue 2
+
 # Interrupted twice; the same command line goes on, wherever the pictures lie now.
 stop INT "$work/interrupted/log.jsonl" "$work/pictures" -o "$work/interrupted" $small --threads 1
 status=$?

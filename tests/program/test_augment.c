@@ -12,13 +12,20 @@ enum { S = 32 };
 static uint8_t view[3 * S * S];
 static float workspace[6 * S * S];
 
-static cribo_crop make_view(const struct image *image, enum view_kind kind, const double *draws)
+static cribo_crop make_view_by(
+    const struct recipe *recipe, const struct image *image, enum view_kind kind, const double *draws)
 {
     cribo_crop crop;
     struct problem problem;
     ck_assert_uint_eq(augment_workspace(S), sizeof workspace / sizeof *workspace);
-    ck_assert(augment_view(image, kind, S, draws, workspace, view, &crop, &problem));
+    ck_assert(augment_view(recipe, image, kind, S, draws, workspace, view, &crop, &problem));
     return crop;
+}
+
+static cribo_crop make_view(const struct image *image, enum view_kind kind, const double *draws)
+{
+    const struct recipe recipe = recipe_published();
+    return make_view_by(&recipe, image, kind, draws);
 }
 
 START_TEST(test_augment_crops_stay_inside_with_the_published_shapes)
@@ -180,7 +187,171 @@ START_TEST(test_augment_blur_has_its_deviation_and_keeps_the_sum)
 }
 END_TEST
 
-RUN_TESTS("augment", test_augment_crops_stay_inside_with_the_published_shapes,
+/* A flat picture of one colour, and draws that change nothing. */
+static struct image make_flat(int red, int green, int blue)
+{
+    struct image image = files_ramp(64, 64);
+    for (int i = 0; i < 64 * 64; i++) {
+        image.pixels[3 * i] = (uint8_t)red;
+        image.pixels[3 * i + 1] = (uint8_t)green;
+        image.pixels[3 * i + 2] = (uint8_t)blue;
+    }
+    return image;
+}
+
+static struct recipe recipe_of(const char *text)
+{
+    struct recipe recipe;
+    struct problem problem;
+    ck_assert_msg(recipe_read(&recipe, text, &problem), "%s", problem.text);
+    return recipe;
+}
+
+static void expect_view(
+    const char *recipe_text, enum view_kind kind, double draw, int red, int green, int blue)
+{
+    struct recipe recipe = recipe_of(recipe_text);
+    struct image image = make_flat(200, 100, 50);
+    double draws[AUGMENT_DRAWS];
+    for (int i = 0; i < AUGMENT_DRAWS; i++) draws[i] = draw;
+    make_view_by(&recipe, &image, kind, draws);
+    const int expected[3] = {red, green, blue};
+    for (int c = 0; c < 3; c++)
+        ck_assert_msg(abs(view[c * S * S + S] - expected[c]) <= 1, "%s: channel %d is %d", recipe_text, c,
+            view[c * S * S + S]);
+    image_free(&image);
+}
+
+#define NOTHING "jitter=0;grey=0;blur=0;solarise=0;"
+
+/* Each setting does what its help says, in the view that it is given for. */
+START_TEST(test_augment_follows_the_recipe)
+{
+    expect_view(NOTHING, VIEW_FIRST, 0.5, 200, 100, 50);
+    expect_view(NOTHING "solarise=1,0", VIEW_FIRST, 0.5, 55, 100, 50);
+    expect_view(NOTHING "solarise=1,0", VIEW_SECOND, 0.5, 200, 100, 50);
+    expect_view(NOTHING "solarise=1;solarise_threshold=0.9", VIEW_FIRST, 0.5, 200, 100, 50);
+    expect_view(NOTHING "solarise=1;solarise_threshold=0.1", VIEW_SECOND, 0.5, 55, 155, 205);
+    expect_view(NOTHING "grey=0,1", VIEW_FIRST, 0.5, 200, 100, 50);
+    expect_view(NOTHING "grey=0,1", VIEW_SECOND, 0.5, 124, 124, 124);
+    expect_view(
+        NOTHING "jitter=1,0;brightness=0.5;contrast=0;saturation=0;hue=0", VIEW_FIRST, 0, 100, 50, 25);
+    expect_view(
+        NOTHING "jitter=1,0;brightness=0.5;contrast=0;saturation=0;hue=0", VIEW_SECOND, 0, 200, 100, 50);
+    expect_view(NOTHING "jitter=1;brightness=0;contrast=1;saturation=0;hue=0", VIEW_FIRST, 0, 124, 124, 124);
+    expect_view(NOTHING "jitter=1;brightness=0;contrast=0;saturation=1;hue=0", VIEW_FIRST, 0, 124, 124, 124);
+    expect_view(NOTHING "jitter=1;brightness=0;contrast=0;saturation=0;hue=0.5", VIEW_FIRST, 0, 50, 150, 200);
+}
+END_TEST
+
+START_TEST(test_augment_crops_follow_the_recipe)
+{
+    struct recipe recipe =
+        recipe_of("crop_area_min=0.04;crop_area_max=0.1;crop_ratio_min=1.9;crop_ratio_max=2;flip=1,0");
+    struct image image = files_ramp(300, 300);
+    double draws[2 * AUGMENT_DRAWS];
+    for (uint64_t i = 0; i < 100; i++) {
+        loader_draws(3, i, 1, draws);
+        cribo_crop crop = make_view_by(&recipe, &image, i % 2 ? VIEW_SECOND : VIEW_FIRST, draws);
+        double area = crop.width * crop.height / (300 * 300), ratio = crop.width / crop.height;
+        ck_assert(area > 0.038 && area < 0.104);
+        ck_assert(ratio > 1.85 && ratio < 2.05);
+        ck_assert_int_eq(crop.flipped, i % 2 == 0);
+    }
+    /* The shorter side of the smallest crop, a twenty-fifth of the area and half as high as wide, has 2 S. */
+    double least = augment_least_side(&recipe, S);
+    ck_assert_double_eq_tol(least * sqrt(0.04 / 2), 2 * S, 1e-9);
+    image_free(&image);
+}
+END_TEST
+
+/* Of a picture of one colour but for a column, the linear kernel spreads less far than the cubic one. */
+START_TEST(test_augment_resampling_is_the_recipe_s)
+{
+    double draws[AUGMENT_DRAWS] = {[0] = 0.999999, [1] = 0.5};
+    struct image image = make_flat(100, 0, 0);
+    int sums[2];
+    for (int y = 0; y < 64; y++) image.pixels[3 * (64 * y + 20)] = 255;
+    for (int linear = 0; linear < 2; linear++) {
+        struct recipe recipe = recipe_of(linear ? NOTHING "flip=0;resampling=bilinear" : NOTHING "flip=0");
+        make_view_by(&recipe, &image, VIEW_FIRST, draws);
+        sums[linear] = 0;
+        for (int x = 0; x < S; x++) sums[linear] += view[5 * S + x] != 100;
+    }
+    ck_assert_int_lt(sums[1], sums[0]);
+    ck_assert_int_ge(sums[1], 2);
+    image_free(&image);
+}
+END_TEST
+
+START_TEST(test_recipe_table_fits_the_struct)
+{
+    size_t end = 0;
+    for (size_t i = 0; i < RECIPE_SETTINGS; i++) {
+        const struct recipe_setting *setting = &recipe_settings[i];
+        ck_assert_uint_eq(setting->offset, end);
+        end = setting->offset + (size_t)setting->count * sizeof(double);
+        for (int k = 0; k < setting->count; k++)
+            ck_assert(setting->initial[k] >= setting->least && setting->initial[k] <= setting->most);
+        ck_assert_ptr_eq(recipe_find(setting->name), setting);
+        ck_assert_int_gt(strlen(setting->help), 20);
+    }
+    ck_assert_uint_eq(end, sizeof(struct recipe));
+    struct recipe published = recipe_published();
+    ck_assert(published.crop_area_min == 0.25 && published.jitter[1] == 0.8 && published.blur[1] == 0.1);
+    ck_assert(published.solarise[0] == 0 && published.solarise[1] == 0.2 && published.mean[2] == 0.406);
+}
+END_TEST
+
+START_TEST(test_recipe_text_is_read_back)
+{
+    char text[RECIPE_WHOLE_TEXT];
+    struct recipe recipe = recipe_published(), read;
+    struct problem problem;
+    recipe_write(&recipe, text);
+    ck_assert_str_eq(text, "");
+    recipe = recipe_of(
+        "crop_area_min=0.1;flip=0.3,0.4;blur=1;resampling=bilinear;deviation=1,0.3333333333333333,1");
+    recipe_write(&recipe, text);
+    ck_assert_msg(recipe_read(&read, text, &problem), "%s", problem.text);
+    ck_assert(!memcmp(&read, &recipe, sizeof read));
+    for (size_t i = 0; i < RECIPE_SETTINGS; i++) { /* the longest text that there can be */
+        double third = (recipe_settings[i].least + recipe_settings[i].most) / 3;
+        for (int k = 0; k < recipe_settings[i].count; k++)
+            memcpy(
+                (char *)&recipe + recipe_settings[i].offset + (size_t)k * sizeof third, &third, sizeof third);
+        third *= 1.01;
+        if (recipe_settings[i].count > 1)
+            memcpy((char *)&recipe + recipe_settings[i].offset, &third, sizeof third);
+    }
+    recipe.resampling = 1;
+    recipe_write(&recipe, text);
+    ck_assert_msg(recipe_read(&read, text, &problem), "%s", problem.text);
+    ck_assert(!memcmp(&read, &recipe, sizeof read));
+}
+END_TEST
+
+START_TEST(test_recipe_refuses_what_makes_no_sense)
+{
+    static const char *const texts[][2] = {{"crop_area_min=0", "from 0.001 to 1"},
+        {"crop_area_min=0.5;crop_area_max=0.4", "more than crop_area_max"}, {"flip=1,0,1", "a number or two"},
+        {"flip=", "a number or two"}, {"mean=0.5", "three numbers"}, {"mean=0.5,nan,0.5", "three numbers"},
+        {"hue=0.6", "from 0 to 0.5"}, {"hue=0.1x", "expected a number"},
+        {"resampling=nearest", "expected bicubic or bilinear"}, {"blur_min=3", "more than blur_max"},
+        {"crop_ratio_min=2", "more than crop_ratio_max"}, {"tilt=1", "tilt is no setting"},
+        {"flip", "no settings of views"}};
+    struct recipe recipe;
+    struct problem problem;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        ck_assert_msg(!recipe_read(&recipe, texts[i][0], &problem), "%s", texts[i][0]);
+        ck_assert_msg(strstr(problem.text, texts[i][1]), "%s: %s", texts[i][0], problem.text);
+    }
+}
+END_TEST
+
+RUN_TESTS("augment", test_augment_follows_the_recipe, test_augment_crops_follow_the_recipe,
+    test_augment_resampling_is_the_recipe_s, test_recipe_table_fits_the_struct, test_recipe_text_is_read_back,
+    test_recipe_refuses_what_makes_no_sense, test_augment_crops_stay_inside_with_the_published_shapes,
     test_augment_pixels_come_from_the_crop_box, test_augment_of_a_reduced_picture_gives_boxes_of_the_original,
     test_augment_operations_change_a_flat_colour_as_computed_by_hand,
     test_augment_blur_has_its_deviation_and_keeps_the_sum)

@@ -47,6 +47,7 @@ static struct loader_options options_of(
     const struct pictures *pictures, int workers, size_t batch, uint64_t seed)
 {
     return (struct loader_options){.pictures = pictures,
+        .recipe = recipe_published(),
         .image_size = S,
         .batch = batch,
         .workers = workers,

@@ -23,7 +23,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     config.batch_size = command->count; /* how many pictures a showcase may have */
     bool drawn = frozen_runtime(&command->model, &runtime, problem) &&
                  object_finder_make(&finder, frozen, &runtime, problem) &&
-                 showcase_make(&showcase, pictures, &config, problem) &&
+                 showcase_make(&showcase, pictures, &frozen->recipe, &config, problem) &&
                  showcase_cluster(&showcase, &finder, problem) &&
                  showcase_draw(&showcase, "Objects that the model finds", &sheet, problem) &&
                  sheet_write(&sheet, command->out, problem);

@@ -30,9 +30,10 @@ enum {
     KEY_EVALUATE,
     KEY_EVALUATE_TEST,
     KEY_EVALUATE_EPOCHS,
-    KEY_SETTINGS = 1024
+    KEY_SETTINGS = 1024,
+    KEY_VIEWS = 2048
 };
-enum { GROUP_OWN = 1, GROUP_SETTINGS = 2 };
+enum { GROUP_OWN = 1, GROUP_VIEWS = 2, GROUP_SETTINGS = 3 };
 
 static const struct argp_option own[] = {
     {"output", 'o', "RUN", 0, "Folder for the results (required); created if missing", GROUP_OWN},
@@ -120,8 +121,9 @@ static const char description[] =
 
 /* The options in argp's form, with the texts that are generated for the settings. */
 struct option_table {
-    struct argp_option options[OWN + MOST_SETTINGS + 1];
+    struct argp_option options[OWN + 1 + RECIPE_SETTINGS + MOST_SETTINGS + 1];
     char names[MOST_SETTINGS][48], values[MOST_SETTINGS][64], helps[MOST_SETTINGS][256];
+    char view_names[RECIPE_SETTINGS][48], view_helps[RECIPE_SETTINGS][256];
     char *doc;
 };
 
@@ -130,6 +132,36 @@ struct parsing {
     char **sources; /* as many as there are arguments */
     struct problem problem;
 };
+
+/* The name of a setting as an option. */
+static void hyphenate_name(char *option, size_t size, const char *name)
+{
+    snprintf(option, size, "%s", name);
+    for (char *c = option; *c; c++)
+        if (*c == '_') *c = '-';
+}
+
+static void fill_views(struct option_table *table)
+{
+    static const char *const arguments[] = {"", "X", "P[,P2]", "R,G,B"};
+    struct recipe published = recipe_published();
+    table->options[OWN] = (struct argp_option){
+        .doc = "How the two views of a picture are made (in brackets: the default, which is "
+               "that of the published runs):",
+        .group = GROUP_VIEWS};
+    for (int i = 0; i < RECIPE_SETTINGS; i++) {
+        const struct recipe_setting *setting = &recipe_settings[i];
+        char value[RECIPE_TEXT];
+        recipe_print(&published, setting, value);
+        hyphenate_name(table->view_names[i], sizeof table->view_names[i], setting->name);
+        snprintf(table->view_helps[i], sizeof table->view_helps[i], "%s [%s]", setting->help, value);
+        table->options[OWN + 1 + i] = (struct argp_option){.name = table->view_names[i],
+            .key = KEY_VIEWS + i,
+            .arg = setting->words ? "NAME" : arguments[setting->count],
+            .doc = table->view_helps[i],
+            .group = GROUP_VIEWS};
+    }
+}
 
 /* Names of choices, "float32|bf16", or the kind of number. */
 static void name_values(char *text, size_t size, const cribo_setting *setting)
@@ -160,12 +192,10 @@ static void describe_setting(char *text, size_t size, const cribo_setting *setti
 static void fill_setting(struct option_table *table, int index, const cribo_setting *setting)
 {
     char *name = table->names[index];
-    snprintf(name, sizeof table->names[0], "%s", setting->name);
-    for (char *c = name; *c; c++)
-        if (*c == '_') *c = '-';
+    hyphenate_name(name, sizeof table->names[0], setting->name);
     name_values(table->values[index], sizeof table->values[0], setting);
     describe_setting(table->helps[index], sizeof table->helps[0], setting);
-    table->options[OWN + index] = (struct argp_option){.name = name,
+    table->options[OWN + 1 + RECIPE_SETTINGS + index] = (struct argp_option){.name = name,
         .key = KEY_SETTINGS + index,
         .arg = table->values[index],
         .doc = table->helps[index],
@@ -176,6 +206,7 @@ static bool fill_table(struct option_table *table)
 {
     cribo_setting setting;
     memcpy(table->options, own, sizeof own);
+    fill_views(table);
     for (int i = 0; i < MOST_SETTINGS && cribo_trainer_config_setting((size_t)i, &setting) == CRIBO_OK; i++)
         fill_setting(table, i, &setting);
     const char *after = strchr(description, '\v') + 1;
@@ -192,6 +223,10 @@ static void give(struct argp_state *state, const char *name, const char *value)
 
 static void give_by_key(struct argp_state *state, int key, const char *value)
 {
+    if (key >= KEY_VIEWS) {
+        give(state, recipe_settings[key - KEY_VIEWS].name, value);
+        return;
+    }
     cribo_setting setting;
     if (cribo_trainer_config_setting((size_t)(key - KEY_SETTINGS), &setting) == CRIBO_OK)
         give(state, setting.name, value);
@@ -213,7 +248,9 @@ static void check(struct argp_state *state, struct parsing *parsing)
         argp_error(state, "--resume goes on with a run, --overwrite replaces it; give one of them");
     if (options->weights_heads && !options->weights)
         argp_error(state, "--weights-heads says what of --weights is taken; give that, too");
-    if (!settings_apply(&parsing->options.settings, 0, &config, &parsing->problem))
+    struct recipe recipe;
+    if (!settings_apply(&parsing->options.settings, 0, &config, &parsing->problem) ||
+        !settings_recipe(&parsing->options.settings, &recipe, &parsing->problem))
         argp_error(state, "%s", parsing->problem.text);
 }
 
@@ -270,7 +307,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_ARG: parsing->sources[options->source_count++] = value; return 0;
     case ARGP_KEY_END: check(state, parsing); return 0;
     default:
-        if (key < KEY_SETTINGS || key >= KEY_SETTINGS + MOST_SETTINGS) return ARGP_ERR_UNKNOWN;
+        if (key < KEY_SETTINGS || key >= KEY_VIEWS + RECIPE_SETTINGS ||
+            (key >= KEY_SETTINGS + MOST_SETTINGS && key < KEY_VIEWS))
+            return ARGP_ERR_UNKNOWN;
         give_by_key(state, key, value);
         return 0;
     }

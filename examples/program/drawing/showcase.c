@@ -24,15 +24,16 @@ static size_t tokens_of(const struct showcase *showcase)
 bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, int size, float *workspace,
     uint8_t *const views[2], cribo_crop crops[2])
 {
+    const struct recipe recipe = recipe_published(); /* crops that people compare from run to run */
     struct image image;
     struct problem ignored;
     double draws[2 * AUGMENT_DRAWS];
-    if (!pictures_load(pictures, id, &image, 3, augment_least_side(size), &ignored)) return false;
+    if (!pictures_load(pictures, id, &image, 3, augment_least_side(&recipe, size), &ignored)) return false;
     loader_draws(seed, showcase_epoch, id, draws);
     bool made = true;
     for (int v = 0; v < 2 && made; v++)
-        made = augment_view(
-            &image, VIEW_PLAIN, size, draws + v * AUGMENT_DRAWS, workspace, views[v], &crops[v], &ignored);
+        made = augment_view(&recipe, &image, VIEW_PLAIN, size, draws + v * AUGMENT_DRAWS, workspace, views[v],
+            &crops[v], &ignored);
     image_free(&image);
     return made;
 }
@@ -50,11 +51,13 @@ static bool add_picture(
     return true;
 }
 
-bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
+bool showcase_make(struct showcase *showcase, const struct pictures *pictures, const struct recipe *recipe,
     const cribo_trainer_config *config, struct problem *problem)
 {
-    *showcase = (struct showcase){
-        .size = (int)config->image_size, .patch = (int)config->patch_size, .clusters = config->clusters};
+    *showcase = (struct showcase){.recipe = *recipe,
+        .size = (int)config->image_size,
+        .patch = (int)config->patch_size,
+        .clusters = config->clusters};
     size_t most = SHOWCASE_MAX, bytes = 3 * (size_t)showcase->size * (size_t)showcase->size;
     if ((int64_t)most > config->batch_size) most = (size_t)config->batch_size;
     if (most > pictures->count) most = pictures->count;
@@ -76,12 +79,13 @@ bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
 
 bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem)
 {
+    const double *mean = showcase->recipe.mean, *deviation = showcase->recipe.deviation;
     cribo_batch batch = {.struct_size = sizeof batch,
         .images = showcase->images,
         .view1_bytes = showcase->views[0],
         .view2_bytes = showcase->views[1],
-        .mean = {IMAGENET_MEAN},
-        .deviation = {IMAGENET_DEVIATION},
+        .mean = {mean[0], mean[1], mean[2]},
+        .deviation = {deviation[0], deviation[1], deviation[2]},
         .crops1 = showcase->crops[0],
         .crops2 = showcase->crops[1],
         .ids = showcase->ids};

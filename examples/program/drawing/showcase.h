@@ -8,12 +8,14 @@
 #include "drawing/sheet.h"
 #include "models/objects.h"
 #include "pictures/pictures.h"
+#include "pictures/recipe.h"
 
 #include <cribo/trainer.h>
 
 enum { SHOWCASE_MAX = 8 };
 
 struct showcase {
+    struct recipe recipe; /* with its mean and deviation pixels are normalised */
     int images, size, patch;
     int64_t clusters;
     uint8_t *views[2]; /* [images][3][size][size] */
@@ -28,7 +30,7 @@ struct showcase {
 /*
  * Picks pictures spread over the list, at most a batch of them; those that cannot be read are passed over.
  */
-bool showcase_make(struct showcase *showcase, const struct pictures *pictures,
+bool showcase_make(struct showcase *showcase, const struct pictures *pictures, const struct recipe *recipe,
     const cribo_trainer_config *config, struct problem *problem);
 
 /* Asks the trainer for the objects, between two steps, where it stands again afterwards. */

@@ -15,7 +15,7 @@
 
 #include <jansson.h>
 
-enum { KEY_PRESET = 512, KEY_PREFIX, KEY_STUDENT, KEY_SIZE, KEY_THREADS };
+enum { KEY_PRESET = 512, KEY_PREFIX, KEY_STUDENT, KEY_SIZE, KEY_THREADS, KEY_MEAN, KEY_DEVIATION };
 
 static const struct argp_option options[] = {
     {"preset", KEY_PRESET, "NAME", 0,
@@ -26,6 +26,13 @@ static const struct argp_option options[] = {
     {"student", KEY_STUDENT, NULL, 0, "Use the student instead of the teacher", 10},
     {"size", KEY_SIZE, "PIXELS", 0,
         "Side in pixels to which pictures are resized; default: the training's image_size", 10},
+    {"mean", KEY_MEAN, "R,G,B", 0,
+        "Mean of red, green and blue (0 ... 1) that is subtracted from the pixels; default: the run's, or "
+        "ImageNet's",
+        10},
+    {"deviation", KEY_DEVIATION, "R,G,B", 0,
+        "Deviation of red, green and blue by which the pixels are divided; default: the run's, or ImageNet's",
+        10},
     {"threads", KEY_THREADS, "N", 0,
         "Number of compute threads; default: the CPUs. Results do not depend on it", 10},
     {"quiet", 'q', NULL, 0, "Print warnings and errors only", 10},
@@ -41,6 +48,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_STUDENT: chosen->prefix = "student."; return 0;
     case KEY_SIZE: chosen->size = (int)command_integer(state, "size", value, 1, 16384); return 0;
     case KEY_THREADS: chosen->threads = (int)command_integer(state, "threads", value, 1, 256); return 0;
+    case KEY_MEAN: chosen->mean = value; return 0;
+    case KEY_DEVIATION: chosen->deviation = value; return 0;
     case 'q': say_quiet(true); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -48,8 +57,22 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 const struct argp frozen_argp = {.options = options, .parser = parse};
 
+/* Runs of earlier versions have no such object: the published recipe. */
+static bool read_recipe(struct recipe *recipe, const json_t *root, const char *path, struct problem *problem)
+{
+    struct problem why;
+    for (size_t i = 0; i < RECIPE_SETTINGS; i++) {
+        const char *name = recipe_settings[i].name;
+        const char *value = json_string_value(json_object_get(json_object_get(root, "augmentation"), name));
+        if (value && !recipe_set(recipe, name, value, &why))
+            return problem_set(problem, "%s: %s", path, why.text);
+    }
+    return true;
+}
+
 /* The settings that a run's config.json has. */
-static bool read_settings(cribo_trainer_config *config, const char *path, struct problem *problem)
+static bool read_settings(
+    cribo_trainer_config *config, struct recipe *recipe, const char *path, struct problem *problem)
 {
     json_error_t error;
     json_t *root = json_load_file(path, 0, &error), *value;
@@ -67,13 +90,14 @@ static bool read_settings(cribo_trainer_config *config, const char *path, struct
             if (cribo_trainer_config_set(config, name, text) != CRIBO_OK)
                 read = problem_set(problem, "%s: %s", path, cribo_last_error());
         }
+    read = read && read_recipe(recipe, root, path, problem);
     json_decref(root);
     return read;
 }
 
 /* Settings and weights of a run's folder or a file. *weights is to be freed. */
-static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config *config, char **weights,
-    struct problem *problem)
+static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config *config,
+    struct recipe *recipe, char **weights, struct problem *problem)
 {
     struct stat status;
     *weights = NULL;
@@ -81,7 +105,7 @@ static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config
     if (stat(chosen->path, &status) == 0 && S_ISDIR(status.st_mode)) {
         char *settings = path_join(chosen->path, "config.json");
         *weights = path_join(chosen->path, "weights.safetensors");
-        bool read = settings && *weights && read_settings(config, settings, problem);
+        bool read = settings && *weights && read_settings(config, recipe, settings, problem);
         free(settings);
         return read;
     }
@@ -139,12 +163,20 @@ static void set_size(struct frozen *frozen, int size)
     frozen->heads = frozen->config.heads;
 }
 
+static bool set_normalisation(
+    struct recipe *recipe, const struct frozen_options *chosen, struct problem *problem)
+{
+    return (!chosen->mean || recipe_set(recipe, "mean", chosen->mean, problem)) &&
+           (!chosen->deviation || recipe_set(recipe, "deviation", chosen->deviation, problem));
+}
+
 bool frozen_open(struct frozen *frozen, const struct frozen_options *chosen, struct problem *problem)
 {
     char *weights;
-    *frozen = (struct frozen){0};
-    bool opened =
-        find_parts(chosen, &frozen->config, &weights, problem) && load(frozen, chosen, weights, problem);
+    *frozen = (struct frozen){.recipe = recipe_published()};
+    bool opened = find_parts(chosen, &frozen->config, &frozen->recipe, &weights, problem) &&
+                  set_normalisation(&frozen->recipe, chosen, problem) &&
+                  load(frozen, chosen, weights, problem);
     free(weights);
     set_size(frozen, chosen->size);
     if (opened && frozen->size % frozen->patch)
@@ -154,9 +186,9 @@ bool frozen_open(struct frozen *frozen, const struct frozen_options *chosen, str
     return opened;
 }
 
-struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config)
+struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config, const struct recipe *recipe)
 {
-    struct frozen frozen = {.model = model, .config = *config};
+    struct frozen frozen = {.model = model, .config = *config, .recipe = *recipe};
     set_size(&frozen, 0);
     return frozen;
 }
@@ -188,7 +220,7 @@ bool frozen_bytes(
 
 void frozen_normalise(const struct frozen *frozen, const uint8_t *bytes, float *pixels)
 {
-    static const double mean[3] = {IMAGENET_MEAN}, deviation[3] = {IMAGENET_DEVIATION};
+    const double *mean = frozen->recipe.mean, *deviation = frozen->recipe.deviation;
     size_t plane = (size_t)frozen->size * (size_t)frozen->size;
     for (size_t c = 0; c < 3; c++)
         for (size_t i = 0; i < plane; i++)

@@ -3,6 +3,7 @@
 #define FROZEN_H
 
 #include "pictures/pictures.h"
+#include "pictures/recipe.h"
 
 #include <cribo/model.h>
 #include <cribo/trainer.h>
@@ -11,11 +12,12 @@
 
 /* Which model; the options that frozen_argp parses fill it in. */
 struct frozen_options {
-    const char *path;   /* a run's folder, one of its checkpoints, or a safetensors file */
-    const char *preset; /* its settings, where the file does not have them */
-    const char *prefix; /* of the parameters' names; NULL: the teacher's */
-    int size;           /* side of the pictures it is shown; 0: that of its training */
-    int threads;        /* of the library; 0: its choice */
+    const char *path;             /* a run's folder, one of its checkpoints, or a safetensors file */
+    const char *preset;           /* its settings, where the file does not have them */
+    const char *prefix;           /* of the parameters' names; NULL: the teacher's */
+    const char *mean, *deviation; /* of pixels, "R,G,B"; NULL: those of the training, else ImageNet's */
+    int size;                     /* side of the pictures it is shown; 0: that of its training */
+    int threads;                  /* of the library; 0: its choice */
 };
 
 /* The options that all commands with a trained model have; its input is a struct frozen_options. */
@@ -24,6 +26,7 @@ extern const struct argp frozen_argp;
 struct frozen {
     cribo_model *model;
     cribo_trainer_config config; /* with which it was trained */
+    struct recipe recipe;        /* of its views: with its mean and deviation pixels are normalised */
     int size, patch, side;       /* of its pictures, of a patch, patches along a side */
     int64_t width, heads;
 };
@@ -34,7 +37,7 @@ bool frozen_runtime(const struct frozen_options *options, cribo_runtime *runtime
 bool frozen_open(struct frozen *frozen, const struct frozen_options *options, struct problem *problem);
 
 /* The same around a model that somebody else owns. */
-struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config);
+struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config, const struct recipe *recipe);
 
 void frozen_free(struct frozen *frozen);
 

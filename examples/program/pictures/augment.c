@@ -26,12 +26,13 @@ enum {
     DRAW_SOLARISE
 };
 
-static const double least_area = 0.25, most_area = 1.0, least_ratio = 3.0 / 4.0, most_ratio = 4.0 / 3.0;
-
-double augment_least_side(int size)
+double augment_least_side(const struct recipe *recipe, int size)
 {
-    /* The short side of the smallest crop is side * sqrt(least_area * least_ratio). */
-    return 2.0 * size / sqrt(least_area * least_ratio);
+    /*
+     * The short side of the smallest crop is side * sqrt(area * ratio), ratio the one furthest from a square.
+     */
+    double ratio = fmin(recipe->crop_ratio_min, 1 / recipe->crop_ratio_max);
+    return 2.0 * size / sqrt(recipe->crop_area_min * fmin(ratio, 1));
 }
 
 size_t augment_workspace(int size)
@@ -45,14 +46,14 @@ static double between(double draw, double low, double high)
 }
 
 /* The largest box in the middle whose ratio is allowed: when ten attempts did not fit. */
-static struct box central_box(int width, int height)
+static struct box central_box(const struct recipe *recipe, int width, int height)
 {
     struct box box = {0, 0, width, height};
     double ratio = (double)width / height;
-    if (ratio < least_ratio)
-        box.height = (int)lround(width / least_ratio);
-    else if (ratio > most_ratio)
-        box.width = (int)lround(height * most_ratio);
+    if (ratio < recipe->crop_ratio_min)
+        box.height = (int)lround(width / recipe->crop_ratio_min);
+    else if (ratio > recipe->crop_ratio_max)
+        box.width = (int)lround(height * recipe->crop_ratio_max);
     if (box.width < 1) box.width = 1;
     if (box.height < 1) box.height = 1;
     box.x = (width - box.width) / 2;
@@ -60,17 +61,17 @@ static struct box central_box(int width, int height)
     return box;
 }
 
-struct box choose_crop(const double *draws, int width, int height, double smallest, double largest)
+struct box choose_crop(const struct recipe *recipe, const double *draws, int width, int height)
 {
     double area = (double)width * height;
     for (int i = 0; i < CROP_ATTEMPTS; i++, draws += 4) {
-        double target = area * between(draws[0], smallest, largest);
-        double ratio = exp(between(draws[1], log(least_ratio), log(most_ratio)));
+        double target = area * between(draws[0], recipe->crop_area_min, recipe->crop_area_max);
+        double ratio = exp(between(draws[1], log(recipe->crop_ratio_min), log(recipe->crop_ratio_max)));
         int w = (int)lround(sqrt(target * ratio)), h = (int)lround(sqrt(target / ratio));
         if (w < 1 || h < 1 || w > width || h > height) continue;
         return (struct box){(int)(draws[2] * (width - w + 1)), (int)(draws[3] * (height - h + 1)), w, h};
     }
-    return central_box(width, height);
+    return central_box(recipe, width, height);
 }
 
 /* interleaved [size][size][3] in 0 ... 255 to colour [3][size][size] in 0 ... 1, mirrored if asked. */
@@ -149,16 +150,22 @@ static void choose_order(const double *draws, int order[4])
     }
 }
 
-static void jitter(float *colour, size_t plane, const double *draws)
+/* From 1 - strength to 1 + strength. */
+static float factor(double draw, double strength)
+{
+    return (float)between(draw, 1 - strength, 1 + strength);
+}
+
+static void jitter(const struct recipe *recipe, float *colour, size_t plane, const double *draws)
 {
     int order[4];
     choose_order(draws + DRAW_ORDER, order);
     for (int i = 0; i < 4; i++) {
         switch (order[i]) {
-        case 0: brighten(colour, plane, (float)between(draws[DRAW_BRIGHTNESS], 0.6, 1.4)); break;
-        case 1: contrast(colour, plane, (float)between(draws[DRAW_CONTRAST], 0.6, 1.4)); break;
-        case 2: saturate(colour, plane, (float)between(draws[DRAW_SATURATION], 0.8, 1.2)); break;
-        default: turn_hue(colour, plane, (float)between(draws[DRAW_HUE], -0.1, 0.1)); break;
+        case 0: brighten(colour, plane, factor(draws[DRAW_BRIGHTNESS], recipe->brightness)); break;
+        case 1: contrast(colour, plane, factor(draws[DRAW_CONTRAST], recipe->contrast)); break;
+        case 2: saturate(colour, plane, factor(draws[DRAW_SATURATION], recipe->saturation)); break;
+        default: turn_hue(colour, plane, (float)between(draws[DRAW_HUE], -recipe->hue, recipe->hue)); break;
         }
     }
 }
@@ -171,7 +178,7 @@ static void make_grey(float *colour, size_t plane)
     }
 }
 
-enum { MOST_RADIUS = 8 }; /* four deviations of 2 pixels */
+enum { MOST_RADIUS = 40 }; /* four of the largest deviation that a recipe may have */
 
 /* Blurs the rows of in [size][size] into the columns of out: twice is both directions, upright again. */
 static void blur_transposed(const float *in, int size, const float *kernel, int radius, float *out)
@@ -203,33 +210,36 @@ static void blur(float *colour, int size, double deviation, float *scratch)
     }
 }
 
-static void solarise(float *colour, size_t plane)
+static void solarise(float *colour, size_t plane, float threshold)
 {
     for (size_t i = 0; i < 3 * plane; i++)
-        if (colour[i] >= 128.0f / 255.0f) colour[i] = 1 - colour[i];
+        if (colour[i] >= threshold) colour[i] = 1 - colour[i];
 }
 
-static void change_colours(float *colour, enum view_kind kind, int size, const double *draws, float *scratch)
+static void change_colours(const struct recipe *recipe, float *colour, enum view_kind kind, int size,
+    const double *draws, float *scratch)
 {
     size_t plane = (size_t)size * (size_t)size;
-    bool second = kind == VIEW_SECOND;
-    if (draws[DRAW_JITTER] < 0.8) jitter(colour, plane, draws);
-    if (draws[DRAW_GREY] < 0.2) make_grey(colour, plane);
-    if (draws[DRAW_BLUR] < (second ? 0.1 : 1.0))
-        blur(colour, size, between(draws[DRAW_DEVIATION], 0.1, 2.0), scratch);
-    if (second && draws[DRAW_SOLARISE] < 0.2) solarise(colour, plane);
+    int v = kind == VIEW_SECOND;
+    if (draws[DRAW_JITTER] < recipe->jitter[v]) jitter(recipe, colour, plane, draws);
+    if (draws[DRAW_GREY] < recipe->grey[v]) make_grey(colour, plane);
+    if (draws[DRAW_BLUR] < recipe->blur[v])
+        blur(colour, size, between(draws[DRAW_DEVIATION], recipe->blur_min, recipe->blur_max), scratch);
+    if (draws[DRAW_SOLARISE] < recipe->solarise[v])
+        solarise(colour, plane, (float)recipe->solarise_threshold);
 }
 
-bool augment_view(const struct image *image, enum view_kind kind, int size, const double *draws,
-    float *workspace, uint8_t *view, cribo_crop *crop, struct problem *problem)
+bool augment_view(const struct recipe *recipe, const struct image *image, enum view_kind kind, int size,
+    const double *draws, float *workspace, uint8_t *view, cribo_crop *crop, struct problem *problem)
 {
     size_t values = 3 * (size_t)size * (size_t)size;
     float *colour = workspace, *scratch = workspace + values;
-    struct box box = choose_crop(draws + DRAW_CROPS, image->width, image->height, least_area, most_area);
-    bool flipped = draws[DRAW_FLIP] < 0.5;
-    if (!resample(image, box, size, size, scratch, problem)) return false;
+    struct box box = choose_crop(recipe, draws + DRAW_CROPS, image->width, image->height);
+    bool flipped = draws[DRAW_FLIP] < recipe->flip[kind == VIEW_SECOND];
+    bool linear = recipe->resampling == RECIPE_BILINEAR;
+    if (!(linear ? resample_bilinear : resample)(image, box, size, size, scratch, problem)) return false;
     to_planes(scratch, size, flipped, colour);
-    if (kind != VIEW_PLAIN) change_colours(colour, kind, size, draws, scratch);
+    if (kind != VIEW_PLAIN) change_colours(recipe, colour, kind, size, draws, scratch);
     for (size_t i = 0; i < values; i++) view[i] = (uint8_t)(255.0f * unit(colour[i]) + 0.5f);
     double full = image->reduction;
     *crop = (cribo_crop){box.x * full, box.y * full, box.width * full, box.height * full, flipped};

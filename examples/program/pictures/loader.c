@@ -113,14 +113,14 @@ static bool make_views(
     double draws[2 * AUGMENT_DRAWS];
     struct image image;
     if (!pictures_load(options->pictures, (size_t)task->picture, &image, 3,
-            augment_least_side(options->image_size), problem))
+            augment_least_side(&options->recipe, options->image_size), problem))
         return false;
     /* A replacement's own place in the epoch has other views of it. */
     uint64_t stream = epoch_of(loader, slot) | (task->replacement ? replacement_stream : 0);
     loader_draws(options->seed, stream, task->picture, draws);
     bool made = true;
     for (int v = 0; v < 2 && made; v++)
-        made = augment_view(&image, v ? VIEW_SECOND : VIEW_FIRST, options->image_size,
+        made = augment_view(&options->recipe, &image, v ? VIEW_SECOND : VIEW_FIRST, options->image_size,
             draws + v * AUGMENT_DRAWS, workspace, slot->views[v] + task->item * loader->view_bytes,
             &slot->crops[v][task->item], problem);
     image_free(&image);

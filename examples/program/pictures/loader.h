@@ -25,6 +25,7 @@ enum { LOADER_REPLACEMENTS = 16, LOADER_UNREADABLE = 32 };
 
 struct loader_options {
     const struct pictures *pictures; /* at least 1, borrowed */
+    struct recipe recipe;            /* of the views */
     int image_size;
     size_t batch;
     int workers; /* at least 1 */

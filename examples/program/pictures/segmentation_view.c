@@ -9,7 +9,10 @@ static const double least_area = 0.5, most_area = 2.0, jitter_strength = 0.1, ji
 
 struct segmentation_view segmentation_view_of(const double *draws, int width, int height)
 {
-    struct segmentation_view view = {.box = choose_crop(draws, width, height, least_area, most_area)};
+    struct recipe recipe = recipe_published();
+    recipe.crop_area_min = least_area;
+    recipe.crop_area_max = most_area;
+    struct segmentation_view view = {.box = choose_crop(&recipe, draws, width, height)};
     for (int i = 0; i < JITTERS; i++) {
         double draw = (2 * draws[CROP_DRAWS + 2 * i + 1] - 1) * jitter_strength;
         view.jittered[i] = draws[CROP_DRAWS + 2 * i] < jitter_chance;

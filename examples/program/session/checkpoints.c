@@ -11,8 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEYS = 6 };
-static const char *const keys[KEYS] = {"batches", "pictures", "folder", "preset", "broken", "watch"};
+enum { KEYS = 7 };
+static const char *const keys[KEYS] = {
+    "batches", "pictures", "folder", "preset", "broken", "watch", "augmentation"};
 
 /* Its step when the name is that of a checkpoint, else -1. */
 static int64_t step_of(const char *name)
@@ -133,7 +134,8 @@ static bool write_checkpoint(const char *path, struct state_source source, const
     int64_t level, const char *broken, struct problem *problem)
 {
     char batches[32], files[32], digest[32];
-    const char *const values[KEYS] = {batches, files, digest, position->preset, broken, position->watch};
+    const char *const values[KEYS] = {
+        batches, files, digest, position->preset, broken, position->watch, position->recipe};
     cribo_save_options options = {.struct_size = sizeof options,
         .level = level,
         .metadata_count = KEYS,
@@ -229,6 +231,9 @@ bool position_read(struct position *position, const char *path, struct problem *
                 read_text(path, "preset", position->preset, sizeof position->preset, problem);
     if (read && cribo_checkpoint_metadata(path, "watch", position->watch, sizeof position->watch) != CRIBO_OK)
         position->watch[0] = '\0';
+    if (read && cribo_checkpoint_metadata(path, "augmentation", position->recipe, sizeof position->recipe) !=
+                    CRIBO_OK)
+        position->recipe[0] = '\0';
     if (read && files > UINT32_MAX) read = problem_set(problem, "%s: \"pictures\" is too large", path);
     position->files = (size_t)files;
     if (read && read_broken(position, path, problem)) return true;

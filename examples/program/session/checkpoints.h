@@ -6,6 +6,7 @@
 #define CHECKPOINTS_H
 
 #include "pictures/folder.h"
+#include "pictures/recipe.h"
 #include "session/watch.h"
 
 #include <cribo/trainer.h>
@@ -18,7 +19,8 @@ struct position {
     char preset[64];  /* with which the run was begun; "": none */
     uint32_t *broken; /* [broken_count] pictures found broken in these batches, by number */
     size_t broken_count;
-    char watch[WATCH_TEXT]; /* as watch_print wrote it; "": of an earlier version, which had none */
+    char recipe[RECIPE_WHOLE_TEXT]; /* of the views, as recipe_write wrote it; "": the published one */
+    char watch[WATCH_TEXT];         /* as watch_print wrote it; "": of an earlier version, which had none */
 };
 
 /* What is saved: one of the two. */

@@ -134,9 +134,9 @@ static bool draw(struct look *look, const struct frozen *frozen, struct showcase
 }
 
 bool look_now(struct look *look, cribo_trainer *trainer, const cribo_trainer_config *config,
-    struct showcase *showcase, int64_t step, struct problem *problem)
+    const struct recipe *recipe, struct showcase *showcase, int64_t step, struct problem *problem)
 {
-    struct frozen frozen = frozen_of(cribo_trainer_teacher(trainer), config);
+    struct frozen frozen = frozen_of(cribo_trainer_teacher(trainer), config, recipe);
     return draw(look, &frozen, showcase, step, problem) &&
            (!look->options->data.train || score(look, &frozen, step, problem));
 }

@@ -35,6 +35,6 @@ void look_free(struct look *look);
 bool look_is_due(const struct look *look, int64_t step, int64_t steps_per_epoch, bool last);
 
 bool look_now(struct look *look, cribo_trainer *trainer, const cribo_trainer_config *config,
-    struct showcase *showcase, int64_t step, struct problem *problem);
+    const struct recipe *recipe, struct showcase *showcase, int64_t step, struct problem *problem);
 
 #endif

@@ -177,6 +177,17 @@ static json_t *sources_of(const struct run_facts *facts)
     return sources;
 }
 
+static json_t *recipe_of(const struct run_facts *facts)
+{
+    json_t *recipe = json_object();
+    for (size_t i = 0; i < RECIPE_SETTINGS; i++) {
+        char value[RECIPE_TEXT];
+        recipe_print(facts->recipe, &recipe_settings[i], value);
+        put(recipe, recipe_settings[i].name, json_string(value));
+    }
+    return recipe;
+}
+
 bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     const struct run_facts *facts, struct problem *problem)
 {
@@ -191,6 +202,7 @@ bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     put(root, "machine", json_string(machine));
     put(root, "threads", json_integer(facts->threads));
     put(root, "workers", json_integer(facts->workers));
+    put(root, "augmentation", recipe_of(facts));
     put(root, "settings", settings_of(config));
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     bool written = text ? output_write(run->config, text, strlen(text), problem) : problem_no_memory(problem);

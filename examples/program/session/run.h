@@ -5,6 +5,7 @@
 #ifndef RUN_H
 #define RUN_H
 
+#include "pictures/recipe.h"
 #include "session/events.h"
 #include "drawing/sheet.h"
 #include "session/history.h"
@@ -51,8 +52,9 @@ bool run_rewind(
 struct run_facts {
     char *const *sources; /* [source_count] of the pictures */
     size_t source_count;
-    const char *keys;   /* of --keys; NULL: none */
-    const char *preset; /* NULL: none */
+    const char *keys;            /* of --keys; NULL: none */
+    const char *preset;          /* NULL: none */
+    const struct recipe *recipe; /* of the views */
     size_t pictures;
     int threads, workers; /* threads 0: by the library */
 };

@@ -21,6 +21,7 @@ struct session {
     const struct pretrain_options *options;
     struct problem problem;
     cribo_trainer_config config;
+    struct recipe recipe; /* of the views */
     struct pictures pictures;
     enum run_mode mode;
     struct folder checkpoints; /* that were there, the newest first; none in a fresh run */

@@ -135,6 +135,15 @@ static bool take_watch(struct session *session)
                                                   saved, given);
 }
 
+/* The views go on as they were, but for what is given anew. */
+static bool take_recipe(struct session *session)
+{
+    const struct position *position = &session->position;
+    struct recipe saved;
+    return recipe_read(&saved, position->recipe, &session->problem) &&
+           settings_resume_recipe(&session->options->settings, &saved, &session->recipe, &session->problem);
+}
+
 /* A checkpoint that is damaged may be passed over; one that does not fit the command line may not. */
 enum outcome { TAKEN, DAMAGED, REFUSED };
 
@@ -146,7 +155,7 @@ static enum outcome take_checkpoint(struct session *session, const char *path)
     if (status == CRIBO_OK) status = cribo_checkpoint_config(path, &saved);
     if (status == CRIBO_OK &&
         !(position_read(&session->position, path, &session->problem) && check_pictures(session) &&
-            check_preset(session) && take_watch(session) &&
+            check_preset(session) && take_watch(session) && take_recipe(session) &&
             settings_resume(settings, &saved, session->pictures.count, &session->config, &session->problem) &&
             make_trainer(session)))
         return REFUSED;
@@ -191,7 +200,7 @@ static bool begin(struct session *session)
     snprintf(position->preset, sizeof position->preset, "%s", settings->preset ? settings->preset : "");
     const struct pretrain_options *options = session->options;
     return settings_apply(settings, session->pictures.count, &session->config, &session->problem) &&
-           make_trainer(session) &&
+           settings_recipe(settings, &session->recipe, &session->problem) && make_trainer(session) &&
            (!options->weights ||
                weights_load(session->trainer, options->weights, options->weights_heads, &session->problem));
 }
@@ -199,6 +208,7 @@ static bool begin(struct session *session)
 /* The log stands where the trainer does. */
 static bool open_log(struct session *session)
 {
+    recipe_write(&session->recipe, session->position.recipe);
     session->step = session->first_step;
     return run_open_log(&session->run, session->mode, session->step, &session->problem) &&
            (!session->checkpoint || run_rewind(&session->run, session->position.batches, session->step,
@@ -208,6 +218,7 @@ static bool open_log(struct session *session)
 static bool make_loader(struct session *session)
 {
     struct loader_options options = {.pictures = &session->pictures,
+        .recipe = session->recipe,
         .image_size = (int)session->config.image_size,
         .batch = (size_t)session->config.batch_size,
         .workers = session->options->workers,
@@ -227,6 +238,7 @@ static bool write_config(struct session *session)
         .source_count = options->source_count,
         .keys = options->keys,
         .preset = session->position.preset[0] ? session->position.preset : NULL,
+        .recipe = &session->recipe,
         .pictures = session->pictures.count,
         .threads = options->threads,
         .workers = options->workers};
@@ -263,10 +275,11 @@ bool session_show_clusters(struct session *session, const char *path, bool event
 bool session_prepare(struct session *session)
 {
     const cribo_trainer_config *config = &session->config;
-    bool prepared = check_sources(session) && open_run(session) && list_pictures(session) &&
-                    (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
-                    open_look(session) && write_config(session) && make_loader(session) &&
-                    showcase_make(&session->showcase, &session->pictures, config, &session->problem);
+    bool prepared =
+        check_sources(session) && open_run(session) && list_pictures(session) &&
+        (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
+        open_look(session) && write_config(session) && make_loader(session) &&
+        showcase_make(&session->showcase, &session->pictures, &session->recipe, config, &session->problem);
     if (prepared && session->checkpoint) showcase_load_colours(&session->showcase, session->run.colours);
     /* A failure to draw does not stop the training. */
     const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;

@@ -51,8 +51,8 @@ static void look_when_due(struct session *session)
 {
     bool last = session->step == session->last_step;
     if (look_is_due(&session->look, session->step, session->config.steps_per_epoch, last) &&
-        !look_now(&session->look, session->trainer, &session->config, &session->showcase, session->step,
-            &session->problem))
+        !look_now(&session->look, session->trainer, &session->config, &session->recipe, &session->showcase,
+            session->step, &session->problem))
         say_warning("%s; training goes on", session->problem.text);
 }
 
@@ -127,12 +127,13 @@ static void warn_of_collapse(struct session *session, const cribo_report *report
 bool session_step(struct session *session, const struct loader_batch *loaded, double began)
 {
     struct outcome_of_step done = {.report.struct_size = sizeof done.report};
+    const double *mean = session->recipe.mean, *deviation = session->recipe.deviation;
     cribo_batch batch = {.struct_size = sizeof batch,
         .images = loaded->images,
         .view1_bytes = loaded->view1,
         .view2_bytes = loaded->view2,
-        .mean = {IMAGENET_MEAN},
-        .deviation = {IMAGENET_DEVIATION},
+        .mean = {mean[0], mean[1], mean[2]},
+        .deviation = {deviation[0], deviation[1], deviation[2]},
         .crops1 = loaded->crops1,
         .crops2 = loaded->crops2,
         .ids = loaded->ids};

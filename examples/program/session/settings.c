@@ -52,8 +52,18 @@ static bool set(cribo_trainer_config *config, const char *name, const char *valu
     return cribo_trainer_config_set(config, name, value) == CRIBO_OK || problem_library(problem);
 }
 
+static bool give_view(struct settings *settings, const char *name, const char *value, struct problem *problem)
+{
+    if (settings->view_count == sizeof settings->views / sizeof *settings->views)
+        return problem_set(problem, "too many settings of views");
+    settings->views[settings->view_count].name = name;
+    settings->views[settings->view_count++].value = value;
+    return true;
+}
+
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem)
 {
+    if (recipe_find(name)) return give_view(settings, name, value, problem);
     if (settings->count == MOST_SETTINGS) return problem_set(problem, "more than %d settings", MOST_SETTINGS);
     settings->given[settings->count].name = name;
     settings->given[settings->count++].value = value;
@@ -116,6 +126,7 @@ static bool is_overridden(const struct settings *settings, const char *name)
 
 static bool is_setting(const char *name)
 {
+    if (recipe_find(name)) return true;
     cribo_setting setting;
     for (size_t i = 0; cribo_trainer_config_setting(i, &setting) == CRIBO_OK; i++)
         if (!strcmp(setting.name, name)) return true;
@@ -189,4 +200,35 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
     /* As at the run's beginning, so that its command line with --resume means the same again. */
     if (was_given(settings, "batch_size") || was_given(settings, "micro_batch")) fit_folder(pictures, config);
     return compare(settings, saved, config, problem);
+}
+
+static bool give_views(const struct settings *settings, struct recipe *recipe, struct problem *problem)
+{
+    for (size_t i = 0; i < settings->view_count; i++)
+        if (!recipe_set(recipe, settings->views[i].name, settings->views[i].value, problem)) return false;
+    return recipe_check(recipe, problem);
+}
+
+bool settings_recipe(const struct settings *settings, struct recipe *recipe, struct problem *problem)
+{
+    *recipe = recipe_published();
+    return give_views(settings, recipe, problem);
+}
+
+bool settings_resume_recipe(const struct settings *settings, const struct recipe *saved,
+    struct recipe *recipe, struct problem *problem)
+{
+    *recipe = *saved;
+    if (!give_views(settings, recipe, problem)) return false;
+    for (size_t i = 0; i < RECIPE_SETTINGS; i++) {
+        char before[RECIPE_TEXT], now[RECIPE_TEXT];
+        const char *name = recipe_settings[i].name;
+        recipe_print(saved, &recipe_settings[i], before);
+        recipe_print(recipe, &recipe_settings[i], now);
+        if (strcmp(before, now) && !is_overridden(settings, name))
+            return problem_set(problem,
+                "%s is %s in the checkpoint, not %s; leave it out, or change it by --override %s", name,
+                before, now, name);
+    }
+    return true;
 }

@@ -6,6 +6,7 @@
 #define SETTINGS_H
 
 #include "base/problem.h"
+#include "pictures/recipe.h"
 
 #include <cribo/trainer.h>
 
@@ -19,12 +20,17 @@ struct settings {
         const char *name, *value; /* borrowed */
     } given[MOST_SETTINGS];
     size_t count;
+    struct {
+        const char *name, *value; /* borrowed */
+    } views[RECIPE_SETTINGS * 4]; /* settings of the views that were given */
+    size_t view_count;
     const char *overrides[MOST_SETTINGS]; /* settings that may differ from a checkpoint's; borrowed */
     size_t override_count;
     bool override_folder; /* and so may the pictures */
     bool override_skip;   /* and from where on updates are skipped */
 };
 
+/* A setting of the trainer or, by its name, of the views (pictures/recipe.h). */
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);
 
 /*
@@ -33,6 +39,13 @@ bool settings_give(struct settings *settings, const char *name, const char *valu
  */
 bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);
+
+/* The published recipe of views, with what was given. */
+bool settings_recipe(const struct settings *settings, struct recipe *recipe, struct problem *problem);
+
+/* The same for a resumed run: as settings_resume. */
+bool settings_resume_recipe(const struct settings *settings, const struct recipe *saved,
+    struct recipe *recipe, struct problem *problem);
 
 /*
  * Takes a list of NAME or NAME=VALUE, separated by commas, that --override gives; hyphens in names count as
