@@ -110,6 +110,7 @@ static cribo_status load_trainer(struct session *session, const char *path)
     cribo_load_options options = {.struct_size = sizeof options, .overrides = names};
     for (size_t i = 0; i < settings->override_count; i++) {
         size_t length = strlen(names);
+        if (recipe_find(settings->overrides[i])) continue; /* of the views: none of the trainer's */
         snprintf(names + length, sizeof names - length, "%s,", settings->overrides[i]);
     }
     return cribo_trainer_load(session->trainer, path, &options);
