@@ -1,17 +1,27 @@
 /*
- * cribo/base.h: what every part of libcribo shares: status codes and messages, the version, the hooks through
- * which a program lends the library its memory, threads, log and patience, and the counter-based random
- * numbers on which reproducibility rests.
+ * cribo/base.h: what all parts of libcribo share: status codes and messages, the version, the runtime hooks
+ * (allocator, thread count, log and cancel callbacks), and counter-based random numbers for reproducible
+ * augmentations.
  *
- * Conventions that hold in all headers:
- *  - Arrays are plain C pointers, row-major, float32 unless said otherwise; shapes stand in brackets.
+ * Conventions of all headers:
+ *  - Arrays are plain C pointers, row-major, float32 unless stated otherwise; shapes are in brackets.
  *  - Letters: B images, V = 2 views, N patch tokens of a view, D token width, K clusters of an image,
  *    R objects kept (of a whole batch), P prototypes, Q images that the memory bank can hold.
- *  - Functions that can fail return a cribo_status and leave a message for cribo_last_error().
- *  - Structs that begin with struct_size may grow at the end; set it to sizeof the struct, and clear the rest
- *    before use. Callers compiled with an older or a newer header are served alike (docs/abi.md).
- *  - The caller owns every array passed in or out; the library copies what it keeps.
- *  - One handle is used by one thread at a time; different handles may be used at once.
+ *  - A field's comment gives its meaning, its default and its range ("K; 32. 1 ... 4096").
+ *  - Structs that begin with struct_size may grow at the end. Set struct_size to sizeof the struct and clear
+ *    the rest before use. Callers compiled with an older or newer header work alike (docs/abi.md).
+ *
+ * Rules of all functions; a function's comment states only its exceptions:
+ *  - Ownership: the caller owns all structs, arrays and strings that it passes. The library reads them during
+ *    the call and copies what it keeps. X_free releases the handle of X_create and all its memory; NULL is
+ *    allowed.
+ *  - Aliasing: outputs must not overlap inputs or each other.
+ *  - Errors: a function that can fail returns a cribo_status and leaves a message for cribo_last_error().
+ *    After a failure, outputs and handles are unchanged, and *out of a create function is NULL.
+ *  - Threads: one call at a time per handle; calls on different handles, and functions without a handle, may
+ *    run at the same time. No other call on a handle may run during its X_free.
+ *  - Cost: no more than a copy of the arguments, and no allocation.
+ *  - Since 0.1.
  */
 #ifndef CRIBO_BASE_H
 #define CRIBO_BASE_H
@@ -59,8 +69,7 @@ typedef enum cribo_status {
 /*
  * The version of the library that is loaded, "major.minor.patch". Compare with CRIBO_VERSION_* to detect a
  * header that does not belong to it.
- * Ownership: a static string. Aliasing: none. Errors: none. Threads: any.
- * Cost: none. Since 0.1.
+ * Ownership: a static string.
  */
 CRIBO_API const char *cribo_version(void);
 
@@ -77,16 +86,14 @@ CRIBO_API const char *cribo_version(void);
  * compiler         what built the library, "gcc 12.2.0" say
  * default_threads  an integer: the CPUs that the process may use
  *
- * Ownership: a static string, made at the first call. Aliasing: none.
- * Errors: none. Threads: any.
- * Cost: detects the CPU and warms up BLIS at the first call. Since 0.1.
+ * Ownership: a static string, made at the first call.
+ * Cost: detects the CPU and warms up BLIS at the first call.
  */
 CRIBO_API const char *cribo_build_info(void);
 
 /*
  * The name of a status, "CRIBO_OK" and so on; "unknown status" for a number that is none.
- * Ownership: a static string. Aliasing: none. Errors: none. Threads: any.
- * Cost: none. Since 0.1.
+ * Ownership: a static string.
  */
 CRIBO_API const char *cribo_status_name(cribo_status status);
 
@@ -94,14 +101,14 @@ CRIBO_API const char *cribo_status_name(cribo_status status);
  * The message of the latest failure in the calling thread: the argument or file at fault, its value, and what
  * was expected. Empty before the first failure; a success leaves it as it is. At most 511 bytes.
  * Ownership: the thread's own buffer, valid until this thread's next failing call.
- * Aliasing: none. Errors: none. Threads: each has its own. Cost: none. Since 0.1.
+ * Threads: each has its own.
  */
 CRIBO_API const char *cribo_last_error(void);
 
 /*
  * The errno of the latest failure in the calling thread (ENOENT where a file is missing, say); 0 where no
  * system call failed, and before the first failure. A success leaves it as it is.
- * Ownership: none. Aliasing: none. Errors: none. Threads: each has its own. Cost: none. Since 0.1.
+ * Threads: each has its own.
  */
 CRIBO_API int cribo_last_errno(void);
 
@@ -137,26 +144,21 @@ typedef struct cribo_runtime {
 
 /*
  * Zeroes a runtime and sets its struct_size. `struct_size` is sizeof(cribo_runtime) as the caller knows it.
- * Ownership: the struct is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT for NULL or a size this library never had.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
 
 /*
  * How many worker threads a handle gets for whose runtime `threads` is 0: what cribo_set_default_threads
- * chose, or else the CPUs in the process's affinity mask, as far as the cgroup's quota goes. Ownership: none.
- * Aliasing: none. Errors: none. Threads: any.
- * Cost: some system calls, unless a number was chosen. Since 0.1.
+ * chose, or else the CPUs in the process's affinity mask, as far as the cgroup's quota goes.
+ * Cost: some system calls, unless a number was chosen.
  */
 CRIBO_API int64_t cribo_default_threads(void);
 
 /*
  * Chooses that number for the whole process, for handles that are made from now on; those that are there stay
  * as they are. `threads` 0 ... 256; 0 goes back to the CPUs.
- * Ownership: none. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (out of range); nothing is then changed.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_set_default_threads(int64_t threads);
 
@@ -181,8 +183,7 @@ typedef struct cribo_setting {
  * The name of value `value` of the setting `name`, if that setting is a choice among names ("bf16" is value 1
  * of "precision"), as cribo_..._config_set accepts it. A setting has the same choices in every config struct.
  * NULL if the setting is a number, does not exist or has no such value.
- * Ownership: a static string. Aliasing: none. Errors: none. Threads: any.
- * Cost: none. Since 0.1.
+ * Ownership: a static string.
  */
 CRIBO_API const char *cribo_setting_choice(const char *name, int64_t value);
 
@@ -192,9 +193,8 @@ CRIBO_API const char *cribo_setting_choice(const char *name, int64_t value);
  * depend on nothing but (seed, image), whatever the number of loader threads.
  *
  * values [count] float64. Any `stream` and `index` are fine: the library's own draws use another key space.
- * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT when values is NULL and count is not 0.
- * Threads: any. Cost: some ns a number; no allocation. Since 0.1.
+ * Cost: some ns a number; no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_random_uniform(
     uint64_t seed, uint64_t stream, uint64_t index, size_t count, double *values);

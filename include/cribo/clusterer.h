@@ -37,11 +37,8 @@ typedef struct cribo_clusterer_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_clusterer_config) as the caller knows it. _set
  * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
  * `index`, from 0 on; its strings are static.
- * Ownership: structs are the caller's, a setting's strings static.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_init(
     cribo_clusterer_config *config, size_t struct_size);
@@ -52,23 +49,17 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_setting(size_t in
 /*
  * Makes a clusterer for batches of up to `max_images` images with `tokens_per_view` tokens of `width`
  * numbers (each 1 ... 2^24).
- * Ownership: free with cribo_clusterer_free; config and runtime (NULL: defaults) are copied.
- * Aliasing: none.
+ * Ownership: free with cribo_clusterer_free.
  * Errors: CRIBO_INVALID_ARGUMENT (a setting out of range, K > 2N), CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR
- * (no threads); *out is then NULL.
- * Threads: any.
- * Cost: memory for max_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more (soft
- * assignment: 2N * 2N, too). Since 0.1.
+ * (no threads).
+ * Cost: memory for max_images * K * 2N floats, and for each worker 2N D + K D + K * 2N more (soft assignment:
+ * 2N * 2N, too).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer **out,
     const cribo_clusterer_config *config, const cribo_runtime *runtime, int64_t max_images,
     int64_t tokens_per_view, int64_t width);
 
-/*
- * Frees a clusterer; NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this clusterer. Cost: none. Since 0.1.
- */
+/* Frees a clusterer; NULL is fine. */
 CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
 
 /*
@@ -112,11 +103,8 @@ typedef struct cribo_cluster_output {
  * result does not depend on its neighbours in the batch. Any finite input has a defined, finite result:
  * tokens of length 0 are like nothing, and where all tokens and positions of an image are equal cluster 0
  * takes them all.
- * Ownership: all arrays stay the caller's.
- * Aliasing: outputs must not overlap inputs or each other.
- * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite; nothing is then written.
- * Threads: one call at a time per clusterer.
- * Cost: O(B (N^2 + N K D)) time; no array of B * 2N * 2N * K is ever made. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite.
+ * Cost: O(B (N^2 + N K D)) time; no array of B * 2N * 2N * K is ever made.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_run(
     cribo_clusterer *clusterer, const cribo_cluster_input *input, const cribo_cluster_output *output);

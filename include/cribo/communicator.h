@@ -55,25 +55,22 @@ typedef struct cribo_thread_group cribo_thread_group;
 /*
  * Makes a group of `size` ranks, a power of two, 1 ... 4096.
  * Ownership: free with cribo_thread_group_free after the last use of its communicators.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR; *out is then NULL.
- * Threads: any. Cost: some KiB for each rank. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR.
+ * Cost: some KiB for each rank.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_thread_group_create(cribo_thread_group **out, int64_t size);
 
 /*
  * Frees a group; NULL is allowed.
- * Ownership: the group's communicators end with it. Aliasing: none.
- * Errors: none. Threads: no communicator of the group is in use. Cost: none. Since 0.1.
+ * Ownership: the group's communicators end with it.
+ * Threads: no communicator of the group is in use.
  */
 CRIBO_API void cribo_thread_group_free(cribo_thread_group *group);
 
 /*
  * Fills in the communicator of rank `rank`; its deadline is 0 (the default) and may be changed by the caller.
  * Ownership: the struct is the caller's; it refers to the group.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set, no such rank); nothing is then written.
- * Threads: any. Cost: none. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set, no such rank).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_thread_group_communicator(
     cribo_thread_group *group, int64_t rank, cribo_communicator *communicator);

@@ -44,11 +44,8 @@ typedef struct cribo_probe_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_probe_config) as the caller knows it. _set assigns a
  * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
  * from 0 on; its strings are static.
- * Ownership: structs are the caller's, a setting's strings static.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_init(
     cribo_probe_config *config, size_t struct_size);
@@ -58,21 +55,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_setting(size_t index,
 
 /*
  * Makes a probe with an empty memory.
- * Ownership: free with cribo_probe_free; config and runtime (NULL: defaults) are copied.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any.
+ * Ownership: free with cribo_probe_free.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
  * Cost: 4 D + 2 C + 4 bytes of memory for each entry, in blocks of 1024 as they come; some MB for each
- * thread. Since 0.1.
+ * thread.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_create(
     cribo_probe **out, const cribo_probe_config *config, const cribo_runtime *runtime);
 
-/*
- * Frees a probe; NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this probe. Cost: none. Since 0.1.
- */
+/* Frees a probe; NULL is fine. */
 CRIBO_API void cribo_probe_free(cribo_probe *probe);
 
 /*
@@ -101,9 +92,8 @@ typedef struct cribo_patch_maps {
  * not on how they were cut into calls.
  *
  * labels [B, height, width], each 0 ... C - 1 or ignore_label
- * Ownership: what is remembered is copied. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; the memory is then unchanged.
- * Threads: one call at a time per probe. Cost: O(B N (D + pixels of a patch)). Since 0.1.
+ * Cost: O(B N (D + pixels of a patch)).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add(
     cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels);
@@ -115,9 +105,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add(
  * labels [B, height, width], each 0 ... C - 1 or ignore_label
  * count  patches of an image, 1 ... N
  * index  [B, count], each 0 ... N - 1; cribo_rare_patches chooses them
- * Ownership: all arrays stay the caller's; the memory has copies. Aliasing: none.
+ *
+ * Ownership: all arrays stay the caller's; the memory has copies.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; the memory is then unchanged.
- * Threads: one call at a time per probe. Cost: O(B count (D + pixels of a patch)). Since 0.1.
+ * Cost: O(B count (D + pixels of a patch)).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *probe,
     const cribo_patch_maps *maps, const int32_t *labels, int64_t count, const int64_t *index);
@@ -139,10 +130,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *prob
  * index         [B, count] the patches, the smallest s first
  * runtime       memory; NULL: defaults
  *
- * Ownership: all arrays stay the caller's. Aliasing: index must not overlap the inputs.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
- * written.
- * Threads: any. Cost: O(B (pixels + N C + N count)); N C bytes of memory during the call. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: O(B (pixels + N C + N count)); N C bytes of memory during the call.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_rare_patches(const cribo_patch_maps *maps, int64_t classes,
     int64_t ignore_label, const int32_t *labels, const float *draws, int64_t count, int64_t *index,
@@ -150,9 +139,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_rare_patches(const cribo_patch_map
 
 /*
  * M, how many entries the memory holds.
- * Ownership: what is written is the caller's. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per probe.
- * Cost: none. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_count(const cribo_probe *probe, int64_t *entries);
 
@@ -165,11 +152,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_count(const cribo_probe *pro
  *           memory); equal cosines in the order of the index; -1 past the last entry. NULL: not wanted
  * cosine    [count, k]; 0 where the index is -1. NULL: not wanted
  *
- * Ownership: all arrays stay the caller's.
- * Aliasing: results must not overlap the features or each other.
  * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_CANCELLED: what was written is no result.
- * Threads: one call at a time per probe.
- * Cost: 2 count M D flop. The results' bits do not depend on the threads. Since 0.1.
+ * Cost: 2 count M D flop. The results' bits do not depend on the threads.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
     cribo_probe *probe, int64_t count, const float *features, int64_t *index, float *cosine);
@@ -183,11 +167,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
  *
  * loss  where that ended; NULL: not wanted
  *
- * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_WRONG_STATE (the memory is empty), CRIBO_OUT_OF_MEMORY, CRIBO_CANCELLED; an earlier layer is
  * then as it was.
- * Threads: one call at a time per probe.
- * Cost: about 4 M C D flop an iteration. Memory: 22 arrays of C (D + 1) float64. Since 0.1.
+ * Cost: about 4 M C D flop an iteration. Memory: 22 arrays of C (D + 1) float64.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_fit(cribo_probe *probe, double *loss);
 
@@ -206,13 +188,10 @@ enum {
  *         in their middles, are interpolated bilinearly (at the border, the nearest); equal shares: the lower
  *         class. NULL: not wanted
  *
- * Ownership: all arrays stay the caller's.
- * Aliasing: results must not overlap the features or each other.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_WRONG_STATE (the memory is empty, no layer was
  * fitted); CRIBO_CANCELLED: what was written is no result.
- * Threads: one call at a time per probe.
  * Cost: nearest: that of cribo_probe_search for B N features; linear: 2 B N C D flop. Workspace for the
- * shares of the largest call is kept. Since 0.1.
+ * shares of the largest call is kept.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_predict(
     cribo_probe *probe, int64_t reader, const cribo_patch_maps *maps, float *shares, int32_t *labels);
@@ -226,10 +205,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_predict(
  * truth         [count], each 0 ... C - 1 or ignore_label
  * predicted     [count], each 0 ... C - 1 where the truth is not to be ignored
  *
- * Ownership: all arrays stay the caller's.
- * Aliasing: confusion must not overlap the labels.
  * Errors: CRIBO_INVALID_ARGUMENT; confusion is then unchanged.
- * Threads: any. Cost: two sweeps over the labels; no allocation. Since 0.1.
+ * Cost: two sweeps over the labels; no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_add(int64_t classes, int64_t ignore_label,
     int64_t count, const int32_t *truth, const int32_t *predicted, int64_t *confusion);
@@ -259,9 +236,8 @@ typedef struct cribo_scores {
  * Scores of a confusion matrix [C, C], no count of which is negative.
  * iou [C] of each class: true and predicted over true or predicted; -1 where it occurs in neither. NULL: not
  * wanted.
- * Ownership: all arrays stay the caller's. Aliasing: iou must not overlap confusion.
- * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written. Threads: any.
- * Cost: O(C^2); no allocation. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT.
+ * Cost: O(C^2); no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
     int64_t classes, const int64_t *confusion, double *iou, cribo_scores *scores);
@@ -275,10 +251,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_scores(
  * column         [rows] the column of each row; -1: it has none
  * runtime        memory; NULL: defaults
  *
- * Ownership: all arrays stay the caller's. Aliasing: column must not overlap score.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
- * written.
- * Threads: any. Cost: O(smaller^2 * larger). Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: O(smaller^2 * larger).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_assign(
     int64_t rows, int64_t columns, const double *score, int64_t *column, const cribo_runtime *runtime);
@@ -304,10 +278,8 @@ enum {
  *              cribo_confusion_scores; NULL: not wanted
  * runtime      memory; NULL: defaults
  *
- * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the confusion or each other.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
- * written.
- * Threads: any. Cost: that of cribo_assign for C rows and P columns. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: that of cribo_assign for C rows and P columns.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_match(int64_t classes, int64_t predictions,
     const int64_t *confusion, int64_t method, int64_t rest, int64_t *class_of, int64_t *matched,
@@ -328,10 +300,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_match(int64_t classes, i
  * inertia      the sum that is minimised, in units of squared features; NULL: not wanted
  * runtime      memory, threads, progress; NULL: defaults. The bits do not depend on the threads.
  *
- * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the features or each other.
  * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads), CRIBO_CANCELLED: the
  * contents of the results are then undefined.
- * Threads: any. Cost: 2 R K D flop for the start and for each iteration. Since 0.1.
+ * Cost: 2 R K D flop for the start and for each iteration.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_k_means(int64_t rows, int64_t width, const float *features,
     int64_t clusters, int64_t seed, int64_t iterations, float *centres, int32_t *labels, double *inertia,
@@ -348,10 +319,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_k_means(int64_t rows, int64_t widt
  * inertia      the sum over rows of the squared distance to it; NULL: not wanted
  * runtime      memory and threads; NULL: defaults. The bits do not depend on the threads.
  *
- * Ownership: all arrays stay the caller's. Aliasing: results must not overlap the inputs or each other.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
- * written.
- * Threads: any. Cost: 2 R K D flop. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: 2 R K D flop.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_nearest_centres(int64_t rows, int64_t width,
     const float *features, int64_t clusters, const float *centres, int32_t *labels, double *inertia,
@@ -373,11 +342,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_nearest_centres(int64_t rows, int6
  * Method: the covariance in float64, its eigenvectors by subspace iteration. The bits do not depend on the
  * threads.
  *
- * Ownership: all arrays stay the caller's.
- * Aliasing: results must not overlap the features or each other.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then
- * written.
- * Threads: any. Cost: R D^2 flop and D^2 float64 of memory during the call. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: R D^2 flop and D^2 float64 of memory during the call.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_principal_components(int64_t rows, int64_t width,
     const float *features, int64_t components, float *directions, float *projected, double *variance,

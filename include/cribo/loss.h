@@ -32,11 +32,8 @@ typedef struct cribo_loss_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_loss_config) as the caller knows it. _set assigns a
  * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
  * from 0 on; its strings are static.
- * Ownership: structs are the caller's, a setting's strings static.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_init(cribo_loss_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_set(
@@ -45,20 +42,14 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_setting(size_t index, 
 
 /*
  * Makes a loss with both centres zero.
- * Ownership: free with cribo_loss_free; config and runtime (NULL: defaults) are copied.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any.
- * Cost: memory for the centres, P + P' floats, and for some rows of logits. Since 0.1.
+ * Ownership: free with cribo_loss_free.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: memory for the centres, P + P' floats, and for some rows of logits.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_create(
     cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime);
 
-/*
- * Frees a loss; NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this loss. Cost: none. Since 0.1.
- */
+/* Frees a loss; NULL is fine. */
 CRIBO_API void cribo_loss_free(cribo_loss *loss);
 
 /*
@@ -108,12 +99,9 @@ typedef struct cribo_loss_output {
 /*
  * Losses and gradients with the centres as they stand; no state changes (equations in docs/algorithm.md,
  * "Losses").
- * Ownership: all arrays stay the caller's.
- * Aliasing: gradients must not overlap inputs or each other.
  * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite (nothing is written),
  * CRIBO_NOT_FINITE names the loss that is not (outputs are then of no use).
- * Threads: one call at a time per loss.
- * Cost: a few sweeps over the logits, no allocation. Since 0.1.
+ * Cost: a few sweeps over the logits, no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_compute(
     cribo_loss *loss, const cribo_loss_input *input, cribo_loss_output *output);
@@ -122,20 +110,16 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_compute(
  * Moves the centres by this step's teacher logits: centre <- m centre + (1 - m) mean over both views.
  * Neighbours do not take part; with no objects the object centre stays. Of the input only images, objects,
  * teacher_cls and teacher_objects are read.
- * Ownership: all arrays stay the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT; the centres are then unchanged.
- * Threads: one call at a time per loss.
- * Cost: one sweep over the teacher's logits; no allocation. Since 0.1.
+ * Cost: one sweep over the teacher's logits; no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_update_centres(
     cribo_loss *loss, const cribo_loss_input *input);
 
 /*
  * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
- * Ownership: copies, both ways. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (loss is NULL, a value written is not finite); the centres are then
  * unchanged.
- * Threads: one call at a time per loss. Cost: that of the copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_centres(
     const cribo_loss *loss, float *centre, float *object_centre);

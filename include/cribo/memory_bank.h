@@ -30,11 +30,8 @@ typedef struct cribo_memory_bank_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_memory_bank_config) as the caller knows it. _set
  * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
  * `index`, from 0 on; its strings are static.
- * Ownership: structs are the caller's, a setting's strings static.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_init(
     cribo_memory_bank_config *config, size_t struct_size);
@@ -45,22 +42,16 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(
 
 /*
  * Makes an empty bank.
- * Ownership: free with cribo_memory_bank_free; config and runtime (NULL: defaults) are copied.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any.
+ * Ownership: free with cribo_memory_bank_free.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
  * Cost: 8 D + 16 bytes for each of Q * K entries of address space, of which (with the default allocator) only
  * what is filled is ever touched: half of what the raw and the normalised vectors of both views would take in
- * float32. For queries 12 D bytes for each of max_objects, and some MB per thread. Since 0.1.
+ * float32. For queries 12 D bytes for each of max_objects, and some MB per thread.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);
 
-/*
- * Frees a bank that cribo_memory_bank_create made (not a trainer's); NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this bank. Cost: none. Since 0.1.
- */
+/* Frees a bank that cribo_memory_bank_create made (not a trainer's); NULL is fine. */
 CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
 
 /*
@@ -103,30 +94,24 @@ typedef struct cribo_match {
 /*
  * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this
  * batch. The bank does not change.
- * Ownership: all arrays stay the caller's.
- * Aliasing: results must not overlap inputs or each other.
- * Errors: CRIBO_INVALID_ARGUMENT; nothing is then written.
- * Threads: one call at a time per bank.
+ * Errors: CRIBO_INVALID_ARGUMENT.
  * Cost: 4 R V D flop for V entries, in bfloat16 where the CPU is fast at it, without a change in what is
- * found; no array of R * V is ever made. Since 0.1.
+ * found; no array of R * V is ever made.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match);
 
 /*
  * Remembers a batch: image 0 becomes the newest. Of a batch larger than the bank the first Q images are kept.
- * Ownership: what is remembered is copied. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged.
- * Threads: one call at a time per bank. Cost: O(R D), whatever the bank holds. Since 0.1.
+ * Cost: O(R D), whatever the bank holds.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_push(
     cribo_memory_bank *bank, const cribo_object_batch *objects);
 
 /*
  * How many images and objects the bank holds; either pointer may be NULL.
- * Ownership: what is written is the caller's. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL). Threads: one call at a time per bank.
- * Cost: none. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
     const cribo_memory_bank *bank, int64_t *images, int64_t *objects);
@@ -135,9 +120,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
  * Copies the bank out, newest image first: objects_per_image [images], ids [images] (-1: none), view1 and
  * view2 [objects, D], with the counts of cribo_memory_bank_count; the vectors raw, as pushed. Any pointer may
  * be NULL.
- * Ownership: copies. Aliasing: the arrays must not overlap each other.
- * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL). Threads: one call at a time per bank.
- * Cost: that of the copy. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2);
@@ -145,10 +128,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
 /*
  * Replaces the bank's content by what cribo_memory_bank_export gave, newest image first; objects->images may
  * be 0 (empties the bank). An id of -1 means none.
- * Ownership: what is remembered is copied. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (more images than Q, an image with more than K objects, ...); the bank is
  * then unchanged.
- * Threads: one call at a time per bank. Cost: one sweep over the vectors. Since 0.1.
+ * Cost: one sweep over the vectors.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
     cribo_memory_bank *bank, const cribo_object_batch *objects);
@@ -156,10 +138,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
 /*
  * Writes the bank's content to a safetensors file, atomically, as the tensors prefix + "objects_per_image"
  * and "ids" (int64 [images]), "view1" and "view2" (float32 [objects, D]), newest image first (prefix NULL:
- * none). Ownership: strings are read during the call only. Aliasing: none.
+ * none).
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a
  * prefix that is not UTF-8); an old file of that name is then as it was.
- * Threads: one call at a time per bank. Cost: no copy of the vectors. Since 0.1.
+ * Cost: no copy of the vectors.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
     const cribo_memory_bank *bank, const char *path, const char *prefix);
@@ -167,12 +149,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
 /*
  * Replaces the bank's content by what cribo_memory_bank_save wrote, or by that of a trainer's checkpoint
  * (prefix "bank."). Other tensors in the file are passed over.
- * Ownership: strings are read during the call only. Aliasing: none.
  * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a tensor is
  * missing or has another type or shape, more images than Q, an image with more than K objects, a vector that
  * is not finite); the bank is then unchanged.
- * Threads: one call at a time per bank.
- * Cost: a second copy of the content while it is read. Since 0.1.
+ * Cost: a second copy of the content while it is read.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_load(
     cribo_memory_bank *bank, const char *path, const char *prefix);

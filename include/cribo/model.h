@@ -95,11 +95,8 @@ typedef struct cribo_model_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_model_config) as the caller knows it. _set assigns a
  * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
  * from 0 on; its strings are static.
- * Ownership: structs are the caller's, a setting's strings static.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_init(
     cribo_model_config *config, size_t struct_size);
@@ -111,21 +108,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_setting(size_t index,
  * Makes a model with fresh parameters: normal with deviation 0.02 for weights, [CLS] token and positions, 0
  * for biases, 1 for the gains of norms and last layers, uniform in +-1/sqrt(head_bottleneck) for the last
  * layers' directions (docs/algorithm.md, "Initial parameters").
- * Ownership: free with cribo_model_free; config and runtime (NULL: defaults) are copied.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any.
+ * Ownership: free with cribo_model_free.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
  * Cost: memory for the parameters, 4 bytes each, which are drawn one by one. Workspace comes with the first
- * features. Since 0.1.
+ * features.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_create(
     cribo_model **out, const cribo_model_config *config, const cribo_runtime *runtime);
 
-/*
- * Frees a model that cribo_model_create made (not a trainer's); NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this model. Cost: none. Since 0.1.
- */
+/* Frees a model that cribo_model_create made (not a trainer's); NULL is fine. */
 CRIBO_API void cribo_model_free(cribo_model *model);
 
 /*
@@ -144,20 +135,16 @@ typedef struct cribo_parameter {
 
 /*
  * How many parameters (tensors) the model has.
- * Ownership: what is written is the caller's. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per model.
- * Cost: none. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count);
 
 /*
  * Describes parameter `index` (0 ... count - 1), or the one called `name`.
  * Ownership: the struct is the caller's, the name in it the model's.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such index or name, struct_size not set); *parameter is then
  * unchanged.
- * Threads: one call at a time per model.
- * Cost: _find_parameter looks at every name; no allocation. Since 0.1.
+ * Cost: _find_parameter looks at every name; no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter(
     const cribo_model *model, int64_t index, cribo_parameter *parameter);
@@ -167,10 +154,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_find_parameter(
 /*
  * Copies a parameter out of or into the model: `count` floats, which must be the parameter's count, finite
  * when written.
- * Ownership: copies, both ways. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, not finite); nothing is then written.
- * Threads: one call at a time per model.
- * Cost: that of the copy; writing sweeps the values first. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, not finite).
+ * Cost: that of the copy; writing sweeps the values first.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_read_parameter(
     const cribo_model *model, const char *name, float *values, int64_t count);
@@ -189,12 +174,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_write_parameter(
  * attention      [B, H, N] attention of the last block from [CLS] to each patch (the share of [CLS] itself is
  *                left out); NULL: not wanted
  *
- * Ownership: all arrays stay the caller's.
- * Aliasing: results must not overlap the pixels or each other.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; nothing is then written.
- * Threads: one call at a time per model.
- * Cost: one forward pass; workspace is kept for the next call and grows when a larger image comes. Since
- * 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY.
+ * Cost: one forward pass; workspace is kept for the next call and grows when a larger image comes.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model, int64_t images,
     int64_t height, int64_t width, const float *pixels, float *dense, float *cls, float *attention);
@@ -202,10 +183,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model,
 /*
  * Writes the parameters to a safetensors file, each named prefix + name (prefix NULL: none), through a
  * temporary file that is renamed: the old file or the new one is there at any moment.
- * Ownership: strings are read during the call only. Aliasing: none.
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a
  * prefix that is not UTF-8); an old file is then as it was.
- * Threads: one call at a time per model. Cost: no copy of the parameters. Since 0.1.
+ * Cost: no copy of the parameters.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(
     const cribo_model *model, const char *path, const char *prefix);
@@ -213,11 +193,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(
 /*
  * Reads all parameters from a safetensors file in which they are named prefix + name ("teacher." for the
  * teacher of a training run), a checkpoint included. Other tensors in the file are passed over.
- * Ownership: strings are read during the call only. Aliasing: none.
- * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (a parameter is
- * missing, is not float32, has another shape or is not finite); the model is then unchanged.
- * Threads: one call at a time per model.
- * Cost: a second copy of the parameters while they are read. Since 0.1.
+ * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (a parameter is missing,
+ * is not float32, has another shape or is not finite); the model is then unchanged.
+ * Cost: a second copy of the parameters while they are read.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load(
     cribo_model *model, const char *path, const char *prefix);
@@ -243,9 +221,8 @@ typedef struct cribo_load_parts {
 
 /*
  * As cribo_model_load, for parts of a model: to begin with another's backbone, say, and heads of one's own.
- * Ownership: strings and parts are read during the call only. Aliasing: none.
  * Errors: as cribo_model_load, and CRIBO_INVALID_ARGUMENT for parts; the model is then unchanged.
- * Threads: one call at a time per model. Cost: as cribo_model_load. Since 0.1.
+ * Cost: as cribo_model_load.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts);
@@ -267,9 +244,8 @@ typedef struct cribo_save_parts {
 
 /*
  * As cribo_model_save, for parts of a model.
- * Ownership: strings and parts are read during the call only. Aliasing: none.
  * Errors: as cribo_model_save, and CRIBO_INVALID_ARGUMENT for parts; an old file is then as it was.
- * Threads: one call at a time per model. Cost: as cribo_model_save. Since 0.1.
+ * Cost: as cribo_model_save.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save_partial(
     const cribo_model *model, const char *path, const char *prefix, const cribo_save_parts *parts);

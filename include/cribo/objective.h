@@ -108,11 +108,8 @@ typedef struct cribo_objective_config {
  * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
  * `index`, from 0 on; its strings are static. _preset applies the settings of a preset of
  * cribo_trainer_config_preset that an objective has.
- * Ownership: structs are the caller's, a setting's strings static.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting or preset, text that
  * is no number, a value out of range, an index past the last); the struct is then unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_config_init(
     cribo_objective_config *config, size_t struct_size);
@@ -125,22 +122,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_config_preset(
 /*
  * Makes an objective: fresh heads of the student, the teacher's heads a copy of them, an empty memory bank,
  * zero centres, step 0. All memory of all later steps is allocated here.
- * Ownership: free with cribo_objective_free; config and runtime (NULL: defaults) are copied.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any.
+ * Ownership: free with cribo_objective_free.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
  * Cost: memory for the heads, their gradients, two moments and the teacher's heads (4 bytes a parameter
- * each), for a micro-batch's activations, the targets of a batch, and the address space of the bank. Since
- * 0.1.
+ * each), for a micro-batch's activations, the targets of a batch, and the address space of the bank.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_create(
     cribo_objective **out, const cribo_objective_config *config, const cribo_runtime *runtime);
 
-/*
- * Frees an objective with what it has lent; NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this objective. Cost: none. Since 0.1.
- */
+/* Frees an objective with what it has lent; NULL is fine. */
 CRIBO_API void cribo_objective_free(cribo_objective *objective);
 
 /* --- patch positions --- */
@@ -161,10 +151,8 @@ typedef struct cribo_crop {
  * The centres of the cells of a dense map over a view, in pixels of the original image:
  *   x = left + (column + 1/2) width / columns - 1/2, y = top + (row + 1/2) height / rows - 1/2,
  * row by row; columns from the right when the crop is flipped. positions [rows * columns, 2] (x, y).
- * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a crop without area, rows or columns not in 1 ... 4096); nothing is
  * then written.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_crop_positions(
     const cribo_crop *crop, int64_t rows, int64_t columns, float *positions);
@@ -190,9 +178,7 @@ typedef struct cribo_step_values {
 /*
  * The values of the objective's schedules in step `step`; -1: in the step that is next or under way. For the
  * caller's own optimiser and teacher.
- * Ownership: what is written is the caller's. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set, step below -1); nothing is then written.
- * Threads: one call at a time per objective. Cost: none. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set, step below -1).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_schedule(
     const cribo_objective *objective, int64_t step, cribo_step_values *values);
@@ -310,14 +296,11 @@ typedef struct cribo_report {
  *
  * The caller's backward pass, optimiser and teacher follow learn in any order. `report` may be NULL; its
  * gradient_norm is that of the heads.
- *
- * Ownership: all arrays stay the caller's.
- * Aliasing: gradients must not overlap tokens or each other; the report must not overlap anything.
  * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite, CRIBO_NOT_FINITE names the
  * loss or gradient, CRIBO_CANCELLED; out of turn: CRIBO_WRONG_STATE. All that outlives a step (heads,
  * moments, centres, bank, step count) is then as it was: it changes in update alone, after everything that
  * can fail.
- * Threads: one call at a time per objective. Cost: allocates nothing. Since 0.1.
+ * Cost: allocates nothing.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_teach(
     cribo_objective *objective, const cribo_objective_batch *batch);
@@ -331,10 +314,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_update(
  *         NULL
  * forget  gives the step up: all that outlives a step is as before teach
  *
- * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL objective); losses: CRIBO_WRONG_STATE (before the first learn of a
- * step). Nothing is then written.
- * Threads: one call at a time per objective. Cost: none. Since 0.1.
+ * step).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_losses(
     const cribo_objective *objective, double *loss, double *global, double *cross_view, double *cross_image);
@@ -361,11 +342,8 @@ typedef struct cribo_targets {
 
 /*
  * The targets of the latest teach.
- * Ownership: what is written is the caller's.
- * Aliasing: the arrays must not overlap each other.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach, or
- * after one that failed); nothing is then written.
- * Threads: one call at a time per objective. Cost: that of the copy. Since 0.1.
+ * after one that failed).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_targets(
     const cribo_objective *objective, const cribo_targets *targets);
@@ -378,9 +356,9 @@ enum { CRIBO_STUDENT = 0, CRIBO_TEACHER = 1 };
 /*
  * The heads' parameters: how many, number `index`, or by name ("head.mlp.0.weight", ...; as in the authors'
  * code). The same for student and teacher. parameter->struct_size is set by the caller.
- * Ownership: the parameter's name belongs to the objective. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, an index past the last, no such name); nothing is then written.
- * Threads: any. Cost: none, or looks at every name. Since 0.1.
+ * Ownership: the parameter's name belongs to the objective.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, an index past the last, no such name).
+ * Cost: none, or looks at every name.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_parameter_count(
     const cribo_objective *objective, int64_t *count);
@@ -391,10 +369,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_find_parameter(
 
 /*
  * Copies a parameter's `count` numbers out, or in. `network` is CRIBO_STUDENT or CRIBO_TEACHER.
- * Ownership: copies. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such network or name, another count, a number that is not finite);
- * write: CRIBO_WRONG_STATE while a step is under way. Nothing is then written.
- * Threads: one call at a time per objective. Cost: looks at every name; that of the copy. Since 0.1.
+ * write: CRIBO_WRONG_STATE while a step is under way.
+ * Cost: looks at every name; that of the copy.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_read_parameter(
     const cribo_objective *objective, int64_t network, const char *name, float *values, int64_t count);
@@ -404,11 +381,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_write_parameter(
 /*
  * The gradient of a parameter of the student's heads, as learn left it: read it, or replace it before update,
  * by its mean over several processes for example.
- * Ownership: copies. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, a number that is not finite); set:
- * CRIBO_WRONG_STATE unless all chunks have been learned and the step is not updated yet. Nothing is then
- * written.
- * Threads: one call at a time per objective. Cost: looks at every name; that of the copy. Since 0.1.
+ * CRIBO_WRONG_STATE unless all chunks have been learned and the step is not updated yet.
+ * Cost: looks at every name; that of the copy.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_gradient(
     const cribo_objective *objective, const char *name, float *values, int64_t count);
@@ -418,19 +393,16 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_set_gradient(
 /*
  * The moments of AdamW of a parameter of the student's heads (first, second: [count]), and how many updates
  * it has had; any pointer may be NULL.
- * Ownership: copies. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count); nothing is then written.
- * Threads: one call at a time per objective. Cost: looks at every name; that of the copy. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count).
+ * Cost: looks at every name; that of the copy.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_moments(const cribo_objective *objective,
     const char *name, float *first, float *second, int64_t count, int64_t *updates);
 
 /*
  * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
- * Ownership: copies, both ways. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (objective is NULL, a value written is not finite); set: CRIBO_WRONG_STATE
  * while a step is under way. The centres are then unchanged.
- * Threads: one call at a time per objective. Cost: that of the copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_get_centres(
     const cribo_objective *objective, float *centre, float *object_centre);
@@ -441,16 +413,13 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_set_centres(
  * The objective's memory bank (cribo/memory_bank.h). Its content cannot be replaced while a step is under
  * way. NULL objective gives NULL.
  * Ownership: borrowed: it lives and ends with the objective; cribo_memory_bank_free does nothing to it.
- * Aliasing: none. Errors: none. Threads: a call on it counts as one on the objective.
- * Cost: none. Since 0.1.
+ * Threads: a call on it counts as one on the objective.
  */
 CRIBO_API cribo_memory_bank *cribo_objective_memory_bank(cribo_objective *objective);
 
 /*
  * Steps updated so far.
- * Ownership: what is written is the caller's. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per objective.
- * Cost: none. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_step_count(
     const cribo_objective *objective, int64_t *steps);
@@ -491,11 +460,9 @@ typedef struct cribo_load_options {
  * load  makes the objective what the one that wrote the file was: the next steps on the same tokens are
  *       bit-identical to those of an uninterrupted run. `options` NULL: every setting must be the same
  *
- * Ownership: path and options are read during the call only. Aliasing: none.
  * Errors: as cribo_trainer_save and cribo_trainer_load. After a failed save an old file of that name is as it
  * was; after a failed load the objective is unchanged.
- * Threads: one call at a time per objective.
- * Cost: save: 2.5 MiB of memory per thread; load: memory for a second copy of the state. Since 0.1.
+ * Cost: save: 2.5 MiB of memory per thread; load: memory for a second copy of the state.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_save(
     const cribo_objective *objective, const char *path, const cribo_save_options *options);

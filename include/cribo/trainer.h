@@ -131,11 +131,8 @@ typedef struct cribo_trainer_config {
  * _init sets the defaults; `struct_size` is sizeof(cribo_trainer_config) as the caller knows it. _set assigns
  * a setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
  * from 0 on; its strings are static.
- * Ownership: structs are the caller's, a setting's strings static.
- * Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
  * number, a value out of range, an index past the last); what was to be written is unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_init(
     cribo_trainer_config *config, size_t struct_size);
@@ -153,10 +150,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  *                                                normalisation of the losses, cost normalised over the batch,
  *                                                clipping tensor by tensor
  *
- * Ownership: the struct is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already); the config
  * is then unchanged.
- * Threads: any. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(
     cribo_trainer_config *config, const char *name);
@@ -164,12 +159,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(
 /*
  * Makes a trainer: fresh student, teacher a copy of it, empty bank, zero centres, step 0. All memory of all
  * later steps is allocated here.
- * Ownership: free with cribo_trainer_free; config and runtime (NULL: defaults) are copied.
- * Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); *out is then NULL.
- * Threads: any.
+ * Ownership: free with cribo_trainer_free.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
  * Cost: memory for student, gradients, two moments and teacher (4 bytes a parameter each), for the
- * activations of a micro-batch and the targets of a batch, and the address space of the bank. Since 0.1.
+ * activations of a micro-batch and the targets of a batch, and the address space of the bank.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime);
@@ -185,20 +178,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
  * failed, and changes no state. CRIBO_TIMED_OUT names a rank that did not answer; every later collective call then
  * fails at once. Of several ranks, rank 0 writes the files. Reports are of the whole batch, targets of the rank's
  * share; gradients and moments are divided over the ranks and cannot be read.
- * Ownership: as cribo_trainer_create; the communicator's struct is copied, what it refers to stays the caller's and
- * outlives the trainer.
- * Aliasing: none.
- * Errors: as cribo_trainer_create, CRIBO_TIMED_OUT; *out is then NULL.
- * Threads: any. Cost: as cribo_trainer_create; of the moments each rank uses its part. Since 0.1.
+ * Ownership: as cribo_trainer_create; the communicator's struct is copied, what it refers to stays the
+ * caller's and outlives the trainer.
+ * Errors: as cribo_trainer_create, CRIBO_TIMED_OUT.
+ * Cost: as cribo_trainer_create; of the moments each rank uses its part.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create_distributed(cribo_trainer **out,
     const cribo_trainer_config *config, const cribo_runtime *runtime, const cribo_communicator *communicator);
 
-/*
- * Frees a trainer with what it has lent; NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this trainer. Cost: none. Since 0.1.
- */
+/* Frees a trainer with what it has lent; NULL is fine. */
 CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
 
 /*
@@ -235,11 +223,9 @@ typedef struct cribo_batch {
 
 /*
  * One whole step: teach, learn, update. `report` may be NULL.
- * Ownership: all arrays of the batch stay the caller's.
- * Aliasing: the report must not overlap the batch.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_NOT_FINITE (naming the loss or gradient), CRIBO_CANCELLED: the
  * trainer is as before the call, with no step under way.
- * Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
+ * Cost: allocates nothing.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
     cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report);
@@ -252,12 +238,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
  * learn   student forward and backward, micro-batch by micro-batch: losses and gradients
  * update  clipping, AdamW, teacher, centres, bank, step count.
  *
- * Ownership: all arrays of the batch stay the caller's.
- * Aliasing: the report must not overlap the batch.
- * Errors: teach and learn: as cribo_trainer_step. update: CRIBO_NOT_FINITE for a gradient that is not
- * finite, CRIBO_CANCELLED. Out of turn: CRIBO_WRONG_STATE. All that outlives a step (parameters, moments,
- * centres, bank, step count) is then as it was: it changes in update alone, after everything that can fail.
- * Threads: one call at a time per trainer. Cost: allocates nothing. Since 0.1.
+ * Errors: teach and learn: as cribo_trainer_step. update: CRIBO_NOT_FINITE for a gradient that is not finite,
+ * CRIBO_CANCELLED. Out of turn: CRIBO_WRONG_STATE. All that outlives a step (parameters, moments, centres,
+ * bank, step count) is then as it was: it changes in update alone, after everything that can fail.
+ * Cost: allocates nothing.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch);
@@ -270,10 +254,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trai
  * forget  gives the step up: the trainer stands between two steps again, with all that outlives a step as it
  *         was. Its gradients stay readable. Also when no step is under way, which changes nothing
  *
- * Ownership: what is written is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL trainer); losses: CRIBO_WRONG_STATE (not between learn and update).
- * Nothing is then written.
- * Threads: one call at a time per trainer. Cost: none. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_losses(
     const cribo_trainer *trainer, double *loss, double *global, double *cross_view, double *cross_image);
@@ -287,11 +268,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_forget(cribo_trainer *trai
  * index1, index2     [R] as in cribo_match
  * match1, match2     [R] as in cribo_match, in steps without the cross-image loss, too
  *
- * Ownership: what is written is the caller's.
- * Aliasing: the arrays must not overlap each other.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set), CRIBO_WRONG_STATE (before the first teach, or
- * after one that failed); nothing is then written.
- * Threads: one call at a time per trainer. Cost: that of the copy. Since 0.1.
+ * after one that failed).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(
     const cribo_trainer *trainer, const cribo_targets *targets);
@@ -299,10 +277,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_targets(
 /*
  * The gradient of a student's parameter by name, as learn left it (before clipping): `count` floats. Zero
  * before the first learn, for last layers that are frozen, and for gains that stay 1.
- * Ownership: copies. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count); nothing is then written.
- * Threads: one call at a time per trainer.
- * Cost: looks at every name; that of the copy. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count).
+ * Cost: looks at every name; that of the copy.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count);
@@ -311,17 +287,14 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
  * The trainer's student and teacher, to read or write parameters and to compute features. Do not write
  * between teach and update. NULL trainer gives NULL.
  * Ownership: borrowed: they live and end with the trainer; do not free them.
- * Aliasing: none. Errors: none. Threads: a call on them counts as one on the trainer.
- * Cost: none. Since 0.1.
+ * Threads: a call on them counts as one on the trainer.
  */
 CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
 CRIBO_API cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
 
 /*
  * Steps done so far.
- * Ownership: what is written is the caller's. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL). Threads: one call at a time per trainer.
- * Cost: none. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(
     const cribo_trainer *trainer, int64_t *steps);
@@ -329,20 +302,16 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step_count(
 /*
  * The moments of AdamW of a student's parameter (first, second: [count]), and how many updates it has had;
  * any pointer may be NULL.
- * Ownership: copies. Aliasing: none.
- * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count); nothing is then written.
- * Threads: one call at a time per trainer.
- * Cost: looks at every name; that of the copy. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT (no such name, another count).
+ * Cost: looks at every name; that of the copy.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name,
     float *first, float *second, int64_t count, int64_t *updates);
 
 /*
  * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
- * Ownership: copies, both ways. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (trainer is NULL, a value written is not finite); the centres are then
  * unchanged.
- * Threads: one call at a time per trainer. Cost: that of the copy. Since 0.1.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_centres(
     const cribo_trainer *trainer, float *centre, float *object_centre);
@@ -353,8 +322,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
  * The trainer's memory bank, borrowed: to look, to export, to import (not between teach and update). See
  * cribo/memory_bank.h. It lives and ends with the trainer; do not free it. NULL trainer gives NULL.
  * Ownership: borrowed: it lives and ends with the trainer; do not free it.
- * Aliasing: none. Errors: none. Threads: a call on it counts as one on the trainer.
- * Cost: none. Since 0.1.
+ * Threads: a call on it counts as one on the trainer.
  */
 struct cribo_memory_bank;
 CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
@@ -362,10 +330,9 @@ CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *tra
 /*
  * Writes student and teacher ("student." and "teacher." + name) with the settings as metadata to one
  * safetensors file, atomically.
- * Ownership: the path is read during the call only. Aliasing: none.
- * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an
- * old file of that name is then as it was.
- * Threads: one call at a time per trainer. Cost: no copy of the weights. Since 0.1.
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old
+ * file of that name is then as it was.
+ * Cost: no copy of the weights.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
     const cribo_trainer *trainer, const char *path);
@@ -377,12 +344,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
  * NULL: level 1, no metadata. Same state, level and metadata, same bytes, whatever the number of threads.
  *
  * Not between teach and update: a checkpoint stands between two steps.
- * Ownership: path and options are read during the call only. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_IO_ERROR with the system's
- * reason, CRIBO_OUT_OF_MEMORY; an old file of that name is then as it was, the trainer unchanged in any
- * case.
- * Threads: one call at a time per trainer.
- * Cost: 2.5 MiB of memory per thread, no copy of the state. Since 0.1.
+ * reason, CRIBO_OUT_OF_MEMORY; an old file of that name is then as it was, the trainer unchanged in any case.
+ * Cost: 2.5 MiB of memory per thread, no copy of the state.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save(
     const cribo_trainer *trainer, const char *path, const cribo_save_options *options);
@@ -397,31 +361,26 @@ typedef struct cribo_snapshot cribo_snapshot;
  * touch it, so another thread can save it meanwhile.
  *
  * `runtime` lends the snapshot memory, and the threads that compress (not `log`, not `progress`); NULL:
- * malloc and all CPUs, which a trainer at work would share. threads = 1 disturbs it least. Ownership: free
- * with cribo_snapshot_free, before or after the trainer; runtime is copied. Aliasing: none.
+ * malloc and all CPUs, which a trainer at work would share. threads = 1 disturbs it least.
+ * Ownership: free with cribo_snapshot_free, before or after the trainer; runtime is copied.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_OUT_OF_MEMORY,
- * CRIBO_SYSTEM_ERROR (no threads); *out is then NULL, the trainer unchanged in any case.
+ * CRIBO_SYSTEM_ERROR (no threads), the trainer unchanged in any case.
  * Threads: counts as a call on the trainer.
- * Cost: memory for a second copy of the state: student, teacher and two moments (16 bytes per parameter), 8
- * D bytes per object in the bank; the time to copy them. Since 0.1.
+ * Cost: memory for a second copy of the state: student, teacher and two moments (16 bytes per parameter), 8 D
+ * bytes per object in the bank; the time to copy them.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_create(
     cribo_snapshot **out, const cribo_trainer *trainer, const cribo_runtime *runtime);
 
-/*
- * Frees a snapshot; NULL is fine.
- * Ownership: ends here, with all that the handle allocated. Aliasing: none.
- * Errors: none. Threads: no other call on this snapshot. Cost: none. Since 0.1.
- */
+/* Frees a snapshot; NULL is fine. */
 CRIBO_API void cribo_snapshot_free(cribo_snapshot *snapshot);
 
 /*
  * As cribo_trainer_save and cribo_trainer_save_weights at the moment at which the snapshot was taken: the
  * same bytes, the same errors. A snapshot may be saved several times.
- * Ownership: path and options are read during the call only. Aliasing: none.
  * Errors: as cribo_trainer_save and cribo_trainer_save_weights.
  * Threads: one call at a time per snapshot, beside any calls on the trainer.
- * Cost: as cribo_trainer_save, without a further copy. Since 0.1.
+ * Cost: as cribo_trainer_save, without a further copy.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save(
     const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options);
@@ -432,12 +391,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights(
  * Makes the trainer what the one that wrote the checkpoint was: the next steps give the same bits as if it
  * had never stopped, with any number of threads, on the same kind of CPU. A step under way is forgotten,
  * gradients are zero. `options` NULL: every setting must be the same.
- * Ownership: path and options are read during the call only. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL; a setting differs, with its value in the file and in the trainer; an
  * array has another shape; overrides names no setting), CRIBO_CORRUPT (the file is damaged or no checkpoint:
  * everything is verified first), CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY; the trainer is then unchanged.
- * Threads: one call at a time per trainer.
- * Cost: memory for a second copy of the state. Since 0.1.
+ * Cost: memory for a second copy of the state.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
     cribo_trainer *trainer, const char *path, const cribo_load_options *options);
@@ -445,19 +402,17 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
 /*
  * The settings of the trainer that wrote a checkpoint, to make one like it. out->struct_size is set by the
  * caller (cribo_trainer_config_init does).
- * Ownership: the struct is the caller's. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size), CRIBO_CORRUPT (the header is damaged or none of a
  * checkpoint), CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY; *out is then unchanged.
- * Threads: any. Cost: reads the header only; memory comes from malloc. Since 0.1.
+ * Cost: reads the header only; memory comes from malloc.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out);
 
 /*
  * Copies one of the caller's strings out of a checkpoint, with its terminating zero: at most `size` bytes.
- * Ownership: a copy. Aliasing: none.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such key, size is too small for the string, which the message
  * says), and as cribo_checkpoint_config; *buffer is then unchanged.
- * Threads: any. Cost: as cribo_checkpoint_config. Since 0.1.
+ * Cost: as cribo_checkpoint_config.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_metadata(
     const char *path, const char *key, char *buffer, size_t size);
