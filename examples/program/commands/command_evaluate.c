@@ -1,7 +1,8 @@
-/* cribo evaluate: see evaluation.h. */
-#include "commands/command.h"
-#include "models/evaluation.h"
+/* cribo evaluate: see models/evaluation.h. */
+#include "base/arguments.h"
 #include "base/say.h"
+#include "commands/command.h"
+#include "drawing/fractions.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,42 +12,100 @@
 #include <jansson.h>
 
 enum {
-    KEY_CLASSES = 256,
-    KEY_REDUCE_ZERO,
-    KEY_UPRIGHT,
+    KEY_PROTOCOL = 256,
+    KEY_RULE, /* one for each of `rules`, in their order */
+    KEY_JSON = KEY_RULE + 16,
     KEY_LINEAR,
-    KEY_MEMORY,
+    KEY_MEMORY_PATCHES,
     KEY_NEIGHBOURS,
     KEY_TEMPERATURE,
     KEY_SEED,
-    KEY_JSON
+    KEY_FRACTIONS,
+    KEY_PLOT,
+    KEY_RECORD,
+    KEY_LAYOUT,
+    KEY_TRAIN_LIST,
+    KEY_TEST_LIST,
+    KEY_CLASSES,
+    KEY_REDUCE_ZERO,
+    KEY_UPRIGHT
 };
 
+/* The rules of a protocol that have an option each. */
+static const char *const rules[] = {
+    "resize", "label-pixel", "passes", "memory", "void", "mean", "blue-deviation"};
+enum { RULES = sizeof rules / sizeof rules[0] };
+
 static const struct argp_option table[] = {
+    {0, 0, 0, 0, "The protocol:", 1},
+    {"protocol", KEY_PROTOCOL, "NAME", 0,
+        "simple, or hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; simple", 1},
+    {"resize", KEY_RULE, "KIND", 0, "How pictures are resized: bicubic, or bilinear to bytes as Pillow does",
+        1},
+    {"label-pixel", KEY_RULE + 1, "KIND", 0,
+        "Which stored label a resized pixel has: that under its middle, or by floor(i s): middle or floor",
+        1},
+    {"passes", KEY_RULE + 2, "N", 0,
+        "Passes over the remembered pictures, each with a random crop and colour jitter; 0: each picture once, whole",
+        1},
+    {"memory", KEY_RULE + 3, "KIND", 0,
+        "Which patches a bounded memory keeps: a uniform sample of all, or of each picture those with rare classes: "
+        "uniform or rare",
+        1},
+    {"void", KEY_RULE + 4, "KIND", 0,
+        "Labels without a class in the memory: ignore them, or take them as class 0: ignore or zero", 1},
+    {"mean", KEY_RULE + 5, "KIND", 0,
+        "The mean IoU over the classes that occur, or over all classes after Hungarian matching: occurring or matched",
+        1},
+    {"blue-deviation", KEY_RULE + 6, "X", 0,
+        "The deviation that normalises blue: 0.225; the public evaluator has 0.255", 1},
+    {0, 0, 0, 0, "The memory:", 2},
+    {"memory-patches", KEY_MEMORY_PATCHES, "N", 0,
+        "Largest number of patches of TRAIN in the memory; default 0: all", 2},
+    {"neighbours", KEY_NEIGHBOURS, "K", 0,
+        "Number of nearest patches that vote for a patch's label; default 30", 2},
+    {"temperature", KEY_TEMPERATURE, "X", 0,
+        "Temperature of the softmax over the neighbours' cosines; default 0.02", 2},
+    {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the patches of TRAIN as well and score it", 2},
+    {"seed", KEY_SEED, "N[,N...]", 0, "Seeds of crops, jitter and samples, one run each; default 0", 2},
+    {"fractions", KEY_FRACTIONS, "F[,F...]", 0,
+        "Shares of the pictures of TRAIN to remember, one run each, such as 1,1/8; default 1", 2},
+    {0, 0, 0, 0, "The data:", 3},
+    {"layout", KEY_LAYOUT, "NAME", 0,
+        "How the data lie: pairs, voc, voc-aug, ade20k, ade20k-151, cityscapes, coco-stuff, coco-stuff-15, "
+        "coco-things-12, pascal-context, pascal-context-59; found by the folders",
+        3},
+    {"train-list", KEY_TRAIN_LIST, "FILE[,FILE...]", 0,
+        "Remember the pictures that FILE names, one on each line; a run for each file", 3},
+    {"test-list", KEY_TEST_LIST, "FILE", 0, "Score the pictures that FILE names", 3},
+    {"classes", KEY_CLASSES, "N", 0, "Number of classes, for data sets that do not contain it", 3},
+    {"reduce-zero-label", KEY_REDUCE_ZERO, NULL, 0,
+        "Ignore label 0 and treat label c as class c - 1, as ADE20k's protocol with 150 classes does", 3},
+    {"upright", KEY_UPRIGHT, NULL, 0,
+        "Rotate pictures and their label maps by the pictures' EXIF orientation; default: as stored", 3},
+    {0, 0, 0, 0, "The results:", 4},
     {"json", KEY_JSON, "FILE", 0,
         "Write the results as JSON to FILE as well; -: print JSON to standard output instead of the table",
-        0},
-    {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the patches of TRAIN as well and score it", 0},
-    {"memory-patches", KEY_MEMORY, "N", 0,
-        "Keep a uniform sample of N patches of TRAIN in the memory; default 0: all", 0},
-    {"neighbours", KEY_NEIGHBOURS, "K", 0,
-        "Number of nearest patches that vote for a patch's label; default 30", 0},
-    {"temperature", KEY_TEMPERATURE, "X", 0,
-        "Temperature of the softmax over the neighbours' cosines; default 0.02", 0},
-    {"seed", KEY_SEED, "N", 0, "Seed of the sample of patches; default 0", 0},
-    {"classes", KEY_CLASSES, "N", 0, "Number of classes, for data sets that do not contain it", 0},
-    {"reduce-zero-label", KEY_REDUCE_ZERO, NULL, 0,
-        "Ignore label 0 and treat label c as class c - 1, as ADE20k's protocol does", 0},
-    {"upright", KEY_UPRIGHT, NULL, 0,
-        "Rotate pictures and their label maps by the pictures' EXIF orientation; default: as stored", 0},
+        4},
+    {"plot", KEY_PLOT, "FILE", 0, "Plot the mean IoU of several fractions to FILE, .png or .svg", 4},
+    {"record", KEY_RECORD, "FILE", 0,
+        "Write each remembered crop and its jitter to FILE, a line of JSON each", 4},
     {0},
 };
 
 struct parsing {
     struct frozen_options model;
     struct dataset_choice data;
+    struct run_request request;
     struct evaluation_options what;
-    const char *json;
+    const char *json, *plot, *protocol, *rule[RULES];
+};
+
+/* What a run of the command works with. */
+struct work {
+    struct run_plan plan;
+    struct frozen frozen;
+    struct evaluation results[MAX_RUNS];
 };
 
 static void take_argument(struct argp_state *state, struct parsing *parsing, char *value)
@@ -60,31 +119,81 @@ static void take_argument(struct argp_state *state, struct parsing *parsing, cha
     argp_error(state, "unexpected argument '%s'", value);
 }
 
-static error_t parse(int key, char *value, struct argp_state *state)
+/* The protocol with the rules that are chosen by themselves, in whatever order they stood. */
+static void settle_protocol(struct argp_state *state, struct parsing *parsing)
 {
-    struct parsing *parsing = state->input;
+    struct protocol *protocol = &parsing->what.protocol;
+    struct problem problem;
+    bool settled = protocol_named(protocol, parsing->protocol ? parsing->protocol : "simple", &problem);
+    for (size_t i = 0; settled && i < RULES; i++)
+        if (parsing->rule[i]) settled = protocol_set(protocol, rules[i], parsing->rule[i], &problem);
+    if (!settled) argp_error(state, "%s", problem.text);
+    parsing->data.published = protocol->published;
+    parsing->data.floor_labels = protocol->floor_labels;
+    parsing->data.void_is_zero = protocol->void_is_zero;
+}
+
+static void end(struct argp_state *state, struct parsing *parsing)
+{
+    if (!parsing->data.train) argp_error(state, "name a model and a data set");
+    settle_protocol(state, parsing);
+}
+
+static error_t parse_data(int key, char *value, struct argp_state *state, struct parsing *parsing)
+{
     switch (key) {
-    case KEY_JSON: parsing->json = value; return 0;
+    case KEY_LAYOUT: parsing->data.layout = value; return 0;
+    case KEY_TRAIN_LIST: parsing->request.lists = value; return 0;
+    case KEY_TEST_LIST: parsing->data.test_list = value; return 0;
+    case KEY_CLASSES: parsing->data.classes = (int)command_integer(state, "classes", value, 1, 255); return 0;
+    case KEY_REDUCE_ZERO: parsing->data.reduce_zero = true; return 0;
+    case KEY_UPRIGHT: parsing->data.upright = true; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_memory(int key, char *value, struct argp_state *state, struct parsing *parsing)
+{
+    struct problem problem;
+    switch (key) {
     case KEY_LINEAR: parsing->what.linear = true; return 0;
-    case KEY_MEMORY:
+    case KEY_MEMORY_PATCHES:
         parsing->what.memory_patches = command_integer(state, "memory-patches", value, 0, INT64_C(1) << 31);
         return 0;
     case KEY_NEIGHBOURS:
         parsing->what.neighbours = command_integer(state, "neighbours", value, 1, 4096);
         return 0;
     case KEY_TEMPERATURE: parsing->what.temperature = command_positive(state, "temperature", value); return 0;
-    case KEY_SEED: parsing->what.seed = command_integer(state, "seed", value, 0, INT64_C(1) << 53); return 0;
-    case KEY_CLASSES: parsing->data.classes = (int)command_integer(state, "classes", value, 1, 255); return 0;
-    case KEY_REDUCE_ZERO: parsing->data.reduce_zero = true; return 0;
-    case KEY_UPRIGHT: parsing->data.upright = true; return 0;
-    case ARGP_KEY_INIT: state->child_inputs[0] = &parsing->model; return 0;
-    case ARGP_KEY_ARG: take_argument(state, parsing, value); return 0;
-    case ARGP_KEY_END:
-        if (!parsing->data.train) argp_error(state, "name a model and a data set");
+    case KEY_SEED:
+        if (!run_request_seeds(&parsing->request, value, &problem)) argp_error(state, "%s", problem.text);
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    case KEY_FRACTIONS:
+        if (!run_request_fractions(&parsing->request, value, &problem)) argp_error(state, "%s", problem.text);
+        return 0;
+    default: return parse_data(key, value, state, parsing);
     }
 }
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct parsing *parsing = state->input;
+    if (key >= KEY_RULE && key < KEY_RULE + RULES) {
+        parsing->rule[key - KEY_RULE] = value;
+        return 0;
+    }
+    switch (key) {
+    case KEY_PROTOCOL: parsing->protocol = value; return 0;
+    case KEY_JSON: parsing->json = value; return 0;
+    case KEY_PLOT: parsing->plot = value; return 0;
+    case KEY_RECORD: parsing->what.record = value; return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = &parsing->model; return 0;
+    case ARGP_KEY_ARG: take_argument(state, parsing, value); return 0;
+    case ARGP_KEY_END: end(state, parsing); return 0;
+    default: return parse_memory(key, value, state, parsing);
+    }
+}
+
+/* --- results --- */
 
 static void print_scores(const char *name, const cribo_scores *scores)
 {
@@ -119,11 +228,73 @@ static void print_table(const struct evaluation *e, const struct dataset *test)
         (long long)e->entries, e->remember_seconds, test->count, e->score_seconds);
 }
 
-static bool write_json(
-    const char *path, const struct evaluation *e, const struct dataset *test, struct problem *problem)
+static void print_runs(const struct work *work)
 {
-    json_t *root = evaluation_json(e, test);
+    struct run_summary summaries[MAX_RUNS];
+    for (size_t r = 0; r < work->plan.count; r++)
+        printf("%-40s  mIoU %6.2f %%   %lld patches\n", work->plan.runs[r].name,
+            100 * work->results[r].nearest.mean_iou, (long long)work->results[r].entries);
+    size_t count = run_plan_summarise(&work->plan, work->results, summaries);
+    for (size_t i = 0; i < count; i++)
+        printf("%zu pictures (%.4g of the most): mIoU %.2f %% +- %.2f over %zu runs\n", summaries[i].pictures,
+            summaries[i].fraction, 100 * summaries[i].mean, 100 * summaries[i].deviation, summaries[i].runs);
+}
+
+/* The conditions under which the numbers were found. */
+static void print_foot(const struct parsing *parsing, const struct work *work)
+{
+    char rules_in_words[512];
+    const struct evaluation_options *what = &parsing->what;
+    const struct evaluation_run *run = &work->plan.runs[0];
+    protocol_describe(&what->protocol, rules_in_words, sizeof rules_in_words);
+    printf("%s\n", rules_in_words);
+    printf("%d x %d pixels, patches of %d; %lld neighbours, temperature %g, exact search", work->frozen.size,
+        work->frozen.size, work->frozen.patch, (long long)(what->neighbours ? what->neighbours : 30),
+        what->temperature > 0 ? what->temperature : 0.02);
+    if (what->memory_patches) printf("; at most %lld patches", (long long)what->memory_patches);
+    printf("\n%zu pictures remembered (%s), %zu scored (%s), seed %lld; cribo %s\n", run->count,
+        run->train->layout->name, work->plan.test.count, work->plan.test.layout->name, (long long)run->seed,
+        cribo_version());
+}
+
+static json_t *runs_json(const struct work *work)
+{
+    json_t *runs = json_array();
+    for (size_t r = 0; r < work->plan.count; r++) {
+        const struct evaluation_run *run = &work->plan.runs[r];
+        json_t *one = evaluation_json(&work->results[r], &work->plan.test);
+        json_object_set_new(one, "name", json_string(run->name));
+        json_object_set_new(one, "pictures", json_integer((json_int_t)run->count));
+        json_object_set_new(one, "seed", json_integer((json_int_t)run->seed));
+        json_array_append_new(runs, one);
+    }
+    return runs;
+}
+
+static json_t *summaries_json(const struct work *work)
+{
+    struct run_summary summaries[MAX_RUNS];
+    json_t *all = json_array();
+    size_t count = run_plan_summarise(&work->plan, work->results, summaries);
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(
+            all, json_pack("{s:I, s:f, s:I, s:f, s:f}", "pictures", (json_int_t)summaries[i].pictures,
+                     "fraction", summaries[i].fraction, "runs", (json_int_t)summaries[i].runs, "mean_iou",
+                     summaries[i].mean, "deviation", summaries[i].deviation));
+    return all;
+}
+
+static bool write_json(const struct parsing *parsing, const struct work *work, struct problem *problem)
+{
+    const char *path = parsing->json;
+    json_t *root = evaluation_json(&work->results[0], &work->plan.test);
     size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(9);
+    json_object_set_new(root, "conditions", evaluation_conditions(&work->frozen, &parsing->what));
+    json_object_set_new(root, "seed", json_integer((json_int_t)work->plan.runs[0].seed));
+    if (work->plan.count > 1) {
+        json_object_set_new(root, "runs", runs_json(work));
+        json_object_set_new(root, "summary", summaries_json(work));
+    }
     errno = 0;
     bool written = root && (strcmp(path, "-") ? json_dump_file(root, path, flags) == 0
                                               : json_dumpf(root, stdout, flags) == 0 && putchar('\n') != EOF);
@@ -132,25 +303,42 @@ static bool write_json(
            problem_set(problem, "cannot write %s: %s", path, errno ? strerror(errno) : "no memory");
 }
 
-static bool run(struct parsing *parsing, struct problem *problem)
+static bool publish(const struct parsing *parsing, const struct work *work, struct problem *problem)
 {
-    struct dataset train = {0}, test = {0};
-    struct frozen frozen = {0};
-    struct evaluation evaluation = {0};
-    parsing->what.train = &train;
-    parsing->what.test = &test;
-    parsing->what.threads = parsing->model.threads;
-    parsing->what.say = true;
-    bool done = dataset_open_both(&train, &test, &parsing->data, problem) &&
-                frozen_open(&frozen, &parsing->model, problem) &&
-                evaluate(&evaluation, &frozen, &parsing->what, problem);
-    if (done) evaluation_warn(&evaluation, &test);
-    if (done && !(parsing->json && !strcmp(parsing->json, "-"))) print_table(&evaluation, &test);
-    if (done && parsing->json) done = write_json(parsing->json, &evaluation, &test, problem);
-    evaluation_free(&evaluation);
-    frozen_free(&frozen);
-    dataset_free(&train);
-    dataset_free(&test);
+    struct run_summary summaries[MAX_RUNS];
+    evaluation_warn(&work->results[0], &work->plan.test);
+    if (!(parsing->json && !strcmp(parsing->json, "-"))) {
+        if (work->plan.count == 1) print_table(&work->results[0], &work->plan.test);
+        if (work->plan.count > 1) print_runs(work);
+        print_foot(parsing, work);
+    }
+    size_t count = run_plan_summarise(&work->plan, work->results, summaries);
+    return (!parsing->plot || fractions_draw(parsing->plot, summaries, count, problem)) &&
+           (!parsing->json || write_json(parsing, work, problem));
+}
+
+static bool run(struct parsing *parsing, struct work *work, struct problem *problem)
+{
+    struct evaluation_options *what = &parsing->what;
+    if (!run_plan_make(&work->plan, &parsing->request, &parsing->data, problem) ||
+        !frozen_open(&work->frozen, &parsing->model, problem))
+        return false;
+    what->runs = work->plan.runs;
+    what->run_count = work->plan.count;
+    what->test = &work->plan.test;
+    what->threads = parsing->model.threads;
+    what->say = true;
+    return evaluate(work->results, &work->frozen, what, problem) && publish(parsing, work, problem);
+}
+
+static bool work_through(struct parsing *parsing, struct problem *problem)
+{
+    struct work *work = calloc(1, sizeof *work);
+    bool done = work ? run(parsing, work, problem) : problem_set(problem, "no memory");
+    for (size_t r = 0; work && r < MAX_RUNS; r++) evaluation_free(&work->results[r]);
+    if (work) frozen_free(&work->frozen);
+    if (work) run_plan_free(&work->plan);
+    free(work);
     return done;
 }
 
@@ -162,19 +350,19 @@ int command_evaluate(int count, char **arguments)
         .children = children,
         .args_doc = "MODEL TRAIN [TEST]",
         .doc =
-            "Segments the pictures of TEST by dense nearest-neighbour retrieval from those of TRAIN with the "
-            "published protocol and prints the mean intersection over union. MODEL is the folder of a run, a "
-            "checkpoint or a safetensors file.\vA data set is a folder with images and labels of matching "
-            "names, as `cribo scenes` writes them (labels as PNG: a palette's indices or grey values; 255 is "
-            "ignored), Pascal VOC (JPEGImages, SegmentationClass, ImageSets) or ADE20k (images, annotations)."
-            " If only one folder is given, its training half fills the memory and its validation half is "
-            "scored; of images and labels, every second one. Pictures are resized to a square.\n\n"
-            "Example: cribo evaluate run VOCdevkit/VOC2012 --size 448\n\n"};
+            "Segments the pictures of TEST by dense nearest-neighbour retrieval from those of TRAIN and prints the "
+            "mean intersection over union. MODEL is the folder of a run, a checkpoint or a safetensors file.\v"
+            "A data set is a folder with images and labels whose names match, as `cribo scenes` writes them, or has "
+            "the layout of Pascal VOC, ADE20k, Cityscapes, COCO-Stuff or Pascal Context. Labels are PNG files with a "
+            "palette or grey values; 255 counts nowhere. Where one folder is given, its training half is remembered "
+            "and its validation half scored; of images and labels, every second one. Pictures are resized to a "
+            "square.\n\n"
+            "Example: cribo evaluate run VOCdevkit/VOC2012 --protocol hummingbird --size 448\n\n"};
     struct parsing parsing = {0};
     struct problem problem;
     say_name("cribo evaluate");
     if (argp_parse(&argp, count, arguments, 0, NULL, &parsing)) return 1;
-    if (run(&parsing, &problem)) return 0;
+    if (work_through(&parsing, &problem)) return 0;
     say_error("%s", problem.text);
     return 1;
 }

@@ -2,7 +2,10 @@
 #include "models/evaluation.h"
 
 #include "base/say.h"
+#include "pictures/augment.h"
+#include "pictures/segmentation_view.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,17 +16,29 @@
 
 enum { GROUP = 1024 }; /* patches that go to the probe at a time, about: what its search takes at once */
 
+/* A run under way. */
+struct memory {
+    const struct evaluation_run *run;
+    struct evaluation *result;
+    cribo_probe *probe;
+    int64_t keep;          /* patches of each picture by rare classes; 0: all, or the probe's own sample */
+    int64_t *confusion[2]; /* [classes, classes] by neighbours, by the linear layer */
+};
+
 /* An evaluation under way, with room for a group of pictures. */
 struct bench {
     const struct frozen *frozen;
     const struct evaluation_options *options;
-    cribo_probe *probe;
-    size_t group;           /* pictures */
-    float *pixels;          /* [3, size, size] of one */
-    float *features;        /* [group, N, D] */
-    int32_t *truth, *found; /* [group, size, size] */
-    int64_t *confusion[2];  /* [classes, classes] by neighbours, by the linear layer */
-    struct evaluation *evaluation;
+    struct memory *memories; /* [run_count] */
+    struct memory *memory;   /* the one that is filled */
+    size_t group;            /* pictures */
+    float *pixels;           /* [3, size, size] of one */
+    float *features;         /* [group, N, D] */
+    int32_t *truth, *found;  /* [group, size, size] */
+    float *draws;            /* [group, N] for patches with rare classes */
+    int64_t *chosen;         /* [group, N] */
+    int64_t *own;            /* [classes, classes] of one picture */
+    FILE *record;
     struct problem *problem;
 };
 
@@ -39,7 +54,12 @@ static bool library_failed(struct problem *problem)
     return problem_set(problem, "%s", cribo_last_error());
 }
 
-static bool make_probe(struct bench *bench)
+static int64_t classes_of(const struct bench *bench)
+{
+    return bench->options->test->classes;
+}
+
+static bool make_probe(struct bench *bench, struct memory *memory)
 {
     const struct evaluation_options *options = bench->options;
     cribo_probe_config config;
@@ -48,57 +68,218 @@ static bool make_probe(struct bench *bench)
         cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK)
         return library_failed(bench->problem);
     config.width = bench->frozen->width;
-    config.classes = options->test->classes;
+    config.classes = classes_of(bench);
     config.ignore_label = NO_LABEL;
-    config.memory_patches = options->memory_patches;
-    config.seed = options->seed;
+    config.memory_patches = options->protocol.rare ? 0 : options->memory_patches;
+    config.seed = memory->run->seed;
     if (options->neighbours) config.neighbours = options->neighbours;
     if (options->temperature > 0) config.temperature = options->temperature;
     runtime.threads = options->threads;
-    return cribo_probe_create(&bench->probe, &config, &runtime) == CRIBO_OK || library_failed(bench->problem);
+    return cribo_probe_create(&memory->probe, &config, &runtime) == CRIBO_OK ||
+           library_failed(bench->problem);
+}
+
+/* As the published evaluators: so many of each picture and pass, that the memory is nearly full in the end. */
+static int64_t patches_to_keep(const struct bench *bench, const struct evaluation_run *run)
+{
+    const struct protocol *protocol = &bench->options->protocol;
+    if (!protocol->rare || !bench->options->memory_patches) return 0;
+    int64_t passes = protocol->passes ? protocol->passes : 1, tokens = (int64_t)frozen_tokens(bench->frozen);
+    int64_t keep = bench->options->memory_patches / ((int64_t)run->count * passes);
+    return keep < 1 ? 1 : keep < tokens ? keep : tokens;
+}
+
+static bool make_memory(struct bench *bench, struct memory *memory)
+{
+    size_t classes = (size_t)classes_of(bench);
+    memory->keep = patches_to_keep(bench, memory->run);
+    for (int i = 0; i < 2; i++)
+        memory->confusion[i] = calloc(classes * classes, sizeof *memory->confusion[i]);
+    memory->result->remembered = calloc(classes, sizeof *memory->result->remembered);
+    memory->result->scored = calloc(classes, sizeof *memory->result->scored);
+    memory->result->worst = calloc(bench->options->worst + 1, sizeof *memory->result->worst);
+    return (memory->confusion[0] && memory->confusion[1] && memory->result->remembered &&
+               memory->result->scored && memory->result->worst)
+               ? make_probe(bench, memory)
+               : problem_set(bench->problem, "no memory for counts of %zu classes", classes);
+}
+
+static bool make_memories(struct bench *bench, struct evaluation *results)
+{
+    size_t count = bench->options->run_count;
+    bench->memories = calloc(count, sizeof *bench->memories);
+    bool made = bench->memories || problem_set(bench->problem, "no memory for the runs");
+    for (size_t r = 0; made && r < count; r++) {
+        bench->memories[r] = (struct memory){.run = &bench->options->runs[r], .result = &results[r]};
+        made = make_memory(bench, &bench->memories[r]);
+    }
+    return made;
 }
 
 static bool make_room(struct bench *bench)
 {
     size_t tokens = frozen_tokens(bench->frozen), width = (size_t)bench->frozen->width;
     size_t plane = (size_t)bench->frozen->size * (size_t)bench->frozen->size;
-    size_t classes = (size_t)bench->options->test->classes;
+    size_t classes = (size_t)classes_of(bench);
     bench->group = tokens < GROUP ? GROUP / tokens : 1;
     bench->pixels = malloc(3 * plane * sizeof *bench->pixels);
     bench->features = malloc(bench->group * tokens * width * sizeof *bench->features);
     bench->truth = malloc(bench->group * plane * sizeof *bench->truth);
     bench->found = malloc(bench->group * plane * sizeof *bench->found);
-    for (int i = 0; i < 2; i++) bench->confusion[i] = calloc(classes * classes, sizeof *bench->confusion[i]);
-    return (bench->pixels && bench->features && bench->truth && bench->found && bench->confusion[0] &&
-               bench->confusion[1]) ||
+    bench->draws = malloc(bench->group * tokens * sizeof *bench->draws);
+    bench->chosen = malloc(bench->group * tokens * sizeof *bench->chosen);
+    bench->own = malloc(classes * classes * sizeof *bench->own);
+    return (bench->pixels && bench->features && bench->truth && bench->found && bench->draws &&
+               bench->chosen && bench->own) ||
            problem_set(bench->problem, "no memory for the evaluation");
 }
 
 static void release(struct bench *bench)
 {
-    cribo_probe_free(bench->probe);
+    for (size_t r = 0; bench->memories && r < bench->options->run_count; r++) {
+        cribo_probe_free(bench->memories[r].probe);
+        for (int i = 0; i < 2; i++) free(bench->memories[r].confusion[i]);
+    }
+    free(bench->memories);
     free(bench->pixels);
     free(bench->features);
     free(bench->truth);
     free(bench->found);
-    for (int i = 0; i < 2; i++) free(bench->confusion[i]);
+    free(bench->draws);
+    free(bench->chosen);
+    free(bench->own);
 }
 
-/* Features and labels of picture `index` into place `at` of the group. */
+/* --- pictures --- */
+
+/* Colours [size][size][3] in 0 ... 255 as the model takes them, with the protocol's deviation of blue. */
+static void normalise(
+    const struct frozen *frozen, const struct protocol *protocol, const float *colours, float *pixels)
+{
+    const double mean[3] = {IMAGENET_MEAN};
+    double deviation[3] = {IMAGENET_DEVIATION};
+    size_t plane = (size_t)frozen->size * (size_t)frozen->size;
+    deviation[2] = protocol->blue_deviation;
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++)
+            pixels[c * plane + i] = (float)(((double)colours[3 * i + c] / 255.0 - mean[c]) / deviation[c]);
+}
+
+bool evaluation_pixels(const struct frozen *frozen, const struct protocol *protocol,
+    const struct image *image, float *pixels, struct problem *problem)
+{
+    size_t values = 3 * (size_t)frozen->size * (size_t)frozen->size;
+    float *colours = malloc(values * sizeof *colours);
+    uint8_t *bytes = malloc(values);
+    struct box whole = {0, 0, image->width, image->height};
+    bool made = (colours && bytes) || problem_set(problem, "no memory for a picture");
+    if (made && protocol->bytes)
+        made = resample_bytes(image, frozen->size, frozen->size, bytes, problem);
+    else if (made)
+        made = resample(image, whole, frozen->size, frozen->size, colours, problem);
+    for (size_t i = 0; made && i < values; i++)
+        colours[i] = protocol->bytes ? (float)bytes[i] : (float)lrintf(colours[i]);
+    if (made) normalise(frozen, protocol, colours, pixels);
+    free(bytes);
+    free(colours);
+    return made;
+}
+
+/* A cropped and jittered view as the model takes it. */
+static bool view_pixels(struct bench *bench, const struct segmentation_view *view, struct image *image)
+{
+    const struct frozen *frozen = bench->frozen;
+    float *colours = malloc(3 * (size_t)frozen->size * (size_t)frozen->size * sizeof *colours);
+    bool made = colours ? segmentation_view_pixels(view, image, frozen->size, colours, bench->problem)
+                        : problem_set(bench->problem, "no memory for a picture");
+    if (made) normalise(frozen, &bench->options->protocol, colours, bench->pixels);
+    free(colours);
+    return made;
+}
+
+static bool find_features(struct bench *bench, size_t at)
+{
+    const struct frozen *frozen = bench->frozen;
+    float *features = bench->features + at * frozen_tokens(frozen) * (size_t)frozen->width;
+    return cribo_model_features(frozen->model, 1, frozen->size, frozen->size, bench->pixels, features, NULL,
+               NULL) == CRIBO_OK ||
+           library_failed(bench->problem);
+}
+
+/* The side below which a picture need not be decoded. */
+static double least_side(const struct bench *bench)
+{
+    return bench->options->protocol.bytes || bench->options->protocol.passes ? 0 : 2.0 * bench->frozen->size;
+}
+
+/* Features and labels of picture `index`, as it is, into place `at` of the group. */
 static bool read_picture(struct bench *bench, const struct dataset *set, size_t index, size_t at)
 {
     const struct frozen *frozen = bench->frozen;
     size_t plane = (size_t)frozen->size * (size_t)frozen->size;
     struct image image;
-    if (!dataset_picture(set, index, 2.0 * frozen->size, &image, bench->problem)) return false;
+    if (!dataset_picture(set, index, least_side(bench), &image, bench->problem)) return false;
     bool read =
         dataset_labels(set, index, &image, NULL, frozen->size, bench->truth + at * plane, bench->problem) &&
-        frozen_pixels(frozen, &image, bench->pixels, bench->problem);
+        evaluation_pixels(frozen, &bench->options->protocol, &image, bench->pixels, bench->problem);
     image_free(&image);
-    float *features = bench->features + at * frozen_tokens(frozen) * (size_t)frozen->width;
-    return read && (cribo_model_features(frozen->model, 1, frozen->size, frozen->size, bench->pixels,
-                        features, NULL, NULL) == CRIBO_OK ||
-                       library_failed(bench->problem));
+    return read && find_features(bench, at);
+}
+
+static void record_view(
+    struct bench *bench, const char *picture, int pass, const struct segmentation_view *view)
+{
+    if (!bench->record) return;
+    json_t *line = json_pack("{s:i, s:s, s:[i,i,i,i], s:[]}", "pass", pass, "picture", picture, "crop",
+        view->box.x, view->box.y, view->box.width, view->box.height, "jitter");
+    for (int i = 0; i < JITTERS; i++)
+        json_array_append_new(
+            json_object_get(line, "jitter"), view->jittered[i] ? json_real(view->jitter[i]) : json_null());
+    char *text = json_dumps(line, JSON_COMPACT);
+    fprintf(bench->record, "%s\n", text ? text : "");
+    free(text);
+    json_decref(line);
+}
+
+/* The chance of a picture in a pass: its view, and a number for each patch. */
+static bool draw_chance(struct bench *bench, size_t index, int pass, size_t at, double *of_view)
+{
+    size_t tokens = frozen_tokens(bench->frozen);
+    double *draws = malloc((SEGMENTATION_DRAWS + tokens) * sizeof *draws);
+    bool drawn = draws && cribo_random_uniform((uint64_t)bench->memory->run->seed, (uint64_t)pass, index,
+                              SEGMENTATION_DRAWS + tokens, draws) == CRIBO_OK;
+    for (size_t i = 0; drawn && i < SEGMENTATION_DRAWS; i++) of_view[i] = draws[i];
+    for (size_t i = 0; drawn && i < tokens; i++)
+        bench->draws[at * tokens + i] = fminf((float)draws[SEGMENTATION_DRAWS + i], nextafterf(1, 0));
+    free(draws);
+    return drawn || problem_set(bench->problem, "no memory for random numbers");
+}
+
+/* The same of a crop of a picture that is remembered. */
+static bool read_view(struct bench *bench, size_t index, int pass, size_t at)
+{
+    const struct frozen *frozen = bench->frozen;
+    const struct dataset *set = bench->memory->run->train;
+    size_t plane = (size_t)frozen->size * (size_t)frozen->size;
+    double draws[SEGMENTATION_DRAWS];
+    struct image image;
+    if (!draw_chance(bench, index, pass, at, draws)) return false;
+    if (bench->options->protocol.passes == 0) return read_picture(bench, set, index, at);
+    if (!dataset_picture(set, index, least_side(bench), &image, bench->problem)) return false;
+    struct segmentation_view view = segmentation_view_of(draws, image.width, image.height);
+    record_view(bench, set->list[index].picture, pass, &view);
+    bool read = dataset_labels(
+                    set, index, &image, &view.box, frozen->size, bench->truth + at * plane, bench->problem) &&
+                view_pixels(bench, &view, &image);
+    image_free(&image);
+    return read && find_features(bench, at);
+}
+
+static cribo_patch_maps maps_of(const struct bench *bench, size_t count)
+{
+    const struct frozen *frozen = bench->frozen;
+    return (cribo_patch_maps){sizeof(cribo_patch_maps), (int64_t)count, frozen->side, frozen->side,
+        bench->features, frozen->size, frozen->size};
 }
 
 static void count_classes(const struct bench *bench, size_t pixels, int64_t *counts)
@@ -107,54 +288,52 @@ static void count_classes(const struct bench *bench, size_t pixels, int64_t *cou
         if (bench->truth[i] != NO_LABEL) counts[bench->truth[i]]++;
 }
 
-static bool score_group(struct bench *bench, const cribo_patch_maps *maps)
+static void say_how_far(const struct bench *bench, const char *what, size_t done, size_t all, double *said)
 {
-    int64_t classes = bench->options->test->classes, pixels = maps->images * maps->height * maps->width;
-    count_classes(bench, (size_t)pixels, bench->evaluation->scored);
-    for (int reader = CRIBO_PROBE_NEAREST; reader <= (bench->options->linear ? CRIBO_PROBE_LINEAR : 0);
-        reader++)
-        if (cribo_probe_predict(bench->probe, reader, maps, NULL, bench->found) != CRIBO_OK ||
-            cribo_confusion_add(
-                classes, NO_LABEL, pixels, bench->truth, bench->found, bench->confusion[reader]) != CRIBO_OK)
-            return library_failed(bench->problem);
-    return true;
+    if (!bench->options->say || !(done == all || say_on_terminal() || now() - *said >= 10)) return;
+    *said = now();
+    say_progress("%s: %zu of %zu pictures", what, done, all);
+    if (done == all) say_progress_end();
 }
 
-static bool remember_group(struct bench *bench, const cribo_patch_maps *maps)
+/* --- remembering --- */
+
+static bool remember_group(struct bench *bench, size_t count)
 {
-    count_classes(bench, (size_t)(maps->images * maps->height * maps->width), bench->evaluation->remembered);
-    return cribo_probe_add(bench->probe, maps, bench->truth) == CRIBO_OK || library_failed(bench->problem);
+    struct memory *memory = bench->memory;
+    cribo_patch_maps maps = maps_of(bench, count);
+    count_classes(bench, (size_t)(maps.images * maps.height * maps.width), memory->result->remembered);
+    if (!memory->keep)
+        return cribo_probe_add(memory->probe, &maps, bench->truth) == CRIBO_OK ||
+               library_failed(bench->problem);
+    return (cribo_rare_patches(&maps, classes_of(bench), NO_LABEL, bench->truth, bench->draws, memory->keep,
+                bench->chosen, NULL) == CRIBO_OK &&
+               cribo_probe_add_chosen(memory->probe, &maps, bench->truth, memory->keep, bench->chosen) ==
+                   CRIBO_OK) ||
+           library_failed(bench->problem);
 }
 
-/* Shows all pictures of a set to the model, and hands them on group by group. */
-static bool walk(struct bench *bench, const struct dataset *set, const char *what,
-    bool (*take)(struct bench *, const cribo_patch_maps *))
+static bool remember(struct bench *bench, struct memory *memory)
 {
-    const struct frozen *frozen = bench->frozen;
-    double said = now();
-    for (size_t first = 0; first < set->count; first += bench->group) {
-        size_t count = set->count - first < bench->group ? set->count - first : bench->group;
-        for (size_t i = 0; i < count; i++)
-            if (!read_picture(bench, set, first + i, i)) return false;
-        cribo_patch_maps maps = {sizeof maps, (int64_t)count, frozen->side, frozen->side, bench->features,
-            frozen->size, frozen->size};
-        if (!take(bench, &maps)) return false;
-        bool last = first + count == set->count;
-        if (!bench->options->say || !(last || say_on_terminal() || now() - said >= 10)) continue;
-        said = now();
-        say_progress("%s: %zu of %zu pictures", what, first + count, set->count);
+    const struct evaluation_run *run = memory->run;
+    int passes = bench->options->protocol.passes ? bench->options->protocol.passes : 1;
+    size_t all = run->count * (size_t)passes;
+    double began = now(), said = began;
+    bench->memory = memory;
+    for (size_t first = 0; first < all; first += bench->group) {
+        size_t count = all - first < bench->group ? all - first : bench->group;
+        for (size_t i = 0; i < count; i++) {
+            size_t number = (first + i) % run->count;
+            if (!read_view(bench, run->pictures ? run->pictures[number] : number,
+                    (int)((first + i) / run->count), i))
+                return false;
+        }
+        if (!remember_group(bench, count)) return false;
+        say_how_far(bench, "remembering", first + count, all, &said);
     }
-    if (bench->options->say) say_progress_end();
-    return true;
-}
-
-static bool scores_of(
-    int classes, const int64_t *confusion, double **iou, cribo_scores *scores, struct problem *problem)
-{
-    *scores = (cribo_scores){.struct_size = sizeof *scores};
-    *iou = malloc((size_t)classes * sizeof **iou);
-    if (!*iou) return problem_set(problem, "no memory for scores");
-    return cribo_confusion_scores(classes, confusion, *iou, scores) == CRIBO_OK || library_failed(problem);
+    memory->result->remember_seconds = now() - began;
+    return cribo_probe_count(memory->probe, &memory->result->entries) == CRIBO_OK ||
+           library_failed(bench->problem);
 }
 
 static int count_present(const int64_t *counts, int classes)
@@ -164,66 +343,159 @@ static int count_present(const int64_t *counts, int classes)
     return present;
 }
 
-static bool check_memory(const struct bench *bench)
+static bool check_memory(const struct bench *bench, const struct memory *memory)
 {
-    const struct dataset *train = bench->options->train;
-    int present = count_present(bench->evaluation->remembered, bench->evaluation->classes);
+    const struct evaluation_run *run = memory->run;
+    const char *first = run->train->list[run->pictures ? run->pictures[0] : 0].labels;
+    int present = count_present(memory->result->remembered, memory->result->classes);
     if (present == 0)
         return problem_set(bench->problem,
             "nothing to remember: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 "
             "counts nowhere",
-            train->count, train->list[0].labels);
+            run->count, first);
     return present > 1 ||
            problem_set(bench->problem,
-               "all labels that count in the %zu label maps of the memory (%s, ...) are of one class, so "
-               "every prediction would be right; label 255 counts nowhere: of a mask, store the object as 1",
-               train->count, train->list[0].labels);
+               "all labels that count in the %zu label maps of the memory (%s, ...) are of one class, so every "
+               "prediction would be right; label 255 counts nowhere: of a mask, store the object as 1",
+               run->count, first);
 }
 
-static bool measure(struct bench *bench, struct evaluation *evaluation)
+static bool fill(struct bench *bench, struct memory *memory)
 {
-    const struct evaluation_options *options = bench->options;
+    if (!remember(bench, memory) || !check_memory(bench, memory)) return false;
     double began = now();
-    if (!walk(bench, options->train, "remembering", remember_group)) return false;
-    if (cribo_probe_count(bench->probe, &evaluation->entries) != CRIBO_OK)
+    if (bench->options->linear && cribo_probe_fit(memory->probe, NULL) != CRIBO_OK)
         return library_failed(bench->problem);
-    if (!check_memory(bench)) return false;
-    double remembered = now();
-    if (options->linear && cribo_probe_fit(bench->probe, NULL) != CRIBO_OK)
-        return library_failed(bench->problem);
-    double fitted = now();
-    if (!walk(bench, options->test, "scoring", score_group)) return false;
-    if (count_present(evaluation->scored, evaluation->classes) == 0)
-        return problem_set(bench->problem,
-            "nothing to score: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 "
-            "counts nowhere",
-            options->test->count, options->test->list[0].labels);
-    evaluation->remember_seconds = remembered - began;
-    evaluation->fit_seconds = fitted - remembered;
-    evaluation->score_seconds = now() - fitted;
-    return scores_of(evaluation->classes, bench->confusion[0], &evaluation->nearest_iou, &evaluation->nearest,
-               bench->problem) &&
-           (!options->linear || scores_of(evaluation->classes, bench->confusion[1], &evaluation->linear_iou,
-                                    &evaluation->linear, bench->problem));
+    memory->result->fit_seconds = now() - began;
+    return true;
 }
 
-static bool make_counts(struct evaluation *evaluation, struct problem *problem)
+/* --- scoring --- */
+
+/* Keeps the pictures of a group that the first run got worst. */
+static bool keep_worst(struct bench *bench, size_t first, size_t count)
 {
-    size_t classes = (size_t)evaluation->classes;
-    evaluation->remembered = calloc(classes, sizeof *evaluation->remembered);
-    evaluation->scored = calloc(classes, sizeof *evaluation->scored);
-    return (evaluation->remembered && evaluation->scored) || problem_set(problem, "no memory for counts");
+    struct evaluation *result = bench->memories[0].result;
+    size_t plane = (size_t)bench->frozen->size * (size_t)bench->frozen->size,
+           classes = (size_t)classes_of(bench);
+    for (size_t i = 0; bench->options->worst && i < count; i++) {
+        cribo_scores scores = {.struct_size = sizeof scores};
+        memset(bench->own, 0, classes * classes * sizeof *bench->own);
+        if (cribo_confusion_add((int64_t)classes, NO_LABEL, (int64_t)plane, bench->truth + i * plane,
+                bench->found + i * plane, bench->own) != CRIBO_OK ||
+            cribo_confusion_scores((int64_t)classes, bench->own, NULL, &scores) != CRIBO_OK)
+            return library_failed(bench->problem);
+        if (scores.counted == 0) continue;
+        size_t place =
+            result->worst_count < bench->options->worst ? result->worst_count++ : result->worst_count;
+        for (; place > 0 && scores.mean_iou < result->worst[place - 1].mean_iou; place--)
+            result->worst[place] = result->worst[place - 1];
+        result->worst[place] = (struct evaluation_picture){first + i, scores.mean_iou};
+    }
+    return true;
 }
 
-bool evaluate(struct evaluation *evaluation, const struct frozen *frozen,
+static bool score_group(struct bench *bench, size_t first, size_t count)
+{
+    cribo_patch_maps maps = maps_of(bench, count);
+    int64_t pixels = maps.images * maps.height * maps.width;
+    for (size_t r = 0; r < bench->options->run_count; r++) {
+        struct memory *memory = &bench->memories[r];
+        count_classes(bench, (size_t)pixels, memory->result->scored);
+        for (int reader = bench->options->linear ? CRIBO_PROBE_LINEAR : CRIBO_PROBE_NEAREST; reader >= 0;
+            reader--)
+            if (cribo_probe_predict(memory->probe, reader, &maps, NULL, bench->found) != CRIBO_OK ||
+                cribo_confusion_add(classes_of(bench), NO_LABEL, pixels, bench->truth, bench->found,
+                    memory->confusion[reader]) != CRIBO_OK)
+                return library_failed(bench->problem);
+        if (r == 0 && !keep_worst(bench, first, count)) return false;
+    }
+    return true;
+}
+
+static bool score(struct bench *bench)
+{
+    const struct dataset *test = bench->options->test;
+    double began = now(), said = began;
+    for (size_t first = 0; first < test->count; first += bench->group) {
+        size_t count = test->count - first < bench->group ? test->count - first : bench->group;
+        for (size_t i = 0; i < count; i++)
+            if (!read_picture(bench, test, first + i, i)) return false;
+        if (!score_group(bench, first, count)) return false;
+        say_how_far(bench, "scoring", first + count, test->count, &said);
+    }
+    for (size_t r = 0; r < bench->options->run_count; r++)
+        bench->memories[r].result->score_seconds = now() - began;
+    return count_present(bench->memories[0].result->scored, test->classes) ||
+           problem_set(bench->problem,
+               "nothing to score: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 counts "
+               "nowhere",
+               test->count, test->list[0].labels);
+}
+
+static bool scores_of(const struct bench *bench, const int64_t *confusion, double **iou, cribo_scores *scores)
+{
+    int64_t classes = classes_of(bench);
+    *scores = (cribo_scores){.struct_size = sizeof *scores};
+    *iou = malloc((size_t)classes * sizeof **iou);
+    if (!*iou) return problem_set(bench->problem, "no memory for scores");
+    if (cribo_confusion_scores(classes, confusion, *iou, scores) != CRIBO_OK)
+        return library_failed(bench->problem);
+    if (!bench->options->protocol.matched) return true;
+    scores->mean_iou = scores->mean_iou_all;
+    scores->classes_seen = classes;
+    return true;
+}
+
+/* The scores of a run; predictions by neighbours are matched with classes first where the protocol says so. */
+static bool conclude(struct bench *bench, struct memory *memory)
+{
+    struct evaluation *result = memory->result;
+    int64_t classes = classes_of(bench);
+    const int64_t *confusion = memory->confusion[0];
+    if (bench->options->protocol.matched) {
+        if (cribo_confusion_match(
+                classes, classes, confusion, CRIBO_MATCH_ONE_TO_ONE, 0, NULL, bench->own, NULL) != CRIBO_OK)
+            return library_failed(bench->problem);
+        confusion = bench->own;
+    }
+    return scores_of(bench, confusion, &result->nearest_iou, &result->nearest) &&
+           (!bench->options->linear ||
+               scores_of(bench, memory->confusion[1], &result->linear_iou, &result->linear));
+}
+
+static bool measure(struct bench *bench)
+{
+    size_t count = bench->options->run_count;
+    for (size_t r = 0; r < count; r++) {
+        if (!fill(bench, &bench->memories[r])) return false;
+        if (bench->record) fclose(bench->record);
+        bench->record = NULL;
+    }
+    if (!score(bench)) return false;
+    for (size_t r = 0; r < count; r++)
+        if (!conclude(bench, &bench->memories[r])) return false;
+    return true;
+}
+
+static bool open_record(struct bench *bench)
+{
+    const char *path = bench->options->record;
+    if (!path) return true;
+    bench->record = fopen(path, "we");
+    return bench->record || problem_set(bench->problem, "cannot write %s: %s", path, strerror(errno));
+}
+
+bool evaluate(struct evaluation *results, const struct frozen *frozen,
     const struct evaluation_options *options, struct problem *problem)
 {
-    struct bench bench = {.frozen = frozen, .options = options, .evaluation = evaluation, .problem = problem};
-    *evaluation = (struct evaluation){.classes = options->test->classes};
-    bool done = make_counts(evaluation, problem) && make_probe(&bench) && make_room(&bench) &&
-                measure(&bench, evaluation);
+    struct bench bench = {.frozen = frozen, .options = options, .problem = problem};
+    for (size_t r = 0; r < options->run_count; r++)
+        results[r] = (struct evaluation){.classes = options->test->classes};
+    bool done = make_memories(&bench, results) && make_room(&bench) && open_record(&bench) && measure(&bench);
+    if (bench.record) fclose(bench.record);
     release(&bench);
-    if (!done) evaluation_free(evaluation);
+    for (size_t r = 0; !done && r < options->run_count; r++) evaluation_free(&results[r]);
     return done;
 }
 
@@ -233,6 +505,7 @@ void evaluation_free(struct evaluation *evaluation)
     free(evaluation->linear_iou);
     free(evaluation->remembered);
     free(evaluation->scored);
+    free(evaluation->worst);
     *evaluation = (struct evaluation){0};
 }
 
@@ -306,4 +579,26 @@ struct json_t *evaluation_json(const struct evaluation *e, const struct dataset 
     if (root && e->linear_iou)
         json_object_set_new(root, "linear_probe", scores_json(&e->linear, e->linear_iou, test));
     return root;
+}
+
+static json_t *side_json(const struct dataset *set, size_t pictures)
+{
+    return json_pack("{s:s, s:s, s:I}", "layout", set->layout->name, "first", set->list[0].picture,
+        "pictures", (json_int_t)pictures);
+}
+
+struct json_t *evaluation_conditions(const struct frozen *frozen, const struct evaluation_options *o)
+{
+    const struct protocol *p = &o->protocol;
+    json_t *rules = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:f}", "name", p->name, "resize",
+        p->bytes ? "bilinear" : "bicubic", "label_pixel", p->floor_labels ? "floor" : "middle", "passes",
+        p->passes, "memory", p->rare ? "rare" : "uniform", "void", p->void_is_zero ? "zero" : "ignore",
+        "mean", p->matched ? "matched" : "occurring", "blue_deviation", p->blue_deviation);
+    return json_pack("{s:o, s:i, s:i, s:I, s:f, s:I, s:s, s:I, s:o, s:o, s:s, s:s}", "protocol", rules,
+        "size", frozen->size, "patch", frozen->patch, "neighbours",
+        (json_int_t)(o->neighbours ? o->neighbours : 30), "temperature",
+        o->temperature > 0 ? o->temperature : 0.02, "memory_bound", (json_int_t)o->memory_patches, "search",
+        "exact", "classes", (json_int_t)o->test->classes, "remembered",
+        side_json(o->runs[0].train, o->runs[0].count), "scored", side_json(o->test, o->test->count),
+        "library", cribo_version(), "build", cribo_build_info());
 }

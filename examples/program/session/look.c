@@ -94,10 +94,13 @@ static bool append(const struct look *look, json_t *line, struct problem *proble
 
 static bool score(struct look *look, const struct frozen *frozen, int64_t step, struct problem *problem)
 {
+    struct evaluation_run run = {.train = &look->train, .count = look->train.count};
     struct evaluation_options options = {
-        .train = &look->train, .test = &look->test, .threads = look->options->threads};
+        .runs = &run, .run_count = 1, .test = &look->test, .threads = look->options->threads};
     struct evaluation evaluation;
-    if (!evaluate(&evaluation, frozen, &options, problem)) return false;
+    if (!protocol_named(&options.protocol, "simple", problem) ||
+        !evaluate(&evaluation, frozen, &options, problem))
+        return false;
     json_t *line = evaluation_json(&evaluation, &look->test);
     json_object_set_new(line, "step", json_integer(step));
     bool kept = append(look, line, problem);
