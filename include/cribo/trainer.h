@@ -31,79 +31,79 @@ typedef struct cribo_trainer_config {
     size_t struct_size; /* sizeof(cribo_trainer_config), set by _init */
 
     /* The model: see cribo_model_config. */
-    int64_t image_size;        /* side of the views, in pixels; 224 */
-    int64_t patch_size;        /* side of a patch; 16 */
+    int64_t image_size;        /* side of the square views in pixels, a multiple of patch_size; 224 */
+    int64_t patch_size;        /* side of a patch in pixels; 16 */
     int64_t width;             /* D; 384 */
     int64_t depth;             /* L, blocks; 12 */
-    int64_t heads;             /* H of attention; 6 */
+    int64_t heads;             /* H, attention heads per block; 6 */
     int64_t mlp_ratio;         /* hidden width of a block's MLP over D; 4 */
-    double drop_path;          /* student only */
-    int64_t head_hidden;       /* hidden width of the projection heads; 2048 */
-    int64_t head_bottleneck;   /* their output before the prototypes; 256 */
+    double drop_path;          /* drop rate of the student's last block, growing linearly from 0; 0.1 */
+    int64_t head_hidden;       /* hidden width of the heads' MLPs; 2048 */
+    int64_t head_bottleneck;   /* output width of the heads' MLPs; 256 */
     int64_t prototypes;        /* P of the [CLS] head; 65 536 */
     int64_t object_prototypes; /* P' of the object head; 65 536 */
-    int64_t normed_last_layer; /* 1: the last layers' gains stay 1; 0 */
+    int64_t normed_last_layer; /* 1: gains of the prototype layers stay 1; 0: trained. 0 */
 
     /* Clustering: see cribo_clusterer_config. */
     int64_t clusters;             /* K; 32 */
-    double position_weight;       /* lambda_pos in the first epoch */
-    double position_weight_final; /* and in the last, linear by epoch between them; 1.0 */
-    double sinkhorn_lambda;       /* sharpness of the transport; 20 */
-    int64_t sinkhorn_iterations;  /* 5 */
-    int64_t cluster_iterations;   /* 5 */
-    int64_t update_marginal;      /* 1: clusters' masses follow their sizes; 1 */
-    int64_t hard_assignment;      /* 1: a token belongs to one cluster; 1 */
+    double position_weight;       /* lambda_pos in the first epoch; 1.0 */
+    double position_weight_final; /* lambda_pos in the last epoch, linear by epoch between them; 1.0 */
+    double sinkhorn_lambda;       /* inverse temperature of the transport plan; 20 */
+    int64_t sinkhorn_iterations;  /* row and column scalings per assignment; 5 */
+    int64_t cluster_iterations;   /* assignments, each followed by an update of the means; 5 */
+    int64_t update_marginal;      /* 1: the clusters' masses follow their sizes; 0: equal masses. 1 */
+    int64_t hard_assignment;      /* 1: a token belongs to one cluster; 0: to all, in shares. 1 */
     int64_t batch_cost;           /* 1: cost normalised over the batch; 0 */
 
     /* The memory bank, and when the cross-image loss begins. */
-    int64_t bank_images;         /* see cribo_memory_bank_config */
-    double cross_image_epochs;   /* epochs without the cross-image loss; 1 */
-    int64_t cross_image_steps;   /* the same in steps; 0: by epochs */
-    int64_t cross_image_objects; /* nor before the bank holds so many objects; 1 */
+    int64_t bank_images;         /* Q, capacity of the bank in images; 25 000 */
+    double cross_image_epochs;   /* epochs before the cross-image loss starts; 1 */
+    int64_t cross_image_steps;   /* steps before it starts; 0: cross_image_epochs counts. 0 */
+    int64_t cross_image_objects; /* minimum number of objects in the bank before it starts; 1 */
 
     /* Losses: see cribo_loss_config. */
     double student_temperature;              /* tau_s of [CLS]; 0.1 */
     double object_student_temperature;       /* tau_s of objects; 0.1 */
     double teacher_temperature_start;        /* tau_t of [CLS] in the first epoch; 0.04 */
-    double teacher_temperature;              /* after the warm-up; 0.07 */
-    double object_teacher_temperature_start; /* the same for objects; 0.04 */
-    double object_teacher_temperature;       /* 0.07 */
-    double teacher_temperature_epochs;       /* linear by epoch; 30 */
-    int64_t teacher_temperature_steps;       /* linear by step instead; 0: by epochs */
-    double centre_momentum;                  /* of both centres; 0.9 */
-    int64_t authors_normalisation;           /* 1: the authors' scale of the losses; 0 */
+    double teacher_temperature;              /* tau_t of [CLS] after the warm-up; 0.07 */
+    double object_teacher_temperature_start; /* tau_t of objects in the first epoch; 0.04 */
+    double object_teacher_temperature;       /* tau_t of objects after the warm-up; 0.07 */
+    double teacher_temperature_epochs;       /* epochs of the temperatures' linear warm-up; 30 */
+    int64_t teacher_temperature_steps; /* steps of that warm-up; 0: teacher_temperature_epochs counts. 0 */
+    double centre_momentum;            /* of both centres; 0.9 */
+    int64_t authors_normalisation;     /* 1: losses scaled as the authors' code does; 0: as the paper. 0 */
 
     /* The optimiser. */
-    int64_t batch_size;         /* the most images in a batch, and the batch of the learning-rate rule; 256 */
-    int64_t micro_batch;        /* images that pass the networks together (memory, speed, not results); 4 */
-    double learning_rate;       /* at its peak, per 256 images of a batch; 5e-4 */
-    double learning_rate_final; /* 1e-5 */
-    double warmup_epochs;       /* of the learning rate, from 0; 10 */
-    int64_t warmup_steps;       /* 0: by epochs */
-    double weight_decay;        /* 0.04 */
-    double weight_decay_final;  /* 0.4, cosine */
-    double ema_momentum;        /* of the teacher; 0.996 */
-    double ema_momentum_final;  /* 1, cosine */
-    double clip_norm;           /* of the gradient; 0: never clipped */
-    int64_t clip_per_tensor;    /* 0: the global norm; 1: each tensor by its own, as the authors' code */
-    double freeze_last_layer_epochs; /* the last layers rest; 1 */
-    int64_t freeze_last_layer_steps; /* 0: by epochs */
-    double epochs;                   /* 300 */
-    int64_t steps_per_epoch;         /* turns epochs into steps; 1 */
-    int64_t total_steps;             /* 0: epochs * steps_per_epoch */
+    int64_t batch_size;              /* maximum images per batch; the learning rate scales with it; 256 */
+    int64_t micro_batch;             /* images per forward and backward pass (memory and speed); 4 */
+    double learning_rate;            /* peak, per 256 images of batch_size; 5e-4 */
+    double learning_rate_final;      /* at the end of the cosine schedule; 1e-5 */
+    double warmup_epochs;            /* epochs of the learning rate's linear warm-up from 0; 10 */
+    int64_t warmup_steps;            /* steps of that warm-up; 0: warmup_epochs counts. 0 */
+    double weight_decay;             /* at the start; none for biases and norms; 0.04 */
+    double weight_decay_final;       /* at the end of the cosine schedule; 0.4 */
+    double ema_momentum;             /* of the teacher's moving average at the start; 0.996 */
+    double ema_momentum_final;       /* at the end of the cosine schedule; 1 */
+    double clip_norm;                /* maximum norm of the gradient; 0: no clipping. 0 */
+    int64_t clip_per_tensor;         /* 1: clip_norm bounds each tensor's norm; 0: the global norm. 0 */
+    double freeze_last_layer_epochs; /* epochs with frozen prototype layers; 1 */
+    int64_t freeze_last_layer_steps; /* steps with frozen prototype layers; 0: by epochs. 0 */
+    double epochs;                   /* length of the training; 300 */
+    int64_t steps_per_epoch;         /* converts settings in epochs to steps; 1 */
+    int64_t total_steps;             /* length of the training in steps; 0: epochs * steps_per_epoch. 0 */
     int64_t seed;                    /* of every random choice; 0 */
 
     /*
-     * What the losses count in their sum. A report has them as they count. At 0 one costs nothing: with
-     * cross_image_weight 0 no object is remembered, with both objects' weights 0 none is sought, and no
-     * cluster valid.
+     * Weights of the losses in their sum; a report has the weighted losses. A loss of weight 0 is not
+     * computed: with cross_image_weight 0 the bank stays empty, with both object weights 0 there is no
+     * clustering and no cluster is valid.
      */
-    double global_weight;      /* L_cv^g; 1 */
-    double cross_view_weight;  /* L_cv^o; 1 */
-    double cross_image_weight; /* L_ci^o, once it takes part; 1 */
+    double global_weight;      /* of L_cv^g; 1 */
+    double cross_view_weight;  /* of L_cv^o; 1 */
+    double cross_image_weight; /* of L_ci^o once it has started; 1 */
 
-    int64_t precision; /* of both networks: see cribo_model_config */
-    int64_t recompute; /* of the student: see cribo_model_config */
+    int64_t precision; /* of both networks: CRIBO_FLOAT32 or CRIBO_BF16; float32 */
+    int64_t recompute; /* of the student: see cribo_model_config; 0 */
 
     /* The transformer's family, of both networks: each as in cribo_model_config. */
     int64_t registers;          /* register tokens; 0 */
@@ -123,8 +123,7 @@ typedef struct cribo_trainer_config {
     int64_t qkv_bias;           /* CRIBO_QKV_BIAS_...; all */
 
     int64_t group_images; /* images of a group (docs/algorithm.md, "Groups"); 0: the whole batch. 0 */
-    int64_t
-        shards; /* parts of a batch that are summed by a fixed tree (docs/distributed.md); a power of two. 1 */
+    int64_t shards;       /* parts of a batch, summed by a fixed tree (docs/distributed.md); 1 */
 } cribo_trainer_config;
 
 /*
@@ -169,15 +168,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
 
 /*
  * Makes a trainer that is one of several ranks (docs/distributed.md); `communicator` NULL or of one rank: as
- * cribo_trainer_create. All ranks call it with the same settings; config.batch_size is that of the whole batch,
- * and config.shards a multiple of the number of ranks. Rank r then gives each step its share of the batch: images
- * r B / size ... (r + 1) B / size - 1.
+ * cribo_trainer_create. All ranks call it with the same settings; config.batch_size is that of the whole
+ * batch, and config.shards a multiple of the number of ranks. Rank r then gives each step its share of the
+ * batch: images r B / size ... (r + 1) B / size - 1.
  *
- * Step, teach, learn, update, load, save, save_weights and cribo_snapshot_create are collective: all ranks call
- * them in the same order. A call that fails on one rank fails on all, with the message of the lowest rank that
- * failed, and changes no state. CRIBO_TIMED_OUT names a rank that did not answer; every later collective call then
- * fails at once. Of several ranks, rank 0 writes the files. Reports are of the whole batch, targets of the rank's
- * share; gradients and moments are divided over the ranks and cannot be read.
+ * Step, teach, learn, update, load, save, save_weights and cribo_snapshot_create are collective: all ranks
+ * call them in the same order. A call that fails on one rank fails on all, with the message of the lowest
+ * rank that failed, and changes no state. CRIBO_TIMED_OUT names a rank that did not answer; every later
+ * collective call then fails at once. Of several ranks, rank 0 writes the files. Reports are of the whole
+ * batch, targets of the rank's share; gradients and moments are divided over the ranks and cannot be read.
  * Ownership: as cribo_trainer_create; the communicator's struct is copied, what it refers to stays the
  * caller's and outlives the trainer.
  * Errors: as cribo_trainer_create, CRIBO_TIMED_OUT.

@@ -1,11 +1,12 @@
 /*
- * The KoLeo regulariser (Sablayrolles et al. 2019; DINOv2): unit vectors of a batch are pushed apart from their
- * nearest neighbours, after the differential entropy estimator of Kozachenko and Leonenko.
+ * The KoLeo regulariser (Sablayrolles et al. 2019; DINOv2): unit vectors of a batch are pushed apart from
+ * their nearest neighbours, after the differential entropy estimator of Kozachenko and Leonenko.
  *
  *   L = -1/n Σ_i log max(δ_i, ε),   δ_i = |u_i - u_j(i)|,   j(i) = argmax_{j ≠ i} <u_i, u_j>,   u = x / |x|
  *
- * Equal cosines: the lower index. The neighbour is not differentiated, its vector is. Where δ_i < ε (duplicates)
- * the term has no gradient, so that nothing becomes infinite. A batch of one vector has the loss 0.
+ * Equal cosines: the lower index. The neighbour is not differentiated, its vector is. Where δ_i < ε
+ * (duplicates) the term has no gradient, so that nothing becomes infinite. A batch of one vector has the loss
+ * 0.
  */
 #ifndef CB_DISTILLATION_SPREAD_H
 #define CB_DISTILLATION_SPREAD_H

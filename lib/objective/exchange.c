@@ -16,8 +16,8 @@ static cribo_status check_shares(const cb_objective *o, const size_t *counts, si
             "rank %zu has %zu images of a batch of %zu: with shards = %zu its share is %zu", r, counts[r],
             images, s->shards, share);
         CB_REQUIRE(!o->config.batch_cost || r == 0 || cb_targets_first(s, images, r) % s->group_images == 0,
-            "batch_cost = 1 with %zu ranks: the share of rank %zu begins inside a group; set group_images to a "
-            "divisor of a rank's share",
+            "batch_cost = 1 with %zu ranks: the share of rank %zu begins inside a group; set group_images to "
+            "a divisor of a rank's share",
             s->ranks, r);
     }
     return CRIBO_OK;

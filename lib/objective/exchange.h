@@ -1,12 +1,15 @@
-/* What the ranks exchange about a batch. See objective.h. All calls are collective; with one rank they do nothing. */
+/*
+ * What the ranks exchange about a batch. See objective.h. All calls are collective; with one rank they do
+ * nothing.
+ */
 #ifndef CB_OBJECTIVE_EXCHANGE_H
 #define CB_OBJECTIVE_EXCHANGE_H
 
 #include "objective/objective.h"
 
 /*
- * The images of the whole batch from those of this rank's share. CRIBO_INVALID_ARGUMENT, on all ranks, where a rank's
- * share is not what `shards` gives it, or where batch_cost normalises over images of several ranks.
+ * The images of the whole batch from those of this rank's share. CRIBO_INVALID_ARGUMENT, on all ranks, where
+ * a rank's share is not what `shards` gives it, or where batch_cost normalises over images of several ranks.
  */
 cribo_status cb_objective_count_images(cb_objective *objective, size_t own, size_t *images);
 

@@ -20,8 +20,8 @@ void cb_objective_learn(cb_objective *objective, size_t m, cb_tape *tape, cb_ten
 void cb_objective_plan_learn(const cb_objective *objective, cb_tape *tape, cb_tensor tokens);
 
 /*
- * After the last micro-batch of shard `leaf` of this rank: the gradients of the last layers' parameters, and the
- * shard's sums. The arrays of cb_objective_sums then hold those of the shard.
+ * After the last micro-batch of shard `leaf` of this rank: the gradients of the last layers' parameters, and
+ * the shard's sums. The arrays of cb_objective_sums then hold those of the shard.
  */
 void cb_objective_end_leaf(cb_objective *objective, size_t leaf);
 

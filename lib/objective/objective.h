@@ -9,9 +9,9 @@
  *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
  *   commit.c    the centres and the memory bank move: the only state that outlives a step
  *
- * A step calls begin; observe for each micro-batch in order; exchange; match; project for each; begin_learning;
- * learn for each, with end_leaf after each shard; finish_learning; commit. After creation only what ranks exchange can
- * fail.
+ * A step calls begin; observe for each micro-batch in order; exchange; match; project for each;
+ * begin_learning; learn for each, with end_leaf after each shard; finish_learning; commit. After creation
+ * only what ranks exchange can fail.
  */
 #ifndef CB_OBJECTIVE_OBJECTIVE_H
 #define CB_OBJECTIVE_OBJECTIVE_H

@@ -112,8 +112,8 @@ extern const cb_config_table cb_objective_settings;
 
 #define CB_SHARDS_SETTING(T) \
     CB_INTEGER(T, shards, 1, 65536, 1, \
-        "parts of a batch whose gradients are added by a fixed binary tree, a power of two; training gives the " \
-        "same bits on every number of processes that divides it")
+        "parts of a batch whose gradients are added by a fixed binary tree, a power of two; results are " \
+        "bit-identical for every number of processes that divides it")
 
 /*
  * A loss that counts nothing costs nothing: objects are sought only for their losses, and remembered only to

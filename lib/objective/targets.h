@@ -1,9 +1,9 @@
 /*
  * The targets of a step: all that the teacher's side of a batch leaves for the student's. A batch is cut into
  * groups, whose normalisers, cycle test and cost range are their own, and each group into micro-batches,
- * which go through the networks one by one. Over several ranks the arrays are those of the whole batch: each rank
- * fills in its share of the images, and the ranks exchange them (exchange.h). Only the micro-batches, the positions,
- * labels and valid clusters are this rank's alone.
+ * which go through the networks one by one. Over several ranks the arrays are those of the whole batch: each
+ * rank fills in its share of the images, and the ranks exchange them (exchange.h). Only the micro-batches,
+ * the positions, labels and valid clusters are this rank's alone.
  *
  * View v of image i is number 2 i + v. The rows of a micro-batch of b images with R_b objects (pooled tokens,
  * bottlenecks) are its 2 b [CLS] rows in that order, then its objects in view 1, then in view 2.

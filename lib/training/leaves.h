@@ -1,6 +1,6 @@
 /*
- * Sums over a batch whose bits do not depend on the number of processes. A batch is cut into `shards` leaves; a leaf
- * adds up its micro-batches in their order, and leaves are joined by a fixed binary tree:
+ * Sums over a batch whose bits do not depend on the number of processes. A batch is cut into `shards` leaves;
+ * a leaf adds up its micro-batches in their order, and leaves are joined by a fixed binary tree:
  *
  *   ((leaf 0 + leaf 1) + (leaf 2 + leaf 3)) + ...
  *
@@ -28,7 +28,10 @@ typedef struct cb_leaves {
     cb_real *level[CB_MAX_LEAF_LEVELS]; /* [total] the sum of 2^l leaves that waits for its neighbour */
 } cb_leaves;
 
-/* For arrays that the caller owns. One leaf needs no memory. On failure what was made stays for cb_leaves_free. */
+/*
+ * For arrays that the caller owns. One leaf needs no memory. On failure what was made stays for
+ * cb_leaves_free.
+ */
 cribo_status cb_leaves_create(const cb_allocator *allocator, cb_leaves *leaves, size_t count,
     const cb_leaf_array *arrays, size_t array_count);
 void cb_leaves_free(const cb_allocator *allocator, cb_leaves *leaves);

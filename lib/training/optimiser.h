@@ -8,8 +8,8 @@
  * its bias correction begins at 1 when it thaws. Work is cut into pieces fixed at creation, so results don't
  * depend on the threads.
  *
- * Over several ranks each rank has the moments of one part of the pieces, and updates that part; the others get the
- * new values. The teacher follows on every rank.
+ * Over several ranks each rank has the moments of one part of the pieces, and updates that part; the others
+ * get the new values. The teacher follows on every rank.
  */
 #ifndef CB_TRAINING_OPTIMISER_H
 #define CB_TRAINING_OPTIMISER_H
@@ -62,9 +62,9 @@ cribo_status cb_optimiser_measure(
     cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen, double *norm);
 
 /*
- * Over several ranks: updates this rank's part, with the norms of the latest measure, and gives every rank the new
- * values, which then stand in the place of the gradients. On failure nothing but gradients has changed. Collective;
- * with one rank it does nothing.
+ * Over several ranks: updates this rank's part, with the norms of the latest measure, and gives every rank
+ * the new values, which then stand in the place of the gradients. On failure nothing but gradients has
+ * changed. Collective; with one rank it does nothing.
  */
 cribo_status cb_optimiser_exchange(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
 

@@ -46,16 +46,18 @@ static const struct argp_option table[] = {
         "Which stored label a resized pixel has: that under its middle, or by floor(i s): middle or floor",
         1},
     {"passes", KEY_RULE + 2, "N", 0,
-        "Passes over the remembered pictures, each with a random crop and colour jitter; 0: each picture once, whole",
+        "Passes over the remembered pictures, each with a random crop and colour jitter; 0: each picture "
+        "once, whole",
         1},
     {"memory", KEY_RULE + 3, "KIND", 0,
-        "Which patches a bounded memory keeps: a uniform sample of all, or of each picture those with rare classes: "
-        "uniform or rare",
+        "Which patches a bounded memory keeps: a uniform sample of all, or of each picture those with rare "
+        "classes: uniform or rare",
         1},
     {"void", KEY_RULE + 4, "KIND", 0,
         "Labels without a class in the memory: ignore them, or take them as class 0: ignore or zero", 1},
     {"mean", KEY_RULE + 5, "KIND", 0,
-        "The mean IoU over the classes that occur, or over all classes after Hungarian matching: occurring or matched",
+        "The mean IoU over the classes that occur, or over all classes after Hungarian matching: occurring "
+        "or matched",
         1},
     {"blue-deviation", KEY_RULE + 6, "X", 0,
         "The deviation that normalises blue: 0.225; the public evaluator has 0.255", 1},
@@ -350,13 +352,14 @@ int command_evaluate(int count, char **arguments)
         .children = children,
         .args_doc = "MODEL TRAIN [TEST]",
         .doc =
-            "Segments the pictures of TEST by dense nearest-neighbour retrieval from those of TRAIN and prints the "
-            "mean intersection over union. MODEL is the folder of a run, a checkpoint or a safetensors file.\v"
-            "A data set is a folder with images and labels whose names match, as `cribo scenes` writes them, or has "
-            "the layout of Pascal VOC, ADE20k, Cityscapes, COCO-Stuff or Pascal Context. Labels are PNG files with a "
-            "palette or grey values; 255 counts nowhere. Where one folder is given, its training half is remembered "
-            "and its validation half scored; of images and labels, every second one. Pictures are resized to a "
-            "square.\n\n"
+            "Segments the pictures of TEST by dense nearest-neighbour retrieval from those of TRAIN and "
+            "prints the mean intersection over union. MODEL is the folder of a run, a checkpoint or a "
+            "safetensors file.\v"
+            "A data set is a folder with images and labels whose names match, as `cribo scenes` writes them, "
+            "or has the layout of Pascal VOC, ADE20k, Cityscapes, COCO-Stuff or Pascal Context. Labels are "
+            "PNG files with a palette or grey values; 255 counts nowhere. Where one folder is given, its "
+            "training half is remembered and its validation half scored; of images and labels, every second "
+            "one. Pictures are resized to a square.\n\n"
             "Example: cribo evaluate run VOCdevkit/VOC2012 --protocol hummingbird --size 448\n\n"};
     struct parsing parsing = {0};
     struct problem problem;

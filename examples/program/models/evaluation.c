@@ -79,7 +79,9 @@ static bool make_probe(struct bench *bench, struct memory *memory)
            library_failed(bench->problem);
 }
 
-/* As the published evaluators: so many of each picture and pass, that the memory is nearly full in the end. */
+/*
+ * As the published evaluators: so many of each picture and pass, that the memory is nearly full in the end.
+ */
 static int64_t patches_to_keep(const struct bench *bench, const struct evaluation_run *run)
 {
     const struct protocol *protocol = &bench->options->protocol;
@@ -355,8 +357,8 @@ static bool check_memory(const struct bench *bench, const struct memory *memory)
             run->count, first);
     return present > 1 ||
            problem_set(bench->problem,
-               "all labels that count in the %zu label maps of the memory (%s, ...) are of one class, so every "
-               "prediction would be right; label 255 counts nowhere: of a mask, store the object as 1",
+               "all labels that count in the %zu label maps of the memory (%s, ...) are of one class, so "
+               "every prediction would be right; label 255 counts nowhere: of a mask, store the object as 1",
                run->count, first);
 }
 
@@ -428,8 +430,8 @@ static bool score(struct bench *bench)
         bench->memories[r].result->score_seconds = now() - began;
     return count_present(bench->memories[0].result->scored, test->classes) ||
            problem_set(bench->problem,
-               "nothing to score: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 counts "
-               "nowhere",
+               "nothing to score: none of the %zu label maps (%s, ...) has a pixel with a class; label 255 "
+               "counts nowhere",
                test->count, test->list[0].labels);
 }
 
@@ -447,7 +449,9 @@ static bool scores_of(const struct bench *bench, const int64_t *confusion, doubl
     return true;
 }
 
-/* The scores of a run; predictions by neighbours are matched with classes first where the protocol says so. */
+/*
+ * The scores of a run; predictions by neighbours are matched with classes first where the protocol says so.
+ */
 static bool conclude(struct bench *bench, struct memory *memory)
 {
     struct evaluation *result = memory->result;

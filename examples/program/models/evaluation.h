@@ -50,9 +50,9 @@ struct evaluation {
 };
 
 /*
- * Results [run_count], each to be freed with evaluation_free; on failure they are empty. A problem, too, where the
- * labels leave nothing to measure: no pixel with a class to remember or to score, or a memory of a single class, by
- * which every prediction would be right.
+ * Results [run_count], each to be freed with evaluation_free; on failure they are empty. A problem, too,
+ * where the labels leave nothing to measure: no pixel with a class to remember or to score, or a memory of a
+ * single class, by which every prediction would be right.
  */
 bool evaluate(struct evaluation *results, const struct frozen *frozen,
     const struct evaluation_options *options, struct problem *problem);

@@ -1,6 +1,6 @@
 /*
- * The rules by which patches are remembered and scored: those of a named protocol, each of which can be chosen by
- * itself. docs/evaluation.md explains them.
+ * The rules by which patches are remembered and scored: those of a named protocol, each of which can be
+ * chosen by itself. docs/evaluation.md explains them.
  */
 #ifndef PROTOCOL_H
 #define PROTOCOL_H
@@ -26,7 +26,10 @@ struct protocol {
 /* By its name: "simple" or "hummingbird". */
 bool protocol_named(struct protocol *protocol, const char *name, struct problem *problem);
 
-/* Sets one of the rules, by the names of the options: resize, label-pixel, passes, memory, void, mean, blue-deviation. */
+/*
+ * Sets one of the rules, by the names of the options: resize, label-pixel, passes, memory, void, mean,
+ * blue-deviation.
+ */
 bool protocol_set(struct protocol *protocol, const char *rule, const char *value, struct problem *problem);
 
 /* Writes the rules down in words. */

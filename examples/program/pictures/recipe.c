@@ -44,8 +44,8 @@ const struct recipe_setting recipe_settings[RECIPE_SETTINGS] = {
     {"resampling", AT(resampling), 1, {RECIPE_BICUBIC}, 0, 1, resamplings,
         "Interpolation of a crop to the view's size: bicubic or bilinear, both antialiased"},
     {"mean", AT(mean), 3, {IMAGENET_MEAN}, 0, 1, NULL,
-        "Mean of red, green and blue (R,G,B; 0 ... 1) that is subtracted from the pixels; the one of the training of "
-        "--weights"},
+        "Mean of red, green and blue (R,G,B; 0 ... 1) that is subtracted from the pixels; the one of the "
+        "training of --weights"},
     {"deviation", AT(deviation), 3, {IMAGENET_DEVIATION}, 0.001, 10, NULL,
         "Deviation of red, green and blue (R,G,B) by which the pixels are then divided"},
 };
