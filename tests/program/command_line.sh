@@ -25,9 +25,10 @@ expect 2 "no folder of pictures" pretrain -o "$work/run"
 expect 2 "no output folder" pretrain "$work/pictures"
 expect 1 "more: No such file or directory" pretrain "$work/pictures" more -o "$work/run"
 expect 2 "unrecognized option '--no-such-thing'" pretrain "$work/pictures" -o "$work/run" --no-such-thing
-expect 2 "learning_rate" pretrain "$work/pictures" -o "$work/run" --learning-rate fast
+expect 2 '--learning-rate = "fast" is not a number' pretrain "$work/pictures" -o "$work/run" --learning-rate fast
 expect 2 "clusters" pretrain "$work/pictures" -o "$work/run" --clusters=-3
-expect 2 "no-such-preset" pretrain "$work/pictures" -o "$work/run" --preset no-such-preset
+expect 2 "--preset=no-such-preset: no such preset; there are vits16-coco" pretrain "$work/pictures" -o "$work/run" --preset no-such-preset
+expect 2 "--epochs and --steps both give" pretrain "$work/pictures" -o "$work/run" --epochs 3 --steps 5
 expect 2 "--threads=0" pretrain "$work/pictures" -o "$work/run" --threads 0
 expect 2 "no output folder" scenes
 expect 2 "--size=x" scenes -o "$work/scenes" --size x

@@ -92,14 +92,14 @@ same "$work/ones" "$work/ones-stopped"
 
 # A run that is there is neither replaced nor resumed unless asked; what differs is refused by name.
 run=$work/ones-stopped
-expect 1 "batch_size is 1 in the checkpoint, not 4" pretrain "$work/moved" -o "$run" $small
+expect 1 "--batch-size is 1 in the checkpoint, not 4" pretrain "$work/moved" -o "$run" $small
 expect 2 "--resume goes on with a run, --overwrite replaces it" pretrain "$work/moved" -o "$run" --resume --overwrite
 expect 1 "$work/none: no checkpoint to resume from" pretrain "$work/moved" -o "$work/none" --resume
 [ -e "$work/none" ] && fail "a refused resume made a folder"
-expect 1 "learning_rate is 0.004 in the checkpoint, not 0.003" pretrain "$work/moved" -o "$run" --resume --learning-rate 0.003
-expect 1 "total_steps is 100 in the checkpoint, not 104" pretrain "$work/moved" -o "$run" --resume --steps 104 --override seed
+expect 1 "--learning-rate is 0.004 in the checkpoint, not 0.003" pretrain "$work/moved" -o "$run" --resume --learning-rate 0.003
+expect 1 "--steps is 100 in the checkpoint, not 104; leave it out, or change it by --override steps" pretrain "$work/moved" -o "$run" --resume --steps 104 --override seed
 expect 1 "begun with no preset" pretrain "$work/moved" -o "$run" --resume --preset tiny
-expect 2 "--override: speed is no setting" pretrain "$work/moved" -o "$run" --resume --override epochs,speed
+expect 2 "--override speed: there is no such setting" pretrain "$work/moved" -o "$run" --resume --override epochs,speed
 expect 0 "nothing to do" pretrain "$work/moved" -o "$run" --resume
 expect 0 "(--overwrite begins anew)" pretrain "$work/moved" -o "$run"
 "$pictures" "$work/moved" 14

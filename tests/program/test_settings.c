@@ -34,7 +34,7 @@ END_TEST
 
 START_TEST(test_settings_given_win_over_presets_and_small_defaults)
 {
-    struct settings settings = {.preset = "tiny"};
+    struct settings settings = {.presets = "tiny"};
     give(&settings, "clusters", "9");
     give(&settings, "warmup_epochs", "2");
     cribo_trainer_config config = apply(&settings, 5000);
@@ -44,7 +44,7 @@ START_TEST(test_settings_given_win_over_presets_and_small_defaults)
     ck_assert_int_eq(config.clusters, 9);
     ck_assert_int_eq(config.batch_size, 256);
     ck_assert_int_eq(config.warmup_steps, 0);
-    settings.preset = NULL;
+    settings.presets[0] = 0;
     config = apply(&settings, 5000);
     ck_assert_int_eq(config.clusters, 9);
     ck_assert_double_eq(config.warmup_epochs, 2);
@@ -73,7 +73,7 @@ START_TEST(test_settings_wrong_ones_are_named)
     ck_assert(!settings_apply(&settings, 10, &config, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "no_such_setting"));
     settings = (struct settings){0};
-    for (int i = 0; i < MOST_SETTINGS; i++) give(&settings, "seed", "1");
+    for (int i = 0; i < MAX_SETTINGS; i++) give(&settings, "seed", "1");
     ck_assert(!settings_give(&settings, "seed", "1", &problem));
 }
 END_TEST
@@ -94,7 +94,7 @@ START_TEST(test_settings_of_a_resumed_run_are_those_saved)
     ck_assert_mem_eq(&config, &saved, sizeof saved);
     give(&settings, "learning_rate", "4e-3");
     ck_assert(!settings_resume(&settings, &saved, 12, &config, &problem));
-    ck_assert_ptr_nonnull(strstr(problem.text, "learning_rate is 0.003 in the checkpoint, not 0.004"));
+    ck_assert_ptr_nonnull(strstr(problem.text, "--learning-rate is 0.003 in the checkpoint, not 0.004"));
 }
 END_TEST
 
@@ -116,13 +116,83 @@ START_TEST(test_settings_overridden_ones_may_differ)
     ck_assert_int_eq(config.warmup_steps, saved.warmup_steps);
     give(&settings, "clusters", "7");
     ck_assert(!settings_resume(&settings, &saved, 100, &config, &problem));
-    ck_assert_ptr_nonnull(strstr(problem.text, "clusters is 12"));
+    ck_assert_ptr_nonnull(strstr(problem.text, "--clusters is 12"));
     ck_assert(!settings_override(&none, wrong, &problem));
-    ck_assert_ptr_nonnull(strstr(problem.text, "rate is no setting"));
+    ck_assert_ptr_nonnull(strstr(problem.text, "--override rate: there is no such setting"));
+}
+END_TEST
+
+/* Several presets, given at once or one by one, each on top of the one before. */
+START_TEST(test_settings_presets_stack)
+{
+    struct settings settings = {0}, listed = {0}, authors = {0};
+    struct problem problem;
+    ck_assert(settings_add_preset(&settings, "tiny", &problem));
+    ck_assert(settings_add_preset(&settings, "authors", &problem));
+    ck_assert(settings_add_preset(&listed, "tiny,authors", &problem));
+    ck_assert_str_eq(settings.presets, listed.presets);
+    ck_assert(settings_add_preset(&authors, "authors", &problem));
+    cribo_trainer_config both = apply(&settings, 500), one = apply(&authors, 500);
+    ck_assert_int_eq(both.width, 192);
+    ck_assert_int_ne(one.width, 192);
+    ck_assert_int_eq(both.authors_normalisation, 1);
+    ck_assert(!settings_add_preset(&settings, "tinny", &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "--preset=tinny: no such preset; there are vits16-coco"));
+    ck_assert(!settings_add_preset(&settings, "tiny,", &problem));
+    ck_assert_str_eq(settings.presets, "tiny,authors");
+    for (int i = 0; i < 100; i++)
+        if (!settings_add_preset(&settings, "tiny", &problem)) break;
+    ck_assert_ptr_nonnull(strstr(problem.text, "too many presets"));
+}
+END_TEST
+
+START_TEST(test_settings_names_are_the_options)
+{
+    char name[SETTINGS_NAME], list[] = "steps=7,total-steps,learning_rate", epochs[] = "epochs";
+    struct settings settings = {0}, other = {0};
+    struct problem problem;
+    cribo_trainer_config config, saved;
+    ck_assert_str_eq(settings_option(name, "warmup_steps"), "warmup-steps");
+    ck_assert_str_eq(settings_option(name, "total_steps"), "steps");
+    ck_assert_str_eq(settings_of_option(name, "steps"), "total_steps");
+    ck_assert_msg(settings_override(&settings, list, &problem), "%s", problem.text);
+    ck_assert_uint_eq(settings.override_count, 2);
+    config = apply(&settings, 100);
+    ck_assert_int_eq(config.total_steps, 7);
+    /* A run that counts its steps has no use for epochs, and says so. */
+    saved = config;
+    ck_assert(settings_override(&other, epochs, &problem));
+    give(&other, "epochs", "9");
+    ck_assert(!settings_resume(&other, &saved, 100, &config, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "counted in steps, of which it has 7; override steps"));
+    give(&other, "total_steps", "20");
+    ck_assert(!settings_apply(&other, 100, &config, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "--epochs and --steps"));
+}
+END_TEST
+
+START_TEST(test_settings_warm_ups_longer_than_the_run_are_named)
+{
+    struct settings settings = {.presets = "tiny"}, small = {0};
+    struct problem found;
+    cribo_trainer_config config;
+    give(&settings, "total_steps", "20");
+    give(&small, "total_steps", "20");
+    config = apply(&settings, 3200);
+    ck_assert(settings_too_long(&config, &found));
+    ck_assert_ptr_nonnull(
+        strstr(found.text, "the run has 20 steps, but the warm-up of the learning rate takes "));
+    ck_assert_ptr_nonnull(strstr(found.text, "(--warmup-steps)"));
+    config = apply(&small, 3200);
+    ck_assert(!settings_too_long(&config, &found));
+    settings.count = 0;
+    config = apply(&settings, 3200);
+    ck_assert(!settings_too_long(&config, &found));
 }
 END_TEST
 
 RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
     test_settings_given_win_over_presets_and_small_defaults, test_settings_batch_is_no_larger_than_the_folder,
     test_settings_wrong_ones_are_named, test_settings_of_a_resumed_run_are_those_saved,
-    test_settings_overridden_ones_may_differ)
+    test_settings_overridden_ones_may_differ, test_settings_presets_stack,
+    test_settings_names_are_the_options, test_settings_warm_ups_longer_than_the_run_are_named)

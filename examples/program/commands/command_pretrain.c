@@ -37,11 +37,12 @@ enum { GROUP_OWN = 1, GROUP_VIEWS = 2, GROUP_SETTINGS = 3 };
 
 static const struct argp_option own[] = {
     {"output", 'o', "RUN", 0, "Folder for the results (required); created if missing", GROUP_OWN},
-    {"preset", KEY_PRESET, "NAME", 0,
+    {"preset", KEY_PRESET, "NAME[,...]", 0,
         "Settings of a published run (vits16-coco, vits16-in1k, vitb16-in1k), of a model size (tiny, small, "
-        "base), of a small experiment (mini), or the formulas of the authors' code (authors)",
+        "base), of a small experiment (mini), or the formulas of the authors' code (authors). Several, separated "
+        "by commas or given one by one, are applied in their order",
         GROUP_OWN},
-    {"steps", KEY_STEPS, "N", 0, "Length of the run in steps; equal to --total-steps", GROUP_OWN},
+    {"total-steps", KEY_STEPS, "N", OPTION_HIDDEN, "", GROUP_OWN}, /* the library's name of --steps */
     {"stop-after", KEY_STOP_AFTER, "N", 0,
         "Save and exit after step N of the run, as Ctrl-C does; the run can be continued later", GROUP_OWN},
     {"threads", KEY_THREADS, "N", 0,
@@ -121,9 +122,9 @@ static const char description[] =
 
 /* The options in argp's form, with the texts that are generated for the settings. */
 struct option_table {
-    struct argp_option options[OWN + 1 + RECIPE_SETTINGS + MOST_SETTINGS + 1];
-    char names[MOST_SETTINGS][48], values[MOST_SETTINGS][64], helps[MOST_SETTINGS][256];
-    char view_names[RECIPE_SETTINGS][48], view_helps[RECIPE_SETTINGS][256];
+    struct argp_option options[OWN + 1 + RECIPE_SETTINGS + MAX_SETTINGS + 1];
+    char names[MAX_SETTINGS][SETTINGS_NAME], values[MAX_SETTINGS][64], helps[MAX_SETTINGS][256];
+    char view_names[RECIPE_SETTINGS][SETTINGS_NAME], view_helps[RECIPE_SETTINGS][256];
     char *doc;
 };
 
@@ -132,14 +133,6 @@ struct parsing {
     char **sources; /* as many as there are arguments */
     struct problem problem;
 };
-
-/* The name of a setting as an option. */
-static void hyphenate_name(char *option, size_t size, const char *name)
-{
-    snprintf(option, size, "%s", name);
-    for (char *c = option; *c; c++)
-        if (*c == '_') *c = '-';
-}
 
 static void fill_views(struct option_table *table)
 {
@@ -153,7 +146,7 @@ static void fill_views(struct option_table *table)
         const struct recipe_setting *setting = &recipe_settings[i];
         char value[RECIPE_TEXT];
         recipe_print(&published, setting, value);
-        hyphenate_name(table->view_names[i], sizeof table->view_names[i], setting->name);
+        settings_option(table->view_names[i], setting->name);
         snprintf(table->view_helps[i], sizeof table->view_helps[i], "%s [%s]", setting->help, value);
         table->options[OWN + 1 + i] = (struct argp_option){.name = table->view_names[i],
             .key = KEY_VIEWS + i,
@@ -191,8 +184,7 @@ static void describe_setting(char *text, size_t size, const cribo_setting *setti
 
 static void fill_setting(struct option_table *table, int index, const cribo_setting *setting)
 {
-    char *name = table->names[index];
-    hyphenate_name(name, sizeof table->names[0], setting->name);
+    char *name = settings_option(table->names[index], setting->name);
     name_values(table->values[index], sizeof table->values[0], setting);
     describe_setting(table->helps[index], sizeof table->helps[0], setting);
     table->options[OWN + 1 + RECIPE_SETTINGS + index] = (struct argp_option){.name = name,
@@ -207,11 +199,13 @@ static bool fill_table(struct option_table *table)
     cribo_setting setting;
     memcpy(table->options, own, sizeof own);
     fill_views(table);
-    for (int i = 0; i < MOST_SETTINGS && cribo_trainer_config_setting((size_t)i, &setting) == CRIBO_OK; i++)
+    for (int i = 0; i < MAX_SETTINGS && cribo_trainer_config_setting((size_t)i, &setting) == CRIBO_OK; i++)
         fill_setting(table, i, &setting);
     const char *after = strchr(description, '\v') + 1;
     size_t before = (size_t)(after - description);
-    return asprintf(&table->doc, "%.*s%s\n\n%s", (int)before, description, settings_small_help, after) >= 0;
+    char small[1024];
+    settings_small_help(small, sizeof small);
+    return asprintf(&table->doc, "%.*s%s\n\n%s", (int)before, description, small, after) >= 0;
 }
 
 static void give(struct argp_state *state, const char *name, const char *value)
@@ -270,7 +264,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'o': options->out = value; return 0;
     case 'q': say_quiet(true); return 0;
-    case KEY_PRESET: options->settings.preset = value; return 0;
+    case KEY_PRESET:
+        if (!settings_add_preset(&options->settings, value, &parsing->problem))
+            argp_error(state, "%s", parsing->problem.text);
+        return 0;
     case KEY_STEPS: give(state, "total_steps", value); return 0;
     case KEY_STOP_AFTER:
         options->stop_after = command_integer(state, "stop-after", value, 1, INT64_MAX);
@@ -308,7 +305,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END: check(state, parsing); return 0;
     default:
         if (key < KEY_SETTINGS || key >= KEY_VIEWS + RECIPE_SETTINGS ||
-            (key >= KEY_SETTINGS + MOST_SETTINGS && key < KEY_VIEWS))
+            (key >= KEY_SETTINGS + MAX_SETTINGS && key < KEY_VIEWS))
             return ARGP_ERR_UNKNOWN;
         give_by_key(state, key, value);
         return 0;

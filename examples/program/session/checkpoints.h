@@ -16,7 +16,7 @@ struct position {
     uint64_t batches; /* taken from the loader */
     uint64_t digest;  /* of the list of pictures */
     size_t files;     /* how many pictures */
-    char preset[64];  /* with which the run was begun; "": none */
+    char preset[128]; /* with which the run was begun, separated by commas; "": none */
     uint32_t *broken; /* [broken_count] pictures found broken in these batches, by number */
     size_t broken_count;
     char recipe[RECIPE_WHOLE_TEXT]; /* of the views, as recipe_write wrote it; "": the published one */

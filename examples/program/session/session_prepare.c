@@ -86,8 +86,8 @@ static bool check_pictures(struct session *session)
 
 static bool check_preset(struct session *session)
 {
-    const char *given = session->options->settings.preset, *saved = session->position.preset;
-    return !given || !strcmp(given, saved) ||
+    const char *given = session->options->settings.presets, *saved = session->position.preset;
+    return !given[0] || !strcmp(given, saved) ||
            problem_set(&session->problem, "--preset=%s: the run was begun with %s%s; leave it out", given,
                saved[0] ? "--preset=" : "no preset", saved);
 }
@@ -106,7 +106,7 @@ static bool make_trainer(struct session *session)
 static cribo_status load_trainer(struct session *session, const char *path)
 {
     const struct settings *settings = &session->options->settings;
-    char names[MOST_SETTINGS * 48] = "";
+    char names[MAX_SETTINGS * 48] = "";
     cribo_load_options options = {.struct_size = sizeof options, .overrides = names};
     for (size_t i = 0; i < settings->override_count; i++) {
         size_t length = strlen(names);
@@ -198,10 +198,12 @@ static bool begin(struct session *session)
     session->watch.skip_from = fmax(session->options->skip_from, 0);
     position->digest = session->pictures.digest;
     position->files = session->pictures.count;
-    snprintf(position->preset, sizeof position->preset, "%s", settings->preset ? settings->preset : "");
+    snprintf(position->preset, sizeof position->preset, "%s", settings->presets);
     const struct pretrain_options *options = session->options;
-    return settings_apply(settings, session->pictures.count, &session->config, &session->problem) &&
-           settings_recipe(settings, &session->recipe, &session->problem) && make_trainer(session) &&
+    if (!settings_apply(settings, session->pictures.count, &session->config, &session->problem)) return false;
+    struct problem found;
+    if (settings_too_long(&session->config, &found)) say_warning("%s", found.text);
+    return settings_recipe(settings, &session->recipe, &session->problem) && make_trainer(session) &&
            (!options->weights ||
                weights_load(session->trainer, options->weights, options->weights_heads, &session->problem));
 }

@@ -35,10 +35,81 @@ static const struct {
     {"epochs", "100"},
 };
 
-const char settings_small_help[] = "Without --preset, settings for a small machine and a small folder: a "
-                                   "vision transformer of width 192, depth 6 and 3 heads on "
-                                   "images of 96 x 96 in patches of 8, 1024 prototypes, 12 clusters, batches "
-                                   "of 16, 100 epochs, warm-ups in proportion.";
+void settings_small_help(char *text, size_t size)
+{
+    int length =
+        snprintf(text, size, "Without --preset, the settings suit a small machine and a small folder:");
+    for (size_t i = 0; i < sizeof small / sizeof *small && (size_t)length < size; i++) {
+        char name[SETTINGS_NAME];
+        length += snprintf(text + length, size - (size_t)length, "%s %s %s", i ? "," : "",
+            settings_option(name, small[i].name), small[i].value);
+    }
+    if ((size_t)length < size)
+        snprintf(text + length, size - (size_t)length, "; warm-ups are shares of the run.");
+}
+
+/* The one setting whose option has another name. */
+static const char steps_option[] = "steps", steps_setting[] = "total_steps";
+
+static char *translate(char name[SETTINGS_NAME], const char *text, char from, char to)
+{
+    snprintf(name, SETTINGS_NAME, "%s", text);
+    for (char *c = name; *c; c++)
+        if (*c == from) *c = to;
+    return name;
+}
+
+char *settings_option(char name[SETTINGS_NAME], const char *setting)
+{
+    return translate(name, strcmp(setting, steps_setting) ? setting : steps_option, '_', '-');
+}
+
+char *settings_of_option(char name[SETTINGS_NAME], const char *option)
+{
+    return translate(name, strcmp(option, steps_option) ? option : steps_setting, '-', '_');
+}
+
+static bool add_preset(struct settings *settings, const char *name, size_t length, struct problem *problem)
+{
+    char preset[SETTINGS_NAME];
+    cribo_trainer_config config;
+    size_t used = strlen(settings->presets);
+    snprintf(preset, sizeof preset, "%.*s", (int)length, name);
+    if (used + length + 2 > sizeof settings->presets)
+        return problem_set(problem, "--preset: too many presets");
+    if (cribo_trainer_config_init(&config, sizeof config) != CRIBO_OK) return problem_library(problem);
+    if (length >= sizeof preset || cribo_trainer_config_preset(&config, preset) != CRIBO_OK) {
+        const char *known = strstr(cribo_last_error(), "there are ");
+        return problem_set(
+            problem, "--preset=%s: no such preset%s%s", preset, known ? "; " : "", known ? known : "");
+    }
+    snprintf(settings->presets + used, sizeof settings->presets - used, "%s%s", used ? "," : "", preset);
+    return true;
+}
+
+bool settings_add_preset(struct settings *settings, const char *names, struct problem *problem)
+{
+    struct settings before = *settings;
+    for (;; names++) {
+        size_t length = strcspn(names, ",");
+        if (!add_preset(settings, names, length, problem)) {
+            *settings = before;
+            return false;
+        }
+        names += length;
+        if (!*names) return true;
+    }
+}
+
+static bool apply_presets(
+    const struct settings *settings, cribo_trainer_config *config, struct problem *problem)
+{
+    char names[SETTINGS_PRESETS], *rest;
+    memcpy(names, settings->presets, sizeof names);
+    for (char *name = strtok_r(names, ",", &rest); name; name = strtok_r(NULL, ",", &rest))
+        if (cribo_trainer_config_preset(config, name) != CRIBO_OK) return problem_library(problem);
+    return true;
+}
 
 const char *settings_small_default(const char *name)
 {
@@ -47,9 +118,15 @@ const char *settings_small_default(const char *name)
     return NULL;
 }
 
+/* The library's message begins with the setting's name, in place of which the option's stands. */
 static bool set(cribo_trainer_config *config, const char *name, const char *value, struct problem *problem)
 {
-    return cribo_trainer_config_set(config, name, value) == CRIBO_OK || problem_library(problem);
+    char option[SETTINGS_NAME];
+    if (cribo_trainer_config_set(config, name, value) == CRIBO_OK) return true;
+    const char *message = cribo_last_error();
+    size_t length = strlen(name);
+    if (strncmp(message, name, length)) return problem_set(problem, "%s", message);
+    return problem_set(problem, "--%s%s", settings_option(option, name), message + length);
 }
 
 static bool give_view(struct settings *settings, const char *name, const char *value, struct problem *problem)
@@ -64,7 +141,7 @@ static bool give_view(struct settings *settings, const char *name, const char *v
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem)
 {
     if (recipe_find(name)) return give_view(settings, name, value, problem);
-    if (settings->count == MOST_SETTINGS) return problem_set(problem, "more than %d settings", MOST_SETTINGS);
+    if (settings->count == MAX_SETTINGS) return problem_set(problem, "more than %d settings", MAX_SETTINGS);
     settings->given[settings->count].name = name;
     settings->given[settings->count++].value = value;
     return true;
@@ -82,12 +159,14 @@ static void shorten_warmups(const struct settings *settings, cribo_trainer_confi
 {
     int64_t total = config->total_steps ? config->total_steps
                                         : (int64_t)(config->epochs * (double)config->steps_per_epoch);
-    int64_t epoch = config->steps_per_epoch < total / 20 ? config->steps_per_epoch : total / 20;
+    int64_t tenth = total >= 10 ? total / 10 : 1, quarter = total >= 4 ? total / 4 : 1,
+            twentieth = total >= 20 ? total / 20 : 1; /* 0 would mean that the epochs count */
+    int64_t epoch = config->steps_per_epoch < twentieth ? config->steps_per_epoch : twentieth;
     if (!was_given(settings, "warmup_epochs") && !was_given(settings, "warmup_steps"))
-        config->warmup_steps = total / 10;
+        config->warmup_steps = tenth;
     if (!was_given(settings, "teacher_temperature_epochs") &&
         !was_given(settings, "teacher_temperature_steps"))
-        config->teacher_temperature_steps = total / 4;
+        config->teacher_temperature_steps = quarter;
     if (!was_given(settings, "cross_image_epochs") && !was_given(settings, "cross_image_steps"))
         config->cross_image_steps = epoch;
     if (!was_given(settings, "freeze_last_layer_epochs") && !was_given(settings, "freeze_last_layer_steps"))
@@ -104,16 +183,17 @@ bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem)
 {
     if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK) return problem_library(problem);
-    if (settings->preset && cribo_trainer_config_preset(config, settings->preset) != CRIBO_OK)
-        return problem_library(problem);
-    for (size_t i = 0; !settings->preset && i < sizeof small / sizeof *small; i++)
+    if (!apply_presets(settings, config, problem)) return false;
+    for (size_t i = 0; !settings->presets[0] && i < sizeof small / sizeof *small; i++)
         if (!set(config, small[i].name, small[i].value, problem)) return false;
     for (size_t i = 0; i < settings->count; i++)
         if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
+    if (was_given(settings, "epochs") && was_given(settings, "total_steps") && config->total_steps > 0)
+        return problem_set(problem, "--epochs and --steps both give the length of the run; give one of them");
     fit_folder(pictures, config);
     if (!was_given(settings, "steps_per_epoch") && pictures > 0)
         config->steps_per_epoch = (int64_t)pictures / config->batch_size;
-    if (!settings->preset) shorten_warmups(settings, config);
+    if (!settings->presets[0]) shorten_warmups(settings, config);
     return true;
 }
 
@@ -124,28 +204,32 @@ static bool is_overridden(const struct settings *settings, const char *name)
     return false;
 }
 
-static bool is_setting(const char *name)
+/* The setting that an option's name stands for, as the library's table has it; NULL: none. */
+static const char *find_setting(const char *option)
 {
-    if (recipe_find(name)) return true;
     cribo_setting setting;
+    char name[SETTINGS_NAME];
+    settings_of_option(name, option);
     for (size_t i = 0; cribo_trainer_config_setting(i, &setting) == CRIBO_OK; i++)
-        if (!strcmp(setting.name, name)) return true;
-    return false;
+        if (!strcmp(setting.name, name)) return setting.name;
+    return recipe_find(name) ? recipe_find(name)->name : NULL;
 }
 
 bool settings_override(struct settings *settings, char *list, struct problem *problem)
 {
     char *rest;
-    for (char *name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
-        char *equals = strchr(name, '=');
+    for (char *option = strtok_r(list, ",", &rest); option; option = strtok_r(NULL, ",", &rest)) {
+        char *equals = strchr(option, '=');
         if (equals) *equals = '\0';
-        for (char *c = name; *c; c++)
-            if (*c == '-') *c = '_';
-        bool folder = !strcmp(name, "folder"), skip = !strcmp(name, "skip_spikes");
+        bool folder = !strcmp(option, "folder"),
+             skip = !strcmp(option, "skip-spikes") || !strcmp(option, "skip_spikes");
         settings->override_folder |= folder && !equals;
         settings->override_skip |= skip && !equals;
         if ((folder || skip) && !equals) continue;
-        if (!is_setting(name)) return problem_set(problem, "--override: %s is no setting", name);
+        const char *name = find_setting(option);
+        if (!name)
+            return problem_set(
+                problem, "--override %s: there is no such setting; names are those of the options", option);
         if (equals && !settings_give(settings, name, equals + 1, problem)) return false;
         if (is_overridden(settings, name)) continue;
         settings->overrides[settings->override_count++] = name;
@@ -174,6 +258,16 @@ static void print_setting(char *text, size_t size, const char *at, const cribo_s
         snprintf(text, size, "%.15g", real);
 }
 
+/* A given setting has another value in the checkpoint. */
+static bool differs(const char *setting, const char *before, const char *now, struct problem *problem)
+{
+    char name[SETTINGS_NAME];
+    settings_option(name, setting);
+    return problem_set(problem,
+        "--%s is %s in the checkpoint, not %s; leave it out, or change it by --override %s", name, before,
+        now, name);
+}
+
 static bool compare(const struct settings *settings, const cribo_trainer_config *saved,
     const cribo_trainer_config *config, struct problem *problem)
 {
@@ -184,9 +278,7 @@ static bool compare(const struct settings *settings, const cribo_trainer_config 
         if (!memcmp(old, new, sizeof(int64_t)) || is_overridden(settings, setting.name)) continue;
         print_setting(before, sizeof before, old, &setting);
         print_setting(now, sizeof now, new, &setting);
-        return problem_set(problem,
-            "%s is %s in the checkpoint, not %s; leave it out, or change it by --override %s", setting.name,
-            before, now, setting.name);
+        return differs(setting.name, before, now, problem);
     }
     return true;
 }
@@ -199,6 +291,10 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
         if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
     /* As at the run's beginning, so that its command line with --resume means the same again. */
     if (was_given(settings, "batch_size") || was_given(settings, "micro_batch")) fit_folder(pictures, config);
+    if (config->total_steps > 0 && is_overridden(settings, "epochs"))
+        return problem_set(problem,
+            "--override epochs: the run's length is counted in steps, of which it has %lld; override steps",
+            (long long)config->total_steps);
     return compare(settings, saved, config, problem);
 }
 
@@ -225,10 +321,37 @@ bool settings_resume_recipe(const struct settings *settings, const struct recipe
         const char *name = recipe_settings[i].name;
         recipe_print(saved, &recipe_settings[i], before);
         recipe_print(recipe, &recipe_settings[i], now);
-        if (strcmp(before, now) && !is_overridden(settings, name))
-            return problem_set(problem,
-                "%s is %s in the checkpoint, not %s; leave it out, or change it by --override %s", name,
-                before, now, name);
+        if (strcmp(before, now) && !is_overridden(settings, name)) return differs(name, before, now, problem);
     }
     return true;
+}
+
+bool settings_too_long(const cribo_trainer_config *config, struct problem *found)
+{
+    const struct {
+        const char *what, *option;
+        int64_t steps;
+        double epochs;
+    } beginnings[] = {
+        {"the warm-up of the learning rate", "warmup-steps", config->warmup_steps, config->warmup_epochs},
+        {"the rise of the teacher's temperature", "teacher-temperature-steps",
+            config->teacher_temperature_steps, config->teacher_temperature_epochs},
+        {"the wait for the cross-image loss", "cross-image-steps", config->cross_image_steps,
+            config->cross_image_epochs},
+        {"the freeze of the prototype layers", "freeze-last-layer-steps", config->freeze_last_layer_steps,
+            config->freeze_last_layer_epochs},
+    };
+    double total =
+        config->total_steps ? (double)config->total_steps : config->epochs * (double)config->steps_per_epoch;
+    int length = snprintf(found->text, sizeof found->text, "the run has %.0f steps, but", total),
+        none = length;
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        double steps = beginnings[i].steps ? (double)beginnings[i].steps
+                                           : beginnings[i].epochs * (double)config->steps_per_epoch;
+        if (steps < total || steps <= 1) continue;
+        length +=
+            snprintf(found->text + length, sizeof found->text - (size_t)length, "%s %s takes %.0f (--%s)",
+                length > none ? "," : "", beginnings[i].what, steps, beginnings[i].option);
+    }
+    return length > none;
 }

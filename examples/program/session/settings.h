@@ -12,23 +12,35 @@
 
 #include <stddef.h>
 
-enum { MOST_SETTINGS = 128 };
+enum { MAX_SETTINGS = 128, SETTINGS_PRESETS = 128 };
 
 struct settings {
-    const char *preset; /* NULL: the small machine's defaults */
+    char presets
+        [SETTINGS_PRESETS]; /* names, separated by commas, in their order; "": the small machine's defaults */
     struct {
         const char *name, *value; /* borrowed */
-    } given[MOST_SETTINGS];
+    } given[MAX_SETTINGS];
     size_t count;
     struct {
         const char *name, *value; /* borrowed */
     } views[RECIPE_SETTINGS * 4]; /* settings of the views that were given */
     size_t view_count;
-    const char *overrides[MOST_SETTINGS]; /* settings that may differ from a checkpoint's; borrowed */
+    const char *overrides[MAX_SETTINGS]; /* settings that may differ from a checkpoint's; borrowed */
     size_t override_count;
     bool override_folder; /* and so may the pictures */
     bool override_skip;   /* and from where on updates are skipped */
 };
+
+/* Adds a preset, or several that are separated by commas, behind those given before. */
+bool settings_add_preset(struct settings *settings, const char *names, struct problem *problem);
+
+/*
+ * A setting's name has hyphens on the command line and underscores in files and in the library; "steps" is the
+ * option's name of total_steps. Both functions write at most SETTINGS_NAME characters and return `name`.
+ */
+enum { SETTINGS_NAME = 48 };
+char *settings_option(char name[SETTINGS_NAME], const char *setting);
+char *settings_of_option(char name[SETTINGS_NAME], const char *option);
 
 /* A setting of the trainer or, by its name, of the views (pictures/recipe.h). */
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);
@@ -60,10 +72,16 @@ bool settings_override(struct settings *settings, char *list, struct problem *pr
 bool settings_resume(const struct settings *settings, const cribo_trainer_config *saved, size_t pictures,
     cribo_trainer_config *config, struct problem *problem);
 
+/*
+ * Describes the schedules' beginnings that are not over when the run is, with the options that shorten them; false
+ * when there are none.
+ */
+bool settings_too_long(const cribo_trainer_config *config, struct problem *found);
+
 /* A setting's small default as text; NULL where the library's own holds. */
 const char *settings_small_default(const char *name);
 
-/* What the small defaults are, for --help. */
-extern const char settings_small_help[];
+/* Writes the small defaults for --help. */
+void settings_small_help(char *text, size_t size);
 
 #endif
