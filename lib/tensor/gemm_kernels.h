@@ -9,7 +9,7 @@
 #ifndef CB_TENSOR_GEMM_KERNELS_H
 #define CB_TENSOR_GEMM_KERNELS_H
 
-#include "tensor/gemm.h"
+#include "tensor/gemm_job.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -110,6 +110,101 @@ START_TEST(test_rooms_every_folder_of_the_library_is_one)
 }
 END_TEST
 
+/* --- inside a room --- */
+
+/*
+ * The files of a room as units: NAME.c and NAME.h are one. A unit points at another when one of its files
+ * includes the other's header.
+ */
+enum { UNITS = 64 };
+typedef struct unit_graph {
+    char name[UNITS][64];
+    bool arrow[UNITS][UNITS];
+    size_t count;
+} unit_graph;
+
+static size_t unit_of(unit_graph *g, const char *name, size_t length)
+{
+    size_t i = 0;
+    while (i < g->count && (strlen(g->name[i]) != length || strncmp(g->name[i], name, length) != 0)) i++;
+    if (i < g->count) return i;
+    ck_assert_uint_lt(g->count, UNITS);
+    snprintf(g->name[g->count], sizeof g->name[0], "%.*s", (int)length, name);
+    return g->count++;
+}
+
+/* The arrow of one line of `unit`, a file of `room`. */
+static void add_line(unit_graph *g, const char *room, size_t unit, const char *line)
+{
+    char name[256];
+    size_t length = strlen(room);
+    if (sscanf(line, " #include \"%255[^\"]\"", name) != 1) return;
+    if (strncmp(name, room, length) != 0 || name[length] != '/' || !strchr(name, '.')) return;
+    size_t other = unit_of(g, name + length + 1, strcspn(name + length + 1, "."));
+    if (other != unit) g->arrow[unit][other] = true;
+}
+
+static unit_graph read_room(const char *room)
+{
+    unit_graph g = {.count = 0};
+    char path[1024], line[1024];
+    snprintf(path, sizeof path, "%s/lib/%s", CRIBO_SOURCE, room);
+    DIR *directory = opendir(path);
+    ck_assert_msg(directory != NULL, "cannot read %s", path);
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        size_t length = strlen(entry->d_name);
+        if (length < 3 || entry->d_name[length - 2] != '.' || !strchr("ch", entry->d_name[length - 1]))
+            continue;
+        snprintf(path, sizeof path, "%s/lib/%s/%s", CRIBO_SOURCE, room, entry->d_name);
+        FILE *stream = fopen(path, "r");
+        ck_assert_ptr_nonnull(stream);
+        size_t unit = unit_of(&g, entry->d_name, length - 2);
+        while (fgets(line, sizeof line, stream)) add_line(&g, room, unit, line);
+        fclose(stream);
+    }
+    closedir(directory);
+    return g;
+}
+
+/* Follows all arrows to their ends; a unit that then points at itself lies on a circle. NULL: none does. */
+static const char *circle_of(unit_graph *g)
+{
+    for (size_t via = 0; via < g->count; via++)
+        for (size_t from = 0; from < g->count; from++)
+            for (size_t to = 0; to < g->count; to++)
+                if (g->arrow[from][via] && g->arrow[via][to]) g->arrow[from][to] = true;
+    for (size_t i = 0; i < g->count; i++)
+        if (g->arrow[i][i]) return g->name[i];
+    return NULL;
+}
+
+START_TEST(test_rooms_have_no_circles_inside)
+{
+    for (size_t room = 1; room < ROOMS; room++) {
+        unit_graph g = read_room(rooms[room]);
+        const char *unit = circle_of(&g);
+        ck_assert_msg(unit == NULL, "lib/%s: %s includes, through others, itself", rooms[room], unit);
+        ck_assert_uint_gt(g.count, 0);
+    }
+}
+END_TEST
+
+START_TEST(test_rooms_circles_are_found)
+{
+    unit_graph g = {.count = 0};
+    static const char *const units[] = {"step", "learner", "report"};
+    for (size_t i = 0; i < 3; i++) unit_of(&g, units[i], strlen(units[i]));
+    add_line(&g, "training", 0, "#include \"training/step.h\"\n");
+    add_line(&g, "training", 0, "#include \"training/learner.h\"\n");
+    add_line(&g, "training", 1, "#include \"training/report.h\"\n");
+    add_line(&g, "training", 2, "#include \"objective/step.h\"\n");
+    unit_graph open = g;
+    ck_assert_ptr_null(circle_of(&open));
+    add_line(&g, "training", 2, "#include \"training/step.h\"\n");
+    ck_assert_ptr_nonnull(circle_of(&g));
+}
+END_TEST
+
 START_TEST(test_rooms_arrows_are_told_apart)
 {
     static const struct {
@@ -149,6 +244,8 @@ int main(void)
     TCase *tests = tcase_create("rooms");
     tcase_add_test(tests, test_rooms_of_the_library_include_only_what_they_may);
     tcase_add_test(tests, test_rooms_every_folder_of_the_library_is_one);
+    tcase_add_test(tests, test_rooms_have_no_circles_inside);
+    tcase_add_test(tests, test_rooms_circles_are_found);
     tcase_add_test(tests, test_rooms_arrows_are_told_apart);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
