@@ -39,31 +39,30 @@ enum { RULES = sizeof rules / sizeof rules[0] };
 static const struct argp_option table[] = {
     {0, 0, 0, 0, "The protocol:", 1},
     {"protocol", KEY_PROTOCOL, "NAME", 0,
-        "simple, or hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; simple", 1},
-    {"resize", KEY_RULE, "KIND", 0, "How pictures are resized: bicubic, or bilinear to bytes as Pillow does",
+        "Set of rules: simple, or hummingbird (as the public evaluator open-hummingbird-eval 2.0); default "
+        "simple",
         1},
-    {"label-pixel", KEY_RULE + 1, "KIND", 0,
-        "Which stored label a resized pixel has: that under its middle, or by floor(i s): middle or floor",
-        1},
+    {"resize", KEY_RULE, "bicubic|bilinear", 0,
+        "Interpolation of resized pictures: bicubic, or bilinear rounded to bytes as in Pillow", 1},
+    {"label-pixel", KEY_RULE + 1, "middle|floor", 0,
+        "Stored label of a resized pixel: the one at the pixel's centre, or at floor(i * scale)", 1},
     {"passes", KEY_RULE + 2, "N", 0,
-        "Passes over the remembered pictures, each with a random crop and colour jitter; 0: each picture "
-        "once, whole",
+        "Passes over the pictures of TRAIN, each with a random crop and colour jitter; 0: each whole picture "
+        "once",
         1},
-    {"memory", KEY_RULE + 3, "KIND", 0,
-        "Which patches a bounded memory keeps: a uniform sample of all, or of each picture those with rare "
-        "classes: uniform or rare",
+    {"memory", KEY_RULE + 3, "uniform|rare", 0,
+        "Sample of patches in a bounded memory: uniform over all patches, or per picture with rare classes "
+        "preferred",
         1},
-    {"void", KEY_RULE + 4, "KIND", 0,
-        "Labels without a class in the memory: ignore them, or take them as class 0: ignore or zero", 1},
-    {"mean", KEY_RULE + 5, "KIND", 0,
-        "The mean IoU over the classes that occur, or over all classes after Hungarian matching: occurring "
-        "or matched",
-        1},
+    {"void", KEY_RULE + 4, "ignore|zero", 0,
+        "Treatment of labels without a class in the memory: ignore them, or count them as class 0", 1},
+    {"mean", KEY_RULE + 5, "occurring|matched", 0,
+        "Classes of the mean IoU: those that occur, or all classes after Hungarian matching", 1},
     {"blue-deviation", KEY_RULE + 6, "X", 0,
-        "The deviation that normalises blue: 0.225; the public evaluator has 0.255", 1},
+        "Standard deviation that normalises the blue channel: 0.225, or 0.255 as in the public evaluator", 1},
     {0, 0, 0, 0, "The memory:", 2},
     {"memory-patches", KEY_MEMORY_PATCHES, "N", 0,
-        "Largest number of patches of TRAIN in the memory; default 0: all", 2},
+        "Maximum number of patches of TRAIN in the memory; default 0: all", 2},
     {"neighbours", KEY_NEIGHBOURS, "K", 0,
         "Number of nearest patches that vote for a patch's label; default 30", 2},
     {"temperature", KEY_TEMPERATURE, "X", 0,
@@ -71,15 +70,15 @@ static const struct argp_option table[] = {
     {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the patches of TRAIN as well and score it", 2},
     {"seed", KEY_SEED, "N[,N...]", 0, "Seeds of crops, jitter and samples, one run each; default 0", 2},
     {"fractions", KEY_FRACTIONS, "F[,F...]", 0,
-        "Shares of the pictures of TRAIN to remember, one run each, such as 1,1/8; default 1", 2},
+        "Fractions of the pictures of TRAIN to use, one run each, for example 1,1/8; default 1", 2},
     {0, 0, 0, 0, "The data:", 3},
     {"layout", KEY_LAYOUT, "NAME", 0,
-        "How the data lie: pairs, voc, voc-aug, ade20k, ade20k-151, cityscapes, coco-stuff, coco-stuff-15, "
-        "coco-things-12, pascal-context, pascal-context-59; found by the folders",
+        "Layout of the data set: pairs, voc, voc-aug, ade20k, ade20k-151, cityscapes, coco-stuff, coco-stuff-15, "
+        "coco-things-12, pascal-context, pascal-context-59; default: recognised by its folders",
         3},
     {"train-list", KEY_TRAIN_LIST, "FILE[,FILE...]", 0,
-        "Remember the pictures that FILE names, one on each line; a run for each file", 3},
-    {"test-list", KEY_TEST_LIST, "FILE", 0, "Score the pictures that FILE names", 3},
+        "Use the pictures of TRAIN that FILE lists, one per line; one run per file", 3},
+    {"test-list", KEY_TEST_LIST, "FILE", 0, "Score the pictures that FILE lists, one per line", 3},
     {"classes", KEY_CLASSES, "N", 0, "Number of classes, for data sets that do not contain it", 3},
     {"reduce-zero-label", KEY_REDUCE_ZERO, NULL, 0,
         "Ignore label 0 and treat label c as class c - 1, as ADE20k's protocol with 150 classes does", 3},
@@ -357,9 +356,9 @@ int command_evaluate(int count, char **arguments)
             "safetensors file.\v"
             "A data set is a folder with images and labels whose names match, as `cribo scenes` writes them, "
             "or has the layout of Pascal VOC, ADE20k, Cityscapes, COCO-Stuff or Pascal Context. Labels are "
-            "PNG files with a palette or grey values; 255 counts nowhere. Where one folder is given, its "
-            "training half is remembered and its validation half scored; of images and labels, every second "
-            "one. Pictures are resized to a square.\n\n"
+            "PNG files with a palette or grey values; 255 is ignored. If only one folder is given, its "
+            "training half fills the memory and its validation half is scored; of images and labels, every "
+            "second one. Pictures are resized to a square.\n\n"
             "Example: cribo evaluate run VOCdevkit/VOC2012 --protocol hummingbird --size 448\n\n"};
     struct parsing parsing = {0};
     struct problem problem;
