@@ -123,7 +123,8 @@ typedef struct cribo_trainer_config {
     int64_t qkv_bias;           /* CRIBO_QKV_BIAS_...; all */
 
     int64_t group_images; /* images of a group (docs/algorithm.md, "Groups"); 0: the whole batch. 0 */
-    int64_t shards;       /* parts of a batch, summed by a fixed tree (docs/distributed.md); 1 */
+    int64_t shards; /* parts of a batch summed by a fixed tree (docs/distributed.md); a power of two. 1 */
+    int64_t sinkhorn_centring; /* iterations of Sinkhorn-Knopp centring; 0: the moving mean. 0 */
 } cribo_trainer_config;
 
 /*

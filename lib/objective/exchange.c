@@ -109,6 +109,16 @@ cribo_status cb_objective_exchange_matches(cb_objective *o)
     return CRIBO_OK;
 }
 
+cribo_status cb_objective_exchange_bottlenecks(cb_objective *o)
+{
+    size_t e = o->sizes.bottleneck, row = e * sizeof(cb_real);
+    if (!o->ranks) return CRIBO_OK;
+    CB_TRY(share_by_image(o, "bottlenecks", o->cls_centring.x, 2 * row));
+    for (size_t v = 0; v < 2; v++)
+        CB_TRY(share_by_object(o, "bottlenecks", o->object_centring.x + v * o->targets.objects * e, row));
+    return CRIBO_OK;
+}
+
 /* --- sums --- */
 
 static cribo_status join_used(cb_objective *o, cb_prototype_signs *signs, size_t prototypes)

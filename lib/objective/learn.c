@@ -7,6 +7,7 @@
 
 #include "distillation/loss.h"
 #include "distillation/teachers.h"
+#include "objective/centring.h"
 #include "objective/exchange.h"
 #include "tensor/rows.h"
 
@@ -85,7 +86,7 @@ static void learn_cls(cb_objective *o, const cb_micro_batch *micro, cb_tensor x,
     cb_prototype_job job = {
         .student = &o->student.cls,
         .teacher = &o->teacher.cls,
-        .centre = o->centre,
+        .centre = cb_objective_centre_of(o, &o->cls_centring, o->centre),
         .student_temperature = (cb_real)o->config.student_temperature,
         .teacher_temperature = (cb_real)o->now.teacher_temperature,
         .rows = 2 * micro->images,
@@ -110,7 +111,7 @@ static void learn_objects(
     cb_prototype_job job = {
         .student = &o->student.objects,
         .teacher = &o->teacher.objects,
-        .centre = o->object_centre,
+        .centre = cb_objective_centre_of(o, &o->object_centring, o->object_centre),
         .student_temperature = (cb_real)o->config.object_student_temperature,
         .teacher_temperature = (cb_real)o->now.object_teacher_temperature,
         .rows = 2 * micro->objects,

@@ -1,6 +1,8 @@
 /* Making an objective: its parts, and all memory that its steps use. See objective.h. */
 #include "objective/objective.h"
 
+#include "objective/centring.h"
+
 static cribo_status create_clusterer(const cb_runtime *runtime, cb_objective *o)
 {
     cribo_clusterer_config config = {.struct_size = sizeof config};
@@ -83,6 +85,7 @@ static cribo_status create_parts(
     CB_TRY(create_projection(allocator, &o->teacher, teacher, bf16));
     CB_TRY(cb_targets_allocate(allocator, &o->targets, &o->sizes));
     CB_TRY(create_sums(allocator, o));
+    CB_TRY(cb_objective_create_centring(allocator, o));
     return create_group_tokens(allocator, o);
 }
 
@@ -143,6 +146,7 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
         o->tally.cls_signs.used, o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale,
         o->student.objects.scale, o->student.cls.scale};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
+    cb_objective_free_centring(allocator, o);
     cb_targets_release(allocator, &o->targets, &o->sizes);
     cb_memory_bank_free(runtime, o->bank);
     cb_clusterer_free(runtime, o->clusterer);

@@ -6,6 +6,7 @@
  *   exchange.c  each rank's images and objects → all ranks
  *   match.c     objects → nearest neighbours in the memory bank, cycle test
  *   project.c   [CLS], objects and neighbours → the teacher's bottlenecks: the targets
+ *   centring.c  the teacher's bottlenecks → the centres of this step, with Sinkhorn-Knopp centring
  *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
  *   commit.c    the centres and the memory bank move: the only state that outlives a step
  *
@@ -18,6 +19,7 @@
 
 #include "clustering/clusterer.h"
 #include "communication/ranks.h"
+#include "distillation/balance.h"
 #include "distillation/memory_bank.h"
 #include "distillation/prototype_loss.h"
 #include "model/backbone.h"
@@ -37,6 +39,14 @@ typedef struct cb_tally {
     cb_prototype_signs cls_signs, object_signs;
     double cluster_ms, match_ms;
 } cb_tally;
+
+/* Sinkhorn-Knopp centring of one head. */
+typedef struct cb_centring {
+    cb_real *x;      /* [2 B or 2 R, E] the teacher's bottlenecks of the whole batch */
+    cb_real *centre; /* [P] of the step under way */
+    cb_arena arena;  /* of the workspace */
+    cb_balance_workspace work;
+} cb_centring;
 
 /* The sums of one shard. */
 typedef struct cb_leaf_tally {
@@ -63,6 +73,8 @@ typedef struct cb_objective {
     cb_leaf_tally *leaf;  /* [shards] */
     size_t *rank_offsets; /* [ranks + 1] of what is exchanged */
     uint8_t *rank_used;   /* [ranks, P or P'] prototypes used */
+
+    cb_centring cls_centring, object_centring; /* zeroed where the centre is the moving mean */
 
     cb_target_sizes sizes;
     cb_real *group_tokens; /* [group, 2, T, D] with batch_cost, else NULL */

@@ -8,6 +8,7 @@ static const cb_field fields[] = {
     CB_METHOD_SETTINGS(T),
     CB_GROUP_SETTING(T),
     CB_SHARDS_SETTING(T),
+    CB_CENTRING_SETTING(T),
 };
 #undef T
 

@@ -115,6 +115,10 @@ extern const cb_config_table cb_objective_settings;
         "parts of a batch whose gradients are added by a fixed binary tree, a power of two; results are " \
         "bit-identical for every number of processes that divides it")
 
+#define CB_CENTRING_SETTING(T) \
+    CB_INTEGER(T, sinkhorn_centring, 0, 100, 0, \
+        "iterations of Sinkhorn-Knopp centring of the teacher's distributions (DINOv2: 3); 0: moving mean")
+
 /*
  * A loss that counts nothing costs nothing: objects are sought only for their losses, and remembered only to
  * be neighbours.

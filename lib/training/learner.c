@@ -2,6 +2,7 @@
 #include "training/learner.h"
 
 #include "base/clock.h"
+#include "objective/centring.h"
 #include "objective/commit.h"
 #include "objective/exchange.h"
 #include "objective/learn.h"
@@ -76,7 +77,7 @@ static cribo_status find_targets(cb_learner *l, cribo_status status)
         cb_tape tape = cb_pass_begin(&l->pass, false);
         cb_objective_project(l->objective, m, &tape);
     }
-    return CRIBO_OK;
+    return cb_objective_centre(l->objective);
 }
 
 cribo_status cb_learner_end_teaching(cb_learner *l, cribo_status status)

@@ -19,6 +19,7 @@ static const cb_field fields[] = {
     CB_TRANSFORMER_FIELDS(T),
     CB_GROUP_SETTING(T),
     CB_SHARDS_SETTING(T),
+    CB_CENTRING_SETTING(T),
 };
 #undef T
 

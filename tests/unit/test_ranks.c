@@ -165,6 +165,14 @@ START_TEST(test_ranks_give_the_same_bits_with_groups)
 }
 END_TEST
 
+START_TEST(test_ranks_give_the_same_bits_with_sinkhorn_centring)
+{
+    run_job job = make_job(4);
+    job.config.sinkhorn_centring = 3;
+    assert_same_bits(&job);
+}
+END_TEST
+
 START_TEST(test_one_shard_is_as_before_shards)
 {
     run_job job = make_job(4), jobs[1];
@@ -272,6 +280,7 @@ int main(void)
     tcase_add_test(bits, test_ranks_of_any_number_give_the_same_bits);
     tcase_add_test(bits, test_ranks_give_the_same_bits_in_bf16);
     tcase_add_test(bits, test_ranks_give_the_same_bits_with_groups);
+    tcase_add_test(bits, test_ranks_give_the_same_bits_with_sinkhorn_centring);
     tcase_add_test(bits, test_one_shard_is_as_before_shards);
     tcase_add_test(bits, test_checkpoints_pass_between_numbers_of_ranks);
     tcase_set_timeout(failures, 120);

@@ -165,6 +165,25 @@ static void expect_warning(cribo_trainer *trainer, const training_batch *made, m
     ck_assert_msg(strstr(m->last, words) != NULL, "%s", m->last);
 }
 
+/* Balanced distributions give every prototype its share: their mean is nearly uniform. */
+START_TEST(test_report_of_balanced_distributions_shows_uniform_mean)
+{
+    cribo_trainer_config c = training_config();
+    c.prototypes = 6; /* fewer than the rows of a batch */
+    cribo_trainer *plain = training_begin(&c, 1);
+    c.sinkhorn_centring = 50;
+    cribo_trainer *balanced = training_begin(&c, 2);
+    cribo_report before = report_of(plain, &c, 0), after = report_of(balanced, &c, 0);
+    float centre[6];
+    ck_assert_double_lt(before.mean_teacher_entropy, 0.99 * before.uniform_loss);
+    ck_assert_double_gt(after.mean_teacher_entropy, 0.999 * after.uniform_loss);
+    OK(cribo_trainer_get_centres(balanced, centre, NULL));
+    for (int p = 0; p < 6; p++) ck_assert(centre[p] == 0); /* no moving mean */
+    cribo_trainer_free(balanced);
+    cribo_trainer_free(plain);
+}
+END_TEST
+
 START_TEST(test_report_of_equal_images_shows_equal_features)
 {
     cribo_trainer_config c = training_config();
@@ -461,6 +480,7 @@ int main(void)
     tcase_add_loop_test(report, test_report_numbers_belong_together, 0, 3);
     tcase_add_test(report, test_report_scarce_rows_use_all_they_can);
     tcase_add_test(report, test_report_of_a_healthy_run_shows_no_collapse);
+    tcase_add_test(report, test_report_of_balanced_distributions_shows_uniform_mean);
     tcase_add_test(report, test_report_of_equal_images_shows_equal_features);
     tcase_add_test(report, test_report_of_a_blunt_teacher_shows_uniformity);
     tcase_add_test(report, test_report_of_a_single_prototype_shows_it);
