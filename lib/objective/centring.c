@@ -5,39 +5,6 @@
 
 #include <string.h>
 
-static cribo_status create(
-    const cb_allocator *allocator, cb_centring *centring, const cb_prototypes *layer, size_t rows)
-{
-    CB_TRY(cb_allocate(allocator, &centring->x, rows * layer->width, sizeof *centring->x, "centring"));
-    CB_TRY(cb_allocate(allocator, &centring->centre, layer->count, sizeof *centring->centre, "centring"));
-    centring->arena = cb_arena_measure();
-    cb_balance_workspace_take(&centring->arena, rows, layer->count);
-    CB_TRY(cb_arena_create(allocator, &centring->arena, centring->arena.peak, "centring"));
-    centring->work = cb_balance_workspace_take(&centring->arena, rows, layer->count);
-    return CRIBO_OK;
-}
-
-cribo_status cb_objective_create_centring(const cb_allocator *allocator, cb_objective *o)
-{
-    size_t images = o->sizes.images;
-    if (!o->config.sinkhorn_centring) return CRIBO_OK;
-    CB_TRY(create(allocator, &o->cls_centring, &o->teacher.cls, 2 * images));
-    return create(allocator, &o->object_centring, &o->teacher.objects, 2 * images * o->sizes.clusters);
-}
-
-static void release(const cb_allocator *allocator, cb_centring *centring)
-{
-    cb_arena_destroy(allocator, &centring->arena);
-    cb_release(allocator, centring->centre);
-    cb_release(allocator, centring->x);
-}
-
-void cb_objective_free_centring(const cb_allocator *allocator, cb_objective *o)
-{
-    release(allocator, &o->object_centring);
-    release(allocator, &o->cls_centring);
-}
-
 /*
  * The teacher's bottlenecks in an order that depends on the batch alone: global vectors by image and view, objects by
  * view and number.

@@ -4,10 +4,6 @@
 
 #include "objective/objective.h"
 
-/* Memory for it; nothing where the centre is the moving mean. Released with the objective. */
-cribo_status cb_objective_create_centring(const cb_allocator *allocator, cb_objective *objective);
-void cb_objective_free_centring(const cb_allocator *allocator, cb_objective *objective);
-
 /* After the last projection: the centres of this step, from the bottlenecks of the whole batch. Collective. */
 cribo_status cb_objective_centre(cb_objective *objective);
 

@@ -1,8 +1,6 @@
 /* Making an objective: its parts, and all memory that its steps use. See objective.h. */
 #include "objective/objective.h"
 
-#include "objective/centring.h"
-
 static cribo_status create_clusterer(const cb_runtime *runtime, cb_objective *o)
 {
     cribo_clusterer_config config = {.struct_size = sizeof config};
@@ -64,6 +62,35 @@ static cribo_status create_sums(const cb_allocator *allocator, cb_objective *o)
     return cb_allocate(allocator, &o->means, 2 * o->sizes.bottleneck, sizeof *o->means, "mean bottlenecks");
 }
 
+static cribo_status create_balance(
+    const cb_allocator *allocator, cb_centring *centring, const cb_prototypes *layer, size_t rows)
+{
+    CB_TRY(cb_allocate(allocator, &centring->x, rows * layer->width, sizeof *centring->x, "centring"));
+    CB_TRY(cb_allocate(allocator, &centring->centre, layer->count, sizeof *centring->centre, "centring"));
+    centring->arena = cb_arena_measure();
+    cb_balance_workspace_take(&centring->arena, rows, layer->count);
+    CB_TRY(cb_arena_create(allocator, &centring->arena, centring->arena.peak, "centring"));
+    centring->work = cb_balance_workspace_take(&centring->arena, rows, layer->count);
+    return CRIBO_OK;
+}
+
+/* Nothing where the centre is the moving mean. */
+static cribo_status create_centring(const cb_allocator *allocator, cb_objective *o)
+{
+    size_t images = o->sizes.images;
+    if (!o->config.sinkhorn_centring) return CRIBO_OK;
+    CB_TRY(create_balance(allocator, &o->cls_centring, &o->teacher.cls, 2 * images));
+    return create_balance(
+        allocator, &o->object_centring, &o->teacher.objects, 2 * images * o->sizes.clusters);
+}
+
+static void release_balance(const cb_allocator *allocator, cb_centring *centring)
+{
+    cb_arena_destroy(allocator, &centring->arena);
+    cb_release(allocator, centring->centre);
+    cb_release(allocator, centring->x);
+}
+
 /* Tokens of a group that are clustered together wait for the last of them. */
 static cribo_status create_group_tokens(const cb_allocator *allocator, cb_objective *o)
 {
@@ -85,7 +112,7 @@ static cribo_status create_parts(
     CB_TRY(create_projection(allocator, &o->teacher, teacher, bf16));
     CB_TRY(cb_targets_allocate(allocator, &o->targets, &o->sizes));
     CB_TRY(create_sums(allocator, o));
-    CB_TRY(cb_objective_create_centring(allocator, o));
+    CB_TRY(create_centring(allocator, o));
     return create_group_tokens(allocator, o);
 }
 
@@ -146,7 +173,8 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
         o->tally.cls_signs.used, o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale,
         o->student.objects.scale, o->student.cls.scale};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
-    cb_objective_free_centring(allocator, o);
+    release_balance(allocator, &o->object_centring);
+    release_balance(allocator, &o->cls_centring);
     cb_targets_release(allocator, &o->targets, &o->sizes);
     cb_memory_bank_free(runtime, o->bank);
     cb_clusterer_free(runtime, o->clusterer);
