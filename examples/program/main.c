@@ -13,7 +13,7 @@ static const char usage[] =
     "Pretrains vision transformers on folders of unlabelled images with CrIBo.\n"
     "\n"
     "Commands:\n"
-    "  pretrain    train on a folder of JPEG and PNG files\n"
+    "  pretrain    train on a folder of JPEG, PNG and WebP files\n"
     "  scenes      compose training pictures with several objects, and their labels\n"
     "  evaluate    segment labelled pictures by nearest neighbours and score the result\n"
     "  report      write an HTML page about a run\n"

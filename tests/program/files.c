@@ -127,6 +127,8 @@ uint8_t *files_jpeg_with(const struct image *image, const struct files_jpeg_opti
     jpeg_set_defaults(&jpeg);
     set_options(&jpeg, options);
     jpeg_start_compress(&jpeg, TRUE);
+    if (options->profile)
+        jpeg_write_marker(&jpeg, JPEG_APP0 + 2, (const JOCTET *)"ICC_PROFILE\0\1\1nonsense", 22);
     if (options->orientation) write_exif(&jpeg, options->orientation, options->big_endian);
     while (jpeg.next_scanline < jpeg.image_height) {
         JSAMPROW row =
@@ -221,17 +223,28 @@ uint8_t *files_png(
     return sink.bytes;
 }
 
+uint8_t *files_add_chunk(
+    uint8_t *png, size_t *size, const char *type, const void *data, size_t length, int at_end)
+{
+    enum { HEADER = 8 + 25, END = 12, FRAME = 12 }; /* signature and IHDR; IEND; what is around the data */
+    size_t at = at_end ? *size - END : HEADER;
+    png = realloc(png, *size + FRAME + length);
+    ck_assert_ptr_nonnull(png);
+    memmove(png + at + FRAME + length, png + at, *size - at);
+    memcpy(png + at + 4, type, 4);
+    if (length) memcpy(png + at + 8, data, length);
+    uLong sum = crc32(crc32(0, NULL, 0), png + at + 4, (uInt)length + 4);
+    for (int i = 0; i < 4; i++) {
+        png[at + (size_t)i] = (uint8_t)(length >> (24 - 8 * i));
+        png[at + 8 + length + (size_t)i] = (uint8_t)(sum >> (24 - 8 * i));
+    }
+    *size += FRAME + length;
+    return png;
+}
+
 uint8_t *files_add_exif(uint8_t *png, size_t *size, int orientation)
 {
-    enum { HEADER = 8 + 25, CHUNK = 12 + 22 }; /* signature and IHDR; eXIf */
-    uint8_t chunk[CHUNK] = {0, 0, 0, 22, 'e', 'X', 'I', 'f', 'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0,
-        1, 0, 0, 0, (uint8_t)orientation, 0, 0, 0};
-    uLong sum = crc32(crc32(0, NULL, 0), chunk + 4, CHUNK - 8);
-    for (int i = 0; i < 4; i++) chunk[CHUNK - 4 + i] = (uint8_t)(sum >> (24 - 8 * i));
-    png = realloc(png, *size + CHUNK);
-    ck_assert_ptr_nonnull(png);
-    memmove(png + HEADER + CHUNK, png + HEADER, *size - HEADER);
-    memcpy(png + HEADER, chunk, CHUNK);
-    *size += CHUNK;
-    return png;
+    const uint8_t exif[22] = {
+        'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (uint8_t)orientation, 0, 0, 0};
+    return files_add_chunk(png, size, "eXIf", exif, sizeof exif, 0);
 }

@@ -32,6 +32,7 @@ uint8_t *files_jpeg(
 /* The same with more to choose from; restart_rows: rows of blocks between restart markers, 0: none. */
 struct files_jpeg_options {
     int quality, orientation, big_endian, progressive, restart_rows, arithmetic, subsampled;
+    int profile; /* a colour profile, of nonsense */
 };
 
 /* NULL where this libjpeg has no arithmetic coder. */
@@ -44,6 +45,10 @@ uint8_t *files_jpeg_with(const struct image *image, const struct files_jpeg_opti
  */
 uint8_t *files_png(
     const struct image *image, int colour_type, int depth, int interlaced, int alpha, size_t *size);
+
+/* The PNG file with a chunk before its pixels, or before its end; takes over the bytes. */
+uint8_t *files_add_chunk(
+    uint8_t *png, size_t *size, const char *type, const void *data, size_t length, int at_end);
 
 /* The PNG file with an eXIf chunk of this orientation before its pixels; takes over the bytes. */
 uint8_t *files_add_exif(uint8_t *png, size_t *size, int orientation);

@@ -606,6 +606,55 @@ END_TEST
 #define WEBP_TESTS
 #endif
 
+/* Pixels are taken as they are stored: neither a profile nor a gamma changes them. */
+START_TEST(test_image_colour_profiles_change_nothing)
+{
+    struct image made = files_gradient(32, 24), plain, profiled;
+    struct problem problem;
+    struct files_jpeg_options options = {.quality = 90};
+    const uint8_t gamma[4] = {0, 1, 0x86, 0xa0}, intent = 0;
+    size_t size;
+    uint8_t *bytes = files_jpeg_with(&made, &options, &size);
+    ck_assert(decode(&plain, bytes, size, 3, &problem));
+    free(bytes);
+    options.profile = 1;
+    bytes = files_jpeg_with(&made, &options, &size);
+    ck_assert_msg(decode(&profiled, bytes, size, 3, &problem), "%s", problem.text);
+    assert_near(&profiled, &plain, 0);
+    image_free(&plain);
+    image_free(&profiled);
+    free(bytes);
+    bytes = files_png(&made, PNG_COLOR_TYPE_RGB, 8, 0, 0, &size);
+    bytes = files_add_chunk(bytes, &size, "gAMA", gamma, sizeof gamma, 0);
+    bytes = files_add_chunk(bytes, &size, "sRGB", &intent, 1, 0);
+    bytes = files_add_chunk(bytes, &size, "iCCP", "x\0\0nonsense", 11, 0);
+    ck_assert_msg(decode(&profiled, bytes, size, 3, &problem), "%s", problem.text);
+    assert_near(&profiled, &made, 0);
+    image_free(&profiled);
+    image_free(&made);
+    free(bytes);
+}
+END_TEST
+
+/* Of an animated PNG the picture that programs without animations show. */
+START_TEST(test_image_animated_png_gives_its_still_picture)
+{
+    struct image made = files_gradient(32, 24), read;
+    struct problem problem;
+    const uint8_t frames[8] = {0, 0, 0, 2}, control[26] = {0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 24};
+    size_t size;
+    uint8_t *bytes = files_png(&made, PNG_COLOR_TYPE_RGB, 8, 0, 0, &size);
+    bytes = files_add_chunk(bytes, &size, "fcTL", control, sizeof control, 0);
+    bytes = files_add_chunk(bytes, &size, "acTL", frames, sizeof frames, 0);
+    bytes = files_add_chunk(bytes, &size, "fdAT", "\0\0\0\2xxxx", 8, 1);
+    ck_assert_msg(decode(&read, bytes, size, 3, &problem), "%s", problem.text);
+    assert_near(&read, &made, 0);
+    image_free(&read);
+    image_free(&made);
+    free(bytes);
+}
+END_TEST
+
 /* What people have in place of a picture is named. */
 START_TEST(test_image_other_files_are_named)
 {
@@ -634,12 +683,14 @@ START_TEST(test_image_other_files_are_named)
 }
 END_TEST
 
-RUN_TESTS("image", WEBP_TESTS test_image_other_files_are_named, test_image_jpeg_gives_its_pixels,
-    test_image_jpeg_with_alpha_asked_is_opaque, test_image_grey_and_cmyk_jpeg_become_rgb,
-    test_image_orientation_is_applied, test_exif_malformed_counts_as_upright,
-    test_image_png_of_every_kind_gives_its_pixels, test_image_transparency_is_kept_or_laid_on_white,
-    test_image_truncated_anywhere_is_refused, test_image_flipped_bits_never_crash,
-    test_image_huge_by_its_header_is_refused_with_its_size, test_image_file_that_is_none_is_refused,
-    test_image_large_jpeg_is_reduced_while_decoded, test_image_larger_than_the_limit_is_read_when_reduced,
-    test_image_reduced_png_has_the_means_of_its_boxes, test_image_png_orientation_is_applied_to_every_kind,
-    test_image_unsupported_jpeg_is_not_called_broken, test_image_written_is_read_back)
+RUN_TESTS("image", WEBP_TESTS test_image_colour_profiles_change_nothing,
+    test_image_animated_png_gives_its_still_picture, test_image_other_files_are_named,
+    test_image_jpeg_gives_its_pixels, test_image_jpeg_with_alpha_asked_is_opaque,
+    test_image_grey_and_cmyk_jpeg_become_rgb, test_image_orientation_is_applied,
+    test_exif_malformed_counts_as_upright, test_image_png_of_every_kind_gives_its_pixels,
+    test_image_transparency_is_kept_or_laid_on_white, test_image_truncated_anywhere_is_refused,
+    test_image_flipped_bits_never_crash, test_image_huge_by_its_header_is_refused_with_its_size,
+    test_image_file_that_is_none_is_refused, test_image_large_jpeg_is_reduced_while_decoded,
+    test_image_larger_than_the_limit_is_read_when_reduced, test_image_reduced_png_has_the_means_of_its_boxes,
+    test_image_png_orientation_is_applied_to_every_kind, test_image_unsupported_jpeg_is_not_called_broken,
+    test_image_written_is_read_back)

@@ -105,14 +105,15 @@ static const struct argp_option own[] = {
 enum { OWN = sizeof own / sizeof *own };
 
 static const char description[] =
-    "Pretrains a vision transformer on JPEG and PNG files and writes the results to RUN. A SOURCE is a "
+    "Pretrains a vision transformer on JPEG, PNG and WebP files and writes the results to RUN. A SOURCE is a "
     "folder (searched recursively, with the tar archives in it), an uncompressed tar archive (such as a "
     "WebDataset shard), a picture, or a text file that lists paths of pictures and archives, one per line. "
     "RUN then holds weights.safetensors (student and teacher), checkpoint-STEP.safetensors.gz (the complete "
     "state), log.jsonl (one line per step), events.out.tfevents.cribo (the log for TensorBoard), "
     "config.json, loss.png (a plot of the losses), clusters-start.png and clusters.png (the teacher's "
     "clusters of some pictures before and after the training).\v"
-    "Pictures that cannot be read are skipped with a warning and replaced. Pictures that do not fill a batch "
+    "Pictures that cannot be read are replaced by others; the first five are named in warnings, later "
+    "ones are counted by reason. One line lists the files that are left out. Pictures that do not fill a batch "
     "at the end of an epoch are not used in that epoch. Ctrl-C or SIGTERM finishes the step, saves and exits "
     "with status 130 or 143; a second signal exits at once.\n\n"
     "If RUN holds a checkpoint, the run continues from it with the checkpoint's settings. A setting on the "
@@ -146,7 +147,13 @@ static void fill_views(struct option_table *table)
         const struct recipe_setting *setting = &recipe_settings[i];
         char value[RECIPE_TEXT];
         recipe_print(&published, setting, value);
+<<<<<<< HEAD
         settings_option(table->view_names[i], setting->name);
+=======
+        if (setting->count == 1 && !setting->words)
+            snprintf(value, sizeof value, "%.4g", setting->initial[0]);
+        hyphenate_name(table->view_names[i], sizeof table->view_names[i], setting->name);
+>>>>>>> 9f6010a (Document what becomes of a picture and how views are made; test profiles and animated PNGs)
         snprintf(table->view_helps[i], sizeof table->view_helps[i], "%s [%s]", setting->help, value);
         table->options[OWN + 1 + i] = (struct argp_option){.name = table->view_names[i],
             .key = KEY_VIEWS + i,

@@ -1,6 +1,7 @@
 /* See model_command.h. */
 #include "commands/model_command.h"
 
+#include "pictures/kind.h"
 #include "base/say.h"
 
 #include <errno.h>
@@ -51,7 +52,7 @@ const struct argp shown_argp = {.options = shown, .parser = parse_shown};
 static const struct argp_child children[] = {{&frozen_argp, 0, "The model:", 9}, {0}};
 const struct argp model_command_argp = {.options = options, .parser = parse, .children = children};
 
-/* The list's index is a file that is gone as soon as it is mapped. */
+/* The list's index is a file that is gone as soon as it is read. */
 static bool list_pictures(struct pictures *pictures, char *source, struct problem *problem)
 {
     const char *folder = getenv("TMPDIR");
@@ -64,7 +65,7 @@ static bool list_pictures(struct pictures *pictures, char *source, struct proble
     if (file >= 0) close(file);
     if (file >= 0) unlink(index);
     free(index);
-    return listed && (pictures->count || problem_set(problem, "%s: no JPEG or PNG files in it", source));
+    return listed && (pictures->count || problem_set(problem, "%s: no %s files in it", source, kind_formats));
 }
 
 int model_command_run(const char *name, const struct argp *own, int count, char **arguments,

@@ -1,6 +1,8 @@
 /* See pools.h. */
 #include "scenes/pools.h"
 
+#include "pictures/kind.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,7 +210,7 @@ static bool gather_backgrounds(
 {
     struct folder all = {0}, *kept = &pools->backgrounds;
     bool listed = root ? folder_list(&all, root, problem) : add_wallpapers(&all, problem);
-    if (listed && all.count == 0) listed = problem_set(problem, "%s: no JPEG or PNG files in it", root);
+    if (listed && all.count == 0) listed = problem_set(problem, "%s: no %s files in it", root, kind_formats);
     if (!listed) {
         folder_free(&all);
         return false;
