@@ -38,16 +38,16 @@ const struct recipe_setting recipe_settings[RECIPE_SETTINGS] = {
         "Smallest deviation of the blur, in pixels of the view"},
     {"blur_max", AT(blur_max), 1, {2.0}, 0.01, 10, NULL,
         "Largest deviation of the blur, in pixels of the view"},
-    PROBABILITY(solarise, 0.0, 0.2, "Probability that light values of a view are inverted"),
+    PROBABILITY(solarise, 0.0, 0.2, "Probability of solarisation, which inverts the light values of a view"),
     {"solarise_threshold", AT(solarise_threshold), 1, {128.0 / 255.0}, 0, 1, NULL,
-        "Values from here on are light (0 ... 1)"},
+        "Smallest value that solarisation inverts (0 ... 1)"},
     {"resampling", AT(resampling), 1, {RECIPE_BICUBIC}, 0, 1, resamplings,
         "Interpolation of a crop to the view's size: bicubic or bilinear, both antialiased"},
     {"mean", AT(mean), 3, {IMAGENET_MEAN}, 0, 1, NULL,
-        "Mean of red, green and blue (R,G,B; 0 ... 1) that is subtracted from the pixels; the one of the "
+        "Mean of red, green and blue (R,G,B; 0 ... 1) that is subtracted from the pixels; give that of the "
         "training of --weights"},
     {"deviation", AT(deviation), 3, {IMAGENET_DEVIATION}, 0.001, 10, NULL,
-        "Deviation of red, green and blue (R,G,B) by which the pixels are then divided"},
+        "Deviation of red, green and blue (R,G,B; 0 ... 1) by which the pixels are divided"},
 };
 
 const struct recipe_setting *recipe_find(const char *name)
