@@ -148,13 +148,9 @@ static void fill_views(struct option_table *table)
         const struct recipe_setting *setting = &recipe_settings[i];
         char value[RECIPE_TEXT];
         recipe_print(&published, setting, value);
-<<<<<<< HEAD
-        settings_option(table->view_names[i], setting->name);
-=======
         if (setting->count == 1 && !setting->words)
             snprintf(value, sizeof value, "%.4g", setting->initial[0]);
-        hyphenate_name(table->view_names[i], sizeof table->view_names[i], setting->name);
->>>>>>> 9f6010a (Document what becomes of a picture and how views are made; test profiles and animated PNGs)
+        settings_option(table->view_names[i], setting->name);
         snprintf(table->view_helps[i], sizeof table->view_helps[i], "%s [%s]", setting->help, value);
         table->options[OWN + 1 + i] = (struct argp_option){.name = table->view_names[i],
             .key = KEY_VIEWS + i,
