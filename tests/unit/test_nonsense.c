@@ -190,6 +190,18 @@ static void set_default_threads(void)
     for (size_t i = 0; i < COUNT(numbers); i++) BAD(cribo_set_default_threads(numbers[i]), "threads");
 }
 
+static void setting_choice(void)
+{
+    ck_assert_str_eq(cribo_setting_choice("precision", 1), "bf16");
+    ck_assert_ptr_null(cribo_setting_choice(NULL, 0));
+    ck_assert_ptr_null(cribo_setting_choice("", 0));
+    ck_assert_ptr_null(cribo_setting_choice("no such setting", 0));
+    ck_assert_ptr_null(cribo_setting_choice("clusters", 0));
+    const int64_t strange[] = {-1, 2, 1000, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(strange); i++)
+        ck_assert_ptr_null(cribo_setting_choice("precision", strange[i]));
+}
+
 static void random_uniform(void)
 {
     BAD(cribo_random_uniform(0, 0, 0, 1, NULL), "values");
@@ -2198,6 +2210,7 @@ static const entry table[] = {
     ENTRY(default_threads),
     ENTRY(set_default_threads),
     ENTRY(runtime_init),
+    ENTRY(setting_choice),
     ENTRY(random_uniform),
     CONFIG_ENTRIES(clusterer),
     ENTRY(clusterer_create),
