@@ -102,6 +102,20 @@ head -c 128 "$work/cls.npy" | grep -aq "'shape': (5, 48)" || fail "cls.npy: $(he
 [ "$(wc -c <"$work/cls.npy")" -eq $((256 + 5 * 48 * 4)) ] || fail "cls.npy has another size"
 [ "$(wc -l <"$work/cls.npy.names")" -eq 5 ] || fail "not five names"
 grep -q "001.png: a text, not a JPEG.*; left out" "$work/output" || fail "the broken picture was not named"
+# Pixels are normalised as the run was, unless told otherwise; members of archives are chosen by their keys.
+expect 0 "" embed "$work/run" "$work/train/images" -o "$work/plain.npy" -q
+expect 0 "" embed "$work/run" "$work/train/images" -o "$work/said.npy" -q --mean 0.485,0.456,0.406 --deviation 0.229,0.224,0.225
+cmp -s "$work/plain.npy" "$work/said.npy" || fail "ImageNet's mean and deviation are not the default"
+expect 0 "" embed "$work/run" "$work/train/images" -o "$work/other.npy" -q --mean 0,0,0 --deviation 1,1,1
+cmp -s "$work/plain.npy" "$work/other.npy" && fail "--mean and --deviation change nothing"
+expect 1 "mean=0: expected three numbers" embed "$work/run" "$work/train/images" -o "$work/other.npy" --mean 0
+mkdir "$work/members"
+cp "$work/train/images/000.png" "$work/members/x.png"
+cp "$work/train/images/000.png" "$work/members/x.seg.png"
+tar -C "$work/members" -cf "$work/members.tar" x.png x.seg.png
+expect 0 "features of 1 pictures" embed "$work/run" "$work/members.tar" -o "$work/one.npy"
+grep -q "left out: 1 .png (another part of a sample; --keys takes it)" "$work/output" || fail "x.seg.png was left out without a word"
+expect 0 "features of 2 pictures" embed "$work/run" "$work/members.tar" -o "$work/two.npy" --keys png,seg.png
 # A name may hold a new line; a line of JSON does not.
 mkdir "$work/odd"
 "$pictures" "$work/odd" 2

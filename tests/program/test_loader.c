@@ -268,7 +268,7 @@ START_TEST(test_loader_fewer_files_than_a_batch_make_a_smaller_one)
 }
 END_TEST
 
-/* A source that is gone ends the run, though another one is fine; as many broken ones as good ones do not. */
+/* A source that is gone ends the run, though another one is fine. */
 START_TEST(test_loader_source_most_of_which_is_unreadable_ends_the_run)
 {
     char *good = make_pictures(FILES, 0), *bad = files_make_folder(), name[32];

@@ -9,8 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { KEY_KEYS = 768 };
+
 static const struct argp_option options[] = {
     {"output", 'o', "FILE", 0, "File to write the result to (required)", 5},
+    {"keys", KEY_KEYS, "ENDING[,...]", 0,
+        "Members of tar archives to take, by all that follows the first dot of their names, such as "
+        "jpg,rgb.png; default: all pictures, but x.seg.png where the archive has x.jpg",
+        5},
     {0},
 };
 static const struct argp_option shown[] = {
@@ -23,6 +29,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     struct model_command *command = state->input;
     switch (key) {
     case 'o': command->out = value; return 0;
+    case KEY_KEYS: command->keys = value; return 0;
     case ARGP_KEY_INIT: state->child_inputs[0] = &command->model; return 0;
     case ARGP_KEY_ARG:
         if (command->pictures) argp_error(state, "unexpected argument '%s'", value);
@@ -53,15 +60,16 @@ static const struct argp_child children[] = {{&frozen_argp, 0, "The model:", 9},
 const struct argp model_command_argp = {.options = options, .parser = parse, .children = children};
 
 /* The list's index is a file that is gone as soon as it is read. */
-static bool list_pictures(struct pictures *pictures, char *source, struct problem *problem)
+static bool list_pictures(struct pictures *pictures, char *source, const char *keys, struct problem *problem)
 {
+    const struct pictures_options how = {.keys = keys};
     const char *folder = getenv("TMPDIR");
     char *index;
     *pictures = (struct pictures){0};
     if (asprintf(&index, "%s/cribo-XXXXXX", folder ? folder : "/tmp") < 0) return problem_no_memory(problem);
     int file = mkstemp(index);
     bool listed = file >= 0 || problem_set(problem, "cannot write %s: %s", index, strerror(errno));
-    listed = listed && pictures_open(pictures, index, &source, 1, NULL, problem);
+    listed = listed && pictures_open(pictures, index, &source, 1, &how, problem);
     if (file >= 0) close(file);
     if (file >= 0) unlink(index);
     free(index);
@@ -79,7 +87,7 @@ int model_command_run(const char *name, const struct argp *own, int count, char 
     say_name(name);
     if (!base->count) base->count = 8;
     if (argp_parse(own, count, arguments, 0, NULL, base)) return 1;
-    bool done = list_pictures(&pictures, base->pictures, &problem) &&
+    bool done = list_pictures(&pictures, base->pictures, base->keys, &problem) &&
                 frozen_open(&frozen, &base->model, &problem) && run(base, &frozen, &pictures, &problem);
     if (!done) say_error("%s", problem.text);
     frozen_free(&frozen);

@@ -12,6 +12,7 @@
 struct model_command {
     struct frozen_options model;
     char *pictures; /* a folder, an archive, a list or one file */
+    const char *keys; /* which members of archives are taken (pictures/members.h); NULL: by their names */
     const char *out;
     int count; /* pictures that are shown, where shown_argp is among the options; 8 */
 };
