@@ -100,7 +100,8 @@ typedef struct cribo_objective_config {
     int64_t precision;    /* of the heads' products: CRIBO_FLOAT32 or CRIBO_BF16 */
     int64_t group_images; /* images of a group (docs/algorithm.md, "Groups"); 0: the whole batch. 0 */
     int64_t shards; /* parts of a batch summed by a fixed tree (docs/distributed.md); a power of two. 1 */
-    int64_t sinkhorn_centring; /* iterations of Sinkhorn-Knopp centring; 0: the moving mean. 0 */
+    int64_t sinkhorn_centring;   /* iterations of Sinkhorn-Knopp centring; 0: the moving mean. 0 */
+    int64_t learning_rate_batch; /* batch size that learning_rate is given for; 0: absolute; 256 */
 } cribo_objective_config;
 
 /*

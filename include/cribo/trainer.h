@@ -125,6 +125,12 @@ typedef struct cribo_trainer_config {
     int64_t group_images; /* images of a group (docs/algorithm.md, "Groups"); 0: the whole batch. 0 */
     int64_t shards; /* parts of a batch summed by a fixed tree (docs/distributed.md); a power of two. 1 */
     int64_t sinkhorn_centring; /* iterations of Sinkhorn-Knopp centring; 0: the moving mean. 0 */
+
+    /* Adapting a published backbone (docs/algorithm.md, "Adapting"). */
+    int64_t learning_rate_batch; /* batch size that learning_rate is given for; 0: absolute; 256 */
+    int64_t frozen_blocks;       /* first blocks that are not trained, with the embedding; at most depth; 0 */
+    double layer_decay;          /* factor of the learning rate from a block to the one before it; 1 */
+    int64_t heads_only_steps;    /* first steps in which only the heads are trained; 0 */
 } cribo_trainer_config;
 
 /*
@@ -146,6 +152,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
  *   "mini"                                       a tiny transformer on views of 48 x 48 in batches of 32,
  *                                                which trains in minutes on one core (docs/experiment.md)
+ *   "adapt"                                      a published backbone, adapted in hundreds of steps with fresh
+ *                                                heads (docs/adapt.md); its shape is set by the caller
  *   "authors"                                    the authors' formulas where they differ from the paper's:
  *                                                normalisation of the losses, cost normalised over the batch,
  *                                                clipping tensor by tensor

@@ -21,7 +21,7 @@ static cribo_status create(const cb_runtime *runtime, cribo_model **out, const c
     cribo_model *model = memory;
     model->own = *runtime;
     model->runtime = &model->own;
-    cribo_status status = cb_model_create(model->runtime, &model->model, config, false);
+    cribo_status status = cb_model_create(model->runtime, &model->model, config, NULL);
     if (status == CRIBO_OK)
         *out = model;
     else

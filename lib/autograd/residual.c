@@ -94,6 +94,7 @@ typedef struct pool_node {
 static void pool_backward(cb_tape *tape, cb_node *node)
 {
     pool_node *f = (pool_node *)node;
+    if (!f->x.gradient) return;
     if (!cb_tensor_accumulates(&f->x)) memset(f->x.gradient, 0, f->x.rows * f->x.columns * sizeof(cb_real));
     cb_pool_tokens_backward(tape->pool, f->pooling, f->y.gradient, f->x.columns, f->x.gradient);
 }

@@ -32,14 +32,16 @@ void cb_layout_pool_global(const cb_token_layout *layout, size_t first, cb_pooli
     pooling->begin[++pooling->rows] = end;
 }
 
+const cb_training cb_train_all = {.frozen_blocks = 0, .layer_decay = 1};
+
 cribo_status cb_backbone_create(const cb_allocator *allocator, cb_backbone *backbone,
-    const cb_backbone_table *table, const cribo_model_config *config)
+    const cb_backbone_table *table, const cribo_model_config *config, const cb_training *training)
 {
     *backbone = (cb_backbone){.table = table,
         .width = (size_t)config->width,
         .depth = (size_t)config->depth,
         .heads = (size_t)config->heads};
-    return backbone->table->create(allocator, &backbone->network, config);
+    return backbone->table->create(allocator, &backbone->network, config, training);
 }
 
 void cb_backbone_free(const cb_allocator *allocator, cb_backbone *backbone)
@@ -61,6 +63,11 @@ cb_tensor cb_backbone_forward(
     const cb_backbone *backbone, cb_tape *tape, const cb_images *images, const cb_forward_options *options)
 {
     return backbone->table->forward(backbone->network, tape, images, options);
+}
+
+cb_tensor cb_backbone_trunk(const cb_backbone *backbone, cb_tape *tape, const cb_images *images)
+{
+    return backbone->table->trunk(backbone->network, tape, images);
 }
 
 bool cb_backbone_resamples(const cb_backbone *backbone, const cb_parameter *parameter, size_t length)

@@ -40,33 +40,50 @@ void cb_layout_copy_global(
 /* Appends the global vector of the image whose first token is `first` as a row of a pooling. */
 void cb_layout_pool_global(const cb_token_layout *layout, size_t first, cb_pooling *pooling);
 
+/*
+ * How a backbone is trained. Its embedding and first blocks may be frozen: they are never trained, so student
+ * and teacher share what they compute (cb_backbone_trunk).
+ */
+typedef struct cb_training {
+    size_t frozen_blocks; /* 0: nothing is frozen, the embedding neither */
+    double layer_decay;   /* factor of the learning rate from a block to the one before it */
+} cb_training;
+
+/* All of it, at one learning rate. */
+extern const cb_training cb_train_all;
+
 /* What a forward pass may be given besides its images. */
 typedef struct cb_forward_options {
-    const cb_real *keep; /* stochastic depth: [depth, 2, B] factors of a block's two branches
+    const cb_real *keep;    /* stochastic depth: [depth, 2, B] factors of a block's two branches
                             (cb_op_residual); NULL: all 1 */
-    cb_real *attention;  /* [B, heads, T] shares of the last block's global query; NULL: not computed */
+    cb_real *attention;     /* [B, heads, T] shares of the last block's global query; NULL: not computed */
+    const cb_tensor *trunk; /* tokens that left the frozen blocks; NULL: they are computed */
 } cb_forward_options;
 
 /*
  * The functions of one kind of backbone.
  *
  * create     allocates the network that the settings describe, without parameters; the settings are in range
+ *            and no more blocks are frozen than there are
  * free       frees it; NULL is fine
  * describe   adds the parameters under CB_BACKBONE_NAMES, in a fixed order, and binds the network's views
  * layout     of the tokens of an image, whose sides are multiples of the patch size
  * forward    tokens [B T, D]; their gradient shares their memory. On a tape that measures it plans a pass
+ * trunk      the tokens [B T, D] that leave the frozen blocks, on a tape that does not train
  * resamples  whether a tensor of so many rows can be fitted to a parameter that has another number of them:
  *            positions of another image size
  * resample   fits it: values [length, D] to the parameter's shape. Fails only for lack of memory
  */
 typedef struct cb_backbone_table {
     const char *name;
-    cribo_status (*create)(const cb_allocator *allocator, void **network, const cribo_model_config *config);
+    cribo_status (*create)(const cb_allocator *allocator, void **network, const cribo_model_config *config,
+        const cb_training *training);
     void (*free)(const cb_allocator *allocator, void *network);
     void (*describe)(void *network, cb_parameters *parameters);
     cb_token_layout (*layout)(const void *network, size_t height, size_t width);
     cb_tensor (*forward)(
         const void *network, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
+    cb_tensor (*trunk)(const void *network, cb_tape *tape, const cb_images *images);
     bool (*resamples)(const void *network, const cb_parameter *parameter, size_t length);
     cribo_status (*resample)(const cb_runtime *runtime, const void *network, const cb_parameter *parameter,
         cb_real *values, size_t length, cb_real *to);
@@ -80,7 +97,7 @@ typedef struct cb_backbone {
 } cb_backbone;
 
 cribo_status cb_backbone_create(const cb_allocator *allocator, cb_backbone *backbone,
-    const cb_backbone_table *table, const cribo_model_config *config);
+    const cb_backbone_table *table, const cribo_model_config *config, const cb_training *training);
 void cb_backbone_free(const cb_allocator *allocator, cb_backbone *backbone);
 
 /* The table's functions of a backbone. */
@@ -88,6 +105,7 @@ void cb_backbone_describe(cb_backbone *backbone, cb_parameters *parameters);
 cb_token_layout cb_backbone_layout(const cb_backbone *backbone, size_t height, size_t width);
 cb_tensor cb_backbone_forward(
     const cb_backbone *backbone, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
+cb_tensor cb_backbone_trunk(const cb_backbone *backbone, cb_tape *tape, const cb_images *images);
 bool cb_backbone_resamples(const cb_backbone *backbone, const cb_parameter *parameter, size_t length);
 cribo_status cb_backbone_resample(const cb_runtime *runtime, const cb_backbone *backbone,
     const cb_parameter *parameter, cb_real *values, size_t length, cb_real *to);

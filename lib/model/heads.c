@@ -23,6 +23,7 @@ static cb_last_layer describe_last_layer(
 
 void cb_heads_describe(cb_heads *heads, cb_parameters *parameters)
 {
+    parameters->group = (cb_parameter_group){.rate = 1};
     heads->mlp0 = cb_describe_linear(parameters, "head.mlp.0", heads->hidden, heads->input);
     heads->mlp2 = cb_describe_linear(parameters, "head.mlp.2", heads->hidden, heads->hidden);
     heads->mlp4 = cb_describe_linear(parameters, "head.mlp.4", heads->bottleneck, heads->hidden);

@@ -71,30 +71,32 @@ static void describe(cb_model *model)
     model->heads.object_prototypes = (size_t)c->object_prototypes;
     model->heads.fixed_gain = c->normed_last_layer != 0;
 
-    model->parameters.count = model->parameters.total = 0;
+    model->parameters.count = model->parameters.total = model->parameters.frozen = 0;
     cb_backbone_describe(&model->backbone, &model->parameters);
     if (c->prototypes) cb_heads_describe(&model->heads, &model->parameters);
 }
 
-static cribo_status allocate(const cb_allocator *allocator, cb_model *model, bool trained)
+static cribo_status allocate(const cb_allocator *allocator, cb_model *model, bool gradients)
 {
     cb_parameters *p = &model->parameters;
-    CB_TRY(cb_backbone_create(allocator, &model->backbone, &cb_vit_backbone, &model->config));
+    CB_TRY(
+        cb_backbone_create(allocator, &model->backbone, &cb_vit_backbone, &model->config, &model->training));
     describe(model);
-    CB_TRY(cb_parameters_allocate(allocator, p, trained));
+    CB_TRY(cb_parameters_allocate(allocator, p, gradients));
     describe(model);
     return CRIBO_OK;
 }
 
 /* A model whose parameters are all zero. */
-static cribo_status create(
-    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
+static cribo_status create(const cb_runtime *runtime, cb_model **out, const cribo_model_config *config,
+    const cb_training *training, bool gradients)
 {
     cb_model *model;
     *out = NULL;
     CB_TRY(cb_allocate(&runtime->allocator, &model, 1, sizeof *model, "model"));
     model->config = *config;
-    cribo_status status = allocate(&runtime->allocator, model, trained);
+    model->training = *training;
+    cribo_status status = allocate(&runtime->allocator, model, gradients);
     if (status != CRIBO_OK) {
         cb_model_free(runtime, model);
         return status;
@@ -105,18 +107,18 @@ static cribo_status create(
 }
 
 cribo_status cb_model_create(
-    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained)
+    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, const cb_training *training)
 {
     *out = NULL;
     CB_TRY(check_combination(config));
-    CB_TRY(create(runtime, out, config, trained));
+    CB_TRY(create(runtime, out, config, training ? training : &cb_train_all, training != NULL));
     cb_parameters_draw(&(*out)->parameters, runtime->pool, (uint64_t)config->seed);
     return CRIBO_OK;
 }
 
 cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_model *source)
 {
-    CB_TRY(create(runtime, out, &source->config, false));
+    CB_TRY(create(runtime, out, &source->config, &source->training, false));
     memcpy((*out)->parameters.values, source->parameters.values, source->parameters.total * sizeof(cb_real));
     return CRIBO_OK;
 }

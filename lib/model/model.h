@@ -12,6 +12,7 @@ typedef struct cb_model {
     cribo_model_config config;
     cb_parameters parameters;
     cb_backbone backbone;
+    cb_training training;
     cb_heads heads; /* prototypes = 0: there are none */
 } cb_model;
 
@@ -54,11 +55,11 @@ extern const char *const cb_mlps[2], *const cb_position_embeddings[2], *const cb
             "biases of queries, keys and values: all, no_key (the keys' stays 0), or none")
 
 /*
- * Makes a model with fresh parameters, with gradients when `trained`. `config` is a full one whose ranges
- * hold.
+ * Makes a model with fresh parameters; with gradients where `training` is not NULL. `config` is a full one
+ * whose ranges hold.
  */
 cribo_status cb_model_create(
-    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, bool trained);
+    const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, const cb_training *training);
 
 /* A frozen copy of a model: the same settings and values, no gradients. */
 cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_model *source);

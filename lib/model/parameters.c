@@ -21,12 +21,14 @@ static size_t place(size_t total, size_t count)
     return total + (count + line - 1) / line * line;
 }
 
-static cb_parameter describe(const char *name, const cb_parameter_traits *traits)
+static cb_parameter describe(
+    const char *name, const cb_parameter_traits *traits, const cb_parameter_group *group)
 {
     cb_parameter parameter = {.count = 1,
+        .group = *group,
         .initial = traits->initial,
         .value = traits->value,
-        .fixed = traits->fixed,
+        .fixed = traits->fixed || group->frozen,
         .last_layer = traits->last_layer};
     snprintf(parameter.name, sizeof parameter.name, "%s", name);
     for (size_t i = 0; i < 4; i++) parameter.shape[i] = 1;
@@ -41,7 +43,7 @@ static cb_parameter describe(const char *name, const cb_parameter_traits *traits
 
 cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits)
 {
-    cb_parameter parameter = describe(name, &traits);
+    cb_parameter parameter = describe(name, &traits, &parameters->group);
     const size_t *shape = parameter.shape;
     cb_tensor view = {.rows = parameter.axes == 1 ? 1 : parameter.axes == 3 ? shape[0] * shape[1] : shape[0]};
     view.columns = parameter.count / view.rows;
@@ -54,6 +56,7 @@ cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_para
     }
     parameters->count++;
     parameters->total = place(parameters->total, parameter.count);
+    if (parameter.group.frozen) parameters->frozen = parameters->total;
     return view;
 }
 
@@ -63,7 +66,7 @@ cribo_status cb_parameters_allocate(const cb_allocator *allocator, cb_parameters
     CB_TRY(cb_allocate(allocator, &p->values, total, sizeof(cb_real), "parameters"));
     if (trained) CB_TRY(cb_allocate(allocator, &p->gradients, total, sizeof(cb_real), "gradients"));
     CB_TRY(cb_allocate(allocator, &p->list, count, sizeof(cb_parameter), "list of parameters"));
-    p->total = p->count = 0;
+    p->total = p->count = p->frozen = 0;
     return CRIBO_OK;
 }
 

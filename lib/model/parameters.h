@@ -22,13 +22,21 @@ typedef enum cb_initial {
     CB_INITIAL_UNIFORM   /* ±1/√(columns), a linear layer's default */
 } cb_initial;
 
+/* How the parameters of one part of a model are trained. Zeroed but for rate = 1: like all others. */
+typedef struct cb_parameter_group {
+    double rate;   /* factor of the learning rate */
+    bool frozen;   /* never trained, and the same in student and teacher */
+    bool backbone; /* not trained while only the heads learn */
+} cb_parameter_group;
+
 typedef struct cb_parameter {
     char name[CB_NAME_BYTES];
     size_t axes, shape[4];
     size_t offset, count; /* in the flat buffers */
     cb_initial initial;
-    double value;    /* of CB_INITIAL_CONSTANT */
-    bool fixed;      /* never trained: a gain that stays 1 */
+    double value; /* of CB_INITIAL_CONSTANT */
+    bool fixed;   /* never trained: a gain that stays 1, or frozen */
+    cb_parameter_group group;
     bool decays;     /* weight decay applies: two or more axes and no bias */
     bool last_layer; /* rests while the last layers are frozen */
 } cb_parameter;
@@ -37,6 +45,8 @@ typedef struct cb_parameters {
     cb_parameter *list; /* NULL while counting */
     size_t count;
     size_t total;                /* numbers in a flat buffer */
+    size_t frozen;               /* of them the first that belong to frozen parameters */
+    cb_parameter_group group;    /* of the parameters added next */
     cb_real *values, *gradients; /* flat buffers that views point into; gradients may be NULL */
 } cb_parameters;
 

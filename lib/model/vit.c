@@ -42,11 +42,13 @@ static cb_vit vit_of(const cribo_model_config *c)
     };
 }
 
-static cribo_status create(const cb_allocator *allocator, void **network, const cribo_model_config *config)
+static cribo_status create(const cb_allocator *allocator, void **network, const cribo_model_config *config,
+    const cb_training *training)
 {
     cb_vit *vit;
     CB_TRY(cb_allocate(allocator, &vit, 1, sizeof *vit, "backbone"));
     *vit = vit_of(config);
+    vit->training = *training;
     *network = vit;
     return cb_allocate(allocator, &vit->blocks, vit->depth, sizeof *vit->blocks, "blocks");
 }
@@ -102,10 +104,19 @@ static size_t position_rows(const cb_vit *vit)
     return vit->grid.before + vit->grid.grid * vit->grid.grid;
 }
 
+/* Layer 0 is the embedding, layer i + 1 block i, layer depth + 1 the norm after the last block. */
+static void begin_layer(cb_parameters *parameters, const cb_vit *vit, size_t layer)
+{
+    parameters->group = (cb_parameter_group){.backbone = true,
+        .rate = pow(vit->training.layer_decay, (double)(vit->depth + 1 - layer)),
+        .frozen = vit->training.frozen_blocks > 0 && layer <= vit->training.frozen_blocks};
+}
+
 static void describe(void *network, cb_parameters *parameters)
 {
     cb_vit *vit = network;
     size_t d = vit->width, p = vit->patch;
+    begin_layer(parameters, vit, 0);
     vit->cls_token = describe_tokens(parameters, vit, CB_BACKBONE_NAMES "cls_token", 1);
     if (vit->registers)
         vit->register_tokens =
@@ -115,7 +126,11 @@ static void describe(void *network, cb_parameters *parameters)
         (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {d, 3, p, p}});
     vit->patch_embed.bias = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.bias",
         (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {d}});
-    for (size_t i = 0; i < vit->depth; i++) vit->blocks[i] = describe_block(parameters, vit, i);
+    for (size_t i = 0; i < vit->depth; i++) {
+        begin_layer(parameters, vit, i + 1);
+        vit->blocks[i] = describe_block(parameters, vit, i);
+    }
+    begin_layer(parameters, vit, vit->depth + 1);
     vit->norm = cb_describe_norm(parameters, CB_BACKBONE_NAMES "norm", d, vit->norm_epsilon);
 }
 
@@ -215,25 +230,51 @@ static cb_tensor embed(
     return cb_op_tokens(tape, &parts, images->count);
 }
 
+/* Blocks begin ... end - 1; the pass has all but the block. */
+static cb_tensor run_blocks(
+    block_pass pass, cb_tape *tape, cb_tensor x, size_t begin, size_t end, const cb_forward_options *options)
+{
+    const cb_real *keep = options->keep;
+    for (size_t i = begin; i < end; i++) {
+        pass.block = i;
+        pass.keep = keep ? keep + 2 * i * pass.images : NULL;
+        pass.shares = i + 1 == pass.vit->depth ? options->attention : NULL;
+        x = pass.vit->recompute ? cb_op_recomputed(tape, x, block_forward, &pass, sizeof pass)
+                                : block_forward(tape, x, &pass);
+    }
+    return x;
+}
+
+static cb_tensor trunk(const void *network, cb_tape *tape, const cb_images *images)
+{
+    const cb_vit *vit = network;
+    cb_token_layout layout = layout_of(vit, images->height, images->width);
+    block_pass pass = {.vit = vit, .images = images->count, .rotation = rotation_for(vit, tape, &layout)};
+    cb_tensor x = embed(vit, tape, images, &layout);
+    return run_blocks(pass, tape, x, 0, vit->training.frozen_blocks, &(cb_forward_options){0});
+}
+
+/* The stream that the frozen blocks leave: a copy, which the next blocks may change. */
+static cb_tensor after_trunk(
+    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_tensor *known)
+{
+    cb_tape frozen = *tape;
+    frozen.training = false;
+    cb_tensor x = known ? *known : trunk(vit, &frozen, images);
+    tape->scratch_bytes = frozen.scratch_bytes;
+    cb_tensor stream = cb_tape_tensor(tape, x.rows, x.columns, true);
+    if (cb_tape_runs(tape)) memcpy(stream.value, x.value, x.rows * x.columns * sizeof *x.value);
+    return stream;
+}
+
 cb_tensor cb_vit_forward(
     const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_forward_options *options)
 {
-    const cb_real *keep = options->keep;
     cb_token_layout layout = layout_of(vit, images->height, images->width);
-    cb_rotation rotation = rotation_for(vit, tape, &layout);
-    size_t n = images->count;
-    cb_tensor x = embed(vit, tape, images, &layout);
-    for (size_t i = 0; i < vit->depth; i++) {
-        const block_pass pass = {.vit = vit,
-            .block = i,
-            .images = n,
-            .rotation = rotation,
-            .keep = keep ? keep + 2 * i * n : NULL,
-            .shares = i + 1 == vit->depth ? options->attention : NULL};
-        x = vit->recompute ? cb_op_recomputed(tape, x, block_forward, &pass, sizeof pass)
-                           : block_forward(tape, x, &pass);
-    }
-    return cb_norm_real(tape, x, &vit->norm);
+    block_pass pass = {.vit = vit, .images = images->count, .rotation = rotation_for(vit, tape, &layout)};
+    size_t frozen = vit->training.frozen_blocks;
+    cb_tensor x = frozen ? after_trunk(vit, tape, images, options->trunk) : embed(vit, tape, images, &layout);
+    return cb_norm_real(tape, run_blocks(pass, tape, x, frozen, vit->depth, options), &vit->norm);
 }
 
 static cb_tensor forward(
@@ -284,6 +325,7 @@ const cb_backbone_table cb_vit_backbone = {
     .describe = describe,
     .layout = layout_of,
     .forward = forward,
+    .trunk = trunk,
     .resamples = resamples,
     .resample = resample,
 };

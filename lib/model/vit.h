@@ -19,6 +19,7 @@ typedef struct cb_block {
 typedef struct cb_vit {
     size_t patch, width, depth, heads, hidden;
     size_t registers;
+    cb_training training;
     bool swiglu;        /* the MLP is SwiGLU, not GELU */
     double layer_scale; /* first value of the gains; 0: none */
     double norm_epsilon;

@@ -9,6 +9,7 @@ static const cb_field fields[] = {
     CB_GROUP_SETTING(T),
     CB_SHARDS_SETTING(T),
     CB_CENTRING_SETTING(T),
+    CB_RATE_SETTING(T),
 };
 #undef T
 

@@ -106,6 +106,10 @@ extern const cb_config_table cb_objective_settings;
 \
         CB_CHOICE(T, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP)
 
+#define CB_RATE_SETTING(T) \
+    CB_INTEGER(T, learning_rate_batch, 0, 1048576, 256, \
+        "batch size that learning_rate is given for; it is scaled to batch_size. 0: it is not scaled")
+
 #define CB_GROUP_SETTING(T) \
     CB_INTEGER(T, group_images, 0, 1048576, 0, \
         "images per group, over which cost, cycle test and losses are normalised; 0: the whole batch")

@@ -18,7 +18,8 @@ static cribo_status create_leaves(const cb_allocator *allocator, cb_learner *l)
 {
     const cb_target_sizes *sizes = &l->objective->sizes;
     cb_sum_array sums[CB_OBJECTIVE_SUMS];
-    cb_leaf_array arrays[1 + CB_OBJECTIVE_SUMS] = {{l->student->gradients, l->student->total}};
+    cb_leaf_array arrays[1 + CB_OBJECTIVE_SUMS] = {
+        {l->student->gradients + l->student->frozen, l->student->total - l->student->frozen}};
     cb_objective_sums(l->objective, sums);
     for (size_t a = 0; a < CB_OBJECTIVE_SUMS; a++)
         arrays[1 + a] = (cb_leaf_array){sums[a].values, sums[a].count};
@@ -60,6 +61,7 @@ cribo_status cb_learner_begin(cb_learner *l, size_t images, const int64_t *ids, 
     cribo_step_values now;
     size_t all;
     l->teach_start = cb_clock_ms();
+    l->heads_only = false;
     cb_learner_forget_targets(l);
     CB_TRY(cb_objective_count_images(l->objective, images, &all));
     cb_schedule_at(&l->objective->config, l->step, &now);
@@ -172,12 +174,16 @@ static cribo_status check_gradients(const cb_learner *l, double norm)
     return cb_fail(CRIBO_NOT_FINITE, "the gradient's norm is not finite at step %lld", (long long)l->step);
 }
 
-/* The last thing of a step that can fail. */
+static cb_resting resting(const cb_learner *l)
+{
+    return (cb_resting){.last_layers = l->objective->now.last_layer_frozen != 0, .backbone = l->heads_only};
+}
+
+/* The last part of a step that can fail. */
 static cribo_status measure_gradients(cb_learner *l, double *norm)
 {
     CB_TRY(cb_ranks_agree(l->ranks, cb_progress(l->runtime, "update", 0)));
-    CB_TRY(cb_optimiser_measure(
-        &l->optimiser, l->runtime->pool, l->objective->now.last_layer_frozen != 0, norm));
+    CB_TRY(cb_optimiser_measure(&l->optimiser, l->runtime->pool, resting(l), norm));
     return check_gradients(l, *norm);
 }
 
@@ -186,7 +192,7 @@ static cb_optimiser_step optimiser_step(const cb_learner *l)
     const cribo_objective_config *c = &l->objective->config;
     const cribo_step_values *now = &l->objective->now;
     return (cb_optimiser_step){now->learning_rate, now->weight_decay, now->ema_momentum, c->clip_norm,
-        c->clip_per_tensor != 0, now->last_layer_frozen != 0};
+        c->clip_per_tensor != 0, resting(l)};
 }
 
 static void report_step(cb_learner *l, double norm, double start, cribo_report *report)

@@ -39,6 +39,7 @@ typedef struct cb_learner {
     cb_leaves leaves;
     cb_collapse_watch collapse;
     int64_t step;
+    bool heads_only; /* the step under way trains the heads alone; its owner sets it after begin */
 
     cb_phase phase;
     double teach_start, teach_ms, learn_ms; /* the owner adds to learn_ms */

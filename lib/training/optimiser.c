@@ -16,14 +16,14 @@
 static size_t cut(const cb_parameters *parameters, cb_piece *pieces)
 {
     size_t count = 0;
-    for (size_t p = 0; p < parameters->count; p++)
-        for (size_t begin = 0; begin < parameters->list[p].count; begin += PIECE) {
-            size_t left = parameters->list[p].count - begin;
-            if (pieces)
-                pieces[count] =
-                    (cb_piece){p, parameters->list[p].offset + begin, left < PIECE ? left : PIECE};
+    for (size_t p = 0; p < parameters->count; p++) {
+        const cb_parameter *parameter = &parameters->list[p];
+        for (size_t begin = 0; begin < parameter->count && !parameter->group.frozen; begin += PIECE) {
+            size_t left = parameter->count - begin;
+            if (pieces) pieces[count] = (cb_piece){p, parameter->offset + begin, left < PIECE ? left : PIECE};
             count++;
         }
+    }
     return count;
 }
 
@@ -47,7 +47,7 @@ static void divide(cb_optimiser *o)
         o->part_pieces[p] = piece;
         o->part_numbers[p] = piece < o->piece_count ? o->pieces[piece].begin : o->student->total;
     }
-    o->part_numbers[0] = 0;
+    o->part_numbers[0] = o->student->frozen;
     o->own = (cb_range){o->part_pieces[part], o->part_pieces[part + 1]};
 }
 
@@ -93,9 +93,10 @@ void cb_optimiser_free(const cb_runtime *runtime, cb_optimiser *optimiser)
     *optimiser = (cb_optimiser){0};
 }
 
-static bool rests(const cb_parameter *parameter, bool last_layer_frozen)
+static bool rests(const cb_parameter *parameter, cb_resting resting)
 {
-    return parameter->fixed || (parameter->last_layer && last_layer_frozen);
+    return parameter->fixed || (parameter->last_layer && resting.last_layers) ||
+           (parameter->group.backbone && resting.backbone);
 }
 
 static void measure_piece(void *context, size_t task, size_t worker)
@@ -112,8 +113,7 @@ cribo_status cb_optimiser_sum_gradients(cb_optimiser *o)
     return cb_ranks_sum(o->ranks, "gradients", o->student->gradients, o->part_numbers);
 }
 
-cribo_status cb_optimiser_measure(
-    cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen, double *norm)
+cribo_status cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, cb_resting resting, double *norm)
 {
     cb_optimiser *o = optimiser;
     double total = 0;
@@ -121,7 +121,7 @@ cribo_status cb_optimiser_measure(
     CB_TRY(cb_ranks_spread(o->ranks, "gradient norms", o->squares, sizeof *o->squares, o->part_pieces));
     for (size_t p = 0; p < o->student->count; p++) o->norms[p] = 0;
     for (size_t i = 0; i < o->piece_count; i++)
-        if (!rests(&o->student->list[o->pieces[i].parameter], last_layer_frozen))
+        if (!rests(&o->student->list[o->pieces[i].parameter], resting))
             o->norms[o->pieces[i].parameter] += o->squares[i];
     for (size_t p = 0; p < o->student->count; p++) {
         total += o->norms[p];
@@ -147,11 +147,12 @@ static double clip_factor(const update_job *job, double norm)
 static cb_adamw step_of(const update_job *job, size_t parameter)
 {
     const cb_optimiser *o = job->optimiser;
-    double decay = o->student->list[parameter].decays ? job->step->weight_decay : 0;
+    const cb_parameter *p = &o->student->list[parameter];
+    double decay = p->decays ? job->step->weight_decay : 0, rate = job->step->learning_rate * p->group.rate;
     double s = (double)(o->updates[parameter] + 1);
     return (cb_adamw){
-        .learning_rate = (cb_real)(job->step->learning_rate / (1 - pow(BETA1, s))),
-        .decay = (cb_real)(1 - job->step->learning_rate * decay),
+        .learning_rate = (cb_real)(rate / (1 - pow(BETA1, s))),
+        .decay = (cb_real)(1 - rate * decay),
         .beta1 = (cb_real)BETA1,
         .beta2 = (cb_real)BETA2,
         .root_correction = (cb_real)(1 / sqrt(1 - pow(BETA2, s))),
@@ -162,7 +163,7 @@ static cb_adamw step_of(const update_job *job, size_t parameter)
 
 static bool moves(const update_job *job, const cb_piece *piece)
 {
-    return !rests(&job->optimiser->student->list[piece->parameter], job->step->last_layer_frozen);
+    return !rests(&job->optimiser->student->list[piece->parameter], job->step->resting);
 }
 
 /* One sweep: the new values, and the teacher that follows them. */
@@ -251,7 +252,7 @@ void cb_optimiser_update(cb_optimiser *o, cb_pool *pool, const cb_optimiser_step
     update_job job = job_of(o, step);
     cb_pool_run(pool, o->piece_count, o->ranks ? follow_piece : update_piece, &job);
     for (size_t p = 0; p < o->student->count; p++)
-        if (!rests(&o->student->list[p], step->last_layer_frozen)) o->updates[p]++;
+        if (!rests(&o->student->list[p], step->resting)) o->updates[p]++;
 }
 
 cribo_status cb_optimiser_spread_moments(cb_optimiser *o)

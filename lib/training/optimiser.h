@@ -4,9 +4,10 @@
  *   θ ← θ (1 − lr wd);  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − lr m̂ / (√v̂ + ε);  teacher
  *                       ← μ teacher + (1 − μ) θ
  *
- * Each parameter counts its own updates: one that rests (a frozen last layer) is passed over altogether, and
- * its bias correction begins at 1 when it thaws. Work is cut into pieces fixed at creation, so results don't
- * depend on the threads.
+ * lr is the step's times the rate of the parameter's group. Each parameter counts its own updates: one that
+ * is not trained in a step (a last layer at first, the backbone while only the heads learn) is skipped, and
+ * its bias correction begins at 1 when it is trained again. Parameters of frozen groups cost nothing: the
+ * teacher has the same. Work is cut into pieces fixed at creation, so results do not depend on the threads.
  *
  * Over several ranks each rank has the moments of one part of the pieces, and updates that part; the others
  * get the new values. The teacher follows on every rank.
@@ -44,11 +45,16 @@ cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimi
     const cb_parameters *student, cb_real *teacher, cb_ranks *ranks);
 void cb_optimiser_free(const cb_runtime *runtime, cb_optimiser *optimiser);
 
+/* Parts that are not trained in a step. */
+typedef struct cb_resting {
+    bool last_layers, backbone;
+} cb_resting;
+
 typedef struct cb_optimiser_step {
     double learning_rate, weight_decay, ema_momentum;
     double clip_norm; /* 0: no clipping */
     bool clip_per_tensor;
-    bool last_layer_frozen;
+    cb_resting resting;
 } cb_optimiser_step;
 
 /* This rank's part of the gradients becomes the sum over all ranks. Collective. */
@@ -58,8 +64,7 @@ cribo_status cb_optimiser_sum_gradients(cb_optimiser *optimiser);
  * Measures the gradients: the global L2 norm. Not finite where some gradient is not; then `norms` has which.
  * Collective.
  */
-cribo_status cb_optimiser_measure(
-    cb_optimiser *optimiser, cb_pool *pool, bool last_layer_frozen, double *norm);
+cribo_status cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, cb_resting resting, double *norm);
 
 /*
  * Over several ranks: updates this rank's part, with the norms of the latest measure, and gives every rank

@@ -5,9 +5,6 @@
 
 static const double pi = 3.14159265358979323846;
 
-/* The learning rate is given per so many images of a batch. */
-static const double reference_batch = 256;
-
 static int64_t at_most(int64_t value, int64_t limit)
 {
     return value < limit ? value : limit;
@@ -61,7 +58,9 @@ void cb_schedule_at(const cribo_objective_config *config, int64_t step, cribo_st
     int64_t total = cb_schedule_total_steps(config);
     int64_t epochs = (total + config->steps_per_epoch - 1) / config->steps_per_epoch;
     int64_t warmup = span_steps(config, config->warmup_steps, config->warmup_epochs);
-    double peak = config->learning_rate * (double)config->batch_size / reference_batch;
+    double peak = config->learning_rate;
+    if (config->learning_rate_batch)
+        peak = peak * (double)config->batch_size / (double)config->learning_rate_batch;
 
     *out = (cribo_step_values){.struct_size = sizeof *out, .epoch = step / config->steps_per_epoch};
     step = at_most(step, total - 1);

@@ -20,6 +20,12 @@ static const cb_field fields[] = {
     CB_GROUP_SETTING(T),
     CB_SHARDS_SETTING(T),
     CB_CENTRING_SETTING(T),
+    CB_RATE_SETTING(T),
+    CB_INTEGER(T, frozen_blocks, 0, 1024, 0,
+        "number of first blocks that are not trained, with the patch embedding; 0: all are trained"),
+    CB_REAL(T, layer_decay, 1e-3, 1, 1,
+        "factor of the learning rate from each block to the block before it; 1: one rate for all"),
+    CB_INTEGER(T, heads_only_steps, 0, 1e15, 0, "number of first steps in which only the heads are trained"),
 };
 #undef T
 

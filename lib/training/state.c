@@ -255,7 +255,8 @@ void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step)
     for (size_t i = 0; i < stage->count; i++)
         if (stage->arrays[i].target)
             memcpy(stage->arrays[i].target, stage->arrays[i].values, bytes_of(&stage->arrays[i]));
-    memset(student->gradients, 0, student->total * sizeof *student->gradients);
+    memset(student->gradients + student->frozen, 0,
+        (student->total - student->frozen) * sizeof *student->gradients);
     cb_memory_bank_replace(learner->objective->bank, &objects);
     learner->step = step;
     cb_learner_forget_targets(learner);

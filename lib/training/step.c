@@ -13,6 +13,7 @@
 #include "training/networks.h"
 
 #include <math.h>
+#include <string.h>
 
 static cb_images images_of(const cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro)
 {
@@ -29,17 +30,35 @@ static cribo_status begin_step(cb_trainer *trainer, const cribo_batch *batch)
         &trainer->learner, (size_t)batch->images, batch->ids, batch->seed_tokens, NULL, &positions));
     cb_batch_positions(
         batch, &trainer->learner.objective->layout, (size_t)trainer->config.patch_size, positions);
+    trainer->learner.heads_only = trainer->learner.step < trainer->config.heads_only_steps;
     return CRIBO_OK;
+}
+
+static cb_tensor trunk_of(const cb_trainer *trainer, const cb_micro_batch *micro)
+{
+    return cb_trainer_trunk(trainer, micro->first, micro->images);
+}
+
+/* The tokens that leave the frozen blocks of one micro-batch, for teacher and student. */
+static void compute_trunk(cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro)
+{
+    cb_images images = images_of(trainer, batch, micro);
+    cb_tape tape = cb_pass_begin(&trainer->learner.pass, false);
+    cb_tensor x = cb_backbone_trunk(&trainer->student->backbone, &tape, &images);
+    memcpy(trunk_of(trainer, micro).value, x.value, x.rows * x.columns * sizeof *x.value);
 }
 
 /* The teacher's tokens of one micro-batch, and what the objective makes of them. */
 static cribo_status observe(cb_trainer *trainer, const cribo_batch *batch, size_t m)
 {
     cb_objective *objective = trainer->learner.objective;
-    cb_images images = images_of(trainer, batch, &objective->targets.micro[m]);
+    const cb_micro_batch *micro = &objective->targets.micro[m];
+    cb_images images = images_of(trainer, batch, micro);
+    if (trainer->trunk) compute_trunk(trainer, batch, micro);
+    cb_tensor trunk = trunk_of(trainer, micro);
     cb_tape tape = cb_pass_begin(&trainer->learner.pass, false);
-    cb_tensor tokens =
-        cb_backbone_forward(&trainer->teacher->backbone, &tape, &images, &(cb_forward_options){0});
+    cb_tensor tokens = cb_backbone_forward(
+        &trainer->teacher->backbone, &tape, &images, &(cb_forward_options){.trunk = &trunk});
     if (!isfinite(cb_rows()->sum_squares(tokens.value, tokens.rows * tokens.columns)))
         return cb_fail(CRIBO_NOT_FINITE, "the teacher's tokens are not finite at step %lld",
             (long long)trainer->learner.step);
@@ -65,6 +84,7 @@ cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
 
 /* --- learn --- */
 
+/* On a tape that trains; while only the heads learn, the backbone's pass is not recorded. */
 static cb_tensor student_tokens(
     cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, const cb_micro_batch *micro)
 {
@@ -75,9 +95,12 @@ static cb_tensor student_tokens(
         .seed = trainer->config.seed,
         .step = trainer->learner.step,
         .keys = trainer->learner.objective->targets.keys + micro->first};
-    const cb_real *keep = cb_draw_depth(&draw, tape->arena);
-    return cb_backbone_forward(
-        &trainer->student->backbone, tape, &images, &(cb_forward_options){.keep = keep});
+    cb_tensor trunk = trunk_of(trainer, micro);
+    const cb_forward_options options = {.keep = cb_draw_depth(&draw, tape->arena), .trunk = &trunk};
+    tape->training = !trainer->learner.heads_only;
+    cb_tensor tokens = cb_backbone_forward(&trainer->student->backbone, tape, &images, &options);
+    tape->training = true;
+    return tokens;
 }
 
 static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, size_t m)

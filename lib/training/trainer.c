@@ -10,7 +10,11 @@ static cribo_status create_models(const cb_runtime *runtime, cb_trainer *trainer
 {
     cribo_model_config config = {.struct_size = sizeof config};
     cb_config_project(&cb_model_settings, &config, &cb_trainer_settings, &trainer->config);
-    CB_TRY(cb_model_create(runtime, &trainer->student, &config, true));
+    const cb_training training = {(size_t)trainer->config.frozen_blocks, trainer->config.layer_decay};
+    CB_REQUIRE(trainer->config.frozen_blocks <= trainer->config.depth,
+        "frozen_blocks = %lld must be at most depth = %lld", (long long)trainer->config.frozen_blocks,
+        (long long)trainer->config.depth);
+    CB_TRY(cb_model_create(runtime, &trainer->student, &config, &training));
     return cb_model_copy(runtime, &trainer->teacher, trainer->student);
 }
 
@@ -28,7 +32,24 @@ static cribo_status create_learner(const cb_runtime *runtime, cb_trainer *traine
     return cb_learner_create(runtime, &trainer->learner, &parts);
 }
 
+static cribo_status create_trunk(const cb_runtime *runtime, cb_trainer *trainer)
+{
+    const cb_token_layout *layout = &trainer->learner.objective->layout;
+    size_t images = (size_t)trainer->config.batch_size, width = (size_t)trainer->config.width;
+    if (!trainer->config.frozen_blocks) return CRIBO_OK;
+    return cb_allocate(&runtime->allocator, &trainer->trunk, 2 * images * layout->tokens,
+        width * sizeof *trainer->trunk, "tokens of the frozen blocks");
+}
+
 /* --- memory of the passes --- */
+
+cb_tensor cb_trainer_trunk(const cb_trainer *trainer, size_t first, size_t images)
+{
+    size_t tokens = trainer->learner.objective->layout.tokens, width = (size_t)trainer->config.width;
+    cb_tensor trunk = {.rows = 2 * images * tokens, .columns = width};
+    if (trainer->trunk) trunk.value = trainer->trunk + 2 * first * tokens * width;
+    return trunk;
+}
 
 static cb_images measured_images(const cb_trainer *trainer)
 {
@@ -37,11 +58,19 @@ static cb_images measured_images(const cb_trainer *trainer)
         .count = 2 * trainer->learner.objective->sizes.micro_images, .height = side, .width = side};
 }
 
+static void measure_trunk(const void *context, cb_tape *tape)
+{
+    const cb_trainer *trainer = context;
+    cb_images images = measured_images(trainer);
+    if (trainer->trunk) cb_backbone_trunk(&trainer->student->backbone, tape, &images);
+}
+
 static void measure_teacher(const void *context, cb_tape *tape)
 {
     const cb_trainer *trainer = context;
     cb_images images = measured_images(trainer);
-    cb_backbone_forward(&trainer->teacher->backbone, tape, &images, &(cb_forward_options){0});
+    cb_tensor trunk = cb_trainer_trunk(trainer, 0, images.count / 2);
+    cb_backbone_forward(&trainer->teacher->backbone, tape, &images, &(cb_forward_options){.trunk = &trunk});
 }
 
 static void measure_targets(const void *context, cb_tape *tape)
@@ -56,15 +85,16 @@ static void measure_student(const void *context, cb_tape *tape)
     cb_images images = measured_images(trainer);
     const cb_real *keep =
         cb_arena_take(tape->arena, 2 * images.count * (size_t)trainer->config.depth, sizeof *keep);
-    cb_tensor tokens =
-        cb_backbone_forward(&trainer->student->backbone, tape, &images, &(cb_forward_options){.keep = keep});
+    cb_tensor trunk = cb_trainer_trunk(trainer, 0, images.count / 2);
+    cb_tensor tokens = cb_backbone_forward(
+        &trainer->student->backbone, tape, &images, &(cb_forward_options){.keep = keep, .trunk = &trunk});
     cb_objective_plan_learn(trainer->learner.objective, tape, tokens);
 }
 
 static cribo_status plan_passes(const cb_runtime *runtime, cb_trainer *trainer)
 {
     static const cb_pass_plan plans[] = {
-        {measure_teacher, false}, {measure_targets, false}, {measure_student, true}};
+        {measure_trunk, false}, {measure_teacher, false}, {measure_targets, false}, {measure_student, true}};
     return cb_pass_create(runtime, &trainer->learner.pass, trainer->config.precision == CRIBO_BF16, plans,
         sizeof plans / sizeof plans[0], trainer);
 }
@@ -73,6 +103,7 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
 {
     CB_TRY(create_models(runtime, trainer));
     CB_TRY(create_learner(runtime, trainer));
+    CB_TRY(create_trunk(runtime, trainer));
     return plan_passes(runtime, trainer);
 }
 
@@ -100,6 +131,7 @@ void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer)
     if (!trainer) return;
     cb_learner_free(&trainer->learner);
     cb_ranks_free(runtime, trainer->ranks);
+    cb_release(&runtime->allocator, trainer->trunk);
     cb_model_free(runtime, trainer->teacher);
     cb_model_free(runtime, trainer->student);
     cb_release(&runtime->allocator, trainer);

@@ -14,12 +14,17 @@ typedef struct cb_trainer {
     cribo_trainer_config config;
     cb_ranks *ranks; /* NULL: one */
     cb_model *student, *teacher;
+    cb_real *trunk; /* [B, 2, T, D] tokens that left the frozen blocks in this step; NULL: none are frozen */
     cb_learner learner;
 } cb_trainer;
 
 /* `communicator` NULL: one rank. */
 cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
     const cribo_trainer_config *config, const cribo_communicator *communicator);
+
+/* The place of the tokens [2 b T, D] of some of a batch's images that left the frozen blocks. */
+cb_tensor cb_trainer_trunk(const cb_trainer *trainer, size_t first, size_t images);
+
 void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer);
 
 #endif

@@ -44,12 +44,12 @@ static void measure(void *context)
 {
     problem *p = context;
     double norm;
-    if (cb_optimiser_measure(&p->optimiser, workers, false, &norm) != CRIBO_OK) abort();
+    if (cb_optimiser_measure(&p->optimiser, workers, (cb_resting){0}, &norm) != CRIBO_OK) abort();
 }
 
 static void update(void *context)
 {
-    static const cb_optimiser_step step = {1e-4, 0.04, 0.996, 3, false, false};
+    static const cb_optimiser_step step = {1e-4, 0.04, 0.996, 3, false, {0}};
     problem *p = context;
     cb_optimiser_update(&p->optimiser, workers, &step);
 }
@@ -66,9 +66,14 @@ int main(int count, char **arguments)
         hooks.threads = (int64_t)threads;
         if (cb_runtime_begin(&runtime, &hooks) != CRIBO_OK) return 1;
         workers = runtime.pool;
-        problem p = {.parameter = {.axes = 1, .shape = {total}, .count = total, .decays = true},
+        problem p = {
+            .parameter = {.axes = 1, .shape = {total}, .count = total, .decays = true, .group = {.rate = 1}},
             .teacher = numbers(total)};
-        p.student = (cb_parameters){&p.parameter, 1, total, numbers(total), numbers(total)};
+        p.student = (cb_parameters){.list = &p.parameter,
+            .count = 1,
+            .total = total,
+            .values = numbers(total),
+            .gradients = numbers(total)};
         if (cb_optimiser_create(&runtime, &p.optimiser, &p.student, p.teacher, NULL) != CRIBO_OK) return 1;
         const double bytes = (double)(total * sizeof(cb_real));
         const ceiling bandwidth = {copy, &p, 2 * bytes, "GB/s"};

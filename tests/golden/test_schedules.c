@@ -97,7 +97,8 @@ END_TEST
 static void check_config(const json_t *schedule, size_t values)
 {
     if (number(schedule, "warmup_epochs") == 0 || number(schedule, "epochs") < 100) return;
-    cribo_objective_config config = {.batch_size = 1024, .weight_decay = 0.04, .ema_momentum = 0.996};
+    cribo_objective_config config = {
+        .batch_size = 1024, .learning_rate_batch = 256, .weight_decay = 0.04, .ema_momentum = 0.996};
     config.learning_rate = number(schedule, "base_value") / 4;
     config.learning_rate_final = number(schedule, "final_value");
     config.warmup_epochs = number(schedule, "warmup_epochs");

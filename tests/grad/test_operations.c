@@ -306,6 +306,7 @@ static const table_row table[] = {
     RESAMPLE_AS(1, 1, 0, true, 3, 1, 2),
     POOL(1, SHARED),
     POOL(5, OWN),
+    POOL(3, NOWHERE),
     POOL(67, SHARED),
     PATCHES(1, 1, 1, 1),
     PATCHES(2, 6, 9, 3),
@@ -379,7 +380,7 @@ static void create_model(problem *p)
     config.head_bottleneck = 5;
     config.prototypes = config.object_prototypes = 4;
     set_all(&config, p->row->how);
-    ck_assert_int_eq(cb_model_create(&p->runtime, &p->model, &config, true), CRIBO_OK);
+    ck_assert_int_eq(cb_model_create(&p->runtime, &p->model, &config, &cb_train_all), CRIBO_OK);
 }
 
 /* Measures the operation, and makes what a pass needs. */

@@ -1,6 +1,6 @@
 """Features against timm's and Hugging Face's own modules with random weights, at the published shapes.
 
-Skipped where timm or transformers is not installed. `python test_peers.py --errors` prints the largest errors.
+Skipped where timm or transformers is not installed. `python test_peers.py --errors` prints the errors.
 """
 
 import importlib.abc

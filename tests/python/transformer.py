@@ -1,7 +1,7 @@
 """The vision transformer's family in NumPy, in float64: what the library's features are compared with.
 
-It is written from the published equations, with names and settings of docs/backbones.md, and shares no code with the
-library.
+It is written from the published equations, with names and settings of docs/backbones.md, and shares no code with
+the library.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ cb_runtime runtime_of(int64_t threads)
 cb_model *model_of(const cb_runtime *runtime, const cribo_model_config *config)
 {
     cb_model *model;
-    ck_assert_msg(cb_model_create(runtime, &model, config, true) == CRIBO_OK, "%s", cribo_last_error());
+    ck_assert_msg(
+        cb_model_create(runtime, &model, config, &cb_train_all) == CRIBO_OK, "%s", cribo_last_error());
     return model;
 }
 

@@ -125,6 +125,15 @@ static cribo_trainer_config config_of(int number)
     c.hard_assignment = number & 1;
     c.batch_cost = number >> 1 & 1;
     c.micro_batch = number & 4 ? 5 : 1;
+    if (number & 8) {
+        c.frozen_blocks = 2;
+        c.heads_only_steps = 1;
+        c.registers = 2;
+        c.layer_scale = 0.1;
+        c.mlp = CRIBO_MLP_SWIGLU;
+        c.position_embedding = CRIBO_POSITIONS_ROPE;
+        c.qkv_bias = CRIBO_QKV_BIAS_NO_KEY;
+    }
     return c;
 }
 
@@ -210,7 +219,7 @@ int main(void)
     Suite *suite = suite_create("allocations");
     TCase *tests = tcase_create("allocations");
     tcase_set_timeout(tests, 120);
-    tcase_add_loop_test(tests, test_allocations_of_a_step_are_none, 0, 8);
+    tcase_add_loop_test(tests, test_allocations_of_a_step_are_none, 0, 16);
     tcase_add_loop_test(tests, test_allocations_of_a_step_in_a_new_thread_are_none, 0, 2);
     tcase_add_test(tests, test_allocations_of_a_failing_step_are_none);
 #if OWN_MALLOC

@@ -13,6 +13,7 @@ static const double tolerance = 1e-15;
 static cribo_objective_config small_config(void)
 {
     cribo_objective_config config = {.batch_size = 512,
+        .learning_rate_batch = 256,
         .learning_rate = 1e-3,
         .learning_rate_final = 1e-5,
         .warmup_epochs = 2,

@@ -153,3 +153,7 @@ class TrainerSettings(TypedDict, total=False):
     norm_epsilon: float
     qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
     group_images: int
+    learning_rate_batch: int
+    frozen_blocks: int
+    layer_decay: float
+    heads_only_steps: int
