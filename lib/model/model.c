@@ -40,6 +40,18 @@ static const cb_field fields[] = {
 
 const cb_config_table cb_model_settings = CB_CONFIG_TABLE_GROWN(cribo_model_config, fields, precision);
 
+static cribo_status check_rotary(const cribo_model_config *c)
+{
+    CB_REQUIRE(
+        (c->rope_min_period > 0) == (c->rope_max_period > 0) && c->rope_min_period <= c->rope_max_period,
+        "rope_min_period = %g and rope_max_period = %g: both are 0, or the first is the smaller",
+        c->rope_min_period, c->rope_max_period);
+    CB_REQUIRE(c->width / c->heads % 4 == 0,
+        "width / heads = %lld must be a multiple of 4 with position_embedding = rope",
+        (long long)(c->width / c->heads));
+    return CRIBO_OK;
+}
+
 static cribo_status check_combination(const cribo_model_config *c)
 {
     CB_REQUIRE(c->image_size % c->patch_size == 0,
@@ -47,13 +59,7 @@ static cribo_status check_combination(const cribo_model_config *c)
         (long long)c->patch_size);
     CB_REQUIRE(c->width % c->heads == 0, "heads = %lld must divide width = %lld", (long long)c->heads,
         (long long)c->width);
-    bool series = c->rope_min_period > 0;
-    CB_REQUIRE(series == (c->rope_max_period > 0) && c->rope_min_period <= c->rope_max_period,
-        "rope_min_period = %g and rope_max_period = %g: both are 0, or the first is the smaller",
-        c->rope_min_period, c->rope_max_period);
-    CB_REQUIRE(c->position_embedding != CRIBO_POSITIONS_ROPE || c->width / c->heads % 4 == 0,
-        "width / heads = %lld must be a multiple of 4 with position_embedding = rope",
-        (long long)(c->width / c->heads));
+    if (c->position_embedding == CRIBO_POSITIONS_ROPE) CB_TRY(check_rotary(c));
     CB_REQUIRE((c->prototypes == 0) == (c->object_prototypes == 0),
         "prototypes = %lld and object_prototypes = %lld: both are 0 (no heads) or neither is",
         (long long)c->prototypes, (long long)c->object_prototypes);
