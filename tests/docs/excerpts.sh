@@ -49,6 +49,7 @@ for wrong in unnamed changed shortened bent elsewhere; do
     ! check_document "$work/$wrong.md" > /dev/null || { echo "a wrong block is accepted: $wrong"; exit 1; }
 done
 
+check_document README.md || exit 1
 check_document docs/guide.md > "$work/result"
 status=$?
 cat "$work/result"

@@ -138,6 +138,27 @@ for command in attention clusters neighbours; do
     expect 2 "no file for the result" $command "$work/run" "$work/test/images"
     expect 1 "cannot write $work/nowhere/$command.png" $command "$work/run" "$work/test/images" -o "$work/nowhere/$command.png"
 done
+for command in attention clusters neighbours; do
+    expect 2 "the name of a picture must end in .png or .svg" $command "$work/run" "$work/test/images" -o "$work/$command.jpg"
+    expect 0 "" $command "$work/run" "$work/test/images" -o "$work/$command.svg" -n 2
+    head -n 1 "$work/$command.svg" | grep -q '<?xml' || fail "$command.svg is no SVG file"
+    "$cribo" $command "$work/run" "$work/test/images" -o - -n 2 >"$work/out.png" 2>"$work/output" || fail "$command -o -: $(cat "$work/output")"
+    is_png "$work/out.png"
+done
+[ -e ./- ] && fail "-o - made a file of that name"
+expect 2 "name a file, whose ending tells the format" embed "$work/run" "$work/test/images" -o -
+[ "$(grep -c 'pictures seen' "$work/output")" -eq 0 ] || fail "a progress line for each picture in a file"
+expect 1 "$work/nowhere: No such file or directory; a MODEL is" clusters "$work/nowhere" "$work/test/images" -o "$work/x.png"
+expect 1 "$work/test: not the folder of a run: it has no config.json" clusters "$work/test" "$work/test/images" -o "$work/x.png"
+ls "$work" | grep -q '[.]tmp$' && fail "half files stay: $(ls "$work")"
+
+# A signal leaves no half file, and the same command works again.
+"$cribo" embed "$work/run" "$work/test/images" -o "$work/stopped.npy" -q &
+process=$!
+kill -INT $process 2>/dev/null || kill -TERM $process
+wait $process
+ls "$work" | grep -q 'stopped.*tmp' && fail "a signal leaves half a file: $(ls "$work")"
+expect 0 "" embed "$work/run" "$work/test/images" -o "$work/stopped.npy" -q
 expect 1 "two pictures with objects are needed" neighbours "$work/run" "$work/test/images/000.png" -o "$work/one.png"
 
 # The page of a run, whole and torn; it asks the network for nothing.
@@ -150,6 +171,11 @@ sed "s/base64,[^']*//g" "$work/run/report.html" >"$work/page"
 grep -q 'http' "$work/page" && fail "the page refers to the network"
 grep -q '[>,. -]nan' "$work/page" && fail "a number on the page is none"
 expect 1 "$work/train/log.jsonl: No such file" report "$work/train"
+mkdir "$work/nonsense" && echo nonsense >"$work/nonsense/log.jsonl"
+expect 1 "log.jsonl: not the log of a run" report "$work/nonsense"
+for text in "of training" "class='verdict " "Finished: 15 steps" "processors"; do
+    grep -qF -e "$text" "$work/run/report.html" || fail "no '$text' on the page"
+done
 expect 2 "no run" report
 
 [ $failures -eq 0 ] && echo "all as expected"

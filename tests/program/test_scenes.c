@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { SIZE = 64 };
 
@@ -174,6 +175,12 @@ START_TEST(test_scenes_are_the_same_for_any_number_of_workers)
     ck_assert_msg(scenes_write(&options, &problem), "%s", problem.text);
     ck_assert(!scenes_write(&options, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "already holds files"));
+    /* A command that was stopped may begin again, and leaves nothing of the one before. */
+    files_write(files_path(root, "three/deep/incomplete"), "", 0);
+    files_write(files_path(root, "three/deep/images/scene-00009.png"), "x", 1);
+    ck_assert_msg(scenes_write(&options, &problem), "%s", problem.text);
+    ck_assert_int_ne(access(files_path(root, "three/deep/images/scene-00009.png"), F_OK), 0);
+    ck_assert_int_ne(access(files_path(root, "three/deep/incomplete"), F_OK), 0);
     for (int i = 0; i < 16; i++) {
         snprintf(name, sizeof name, "%s/scene-%05d.png", i % 2 ? "images" : "labels", i / 2);
         char first[600], second[600];

@@ -230,7 +230,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     if (drawn) draw_header(&gallery);
     drawn = drawn && sheet_write(&gallery.sheet, command->out, problem);
     free_gallery(&gallery);
-    if (drawn) say_note("%s", command->out);
+    if (drawn && strcmp(command->out, "-")) say_note("%s", command->out);
     return drawn;
 }
 
@@ -254,6 +254,6 @@ int command_attention(int count, char **arguments)
             "Draws pictures with the attention of [CLS] to their patches, for each head of the last block "
             "and as the mean of the heads, and with the first three principal components of their tokens as "
             "red, green and blue."};
-    struct model_command command = {0};
+    struct model_command command = {.draws = true};
     return model_command_run("cribo attention", &argp, count, arguments, &command, run);
 }

@@ -3,6 +3,8 @@
 #include "base/say.h"
 #include "drawing/showcase.h"
 
+#include <string.h>
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     (void)value;
@@ -30,7 +32,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     sheet_free(&sheet);
     showcase_free(&showcase);
     object_finder_free(&finder);
-    if (drawn) say_note("%s", command->out);
+    if (drawn && strcmp(command->out, "-")) say_note("%s", command->out);
     return drawn;
 }
 
@@ -45,6 +47,6 @@ int command_clusters(int count, char **arguments)
             "Draws two views of up to eight pictures, without and with the objects into which the model's "
             "tokens are clustered. An object has the same colour in both views; regions that were not found "
             "in both are grey."};
-    struct model_command command = {0};
+    struct model_command command = {.draws = true};
     return model_command_run("cribo clusters", &argp, count, arguments, &command, run);
 }

@@ -1,6 +1,7 @@
 /* cribo embed: the features of a folder's pictures, in a file. */
 #include "commands/model_command.h"
 #include "base/json_text.h"
+#include "base/output.h"
 #include "base/say.h"
 #include "models/tensor_file.h"
 #include "pictures/complaints.h"
@@ -22,7 +23,8 @@ struct embedding {
     bool dense;
     float *pixels, *features;
     struct tensor_file file;
-    FILE *names; /* a line for each row */
+    char *names_path;
+    struct output names; /* FILE.names, a line for each row */
     size_t left_out;
     struct complaints complaints;
 };
@@ -59,7 +61,7 @@ static bool add_picture(struct embedding *embedding, const struct frozen *frozen
             frozen->model, 1, frozen->size, frozen->size, embedding->pixels, dense, cls, NULL) != CRIBO_OK)
         return problem_library(problem);
     pictures_name(pictures, index, name, sizeof name);
-    if (!json_text_write(embedding->names, name) || fputc('\n', embedding->names) < 0)
+    if (!json_text_write(embedding->names.file, name) || fputc('\n', embedding->names.file) < 0)
         return problem_set(problem, "cannot write names: %s", strerror(errno));
     return tensor_file_add(&embedding->file, embedding->features, problem);
 }
@@ -67,25 +69,24 @@ static bool add_picture(struct embedding *embedding, const struct frozen *frozen
 /* FILE.names, beside the array. */
 static bool open_names(struct embedding *embedding, struct problem *problem)
 {
-    char *path;
-    if (asprintf(&path, "%s.names", embedding->command.out) < 0) return problem_no_memory(problem);
-    embedding->names = fopen(path, "we");
-    bool opened = embedding->names || problem_set(problem, "cannot write %s: %s", path, strerror(errno));
-    free(path);
-    return opened;
+    if (asprintf(&embedding->names_path, "%s.names", embedding->command.out) < 0) {
+        embedding->names_path = NULL;
+        return problem_no_memory(problem);
+    }
+    return output_open(&embedding->names, embedding->names_path, problem);
 }
 
 static bool write_all(struct embedding *embedding, const struct frozen *frozen,
     const struct pictures *pictures, struct problem *problem)
 {
-    for (size_t i = 0; i < pictures->count; i++)
+    for (size_t i = 0; i < pictures->count; i++) {
         if (!add_picture(embedding, frozen, pictures, i, problem)) return false;
+        if (say_progress_due()) say_progress("%zu of %zu pictures", i + 1, pictures->count);
+    }
+    say_progress_end();
     if (embedding->file.rows == 0)
         return problem_set(problem, "%s: none of its pictures could be read", embedding->command.pictures);
-    bool named = fclose(embedding->names) == 0;
-    embedding->names = NULL;
-    return named ? tensor_file_close(&embedding->file, problem)
-                 : problem_set(problem, "cannot write names: %s", strerror(errno));
+    return tensor_file_close(&embedding->file, problem) && output_close(&embedding->names, problem);
 }
 
 static bool run(struct model_command *command, const struct frozen *frozen, const struct pictures *pictures,
@@ -104,7 +105,8 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
            open_names(embedding, problem) && write_all(embedding, frozen, pictures, problem);
     complaints_say_rest(&embedding->complaints);
     size_t rows = pictures->count - embedding->left_out;
-    if (embedding->names) fclose(embedding->names);
+    output_drop(&embedding->names);
+    free(embedding->names_path);
     tensor_file_drop(&embedding->file);
     free(embedding->pixels);
     free(embedding->features);
@@ -120,10 +122,9 @@ int command_embed(int count, char **arguments)
         .parser = parse,
         .children = children,
         .args_doc = "MODEL DIR -o FILE",
-        .doc =
-            "Writes the features of all pictures in DIR to FILE, whose name ends in .npy or .safetensors: "
-            "float32, one row per picture. FILE.names has the path of each picture in the same order, one "
-            "JSON string per line."};
+        .doc = "Writes the features of all pictures in DIR to FILE, whose name ends in .npy or .safetensors: "
+               "float32, one row per picture. FILE.names has the path of each picture in the same order, one "
+               "JSON string per line."};
     struct embedding embedding = {0};
     return model_command_run("cribo embed", &argp, count, arguments, &embedding.command, run);
 }

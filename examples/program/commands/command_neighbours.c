@@ -171,7 +171,7 @@ static bool remember_all(
             size_t at = i * pictures->count / most;
             if (is_shown(i, most, shown) == memory) continue;
             done = remember(gallery, pictures, at, workspace, vectors, problem);
-            say_progress("%zu of %zu pictures seen", gallery->count, most);
+            if (say_progress_due()) say_progress("%zu of %zu pictures seen", gallery->count, most);
         }
         if (memory == 0) gallery->shown = gallery->count;
         if (memory == 0) gallery->queries = gallery->rows;
@@ -397,6 +397,6 @@ int command_neighbours(int count, char **arguments)
             "nearest object is green if the pair passes the cycle test, so that training would use it, and "
             "red if it fails. As in training, each object is found in two views, and the pictures shown "
             "are the batch of the cycle test."};
-    struct gallery gallery = {.memory = 200, .command = {.count = 4}};
+    struct gallery gallery = {.memory = 200, .command = {.count = 4, .draws = true}};
     return model_command_run("cribo neighbours", &argp, count, arguments, &gallery.command, run);
 }

@@ -5,6 +5,7 @@
 #include "base/say.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct parsing {
     const char *run, *out;
@@ -49,10 +50,8 @@ int command_report(int count, char **arguments)
     char *named = parsing.out ? NULL : path_join(parsing.run, "report.html");
     const char *out = parsing.out ? parsing.out : named;
     bool written = out ? report_write(parsing.run, out, &problem) : problem_no_memory(&problem);
-    if (written)
-        say_note("%s", out);
-    else
-        say_error("%s", problem.text);
+    if (written && strcmp(out, "-")) say_note("%s", out);
+    if (!written) say_error("%s", problem.text);
     free(named);
     return written ? 0 : 1;
 }

@@ -3,6 +3,7 @@
 
 #include "pictures/kind.h"
 #include "base/say.h"
+#include "drawing/sheet.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,9 +21,22 @@ static const struct argp_option options[] = {
     {0},
 };
 static const struct argp_option shown[] = {
-    {"count", 'n', "N", 0, "Number of pictures to show, spread over the folder; default 8", 5},
+    {"count", 'n', "N", 0, "Number of pictures to show, spread over the folder; default 8, neighbours: 4", 5},
     {0},
 };
+
+/* Pictures are PNG or SVG; on standard output, which is not a terminal, PNG. */
+static void check_out(struct argp_state *state, const struct model_command *command)
+{
+    enum sheet_format format;
+    bool standard = !strcmp(command->out, "-");
+    if (command->draws && !sheet_format_of(command->out, &format))
+        argp_error(state, "--output=%s: the name of a picture must end in .png or .svg", command->out);
+    if (!command->draws && standard)
+        argp_error(state, "--output=-: name a file, whose ending tells the format");
+    if (standard && isatty(STDOUT_FILENO))
+        argp_error(state, "--output=-: standard output is a terminal; send it to a file or a program");
+}
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
@@ -41,6 +55,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END:
         if (!command->pictures) argp_error(state, "name a model and a folder of pictures");
         if (!command->out) argp_error(state, "no file for the result; name one with -o FILE");
+        check_out(state, command);
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -14,7 +14,8 @@ struct model_command {
     char *pictures; /* a folder, an archive, a list or one file */
     const char *keys; /* which members of archives are taken (pictures/members.h); NULL: by their names */
     const char *out;
-    int count; /* pictures that are shown, where shown_argp is among the options; 8 */
+    bool draws; /* the result is a picture: its name ends in .png or .svg */
+    int count;  /* pictures that are shown, where shown_argp is among the options; 8 */
 };
 
 /*

@@ -64,6 +64,7 @@ struct report {
     const char *run;
     FILE *page;
     size_t steps, points;
+    size_t unreadable;             /* lines of the log that are no objects of JSON */
     double values[FIELDS][POINTS]; /* means */
     size_t counts[FIELDS][POINTS];
     json_t *config;      /* NULL: none */
@@ -87,6 +88,7 @@ static int64_t read_lines(struct report *report, const char *name, line_function
     for (ssize_t length; file && (length = getline(&line, &room, file)) > 0;) {
         json_t *root = json_loadb(line, (size_t)length, 0, NULL);
         if (json_is_object(root) && take(report, root, (size_t)count)) count++;
+        report->unreadable += !json_is_object(root);
         json_decref(root);
     }
     if (file) fclose(file);
@@ -138,8 +140,11 @@ static bool add_evaluation(struct report *report, json_t *line, size_t number)
 static bool read_log(struct report *report, struct problem *problem)
 {
     int64_t steps = read_lines(report, "log.jsonl", is_step);
-    if (steps < 0) return problem_set(problem, "%s/log.jsonl: %s", report->run, strerror(errno));
-    if (steps < 2) return problem_set(problem, "%s/log.jsonl: fewer than two steps to tell of", report->run);
+    if (steps < 2)
+        return problem_set(problem, "%s/log.jsonl: %s", report->run,
+            steps < 0                ? strerror(errno)
+            : report->unreadable > 0 ? "not the log of a run: its lines are no objects of JSON with a step"
+                                     : "fewer than two steps; a page needs two at least");
     report->steps = (size_t)steps;
     report->points = report->steps < POINTS ? report->steps : POINTS;
     read_lines(report, "log.jsonl", add_step);

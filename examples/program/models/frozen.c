@@ -7,11 +7,13 @@
 #include "pictures/resample.h"
 #include "base/say.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -95,6 +97,22 @@ static bool read_settings(
     return read;
 }
 
+/* What is not there, or is a folder but not of a run, is said before anything is read. */
+static bool check_model(const char *path, struct problem *problem)
+{
+    struct stat status;
+    char *settings = path_join(path, "config.json");
+    bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode),
+         there = settings && access(settings, F_OK) == 0;
+    free(settings);
+    if (access(path, F_OK))
+        return problem_set(problem,
+            "%s: %s; a MODEL is the folder of a run, one of its checkpoints, or a file of weights", path,
+            strerror(errno));
+    return !folder || there ||
+           problem_set(problem, "%s: not the folder of a run: it has no config.json", path);
+}
+
 /* Settings and weights of a run's folder or a file. *weights is to be freed. */
 static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config *config,
     struct recipe *recipe, char **weights, struct problem *problem)
@@ -172,8 +190,9 @@ static bool set_normalisation(
 
 bool frozen_open(struct frozen *frozen, const struct frozen_options *chosen, struct problem *problem)
 {
-    char *weights;
+    char *weights = NULL;
     *frozen = (struct frozen){.recipe = recipe_published()};
+    if (!check_model(chosen->path, problem)) return false;
     bool opened = find_parts(chosen, &frozen->config, &frozen->recipe, &weights, problem) &&
                   set_normalisation(&frozen->recipe, chosen, problem) &&
                   load(frozen, chosen, weights, problem);

@@ -8,14 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { HEADER = 256 }; /* bytes, a multiple of 64 as .npy wants it */
-
-static bool cannot_write(const struct tensor_file *file, struct problem *problem)
-{
-    return problem_set(problem, "cannot write %s: %s", file->path, strerror(errno));
-}
 
 static bool ends_with(const char *text, const char *ending)
 {
@@ -31,12 +25,9 @@ bool tensor_file_open(struct tensor_file *file, const char *path, const char *na
     if (!file->numpy && !ends_with(path, ".safetensors"))
         return problem_set(problem, "%s: its name must end in .npy or .safetensors", path);
     memcpy(file->shape, shape, axes * sizeof *shape);
-    if (asprintf(&file->temporary, "%s.part", path) < 0) {
-        file->temporary = NULL;
-        return problem_no_memory(problem);
-    }
-    file->file = fopen(file->temporary, "we");
-    return (file->file && fwrite(blank, 1, HEADER, file->file) == HEADER) || cannot_write(file, problem);
+    if (!output_open(&file->output, path, problem)) return false;
+    fwrite(blank, 1, HEADER, file->output.file); /* output_close reports what failed */
+    return true;
 }
 
 static size_t row_numbers(const struct tensor_file *file)
@@ -49,7 +40,8 @@ static size_t row_numbers(const struct tensor_file *file)
 bool tensor_file_add(struct tensor_file *file, const float *row, struct problem *problem)
 {
     size_t numbers = row_numbers(file);
-    if (fwrite(row, sizeof *row, numbers, file->file) != numbers) return cannot_write(file, problem);
+    if (fwrite(row, sizeof *row, numbers, file->output.file) != numbers)
+        return problem_set(problem, "cannot write %s: %s", file->path, strerror(errno));
     file->rows++;
     return true;
 }
@@ -90,19 +82,12 @@ bool tensor_file_close(struct tensor_file *file, struct problem *problem)
 {
     char header[HEADER];
     make_header(file, header);
-    bool written = fseek(file->file, 0, SEEK_SET) == 0 && fwrite(header, 1, HEADER, file->file) == HEADER;
-    written &= fclose(file->file) == 0;
-    file->file = NULL;
-    if (!written || rename(file->temporary, file->path)) return cannot_write(file, problem);
-    free(file->temporary);
-    file->temporary = NULL;
-    return true;
+    if (fseek(file->output.file, 0, SEEK_SET) == 0) fwrite(header, 1, HEADER, file->output.file);
+    return output_close(&file->output, problem);
 }
 
 void tensor_file_drop(struct tensor_file *file)
 {
-    if (file->file) fclose(file->file);
-    if (file->temporary) unlink(file->temporary);
-    free(file->temporary);
+    output_drop(&file->output);
     *file = (struct tensor_file){0};
 }

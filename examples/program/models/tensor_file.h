@@ -5,15 +5,14 @@
 #ifndef TENSOR_FILE_H
 #define TENSOR_FILE_H
 
-#include "base/problem.h"
+#include "base/output.h"
 
 #include <stddef.h>
 #include <stdio.h>
 
 struct tensor_file {
     const char *path, *name; /* name: of the tensor, in safetensors */
-    char *temporary;
-    FILE *file;
+    struct output output;
     bool numpy;
     size_t axes, shape[4]; /* of a row */
     size_t rows;

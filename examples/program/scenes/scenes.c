@@ -3,17 +3,20 @@
 
 #include "pictures/folder.h"
 #include "pictures/resample.h"
+#include "base/output.h"
 #include "base/say.h"
 
 #include <cribo/base.h>
 
 #include <dirent.h>
 #include <errno.h>
+#include <glob.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Which draw decides what. */
 enum {
@@ -258,10 +261,28 @@ static bool write_classes(const struct workshop *shop, struct problem *problem)
     return written;
 }
 
-static bool make_empty_folder(const char *path, struct problem *problem)
+/* OUT/incomplete is there while scenes are composed, so that a command that was stopped may begin again. */
+static bool is_incomplete(const char *marker)
+{
+    return access(marker, F_OK) == 0;
+}
+
+/* Removes the scenes that a stopped command has left. */
+static void remove_scenes(const char *path)
+{
+    glob_t found;
+    char *pattern = path_join(path, "scene-*.png");
+    bool any = pattern && glob(pattern, GLOB_NOSORT, NULL, &found) == 0;
+    for (size_t i = 0; any && i < found.gl_pathc; i++) unlink(found.gl_pathv[i]);
+    if (any) globfree(&found);
+    free(pattern);
+}
+
+static bool make_empty_folder(const char *path, const char *marker, struct problem *problem)
 {
     if (!path) return problem_no_memory(problem);
     if (!folder_make(path, problem)) return false;
+    if (is_incomplete(marker)) remove_scenes(path);
     DIR *folder = opendir(path);
     if (!folder) return problem_set(problem, "%s: %s", path, strerror(errno));
     bool empty = true;
@@ -271,6 +292,12 @@ static bool make_empty_folder(const char *path, struct problem *problem)
            problem_set(problem, "%s: already holds files; choose another output folder or empty it", path);
 }
 
+static bool make_folders(const struct workshop *shop, const char *marker, struct problem *problem)
+{
+    return make_empty_folder(shop->images, marker, problem) &&
+           make_empty_folder(shop->labels, marker, problem) && output_write(marker, "", 0, problem);
+}
+
 bool scenes_write(const struct scenes_options *options, struct problem *problem)
 {
     struct workshop shop = {.options = options, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -278,8 +305,11 @@ bool scenes_write(const struct scenes_options *options, struct problem *problem)
         return false;
     shop.images = path_join(options->out, "images");
     shop.labels = path_join(options->out, "labels");
-    bool written = make_empty_folder(shop.images, problem) && make_empty_folder(shop.labels, problem) &&
+    char *marker = path_join(options->out, "incomplete");
+    bool written = (marker || problem_no_memory(problem)) && make_folders(&shop, marker, problem) &&
                    write_classes(&shop, problem) && make_all(&shop, problem);
+    if (written) unlink(marker);
+    free(marker);
     free(shop.images);
     free(shop.labels);
     pools_free(&shop.pools);

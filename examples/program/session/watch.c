@@ -10,12 +10,12 @@ double watch_score(const struct watch *watch, double loss, int parts)
 {
     size_t count = watch->count < WATCH_WINDOW ? (size_t)watch->count : WATCH_WINDOW;
     double sum = 0, squares = 0;
-    if (count < WATCH_LEAST || parts != watch->parts) return 0;
+    if (count < WATCH_LEAST || parts != watch->parts) return NAN;
     for (size_t i = 0; i < count; i++) sum += watch->losses[i];
     double mean = sum / (double)count;
     for (size_t i = 0; i < count; i++) squares += (watch->losses[i] - mean) * (watch->losses[i] - mean);
     double deviation = fmax(sqrt(squares / (double)(count - 1)), 0.01 * fabs(mean));
-    return deviation > 0 ? (loss - mean) / deviation : 0;
+    return deviation > 0 ? (loss - mean) / deviation : NAN;
 }
 
 bool watch_skips(const struct watch *watch, double score)
