@@ -18,6 +18,7 @@ include/cribo/.
 from .callbacks import Log, Progress
 from .checkpoints import Snapshot, checkpoint_metadata, checkpoint_settings
 from .clusterer import Clusterer, Clusters
+from .communicator import Communicator, MpiCommunicator, ThreadGroup, TorchCommunicator
 from .configs import Setting, settings
 from .declarations import VERSION as __version__
 from .errors import (
@@ -69,6 +70,7 @@ __all__ = [
     "Cancelled",
     "Clusterer",
     "Clusters",
+    "Communicator",
     "Confusion",
     "Corrupt",
     "Error",
@@ -86,6 +88,7 @@ __all__ = [
     "Model",
     "Moments",
     "NotADirectory",
+    "MpiCommunicator",
     "NotFinite",
     "OutOfMemory",
     "PermissionDenied",
@@ -99,7 +102,9 @@ __all__ = [
     "Snapshot",
     "SystemError_",
     "Targets",
+    "ThreadGroup",
     "TimedOut",
+    "TorchCommunicator",
     "Trainer",
     "WrongState",
     "__version__",

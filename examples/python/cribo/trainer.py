@@ -12,6 +12,7 @@ import numpy as np
 from .arrays import Array, address, expect, input_array, optional_array, view
 from .callbacks import Log, Progress
 from .checkpoints import Snapshot, save
+from .communicator import Communicator
 from .configs import config_values, with_settings
 from .handles import H, Handle
 from .library import PathLike, native, new, path_bytes, text_bytes
@@ -139,6 +140,7 @@ class Trainer(Handle):
     """The whole method: student, teacher, clusterer, bank and losses with AdamW and the schedules.
 
     Presets come first, by name, and settings on top of them: `Trainer("vits16-coco", batch_size=64)`.
+    With a communicator the trainer is one of several ranks, and each step takes the rank's share of the batch.
     """
 
     _kind = "trainer"
@@ -149,10 +151,17 @@ class Trainer(Handle):
         threads: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
+        communicator: Communicator | None = None,
         **settings: Unpack[TrainerSettings],
     ):
+        self._communicator = communicator
         super().__init__(settings, threads, log, progress, presets=presets)
         self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
+
+    def _create(self, function: str, source: Any, *sizes: int) -> None:
+        if self._communicator:
+            function, sizes = f"{function}_distributed", (ctypes.byref(self._communicator.struct()),)
+        super()._create(function, source, *sizes)
 
     def _part(self, cls: type[H], part: str) -> H:
         with self._use():
