@@ -27,10 +27,10 @@ CANCEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 class Communicator:
     """Connects this rank with the others; give it to a Trainer.
 
-    A subclass moves bytes between two ranks: `send` and `receive` start a transfer of an array of uint8 and return
-    a request, `ended` says whether it has ended, `cancel` gives it up. None of them waits. Transfers between two
-    ranks in one direction arrive in the order in which they were started. An exception in one of them makes the
-    trainer's call fail; `raised` then has it."""
+    A subclass moves bytes between two ranks: `send` and `receive` start a transfer of an array of uint8 and
+    return a request, `ended` says whether it has ended, `cancel` gives it up. None of them waits. Transfers
+    between two ranks in one direction arrive in the order in which they were started. An exception in one
+    of them makes the trainer's call fail; `raised` then has it."""
 
     def __init__(self, rank: int, size: int, deadline: float = 0):
         self.rank, self.size, self.deadline = natural("rank", rank), natural("size", size), float(deadline)
@@ -105,7 +105,8 @@ class Communicator:
 
 
 class ThreadGroup:
-    """Ranks that are threads of this process: `communicator(rank)` for each. Keep it until the trainers are closed."""
+    """Ranks that are threads of this process: `communicator(rank)` for each. Keep it until the trainers are
+    closed."""
 
     def __init__(self, size: int):
         self._pointer = ctypes.c_void_p()
@@ -142,8 +143,9 @@ class _ThreadCommunicator(Communicator):
 
 
 class TorchCommunicator(Communicator):
-    """The ranks of a torch.distributed process group with point-to-point transfers on the CPU (gloo); None: the
-    default group. Each transfer is awaited by a thread of its own, since the requests of gloo cannot be polled."""
+    """The ranks of a torch.distributed process group with point-to-point transfers on the CPU (gloo); None:
+    the default group. Each transfer is awaited by a thread of its own, since the requests of gloo cannot be
+    polled."""
 
     def __init__(self, group: Any = None, deadline: float = 0):
         import torch
