@@ -6,8 +6,8 @@
 #include <string.h>
 
 /*
- * The teacher's bottlenecks in an order that depends on the batch alone: global vectors by image and view, objects by
- * view and number.
+ * The teacher's bottlenecks in an order that depends on the batch alone: global vectors by image and view,
+ * objects by view and number.
  */
 static void collect(cb_objective *o)
 {

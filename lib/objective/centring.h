@@ -4,7 +4,7 @@
 
 #include "objective/objective.h"
 
-/* After the last projection: the centres of this step, from the bottlenecks of the whole batch. Collective. */
+/* After the last projection: the centres of this step from the whole batch's bottlenecks. Collective. */
 cribo_status cb_objective_centre(cb_objective *objective);
 
 /* The centre that the losses of this step subtract: the step's own, or the moving mean. */
