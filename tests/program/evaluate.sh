@@ -56,6 +56,56 @@ rm "$work/test/classes.txt" "$work/train/classes.txt"
 expect 1 "--classes" evaluate "$work/run" "$work/train" "$work/test"
 expect 0 "over 3 classes" evaluate "$work/run" "$work/train" "$work/test" --classes 3 --reduce-zero-label
 
+# The public evaluator's rules, alone and with some of them changed; more threads change nothing, another seed does.
+expect 0 "protocol hummingbird: pictures bilinear, labels by floor, 2 passes of crops and jitter, memory by rare classes" evaluate \
+    "$work/run" "$work/train" "$work/test" --classes 4 --protocol hummingbird --passes 2 --memory-patches 240 --json "$work/two.json" \
+    --record "$work/crops.jsonl" --threads 1
+grep -q "240 patches in memory" "$work/output" || fail "12 pictures, 2 passes, 10 patches each: $(cat "$work/output")"
+[ "$(wc -l <"$work/crops.jsonl")" -eq 24 ] || fail "not 24 crops were recorded"
+for text in '"passes": 2' '"label_pixel": "floor"' '"void": "zero"' '"search": "exact"' '"pictures": 12' '"library"'; do
+    grep -q "$text" "$work/two.json" || fail "no condition $text in $(cat "$work/two.json")"
+done
+grep -v seconds "$work/two.json" >"$work/one"
+expect 0 "" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --protocol hummingbird --passes 2 --memory-patches 240 --json - \
+    --threads 3 -q
+grep -v seconds "$work/output" | grep -v '^cribo' | cmp - "$work/one" || fail "other threads gave another score"
+expect 0 "memory uniform, void ignored, mean over the classes that occur" evaluate "$work/run" "$work/train" "$work/test" --classes 4 \
+    --protocol hummingbird --memory uniform --void ignore --mean occurring --passes 0 --memory-patches 64 --resize bicubic
+expect 2 "--void=half: it is ignore or zero" evaluate "$work/run" "$work/train" --void half
+expect 2 "--protocol=best: it is simple, hummingbird" evaluate "$work/run" "$work/train" --protocol best
+
+# Several seeds, fractions and lists in one call.
+expect 0 "12 pictures (1 of the most): mIoU" evaluate "$work/run" "$work/train" "$work/test" --classes 4 \
+    --protocol hummingbird --fractions 1,1/2,1/4 --seed 1,2 --plot "$work/fractions.svg" --json "$work/runs.json"
+grep -q "3 pictures (0.25 of the most): mIoU .* over 2 runs" "$work/output" || fail "no quarter: $(cat "$work/output")"
+grep -q "<svg" "$work/fractions.svg" || fail "no plot"
+[ "$(grep -c '"deviation"' "$work/runs.json")" -eq 3 ] || fail "not three summaries in $(cat "$work/runs.json")"
+printf '000\n002\n005\n' >"$work/some.txt"
+printf '001.png\n' >"$work/other.txt"
+expect 0 "some.txt, seed 0" evaluate "$work/run" "$work/train" "$work/test" --classes 4 \
+    --train-list "$work/some.txt,$work/other.txt" --test-list "$work/other.txt"
+grep -q "some.txt, seed 0 .* 48 patches" "$work/output" || fail "no run of a list: $(cat "$work/output")"
+expect 1 "no picture 099 in" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --test-list "$(echo 099 >"$work/no.txt"; echo "$work/no.txt")"
+expect 2 "--fractions=2" evaluate "$work/run" "$work/train" --fractions 2
+expect 2 "--seed=x" evaluate "$work/run" "$work/train" --seed x
+
+# Clusters of tokens, and pictures by their nearest [CLS] tokens.
+expect 0 "over 2 seeds; 4 clusters of 96 tokens, matched hungarian" evaluate "$work/run" "$work/train" "$work/test" --classes 4 \
+    --protocol clusters --seed 0,1 --json "$work/clusters.json"
+grep -q '"deviation"' "$work/clusters.json" || fail "no deviation in $(cat "$work/clusters.json")"
+expect 0 "20 clusters of 96 tokens, matched many-to-one" evaluate "$work/run" "$work/train" "$work/test" --classes 4 \
+    --protocol clusters --clusters 20 --matching many-to-one
+for half in train val; do
+    mkdir -p "$work/kinds/$half/a" "$work/kinds/$half/b"
+    cp "$work/train/images/000.png" "$work/train/images/003.png" "$work/kinds/$half/a"
+    cp "$work/train/images/001.png" "$work/train/images/004.png" "$work/kinds/$half/b"
+done
+expect 0 "accuracy 100.00 %" evaluate "$work/run" "$work/kinds" --protocol knn --neighbours 1
+expect 0 "4 pictures remembered, 4 scored" evaluate "$work/run" "$work/kinds/train" "$work/kinds/val" --protocol knn --json "$work/knn.json"
+mkdir -p "$work/alone/train" "$work/alone/val" && cp -R "$work/kinds/train/a" "$work/alone/train" && cp -R "$work/kinds/val/a" "$work/alone/val"
+expect 1 "pictures of one class only" evaluate "$work/run" "$work/alone" --protocol knn
+expect 1 "it is in no folder of a class" evaluate "$work/run" "$work/kinds/train/a" "$work/kinds/val" --protocol knn
+
 # What cannot be counted is said, and is an error where nothing is left; no message speaks of the library's functions.
 kinds_of() { mkdir -p "$work/$1/images" "$work/$1/labels" && "$pictures" "$work/$1/images" 4 "$work/$1/labels" "$2"; }
 kinds_of mask mask

@@ -3,8 +3,11 @@
 #include "base/say.h"
 #include "commands/command.h"
 #include "drawing/fractions.h"
+#include "models/classification.h"
+#include "models/unsupervised.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +26,8 @@ enum {
     KEY_FRACTIONS,
     KEY_PLOT,
     KEY_RECORD,
+    KEY_CLUSTERS,
+    KEY_MATCHING,
     KEY_LAYOUT,
     KEY_TRAIN_LIST,
     KEY_TEST_LIST,
@@ -39,8 +44,9 @@ enum { RULES = sizeof rules / sizeof rules[0] };
 static const struct argp_option table[] = {
     {0, 0, 0, 0, "The protocol:", 1},
     {"protocol", KEY_PROTOCOL, "NAME", 0,
-        "Set of rules: simple, or hummingbird (as the public evaluator open-hummingbird-eval 2.0); default "
-        "simple",
+        "simple (default); hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; clusters: k-means "
+        "of the tokens, matched with classes; knn: nearest [CLS] tokens, TRAIN/train and TRAIN/val with a folder for "
+        "each class",
         1},
     {"resize", KEY_RULE, "bicubic|bilinear", 0,
         "Interpolation of resized pictures: bicubic, or bilinear rounded to bytes as in Pillow", 1},
@@ -68,6 +74,12 @@ static const struct argp_option table[] = {
     {"temperature", KEY_TEMPERATURE, "X", 0,
         "Temperature of the softmax over the neighbours' cosines; default 0.02", 2},
     {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the patches of TRAIN as well and score it", 2},
+    {"clusters", KEY_CLUSTERS, "K", 0,
+        "Number of clusters for --protocol clusters; default: that of the classes", 2},
+    {"matching", KEY_MATCHING, "KIND", 0,
+        "How clusters get classes: hungarian, one to one by IoU (default), or many-to-one, each the class of most of its "
+        "pixels",
+        2},
     {"seed", KEY_SEED, "N[,N...]", 0, "Seeds of crops, jitter and samples, one run each; default 0", 2},
     {"fractions", KEY_FRACTIONS, "F[,F...]", 0,
         "Fractions of the pictures of TRAIN to use, one run each, for example 1,1/8; default 1", 2},
@@ -99,6 +111,7 @@ struct parsing {
     struct dataset_choice data;
     struct run_request request;
     struct evaluation_options what;
+    struct unsupervised_options clusters;
     const char *json, *plot, *protocol, *rule[RULES];
 };
 
@@ -125,7 +138,9 @@ static void settle_protocol(struct argp_state *state, struct parsing *parsing)
 {
     struct protocol *protocol = &parsing->what.protocol;
     struct problem problem;
-    bool settled = protocol_named(protocol, parsing->protocol ? parsing->protocol : "simple", &problem);
+    const char *name = parsing->protocol ? parsing->protocol : "simple";
+    bool other = !strcmp(name, "clusters") || !strcmp(name, "knn");
+    bool settled = protocol_named(protocol, other ? "simple" : name, &problem);
     for (size_t i = 0; settled && i < RULES; i++)
         if (parsing->rule[i]) settled = protocol_set(protocol, rules[i], parsing->rule[i], &problem);
     if (!settled) argp_error(state, "%s", problem.text);
@@ -170,6 +185,14 @@ static error_t parse_memory(int key, char *value, struct argp_state *state, stru
         return 0;
     case KEY_FRACTIONS:
         if (!run_request_fractions(&parsing->request, value, &problem)) argp_error(state, "%s", problem.text);
+        return 0;
+    case KEY_CLUSTERS:
+        parsing->clusters.clusters = (int)command_integer(state, "clusters", value, 1, 65536);
+        return 0;
+    case KEY_MATCHING:
+        if (strcmp(value, "hungarian") && strcmp(value, "many-to-one"))
+            argp_error(state, "--matching=%s: it is hungarian or many-to-one", value);
+        parsing->clusters.matching = value[0] == 'm' ? CRIBO_MATCH_MANY_TO_ONE : CRIBO_MATCH_ONE_TO_ONE;
         return 0;
     default: return parse_data(key, value, state, parsing);
     }
@@ -285,17 +308,10 @@ static json_t *summaries_json(const struct work *work)
     return all;
 }
 
-static bool write_json(const struct parsing *parsing, const struct work *work, struct problem *problem)
+/* Writes an object, which is freed, to the file that --json names. */
+static bool dump(json_t *root, const char *path, struct problem *problem)
 {
-    const char *path = parsing->json;
-    json_t *root = evaluation_json(&work->results[0], &work->plan.test);
     size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(9);
-    json_object_set_new(root, "conditions", evaluation_conditions(&work->frozen, &parsing->what));
-    json_object_set_new(root, "seed", json_integer((json_int_t)work->plan.runs[0].seed));
-    if (work->plan.count > 1) {
-        json_object_set_new(root, "runs", runs_json(work));
-        json_object_set_new(root, "summary", summaries_json(work));
-    }
     errno = 0;
     bool written = root && (strcmp(path, "-") ? json_dump_file(root, path, flags) == 0
                                               : json_dumpf(root, stdout, flags) == 0 && putchar('\n') != EOF);
@@ -304,11 +320,29 @@ static bool write_json(const struct parsing *parsing, const struct work *work, s
            problem_set(problem, "cannot write %s: %s", path, errno ? strerror(errno) : "no memory");
 }
 
+static bool write_json(const struct parsing *parsing, const struct work *work, struct problem *problem)
+{
+    json_t *root = evaluation_json(&work->results[0], &work->plan.test);
+    json_object_set_new(root, "conditions", evaluation_conditions(&work->frozen, &parsing->what));
+    json_object_set_new(root, "seed", json_integer((json_int_t)work->plan.runs[0].seed));
+    if (work->plan.count > 1) {
+        json_object_set_new(root, "runs", runs_json(work));
+        json_object_set_new(root, "summary", summaries_json(work));
+    }
+    return dump(root, parsing->json, problem);
+}
+
+/* Is the table to be printed: is standard output free? */
+static bool has_table(const struct parsing *parsing)
+{
+    return !(parsing->json && !strcmp(parsing->json, "-"));
+}
+
 static bool publish(const struct parsing *parsing, const struct work *work, struct problem *problem)
 {
     struct run_summary summaries[MAX_RUNS];
     evaluation_warn(&work->results[0], &work->plan.test);
-    if (!(parsing->json && !strcmp(parsing->json, "-"))) {
+    if (has_table(parsing)) {
         if (work->plan.count == 1) print_table(&work->results[0], &work->plan.test);
         if (work->plan.count > 1) print_runs(work);
         print_foot(parsing, work);
@@ -318,18 +352,107 @@ static bool publish(const struct parsing *parsing, const struct work *work, stru
            (!parsing->json || write_json(parsing, work, problem));
 }
 
-static bool run(struct parsing *parsing, struct work *work, struct problem *problem)
+/* --- the protocols --- */
+
+static bool retrieve(struct parsing *parsing, struct work *work, struct problem *problem)
 {
     struct evaluation_options *what = &parsing->what;
-    if (!run_plan_make(&work->plan, &parsing->request, &parsing->data, problem) ||
-        !frozen_open(&work->frozen, &parsing->model, problem))
-        return false;
     what->runs = work->plan.runs;
     what->run_count = work->plan.count;
     what->test = &work->plan.test;
     what->threads = parsing->model.threads;
     what->say = true;
     return evaluate(work->results, &work->frozen, what, problem) && publish(parsing, work, problem);
+}
+
+/* The mean and the deviation of the clusters' mean IoU over the seeds, and the last seed's classes. */
+static bool publish_clusters(const struct parsing *parsing, const struct work *work,
+    const struct unsupervised *last, const double *means, int count, struct problem *problem)
+{
+    const char *matching = parsing->clusters.matching == CRIBO_MATCH_ONE_TO_ONE ? "hungarian" : "many-to-one";
+    double mean = 0, squares = 0;
+    for (int i = 0; i < count; i++) mean += means[i] / count;
+    for (int i = 0; i < count; i++) squares += (means[i] - mean) * (means[i] - mean);
+    double deviation = count > 1 ? sqrt(squares / (count - 1)) : 0;
+    if (has_table(parsing)) {
+        print_scores("clusters", &last->scores);
+        printf("mIoU %.2f %% +- %.2f over %d seeds; %d clusters of %lld tokens, matched %s\n", 100 * mean,
+            100 * deviation, count, last->clusters, (long long)last->sampled, matching);
+        printf(
+            "protocol clusters: k-means of normalised tokens, %d rounds, at most %d tokens for each cluster; %d x %d "
+            "pixels, patches of %d; %zu pictures (%s), %d classes; cribo %s\n",
+            CLUSTER_ITERATIONS, CLUSTER_SAMPLE, work->frozen.size, work->frozen.size, work->frozen.patch,
+            work->plan.test.count, work->plan.test.layout->name, work->plan.test.classes, cribo_version());
+    }
+    if (!parsing->json) return true;
+    return dump(
+        json_pack("{s:s, s:f, s:f, s:i, s:i, s:I, s:s, s:i, s:i, s:I, s:i, s:s}", "protocol", "clusters",
+            "mean_iou", mean, "deviation", deviation, "seeds", count, "clusters", last->clusters,
+            "tokens_sampled", (json_int_t)last->sampled, "matching", matching, "size", work->frozen.size,
+            "patch", work->frozen.patch, "pictures", (json_int_t)work->plan.test.count, "classes",
+            work->plan.test.classes, "library", cribo_version()),
+        parsing->json, problem);
+}
+
+static bool cluster(struct parsing *parsing, struct work *work, struct problem *problem)
+{
+    struct unsupervised_options *options = &parsing->clusters;
+    struct unsupervised result = {0};
+    double means[MAX_NUMBERS];
+    int count = parsing->request.seed_count ? parsing->request.seed_count : 1;
+    options->protocol = &parsing->what.protocol;
+    options->test = &work->plan.test;
+    options->threads = parsing->model.threads;
+    options->say = true;
+    for (int i = 0; i < count; i++) {
+        options->seed = parsing->request.seed_count ? parsing->request.seeds[i] : 0;
+        unsupervised_free(&result);
+        if (!unsupervised_evaluate(&result, &work->frozen, options, problem)) return false;
+        means[i] = result.scores.mean_iou;
+    }
+    bool done = publish_clusters(parsing, work, &result, means, count, problem);
+    unsupervised_free(&result);
+    return done;
+}
+
+static bool classify(struct parsing *parsing, struct work *work, struct problem *problem)
+{
+    struct classification result;
+    struct classification_options options = {.train = parsing->data.train,
+        .test = parsing->data.test,
+        .neighbours = parsing->what.neighbours,
+        .temperature = parsing->what.temperature,
+        .threads = parsing->model.threads,
+        .say = true};
+    if (!classification_evaluate(&result, &work->frozen, &options, problem)) return false;
+    int64_t neighbours = options.neighbours ? options.neighbours : 20;
+    double temperature = options.temperature > 0 ? options.temperature : 0.07;
+    if (has_table(parsing)) {
+        printf("k-NN on [CLS]  accuracy %6.2f %%   among the first five %6.2f %%   over %d classes\n",
+            100 * result.first, 100 * result.first_five, result.classes);
+        printf(
+            "protocol knn: %lld neighbours, temperature %g; the middle %d x %d of pictures with a short side of 8/7 of "
+            "that, bicubic; %zu pictures remembered, %zu scored; cribo %s\n",
+            (long long)neighbours, temperature, work->frozen.size, work->frozen.size, result.remembered,
+            result.scored, cribo_version());
+    }
+    if (!parsing->json) return true;
+    return dump(
+        json_pack("{s:s, s:f, s:f, s:i, s:I, s:f, s:i, s:I, s:I, s:s}", "protocol", "knn", "accuracy",
+            result.first, "accuracy_of_five", result.first_five, "classes", result.classes, "neighbours",
+            (json_int_t)neighbours, "temperature", temperature, "size", work->frozen.size, "remembered",
+            (json_int_t)result.remembered, "scored", (json_int_t)result.scored, "library", cribo_version()),
+        parsing->json, problem);
+}
+
+static bool run(struct parsing *parsing, struct work *work, struct problem *problem)
+{
+    const char *name = parsing->protocol ? parsing->protocol : "simple";
+    bool knn = !strcmp(name, "knn");
+    if (!knn && !run_plan_make(&work->plan, &parsing->request, &parsing->data, problem)) return false;
+    if (!frozen_open(&work->frozen, &parsing->model, problem)) return false;
+    if (knn) return classify(parsing, work, problem);
+    return strcmp(name, "clusters") ? retrieve(parsing, work, problem) : cluster(parsing, work, problem);
 }
 
 static bool work_through(struct parsing *parsing, struct problem *problem)

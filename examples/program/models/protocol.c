@@ -25,7 +25,7 @@ bool protocol_named(struct protocol *protocol, const char *name, struct problem 
             *protocol = protocols[i];
             return true;
         }
-    return problem_set(problem, "--protocol=%s: it is simple or hummingbird", name);
+    return problem_set(problem, "--protocol=%s: it is simple, hummingbird, clusters or knn", name);
 }
 
 /* One of two words. */
@@ -78,7 +78,7 @@ bool protocol_set(struct protocol *protocol, const char *rule, const char *value
 void protocol_describe(const struct protocol *p, char *text, size_t size)
 {
     char passes[64];
-    snprintf(passes, sizeof passes, "%d passes of crops and jitter", p->passes);
+    snprintf(passes, sizeof passes, "%d pass%s of crops and jitter", p->passes, p->passes > 1 ? "es" : "");
     snprintf(text, size, "protocol %s: pictures %s, labels by %s, %s, memory %s, void %s, mean over %s",
         p->name, p->bytes ? "bilinear" : "bicubic", p->floor_labels ? "floor" : "the middle",
         p->passes ? passes : "each picture once", p->rare ? "by rare classes" : "uniform",
