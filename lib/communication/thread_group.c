@@ -1,5 +1,4 @@
 /* cribo/communicator.h: ranks that are threads of one process. */
-#include "api/checks.h"
 #include "base/structs.h"
 #include "communication/ranks.h"
 
