@@ -228,6 +228,113 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts);
 
 /*
+ * How a file of weights is opened.
+ *
+ * prefix    precedes the names of the model's tensors, "backbone." included or not; NULL: it is found, and is
+ *           the teacher's where the file has student and teacher
+ * settings  "name=value,name=value": settings of cribo_model_config that replace those found, such as
+ *           "heads=12,precision=bf16"; NULL: none
+ * heads     1: the projection heads are read too, where the file has them; 0: the model has none
+ */
+typedef struct cribo_open_options {
+    size_t struct_size; /* sizeof(cribo_open_options) */
+    const char *prefix;
+    const char *settings;
+    int64_t heads;
+} cribo_open_options;
+
+/*
+ * Makes a model from a file of weights alone. The layout is recognised by the names of the tensors, and the
+ * settings are derived from names and shapes: files of this library (models, weights of a run, checkpoints), of
+ * the authors, of timm, of Meta's DINO, iBOT, DINOv2 and DINOv3, and of Hugging Face's Dinov2Model,
+ * Dinov2WithRegistersModel, DINOv3ViTModel and ViTModel (docs/backbones.md). Settings that tensors do not
+ * determine come from the file's metadata or from config.json beside it, else they are assumed
+ * (cribo_weights_info says which). Tensors of F32, F16, BF16 and F64 are read. `options` NULL: the defaults.
+ * Ownership: free with cribo_model_free; strings are read during the call only.
+ * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (no vision transformer; a
+ * tensor that is missing, has another shape, is not finite, or is unknown and would change the features); *out
+ * is then NULL.
+ * Cost: a second copy of the parameters while they are read.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_open(
+    cribo_model **out, const char *path, const cribo_open_options *options, const cribo_runtime *runtime);
+
+/*
+ * The settings with which cribo_model_open makes the model. `config` has been initialised.
+ * Ownership: strings are read during the call only.
+ * Errors: as cribo_model_open; *config is then unchanged. Cost: the header is read.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_from_file(
+    const char *path, const cribo_open_options *options, cribo_model_config *config);
+
+/*
+ * Reads weights of any layout into a model that exists, such as a trainer's student: its backbone, and with
+ * options.heads = 1 its projection heads. Positions of another image size are resampled. options.settings is
+ * not used.
+ * Ownership: strings are read during the call only.
+ * Errors: as cribo_model_open, and CRIBO_INVALID_ARGUMENT where the file's model has other settings; the model
+ * is then unchanged.
+ * Cost: as cribo_model_load.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_adopt(
+    cribo_model *model, const char *path, const cribo_open_options *options);
+
+/*
+ * Writes the backbone in a layout of cribo_weights_layout, so that other code loads it. `prefix` precedes the
+ * names; NULL: that of the layout. Tables that other code computes (rotary periods) are not written.
+ * Ownership: strings are read during the call only.
+ * Errors: CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (no such layout); an old file is then as
+ * it was.
+ * Cost: no copy of the parameters.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_export(
+    const cribo_model *model, const char *path, const char *layout, const char *prefix);
+
+/*
+ * The name of layout `index`, from 0 on: "cribo", "dino", "dinov3", "timm", "timm-eva", "hf-dinov2", "hf-vit",
+ * "hf-dinov3"; NULL past the last.
+ * Ownership: the string is static.
+ */
+CRIBO_API const char *cribo_weights_layout(size_t index);
+
+/*
+ * A file of weights.
+ *
+ * layout      its name (cribo_weights_layout), and `title` for people
+ * prefix      precedes the names of the backbone's tensors
+ * dtype       of the patch embedding: "F32", "F16", "BF16" or "F64"
+ * kind        of a file of this library: "model 1", "weights 1", "checkpoint 1"; "" for others
+ * assumed     settings that the file does not determine, as "name = value; ..."; "": none
+ * tensors     in the file
+ * parameters  numbers of the backbone
+ * heads       1: the projection heads are there
+ * step        steps of the run; -1: not in the file
+ */
+typedef struct cribo_weights_info {
+    size_t struct_size; /* sizeof(cribo_weights_info) */
+    char layout[32];
+    char title[96];
+    char prefix[96];
+    char dtype[16];
+    char kind[32];
+    char assumed[400];
+    int64_t tensors;
+    int64_t parameters;
+    int64_t heads;
+    int64_t step;
+} cribo_weights_info;
+
+/*
+ * Describes a file of weights, as cribo_model_open understands it.
+ * Ownership: the struct is the caller's; strings are read during the call only.
+ * Errors: as cribo_model_open, and CRIBO_INVALID_ARGUMENT for a struct_size that is not set; *info is then
+ * unchanged.
+ * Cost: the header is read.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_weights_describe(
+    const char *path, const cribo_open_options *options, cribo_weights_info *info);
+
+/*
  * Which parts of a model are written to a file; each is 0 or 1. At least one of backbone and heads is 1.
  *
  * backbone     the transformer

@@ -1,6 +1,7 @@
 /* Reading a model, or parts of it: everything into memory of its own first. See files/model.h. */
 #include "base/text.h"
 #include "files/model.h"
+#include "files/weights.h"
 #include "io/safetensors.h"
 #include "tensor/finite.h"
 
@@ -71,6 +72,23 @@ static cribo_status check_tensors(const loading *l)
     return CRIBO_OK;
 }
 
+/*
+ * Refuses tensors under the prefix that are no parameters of the model: with them the file's model would give
+ * other features.
+ */
+static cribo_status check_unknown(const loading *l)
+{
+    for (size_t i = 0; l->parts->backbone && i < cb_safetensors_count(l->file); i++) {
+        const char *name = cb_safetensors_tensor(l->file, i)->name, *rest = name + strlen(l->prefix);
+        if (!cb_starts_with(name, l->prefix) || parameter_of(l, rest) || cb_weights_is_harmless(rest))
+            continue;
+        return cb_fail(CRIBO_INVALID_ARGUMENT,
+            "%.200s: tensor \"%.100s\" is no parameter of this model: the file's model has other settings",
+            l->path, name);
+    }
+    return CRIBO_OK;
+}
+
 /* --- reading --- */
 
 static cribo_status read_finite(const loading *l, const cb_tensor_info *tensor, float *values, size_t count)
@@ -111,6 +129,7 @@ static cribo_status read_tensor(const loading *l, const cb_tensor_info *tensor)
 static cribo_status read_tensors(const loading *l)
 {
     CB_TRY(check_tensors(l));
+    CB_TRY(check_unknown(l));
     for (size_t i = 0; i < cb_safetensors_count(l->file); i++)
         CB_TRY(read_tensor(l, cb_safetensors_tensor(l->file, i)));
     return cb_safetensors_has_checksums(l->file) ? CRIBO_OK : cb_safetensors_finish(l->file);

@@ -1208,6 +1208,104 @@ static void model_save_partial(void)
     cribo_model_free(model);
 }
 
+/* A call of a function whose options are wrong in every way. */
+#define BAD_OPEN_OPTIONS(call, options) \
+    do { \
+        for (size_t i_ = 0; i_ < COUNT(bad_sizes); i_++) { \
+            (options).struct_size = bad_sizes[i_]; \
+            BAD(call, "struct_size"); \
+        } \
+        (options).struct_size = sizeof(options); \
+        for (int64_t heads_ = -1; heads_ <= 2; heads_ += 3) { \
+            (options).heads = heads_; \
+            BAD(call, "options.heads"); \
+        } \
+        (options).heads = 0; \
+        (options).prefix = "nobody."; \
+        BAD(call, "nobody."); \
+        (options).prefix = NULL; \
+    } while (0)
+
+static void model_open(void)
+{
+    cribo_model *model = model_of(), *opened = model;
+    cribo_open_options options = {.struct_size = sizeof options};
+    OK(cribo_model_save(model, scratch_path("sound"), NULL));
+    BAD(cribo_model_open(NULL, scratch_path("sound"), &options, NULL), "out");
+    BAD(cribo_model_open(&opened, NULL, &options, NULL), "path");
+    ck_assert_ptr_null(opened);
+    BAD_OPEN_OPTIONS(cribo_model_open(&opened, scratch_path("sound"), &options, NULL), options);
+    options.settings = "no_such=1";
+    BAD(cribo_model_open(&opened, scratch_path("sound"), &options, NULL), "no_such");
+    options.settings = "heads";
+    BAD(cribo_model_open(&opened, scratch_path("sound"), &options, NULL), "name=value");
+    options.settings = "heads=7";
+    BAD(cribo_model_open(&opened, scratch_path("sound"), &options, NULL), "heads = 7");
+    ck_assert_ptr_null(opened);
+    cribo_model_free(model);
+}
+
+static void model_config_from_file(void)
+{
+    cribo_model *model = model_of();
+    cribo_open_options options = {.struct_size = sizeof options};
+    cribo_model_config config = {.struct_size = sizeof config};
+    OK(cribo_model_save(model, scratch_path("sound"), NULL));
+    BAD(cribo_model_config_from_file(NULL, &options, &config), "path");
+    BAD(cribo_model_config_from_file(scratch_path("sound"), &options, NULL), "config");
+    BAD_OPEN_OPTIONS(cribo_model_config_from_file(scratch_path("sound"), &options, &config), options);
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        config.struct_size = bad_sizes[i];
+        BAD(cribo_model_config_from_file(scratch_path("sound"), &options, &config), "struct_size");
+    }
+    cribo_model_free(model);
+}
+
+static void model_adopt(void)
+{
+    cribo_model *model = model_of();
+    cribo_open_options options = {.struct_size = sizeof options};
+    OK(cribo_model_save(model, scratch_path("sound"), NULL));
+    BAD(cribo_model_adopt(NULL, scratch_path("sound"), &options), "model");
+    BAD(cribo_model_adopt(model, NULL, &options), "path");
+    BAD_OPEN_OPTIONS(cribo_model_adopt(model, scratch_path("sound"), &options), options);
+    cribo_model_free(model);
+}
+
+static void model_export(void)
+{
+    cribo_model *model = model_of();
+    BAD(cribo_model_export(NULL, scratch_path("file"), "timm", NULL), "model");
+    BAD(cribo_model_export(model, NULL, "timm", NULL), "path");
+    BAD(cribo_model_export(model, scratch_path("file"), NULL, NULL), "layout");
+    BAD(cribo_model_export(model, scratch_path("file"), "tim", NULL), "layout = \"tim\"");
+    ck_assert_uint_eq(scratch_count(), 0);
+    cribo_model_free(model);
+}
+
+static void weights_layout(void)
+{
+    ck_assert_ptr_null(cribo_weights_layout(SIZE_MAX));
+    ck_assert_ptr_null(cribo_weights_layout(8));
+    ck_assert_str_eq(cribo_weights_layout(0), "cribo");
+}
+
+static void weights_describe(void)
+{
+    cribo_model *model = model_of();
+    cribo_open_options options = {.struct_size = sizeof options};
+    cribo_weights_info info = {.struct_size = sizeof info};
+    OK(cribo_model_save(model, scratch_path("sound"), NULL));
+    BAD(cribo_weights_describe(NULL, &options, &info), "path");
+    BAD(cribo_weights_describe(scratch_path("sound"), &options, NULL), "info");
+    BAD_OPEN_OPTIONS(cribo_weights_describe(scratch_path("sound"), &options, &info), options);
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        info.struct_size = bad_sizes[i];
+        BAD(cribo_weights_describe(scratch_path("sound"), &options, &info), "struct_size");
+    }
+    cribo_model_free(model);
+}
+
 static void model_load_partial(void)
 {
     cribo_model *model = model_of();
@@ -2266,6 +2364,12 @@ static const entry table[] = {
     ENTRY(model_save_partial),
     ENTRY(model_load),
     ENTRY(model_load_partial),
+    ENTRY(model_open),
+    ENTRY(model_config_from_file),
+    ENTRY(model_adopt),
+    ENTRY(model_export),
+    ENTRY(weights_layout),
+    ENTRY(weights_describe),
     CONFIG_ENTRIES(objective),
     ENTRY(crop_positions),
     ENTRY(objective_config_preset),

@@ -53,7 +53,7 @@ from .evaluation import (
 )
 from .loss import Loss, Losses
 from .memory_bank import BankContent, Matches, MemoryBank
-from .model import Features, Model
+from .model import Features, Model, WeightsInfo, layouts, weights_info
 from .process import build_info, default_threads, random_uniform, set_default_threads, version
 from .trainer import CROP, IMAGENET_DEVIATION, IMAGENET_MEAN, Batch, Moments, Report, Targets, Trainer
 
@@ -106,6 +106,7 @@ __all__ = [
     "TimedOut",
     "TorchCommunicator",
     "Trainer",
+    "WeightsInfo",
     "WrongState",
     "__version__",
     "assign",
@@ -115,6 +116,7 @@ __all__ = [
     "confusion_match",
     "default_threads",
     "k_means",
+    "layouts",
     "nearest_centres",
     "principal_components",
     "random_uniform",
@@ -122,4 +124,5 @@ __all__ = [
     "set_default_threads",
     "settings",
     "version",
+    "weights_info",
 ]

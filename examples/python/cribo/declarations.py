@@ -10,6 +10,7 @@ from typing import Any
 
 TYPES: dict[str, Any] = {
     "void": None,
+    "char": ctypes.c_char,
     "int": ctypes.c_int,
     "size_t": ctypes.c_size_t,
     "uint8_t": ctypes.c_uint8,

@@ -10,9 +10,9 @@ import numpy as np
 
 from .arrays import Array, Found, Wanted, address, apart, input_array, output_array
 from .callbacks import Log, Progress
-from .configs import settings, with_settings
+from .configs import config_values, settings, with_settings
 from .handles import Handle
-from .library import PathLike, new, path_bytes, text_bytes
+from .library import PathLike, check, native, new, path_bytes, text_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -166,3 +166,81 @@ class Model(Handle):
         )
         with self._use() as invoke:
             invoke("load_partial", path_bytes(path), text_bytes("prefix", prefix), ctypes.byref(parts))
+
+    @classmethod
+    def open(
+        cls,
+        path: PathLike,
+        *,
+        prefix: str | None = None,
+        heads: bool = False,
+        threads: int = 0,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        **settings: Unpack[ModelSettings],
+    ) -> Model:
+        """A model from a file of weights alone: of this library, timm, Hugging Face or Meta's repositories.
+        Settings given here replace those that are derived from the file. With heads the projection heads are
+        read too, where the file has them."""
+        options = open_options(prefix, heads)
+        config = new("cribo_model_config")
+        check(
+            native.cribo_model_config_from_file(path_bytes(path), ctypes.byref(options), ctypes.byref(config))
+        )
+        found = config_values(config)
+        model = cls(threads=threads, log=log, progress=progress, **{**found, **settings})
+        try:
+            model.adopt(path, prefix=prefix, heads=found["prototypes"] > 0)
+        except BaseException:
+            model.close()
+            raise
+        return model
+
+    def adopt(self, path: PathLike, *, prefix: str | None = None, heads: bool = False) -> None:
+        """Reads weights of any layout into this model: the backbone, and with heads the projection heads."""
+        options = open_options(prefix, heads)
+        with self._use() as invoke:
+            invoke("adopt", path_bytes(path), ctypes.byref(options))
+
+    def export(self, path: PathLike, layout: str = "cribo", *, prefix: str | None = None) -> None:
+        """Writes the backbone in a layout of layouts(), for other code; prefix None: that of the layout."""
+        text = None if prefix is None else text_bytes("prefix", prefix)
+        with self._use() as invoke:
+            invoke("export", path_bytes(path), text_bytes("layout", layout), text)
+
+
+class WeightsInfo(NamedTuple):
+    """A file of weights, as Model.open understands it."""
+
+    layout: str
+    title: str
+    prefix: str
+    dtype: str
+    kind: str  # of a file of this library, or ""
+    assumed: str  # settings that the file does not determine
+    tensors: int
+    parameters: int
+    heads: bool
+    step: int  # of the run; -1: not in the file
+
+
+def open_options(prefix: str | None, heads: bool) -> Any:
+    """The options of opening a file; ctypes keeps the prefix's bytes alive."""
+    text = None if prefix is None else text_bytes("prefix", prefix)
+    return new("cribo_open_options", prefix=text, settings=None, heads=int(heads))
+
+
+def weights_info(path: PathLike, *, prefix: str | None = None) -> WeightsInfo:
+    """Describes a file of weights."""
+    options, info = open_options(prefix, True), new("cribo_weights_info")
+    check(native.cribo_weights_describe(path_bytes(path), ctypes.byref(options), ctypes.byref(info)))
+    texts = (getattr(info, name).decode() for name in WeightsInfo._fields[:6])
+    return WeightsInfo(*texts, info.tensors, info.parameters, bool(info.heads), info.step)
+
+
+def layouts() -> list[str]:
+    """The layouts in which Model.export writes."""
+    found: list[str] = []
+    while (name := native.cribo_weights_layout(len(found))) is not None:
+        found.append(name.decode())
+    return found
