@@ -244,16 +244,17 @@ typedef struct cribo_open_options {
 } cribo_open_options;
 
 /*
- * Makes a model from a file of weights alone. The layout is recognised by the names of the tensors, and the
- * settings are derived from names and shapes: files of this library (models, weights of a run, checkpoints), of
- * the authors, of timm, of Meta's DINO, iBOT, DINOv2 and DINOv3, and of Hugging Face's Dinov2Model,
- * Dinov2WithRegistersModel, DINOv3ViTModel and ViTModel (docs/backbones.md). Settings that tensors do not
- * determine come from the file's metadata or from config.json beside it, else they are assumed
- * (cribo_weights_info says which). Tensors of F32, F16, BF16 and F64 are read. `options` NULL: the defaults.
+ * Makes a model from a file of weights alone. The layout is recognised by the names of the tensors, and
+ * the settings are derived from names and shapes: files of this library (models, weights of a run,
+ * checkpoints), of the authors, of timm, of Meta's DINO, iBOT, DINOv2 and DINOv3, and of Hugging Face's
+ * Dinov2Model, Dinov2WithRegistersModel, DINOv3ViTModel and ViTModel (docs/backbones.md). Settings that
+ * tensors do not determine come from the file's metadata or from config.json beside it, else they are
+ * assumed (cribo_weights_info says which). Tensors of F32, F16, BF16 and F64 are read. `options` NULL: the
+ * defaults.
  * Ownership: free with cribo_model_free; strings are read during the call only.
- * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (no vision transformer; a
- * tensor that is missing, has another shape, is not finite, or is unknown and would change the features); *out
- * is then NULL.
+ * Errors: CRIBO_IO_ERROR, CRIBO_CORRUPT, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (no vision
+ * transformer; a tensor that is missing, has another shape, is not finite, or is unknown and would change
+ * the features); *out is then NULL.
  * Cost: a second copy of the parameters while they are read.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_open(
@@ -262,37 +263,38 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_open(
 /*
  * The settings with which cribo_model_open makes the model. `config` has been initialised.
  * Ownership: strings are read during the call only.
- * Errors: as cribo_model_open; *config is then unchanged. Cost: the header is read.
+ * Errors: as cribo_model_open; *config is then unchanged.
+ * Cost: the header is read.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_from_file(
     const char *path, const cribo_open_options *options, cribo_model_config *config);
 
 /*
- * Reads weights of any layout into a model that exists, such as a trainer's student: its backbone, and with
- * options.heads = 1 its projection heads. Positions of another image size are resampled. options.settings is
- * not used.
+ * Reads weights of any layout into a model that exists, such as a trainer's student: its backbone, and
+ * with options.heads = 1 its projection heads. Positions of another image size are resampled.
+ * options.settings is not used.
  * Ownership: strings are read during the call only.
- * Errors: as cribo_model_open, and CRIBO_INVALID_ARGUMENT where the file's model has other settings; the model
- * is then unchanged.
+ * Errors: as cribo_model_open, and CRIBO_INVALID_ARGUMENT where the file's model has other settings; the
+ * model is then unchanged.
  * Cost: as cribo_model_load.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_adopt(
     cribo_model *model, const char *path, const cribo_open_options *options);
 
 /*
- * Writes the backbone in a layout of cribo_weights_layout, so that other code loads it. `prefix` precedes the
- * names; NULL: that of the layout. Tables that other code computes (rotary periods) are not written.
+ * Writes the backbone in a layout of cribo_weights_layout, so that other code loads it. `prefix` precedes
+ * the names; NULL: that of the layout. Tables that other code computes (rotary periods) are not written.
  * Ownership: strings are read during the call only.
- * Errors: CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (no such layout); an old file is then as
- * it was.
+ * Errors: CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (no such layout); an old file is
+ * then as it was.
  * Cost: no copy of the parameters.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_export(
     const cribo_model *model, const char *path, const char *layout, const char *prefix);
 
 /*
- * The name of layout `index`, from 0 on: "cribo", "dino", "dinov3", "timm", "timm-eva", "hf-dinov2", "hf-vit",
- * "hf-dinov3"; NULL past the last.
+ * The name of layout `index`, from 0 on: "cribo", "dino", "dinov3", "timm", "timm-eva", "hf-dinov2", "hf-
+ * vit", "hf-dinov3"; NULL past the last.
  * Ownership: the string is static.
  */
 CRIBO_API const char *cribo_weights_layout(size_t index);

@@ -166,7 +166,7 @@ static cribo_status read_patches(cb_weights *w)
     const cb_tensor_info *patch = first_of(w, "patch_embed.proj.weight");
     if (!patch) return missing(w, "patch_embed.proj.weight");
     CB_REQUIRE(patch->axes == 4 && patch->shape[1] == 3 && patch->shape[2] == patch->shape[3],
-        "%.200s: tensor \"%.100s\" has another shape than [width, 3, p, p]: no square patches of colour images",
+        "%.200s: tensor \"%.100s\" has another shape than [width, 3, p, p]: no square patches of colour",
         w->path, patch->name);
     CB_REQUIRE(
         patch->shape[0] >= 1 && patch->shape[0] <= 65536 && patch->shape[2] >= 1 && patch->shape[2] <= 1024,
