@@ -23,6 +23,12 @@ compile() {
 }
 
 [ -f "$work$declared/include/cribo/cribo.h" ]
+# The installed program finds the library in its own prefix.
+if [ "$kind" != static ] && [ -f "$work$declared/bin/cribo" ]; then
+    readelf -d "$work$declared/bin/cribo" | grep -q "R.*PATH.*\[$declared/"
+    LD_LIBRARY_PATH=$lib "$work$declared/bin/cribo" --version | grep -q '^cribo '
+    echo "program: ok"
+fi
 if [ "$kind" != static ]; then
     compile shared-c "$cc" "$here/consumer.c" c11 $(ask --libs)
     [ -z "$cxx" ] || compile shared-cpp "$cxx" "$here/consumer.cpp" c++17 $(ask --libs)

@@ -128,6 +128,59 @@ expect 1 "weights.safetensors" pretrain "$work/pictures" -o "$work/blocked" $sma
 expect 1 "; training goes on" pretrain "$work/pictures" -o "$work/blocked" $small --steps 3 --overwrite --save-every 1 --save-in-background
 [ -s "$work/blocked/checkpoint-00000003.safetensors.gz" ] || fail "weights that cannot be saved cost the checkpoint"
 
+# Weights that have diverged are finite and still not saved over good ones.
+cp "$work/run3/weights.safetensors" "$work/good"
+mkdir "$work/diverged" && cp "$work/good" "$work/diverged/weights.safetensors"
+expect 1 "the weights have diverged and are not saved" pretrain "$work/pictures" -o "$work/diverged" $small --overwrite --steps 6 \
+    --warmup-steps 1 --learning-rate 1e6 --weight-decay 0 --weight-decay-final 0
+cmp -s "$work/good" "$work/diverged/weights.safetensors" || fail "diverged weights replaced good ones"
+
+# The progress line fits any terminal, and a file has no line per step.
+if command -v script >/dev/null && command -v stty >/dev/null; then
+    for width in 30 60 200; do
+        script -qec "stty cols $width; $cribo pretrain $work/pictures -o $work/narrow $(echo $small) --steps 4 --overwrite" /dev/null \
+            </dev/null >"$work/terminal" 2>/dev/null
+        tr '\r' '\n' <"$work/terminal" | sed 's/.\[K//g' | grep 'step [0-9]*/4,' >"$work/lines"
+        [ -s "$work/lines" ] || fail "no progress line at a width of $width: $(cat "$work/terminal")"
+        awk -v width=$width 'length($0) >= width { bad = 1 } END { exit bad }' "$work/lines" || fail "too wide for $width: $(cat "$work/lines")"
+    done
+    grep -q "mean loss .*other view" "$work/lines" || fail "a wide terminal has not the whole line: $(cat "$work/lines")"
+fi
+expect 0 "" pretrain "$work/pictures" -o "$work/narrow" $small --steps 30 --overwrite
+[ "$(grep -c '^step ' "$work/output")" -le 3 ] || fail "a file gets a line per step"
+
+# A run whose folder is moved goes on writing to it; one whose folder is gone claims no results.
+for change in mv rm; do
+    run=$work/moving
+    rm -rf "$run" "$work/elsewhere"
+    "$cribo" pretrain "$work/pictures" -o "$run" $small --steps 100000 --save-every 0 >"$work/output" 2>&1 &
+    process=$!
+    tries=0
+    while [ ! -s "$run/log.jsonl" ] && [ $tries -lt 600 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    case $change in
+    mv) mv "$run" "$work/elsewhere" && mkdir "$run" ;;
+    rm) rm -rf "$run" ;;
+    esac
+    kill -INT $process
+    wait $process
+    status=$?
+    case $change in
+    mv)
+        [ $status -eq 130 ] || fail "moved: status $status: $(cat "$work/output")"
+        [ -s "$work/elsewhere/weights.safetensors" ] && [ -s "$work/elsewhere/loss.png" ] || fail "moved: $(ls "$work/elsewhere")"
+        [ -z "$(ls "$run")" ] || fail "moved: files in the other folder: $(ls "$run")"
+        grep -q "^weights *$work/elsewhere/weights.safetensors" "$work/output" || fail "moved: named otherwise: $(cat "$work/output")"
+        ;;
+    rm)
+        [ $status -eq 1 ] || fail "removed: status $status: $(cat "$work/output")"
+        grep -q "^weights " "$work/output" && fail "removed: claims weights: $(cat "$work/output")"
+        ;;
+    esac
+done
+
 # A signal finishes the step and saves.
 for signal in INT TERM HUP; do
     run="$work/run-$signal"

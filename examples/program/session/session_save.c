@@ -2,6 +2,7 @@
 #include "session/session.h"
 
 #include "base/say.h"
+#include "models/size.h"
 
 #include <stdlib.h>
 
@@ -17,8 +18,23 @@ static bool copy_position(struct session *session, struct position *position)
     return true;
 }
 
+/* Weights that have diverged do not replace good ones. */
+static bool is_sound(struct session *session)
+{
+    double largest;
+    const char *name;
+    if (!model_largest(cribo_trainer_student(session->trainer), &largest, &name, &session->problem))
+        return false;
+    return largest < MODEL_LARGEST ||
+           problem_set(&session->problem,
+               "the weights have diverged and are not saved: %s reaches %.3g at step %lld; begin again, or go on from "
+               "the newest checkpoint, with a lower --learning-rate or with --clip-norm",
+               name, largest, (long long)session->step);
+}
+
 bool session_save(struct session *session, bool in_background)
 {
+    if (!is_sound(session)) return false;
     const struct pretrain_options *options = session->options;
     struct saving_place place = {session->run.place, session->run.weights, options->keeping};
     struct position position;
