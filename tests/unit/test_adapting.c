@@ -158,8 +158,8 @@ END_TEST
 
 /* --- the same bits --- */
 
-static const char *const parts[] = {
-    "", "frozen_blocks=2", "frozen_blocks=1 heads_only_steps=2 layer_decay=0.5"};
+static const char *const parts[] = {"", "frozen_blocks=2",
+    "frozen_blocks=1 heads_only_steps=2 layer_decay=0.5", "frozen_blocks=2 shards=2 batch_size=4"};
 #define PARTS (sizeof parts / sizeof parts[0])
 
 static cribo_trainer_config config_of(int number)
