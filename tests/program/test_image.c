@@ -655,7 +655,7 @@ START_TEST(test_image_animated_png_gives_its_still_picture)
 }
 END_TEST
 
-/* What people have in place of a picture is named. */
+/* Other files that people have under a picture's name are refused with their kind. */
 START_TEST(test_image_other_files_are_named)
 {
     static const struct {

@@ -404,7 +404,7 @@ START_TEST(test_pictures_of_a_sample_are_its_photographs)
 }
 END_TEST
 
-/* What was to be taken belongs to the list: other keys make it anew. */
+/* The keys belong to the list: with other keys it is made anew. */
 START_TEST(test_pictures_index_is_kept_for_the_same_keys_only)
 {
     char *root = files_make_folder();

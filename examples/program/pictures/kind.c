@@ -59,7 +59,7 @@ static bool begins_with(const char *text, size_t size, const char *word)
     return size >= strlen(word) && !strncasecmp(text, word, strlen(word));
 }
 
-/* What a server answers in place of a file. */
+/* A page that a server sent in place of a file. */
 static bool is_web_page(const char *text, size_t size)
 {
     while (size > 0 && strchr(" \t\r\n\xef\xbb\xbf", *text) && *text) text++, size--;

@@ -1,6 +1,6 @@
 /*
- * What a listing of pictures leaves out, counted by the ending of the name and by the reason, to be said in
- * one line.
+ * Counts of the files that a listing of pictures leaves out, by the ending of the name and by the reason.
+ * They are printed as one line.
  */
 #ifndef LEFT_OUT_H
 #define LEFT_OUT_H
@@ -21,12 +21,12 @@ struct left_out {
 /* Counts the thing of this name, by its ending (".tar.gz" is one). */
 void left_out_add(struct left_out *left_out, const char *name, const char *reason);
 
-/* Counts one of what the word says: an ending, or "folder". */
+/* Counts a thing by a word for it: an ending, or "folder". */
 void left_out_count(struct left_out *left_out, const char *word, const char *reason);
 
 /*
- * Counts the file at `path`; the reason is what its first bytes say. The first files of an ending are looked
- * into, later ones are taken for alike.
+ * Counts the file at `path`, with its kind (kind.h) as the reason. The first files of an ending are opened;
+ * later ones get the reason of the newest of them.
  */
 void left_out_file(struct left_out *left_out, const char *path);
 

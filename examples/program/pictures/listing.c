@@ -50,7 +50,7 @@ static bool has_ending(const char *path)
     return strchr(last_part(path), '.') != NULL;
 }
 
-/* The path within its source: what stays when the source lies elsewhere. */
+/* The path within its source, which stays the same when the source lies elsewhere. */
 static const char *within(const struct listing *listing, const char *path)
 {
     size_t length = strlen(listing->root);
@@ -59,7 +59,7 @@ static const char *within(const struct listing *listing, const char *path)
     return path;
 }
 
-/* Says all but the first one at once: the first may be the reason to give up. */
+/* Warns of all but the first one at once. The first may become the error that ends the run. */
 static void note_damaged(struct listing *listing, const char *path, const char *reason)
 {
     if (listing->damaged++ == 0)
@@ -115,7 +115,7 @@ static bool add_archive(struct listing *listing, const char *path)
     return added;
 }
 
-/* All warnings are said when this returns true. */
+/* Warns of the first damaged archive, too, unless most are damaged, which is a problem. */
 static bool most_are_whole(struct listing *listing)
 {
     if (listing->damaged == 0) return true;
@@ -134,7 +134,7 @@ static bool enter_folder(void *user, const char *path, const struct stat *status
     return index_add_container(&listing->writer, CONTAINER_FOLDER, path, status, &listing->folder);
 }
 
-/* The program draws into its runs, and nothing there is a photograph. */
+/* The pictures in a run are drawings of the program, not photographs. */
 static bool is_for_pictures(void *user, const char *path)
 {
     struct listing *listing = user;
@@ -250,7 +250,7 @@ static bool add_list(struct listing *listing, const char *path, const struct sta
     return added;
 }
 
-/* A source that is a file: its content decides, and its name where that says nothing. */
+/* A source that is a file: its name decides where it has a known ending, else its content. */
 static bool add_source_file(struct listing *listing, const char *source, const struct stat *status)
 {
     const char *name = last_part(source);

@@ -1,7 +1,7 @@
 /*
  * The pictures of a tar archive, for the index. An archive may be a shard of WebDataset, whose files belong
- * to samples: all that comes before the first dot of a name is the sample's key, all behind it says what of
- * the sample the file is (x.jpg, x.seg.png, x.cls).
+ * to samples: the part of a name before its first dot is the key of the sample, and the part behind it names
+ * the role of the file in the sample (x.jpg, x.seg.png, x.cls).
  */
 #ifndef MEMBERS_H
 #define MEMBERS_H

@@ -61,7 +61,8 @@ struct index_writer {
 bool index_begin(struct index_writer *writer, const char *path, struct problem *problem);
 
 /*
- * Adds a container, to which the entries that follow may refer, and tells its index. NULL status: unreliable.
+ * Adds a container, to which the entries that follow may refer, and returns its index. NULL status:
+ * unreliable.
  */
 bool index_add_container(struct index_writer *writer, enum container_kind kind, const char *name,
     const struct stat *status, uint64_t *container);
@@ -79,7 +80,7 @@ struct index_mark {
 struct index_mark index_mark(const struct index_writer *writer);
 bool index_rewind(struct index_writer *writer, const struct index_mark *mark);
 
-/* Puts the index in place when `good`, and removes what was begun when not. */
+/* Puts the index in place when `good`, and removes the unfinished file when not. */
 bool index_end(struct index_writer *writer, bool good);
 
 /* Reads an index; false, with *pictures empty, when there is none or it is damaged. */

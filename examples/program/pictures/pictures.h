@@ -1,5 +1,5 @@
 /*
- * What a run trains on: a list of pictures in folders, tar archives and lists of files, numbered from 0.
+ * The pictures of a run: a list of pictures in folders, tar archives and lists of files, numbered from 0.
  *
  * The list is made once and kept in a file, the index (about 40 bytes and the name for each picture), which
  * is read into memory. Later runs take the index as it is, as long as the
@@ -40,11 +40,11 @@ struct pictures_options {
  * sources  [count], each a folder (pictures and tar archives in it and the folders in it), a tar archive
  *          (.tar: the pictures in it), a picture, or a list: a text file with a path of a picture or a tar
  *          archive per line, relative ones within the list's folder; a line that stands twice counts twice.
- *          Files without a name that tells are looked into (kind.h)
+ *          The first bytes decide for files whose names have no known ending (kind.h)
  *
  * A folder in a source that holds a run of the program is left out, and so is, with a warning, an archive
- * that is damaged, unless most of them are. One line says what else was left out. Pictures that cannot be
- * read are found when they are. Close with pictures_close. On failure *pictures is empty.
+ * that is damaged, unless most of them are. A line counts the other files that were left out. Pictures that
+ * cannot be read are found when they are. Close with pictures_close. On failure *pictures is empty.
  */
 bool pictures_open(struct pictures *pictures, const char *index, char *const *sources, size_t count,
     const struct pictures_options *options, struct problem *problem);

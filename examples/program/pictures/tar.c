@@ -23,7 +23,7 @@ struct archive {
     int file;
     uint64_t bytes, at; /* where the header that is looked at begins */
     uint8_t header[BLOCK];
-    /* What extended headers have said of the next member. */
+    /* From extended headers of the next member. */
     char *name, *target; /* [MOST_NAME + 1]; "": nothing */
     bool sized;
     uint64_t size;
@@ -144,7 +144,7 @@ static bool take_records(struct archive *archive, const char *text, size_t size)
     return true;
 }
 
-/* What stands before a member and speaks of it: a pax header or GNU's long name. */
+/* An extended header of the next member: pax records, or a long name of GNU tar. */
 static bool read_extension(struct archive *archive, char type, uint64_t offset, uint64_t size)
 {
     if (size > MOST_EXTRA) return refuse(archive, "an extended header of more than a mebibyte");

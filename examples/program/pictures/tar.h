@@ -19,7 +19,7 @@ enum tar_kind {
 struct tar_member {
     enum tar_kind kind;
     const char *name;      /* until the next member */
-    const char *target;    /* of a link: what it leads to; "" for a file. Until the next member */
+    const char *target;    /* of a link; "" for a file. Until the next member */
     uint64_t offset, size; /* of a file's bytes, which lie inside of the archive */
 };
 
