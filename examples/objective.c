@@ -1,6 +1,6 @@
 /*
- * A network of one's own, trained with CrIBo through cribo_objective: teach, learn, the network's own backward
- * pass and optimiser, update.
+ * A network of one's own, trained with CrIBo through cribo_objective: teach, learn, the network's own
+ * backward pass and optimiser, update.
  *
  * The network is the smallest that has dense tokens: a two-layer perceptron on each patch, with its backward
  * pass written out. The mean of the tokens is the global vector. The images are made up: four quarters of

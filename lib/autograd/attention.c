@@ -1,9 +1,8 @@
 /*
  * Multi-head self-attention, y = softmax(q kᵀ / √d) v with d = D/H, one task per (image, head).
  *
- * A task takes its queries in blocks, so it holds block × T shares, never T × T. The softmax is exact: a
- * block sees all keys. The backward pass computes the shares again, which costs less than the memory to keep
- * them.
+ * A task processes its queries in blocks, so it stores block × T weights, never T × T. The softmax is exact:
+ * a block uses all keys. The backward pass recomputes the weights, which costs less than storing them.
  */
 #include "autograd/operations.h"
 #include "autograd/precision.h"
@@ -39,7 +38,10 @@ static head_place place_of(const attention_node *f, size_t task)
         q, q + model_width, q + 2 * model_width, image * f->tokens * model_width + head * f->width};
 }
 
-/* Copies rows [n, d] to where one head has them among the numbers `to` of all heads, rounded if those are. */
+/*
+ * Copies rows [n, d] of one head to their place among the numbers `to` of all heads, rounded if those are
+ * bfloat16.
+ */
 static void deal_out(
     const attention_node *f, void *to, size_t skipped, size_t stride, const cb_real *from, size_t n)
 {
@@ -161,8 +163,7 @@ static void add_from_block(const attention_node *f, const attention_scratch *scr
 /*
  * With shares P and dP = dy vᵀ:  dv = Pᵀ dy,  dS = P (dP − ⟨P, dP⟩) / √d,  dq = dS k,  dk = dSᵀ q. The
  *                                gradients lie over q, k and v:
- * dq replaces a block of queries that nobody reads again, dk and dv wait in scratch until all blocks are
- * done.
+ * dq replaces a block of queries that is not read again; dk and dv stay in scratch until all blocks are done.
  */
 static void attend_backward(void *context, size_t task, size_t worker)
 {

@@ -15,7 +15,7 @@ typedef struct linear_node {
     cb_row_buffers tiles; /* of a product that is then rounded */
 } linear_node;
 
-/* So many rows of x are packed at a time for the gradient of the weight. */
+/* Rows of x that are packed at a time for the gradient of the weight. */
 #define ROWS_PACKED 1024
 #define ROWS_GRAIN 16
 
@@ -102,7 +102,7 @@ static void add_weight_gradient(cb_tape *tape, const linear_node *f)
     }
 }
 
-/* dW += dyᵀ x,  db += Σ dy,  dx = dy W: dx last, for it may lie over x. */
+/* dW += dyᵀ x,  db += Σ dy,  dx = dy W: dx last, since it may overwrite x. */
 static void linear_backward(cb_tape *tape, cb_node *node)
 {
     linear_node *f = (linear_node *)node;

@@ -88,8 +88,8 @@ static void normalise_row(void *context, size_t row, size_t worker)
 }
 
 /*
- * With u = x / ‖x‖: dx = (dy − u ⟨u, dy⟩) / ‖x‖; where ‖x‖ was below ε, y is linear in x and only the scaling
- * is undone.
+ * With u = x / ‖x‖: dx = (dy − u ⟨u, dy⟩) / ‖x‖; if ‖x‖ was below ε, y is linear in x and only the scaling is
+ * applied.
  */
 static void normalise_backward_row(void *context, size_t row, size_t worker)
 {

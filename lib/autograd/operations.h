@@ -1,9 +1,9 @@
 /*
  * The differentiable operations. Each takes and returns tensors by value; its forward and backward equations
- * stand side by side in its source file.
+ * are side by side in its source file.
  *
- * Parameters, and the x of linear, layer_norm and pool, may have any kind of gradient (tape.h), or none. The
- * activations that the others take have no other reader: their gradient is assigned.
+ * Parameters, and the x of linear, layer_norm and pool, may have any kind of gradient (tape.h), or none.
+ * Activations that other operations take have no other reader: their gradient is assigned.
  *
  * On a tape in bfloat16 the products of linear maps and of attention round their operands, and what goes from
  * operation to operation inside a block is stored in bfloat16: the x of linear, gelu, swiglu, rotate and
@@ -17,19 +17,22 @@
 #include "tensor/pooling.h"
 
 /*
- * Images [count, 3, height, width], as numbers or as bytes of which scale[c] * byte + shift[c] is taken. The
- * two views of a batch are images 2 i and 2 i + 1, each view in an array of its own: then view2_... is where
- * every second image comes from.
+ * Images [count, 3, height, width], as numbers or as bytes that stand for scale[c] * byte + shift[c]. The two
+ * views of a batch are images 2 i and 2 i + 1; if each view has a separate array, view2_... has every second
+ * image.
  */
 typedef struct cb_images {
     size_t count, height, width;
     const float *pixels, *view2_pixels; /* or NULL: bytes; view2_... NULL: all images in one array */
     const uint8_t *bytes, *view2_bytes;
     cb_real scale[3], shift[3];
-    cb_real *gradient; /* of the numbers, added to; NULL: not wanted */
+    cb_real *gradient; /* of the numbers, added to; NULL: not computed */
 } cb_images;
 
-/* Cuts images into patches: [B N, 3 p p], patch r (W/p) + c holding its channels, each row by row. */
+/*
+ * Cuts images into patches: [B N, 3 p p]; patch r (W/p) + c has its channels one after another, each row by
+ * row.
+ */
 cb_tensor cb_op_patches(cb_tape *tape, const cb_images *images, size_t patch);
 
 /* y = x Wᵀ + b; weight [out, in], bias [1, out], or zeroed: none. */
@@ -47,8 +50,8 @@ cb_tensor cb_op_layer_norm(
 
 /*
  * y = softmax(q kᵀ / √(D/H)) v within each of `images` images, for each of `heads` heads; qkv [B T, 3 D],
- * whose rows are q | k | v, each head after head. No T × T matrix is held: queries are taken in blocks, and
- * the backward pass computes their shares anew.
+ * whose rows are q | k | v, each head after head. No T × T matrix is stored: queries are processed in blocks,
+ * and the backward pass recomputes their weights.
  */
 cb_tensor cb_op_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads);
 
@@ -56,7 +59,7 @@ cb_tensor cb_op_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t he
 void cb_first_token_attention(cb_tape *tape, cb_tensor qkv, size_t images, size_t heads, cb_real *shares);
 
 /*
- * How rotary positions turn the queries and keys of a patch whose centre is (r, c) on a grid: each coordinate
+ * Rotation of the queries and keys of a patch whose centre is (r, c) on a grid: each coordinate
  * is scaled to 2 (r + 0.5) / divisor − 1, and pair i of d / 4 is rotated by 2 π / period_i times it. The
  * periods are base^(4 i / d), or a geometric series from min_period to max_period where both are positive.
  */
@@ -83,8 +86,8 @@ cb_rotation cb_rotation_of(
 
 /*
  * Rotates the queries and keys of qkv (cb_op_attention), in place: number i of a head with number i + d / 2,
- * by angle i of its patch. Tokens before the first patch stay. The tables are borrowed until the backward
- * pass has ended.
+ * by angle i of its patch. Tokens before the first patch are unchanged. The tables are borrowed until the
+ * backward pass has ended.
  */
 cb_tensor cb_op_rotate(
     cb_tape *tape, cb_tensor qkv, size_t images, size_t heads, const cb_rotation *rotation);
@@ -97,15 +100,15 @@ void cb_op_hold(cb_tape *tape, cb_tensor x, size_t first, size_t count);
 
 /*
  * x + keep[b] gain y, where keep (NULL: all 1) holds a factor for each image: 0 drops the branch, 1 / (1 − p)
- * makes up for it; gain [1, D] (zeroed: all 1) is LayerScale's. The sum stays in x's gradient; without
- * training also in x's memory.
+ * compensates for it; gain [1, D] (zeroed: all 1) is LayerScale's. The sum uses x's gradient and, without
+ * training, x's memory.
  */
 cb_tensor cb_op_residual(
     cb_tape *tape, cb_tensor x, cb_tensor y, cb_tensor gain, size_t images, const cb_real *keep);
 
 /*
- * run(x), where `run` continues a residual stream by operations that end in cb_op_residual: with no
- * activations kept but x, so the backward pass computes them again. `context` is copied.
+ * run(x), where `run` continues a residual stream by operations that end in cb_op_residual: only x is stored,
+ * and the backward pass recomputes the activations. `context` is copied.
  */
 typedef cb_tensor cb_segment(cb_tape *tape, cb_tensor x, const void *context);
 cb_tensor cb_op_recomputed(
@@ -114,7 +117,7 @@ cb_tensor cb_op_recomputed(
 /*
  * x[b] = [cls; registers; embedded[b]] + positions, [B (1 + R + N), D] from embedded [B N, D], cls [1, D],
  * registers [R, D] (zeroed: none) and positions [1 + N, D], [N, D] or zeroed: those of [CLS] and the patches,
- * of the patches alone, or none. Registers have no position. The result begins a residual stream.
+ * of the patches alone, or none. Registers have no position. The result starts a residual stream.
  */
 typedef struct cb_token_parts {
     cb_tensor embedded, cls, registers, positions;
@@ -122,13 +125,13 @@ typedef struct cb_token_parts {
 cb_tensor cb_op_tokens(cb_tape *tape, const cb_token_parts *parts, size_t images);
 
 /*
- * How positions [before + G G, D] of a square grid are read for a grid of rows × columns: bicubic, with steps
- * G / (rows + offset) and G / (columns + offset). The first `before` rows stay.
+ * Resampling of positions [before + G G, D] of a square grid for a grid of rows × columns: bicubic, with
+ * steps G / (rows + offset) and G / (columns + offset). The first `before` rows are unchanged.
  *
  * antialias = false  A = −0.75, four taps, clamped to the grid
  * antialias = true   A = −0.5, the kernel stretched by steps above 1, normalised over the taps in the grid
  *
- * Offset 0.1 is DINO's, against rounding; weights trained with it must be read with it.
+ * Offset 0.1 is DINO's, against rounding; weights trained with it need it.
  */
 typedef struct cb_grid_sampling {
     size_t before, grid;
@@ -142,7 +145,7 @@ cb_tensor cb_op_resample_positions(
 cb_tensor cb_op_pool(cb_tape *tape, cb_tensor x, const cb_pooling *pooling);
 
 /*
- * y = x / max(‖x‖, 1e-12), row by row. Has a gradient of its own: a loss reads it while it writes the
+ * y = x / max(‖x‖, 1e-12), row by row. Has a separate gradient: a loss reads the value while it writes the
  * gradient.
  */
 cb_tensor cb_op_normalise(cb_tape *tape, cb_tensor x);

@@ -35,8 +35,8 @@ static void read_pixels(
 }
 
 /*
- * y[b N + r (W/p) + c, (channel p + i) p + j] = image[b, channel, r p + i, c p + j], or the gradient's way
- * back.
+ * y[b N + r (W/p) + c, (channel p + i) p + j] = image[b, channel, r p + i, c p + j], or the gradient in the
+ * opposite direction.
  */
 static void move_patch_row(const patches_node *f, size_t task, bool backward)
 {
@@ -135,7 +135,7 @@ static void tokens_row(void *context, size_t row, size_t worker)
         cb_rows()->add_scaled(x, f->parts.positions.value + position_of(f, token) * d, 1, d);
 }
 
-/* The gradient of [CLS] or a register, which all images share; NULL: not wanted. */
+/* The gradient of [CLS] or a register, which all images share; NULL: not computed. */
 static cb_real *shared_gradient(const tokens_node *f, size_t token)
 {
     cb_real *registers = f->parts.registers.gradient;

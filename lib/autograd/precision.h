@@ -1,7 +1,7 @@
 /*
- * What operations share to work in the tape's precision. Arithmetic other than products is in real numbers
- * always: a row stored in bfloat16 is widened into a buffer that stays in the first-level cache, and rounded
- * when it is stored.
+ * Common code of operations for the tape's precision. Arithmetic other than products always uses real
+ * numbers: a row stored in bfloat16 is widened into a buffer in the first-level cache, and rounded when it is
+ * stored.
  */
 #ifndef CB_AUTOGRAD_PRECISION_H
 #define CB_AUTOGRAD_PRECISION_H
@@ -34,7 +34,7 @@ static inline cb_row_buffers cb_take_row_buffers(cb_tape *tape, size_t columns)
 }
 
 /*
- * Row `row` of a tensor's values, or of its gradient, to be read: where it lies, or widened into the buffer.
+ * Row `row` of a tensor's values, or of its gradient, to be read: in place, or widened into the buffer.
  */
 static inline const cb_real *cb_read_value(const cb_tensor *x, size_t row, cb_real *buffer)
 {
@@ -50,7 +50,7 @@ static inline const cb_real *cb_read_gradient(const cb_tensor *x, size_t row, cb
     return buffer;
 }
 
-/* Where to compute a row that is then stored by cb_store_...: its own place, or the buffer. */
+/* The place to compute a row that is then stored by cb_store_...: its own memory, or the buffer. */
 static inline cb_real *cb_value_place(const cb_tensor *x, size_t row, cb_real *buffer)
 {
     return x->bf16 ? buffer : x->value + row * x->columns;

@@ -1,7 +1,7 @@
 /*
- * A segment of operations that is computed twice: in the forward pass as in inference, which leaves nothing
- * for the way back, and again from its kept input when the backward pass arrives (Chen et al. 2016, "Training
- * deep nets with sublinear memory cost").
+ * A segment of operations that is computed twice: in the forward pass as in inference, without records for
+ * the backward pass, and again from its stored input in the backward pass (Chen et al. 2016, "Training deep
+ * nets with sublinear memory cost").
  */
 #include "autograd/operations.h"
 
@@ -32,7 +32,7 @@ static void segment_backward(cb_tape *tape, cb_node *node)
     cb_arena_return(tape->arena, mark);
 }
 
-/* What the backward pass of a segment will take, beyond all that the forward pass keeps. */
+/* The memory of a segment's backward pass, beyond the memory of the forward pass. */
 static void measure_backward(cb_tape *tape, const segment_node *f)
 {
     size_t mark = cb_arena_mark(tape->arena);

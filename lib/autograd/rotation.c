@@ -1,7 +1,7 @@
 /*
- * Rotary positions (Su et al. 2021) on the grid of an image's patches, as DINOv3 has them: pairs of numbers
- * of queries and keys are rotated by angles that grow with the patch's row and column. Values and the tokens
- * before the patches stay.
+ * Rotary positions (Su et al. 2021) on the grid of an image's patches, as in DINOv3: pairs of numbers of
+ * queries and keys are rotated by angles that grow with the patch's row and column. Values and the tokens
+ * before the patches are unchanged.
  */
 #include "autograd/operations.h"
 #include "autograd/precision.h"
@@ -76,7 +76,7 @@ static void rotate_heads(const rotate_node *f, cb_real *x, size_t patch, cb_real
             x, x + r->angles, r->cosine + patch * r->angles, r->sine + patch * r->angles, sign, r->angles);
 }
 
-/* Values or gradients, which lie in the same way and, in training, in the same memory. */
+/* Values or gradients, which have the same layout and, in training, the same memory. */
 static void rotate_row(const rotate_node *f, size_t row, size_t worker, cb_real sign)
 {
     size_t token = row % f->tokens, n = f->qkv.columns, both = n / 3 * 2;

@@ -1,17 +1,16 @@
 /*
- * The tape: what the backward pass has to undo, in the order in which the forward pass did it.
+ * The tape: the operations of the forward pass, in order, for the backward pass.
  *
  * One forward code serves three modes. Measuring (the arena has no memory): operations take their memory and
- * compute nothing, which tells at creation what a pass needs. Training: operations also record how to go
- * back. Inferring (`training` off): they record nothing, and the caller returns the arena to a mark as soon
- * as results are no longer wanted.
+ * compute nothing, so creation knows the memory of a pass. Training: operations also record their backward
+ * functions. Inferring (`training` off): they record nothing, and the caller returns the arena to a mark when
+ * results are no longer needed.
  *
- * Gradients live by two rules that save most of their memory:
+ * Two rules save most of the gradients' memory:
  *  - backward functions read the values of inputs and the gradients of outputs, never the values of outputs;
- *  so an activation
- *    with one consumer shares its memory with its gradient, which is then assigned;
- *  - everything else (parameters, the residual stream, the rows a loss reads) has a gradient of its own,
- *  which is added to.
+ *    so an activation with one consumer shares its memory with its gradient, which is then assigned;
+ *  - everything else (parameters, the residual stream, the rows a loss reads) has separate memory for its
+ *    gradient, which is added to.
  */
 #ifndef CB_AUTOGRAD_TAPE_H
 #define CB_AUTOGRAD_TAPE_H
@@ -28,7 +27,7 @@ typedef struct cb_tensor {
         cb_bf16 *value_bf16;
     };
     union {
-        cb_real *gradient; /* NULL: nobody wants it */
+        cb_real *gradient; /* NULL: not needed */
         cb_bf16 *gradient_bf16;
     };
     size_t rows, columns;
@@ -36,7 +35,8 @@ typedef struct cb_tensor {
 } cb_tensor;
 
 /*
- * Does the gradient share the value's memory (then it is assigned), or has it its own (then it is added to)?
+ * True if the gradient has separate memory and is added to; false if it shares the value's memory and is
+ * assigned.
  */
 static inline bool cb_tensor_accumulates(const cb_tensor *x)
 {
@@ -45,7 +45,7 @@ static inline bool cb_tensor_accumulates(const cb_tensor *x)
 
 typedef struct cb_tape cb_tape;
 
-/* One recorded operation; each kind appends what its backward function needs. */
+/* One recorded operation; each kind appends the data of its backward function. */
 typedef struct cb_node {
     void (*backward)(cb_tape *tape, struct cb_node *node);
     struct cb_node *before;
@@ -55,41 +55,38 @@ struct cb_tape {
     cb_arena *arena;
     cb_pool *pool;
     bool training;
-    /*
-     * linear maps and attention multiply in bfloat16, and activations inside the blocks are stored in
-     * it
-     */
+    /* Products of linear maps and attention in bfloat16, and activations inside the blocks stored in it. */
     bool bf16;
     cb_node *last;
-    void *scratch;         /* lent to one operation at a time */
-    size_t scratch_bytes;  /* while measuring: the most that any operation asked for */
-    size_t backward_bytes; /* while measuring: the most that the backward pass will take from the arena */
+    void *scratch;         /* used by one operation at a time */
+    size_t scratch_bytes;  /* while measuring: maximum over the operations */
+    size_t backward_bytes; /* while measuring: maximum that the backward pass takes from the arena */
 };
 
 /*
- * Begins a measuring pass, or a pass in an arena that was planned by one whose tape ended with
- * `scratch_bytes`. In float32: set bf16 for the other.
+ * Starts a measuring pass, or a pass in an arena planned by a measuring pass whose tape ended with
+ * `scratch_bytes`. In float32; set bf16 for bfloat16.
  */
 cb_tape cb_tape_begin(cb_arena *arena, cb_pool *pool, bool training, size_t scratch_bytes);
 
-/* The bytes that an arena needs for what this tape measured. */
+/* The bytes of an arena for the pass that this tape measured. */
 size_t cb_tape_planned_bytes(const cb_tape *tape);
 
-/* Is there memory, so that operations compute? */
+/* True if there is memory, so that operations compute. */
 static inline bool cb_tape_runs(const cb_tape *tape)
 {
     return tape->arena->base != NULL;
 }
 
 /*
- * A tensor of real numbers in the arena. `own_gradient`: it is not shared with the value, and zeroed. No
- * gradient unless training.
+ * A tensor of real numbers in the arena. `own_gradient`: a separate, zeroed gradient. No gradient without
+ * training.
  */
 cb_tensor cb_tape_tensor(cb_tape *tape, size_t rows, size_t columns, bool own_gradient);
 
 /* How an operation stores its result. */
 typedef enum cb_storage {
-    CB_STORE_IN_PRECISION, /* the tape's: the next operation alone reads it */
+    CB_STORE_IN_PRECISION, /* the tape's: only the next operation reads it */
     CB_STORE_REAL
 } cb_storage;
 
@@ -97,8 +94,8 @@ typedef enum cb_storage {
 cb_tensor cb_tape_result(cb_tape *tape, size_t rows, size_t columns, cb_storage storage);
 
 /*
- * Memory for one operation, `bytes` for each worker, aligned; NULL while measuring. Its content is lost with
- * the next request.
+ * Memory for one operation, `bytes` for each worker, aligned; NULL while measuring. The next request
+ * overwrites its content.
  */
 void *cb_tape_scratch(cb_tape *tape, size_t workers, size_t bytes);
 

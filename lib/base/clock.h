@@ -1,4 +1,4 @@
-/* Time for reports: milliseconds of a clock that never goes back. */
+/* Time for reports: milliseconds of a monotonic clock. */
 #ifndef CB_BASE_CLOCK_H
 #define CB_BASE_CLOCK_H
 

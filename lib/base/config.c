@@ -36,7 +36,8 @@ double cb_config_get(const cb_field *field, const void *config)
 void cb_config_put(const cb_field *field, void *config, double value)
 {
     char *place = (char *)config + field->offset;
-    int64_t integer = field->setting.integer ? (int64_t)value : 0; /* a real need not fit into one */
+    int64_t integer =
+        field->setting.integer ? (int64_t)value : 0; /* a real number may not fit into an integer */
     memcpy(place, field->setting.integer ? (void *)&integer : (void *)&value, 8);
 }
 
@@ -82,7 +83,7 @@ const cb_field *cb_config_find(const cb_config_table *table, const char *name)
     return NULL;
 }
 
-/* strtod with a decimal point, whatever the program's locale says. */
+/* strtod with a decimal point in every locale. */
 static double parse_number(const char *text, char **end)
 {
     locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
@@ -107,7 +108,7 @@ void cb_config_text(const cb_field *field, const void *config, char text[CB_NUMB
     freelocale(c_locale);
 }
 
-/* The number that text stands for. */
+/* The number that a text represents. */
 static cribo_status parse_value(const cb_field *field, const char *text, double *number)
 {
     const cribo_setting *s = &field->setting;

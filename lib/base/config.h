@@ -13,7 +13,7 @@
 typedef struct cb_field {
     cribo_setting setting;
     size_t offset;
-    const char *const *choices; /* what the values 0, 1, ... are called, as text; NULL: they are numbers */
+    const char *const *choices; /* names of the values 0, 1, ...; NULL: the setting is a number */
 } cb_field;
 
 #define CB_INTEGER(type, field, minimum, maximum, initial, help) \
@@ -36,7 +36,9 @@ typedef struct cb_config_table {
 #define CB_CONFIG_TABLE(type, fields) \
     {#type, sizeof(type), sizeof(type), fields, sizeof(fields) / sizeof(fields)[0]}
 
-/* The same of a struct that has grown: `first_added` is the first field that the first release lacked. */
+/*
+ * CB_CONFIG_TABLE of a struct that has grown: `first_added` is the first field that the first release lacked.
+ */
 #define CB_CONFIG_TABLE_GROWN(type, fields, first_added) \
     {#type, sizeof(type), offsetof(type, first_added), fields, sizeof(fields) / sizeof(fields)[0]}
 
@@ -52,7 +54,7 @@ cribo_status cb_config_set(const cb_config_table *table, void *config, const cha
 /* Setting number `index` into *out; CRIBO_INVALID_ARGUMENT past the last. */
 cribo_status cb_config_setting(const cb_config_table *table, size_t index, cribo_setting *out);
 
-/* Copies each setting of `part` from the setting with the same name in `whole`, where there is one. */
+/* Copies each setting of `part` from the setting with the same name in `whole`, if there is one. */
 void cb_config_project(
     const cb_config_table *part_table, void *part, const cb_config_table *whole_table, const void *whole);
 

@@ -14,7 +14,7 @@
 
 #define MOST_BYTES_PER_CALL \
     ((size_t)1 << 30)         /* read and write of more than SSIZE_MAX are undefined, Linux stops at 2 GiB */
-#define MOST_TEMPORARIES 1000 /* left over by killed processes of the same number */
+#define MOST_TEMPORARIES 1000 /* left by killed processes with the same id */
 
 static cribo_status fail(const char *path, const char *what, int error)
 {
@@ -23,7 +23,7 @@ static cribo_status fail(const char *path, const char *what, int error)
     return cb_fail_errno(CRIBO_IO_ERROR, error, "%s: cannot %s: %s", path, what, reason);
 }
 
-/* Calls again what a signal interrupted. */
+/* Repeats a call that a signal interrupted. */
 #define RETRY(result, call) \
     do { \
         (result) = (call); \
@@ -43,7 +43,7 @@ void cb_file_writer_abandon(cb_file_writer *writer)
     writer->temporary[0] = 0;
 }
 
-/* Ends the writer after a system call failed. */
+/* Finishes the writer after a failed system call. */
 static cribo_status give_up(cb_file_writer *writer, const char *what)
 {
     int error = errno;
@@ -64,7 +64,7 @@ static int open_folder(const char *path)
     return descriptor;
 }
 
-/* A new file beside the target, under a name that no other writer has. */
+/* A new file in the target's folder, with a name that no other writer uses. */
 static int open_temporary(cb_file_writer *writer, mode_t mode)
 {
     int descriptor = -1;
@@ -74,7 +74,7 @@ static int open_temporary(cb_file_writer *writer, mode_t mode)
         RETRY(descriptor, open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
         if (descriptor < 0 && errno != EEXIST) break;
     }
-    if (descriptor < 0) writer->temporary[0] = 0; /* somebody else's: not ours to remove */
+    if (descriptor < 0) writer->temporary[0] = 0; /* another writer's file: do not remove it */
     return descriptor;
 }
 
@@ -116,7 +116,7 @@ cribo_status cb_file_writer_write(cb_file_writer *writer, const void *bytes, siz
     return CRIBO_OK;
 }
 
-/* Some file systems cannot flush a folder, which says nothing about the file. */
+/* Some file systems cannot flush a folder; the file is not affected. */
 static bool flush_folder(int folder)
 {
     int result;

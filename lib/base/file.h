@@ -1,10 +1,10 @@
 /*
  * Files: a writer that replaces a file atomically, and a reader of exact ranges.
  *
- * The writer fills a temporary file beside the target, flushes it to the disk and renames it over the
- * target: at any moment, a kill and a power loss included, the target is the old file or the new one.
- * Regular files only: a folder, a device or a pipe of that name is refused. A symbolic link is replaced,
- * not followed. No allocation, no stdio, no signals.
+ * The writer fills a temporary file in the target's folder, flushes it to the disk and renames it over the
+ * target: at any moment, even after a kill or a power loss, the target is the old file or the new one.
+ * Regular files only: a folder, a device or a pipe of that name is refused. A symbolic link is replaced, not
+ * followed. No allocation, no stdio, no signals.
  */
 #ifndef CB_BASE_FILE_H
 #define CB_BASE_FILE_H
@@ -21,16 +21,16 @@ typedef struct cb_file_writer {
 } cb_file_writer;
 
 /*
- * Begins to replace `path`. A new file has the usual permissions (0666 less the umask), a replaced one
- * keeps the old one's. The three calls fail with CRIBO_IO_ERROR, path and the system's reason; the old file
- * is then as it was, the temporary is removed and the writer is finished. One exception: when the folder
- * cannot be flushed after the rename, the new file stands, and the message says so.
+ * Starts to replace `path`. A new file has the usual permissions (0666 less the umask), a replaced one keeps
+ * the old one's. The three calls fail with CRIBO_IO_ERROR, path and the system's reason; the old file is then
+ * unchanged, the temporary file is removed and the writer is finished. One exception: if the folder cannot be
+ * flushed after the rename, the new file stays, and the message states this.
  */
 cribo_status cb_file_writer_begin(cb_file_writer *writer, const char *path);
 cribo_status cb_file_writer_write(cb_file_writer *writer, const void *bytes, size_t count);
 cribo_status cb_file_writer_commit(cb_file_writer *writer);
 
-/* Gives up: the target stays as it was. Nothing happens to a writer that is finished. */
+/* Abandons the new file; the target is unchanged. No effect on a finished writer. */
 void cb_file_writer_abandon(cb_file_writer *writer);
 
 typedef struct cb_file_reader {
@@ -43,12 +43,12 @@ typedef struct cb_file_reader {
 cribo_status cb_file_reader_open(cb_file_reader *reader, const char *path);
 
 /*
- * The bytes offset ... offset + count - 1. CRIBO_CORRUPT when the file ends before them, else
+ * The bytes offset ... offset + count - 1. CRIBO_CORRUPT if the file is shorter, otherwise
  * CRIBO_IO_ERROR.
  */
 cribo_status cb_file_reader_read(const cb_file_reader *reader, uint64_t offset, void *bytes, size_t count);
 
-/* Closing a closed reader does nothing. */
+/* Closing a closed reader has no effect. */
 void cb_file_reader_close(cb_file_reader *reader);
 
 #endif

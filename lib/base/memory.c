@@ -29,7 +29,7 @@ bool cb_multiply(size_t a, size_t b, size_t *out)
     return !__builtin_mul_overflow(a, b, out);
 }
 
-/* Pointers to objects all look the same in memory here, but C has no lvalue for "some pointer". */
+/* All object pointers have the same representation here, but C has no lvalue for any pointer type. */
 static void set_pointer(void *out, void *memory)
 {
     memcpy(out, &memory, sizeof memory);
@@ -44,7 +44,7 @@ cribo_status cb_allocate(
         return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: %zu elements of %zu bytes are more than an address can hold",
             what, count, size);
 
-    /* The block that the allocator gave stands one pointer before the aligned one. */
+    /* The address of the allocator's block is stored one pointer before the aligned block. */
     size_t padded = bytes + 2 * CB_ALIGNMENT;
     void *block = allocator->allocate ? allocator->allocate(allocator->user, padded) : calloc(1, padded);
     if (!block) return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: no memory for %zu bytes", what, bytes);
@@ -94,7 +94,7 @@ void *cb_arena_take(cb_arena *arena, size_t count, size_t size)
 {
     size_t bytes = 0, end = 0;
     bool fits = cb_multiply(count, size, &bytes) && bytes <= SIZE_MAX / 2 - arena->used;
-    if (!fits) { /* only while measuring absurd sizes: saturate, and the creation of the arena fails */
+    if (!fits) { /* only while measuring absurd sizes: saturate, so that the creation of the arena fails */
         assert(!arena->base);
         arena->peak = SIZE_MAX / 2;
         return NULL;
@@ -108,7 +108,7 @@ void *cb_arena_take(cb_arena *arena, size_t count, size_t size)
     assert(end <= arena->capacity);
     UNPOISON(block, count * size);
 #ifndef NDEBUG
-    memset(block, 0xff, count * size); /* all ones is a NaN: what is read before it is written shows */
+    memset(block, 0xff, count * size); /* all ones is a NaN: reads before writes become visible */
 #endif
     return block;
 }

@@ -19,24 +19,27 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
-/* The stretch of tasks that one worker begins with, and others help it end. On a cache line of its own. */
+/*
+ * The range of tasks that one worker starts with; others take from it when they are done. On a separate cache
+ * line.
+ */
 typedef struct share {
-    _Alignas(CB_ALIGNMENT) atomic_size_t next; /* the first task that nobody has taken */
+    _Alignas(CB_ALIGNMENT) atomic_size_t next; /* the first task that is not taken */
     size_t end;
 } share;
 
 struct cb_pool {
     cb_allocator allocator;
     size_t threads;
-    worker *workers; /* [threads]; number 0 is whoever calls cb_pool_run */
+    worker *workers; /* [threads]; number 0 is the caller of cb_pool_run */
     size_t started;  /* helpers that run in this process */
     unsigned generation;
-    unsigned patience; /* looks at a counter before falling asleep */
+    unsigned patience; /* polls of a counter before sleeping */
 
-    atomic_size_t round;   /* counts runs: a helper works when it moves on */
+    atomic_size_t round;   /* number of runs: a helper works when it changes */
     atomic_size_t working; /* helpers that have not ended this round */
 
-    pthread_mutex_t mutex; /* of those who sleep, and of stop */
+    pthread_mutex_t mutex; /* of the sleeping threads, and of stop */
     pthread_cond_t work, done;
     atomic_size_t sleeping; /* helpers that must be woken for a round */
     atomic_bool caller_sleeps;
@@ -45,12 +48,12 @@ struct cb_pool {
     size_t chunk; /* tasks that are taken at a time */
     cb_task *run;
     void *context;
-    fenv_t arithmetic; /* the caller's rounding and flushing, which hold for all tasks */
+    fenv_t arithmetic; /* the caller's floating-point mode, used for all tasks */
     share shares[];    /* [threads], and the workers after them */
 };
 
 /*
- * Counts the forks in this process's ancestry, so that a pool can tell that its threads stayed behind in the
+ * Counts the forks in this process's ancestry, so that a pool can detect that its threads exist only in the
  * parent.
  */
 static atomic_uint fork_generation;
@@ -66,7 +69,7 @@ static void install_fork_handler(void)
     pthread_atfork(NULL, NULL, count_fork);
 }
 
-/* Each worker's stretch is taken in so many chunks. */
+/* Chunks in which a worker's range is taken. */
 #define CHUNKS 16
 
 static void share_out(cb_pool *pool, size_t tasks)
@@ -96,8 +99,8 @@ static void take_tasks(cb_pool *pool, size_t worker_index)
 }
 
 /*
- * Waking a thread takes longer than many a run, so those who wait look at what they wait for some 20 us long
- * before they sleep; not where threads must share CPUs.
+ * Waking a thread takes longer than many runs, so waiting threads poll for about 20 us before they sleep,
+ * unless threads share CPUs.
  */
 #define PATIENCE 1000
 
@@ -110,7 +113,7 @@ static void pause_briefly(void)
 #endif
 }
 
-/* Waits a while for `counter` to reach `value`; whether it did. */
+/* Polls for `counter` to reach `value`; true if it did. */
 static bool watch(const cb_pool *pool, atomic_size_t *counter, size_t value)
 {
     for (unsigned i = 0; i < pool->patience; i++) {
@@ -121,8 +124,8 @@ static bool watch(const cb_pool *pool, atomic_size_t *counter, size_t value)
 }
 
 /*
- * Who falls asleep says so before the last look at the counter, and who moves the counter looks for sleepers
- * after that: one of them sees the other.
+ * A thread registers as sleeping before its last look at the counter, and a thread that changes the counter
+ * looks for sleepers afterwards: at least one of them sees the other.
  */
 static bool await_round(cb_pool *pool, size_t round)
 {
@@ -188,8 +191,8 @@ static void stop_helpers(cb_pool *pool)
 }
 
 /*
- * Helpers block all signals, for handlers belong to the program's own threads: all but their own faults,
- * which nobody else can take.
+ * Helpers block all signals, since handlers belong to the program's threads: all except their own faults,
+ * which no other thread can receive.
  */
 static int start_helpers(cb_pool *pool)
 {
@@ -211,7 +214,9 @@ static int start_helpers(cb_pool *pool)
     return error;
 }
 
-/* In a forked child: the locks may have been held by threads that no longer exist, so they are made anew. */
+/*
+ * In a forked child: the locks may have been held by threads that no longer exist, so they are created again.
+ */
 static void revive(cb_pool *pool)
 {
     pthread_mutex_init(&pool->mutex, NULL);
@@ -219,7 +224,8 @@ static void revive(cb_pool *pool)
     pthread_cond_init(&pool->done, NULL);
     pool->generation = atomic_load(&fork_generation);
     pool->started = 0;
-    start_helpers(pool); /* should threads be refused, those that started (or the caller alone) do the work */
+    start_helpers(
+        pool); /* if the system refuses threads, the started ones (or only the caller) do the work */
 }
 
 cribo_status cb_pool_create(const cb_allocator *allocator, cb_pool **out, size_t threads)
@@ -288,7 +294,7 @@ void cb_pool_run(cb_pool *pool, size_t tasks, cb_task *run, void *context)
     await_helpers(pool);
 }
 
-/* CPU time per period that the cgroup (version 2, then 1) grants, in whole CPUs; 0 when it sets no bound. */
+/* CPU time per period that the cgroup (version 2, then 1) grants, in whole CPUs; 0 if there is no limit. */
 static size_t cgroup_cpus(void)
 {
     double quota = 0, period = 0;

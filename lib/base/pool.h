@@ -1,13 +1,13 @@
 /*
- * The thread pool: a fixed number of workers, asleep when idle, that share out numbered tasks.
+ * The thread pool: a fixed number of workers, asleep when idle, that divide numbered tasks among them.
  *
- * Each worker begins with a stretch of the tasks, the same one in every run of as many tasks, and helps the
- * others when it has ended its own: so rows of a batch that runs in turn go through stay with one core and
- * its caches, as far as the work allows.
+ * Each worker starts with a range of the tasks, the same range in every run with as many tasks, and takes
+ * tasks of the others when it has finished its own. Rows that consecutive runs process therefore stay in one
+ * core's caches where possible.
  *
- * Which worker runs a task never changes a result: tasks are cut by the data, what several tasks add up is
- * added in the order of the tasks, and all compute in the floating-point mode of whoever runs them. A forked
- * child finds the pool without its threads and starts them anew at the next run.
+ * The worker of a task never changes a result: the data determine the tasks, sums over tasks are added in the
+ * order of the tasks, and all tasks use the floating-point mode of the caller. In a forked child the pool
+ * starts its threads again at the next run.
  */
 #ifndef CB_BASE_POOL_H
 #define CB_BASE_POOL_H
@@ -16,7 +16,7 @@
 
 typedef struct cb_pool cb_pool;
 
-/* `task` counts from 0, `worker` is below cb_pool_threads: the key to per-worker scratch. */
+/* `task` counts from 0, `worker` is below cb_pool_threads: the index of per-worker scratch. */
 typedef void cb_task(void *context, size_t task, size_t worker);
 
 /*
@@ -28,28 +28,31 @@ void cb_pool_free(cb_pool *pool);
 
 #define CB_POOL_MOST_THREADS 256
 
-/* NULL counts as a pool of one: the caller alone. */
+/* NULL is a pool of one thread: the caller. */
 size_t cb_pool_threads(const cb_pool *pool);
 
-/* Runs task 0 ... tasks - 1, each once, and returns when all have ended. Not from inside a task. */
+/*
+ * Runs task 0 ... tasks - 1, each once, and returns when all have finished. Must not be called from a task.
+ */
 void cb_pool_run(cb_pool *pool, size_t tasks, cb_task *run, void *context);
 
 /* The CPUs this process may use: its affinity mask and its cgroup's quota. */
 size_t cb_pool_cpus(void);
 
-/* What a pool takes for 0: what the process has chosen, or all its CPUs. Choosing 0 goes back to them. */
+/*
+ * The number of threads for 0: the number set for the process, or all its CPUs. Setting 0 restores the CPUs.
+ */
 size_t cb_pool_default_threads(void);
 void cb_pool_choose_threads(size_t threads);
 
 /*
- * Into how many parts to cut `items` pieces of work: some for each worker, so that one that is slowed down
- * leaves parts to the others.
+ * The number of parts for `items` pieces of work: several per worker, so that others can take parts of a slow
+ * worker.
  */
 size_t cb_pool_parts(const cb_pool *pool, size_t items);
 
 /*
- * The items begin ... end - 1 that part `part` of `parts` takes of `items`, in multiples of `grain` but for
- * the last.
+ * The items begin ... end - 1 of part `part` of `parts`, in multiples of `grain` except the last.
  */
 typedef struct cb_range {
     size_t begin, end;

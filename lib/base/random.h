@@ -1,14 +1,14 @@
 /*
  * Counter-based random numbers: Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy
  * as 1, 2, 3", SC 2011). Every number is a function of (seed, purpose, stream, index, position), never of a
- * thread or of what was drawn before.
+ * thread or of earlier draws.
  */
 #ifndef CB_BASE_RANDOM_H
 #define CB_BASE_RANDOM_H
 
 #include "base/status.h"
 
-/* What a number is drawn for: part of the key, so that no two uses ever share numbers. */
+/* The purpose of a number: part of the key, so that no two uses share numbers. */
 typedef enum cb_purpose {
     CB_PURPOSE_CALLER = 0, /* cribo_random_uniform */
     CB_PURPOSE_PARAMETERS = 1,
@@ -18,7 +18,7 @@ typedef enum cb_purpose {
     CB_PURPOSE_K_MEANS = 5
 } cb_purpose;
 
-/* A sequence of numbers. `stream` and `index` tell which: a step and an image, a parameter, ... */
+/* A sequence of numbers. `stream` and `index` identify it: a step and an image, a parameter, ... */
 typedef struct cb_random {
     uint32_t key[2];
     uint32_t counter[4]; /* position, index, stream low, stream high */
@@ -27,8 +27,8 @@ typedef struct cb_random {
 } cb_random;
 
 /*
- * The first words of the sequence (seed, purpose, stream, index); an index takes part with its low 32 bits
- * mixed in by its high ones.
+ * The first words of the sequence (seed, purpose, stream, index); the low 32 bits of an index are in the
+ * counter, the high bits in the key.
  */
 cb_random cb_random_begin(uint64_t seed, cb_purpose purpose, uint64_t stream, uint64_t index);
 

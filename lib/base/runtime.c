@@ -1,4 +1,4 @@
-/* What a handle has from its program. See runtime.h. */
+/* The runtime of a handle. See runtime.h. */
 #include "base/runtime.h"
 
 #include "base/structs.h"
@@ -16,7 +16,7 @@ cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size)
     return CRIBO_OK;
 }
 
-/* The program's runtime in our form, zero for NULL. */
+/* The caller's runtime as this library's struct, zero for NULL. */
 static cribo_status import(cribo_runtime *hooks, const cribo_runtime *runtime)
 {
     *hooks = (cribo_runtime){0};

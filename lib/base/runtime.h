@@ -1,6 +1,6 @@
 /*
- * What a handle has from its program: memory, workers, a log, a progress callback. A trainer lends its own to
- * its parts.
+ * The runtime of a handle: allocator, thread pool, log and progress callback. A trainer shares its runtime
+ * with its parts.
  */
 #ifndef CB_BASE_RUNTIME_H
 #define CB_BASE_RUNTIME_H
@@ -13,17 +13,17 @@ typedef struct cb_runtime {
     cribo_runtime hooks;
 } cb_runtime;
 
-/* Checks `hooks` (NULL: all defaults), and starts the pool. */
+/* Checks `hooks` (NULL: defaults) and starts the pool. */
 cribo_status cb_runtime_begin(cb_runtime *runtime, const cribo_runtime *hooks);
 void cb_runtime_end(cb_runtime *runtime);
 
-/* Tells the log callback. */
+/* Calls the log callback. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
 void cb_log(const cb_runtime *runtime, int level, const char *format, ...);
 
-/* Asks the progress callback whether to go on: CRIBO_OK or CRIBO_CANCELLED. */
+/* Calls the progress callback: CRIBO_OK to continue, or CRIBO_CANCELLED. */
 cribo_status cb_progress(const cb_runtime *runtime, const char *phase, double share);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Initial-exec would not survive dlopen; the default model does, and a message is never on a hot path. */
+/* Not initial-exec, which fails with dlopen; a message is never on a hot path. */
 static _Thread_local char last_error[512];
 static _Thread_local int last_errno;
 

@@ -13,7 +13,7 @@ __attribute__((format(printf, 2, 3), cold))
 cribo_status
 cb_fail(cribo_status status, const char *format, ...);
 
-/* The same where a system call failed with this errno. */
+/* cb_fail for a system call that failed with this errno. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4), cold))
 #endif

@@ -1,9 +1,9 @@
-/* Structs that tell their size. See structs.h. */
+/* Structs with a struct_size. See structs.h. */
 #include "base/structs.h"
 
 #include <string.h>
 
-#define MOST_BYTES 4096 /* no struct of ours will come near it: more is a number that was never set */
+#define MOST_BYTES 4096 /* far above every struct's size: more is an uninitialised number */
 
 static size_t size_of(const void *given)
 {

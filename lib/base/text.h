@@ -19,7 +19,7 @@ static inline const char *cb_next_name(const char **list, size_t *length)
     return *length ? name : NULL;
 }
 
-/* Whether a list separated by commas has this name. */
+/* Checks whether a list separated by commas has this name. */
 static inline bool cb_list_has(const char *list, const char *name)
 {
     size_t length;

@@ -22,7 +22,7 @@ typedef struct cb_balance_job {
     cb_real *centre;              /* [P] out */
 } cb_balance_job;
 
-/* Scratch for jobs of at most so many rows. */
+/* Scratch of jobs up to a number of rows. */
 typedef struct cb_balance_workspace {
     size_t chunk;     /* prototypes */
     cb_real *logits;  /* [rows, chunk] */

@@ -79,13 +79,13 @@ void cb_memory_bank_export(
     const cb_memory_bank *bank, int64_t *per_image, int64_t *ids, cb_real *view1, cb_real *view2);
 
 /*
- * The vectors of a view where they lie, until the bank changes: stretch number `index` has *rows of them.
- * Together, in order, they are what the export gives.
+ * The vectors of a view in place, valid until the bank changes: block number `index` has *rows of them. All
+ * blocks in order are the export.
  */
 size_t cb_memory_bank_stretches(const cb_memory_bank *bank);
 const cb_real *cb_memory_bank_stretch(const cb_memory_bank *bank, int view, size_t index, size_t *rows);
 
-/* Replaces the content by what was exported. Checks it first; on failure the bank is unchanged. */
+/* Replaces the content by an export. Checks it first; on failure the bank is unchanged. */
 cribo_status cb_memory_bank_import(cb_memory_bank *bank, const cb_objects *objects);
 
 /* The same for what has been checked. */

@@ -15,21 +15,21 @@
 #define BLOCK 1024       /* columns a row's sweeps take at a time: they stay in the first-level cache */
 
 /*
- * The chunk of prototypes at hand, and what the tasks share. Rows 0 ... rows - 1 are the student's, then come
- * the teacher's.
+ * The current chunk of prototypes, and the data of all tasks. Rows 0 ... rows - 1 are the student's, followed
+ * by the teacher's.
  */
 typedef struct stream {
     const cb_prototype_job *job;
     const cb_prototype_workspace *work;
     size_t first, count; /* the chunk */
-    cb_real *logits;     /* [rows + teacher_rows, count] where its logits stand */
+    cb_real *logits;     /* [rows + teacher_rows, count] of its logits */
     size_t parts;
-    bool scaled; /* the chunk's logits are over temperature already */
+    bool scaled; /* the chunk's logits are divided by the temperature already */
 } stream;
 
 /*
- * As many logits as asked for, but a column of all rows at least, and never more than there are. Never fewer
- * for more rows: a plan for the most rows covers every job.
+ * The requested number of logits, but at least one column of all rows, and at most all logits. The number
+ * never decreases with the rows, so a plan for the maximum rows covers every job.
  */
 static size_t planned_logits(size_t rows, size_t prototypes, size_t wanted)
 {
@@ -95,7 +95,7 @@ static void project_rows(cb_pool *pool, const stream *s, const cb_prototypes *pr
                       cb_gemm_real(direction, width), {logits, s->count, false}, prototypes->bf16});
 }
 
-/* The products of the chunk; the sweeps that follow bring them over temperature. */
+/* The products of the chunk; the following sweeps divide them by the temperature. */
 static void project_chunk(cb_pool *pool, stream *s)
 {
     const cb_prototype_job *job = s->job;
@@ -103,7 +103,7 @@ static void project_chunk(cb_pool *pool, stream *s)
     project_rows(pool, s, job->teacher, job->teacher_x, job->teacher_rows, logits_of(s, job->rows));
 }
 
-/* Brings columns p ... p + n - 1 of row i over temperature, unless they are, and returns them. */
+/* Divides columns p ... p + n - 1 of row i by the temperature, unless done already, and returns them. */
 static cb_real *scaled_logits(const stream *s, size_t i, size_t p, size_t n)
 {
     const cb_prototype_job *job = s->job;
@@ -118,7 +118,7 @@ static cb_real *scaled_logits(const stream *s, size_t i, size_t p, size_t n)
     return x_p;
 }
 
-/* First pass over one row: its maximum, its sum, and where the maximum stands. */
+/* First pass over one row: its maximum, its sum, and the place of the maximum. */
 static void measure_row(const stream *s, size_t i)
 {
     size_t rows = s->job->rows;
@@ -148,13 +148,13 @@ static void shift(cb_real *y, const cb_real *x, cb_real by, size_t n)
     for (size_t p = 0; p < n; p++) y[p] = x[p] - by;
 }
 
-/* The same, but where exp y is 0 anyway y stays finite: 0 times infinity is no number. */
+/* As above, but y stays finite where exp y is 0: 0 times infinity is NaN. */
 static void shift_bounded(cb_real *y, const cb_real *x, cb_real by, size_t n)
 {
     for (size_t p = 0; p < n; p++) y[p] = x[p] - by < -1000 ? -1000 : x[p] - by;
 }
 
-/* A teacher row's logits t become exp(t - max t): p but for the sum, which the weights take in. */
+/* A teacher row's logits t become exp(t - max t): p without the sum, which is in the weights. */
 static void exponentiate_teacher_row(const stream *s, size_t t)
 {
     size_t i = s->job->rows + t;
@@ -273,7 +273,7 @@ static void gather_signs(const cb_prototype_job *job, const cb_prototype_workspa
     }
 }
 
-/* How the prototypes are cut, and how many chunks' logits have room at once. */
+/* The chunks of the prototypes, and the number of chunks whose logits are stored. */
 typedef struct cutting {
     size_t width, chunks, kept;
 } cutting;

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-/* What the stripes of one sweep share; each function uses the fields it needs. */
+/* Data of all stripes of one sweep; each function uses the fields it needs. */
 typedef struct prototype_sweep {
     const cb_prototypes *prototypes;
     size_t parts, first, count, rows;
@@ -18,7 +18,7 @@ typedef struct prototype_sweep {
     cb_real *centre;
 } prototype_sweep;
 
-/* Shares out the prototypes: every one is computed by itself, so the cut never shows in a result. */
+/* Divides the prototypes among tasks: they are independent, so the division never changes a result. */
 static void over_prototypes(cb_pool *pool, cb_task *stripe, prototype_sweep *sweep)
 {
     sweep->parts = cb_pool_parts(pool, sweep->prototypes->count);

@@ -1,7 +1,7 @@
 /*
  * Prototypes: the weight-normed last layer of a head, logit[p] = <u_p, x> with u_p = g_p v_p / |v_p| (no ε: a
  * direction of length zero gives logits that are not finite). The effective weights u are never stored:
- * products take the raw directions v, and columns are scaled by g_p / |v_p| afterwards.
+ * products use the raw directions v, and columns are scaled by g_p / |v_p| afterwards.
  *
  * Shapes: P prototypes of width E; logits of a range [first, first + count) of them are [rows, count].
  */
@@ -19,7 +19,7 @@ typedef struct cb_prototypes {
     bool bf16;                /* products round their operands to bfloat16; logits and gradients are real */
 } cb_prototypes;
 
-/* Computes the scales; to be called whenever the weights have changed. */
+/* Computes the scales; call it after each change of the weights. */
 void cb_prototypes_refresh(cb_pool *pool, cb_prototypes *prototypes);
 
 /* logits [rows, count] of prototypes first ... first + count - 1, from x [rows, E]. */
@@ -27,17 +27,17 @@ void cb_prototypes_project(cb_pool *pool, const cb_prototypes *prototypes, size_
     const cb_real *x, size_t rows, cb_real *logits);
 
 /*
- * The way back from dlogits [rows, count] of the same range:
+ * Backward from dlogits [rows, count] of the same range:
  *   du[p] += Σ_r dlogits[r, p] x[r]   with respect to the effective weight u_p; du [P, E] whole, or NULL (not
  *                                     wanted)
  *   dx[r] += Σ_p dlogits[r, p] u_p    dx [rows, E]
- * dlogits is used up: it ends scaled by g_p / |v_p|.
+ * dlogits is overwritten: it ends scaled by g_p / |v_p|.
  */
 void cb_prototypes_backproject(cb_pool *pool, const cb_prototypes *prototypes, size_t first, size_t count,
     cb_real *dlogits, const cb_real *x, size_t rows, cb_real *dx, cb_real *du);
 
 /*
- * From the effective weights to what is trained, once after all micro-batches:
+ * From gradients of the effective weights to those of v and g, once after all micro-batches:
  *   dg_p = <du_p, v_p> / |v_p|,   dv_p = (g_p / |v_p|) (du_p - v̂_p <v̂_p, du_p>),   v̂_p = v_p / |v_p|
  * du [P, E] becomes dv in place; dgain [P] is overwritten, NULL when the gain is fixed.
  */

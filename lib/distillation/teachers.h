@@ -1,6 +1,6 @@
 /*
- * Which rows of the teacher teach a row of the student (section 3): the row of the same image or object in
- * the other view and, for objects, that row's nearest neighbour where it passed the cycle test.
+ * The teacher rows that are targets of a student row (section 3): the row of the same image or object in
+ * the other view and, for objects, that row's nearest neighbour if it passed the cycle test.
  */
 #ifndef CB_DISTILLATION_TEACHERS_H
 #define CB_DISTILLATION_TEACHERS_H
@@ -15,13 +15,13 @@
 typedef struct cb_loss_weights {
     double global;         /* H(p_1, s_2) or H(p_2, s_1) of an image */
     double cross_view;     /* H(P_1, S_2) or H(P_2, S_1) of an object */
-    double cross_image[2]; /* [0]: neighbours of view 1 (they teach student view 2), [1]: of view 2 */
+    double cross_image[2]; /* [0]: neighbours of view 1 (targets of student view 2), [1]: of view 2 */
 } cb_loss_weights;
 
 /* The teachers of a student's row. */
 typedef struct cb_teachers {
     size_t view;             /* of the teacher's row, whose index is the student's */
-    bool neighbour;          /* the neighbour of the teacher's row teaches, too */
+    bool neighbour;          /* the neighbour of the teacher's row is a target as well */
     double weight[CB_TERMS]; /* of the row and of its neighbour */
 } cb_teachers;
 

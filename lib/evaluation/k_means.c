@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#define BLOCK 1024  /* rows that meet the centres at a time */
+#define BLOCK 1024  /* rows that are compared with the centres at a time */
 #define COLUMNS 16  /* of the centres that a task adds up */
 #define STRETCH 256 /* rows of a task of the start */
 
@@ -103,7 +103,7 @@ static void meet_newest(void *context, size_t task, size_t worker)
     }
 }
 
-/* A row drawn with a chance in proportion to its distance; where all are 0, any. */
+/* A row drawn with a probability proportional to its distance; if all are 0, uniformly. */
 static size_t draw_row(const solver *s, cb_random *random)
 {
     size_t rows = s->problem->rows;
@@ -152,7 +152,7 @@ static void average(void *context, size_t task, size_t worker)
             p->centres[k * p->width + d] = (cb_real)(s->sums[k * p->width + d] / (double)s->sizes[k]);
 }
 
-/* A centre without rows takes the farthest row of all, which then counts as met. */
+/* A centre without rows moves to the farthest row of all, whose distance is then 0. */
 static void fill_empty(solver *s)
 {
     const cb_k_means *p = s->problem;

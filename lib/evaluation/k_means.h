@@ -20,8 +20,8 @@ typedef struct cb_k_means {
 } cb_k_means;
 
 /*
- * Ends when the sum falls no more or after `iterations`. A centre without rows moves to the row that is
- * farthest from its own. Fails for lack of memory or when cancelled; the results are then undefined.
+ * Stops when the sum no longer decreases, or after `iterations`. A centre without rows moves to the row that
+ * is farthest from its own. Fails for lack of memory or when cancelled; the results are then undefined.
  */
 cribo_status cb_k_means_fit(const cb_runtime *runtime, const cb_k_means *problem);
 

@@ -8,11 +8,11 @@
 #include <math.h>
 #include <string.h>
 
-#define PAIRS 10              /* of steps and gradient changes that L-BFGS remembers */
+#define PAIRS 10              /* of steps and gradient changes that L-BFGS stores */
 #define FLAT 1e-6             /* the largest element of a gradient that counts as zero */
-#define SUFFICIENT 1e-4       /* the share of the promised decrease that a step must bring */
+#define SUFFICIENT 1e-4       /* the share of the expected decrease that a step must reach */
 #define MOST_HALVINGS 30      /* of a step */
-#define LEAST_CURVATURE 1e-10 /* of a pair, relative to the gradient's change: below, rounding made it */
+#define LEAST_CURVATURE 1e-10 /* of a pair, relative to the gradient's change: below, it is rounding */
 
 /* A point: W and b one after the other, n numbers, with the loss there and its gradient. */
 typedef struct point {
@@ -152,7 +152,7 @@ static void evaluate(fit *f, point *p)
 
 /* --- L-BFGS --- */
 
-/* direction = -H gradient, by the two loops over the remembered pairs. */
+/* direction = -H gradient, by the two loops over the stored pairs. */
 static void choose_direction(fit *f)
 {
     double share[PAIRS], *d = f->direction;
@@ -174,7 +174,10 @@ static void choose_direction(fit *f)
     }
 }
 
-/* Goes along the direction, halving until the loss falls enough (Armijo); false when it does not. */
+/*
+ * Searches along the direction, halving the step until the loss decreases enough (Armijo); false if it never
+ * does.
+ */
 static bool search_line(fit *f)
 {
     double slope = cb_vector_dot(f->here.gradient, f->direction, f->n);
@@ -188,7 +191,7 @@ static bool search_line(fit *f)
     return false;
 }
 
-/* Remembers the step from here to next, and takes it. */
+/* Stores the step from here to next, and moves there. */
 static void move_on(fit *f)
 {
     pair *p = &f->pairs[f->made % PAIRS];

@@ -26,8 +26,8 @@ typedef struct cb_linear_probe_options {
 } cb_linear_probe_options;
 
 /*
- * Fits a new layer in place of the old one; *loss is f there. On failure the old one stays. The memory is not
- * empty.
+ * Fits a new layer that replaces the old one; *loss is its f. On failure the old layer is kept. The memory
+ * must not be empty.
  */
 cribo_status cb_linear_probe_fit(const cb_runtime *runtime, cb_linear_probe *linear,
     const cb_patch_memory *memory, const cb_linear_probe_options *options, double *loss);

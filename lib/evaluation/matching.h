@@ -13,7 +13,7 @@
 
 /*
  * column [rows]: the column of each row in an assignment with the greatest total score [rows, columns]; -1:
- * the row has none, for there are more rows than columns. Fails for lack of memory only, before anything is
+ * the row has none, since there are more rows than columns. Fails for lack of memory only, before anything is
  * written. Kuhn's Hungarian method with shortest augmenting paths, O(min^2 max).
  */
 cribo_status cb_assign(

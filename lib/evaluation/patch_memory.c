@@ -29,7 +29,7 @@ static const int32_t *patch_pixels(const cb_label_maps *maps, size_t patch)
     return maps->labels + (image * maps->height + y) * maps->width + x;
 }
 
-/* How many pixels of a patch count; a histogram of their labels where one is wanted. */
+/* The number of a patch's labelled pixels, and optionally the histogram of their labels. */
 static uint32_t count_pixels(
     const cb_patch_memory *memory, const cb_label_maps *maps, size_t patch, uint16_t *histogram)
 {
@@ -70,7 +70,7 @@ static cribo_status add_block(const cb_allocator *allocator, cb_patch_memory *me
     return status;
 }
 
-/* Room for `entries`; blocks that a failure leaves behind are used later. */
+/* Allocates blocks for `entries`; blocks that remain after a failure are used later. */
 static cribo_status reserve(const cb_allocator *allocator, cb_patch_memory *memory, size_t entries)
 {
     size_t blocks = entries / CB_PATCH_BLOCK + (entries % CB_PATCH_BLOCK != 0);
@@ -87,7 +87,7 @@ static cribo_status reserve(const cb_allocator *allocator, cb_patch_memory *memo
     return CRIBO_OK;
 }
 
-/* Which entry patch number `seen` of all becomes; `most` or more: none. */
+/* The entry that patch number `seen` of all becomes; `most` or more: none. */
 static size_t draw_entry(const cb_patch_memory *memory)
 {
     if (memory->most == 0 || memory->count < memory->most) return memory->count;

@@ -1,8 +1,8 @@
 /*
- * Labelled patches: unit features, each with the histogram of the labels under it, in blocks that come as
- * they are needed.
+ * Labelled patches: unit features, each with the histogram of the labels under it, in blocks that are
+ * allocated when needed.
  *
- * When there may be no more than `most`, what is kept is a uniform sample of all patches so far (Vitter's
+ * With at most `most` entries, the memory is a uniform sample of all patches so far (Vitter's
  * algorithm R): patch number i replaces entry j, drawn from 0 ... i, if j < most. The draw is a function of
  * (seed, i), so the sample does not depend on the calls.
  */
@@ -27,13 +27,13 @@ typedef struct cb_patch_memory {
     uint64_t seed;
     int64_t ignore_label;
 
-    uint64_t seen; /* patches offered so far, but for those without a label */
+    uint64_t seen; /* patches so far, without those that have no label */
     size_t count;  /* entries held */
     cb_patch_block *blocks;
     size_t block_count, block_room;
 } cb_patch_memory;
 
-/* Label maps of images and the grid of patches that lies on them. */
+/* Label maps of images, and their grid of patches. */
 typedef struct cb_label_maps {
     size_t images, rows, columns; /* the grid */
     size_t height, width;         /* multiples of rows, columns */
@@ -50,7 +50,7 @@ typedef struct cb_patch_choice {
 } cb_patch_choice;
 
 /*
- * Remembers the chosen patches of checked maps, in the order of the choice; features [images, rows * columns,
+ * Adds the chosen patches of checked maps, in the order of the choice; features [images, rows * columns,
  * D]. Fails for lack of memory only, and changes nothing then.
  */
 cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory *memory,
@@ -58,10 +58,10 @@ cribo_status cb_patch_memory_add(const cb_allocator *allocator, cb_patch_memory 
 
 void cb_patch_memory_destroy(const cb_allocator *allocator, cb_patch_memory *memory);
 
-/* A feature as it is compared: of length 1, whatever its own. */
+/* The feature scaled to length 1. */
 void cb_unit_feature(cb_real *unit, const cb_real *feature, size_t width);
 
-/* How many blocks hold entries, and how many entries block `block` holds. */
+/* The number of blocks with entries, and the number of entries of block `block`. */
 size_t cb_patch_memory_blocks(const cb_patch_memory *memory);
 size_t cb_patch_memory_rows(const cb_patch_memory *memory, size_t block);
 

@@ -5,7 +5,7 @@
 #include "evaluation/patch_memory.h"
 #include "search/parallel.h"
 
-#define CB_PATCH_SEARCH_GROUP 1024 /* queries of a search: the memory is read once for so many */
+#define CB_PATCH_SEARCH_GROUP 1024 /* queries of one search, for which the memory is read once */
 
 typedef struct cb_patch_search {
     cb_parallel_search search;
@@ -19,7 +19,7 @@ void cb_patch_search_destroy(const cb_runtime *runtime, cb_patch_search *search)
 
 /*
  * The neighbours [queries, k], in order (index -1: none), of at most CB_PATCH_SEARCH_GROUP features of any
- * length; they stand until the next search.
+ * length; valid until the next search.
  */
 const cb_neighbour *cb_patch_search_run(
     cb_patch_search *search, const cb_patch_memory *memory, size_t queries, const cb_real *features);

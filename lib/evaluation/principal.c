@@ -8,11 +8,11 @@
 #include <math.h>
 #include <string.h>
 
-#define SPARE 8          /* vectors beyond those wanted: they let the wanted ones converge fast */
+#define SPARE 8          /* additional vectors, for faster convergence */
 #define MOST_ROUNDS 2000 /* of subspace iteration, for spectra without gaps */
-#define SETTLED 1e-13    /* relative change of the wanted eigenvalues that counts as none */
+#define SETTLED 1e-13    /* relative change of the eigenvalues that counts as converged */
 #define NOTHING 1e-6     /* a variance below this share of the greatest is rounding of the products */
-#define DEPENDENT 1e-12  /* what is left of a row that depends on others, as a share of it */
+#define DEPENDENT 1e-12  /* remainder of a dependent row, as a share of its length */
 #define BLOCK 512        /* rows of a product */
 
 typedef struct solver {
@@ -70,8 +70,8 @@ static void find_covariance(solver *s, const cb_principal *p)
 }
 
 /*
- * Orthonormal rows spanning the same, by Gram-Schmidt, twice for rounding's sake; a row that depends on those
- * before becomes zero.
+ * Orthonormal rows of the same span, by Gram-Schmidt, twice because of rounding; a row that depends on
+ * earlier rows becomes zero.
  */
 static void orthonormalise(double *rows, size_t k, size_t n)
 {

@@ -1,5 +1,5 @@
 /*
- * Which patches of an image to remember: those with its rare classes first (Balazevic et al., "Towards
+ * The choice of an image's patches for a bounded memory: rare classes first (Balazevic et al., "Towards
  * in-context scene understanding", NeurIPS 2023, appendix; as the public evaluators do it).
  *
  *   f_c = number of the image's patches in which class c occurs

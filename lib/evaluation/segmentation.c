@@ -60,7 +60,7 @@ void cb_label_pixels(cb_pool *pool, const cb_share_map *map, cb_real *scratch, i
     cb_pool_run(pool, map->height, label_row, &job);
 }
 
-/* A class's pixels: right ones, those that are of it, those that were said to be. */
+/* Pixels of a class: correct, true, predicted. */
 typedef struct tally {
     int64_t right, truth, predicted;
 } tally;

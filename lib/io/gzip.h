@@ -1,11 +1,10 @@
 /*
- * gzip files (RFC 1952) on zlib: written atomically in members that a pool compresses at once, read as one
- * stream.
+ * gzip files (RFC 1952) on zlib: written atomically in members that a pool compresses in parallel, read as
+ * one stream.
  *
  * The writer cuts its input into members of CB_GZIP_MEMBER_BYTES, so the file's bytes depend on content and
  * level, never on the number of threads. The reader follows any number of members and verifies each one's
- * CRC-32 and length; its memory does not grow with the file. The allocator is asked by the calling thread
- * alone.
+ * CRC-32 and length; its memory does not grow with the file. Only the calling thread uses the allocator.
  */
 #ifndef CB_IO_GZIP_H
 #define CB_IO_GZIP_H
@@ -16,15 +15,15 @@
 #define CB_GZIP_MEMBER_BYTES \
     ((size_t)1 \
         << 20) /* large enough that a new window costs nothing, small enough for every worker to have one */
-#define CB_GZIP_MOST_EXPANSION 1032 /* of deflate: no file holds more than so many times its size */
+#define CB_GZIP_MOST_EXPANSION 1032 /* of deflate: maximum ratio of content to file size */
 
 typedef struct cb_gzip_writer cb_gzip_writer;
 
 /*
  * Begins to replace `path`, which is borrowed until the writer is finished, with level 0 (stored), 1 to 3
  * (runs only: fast) or up to 9. Writer calls fail as those of cb_file_writer, or with CRIBO_OUT_OF_MEMORY;
- * the old file is then as it was. commit and abandon free the writer, whatever comes of them; *out is NULL
- * after a failure, and abandon takes NULL.
+ * the old file is then as it was. commit and abandon always free the writer; *out is NULL after a failure,
+ * and abandon accepts NULL.
  */
 cribo_status cb_gzip_writer_begin(
     const cb_allocator *allocator, cb_pool *pool, cb_gzip_writer **out, const char *path, int level);
@@ -34,7 +33,9 @@ void cb_gzip_writer_abandon(cb_gzip_writer *writer);
 
 typedef struct cb_gzip_reader cb_gzip_reader;
 
-/* Does the file begin as a gzip file, and not as a safetensors file whose header's length looks like one? */
+/*
+ * True if the file starts as a gzip file, and not as a safetensors file whose header length looks like one.
+ */
 cribo_status cb_gzip_detect(const cb_file_reader *file, bool *is_gzip);
 
 /* Reads `file`, which stays the caller's and open. */
@@ -43,8 +44,8 @@ cribo_status cb_gzip_reader_create(
 void cb_gzip_reader_free(cb_gzip_reader *reader);
 
 /*
- * The bytes offset ... offset + count - 1 of the content. Going forward costs as much as inflating what is
- * passed over; going back begins anew. CRIBO_CORRUPT, with file and offset, when the content is damaged or
+ * The bytes offset ... offset + count - 1 of the content. Skipping forward inflates the skipped content;
+ * going back starts from the beginning. CRIBO_CORRUPT, with file and offset, when the content is damaged or
  * ends before them; else CRIBO_IO_ERROR.
  */
 cribo_status cb_gzip_reader_read(cb_gzip_reader *reader, uint64_t offset, void *bytes, size_t count);

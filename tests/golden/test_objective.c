@@ -127,7 +127,9 @@ static void write_bank(const golden *file, cribo_objective *objective)
     OK(cribo_memory_bank_import(cribo_objective_memory_bank(objective), &objects));
 }
 
-/* A network's tokens of the first batch, view after view: dense [2, B, N, D], then global vectors [2, B, D]. */
+/*
+ * A network's tokens of the first batch, view after view: dense [2, B, N, D], then global vectors [2, B, D].
+ */
 static float *tokens_of(const golden *file, const char *network)
 {
     sizes s = sizes_of(file);
@@ -219,8 +221,8 @@ static void compare_gradients(const golden *file, const char *mode, const cribo_
 }
 
 /*
- * The backbone ends in a layer norm, y = x̂ gain + bias: the gradient of its bias is the sum of the gradients of
- * all tokens, and that of its gain the sum of dy (y - bias) / gain.
+ * The backbone ends in a layer norm, y = x̂ gain + bias: the gradient of its bias is the sum of the gradients
+ * of all tokens, and that of its gain the sum of dy (y - bias) / gain.
  */
 static void compare_token_gradients(
     const golden *file, const char *mode, const float *tokens, const float *gradients)

@@ -44,9 +44,9 @@ enum { RULES = sizeof rules / sizeof rules[0] };
 static const struct argp_option table[] = {
     {0, 0, 0, 0, "The protocol:", 1},
     {"protocol", KEY_PROTOCOL, "NAME", 0,
-        "simple (default); hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; clusters: k-means "
-        "of the tokens, matched with classes; knn: nearest [CLS] tokens, TRAIN/train and TRAIN/val with a folder for "
-        "each class",
+        "simple (default); hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; "
+        "clusters: k-means of the tokens, matched with classes; knn: nearest [CLS] tokens, TRAIN/train and "
+        "TRAIN/val with a folder for each class",
         1},
     {"resize", KEY_RULE, "bicubic|bilinear", 0,
         "Interpolation of resized pictures: bicubic, or bilinear rounded to bytes as in Pillow", 1},
@@ -77,16 +77,16 @@ static const struct argp_option table[] = {
     {"clusters", KEY_CLUSTERS, "K", 0,
         "Number of clusters for --protocol clusters; default: that of the classes", 2},
     {"matching", KEY_MATCHING, "KIND", 0,
-        "How clusters get classes: hungarian, one to one by IoU (default), or many-to-one, each the class of most of its "
-        "pixels",
+        "How clusters get classes: hungarian, one to one by IoU (default), or many-to-one, each the class of "
+        "most of its pixels",
         2},
     {"seed", KEY_SEED, "N[,N...]", 0, "Seeds of crops, jitter and samples, one run each; default 0", 2},
     {"fractions", KEY_FRACTIONS, "F[,F...]", 0,
         "Fractions of the pictures of TRAIN to use, one run each, for example 1,1/8; default 1", 2},
     {0, 0, 0, 0, "The data:", 3},
     {"layout", KEY_LAYOUT, "NAME", 0,
-        "Layout of the data set: pairs, voc, voc-aug, ade20k, ade20k-151, cityscapes, coco-stuff, coco-stuff-15, "
-        "coco-things-12, pascal-context, pascal-context-59; default: recognised by its folders",
+        "Layout of the data set: pairs, voc, voc-aug, ade20k, ade20k-151, cityscapes, coco-stuff, "
+        "coco-stuff-15, coco-things-12, pascal-context, pascal-context-59; default: recognised by its folders",
         3},
     {"train-list", KEY_TRAIN_LIST, "FILE[,FILE...]", 0,
         "Use the pictures of TRAIN that FILE lists, one per line; one run per file", 3},
@@ -379,8 +379,8 @@ static bool publish_clusters(const struct parsing *parsing, const struct work *w
         printf("mIoU %.2f %% +- %.2f over %d seeds; %d clusters of %lld tokens, matched %s\n", 100 * mean,
             100 * deviation, count, last->clusters, (long long)last->sampled, matching);
         printf(
-            "protocol clusters: k-means of normalised tokens, %d rounds, at most %d tokens for each cluster; %d x %d "
-            "pixels, patches of %d; %zu pictures (%s), %d classes; cribo %s\n",
+            "protocol clusters: k-means of normalised tokens, %d rounds, at most %d tokens for each cluster; "
+            "%d x %d pixels, patches of %d; %zu pictures (%s), %d classes; cribo %s\n",
             CLUSTER_ITERATIONS, CLUSTER_SAMPLE, work->frozen.size, work->frozen.size, work->frozen.patch,
             work->plan.test.count, work->plan.test.layout->name, work->plan.test.classes, cribo_version());
     }
@@ -431,8 +431,8 @@ static bool classify(struct parsing *parsing, struct work *work, struct problem 
         printf("k-NN on [CLS]  accuracy %6.2f %%   among the first five %6.2f %%   over %d classes\n",
             100 * result.first, 100 * result.first_five, result.classes);
         printf(
-            "protocol knn: %lld neighbours, temperature %g; the middle %d x %d of pictures with a short side of 8/7 of "
-            "that, bicubic; %zu pictures remembered, %zu scored; cribo %s\n",
+            "protocol knn: %lld neighbours, temperature %g; the middle %d x %d of pictures with a short side "
+            "of 8/7 of that, bicubic; %zu pictures remembered, %zu scored; cribo %s\n",
             (long long)neighbours, temperature, work->frozen.size, work->frozen.size, result.remembered,
             result.scored, cribo_version());
     }

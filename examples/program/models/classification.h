@@ -1,7 +1,8 @@
 /*
- * Classification of whole pictures by the nearest neighbours of their [CLS] tokens (Caron et al., "Emerging properties
- * in self-supervised vision transformers", 2021): the short side becomes 8/7 of the model's size, bicubic, the middle
- * is cut out, and each of the k nearest by cosine votes for its class with exp(cosine / temperature).
+ * Classification of whole pictures by the nearest neighbours of their [CLS] tokens (Caron et al., "Emerging
+ * properties in self-supervised vision transformers", 2021): the short side becomes 8/7 of the model's size,
+ * bicubic, the middle is cut out, and each of the k nearest by cosine votes for its class with exp(cosine /
+ * temperature).
  *
  * Data: ROOT/train and ROOT/val, a folder of pictures for each class, or two such folders of classes.
  */

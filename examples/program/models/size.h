@@ -1,4 +1,7 @@
-/* How large the parameters of a model are: a model that diverges shows it here before its losses stop being numbers. */
+/*
+ * How large the parameters of a model are: a model that diverges shows it here before its losses stop being
+ * numbers.
+ */
 #ifndef MODEL_SIZE_H
 #define MODEL_SIZE_H
 

@@ -1,6 +1,6 @@
 /*
- * Unsupervised segmentation: k-means of the tokens of all scored pictures, clusters matched with classes afterwards.
- * Tokens are normalised to length 1; every pixel has the cluster of its patch.
+ * Unsupervised segmentation: k-means of the tokens of all scored pictures, clusters matched with classes
+ * afterwards. Tokens are normalised to length 1; every pixel has the cluster of its patch.
  */
 #ifndef UNSUPERVISED_H
 #define UNSUPERVISED_H

@@ -27,8 +27,8 @@ static bool is_sound(struct session *session)
         return false;
     return largest < MODEL_LARGEST ||
            problem_set(&session->problem,
-               "the weights have diverged and are not saved: %s reaches %.3g at step %lld; begin again, or go on from "
-               "the newest checkpoint, with a lower --learning-rate or with --clip-norm",
+               "the weights have diverged and are not saved: %s reaches %.3g at step %lld; begin again, or "
+               "go on from the newest checkpoint, with a lower --learning-rate or with --clip-norm",
                name, largest, (long long)session->step);
 }
 

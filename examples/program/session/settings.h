@@ -35,8 +35,8 @@ struct settings {
 bool settings_add_preset(struct settings *settings, const char *names, struct problem *problem);
 
 /*
- * A setting's name has hyphens on the command line and underscores in files and in the library; "steps" is the
- * option's name of total_steps. Both functions write at most SETTINGS_NAME characters and return `name`.
+ * A setting's name has hyphens on the command line and underscores in files and in the library; "steps" is
+ * the option's name of total_steps. Both functions write at most SETTINGS_NAME characters and return `name`.
  */
 enum { SETTINGS_NAME = 48 };
 char *settings_option(char name[SETTINGS_NAME], const char *setting);
@@ -73,8 +73,8 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
     cribo_trainer_config *config, struct problem *problem);
 
 /*
- * Describes the schedules' beginnings that are not over when the run is, with the options that shorten them; false
- * when there are none.
+ * Describes the schedules' beginnings that are not over when the run is, with the options that shorten them;
+ * false when there are none.
  */
 bool settings_too_long(const cribo_trainer_config *config, struct problem *found);
 
