@@ -116,12 +116,9 @@ static void warn_of_spike(struct session *session, const struct outcome_of_step 
 
 static void warn_of_collapse(struct session *session, const cribo_report *report)
 {
-    const cribo_trainer_config *config = &session->config;
-    /* Both views predict each other; the authors take the mean of the two, the paper their sum. */
-    double terms = config->authors_normalisation ? 1 : 2;
-    const char *sign =
-        watch_collapse(&session->watch, report, config->global_weight * terms * report->uniform_loss);
-    if (sign) session_warn(session, "collapse at step %lld: %s", (long long)report->step + 1, sign);
+    if (watch_objects_collapse(&session->watch, report))
+        session_warn(session, "collapse at step %lld: few of the object prototypes are in use",
+            (long long)report->step + 1);
 }
 
 bool session_step(struct session *session, const struct loader_batch *loaded, double began)

@@ -1,5 +1,5 @@
 /*
- * Watches a run for losses that leap, for signs of collapse besides those that the library tells of, and for
+ * Watches a run for losses that leap, for signs of collapse of the objects, and for
  * a loader that does not keep up. What it remembers is a function
  * of the steps, and goes with the checkpoint as text, so that a run that goes on judges as one that never
  * stopped.
@@ -13,16 +13,15 @@
 
 #include <cribo/trainer.h>
 
-enum { WATCH_WINDOW = 64, WATCH_LEAST = 32, WATCH_MOST_SKIPS = 5, WATCH_TEXT = 2048 };
+enum { WATCH_WINDOW = 64, WATCH_MIN = 32, WATCH_MAX_SKIPS = 5, WATCH_TEXT = 2048 };
 
 /*
  * How many standard deviations above the mean of the window a loss is a spike, unless it is told otherwise.
  */
 #define WATCH_SPIKE 6.0
 
-/* For how many steps a sign of collapse must hold, and what they are. */
+/* For how many steps a sign of collapse must hold. */
 enum { WATCH_PATIENCE = 50 };
-enum watch_sign { SIGN_UNIFORM_LOSS, SIGN_UNUSED_PROTOTYPES, WATCH_SIGNS };
 
 struct watch {
     double skip_from;            /* score from which updates are left out; 0: none are */
@@ -30,30 +29,29 @@ struct watch {
     uint64_t count;              /* of losses since the window began */
     int parts;                   /* which losses they are sums of; other ones begin a new window */
     int skips;                   /* in a row */
-    int64_t signs[WATCH_SIGNS];  /* for how many steps each has held */
+    int64_t unused;              /* for how many steps few object prototypes have been in use */
 };
 
 /*
  * How far the loss lies above the window's mean, in standard deviations of it (at least a hundredth of the
- * mean); 0 while the window has fewer than WATCH_LEAST losses or is one of other parts.
+ * mean); NaN while the window has fewer than WATCH_MIN losses or is one of other parts.
  */
 double watch_score(const struct watch *watch, double loss, int parts);
 
 /* Is a loss with this score to be warned of? */
 bool watch_warns(const struct watch *watch, double score);
 
-/* Is an update with this score to be left out? Not when WATCH_MOST_SKIPS were, one after the other. */
+/* Is an update with this score to be left out? Not when WATCH_MAX_SKIPS were, one after the other. */
 bool watch_skips(const struct watch *watch, double score);
 
 /* Notes what became of a loss; one that was skipped does not enter the window. */
 void watch_note(struct watch *watch, double loss, int parts, bool skipped);
 
 /*
- * Looks at a step for signs of collapse: a [CLS] loss within half a per cent of that of uniform predictions
- * (uniform: that loss), and less than a twentieth of the object prototypes in use that could be. Returns what
- * is to be said, once for each time that a sign has held for WATCH_PATIENCE steps, or NULL.
+ * The collapse of the objects: less than a twentieth of the object prototypes in use that could be (the library
+ * watches the collapse of [CLS]). True once each time that this has held for WATCH_PATIENCE steps.
  */
-const char *watch_collapse(struct watch *watch, const cribo_report *report, double uniform);
+bool watch_objects_collapse(struct watch *watch, const cribo_report *report);
 
 /* The watch as text, exactly, with its terminating zero; and back. False when the text is none of a watch. */
 void watch_print(const struct watch *watch, char text[WATCH_TEXT]);
