@@ -3,10 +3,14 @@
 import itertools
 import json
 import struct
+import sys
 import unittest
 
 import numpy as np
 from support import SOURCE, cribo
+
+sys.path.insert(0, str(SOURCE / "tests" / "evaluation"))
+import hummingbird  # noqa: E402
 
 KINDS = {"F32": np.float32, "I64": np.int64, "U8": np.uint8}
 
@@ -76,6 +80,67 @@ class Components(unittest.TestCase):
             np.testing.assert_allclose(found.directions[i], vector, atol=1e-4)
             np.testing.assert_allclose(found.projected[:, i], (x - x.mean(0)) @ vector, atol=1e-3)
             self.assertAlmostEqual(found.variance[i] / values[-1 - i], 1, places=5)
+
+
+def small_set(random, images, classes, present, side, patch, void):
+    """Label maps of ellipses of a few classes, and tokens that tell them apart, but not well."""
+    pixels = side * patch
+    y, x = np.mgrid[:pixels, :pixels]
+    labels = np.zeros((images, pixels, pixels), np.int32)
+    for image in labels:
+        for _ in range(5):
+            centre, radius = random.uniform(0, pixels, 2), random.uniform(pixels / 8, pixels / 3, 2)
+            distance = ((y - centre[0]) / radius[0]) ** 2 + ((x - centre[1]) / radius[1]) ** 2
+            if void:
+                image[distance < 1.2] = 255
+            image[distance < 1] = random.choice(present)
+    means = np.random.default_rng(8).normal(0, 0.6, (classes, 24))
+    shares = hummingbird.shares(np.where(labels == 255, 0, labels), side, classes)
+    tokens = shares @ means + random.normal(0, 0.8, (images, side * side, 24))
+    return labels, (tokens * random.uniform(0.5, 3, tokens.shape[:2] + (1,))).astype(np.float32)
+
+
+class Hummingbird(unittest.TestCase):
+    """The public evaluator's protocol on tokens, held against NumPy: VOC-like (21 classes, 255 ignored) and
+    ADE-like (151 classes, 0 remembered and predictable but no truth), one and two passes, all and bounded."""
+
+    def run_case(self, classes, ignore, void, passes, bound):
+        random = np.random.default_rng(100 * passes + classes)
+        side, patch, images = 7, 8, 6
+        present = random.choice(np.arange(1, classes), 7, replace=False)
+        train, tokens = small_set(random, images * passes, classes, present, side, patch, void)
+        test, queries = small_set(random, 3, classes, present, side, patch, void)
+        draws = random.random((images * passes, side * side), np.float32)
+        memory = hummingbird.remember(tokens, train, classes, draws, bound)
+        predicted = hummingbird.predict(*memory, queries, side * patch)
+        expected = hummingbird.mean_iou(test, predicted, classes, ignore)
+
+        grid = [x.reshape(-1, side, side, 24) for x in (tokens, queries)]
+        remembered = np.where(train == 255, 0, train).astype(np.int32)
+        with cribo.Probe(width=24, classes=classes, ignore_label=-1) as probe:
+            if bound is None:
+                probe.add(grid[0], remembered)
+            else:
+                chosen = cribo.rare_patches(
+                    remembered, side, side, classes, draws, bound // (images * passes)
+                )
+                probe.add_chosen(grid[0], remembered, chosen)
+            self.assertEqual(probe.count(), len(memory[0]))
+            found = probe.predict(grid[1], side * patch, side * patch).labels
+        np.testing.assert_array_equal(found, predicted)
+        confusion = cribo.Confusion(classes, ignore)
+        confusion.add(test, found)
+        matched = cribo.Confusion(classes)
+        matched.matrix[:] = cribo.confusion_match(confusion.matrix).matched
+        self.assertAlmostEqual(matched.scores().mean_iou_all, expected, delta=1e-9)
+        self.assertGreater(expected, 0.01)
+
+    def test_mean_iou_is_that_of_the_definition(self):
+        for classes, ignore, void in ((21, 255, True), (151, 0, False)):
+            for passes in (1, 2):
+                for bound in (None, 120):
+                    with self.subTest(classes=classes, passes=passes, bound=bound):
+                        self.run_case(classes, ignore, void, passes, bound)
 
 
 def greatest_total(score):
