@@ -71,7 +71,7 @@ cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char
 {
     cb_state state;
     cb_subject subject;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_REQUIRE_POINTER(path);
     CB_TRY(subject_of(trainer, &state, &subject));
     cribo_status status = writes(trainer) ? cb_run_weights_write(&subject, path) : CRIBO_OK;
@@ -84,7 +84,7 @@ cribo_status cribo_trainer_save(
 {
     cb_state state;
     cb_subject subject;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_REQUIRE_POINTER(path);
     CB_TRY(cb_check_idle(&trainer->core->learner, "a checkpoint is written"));
     CB_TRY(subject_of(trainer, &state, &subject));
@@ -131,7 +131,7 @@ cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, co
 
 cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
 {
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_REQUIRE_POINTER(path);
     return cb_load_checkpoint(
         &cb_trainer_run, &trainer->core->learner, &trainer->core->config, path, options);

@@ -2,11 +2,13 @@
 #include "cribo/clusterer.h"
 
 #include "api/checks.h"
+#include "api/guard.h"
 #include "base/structs.h"
 #include "clustering/clusterer.h"
 #include "tensor/gemm.h"
 
 struct cribo_clusterer {
+    cb_guard own_guard, *guard;
     cb_runtime runtime;
     cb_clusterer *core;
     int64_t max_images;
@@ -54,6 +56,7 @@ cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer
         return status;
     }
     cribo_clusterer *clusterer = memory;
+    clusterer->guard = &clusterer->own_guard;
     clusterer->runtime = own;
     status = build(clusterer, config, max_images, tokens_per_view, width);
     if (status != CRIBO_OK) {
@@ -66,7 +69,7 @@ cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer
 
 void cribo_clusterer_free(cribo_clusterer *clusterer)
 {
-    if (!clusterer) return;
+    if (!CB_MAY_FREE(clusterer)) return;
     cb_runtime runtime = clusterer->runtime;
     cb_clusterer_free(&runtime, clusterer->core);
     cb_release(&runtime.allocator, clusterer);
@@ -108,7 +111,7 @@ cribo_status cribo_clusterer_run(
 {
     cribo_cluster_input given = {0};
     cribo_cluster_output wanted = {0};
-    CB_REQUIRE_POINTER(clusterer);
+    CB_ENTER(clusterer);
     CB_TRY(CB_IMPORT(given, input, call));
     CB_TRY(check_input(clusterer, &given));
     CB_TRY(CB_IMPORT(wanted, output, objects));

@@ -2,6 +2,7 @@
 #include "cribo/evaluation.h"
 
 #include "api/checks.h"
+#include "api/guard.h"
 #include "base/structs.h"
 #include "evaluation/k_means.h"
 #include "evaluation/matching.h"
@@ -16,6 +17,7 @@
 #define MOST_CLASSES 65536
 
 struct cribo_probe {
+    cb_guard own_guard, *guard;
     cb_runtime runtime;
     cb_probe probe;
 };
@@ -38,6 +40,7 @@ cribo_status cribo_probe_create(
         cb_runtime_end(&runtime);
         return status;
     }
+    probe->guard = &probe->own_guard;
     probe->runtime = runtime;
     status = cb_probe_create(&probe->runtime, &probe->probe, &full);
     if (status == CRIBO_OK)
@@ -49,7 +52,7 @@ cribo_status cribo_probe_create(
 
 void cribo_probe_free(cribo_probe *probe)
 {
-    if (!probe) return;
+    if (!CB_MAY_FREE(probe)) return;
     cb_runtime runtime = probe->runtime;
     cb_probe_destroy(&probe->probe);
     cb_release(&runtime.allocator, probe);
@@ -118,7 +121,7 @@ cribo_status cribo_probe_add(cribo_probe *probe, const cribo_patch_maps *maps, c
 {
     cribo_patch_maps full;
     cb_label_maps grid;
-    CB_REQUIRE_POINTER(probe);
+    CB_ENTER(probe);
     CB_TRY(import(probe, &full, maps, &grid));
     CB_REQUIRE_POINTER(labels);
     grid.labels = labels;
@@ -151,7 +154,7 @@ cribo_status cribo_probe_add_chosen(cribo_probe *probe, const cribo_patch_maps *
 {
     cribo_patch_maps full;
     cb_label_maps grid;
-    CB_REQUIRE_POINTER(probe);
+    CB_ENTER(probe);
     CB_TRY(import(probe, &full, maps, &grid));
     CB_REQUIRE_POINTER(labels);
     grid.labels = labels;
@@ -163,7 +166,7 @@ cribo_status cribo_probe_add_chosen(cribo_probe *probe, const cribo_patch_maps *
 
 cribo_status cribo_probe_count(const cribo_probe *probe, int64_t *entries)
 {
-    CB_REQUIRE_POINTER(probe);
+    CB_ENTER(probe);
     CB_REQUIRE_POINTER(entries);
     *entries = (int64_t)probe->probe.memory.count;
     return CRIBO_OK;
@@ -182,7 +185,7 @@ static cribo_status check_rows(const char *name, int64_t rows, size_t width)
 cribo_status cribo_probe_search(
     cribo_probe *probe, int64_t count, const float *features, int64_t *index, float *cosine)
 {
-    CB_REQUIRE_POINTER(probe);
+    CB_ENTER(probe);
     size_t width = probe->probe.memory.width, k = probe->probe.search.search.neighbours;
     CB_TRY(check_rows("count", count, width > k ? width : k));
     CB_REQUIRE(features || count == 0, "features is NULL");
@@ -200,7 +203,7 @@ static cribo_status check_filled(const cribo_probe *probe)
 cribo_status cribo_probe_fit(cribo_probe *probe, double *loss)
 {
     double reached;
-    CB_REQUIRE_POINTER(probe);
+    CB_ENTER(probe);
     CB_TRY(check_filled(probe));
     cb_linear_probe_options options = {probe->probe.config.weight_penalty, probe->probe.config.iterations};
     CB_TRY(
@@ -214,7 +217,7 @@ cribo_status cribo_probe_predict(
 {
     cribo_patch_maps full;
     cb_label_maps grid;
-    CB_REQUIRE_POINTER(probe);
+    CB_ENTER(probe);
     CB_REQUIRE(reader == CRIBO_PROBE_NEAREST || reader == CRIBO_PROBE_LINEAR,
         "reader = %lld must be CRIBO_PROBE_NEAREST or CRIBO_PROBE_LINEAR", (long long)reader);
     CB_TRY(import(probe, &full, maps, &grid));

@@ -1,6 +1,7 @@
 /* cribo/loss.h: arguments checked, then distillation/loss.h. */
 #include "distillation/loss.h"
 
+#include "api/guard.h"
 #include "base/structs.h"
 #include "tensor/finite.h"
 
@@ -8,6 +9,7 @@
 #include <string.h>
 
 struct cribo_loss {
+    cb_guard own_guard, *guard;
     cb_runtime runtime;
     cb_loss *loss;
 };
@@ -30,6 +32,7 @@ cribo_status cribo_loss_create(
     cribo_loss *loss = memory;
     status = cb_loss_create(&own, &loss->loss, &full);
     if (status != CRIBO_OK) goto cleanup;
+    loss->guard = &loss->own_guard;
     loss->runtime = own;
     *out = loss;
     return CRIBO_OK;
@@ -42,7 +45,7 @@ cleanup:
 
 void cribo_loss_free(cribo_loss *loss)
 {
-    if (!loss) return;
+    if (!CB_MAY_FREE(loss)) return;
     cb_runtime runtime = loss->runtime;
     cb_loss_free(&runtime, loss->loss);
     cb_release(&runtime.allocator, loss);
@@ -70,10 +73,9 @@ static cribo_status check_temperature(double temperature, const char *name)
 }
 
 /* The caller's input in our form; its sizes are checked, its arrays are not. */
-static cribo_status import(cribo_loss_input *full, const cribo_loss *loss, const cribo_loss_input *input)
+static cribo_status import(cribo_loss_input *full, const cribo_loss_input *input)
 {
     const long long most = (long long)1 << 31;
-    CB_REQUIRE_POINTER(loss);
     *full = (cribo_loss_input){0};
     CB_TRY(CB_IMPORT(*full, input, object_teacher_temperature));
     CB_REQUIRE(full->images >= 1 && full->images <= most, "input.images = %lld must be in 1 ... 2^31",
@@ -149,7 +151,8 @@ cribo_status cribo_loss_compute(cribo_loss *loss, const cribo_loss_input *input,
 {
     cribo_loss_input given;
     cribo_loss_output wanted = {0};
-    CB_TRY(import(&given, loss, input));
+    CB_ENTER(loss);
+    CB_TRY(import(&given, input));
     CB_TRY(check_input(loss, &given));
     CB_TRY(CB_IMPORT(wanted, output, student_objects_gradient));
     cb_loss_input logits = translate(&given);
@@ -167,7 +170,8 @@ cribo_status cribo_loss_compute(cribo_loss *loss, const cribo_loss_input *input,
 cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input *input)
 {
     cribo_loss_input given;
-    CB_TRY(import(&given, loss, input));
+    CB_ENTER(loss);
+    CB_TRY(import(&given, input));
     CB_TRY(check_teacher(loss, &given));
     cb_loss_input logits = translate(&given);
     cb_loss_update_centres(loss->loss, logits.head);
@@ -177,7 +181,7 @@ cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input 
 cribo_status cribo_loss_get_centres(const cribo_loss *loss, float *centre, float *object_centre)
 {
     float *to[2] = {centre, object_centre};
-    CB_REQUIRE_POINTER(loss);
+    CB_ENTER(loss);
     for (int head = 0; head < 2; head++)
         if (to[head])
             memcpy(to[head], cb_loss_centre(loss->loss, head),
@@ -188,7 +192,7 @@ cribo_status cribo_loss_get_centres(const cribo_loss *loss, float *centre, float
 cribo_status cribo_loss_set_centres(cribo_loss *loss, const float *centre, const float *object_centre)
 {
     const float *from[2] = {centre, object_centre};
-    CB_REQUIRE_POINTER(loss);
+    CB_ENTER(loss);
     for (int head = 0; head < 2; head++) {
         size_t n = cb_loss_prototypes(loss->loss, head);
         size_t strange = from[head] ? cb_first_not_finite(from[head], n) : n;

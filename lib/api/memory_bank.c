@@ -24,6 +24,7 @@ cribo_status cribo_memory_bank_create(
     cribo_memory_bank *bank = memory;
     status = cb_memory_bank_create(&own, &bank->bank, &full);
     if (status != CRIBO_OK) goto cleanup;
+    bank->guard = &bank->own_guard;
     bank->runtime = own;
     *out = bank;
     return CRIBO_OK;
@@ -36,7 +37,8 @@ cleanup:
 
 void cribo_memory_bank_free(cribo_memory_bank *bank)
 {
-    if (!bank) return;
+    if (!bank || bank->guard != &bank->own_guard) return; /* a lent one ends with its lender */
+    if (!CB_MAY_FREE(bank)) return;
     cb_runtime runtime = bank->runtime;
     cb_memory_bank_free(&runtime, bank->bank);
     cb_release(&runtime.allocator, bank);
@@ -56,7 +58,6 @@ static cribo_status translate(cb_objects *to, const cribo_object_batch *objects)
 /* A batch of a step: its objects are bounded, its images are not. */
 static cribo_status check_batch(const cribo_memory_bank *bank, const cribo_object_batch *from, cb_objects *to)
 {
-    CB_REQUIRE_POINTER(bank);
     CB_TRY(translate(to, from));
     return cb_memory_bank_check(bank->bank, to, SIZE_MAX, cb_memory_bank_max_objects(bank->bank));
 }
@@ -66,6 +67,7 @@ cribo_status cribo_memory_bank_query(
 {
     cb_objects batch;
     cribo_match wanted = {0};
+    CB_ENTER(bank);
     CB_TRY(check_batch(bank, objects, &batch));
     CB_TRY(CB_IMPORT(wanted, match, neighbours2));
     cb_match found = {{wanted.index1, wanted.index2}, {wanted.match1, wanted.match2},
@@ -77,14 +79,16 @@ cribo_status cribo_memory_bank_query(
 cribo_status cribo_memory_bank_push(cribo_memory_bank *bank, const cribo_object_batch *objects)
 {
     cb_objects batch;
+    CB_ENTER(bank);
     CB_TRY(check_batch(bank, objects, &batch));
+    CB_TRY(cb_check_between_steps(bank->guard, "objects are pushed"));
     cb_memory_bank_push(bank->bank, &batch);
     return CRIBO_OK;
 }
 
 cribo_status cribo_memory_bank_count(const cribo_memory_bank *bank, int64_t *images, int64_t *objects)
 {
-    CB_REQUIRE_POINTER(bank);
+    CB_ENTER(bank);
     if (images) *images = (int64_t)cb_memory_bank_images(bank->bank);
     if (objects) *objects = (int64_t)cb_memory_bank_count(bank->bank);
     return CRIBO_OK;
@@ -93,7 +97,7 @@ cribo_status cribo_memory_bank_count(const cribo_memory_bank *bank, int64_t *ima
 cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2)
 {
-    CB_REQUIRE_POINTER(bank);
+    CB_ENTER(bank);
     cb_memory_bank_export(bank->bank, objects_per_image, ids, view1, view2);
     return CRIBO_OK;
 }
@@ -101,21 +105,23 @@ cribo_status cribo_memory_bank_export(
 cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_object_batch *objects)
 {
     cb_objects batch;
-    CB_REQUIRE_POINTER(bank);
+    CB_ENTER(bank);
     CB_TRY(translate(&batch, objects));
+    CB_TRY(cb_check_between_steps(bank->guard, "the memory bank is replaced"));
     return cb_memory_bank_import(bank->bank, &batch);
 }
 
 cribo_status cribo_memory_bank_save(const cribo_memory_bank *bank, const char *path, const char *prefix)
 {
-    CB_REQUIRE_POINTER(bank);
+    CB_ENTER(bank);
     CB_REQUIRE_POINTER(path);
     return cb_bank_write(&bank->runtime.allocator, bank->bank, path, prefix);
 }
 
 cribo_status cribo_memory_bank_load(cribo_memory_bank *bank, const char *path, const char *prefix)
 {
-    CB_REQUIRE_POINTER(bank);
+    CB_ENTER(bank);
     CB_REQUIRE_POINTER(path);
+    CB_TRY(cb_check_between_steps(bank->guard, "the memory bank is replaced"));
     return cb_bank_read(&bank->runtime.allocator, bank->bank, path, prefix ? prefix : "");
 }

@@ -19,6 +19,7 @@ static cribo_status create(const cb_runtime *runtime, cribo_model **out, const c
     void *memory;
     CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cribo_model), "model"));
     cribo_model *model = memory;
+    model->guard = &model->own_guard;
     model->own = *runtime;
     model->runtime = &model->own;
     cribo_status status = cb_model_create(model->runtime, &model->model, config, NULL);
@@ -45,7 +46,8 @@ cribo_status cribo_model_create(
 
 void cribo_model_free(cribo_model *model)
 {
-    if (!model) return;
+    if (!model || model->guard != &model->own_guard) return; /* a lent one ends with its lender */
+    if (!CB_MAY_FREE(model)) return;
     cb_runtime runtime = model->own;
     cb_features_free(&runtime, &model->features);
     cb_model_free(&runtime, model->model);
@@ -55,7 +57,7 @@ void cribo_model_free(cribo_model *model)
 
 cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count)
 {
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     CB_REQUIRE_POINTER(count);
     *count = (int64_t)model->model->parameters.count;
     return CRIBO_OK;
@@ -63,7 +65,7 @@ cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *coun
 
 cribo_status cribo_model_parameter(const cribo_model *model, int64_t index, cribo_parameter *parameter)
 {
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     return cb_export_parameter_at(&model->model->parameters, index, parameter);
 }
 
@@ -71,7 +73,7 @@ cribo_status cribo_model_find_parameter(
     const cribo_model *model, const char *name, cribo_parameter *parameter)
 {
     const cb_parameter *found;
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     CB_TRY(cb_find_parameter(&model->model->parameters, "the model", name, &found));
     return cb_export_parameter(found, parameter);
 }
@@ -89,6 +91,7 @@ cribo_status cribo_model_read_parameter(
     const cribo_model *model, const char *name, float *values, int64_t count)
 {
     const cb_parameter *parameter;
+    CB_ENTER(model);
     CB_TRY(find_sized(model, name, values, count, &parameter));
     memcpy(values, model->model->parameters.values + parameter->offset, parameter->count * sizeof *values);
     return CRIBO_OK;
@@ -98,7 +101,9 @@ cribo_status cribo_model_write_parameter(
     cribo_model *model, const char *name, const float *values, int64_t count)
 {
     const cb_parameter *parameter;
+    CB_ENTER(model);
     CB_TRY(find_sized(model, name, values, count, &parameter));
+    CB_TRY(cb_check_between_steps(model->guard, "parameters are written"));
     char argument[CB_NAME_BYTES + 16];
     snprintf(argument, sizeof argument, "%s: values", parameter->name);
     CB_TRY(cb_check_finite(model->runtime->pool, argument, values, parameter->count));
@@ -138,7 +143,7 @@ cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t he
     const float *pixels, float *dense, float *cls, float *attention)
 {
     cb_images batch;
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     CB_TRY(check_images(model->runtime->pool, model->model, images, height, width, pixels, &batch));
     return cb_features_compute(model->runtime, &model->features, model->model, &batch, dense, cls, attention);
 }
@@ -165,7 +170,7 @@ cribo_status cribo_model_save_partial(
     const cribo_model *model, const char *path, const char *prefix, const cribo_save_parts *parts)
 {
     cribo_save_parts chosen = {0};
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     CB_REQUIRE_POINTER(path);
     CB_TRY(CB_IMPORT(chosen, parts, plain_names));
     CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
@@ -182,11 +187,12 @@ cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts)
 {
     cribo_load_parts chosen = {0};
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     CB_REQUIRE_POINTER(path);
     CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
     CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
     CB_TRY(check_switch("resample_positions", chosen.resample_positions));
+    CB_TRY(cb_check_between_steps(model->guard, "weights are loaded"));
     return cb_model_read(model->runtime, model->model, path, prefix ? prefix : "", &chosen);
 }
 

@@ -17,6 +17,7 @@
 #include <string.h>
 
 struct cribo_objective {
+    cb_guard own_guard, *guard;
     cb_runtime runtime;
     cb_token_trainer *core;
     struct cribo_memory_bank bank; /* lent */
@@ -39,8 +40,10 @@ static cribo_status build(cribo_objective *objective, const cribo_objective_conf
     cribo_objective_config full;
     CB_TRY(cb_config_import(&cb_objective_settings, &full, config));
     CB_TRY(cb_token_trainer_create(&objective->runtime, &objective->core, &full));
-    objective->bank =
-        (struct cribo_memory_bank){objective->runtime, objective->core->learner.objective->bank};
+    objective->own_guard.learner = &objective->core->learner;
+    objective->bank.guard = objective->guard;
+    objective->bank.runtime = objective->runtime;
+    objective->bank.bank = objective->core->learner.objective->bank;
     return CRIBO_OK;
 }
 
@@ -57,6 +60,7 @@ cribo_status cribo_objective_create(
         cb_runtime_end(&own);
         return status;
     }
+    objective->guard = &objective->own_guard;
     objective->runtime = own;
     status = build(objective, config);
     if (status != CRIBO_OK) {
@@ -69,7 +73,7 @@ cribo_status cribo_objective_create(
 
 void cribo_objective_free(cribo_objective *objective)
 {
-    if (!objective) return;
+    if (!CB_MAY_FREE(objective)) return;
     cb_runtime runtime = objective->runtime;
     cb_token_trainer_free(&runtime, objective->core);
     cb_release(&runtime.allocator, objective);
@@ -98,7 +102,7 @@ cribo_status cribo_objective_schedule(
     const cribo_objective *objective, int64_t step, cribo_step_values *values)
 {
     cribo_step_values full;
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_REQUIRE_POINTER(values);
     CB_TRY(cb_check_size("values", values->struct_size, CB_SIZE_THROUGH(full, epoch), sizeof full));
     CB_REQUIRE(step >= -1, "step = %lld must be at least 0, or -1 for the present one", (long long)step);
@@ -217,7 +221,7 @@ cribo_status cribo_objective_teach(cribo_objective *objective, const cribo_objec
 {
     cb_token_batch given;
     cribo_step_values values;
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     cb_learner_forget_targets(&objective->core->learner);
     CB_TRY(import_batch(objective, &given, &values, batch));
     return cb_token_teach(objective->core, &given);
@@ -260,7 +264,7 @@ static cribo_status import_chunk(
 cribo_status cribo_objective_learn(cribo_objective *objective, const cribo_objective_chunk *chunk)
 {
     cb_token_chunk given;
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_TRY(cb_check_phase(
         &objective->core->learner, CB_PHASE_TAUGHT, "cribo_objective_learn", "cribo_objective_teach"));
     CB_TRY(import_chunk(objective, &given, chunk));
@@ -272,7 +276,7 @@ cribo_status cribo_objective_learn(cribo_objective *objective, const cribo_objec
 cribo_status cribo_objective_update(cribo_objective *objective, cribo_report *report)
 {
     cribo_report done;
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_TRY(cb_check_report(report));
     CB_TRY(cb_check_phase(
         &objective->core->learner, CB_PHASE_LEARNED, "cribo_objective_update", "cribo_objective_learn"));
@@ -284,7 +288,7 @@ cribo_status cribo_objective_update(cribo_objective *objective, cribo_report *re
 cribo_status cribo_objective_losses(
     const cribo_objective *objective, double *loss, double *global, double *cross_view, double *cross_image)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     const cb_token_trainer *core = objective->core;
     if (core->learner.phase == CB_PHASE_IDLE || core->learned == 0)
         return cb_fail(CRIBO_WRONG_STATE,
@@ -295,14 +299,14 @@ cribo_status cribo_objective_losses(
 
 cribo_status cribo_objective_forget(cribo_objective *objective)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     cb_learner_forget(&objective->core->learner);
     return CRIBO_OK;
 }
 
 cribo_status cribo_objective_targets(const cribo_objective *objective, const cribo_targets *targets)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     return cb_export_targets(&objective->core->learner, "cribo_objective_teach", targets);
 }
 
@@ -310,7 +314,7 @@ cribo_status cribo_objective_targets(const cribo_objective *objective, const cri
 
 cribo_status cribo_objective_parameter_count(const cribo_objective *objective, int64_t *count)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_REQUIRE_POINTER(count);
     *count = (int64_t)objective->core->student.count;
     return CRIBO_OK;
@@ -319,7 +323,7 @@ cribo_status cribo_objective_parameter_count(const cribo_objective *objective, i
 cribo_status cribo_objective_parameter(
     const cribo_objective *objective, int64_t index, cribo_parameter *parameter)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     return cb_export_parameter_at(&objective->core->student, index, parameter);
 }
 
@@ -327,7 +331,7 @@ cribo_status cribo_objective_find_parameter(
     const cribo_objective *objective, const char *name, cribo_parameter *parameter)
 {
     const cb_parameter *found = NULL;
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_TRY(cb_find_parameter(&objective->core->student, HEADS, name, &found));
     return cb_export_parameter(found, parameter);
 }
@@ -336,7 +340,6 @@ cribo_status cribo_objective_find_parameter(
 static cribo_status find_counted(const cribo_objective *objective, const char *name, const float *values,
     int64_t count, const cb_parameter **found)
 {
-    CB_REQUIRE_POINTER(objective);
     CB_REQUIRE_POINTER(values);
     return cb_find_counted(&objective->core->student, HEADS, name, count, found);
 }
@@ -354,6 +357,7 @@ cribo_status cribo_objective_read_parameter(
 {
     const cb_parameter *p = NULL;
     cb_real *from = NULL;
+    CB_ENTER(objective);
     CB_TRY(find_counted(objective, name, values, count, &p));
     CB_TRY(find_values(objective, network, &from));
     memcpy(values, from + p->offset, p->count * sizeof *values);
@@ -365,9 +369,10 @@ cribo_status cribo_objective_write_parameter(
 {
     const cb_parameter *p = NULL;
     cb_real *to = NULL;
+    CB_ENTER(objective);
     CB_TRY(find_counted(objective, name, values, count, &p));
     CB_TRY(find_values(objective, network, &to));
-    CB_TRY(cb_check_idle(&objective->core->learner, "parameters are written"));
+    CB_TRY(cb_check_between_steps(objective->guard, "parameters are written"));
     CB_TRY(cb_check_finite(objective->runtime.pool, "values", values, p->count));
     memcpy(to + p->offset, values, p->count * sizeof *values);
     return CRIBO_OK;
@@ -377,6 +382,7 @@ cribo_status cribo_objective_gradient(
     const cribo_objective *objective, const char *name, float *values, int64_t count)
 {
     const cb_parameter *p = NULL;
+    CB_ENTER(objective);
     CB_TRY(find_counted(objective, name, values, count, &p));
     memcpy(values, objective->core->student.gradients + p->offset, p->count * sizeof *values);
     return CRIBO_OK;
@@ -386,6 +392,7 @@ cribo_status cribo_objective_set_gradient(
     cribo_objective *objective, const char *name, const float *values, int64_t count)
 {
     const cb_parameter *p = NULL;
+    CB_ENTER(objective);
     CB_TRY(find_counted(objective, name, values, count, &p));
     CB_TRY(cb_check_phase(&objective->core->learner, CB_PHASE_LEARNED, "cribo_objective_set_gradient",
         "cribo_objective_learn"));
@@ -398,7 +405,7 @@ cribo_status cribo_objective_moments(const cribo_objective *objective, const cha
     float *second, int64_t count, int64_t *updates)
 {
     const cb_parameter *p = NULL;
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_TRY(cb_find_counted(&objective->core->student, HEADS, name, count, &p));
     cb_export_moments(&objective->core->learner, p, first, second, updates);
     return CRIBO_OK;
@@ -409,7 +416,7 @@ cribo_status cribo_objective_moments(const cribo_objective *objective, const cha
 cribo_status cribo_objective_get_centres(
     const cribo_objective *objective, float *centre, float *object_centre)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     cb_export_centres(&objective->core->learner, centre, object_centre);
     return CRIBO_OK;
 }
@@ -417,8 +424,8 @@ cribo_status cribo_objective_get_centres(
 cribo_status cribo_objective_set_centres(
     cribo_objective *objective, const float *centre, const float *object_centre)
 {
-    CB_REQUIRE_POINTER(objective);
-    CB_TRY(cb_check_idle(&objective->core->learner, "centres are written"));
+    CB_ENTER(objective);
+    CB_TRY(cb_check_between_steps(objective->guard, "centres are written"));
     return cb_import_centres(&objective->core->learner, centre, object_centre);
 }
 
@@ -429,7 +436,7 @@ cribo_memory_bank *cribo_objective_memory_bank(cribo_objective *objective)
 
 cribo_status cribo_objective_step_count(const cribo_objective *objective, int64_t *steps)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_REQUIRE_POINTER(steps);
     *steps = objective->core->learner.step;
     return CRIBO_OK;
@@ -441,9 +448,9 @@ cribo_status cribo_objective_save(
     const cribo_objective *objective, const char *path, const cribo_save_options *options)
 {
     cb_state state;
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_REQUIRE_POINTER(path);
-    CB_TRY(cb_check_idle(&objective->core->learner, "a checkpoint is written"));
+    CB_TRY(cb_check_between_steps(objective->guard, "a checkpoint is written"));
     cb_learner *learner = &objective->core->learner;
     CB_TRY(cb_state_of(learner, &state));
     cb_subject subject = {&objective->runtime, &cb_objective_run, &objective->core->config, learner->step,
@@ -456,7 +463,7 @@ cribo_status cribo_objective_save(
 cribo_status cribo_objective_load(
     cribo_objective *objective, const char *path, const cribo_load_options *options)
 {
-    CB_REQUIRE_POINTER(objective);
+    CB_ENTER(objective);
     CB_REQUIRE_POINTER(path);
     return cb_load_checkpoint(
         &cb_objective_run, &objective->core->learner, &objective->core->config, path, options);

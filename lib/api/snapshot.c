@@ -26,7 +26,7 @@ cribo_status cribo_snapshot_create(
     cribo_snapshot *snapshot;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_TRY(cb_check_idle(&trainer->core->learner, "a snapshot is taken"));
     CB_TRY(cb_runtime_begin(&own, runtime));
     cribo_status status = cb_allocate(&own.allocator, &snapshot, 1, sizeof *snapshot, "snapshot");

@@ -20,15 +20,25 @@ cribo_status cribo_trainer_config_preset(cribo_trainer_config *config, const cha
     return cb_preset_apply(&cb_trainer_settings, &full, config, config ? config->struct_size : 0, name);
 }
 
+static void lend_model(cribo_trainer *trainer, struct cribo_model *model, cb_model *core)
+{
+    model->guard = trainer->guard;
+    model->runtime = &trainer->runtime;
+    model->model = core;
+}
+
 static cribo_status build(
     cribo_trainer *trainer, const cribo_trainer_config *config, const cribo_communicator *communicator)
 {
     cribo_trainer_config full;
     CB_TRY(cb_config_import(&cb_trainer_settings, &full, config));
     CB_TRY(cb_trainer_create(&trainer->runtime, &trainer->core, &full, communicator));
-    trainer->student = (struct cribo_model){.runtime = &trainer->runtime, .model = trainer->core->student};
-    trainer->teacher = (struct cribo_model){.runtime = &trainer->runtime, .model = trainer->core->teacher};
-    trainer->bank = (struct cribo_memory_bank){trainer->runtime, trainer->core->learner.objective->bank};
+    trainer->own_guard.learner = &trainer->core->learner;
+    lend_model(trainer, &trainer->student, trainer->core->student);
+    lend_model(trainer, &trainer->teacher, trainer->core->teacher);
+    trainer->bank.guard = trainer->guard;
+    trainer->bank.runtime = trainer->runtime;
+    trainer->bank.bank = trainer->core->learner.objective->bank;
     return CRIBO_OK;
 }
 
@@ -51,6 +61,7 @@ cribo_status cribo_trainer_create_distributed(cribo_trainer **out, const cribo_t
         cb_runtime_end(&own);
         return status;
     }
+    trainer->guard = &trainer->own_guard;
     trainer->runtime = own;
     status = build(trainer, config, communicator);
     if (status != CRIBO_OK) {
@@ -63,7 +74,7 @@ cribo_status cribo_trainer_create_distributed(cribo_trainer **out, const cribo_t
 
 void cribo_trainer_free(cribo_trainer *trainer)
 {
-    if (!trainer) return;
+    if (!CB_MAY_FREE(trainer)) return;
     cb_runtime runtime = trainer->runtime;
     cb_features_free(&runtime, &trainer->teacher.features);
     cb_features_free(&runtime, &trainer->student.features);
@@ -85,7 +96,7 @@ cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch
 {
     cribo_batch given;
     cribo_report done;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_TRY(import_on_all(trainer, &given, batch, report));
     CB_TRY(cb_train_step(trainer->core, &given, &done));
     cb_export_report(&done, report);
@@ -95,7 +106,7 @@ cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch
 cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batch)
 {
     cribo_batch given;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_TRY(import_on_all(trainer, &given, batch, NULL));
     return cb_train_teach(trainer->core, &given);
 }
@@ -114,7 +125,7 @@ static cribo_status check_learn(const cribo_trainer *trainer, cribo_batch *full,
 cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch)
 {
     cribo_batch given;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_TRY(cb_ranks_agree(trainer->core->ranks, check_learn(trainer, &given, batch)));
     return cb_train_learn(trainer->core, &given);
 }
@@ -129,7 +140,7 @@ static cribo_status check_update(const cribo_trainer *trainer, const cribo_repor
 cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report)
 {
     cribo_report done;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_TRY(cb_ranks_agree(trainer->core->ranks, check_update(trainer, report)));
     CB_TRY(cb_train_update(trainer->core, &done));
     cb_export_report(&done, report);
@@ -139,7 +150,7 @@ cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report)
 cribo_status cribo_trainer_losses(
     const cribo_trainer *trainer, double *loss, double *global, double *cross_view, double *cross_image)
 {
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_TRY(cb_check_phase(
         &trainer->core->learner, CB_PHASE_LEARNED, "cribo_trainer_losses", "cribo_trainer_learn"));
     cb_export_losses(&trainer->core->learner, loss, global, cross_view, cross_image);
@@ -148,14 +159,14 @@ cribo_status cribo_trainer_losses(
 
 cribo_status cribo_trainer_forget(cribo_trainer *trainer)
 {
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     cb_learner_forget(&trainer->core->learner);
     return CRIBO_OK;
 }
 
 cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_targets *targets)
 {
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     return cb_export_targets(&trainer->core->learner, "cribo_trainer_teach", targets);
 }
 
@@ -171,7 +182,7 @@ cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count)
 {
     const cb_parameter *parameter = NULL;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_REQUIRE_POINTER(values);
     const cb_parameters *student = &trainer->core->student->parameters;
     CB_TRY(cb_find_counted(student, "the student", name, count, &parameter));
@@ -184,7 +195,7 @@ cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *nam
     float *second, int64_t count, int64_t *updates)
 {
     const cb_parameter *parameter = NULL;
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_TRY(cb_find_counted(&trainer->core->student->parameters, "the student", name, count, &parameter));
     CB_TRY(check_whole(trainer, "moments"));
     cb_export_moments(&trainer->core->learner, parameter, first, second, updates);
@@ -208,7 +219,7 @@ struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer)
 
 cribo_status cribo_trainer_step_count(const cribo_trainer *trainer, int64_t *steps)
 {
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     CB_REQUIRE_POINTER(steps);
     *steps = trainer->core->learner.step;
     return CRIBO_OK;
@@ -216,7 +227,7 @@ cribo_status cribo_trainer_step_count(const cribo_trainer *trainer, int64_t *ste
 
 cribo_status cribo_trainer_get_centres(const cribo_trainer *trainer, float *centre, float *object_centre)
 {
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
     cb_export_centres(&trainer->core->learner, centre, object_centre);
     return CRIBO_OK;
 }
@@ -224,6 +235,7 @@ cribo_status cribo_trainer_get_centres(const cribo_trainer *trainer, float *cent
 cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre)
 {
-    CB_REQUIRE_POINTER(trainer);
+    CB_ENTER(trainer);
+    CB_TRY(cb_check_between_steps(trainer->guard, "centres are written"));
     return cb_import_centres(&trainer->core->learner, centre, object_centre);
 }

@@ -6,6 +6,7 @@
 #include "training/trainer.h"
 
 struct cribo_trainer {
+    cb_guard own_guard, *guard;
     cb_runtime runtime;
     cb_trainer *core;
     struct cribo_model student, teacher; /* lent */

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "tensor/rows.h"
+#include "training/batch_digest.h"
 #include "training/networks.h"
 
 #include <math.h>
@@ -127,6 +128,35 @@ cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch)
     cribo_status status = cb_learner_end_learning(&trainer->learner, learn_all(trainer, batch));
     trainer->learner.learn_ms = cb_clock_ms() - start;
     return status;
+}
+
+/* --- the same batch --- */
+
+static void digest_batch(const cb_trainer *trainer, const cribo_batch *batch, uint64_t *digests)
+{
+    cb_batch_digest(trainer->runtime->pool, batch, (size_t)trainer->config.image_size,
+        4 * trainer->learner.objective->sizes.tokens, digests);
+}
+
+void cb_train_note_batch(cb_trainer *trainer, const cribo_batch *batch)
+{
+    digest_batch(trainer, batch, trainer->digests);
+}
+
+cribo_status cb_train_check_batch(cb_trainer *trainer, const cribo_batch *batch)
+{
+    size_t images = trainer->learner.objective->targets.images;
+    uint64_t *seen = trainer->digests, *given = seen + trainer->config.batch_size;
+    CB_REQUIRE((size_t)batch->images == images,
+        "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch",
+        (long long)batch->images, images);
+    digest_batch(trainer, batch, given);
+    for (size_t i = 0; i < images; i++)
+        CB_REQUIRE(given[i] == seen[i],
+            "batch: pixels, crops, positions or id of image %zu are not those that cribo_trainer_teach saw: learn "
+            "takes the same batch",
+            i);
+    return CRIBO_OK;
 }
 
 /* --- update, and all three --- */

@@ -10,4 +10,11 @@ cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch);
 cribo_status cb_train_update(cb_trainer *trainer, cribo_report *report);
 cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report);
 
+/*
+ * For callers of the single phases: keeps a digest of the batch that teach saw, and refuses another one in
+ * learn, naming the image.
+ */
+void cb_train_note_batch(cb_trainer *trainer, const cribo_batch *batch);
+cribo_status cb_train_check_batch(cb_trainer *trainer, const cribo_batch *batch);
+
 #endif

@@ -104,6 +104,8 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
     CB_TRY(create_models(runtime, trainer));
     CB_TRY(create_learner(runtime, trainer));
     CB_TRY(create_trunk(runtime, trainer));
+    CB_TRY(cb_allocate(&runtime->allocator, &trainer->digests, 2 * (size_t)trainer->config.batch_size,
+        sizeof *trainer->digests, "digests of a batch"));
     return plan_passes(runtime, trainer);
 }
 
@@ -129,6 +131,7 @@ cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
 void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer)
 {
     if (!trainer) return;
+    cb_release(&runtime->allocator, trainer->digests);
     cb_learner_free(&trainer->learner);
     cb_ranks_free(runtime, trainer->ranks);
     cb_release(&runtime->allocator, trainer->trunk);

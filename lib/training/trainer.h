@@ -16,6 +16,7 @@ typedef struct cb_trainer {
     cb_model *student, *teacher;
     cb_real *trunk; /* [B, 2, T, D] tokens that left the frozen blocks in this step; NULL: none are frozen */
     cb_learner learner;
+    uint64_t *digests; /* [2, B] of the batch that teach saw, and of the one at hand */
 } cb_trainer;
 
 /* `communicator` NULL: one rank. */

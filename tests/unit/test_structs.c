@@ -223,6 +223,7 @@ static void object_batch_fill(room *r)
 static cribo_status object_batch_call(room *r)
 {
     cribo_memory_bank *bank = cribo_trainer_memory_bank(things.trainer);
+    OK(cribo_trainer_forget(things.trainer)); /* the bank stays as it is while a step is under way */
     cribo_match match = {.struct_size = sizeof match};
     cribo_status status = cribo_memory_bank_query(bank, &r->object_batch, &match);
     ck_assert_int_eq(cribo_memory_bank_push(bank, &r->object_batch), status);
@@ -297,6 +298,7 @@ static void load_parts_fill(room *r)
 static cribo_status load_parts_call(room *r)
 {
     cribo_model *model = cribo_trainer_student(things.trainer);
+    OK(cribo_trainer_forget(things.trainer));
     OK(cribo_model_save(model, scratch_path("weights"), NULL));
     return cribo_model_load_partial(model, scratch_path("weights"), NULL, &r->load_parts);
 }
