@@ -97,6 +97,7 @@ cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch
     cribo_batch given;
     cribo_report done;
     CB_ENTER(trainer);
+    cb_learner_forget_targets(&trainer->core->learner);
     CB_TRY(import_on_all(trainer, &given, batch, report));
     CB_TRY(cb_train_step(trainer->core, &given, &done));
     cb_export_report(&done, report);
@@ -107,8 +108,11 @@ cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batc
 {
     cribo_batch given;
     CB_ENTER(trainer);
+    cb_learner_forget_targets(&trainer->core->learner);
     CB_TRY(import_on_all(trainer, &given, batch, NULL));
-    return cb_train_teach(trainer->core, &given);
+    CB_TRY(cb_train_teach(trainer->core, &given));
+    cb_train_note_batch(trainer->core, &given);
+    return CRIBO_OK;
 }
 
 static cribo_status check_learn(const cribo_trainer *trainer, cribo_batch *full, const cribo_batch *batch)
@@ -116,10 +120,7 @@ static cribo_status check_learn(const cribo_trainer *trainer, cribo_batch *full,
     const cb_learner *learner = &trainer->core->learner;
     CB_TRY(cb_check_phase(learner, CB_PHASE_TAUGHT, "cribo_trainer_learn", "cribo_trainer_teach"));
     CB_TRY(cb_import_batch(trainer->core, full, batch));
-    CB_REQUIRE((size_t)full->images == learner->objective->targets.own.images,
-        "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch",
-        (long long)full->images, learner->objective->targets.own.images);
-    return CRIBO_OK;
+    return cb_train_check_batch(trainer->core, full);
 }
 
 cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batch)

@@ -145,7 +145,7 @@ void cb_train_note_batch(cb_trainer *trainer, const cribo_batch *batch)
 
 cribo_status cb_train_check_batch(cb_trainer *trainer, const cribo_batch *batch)
 {
-    size_t images = trainer->learner.objective->targets.images;
+    size_t images = trainer->learner.objective->targets.own.images;
     uint64_t *seen = trainer->digests, *given = seen + trainer->config.batch_size;
     CB_REQUIRE((size_t)batch->images == images,
         "batch.images = %lld, but cribo_trainer_teach saw %zu: learn takes the same batch",
