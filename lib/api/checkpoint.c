@@ -172,7 +172,7 @@ cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *
     CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(key);
     CB_REQUIRE_POINTER(buffer);
-    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, &cb_trainer_run, path));
+    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, NULL, path));
     cribo_status status = copy_metadata(&checkpoint, key, buffer, size);
     cb_checkpoint_close(&checkpoint);
     return status;

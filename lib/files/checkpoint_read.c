@@ -20,9 +20,16 @@ static const char *kind_of(const cb_checkpoint *c)
     return old ? format + strlen(CB_OLD_FORMAT_BEGIN) : kind;
 }
 
-static cribo_status check_format(const cb_checkpoint *c)
+/* The kind of run with this name; a trainer's where there is none. */
+static const cb_run_kind *run_kind(const char *kind)
+{
+    return kind && strcmp(kind, cb_objective_run.format) == 0 ? &cb_objective_run : &cb_trainer_run;
+}
+
+static cribo_status check_format(cb_checkpoint *c)
 {
     const char *kind = kind_of(c);
+    if (!c->kind) c->kind = run_kind(kind);
     if (!kind)
         return cb_fail(
             CRIBO_CORRUPT, "%.200s: this is no checkpoint: its metadata lack \"" CB_KIND_KEY "\"", c->path);

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytorch_networks
 import torch
-import torch_cribo
 from step_problem import PHASES, RATES, Outcome, make_bank, make_problem
 from torch.nn import functional as F
 
@@ -178,7 +178,7 @@ class Clock:
 
 
 class PyTorch:
-    """The step in PyTorch. Networks are those of torch_cribo, which have the library's parameter names."""
+    """The step in PyTorch. Networks have the library's parameter names."""
 
     loss_weights = 1.0, 1.0, 1.0, 1.0  # of the sums that loss_sums returns
 
@@ -200,9 +200,9 @@ class PyTorch:
     def make_networks(self, weights: str) -> None:
         o = self.o
         self.student, self.teacher = (
-            torch_cribo.Network(
-                torch_cribo.VisionTransformer(o.image, o.patch, o.width, o.depth, o.heads),
-                torch_cribo.Heads(o.width, o.hidden, o.bottleneck, o.prototypes, o.prototypes),
+            pytorch_networks.Network(
+                pytorch_networks.Backbone(o.image, o.patch, o.width, o.depth, o.heads),
+                pytorch_networks.Heads(o.width, o.hidden, o.bottleneck, o.prototypes, o.prototypes),
             )
             for _ in range(2)
         )
@@ -271,7 +271,7 @@ class PyTorch:
             with clock("cluster"), torch.autocast("cpu", enabled=False):
                 self.cluster(tokens[:, :, 1:])
             with clock("teacher"), torch.autocast("cpu", enabled=False):
-                self.objects = torch_cribo.pool_objects(tokens[:, :, 1:], self.assignment, self.valid)
+                self.objects = pytorch_networks.pool_objects(tokens[:, :, 1:], self.assignment, self.valid)
             with clock("match"), torch.autocast("cpu", enabled=False):
                 none = torch.zeros(0, dtype=torch.long), tokens.new_zeros(0, tokens.shape[-1])
                 self.rows, neighbours = (
@@ -325,7 +325,7 @@ class PyTorch:
             for sums, logits in zip(self.logit_sums, teacher):
                 sums += logits.sum((0, 1))
         tokens = self.tokens(0, images)
-        pooled = torch_cribo.pool_objects(tokens[:, :, 1:], self.assignment[images], self.valid[images])
+        pooled = pytorch_networks.pool_objects(tokens[:, :, 1:], self.assignment[images], self.valid[images])
         x = self.project[0](torch.cat([tokens[:, :, 0].transpose(0, 1).flatten(0, 1), pooled.flatten(0, 1)]))
         split = 2 * len(tokens)
         student = [F.linear(y, leaf).unflatten(0, (2, -1)) for y, leaf in zip((x[:split], x[split:]), leaves)]

@@ -1,15 +1,12 @@
 """libcribo inside PyTorch: no copies, and losses and gradients equal to plain PyTorch and to the trainer."""
 
-import contextlib
-import io
 import unittest
 
 import numpy as np
-from support import SMALL, Golden, cribo, small_batch, small_trainer
+from support import SMALL, Golden, cribo
 
 try:
     import torch
-    import torch_cribo
     from torch.nn import functional as F
 except ImportError:
     raise unittest.SkipTest("needs PyTorch") from None
@@ -113,15 +110,6 @@ class Plain(unittest.TestCase):
             members = plain_clusters(tokens[image], positions[image], seeds[image])
             np.testing.assert_array_equal(found.labels[image].ravel(), members.argmax(1).numpy())
 
-    def test_pooled_objects_equal_the_clusterer_s(self):
-        tokens = torch.randn(3, 2, 16, 12)
-        with cribo.Clusterer(3, 16, 12, clusters=5) as clusterer:
-            found = clusterer.run(tokens, torch.rand(3, 2, 16, 2))
-        assignment, valid = torch.from_numpy(found.assignment), torch.from_numpy(found.valid)
-        ours = torch_cribo.pool_objects(tokens, assignment, valid)
-        theirs = np.stack([found.objects[:, v][found.valid] for v in (0, 1)])
-        np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-6)
-
     def test_losses_and_gradients_equal_plain_pytorch(self):
         random = torch.Generator().manual_seed(0)
         for scale, rate in ((1, (0.5, 0.5)), (5, (1, 0)), (0.3, (0, 0))):
@@ -130,101 +118,27 @@ class Plain(unittest.TestCase):
             centres = [torch.randn(p, generator=random) for p in (40, 36)]
             neighbours = scale * torch.randn(2, 7, 36, generator=random)
             matches = torch.rand(2, 7, generator=random) < torch.tensor(rate)[:, None]
-            objective = torch_cribo.Objective(4, 9, 6, 40, 36, clusters=3, bank_images=4)
-            objective.loss.set_centres(*centres)
-            ours = [logits.clone().requires_grad_() for logits in student]
-            total, parts = objective(*ours, *teacher, neighbours, matches, 0.05)
-            (2 * total).backward()
+            with cribo.Loss(prototypes=40, object_prototypes=36) as loss:
+                loss.set_centres(*centres)
+                found = loss.compute(student[0], teacher[0], student[1], teacher[1], *neighbours, *matches,
+                    teacher_temperature=0.05, object_teacher_temperature=0.05)  # fmt: skip
+                loss.update_centres(*teacher)
+                moved = loss.centres()
 
             plain = [logits.double().requires_grad_() for logits in student]
             losses = plain_loss(
                 plain, [t.double() for t in teacher], neighbours.double(), matches, centres, 0.05
             )
-            (2 * sum(losses)).backward()
-            for found, expected in zip(parts, losses):
+            sum(losses).backward()
+            for part, expected in zip(found[:3], losses):
                 expected = float(torch.as_tensor(expected).detach())
-                self.assertAlmostEqual(float(found), expected, delta=1e-5 * max(1, expected))
-            self.assertAlmostEqual(total.item(), sum(losses).item(), delta=1e-4)
-            for found, expected in zip(ours, plain):
-                np.testing.assert_allclose(found.grad.numpy(), expected.grad.numpy(), rtol=0, atol=2e-5)
-            moved = objective.loss.centres()
+                self.assertAlmostEqual(part, expected, delta=1e-5 * max(1, expected))
+            self.assertAlmostEqual(found.total, sum(losses).item(), delta=1e-4)
+            for gradient, expected in zip(found[3:], plain):
+                np.testing.assert_allclose(gradient, expected.grad.numpy(), rtol=0, atol=1e-5)
             for new, old, logits in zip(moved, centres, teacher):
                 expected = 0.9 * old + 0.1 * logits.mean((0, 1))
                 np.testing.assert_allclose(new, expected.numpy(), rtol=0, atol=1e-5)
-
-
-def network_of(model: cribo.Model) -> "torch_cribo.Network":
-    network = torch_cribo.Network(
-        torch_cribo.VisionTransformer(32, 8, 48, 2, 3), torch_cribo.Heads(48, 32, 16, 40, 36)
-    )
-    network.load_state_dict({name: torch.from_numpy(values) for name, values in model.state_dict().items()})
-    return network
-
-
-class Loop(unittest.TestCase):
-    def test_network_has_the_library_s_features(self):
-        pixels = torch.randn(2, 3, 32, 32)
-        with cribo.Model(**SMALL) as model, torch.no_grad():
-            tokens = network_of(model).backbone(pixels)
-            found = model.features(pixels)
-        np.testing.assert_allclose(found.cls, tokens[:, 0].numpy(), rtol=0, atol=1e-5)
-        np.testing.assert_allclose(found.dense, tokens[:, 1:].numpy(), rtol=0, atol=1e-5)
-
-    def test_centres_of_patches_are_the_trainer_s(self):
-        crops = [(3.0, 5.0, 20.0, 17.0, False), (0.0, 1.0, 30.0, 12.0, True)]
-        positions = torch.stack([torch_cribo.patch_centres(crop, 32, 8) for crop in crops])
-        positions = torch.stack([positions, positions.flip(0)], 1)
-        with small_trainer() as by_crops, small_trainer() as by_positions:
-            by_crops.teach(small_batch(images=2, crops1=crops, crops2=crops[::-1]))
-            by_positions.teach(small_batch(images=2, crops1=None, crops2=None, positions=positions))
-            np.testing.assert_array_equal(by_crops.targets().labels, by_positions.targets().labels)
-
-    def test_first_step_equals_the_trainer_s(self):
-        """The same weights, views, clusters and bank give the same losses and gradients of all parameters."""
-        images, clusters, random = 4, 4, np.random.default_rng(5)
-        settings = dict(drop_path=0, normed_last_layer=1, micro_batch=4, teacher_temperature_start=0.07)
-        settings.update(object_teacher_temperature_start=0.07, freeze_last_layer_epochs=0)
-        views = torch.from_numpy(random.standard_normal((images, 2, 3, 32, 32)).astype(np.float32))
-        positions = torch.from_numpy(random.uniform(0, 50, (images, 2, 16, 2)).astype(np.float32))
-        seeds = np.stack([random.permutation(32)[:clusters] for _ in range(images)])
-        vectors = random.standard_normal((2, 20, 48)).astype(np.float32)
-        with small_trainer(**settings) as trainer:
-            trainer.memory_bank.import_(*vectors, [4] * 5)
-            batch = cribo.Batch(views[:, 0], views[:, 1], positions=positions, seed_tokens=seeds)
-            student, teacher = network_of(trainer.student), network_of(trainer.teacher)
-            trainer.teach(batch)
-            trainer.learn(batch)
-            expected = {name: trainer.gradient(name) for name in trainer.student.parameters()}
-            report = trainer.update()
-
-        objective = torch_cribo.Objective(images, 16, 48, 40, 36, clusters=clusters, bank_images=8)
-        objective.bank.import_(*vectors, [4] * 5)
-        run = objective.clusterer.run
-        objective.clusterer.run = lambda *arguments, **wanted: run(*arguments, seed_tokens=seeds, **wanted)
-        total, parts = torch_cribo.training_loss(student, teacher, objective, views, positions, 0)
-        total.backward()
-        self.assertGreater(report.matched_share, 0)
-        for found, part in zip(parts, ("global_loss", "cross_view_loss", "cross_image_loss")):
-            self.assertAlmostEqual(float(found), getattr(report, part), delta=1e-4)
-        for name, parameter in student.named_parameters():
-            if parameter.requires_grad:
-                scale = max(1e-6, float(np.abs(expected[name]).max()))
-                error = np.abs(parameter.grad.numpy() - expected[name]).max()
-                self.assertLess(error, 1e-3 * scale, name)
-
-    def test_teacher_follows_slowly(self):
-        teacher, student = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-        expected = 0.9 * teacher.weight.detach() + 0.1 * student.weight.detach()
-        torch_cribo.follow(teacher, student, 0.9)
-        np.testing.assert_allclose(teacher.weight.detach().numpy(), expected.numpy(), rtol=1e-5)
-
-    def test_example_trains(self):
-        pictures = torch_cribo.random_pictures(8, 48, np.random.default_rng(0))
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            losses = torch_cribo.train(pictures, steps=4, images=4, side=32)
-        self.assertEqual(len(losses), 4)
-        self.assertTrue(np.isfinite(losses).all())
-        self.assertRegex(printed.getvalue(), r"step 3: loss .* cross-image [1-9]")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """libcribo from Python: self-supervised pretraining of vision transformers with CrIBo.
 
 The whole public interface through ctypes, with NumPy as its only dependency. One class for each handle of the
-library: Model, Clusterer, MemoryBank, Loss, Trainer, Probe. Handles are context managers (or call close()),
-take their settings as keyword arguments, and raise exceptions with the library's message.
+library: Model, Clusterer, MemoryBank, Loss, Objective, Trainer, Probe. They are context managers (or call
+close()), take their settings as keyword arguments, and raise exceptions with the library's message.
 
 Arrays go in and out without copies. An input may be a NumPy array or anything with __array_interface__ or
 __dlpack__ (CPU tensors of PyTorch, JAX, ...) of the expected dtype. Arrays that are not contiguous are
@@ -54,8 +54,10 @@ from .evaluation import (
 from .loss import Loss, Losses
 from .memory_bank import BankContent, Matches, MemoryBank
 from .model import Features, Model, WeightsInfo, layouts, weights_info
+from .objective import Learned, Objective, StepValues
 from .process import build_info, default_threads, random_uniform, set_default_threads, version
-from .trainer import CROP, IMAGENET_DEVIATION, IMAGENET_MEAN, Batch, Moments, Report, Targets, Trainer
+from .step import CROP, Moments, Report, Targets, crop_positions
+from .trainer import IMAGENET_DEVIATION, IMAGENET_MEAN, Batch, Trainer
 
 LOG_WARNING, LOG_INFO = 1, 2
 
@@ -79,6 +81,7 @@ __all__ = [
     "IOError_",
     "InvalidArgument",
     "KMeans",
+    "Learned",
     "Log",
     "Loss",
     "Losses",
@@ -90,6 +93,7 @@ __all__ = [
     "NotADirectory",
     "MpiCommunicator",
     "NotFinite",
+    "Objective",
     "OutOfMemory",
     "PermissionDenied",
     "Prediction",
@@ -100,6 +104,7 @@ __all__ = [
     "Scores",
     "Setting",
     "Snapshot",
+    "StepValues",
     "SystemError_",
     "Targets",
     "ThreadGroup",
@@ -114,6 +119,7 @@ __all__ = [
     "checkpoint_metadata",
     "checkpoint_settings",
     "confusion_match",
+    "crop_positions",
     "default_threads",
     "k_means",
     "layouts",

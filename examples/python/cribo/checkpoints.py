@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .callbacks import Hooks
@@ -35,7 +35,7 @@ class Snapshot(Handle):
 
 
 def save(handle: Handle, path: PathLike, level: int, metadata: Mapping[str, str] | None) -> None:
-    """Writes the checkpoint of a trainer or a snapshot."""
+    """Writes the checkpoint of a trainer, a snapshot or an objective."""
     metadata = metadata or {}
     texts = [
         [text_bytes("metadata", text) for text in column] for column in (metadata.keys(), metadata.values())
@@ -50,6 +50,13 @@ def save(handle: Handle, path: PathLike, level: int, metadata: Mapping[str, str]
     )
     with handle._use() as invoke:
         invoke("save", path_bytes(path), ctypes.byref(options))
+
+
+def load(handle: Handle, path: PathLike, overrides: Iterable[str]) -> None:
+    """Makes a trainer or an objective what the one that wrote the checkpoint was."""
+    options = new("cribo_load_options", overrides=text_bytes("overrides", ",".join(overrides)))
+    with handle._use() as invoke:
+        invoke("load", path_bytes(path), ctypes.byref(options))
 
 
 def checkpoint_settings(path: PathLike) -> dict[str, Any]:

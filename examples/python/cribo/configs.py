@@ -28,7 +28,7 @@ class Setting(NamedTuple):
 
 
 def settings(kind: str) -> list[Setting]:
-    """The settings of "model", "clusterer", "memory_bank", "loss", "probe" or "trainer"."""
+    """The settings of "model", "clusterer", "memory_bank", "loss", "probe", "objective" or "trainer"."""
     describe = getattr(native, f"cribo_{kind}_config_setting")
     found: list[Setting] = []
     entry = STRUCTURES["cribo_setting"]()
@@ -69,7 +69,8 @@ def config_of(kind: str, presets: Sequence[str], values: Mapping[str, Any]) -> A
     config = structure()
     check(getattr(native, f"cribo_{kind}_config_init")(ctypes.byref(config), ctypes.sizeof(structure)))
     for preset in presets:
-        check(native.cribo_trainer_config_preset(ctypes.byref(config), text_bytes("preset", preset)))
+        apply = getattr(native, f"cribo_{kind}_config_preset")
+        check(apply(ctypes.byref(config), text_bytes("preset", preset)))
     assign = getattr(native, f"cribo_{kind}_config_set")
     for name, value in values.items():
         check(assign(ctypes.byref(config), text_bytes("name", name), setting_text(name, value)))

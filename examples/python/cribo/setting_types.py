@@ -66,6 +66,63 @@ class ModelSettings(TypedDict, total=False):
     qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
 
 
+class ObjectiveSettings(TypedDict, total=False):
+    width: int
+    tokens: int
+    head_hidden: int
+    head_bottleneck: int
+    prototypes: int
+    object_prototypes: int
+    normed_last_layer: int
+    clusters: int
+    position_weight: float
+    position_weight_final: float
+    sinkhorn_lambda: float
+    sinkhorn_iterations: int
+    cluster_iterations: int
+    update_marginal: int
+    hard_assignment: int
+    batch_cost: int
+    bank_images: int
+    cross_image_epochs: float
+    cross_image_steps: int
+    cross_image_objects: int
+    student_temperature: float
+    object_student_temperature: float
+    teacher_temperature_start: float
+    teacher_temperature: float
+    object_teacher_temperature_start: float
+    object_teacher_temperature: float
+    teacher_temperature_epochs: float
+    teacher_temperature_steps: int
+    centre_momentum: float
+    authors_normalisation: int
+    batch_size: int
+    micro_batch: int
+    learning_rate: float
+    learning_rate_final: float
+    warmup_epochs: float
+    warmup_steps: int
+    weight_decay: float
+    weight_decay_final: float
+    ema_momentum: float
+    ema_momentum_final: float
+    clip_norm: float
+    clip_per_tensor: int
+    freeze_last_layer_epochs: float
+    freeze_last_layer_steps: int
+    epochs: float
+    steps_per_epoch: int
+    total_steps: int
+    seed: int
+    global_weight: float
+    cross_view_weight: float
+    cross_image_weight: float
+    precision: Literal["float32", "bf16", 0, 1]
+    group_images: int
+    shards: int
+
+
 class ProbeSettings(TypedDict, total=False):
     width: int
     classes: int
@@ -153,7 +210,4 @@ class TrainerSettings(TypedDict, total=False):
     norm_epsilon: float
     qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
     group_images: int
-    learning_rate_batch: int
-    frozen_blocks: int
-    layer_decay: float
-    heads_only_steps: int
+    shards: int

@@ -5,20 +5,21 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import Array, address, expect, input_array, optional_array, view
+from .arrays import Array, address, input_array, optional_array
 from .callbacks import Log, Progress
-from .checkpoints import Snapshot, save
+from .checkpoints import Snapshot, load, save
 from .communicator import Communicator
-from .configs import config_values, with_settings
+from .configs import with_settings
 from .handles import H, Handle
 from .library import PathLike, native, new, path_bytes, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
 from .model import Model
+from .step import Moments, Report, Targets, crop_array, losses_of, moments_of, report_of, steps_of, targets_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-CROP = np.dtype(
-    [("x", "f8"), ("y", "f8"), ("width", "f8"), ("height", "f8"), ("flipped", "i8")]
-)  # cribo_crop
 
 
 @dataclasses.dataclass
@@ -58,81 +56,6 @@ def channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
     if len(values) != 3:
         raise ValueError(f"{name} has {len(values)} numbers, but one for each of 3 channels is expected")
     return tuple(float(value) for value in values)
-
-
-def crop_array(name: str, value: Array | None, images: int) -> np.ndarray | None:
-    """Crops as an array of CROP."""
-    if value is None:
-        return None
-    array = view(name, value)
-    if array.dtype == CROP:
-        return input_array(name, array, CROP, (images,))
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} has dtype {array.dtype}, but numbers are expected")
-    expect(name, array, (array.dtype,), (images, 5))
-    crops = np.empty(images, CROP)
-    for column, field in enumerate(CROP.names or ()):
-        crops[field] = array[:, column]
-    return crops
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What a step did, and the signs of collapse; cribo/trainer.h says more of each."""
-
-    step: int
-    epoch: int
-    images: int
-    loss: float
-    global_loss: float
-    cross_view_loss: float
-    cross_image_loss: float
-    gradient_norm: float
-    learning_rate: float
-    weight_decay: float
-    ema_momentum: float
-    teacher_temperature: float
-    object_teacher_temperature: float
-    position_weight: float
-    objects_per_image: float
-    matched_share: float
-    cross_image_on: float
-    bank_fill: float
-    uniform_loss: float
-    teacher_entropy: float
-    mean_teacher_entropy: float
-    prototypes_used: float
-    feature_deviation: float
-    teach_ms: float
-    cluster_ms: float
-    match_ms: float
-    learn_ms: float
-    update_ms: float
-
-
-def report_of(structure: Any) -> Report:
-    """The struct of a report as a Report."""
-    return Report(**config_values(structure))
-
-
-class Targets(NamedTuple):
-    """What teach found."""
-
-    labels: np.ndarray  # [B, 2, N] int64
-    valid: np.ndarray  # [B, K] bool
-    objects_per_image: np.ndarray  # [B] int64
-    index1: np.ndarray  # [R] int64
-    index2: np.ndarray
-    match1: np.ndarray  # [R] bool
-    match2: np.ndarray
-
-
-class Moments(NamedTuple):
-    """AdamW's moments of a parameter, and how many updates it has had."""
-
-    first: np.ndarray
-    second: np.ndarray
-    updates: int
 
 
 @with_settings("trainer")
@@ -243,35 +166,16 @@ class Trainer(Handle):
 
     def losses(self) -> tuple[float, float, float, float]:
         """Between learn and update: the sum, and the losses of [CLS], between views and between images."""
-        values = [ctypes.c_double() for _ in range(4)]
-        with self._use() as invoke:
-            invoke("losses", *(ctypes.byref(value) for value in values))
-        total, cls, between_views, between_images = (value.value for value in values)
-        return total, cls, between_views, between_images
+        return losses_of(self)
 
     def forget(self) -> None:
-        """Gives the step under way up, in place of its update."""
+        """Gives the step under way up, instead of its update."""
         with self._use() as invoke:
             invoke("forget")
 
     def targets(self) -> Targets:
-        """What the last teach found."""
-        most, k = self.settings["batch_size"], self.settings["clusters"]
-        found = Targets(
-            np.empty((most, 2, self._tokens), np.int64),
-            np.empty((most, k), np.bool_),
-            np.full(most, -1, np.int64),
-            np.empty(most * k, np.int64),
-            np.empty(most * k, np.int64),
-            np.empty(most * k, np.bool_),
-            np.empty(most * k, np.bool_),
-        )
-        output = new("cribo_targets", **{name: address(array) for name, array in found._asdict().items()})
-        with self._use() as invoke:
-            invoke("targets", ctypes.byref(output))
-        images = int((found.objects_per_image >= 0).sum())
-        objects = int(found.objects_per_image[:images].sum())
-        return Targets(*(array[:images] for array in found[:3]), *(array[:objects] for array in found[3:]))
+        """The clusters and matches of the last teach."""
+        return targets_of(self, self._tokens)
 
     def _parameter(self, name: str) -> np.ndarray:
         return np.empty(self.student.shape(name), np.float32)
@@ -285,24 +189,11 @@ class Trainer(Handle):
 
     def moments(self, name: str) -> Moments:
         """The moments of AdamW of a student's parameter."""
-        first, second, updates = self._parameter(name), self._parameter(name), ctypes.c_int64()
-        with self._use() as invoke:
-            invoke(
-                "moments",
-                text_bytes("name", name),
-                address(first),
-                address(second),
-                first.size,
-                ctypes.byref(updates),
-            )
-        return Moments(first, second, updates.value)
+        return moments_of(self, name, self.student.shape(name))
 
     def step_count(self) -> int:
         """Steps done so far."""
-        steps = ctypes.c_int64()
-        with self._use() as invoke:
-            invoke("step_count", ctypes.byref(steps))
-        return steps.value
+        return steps_of(self)
 
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
         """Copies of the centres of [CLS] and of objects."""
@@ -328,7 +219,5 @@ class Trainer(Handle):
     def load(self, path: PathLike, overrides: Iterable[str] = ()) -> None:
         """Goes on from a checkpoint of a trainer with the same settings, but for those named in overrides.
         When it raises, the trainer is as before."""
-        options = new("cribo_load_options", overrides=text_bytes("overrides", ",".join(overrides)))
-        with self._use() as invoke:
-            invoke("load", path_bytes(path), ctypes.byref(options))
-            self._taught = None
+        load(self, path, overrides)
+        self._taught = None

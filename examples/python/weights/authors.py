@@ -167,7 +167,8 @@ def write_checkpoint(tensors: Weights, settings: Mapping[str, Any], steps: int, 
     """Writes a checkpoint of the library (docs/checkpoints.md)."""
     metadata = {
         "crc32": "0" * 8,
-        "format": "cribo checkpoint 1",
+        "format": "pt",
+        "cribo": "checkpoint 1",
         "step": str(steps),
         **setting_texts(settings),
     }
