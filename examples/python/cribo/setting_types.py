@@ -121,6 +121,7 @@ class ObjectiveSettings(TypedDict, total=False):
     precision: Literal["float32", "bf16", 0, 1]
     group_images: int
     shards: int
+    sinkhorn_centring: int
 
 
 class ProbeSettings(TypedDict, total=False):
@@ -211,3 +212,4 @@ class TrainerSettings(TypedDict, total=False):
     qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
     group_images: int
     shards: int
+    sinkhorn_centring: int
