@@ -192,7 +192,7 @@ class Layouts(unittest.TestCase):
         model, path, tensors = self.own_file()
         for kind in (np.float16, np.float64):
             write_safetensors(path, {name: array.astype(kind) for name, array in tensors.items()})
-            with cribo.Model.open(path, heads=False) as opened:
+            with cribo.Model.open(path) as opened:
                 for name, values in opened.state_dict().items():
                     expected = model.read(name).astype(kind).astype(np.float32)
                     self.assertEqual(values.tobytes(), expected.tobytes(), name)
@@ -241,7 +241,7 @@ class Layouts(unittest.TestCase):
             **{**SMALL, "image_size": 32, "patch_size": 8, "object_prototypes": 9, **settings}
         ) as model:
             model.save(path)
-            with cribo.Model.open(path, heads=True) as opened:
+            with cribo.Model.open(path, with_heads=True) as opened:
                 self.assertEqual(opened.settings, {**model.settings, "seed": opened.settings["seed"]})
                 for name, values in model.state_dict().items():
                     self.assertEqual(values.tobytes(), opened.read(name).tobytes(), name)

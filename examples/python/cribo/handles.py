@@ -36,7 +36,7 @@ class Handle:
         self._hooks = Hooks(threads, log, progress)
         self._create(f"cribo_{self._kind}_create", ctypes.byref(config), *sizes)
 
-    def _create(self, function: str, source: Any, *sizes: int) -> None:
+    def _create(self, function: str, source: Any, *more: Any) -> None:
         """Makes the handle from its config, or from another handle. An exception after that frees it."""
         self._pointer: int | None = None
         self._owner: Handle | None = None  # the handle of which this one is a part
@@ -44,7 +44,7 @@ class Handle:
         created, runtime = ctypes.c_void_p(), ctypes.byref(self._hooks.runtime)
         with self._hooks.signals_kept():
             try:
-                self._hooks.call(getattr(native, function), ctypes.byref(created), source, runtime, *sizes)
+                self._hooks.call(getattr(native, function), ctypes.byref(created), source, runtime, *more)
             finally:
                 self._pointer = created.value
 

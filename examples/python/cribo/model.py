@@ -173,16 +173,16 @@ class Model(Handle):
         path: PathLike,
         *,
         prefix: str | None = None,
-        heads: bool = False,
+        with_heads: bool = False,
         threads: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
         **settings: Unpack[ModelSettings],
     ) -> Model:
         """A model from a file of weights alone: of this library, timm, Hugging Face or Meta's repositories.
-        Settings given here replace those that are derived from the file. With heads the projection heads are
-        read too, where the file has them."""
-        options = open_options(prefix, heads)
+        Settings given here replace those that are derived from the file. With with_heads the projection heads
+        are read too, where the file has them."""
+        options = open_options(prefix, with_heads)
         config = new("cribo_model_config")
         check(
             native.cribo_model_config_from_file(path_bytes(path), ctypes.byref(options), ctypes.byref(config))
@@ -235,7 +235,8 @@ def weights_info(path: PathLike, *, prefix: str | None = None) -> WeightsInfo:
     options, info = open_options(prefix, True), new("cribo_weights_info")
     check(native.cribo_weights_describe(path_bytes(path), ctypes.byref(options), ctypes.byref(info)))
     texts = (getattr(info, name).decode() for name in WeightsInfo._fields[:6])
-    return WeightsInfo(*texts, info.tensors, info.parameters, bool(info.heads), info.step)
+    numbers = info.tensors, info.parameters, bool(info.heads), info.step
+    return WeightsInfo._make((*texts, *numbers))
 
 
 def layouts() -> list[str]:

@@ -122,6 +122,7 @@ class ObjectiveSettings(TypedDict, total=False):
     group_images: int
     shards: int
     sinkhorn_centring: int
+    learning_rate_batch: int
 
 
 class ProbeSettings(TypedDict, total=False):
@@ -213,3 +214,7 @@ class TrainerSettings(TypedDict, total=False):
     group_images: int
     shards: int
     sinkhorn_centring: int
+    learning_rate_batch: int
+    frozen_blocks: int
+    layer_decay: float
+    heads_only_steps: int

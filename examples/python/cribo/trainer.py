@@ -63,7 +63,7 @@ class Trainer(Handle):
     """The whole method: student, teacher, clusterer, bank and losses with AdamW and the schedules.
 
     Presets come first, by name, and settings on top of them: `Trainer("vits16-coco", batch_size=64)`.
-    With a communicator the trainer is one of several ranks, and each step takes the rank's share of the batch.
+    With a communicator the trainer is one of several ranks, and each step takes its share of the batch.
     """
 
     _kind = "trainer"
@@ -81,10 +81,10 @@ class Trainer(Handle):
         super().__init__(settings, threads, log, progress, presets=presets)
         self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
 
-    def _create(self, function: str, source: Any, *sizes: int) -> None:
+    def _create(self, function: str, source: Any, *more: Any) -> None:
         if self._communicator:
-            function, sizes = f"{function}_distributed", (ctypes.byref(self._communicator.struct()),)
-        super()._create(function, source, *sizes)
+            function, more = f"{function}_distributed", (ctypes.byref(self._communicator.struct()),)
+        super()._create(function, source, *more)
 
     def _part(self, cls: type[H], part: str) -> H:
         with self._use():
