@@ -86,6 +86,18 @@ expect 1 "$work/cut.tar: damaged tar archive: " pretrain "$work/cut.tar" -o "$wo
 gzip -c "$work/twelve.tar" >"$work/packed.tar"
 expect 1 "$work/packed.tar: a compressed archive" pretrain "$work/packed.tar" -o "$work/cut" $small
 
+# A listing says what it leaves out, runs of the program among it.
+mkdir "$work/mixed"
+cp "$work/twelve.tar" "$work/mixed"
+gzip -c "$work/twelve.tar" >"$work/mixed/more.tar.gz"
+printf GIF89a >"$work/mixed/a.gif"
+left='left out: 1 .gif (a GIF picture), 1 .tar.gz (a compressed archive or file (gzip))'
+expect 0 "$left" pretrain "$work/mixed" -o "$work/mixed/run" $small --steps 2
+expect 0 "$left, 1 folder (it holds a run of cribo)" pretrain "$work/mixed" -o "$work/mixed-run" $small --steps 2
+expect 0 "12 pictures" pretrain "$work/mixed" -o "$work/mixed-run" $small --steps 2 --overwrite
+expect 1 "more.tar.gz: a compressed archive or file (gzip); unpack it" pretrain "$work/mixed/more.tar.gz" -o "$work/cut" $small
+expect 1 "mixed/twelve.tar: no JPEG" pretrain "$work/mixed/twelve.tar" -o "$work/keyed" $small --keys jpg
+
 # Weights to begin with: of a run, with its heads or fresh ones, at another image size; never of another shape.
 weights=$work/run3/weights.safetensors
 expect 0 "" pretrain "$work/pictures" -o "$work/from" $small --steps 1 --weights "$weights" --warmup-steps 1 --quiet

@@ -237,7 +237,7 @@ START_TEST(test_pictures_sources_at_fault_are_named)
         3);
     expect_refusal(index, list, "a text in UTF-16");
     files_write(list, "\x1f\x8b\10", 3);
-    expect_refusal(index, list, "a compressed archive or file (gzip), neither");
+    expect_refusal(index, list, "a compressed archive or file (gzip); unpack it");
     files_write(list, "gone.tar\n", 9);
     ck_assert(!pictures_open(&pictures, index, &(char *){(char *)list}, 1, NULL, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "gone.tar: No such file"));

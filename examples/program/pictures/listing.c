@@ -260,6 +260,9 @@ static bool add_source_file(struct listing *listing, const char *source, const s
         return index_add_container(&listing->writer, CONTAINER_LIST, source, status, &listing->list) &&
                index_add_entry(&listing->writer, listing->list, source, 0, 0, name);
     if (kind.sort == KIND_TEXT) return add_list(listing, source, status);
+    if (kind.sort == KIND_COMPRESSED)
+        return problem_set(
+            listing->problem, "%s: %s; unpack it to a folder or a plain tar archive", source, kind.name);
     return problem_set(listing->problem,
         "%s: %s, neither a %s picture, a plain tar archive nor a list of paths", source, kind.name,
         kind_formats);
