@@ -1,13 +1,14 @@
-"""The public evaluator's protocol worked out with NumPy alone, in float64 and by plain definitions: from tokens
-and label maps to the mean IoU, for the tests of cribo/evaluation.h to be held against. Nothing here is taken
-from its code.
+"""The public evaluator's protocol worked out with NumPy alone, in float64 and by plain definitions: from
+tokens and label maps to the mean IoU, for the tests of cribo/evaluation.h to be held against. Nothing here
+is taken from its code.
 
-    memory    labels 255 are class 0; patch p has the shares h_p of the classes of its pixels; bounded: of each
-              image and pass the K = bound // (images passes) patches with the smallest u_p sum of f_c over the
-              classes in p
+    memory    labels 255 are class 0; patch p has the shares h_p of the classes of its pixels; bounded: of
+              each image and pass the K = bound // (images passes) patches with the smallest u_p sum of f_c
+              over the classes in p
     vote      softmax over the 30 greatest cosines / 0.02, of their h
     map       shares interpolated bilinearly between the patches' middles; the first greatest
-    score     intersections over unions, assigned one to one for the greatest sum, their mean over all classes
+    score     intersections over unions, assigned one to one for the greatest sum, their mean over all
+              classes
 """
 
 import functools
