@@ -21,6 +21,7 @@ static const char usage[] =
     "  neighbours  draw objects and the most similar objects of other pictures\n"
     "  attention   draw a model's attention maps and its tokens in colours\n"
     "  embed       write a model's features of pictures to a file\n"
+    "  info        describe a file of weights: layout, settings, what it was trained with\n"
     "\n"
     "  --help     print this help; cribo COMMAND --help prints the help of a command\n"
     "  --version  print the library's version, build and what it found on this machine\n"
@@ -35,6 +36,7 @@ static const struct {
     {"clusters", "cribo clusters", command_clusters},
     {"embed", "cribo embed", command_embed},
     {"evaluate", "cribo evaluate", command_evaluate},
+    {"info", "cribo info", command_info},
     {"neighbours", "cribo neighbours", command_neighbours},
     {"pretrain", "cribo pretrain", command_pretrain},
     {"report", "cribo report", command_report},

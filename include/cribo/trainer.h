@@ -408,8 +408,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
     cribo_trainer *trainer, const char *path, const cribo_load_options *options);
 
 /*
- * The settings of the trainer that wrote a checkpoint, to make one like it. out->struct_size is set by the
- * caller (cribo_trainer_config_init does).
+ * The settings of the trainer that wrote a checkpoint, or a file of cribo_trainer_save_weights, to make one
+ * like it. out->struct_size is set by the caller (cribo_trainer_config_init does).
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size), CRIBO_CORRUPT (the header is damaged or none of a
  * checkpoint), CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY; *out is then unchanged.
  * Cost: reads the header only; memory comes from malloc.

@@ -143,14 +143,10 @@ static const cb_allocator plain = {0};
 
 cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out)
 {
-    cb_checkpoint checkpoint;
     cribo_trainer_config saved;
     CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(out);
-    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, &cb_trainer_run, path));
-    cribo_status status = cb_checkpoint_settings(&checkpoint, &saved);
-    cb_checkpoint_close(&checkpoint);
-    CB_TRY(status);
+    CB_TRY(cb_run_settings(&plain, &cb_trainer_run, path, &saved));
     CB_TRY(cb_check_size("out", out->struct_size, cb_trainer_settings.first_size, sizeof saved));
     cb_struct_export(out, &saved, sizeof saved);
     return CRIBO_OK;

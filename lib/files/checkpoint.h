@@ -56,6 +56,10 @@ void cb_checkpoint_close(cb_checkpoint *checkpoint);
 /* The settings of the run; a setting that the file lacks gets its default. */
 cribo_status cb_checkpoint_settings(const cb_checkpoint *checkpoint, void *config);
 
+/* The settings of the run that wrote a file: a checkpoint, or weights of student and teacher. */
+cribo_status cb_run_settings(
+    const cb_allocator *allocator, const cb_run_kind *kind, const char *path, void *config);
+
 /* The caller's text of this key, until the checkpoint is closed; NULL: there is none. */
 const char *cb_checkpoint_text(const cb_checkpoint *checkpoint, const char *key);
 

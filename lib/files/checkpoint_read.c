@@ -34,8 +34,9 @@ static cribo_status check_format(cb_checkpoint *c)
         return cb_fail(
             CRIBO_CORRUPT, "%.200s: this is no checkpoint: its metadata lack \"" CB_KIND_KEY "\"", c->path);
     if (strcmp(kind, c->kind->format) != 0)
-        return cb_fail(CRIBO_CORRUPT, "%.200s: it is \"%.100s\", but this version reads \"%s\"", c->path,
-            kind, c->kind->format);
+        return cb_fail(CRIBO_CORRUPT,
+            "%.200s: this is no checkpoint of a %s: it is \"%.100s\", but this version reads \"%s\"", c->path,
+            c->kind->noun, kind, c->kind->format);
     if (!cb_safetensors_has_checksums(c->file))
         return cb_fail(CRIBO_CORRUPT, "%.200s: checksums are missing", c->path);
     return CRIBO_OK;
@@ -117,6 +118,25 @@ static cribo_status read_step(const cb_checkpoint *c, int64_t *step)
     *step = 0;
     for (size_t i = 0; i < digits; i++) *step = 10 * *step + (text[i] - '0');
     return CRIBO_OK;
+}
+
+/* Whether the file has the weights of a run; early ones have no kind, but the step. */
+static bool is_weights(const cb_checkpoint *c)
+{
+    const char *kind = kind_of(c);
+    if (!kind) return cb_safetensors_metadata(c->file, CB_CHECKPOINT_STEP_KEY) != NULL;
+    return strcmp(kind, CB_KIND_WEIGHTS) == 0;
+}
+
+cribo_status cb_run_settings(
+    const cb_allocator *allocator, const cb_run_kind *kind, const char *path, void *config)
+{
+    cb_checkpoint c = {.kind = kind, .path = path};
+    CB_TRY(cb_safetensors_open(allocator, &c.file, path));
+    cribo_status status = is_weights(&c) ? CRIBO_OK : check_format(&c);
+    if (status == CRIBO_OK) status = cb_checkpoint_settings(&c, config);
+    cb_checkpoint_close(&c);
+    return status;
 }
 
 /* --- arrays --- */

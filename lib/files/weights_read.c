@@ -123,7 +123,8 @@ static cribo_status check_unknown(const loading *l)
     const cb_weights *w = l->weights;
     for (size_t i = 0; i < cb_safetensors_count(w->file); i++) {
         const char *name = cb_safetensors_tensor(w->file, i)->name;
-        if (l->placements[i].parameter || !cb_starts_with(name, w->prefix)) continue;
+        bool empty = cb_safetensors_tensor(w->file, i)->elements == 0;
+        if (empty || l->placements[i].parameter || !cb_starts_with(name, w->prefix)) continue;
         if (cb_weights_is_harmless(name + strlen(w->prefix))) continue;
         return cb_fail(CRIBO_INVALID_ARGUMENT,
             "%.200s: tensor \"%.100s\" is no part of a model that this library computes; loading the others "

@@ -321,6 +321,8 @@ static const struct {
     IMPOSTOR("<!DOCTYPE", "a web page, not a file of weights; the download went to the wrong address"),
     IMPOSTOR("<!doctype", "a web page, not a file of weights; the download went to the wrong address"),
     IMPOSTOR("<html", "a web page, not a file of weights; the download went to the wrong address"),
+    IMPOSTOR("\x89PNG", "a picture, not a file of weights"),
+    IMPOSTOR("\xff\xd8\xff", "a picture, not a file of weights"),
     IMPOSTOR("GGUF", "a GGUF file, which cannot be read; get the weights as safetensors"),
     IMPOSTOR("\x89HDF", "an HDF5 file (Keras), which cannot be read; get the weights as safetensors"),
     IMPOSTOR("\x08\x03\x12\x07pytorch", "an ONNX file; examples/python/convert_weights.py turns it into "

@@ -133,7 +133,7 @@ expect 2 "--evaluate-test needs --evaluate" pretrain "$work/train/images" -o "$w
 expect 1 "$work/voc/JPEGImages: no data set with labels" evaluate "$work/run" "$work/voc/JPEGImages"
 expect 1 "$work/missing" evaluate "$work/missing" "$work/train" --classes 4
 expect 1 "patches of 8 pixels do not divide" evaluate "$work/run" "$work/train" --classes 4 --size 33
-expect 1 "give the model's settings by --preset" evaluate "$work/test/images/000.png" "$work/train" --classes 4
+expect 1 "this is a picture, not a file of weights" evaluate "$work/test/images/000.png" "$work/train" --classes 4
 expect 1 "labels/002.png: label 3 at" evaluate "$work/run" "$work/train" "$work/test" --classes 3
 bad="$work/test/labels/001.png" # from here on a fault in its place
 cp "$bad" "$work/good.png"
@@ -152,6 +152,18 @@ head -c 128 "$work/cls.npy" | grep -aq "'shape': (5, 48)" || fail "cls.npy: $(he
 [ "$(wc -c <"$work/cls.npy")" -eq $((256 + 5 * 48 * 4)) ] || fail "cls.npy has another size"
 [ "$(wc -l <"$work/cls.npy.names")" -eq 5 ] || fail "not five names"
 grep -q "001.png: a text, not a JPEG.*; left out" "$work/output" || fail "the broken picture was not named"
+
+# A file of weights or a checkpoint is a model as the folder of its run is, without further options.
+for model in "$work/run/weights.safetensors" "$work/run/checkpoint-00000015.safetensors.gz"; do
+    expect 0 "features of 5 pictures" embed "$model" "$work/test/images" -o "$work/file.npy"
+    cmp -s "$work/cls.npy" "$work/file.npy" || fail "$model gives other features than its run"
+    expect 0 "trained with" info "$model"
+done
+expect 0 "layout      cribo" info "$work/run"
+expect 2 "name a file of weights" info
+expect 1 "this is a picture" info "$work/test/images/000.png"
+expect 1 "no_such" embed "$work/run" "$work/test/images" -o "$work/none.npy" --model no_such=1
+
 # Pixels are normalised as the run was, unless told otherwise; members of archives are chosen by their keys.
 expect 0 "" embed "$work/run" "$work/train/images" -o "$work/plain.npy" -q
 expect 0 "" embed "$work/run" "$work/train/images" -o "$work/said.npy" -q --mean 0.485,0.456,0.406 --deviation 0.229,0.224,0.225

@@ -5,7 +5,7 @@
 # setting that is a choice shows its names. The check first finds the faults of an example.
 set -u
 program=$1
-commands='pretrain embed attention clusters neighbours evaluate report scenes'
+commands='pretrain embed info attention clusters neighbours evaluate report scenes'
 
 # From a help page: each option with the beginning of its text, which may stand in the next line.
 texts() {

@@ -11,6 +11,7 @@ int command_attention(int count, char **arguments);
 int command_clusters(int count, char **arguments);
 int command_embed(int count, char **arguments);
 int command_evaluate(int count, char **arguments);
+int command_info(int count, char **arguments);
 int command_neighbours(int count, char **arguments);
 int command_pretrain(int count, char **arguments);
 int command_report(int count, char **arguments);

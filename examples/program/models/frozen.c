@@ -17,14 +17,21 @@
 
 #include <jansson.h>
 
-enum { KEY_PRESET = 512, KEY_PREFIX, KEY_STUDENT, KEY_SIZE, KEY_THREADS, KEY_MEAN, KEY_DEVIATION };
+enum { KEY_PRESET = 512, KEY_MODEL, KEY_PREFIX, KEY_STUDENT, KEY_SIZE, KEY_THREADS, KEY_MEAN, KEY_DEVIATION };
 
 static const struct argp_option options[] = {
     {"preset", KEY_PRESET, "NAME", 0,
-        "Settings for a weights file that contains none: tiny, small, base, or the name of a published run",
+        "Settings of the clustering for a file of weights that has none: tiny, small, base, or the name of a "
+        "published run",
+        10},
+    {"model", KEY_MODEL, "NAME=VALUE,...", 0,
+        "Settings of the model in place of those found in the file, such as heads=12; cribo info FILE lists "
+        "them",
         10},
     {"prefix", KEY_PREFIX, "TEXT", 0,
-        "Prefix of the names of the model's parameters, before \"backbone.\"; default \"teacher.\"", 10},
+        "Prefix of the names of the model's parameters in the file; default: found, the teacher's where the "
+        "file has student and teacher",
+        10},
     {"student", KEY_STUDENT, NULL, 0, "Use the student instead of the teacher", 10},
     {"size", KEY_SIZE, "PIXELS", 0,
         "Side in pixels to which pictures are resized; default: the training's image_size", 10},
@@ -46,6 +53,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     struct frozen_options *chosen = state->input;
     switch (key) {
     case KEY_PRESET: chosen->preset = value; return 0;
+    case KEY_MODEL: chosen->settings = value; return 0;
     case KEY_PREFIX: chosen->prefix = value; return 0;
     case KEY_STUDENT: chosen->prefix = "student."; return 0;
     case KEY_SIZE: chosen->size = (int)command_integer(state, "size", value, 1, 16384); return 0;
@@ -131,23 +139,20 @@ static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config
     if (!*weights) return problem_no_memory(problem);
     if (chosen->preset)
         return cribo_trainer_config_preset(config, chosen->preset) == CRIBO_OK || problem_library(problem);
-    return cribo_checkpoint_config(chosen->path, config) == CRIBO_OK ||
-           problem_set(problem, "%s: give the model's settings by --preset, for the file does not: %s",
-               chosen->path, cribo_last_error());
+    cribo_trainer_config found = *config;
+    if (cribo_checkpoint_config(chosen->path, &found) == CRIBO_OK) *config = found;
+    return true; /* a file of another origin: the settings of the clustering are the defaults */
 }
 
-/* The transformer alone, without heads. */
-static bool model_settings(
-    cribo_model_config *model, const cribo_trainer_config *config, struct problem *problem)
+/* The settings of the transformer in the trainer's struct are those of the model that was opened. */
+static bool adopt_settings(cribo_trainer_config *config, const cribo_model_config *model)
 {
-    if (cribo_model_config_init(model, sizeof *model) != CRIBO_OK) return problem_library(problem);
-    model->image_size = config->image_size;
-    model->patch_size = config->patch_size;
-    model->width = config->width;
-    model->depth = config->depth;
-    model->heads = config->heads;
-    model->mlp_ratio = config->mlp_ratio;
-    model->prototypes = model->object_prototypes = 0;
+    config->image_size = model->image_size;
+    config->patch_size = model->patch_size;
+    config->width = model->width;
+    config->depth = model->depth;
+    config->heads = model->heads;
+    config->mlp_ratio = model->mlp_ratio;
     return true;
 }
 
@@ -163,13 +168,14 @@ static bool load(
 {
     cribo_model_config settings;
     cribo_runtime runtime;
-    cribo_load_parts parts = {.struct_size = sizeof parts, .backbone = 1};
-    if (!model_settings(&settings, &frozen->config, problem) || !frozen_runtime(chosen, &runtime, problem))
-        return false;
-    if (cribo_model_create(&frozen->model, &settings, &runtime) != CRIBO_OK) return problem_library(problem);
-    return cribo_model_load_partial(
-               frozen->model, weights, chosen->prefix ? chosen->prefix : "teacher.", &parts) == CRIBO_OK ||
-           problem_library(problem);
+    const cribo_open_options how = {
+        .struct_size = sizeof how, .prefix = chosen->prefix, .settings = chosen->settings};
+    if (!frozen_runtime(chosen, &runtime, problem)) return false;
+    if (cribo_model_config_init(&settings, sizeof settings) != CRIBO_OK ||
+        cribo_model_config_from_file(weights, &how, &settings) != CRIBO_OK ||
+        cribo_model_open(&frozen->model, weights, &how, &runtime) != CRIBO_OK)
+        return problem_library(problem);
+    return adopt_settings(&frozen->config, &settings);
 }
 
 static void set_size(struct frozen *frozen, int size)

@@ -13,7 +13,8 @@
 /* Which model; the options that frozen_argp parses fill it in. */
 struct frozen_options {
     const char *path;             /* a run's folder, one of its checkpoints, or a safetensors file */
-    const char *preset;           /* its settings, where the file does not have them */
+    const char *preset;           /* settings of the clustering, where the file does not have them */
+    const char *settings;         /* "name=value,..." in place of those found; NULL: none */
     const char *prefix;           /* of the parameters' names; NULL: the teacher's */
     const char *mean, *deviation; /* of pixels, "R,G,B"; NULL: those of the training, else ImageNet's */
     int size;                     /* side of the pictures it is shown; 0: that of its training */

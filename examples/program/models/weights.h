@@ -1,4 +1,4 @@
-/* Beginning a run from weights that are there: of another run, of the authors' code, of timm. */
+/* Beginning a run from existing weights: of another run, of the authors, timm, Meta or Hugging Face. */
 #ifndef WEIGHTS_H
 #define WEIGHTS_H
 
@@ -7,10 +7,9 @@
 #include <cribo/trainer.h>
 
 /*
- * Loads the backbone, and the heads too where `heads`, from a safetensors file (checkpoints included) into
- * student and teacher alike: the file's teacher where it has one, its student, or names without either, or,
- * for the backbone alone, timm's names. Positions of another image size are resampled. On failure the trainer
- * is not to be used.
+ * Loads the backbone, and with `heads` the projection heads, from a file of weights in any layout that the
+ * library knows (cribo_model_open) into student and teacher alike: the file's teacher where it has one.
+ * Positions of another image size are resampled. On failure the trainer is not to be used.
  */
 bool weights_load(cribo_trainer *trainer, const char *path, bool heads, struct problem *problem);
 
