@@ -286,23 +286,24 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_adopt(
  * the names; NULL: that of the layout. Tables that other code computes (rotary periods) are not written.
  * Ownership: strings are read during the call only.
  * Errors: CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (no such layout); an old file is
- * then as it was.
+ * then unchanged.
  * Cost: no copy of the parameters.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_export(
     const cribo_model *model, const char *path, const char *layout, const char *prefix);
 
 /*
- * The name of layout `index`, from 0 on: "cribo", "dino", "dinov3", "timm", "timm-eva", "hf-dinov2", "hf-
- * vit", "hf-dinov3"; NULL past the last.
- * Ownership: the string is static.
+ * The name of layout `index`, from 0 on: "cribo", "dino", "dinov3", "timm", "timm-eva", "hf-dinov2",
+ * "hf-vit", "hf-dinov3"; NULL past the last.
+ * Ownership: a static string.
  */
 CRIBO_API const char *cribo_weights_layout(size_t index);
 
 /*
  * A file of weights.
  *
- * layout      its name (cribo_weights_layout), and `title` for people
+ * layout      its layout (cribo_weights_layout)
+ * title       the layout in words, for output to people
  * prefix      precedes the names of the backbone's tensors
  * dtype       of the patch embedding: "F32", "F16", "BF16" or "F64"
  * kind        of a file of this library: "model 1", "weights 1", "checkpoint 1"; "" for others

@@ -152,7 +152,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
  *   "mini"                                       a tiny transformer on views of 48 x 48 in batches of 32,
  *                                                which trains in minutes on one core (docs/experiment.md)
- *   "adapt"                                      a published backbone, adapted in hundreds of steps with fresh
+ *   "adapt"                                      a published backbone, adapted in hundreds of steps with new
  *                                                heads (docs/adapt.md); its shape is set by the caller
  *   "authors"                                    the authors' formulas where they differ from the paper's:
  *                                                normalisation of the losses, cost normalised over the batch,

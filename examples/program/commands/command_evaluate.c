@@ -86,7 +86,7 @@ static const struct argp_option table[] = {
     {0, 0, 0, 0, "The data:", 3},
     {"layout", KEY_LAYOUT, "NAME", 0,
         "Layout of the data set: pairs, voc, voc-aug, ade20k, ade20k-151, cityscapes, coco-stuff, "
-        "coco-stuff-15, coco-things-12, pascal-context, pascal-context-59; default: recognised by its folders",
+        "coco-stuff-15, coco-things-12, pascal-context, pascal-context-59; default: recognised by folders",
         3},
     {"train-list", KEY_TRAIN_LIST, "FILE[,FILE...]", 0,
         "Use the pictures of TRAIN that FILE lists, one per line; one run per file", 3},
