@@ -131,6 +131,7 @@ typedef struct cribo_trainer_config {
     int64_t frozen_blocks;       /* first blocks that are not trained, with the embedding; at most depth; 0 */
     double layer_decay;          /* factor of the learning rate from a block to the one before it; 1 */
     int64_t heads_only_steps;    /* first steps in which only the heads are trained; 0 */
+    int64_t average_steps;       /* last steps over which the student's weights are averaged; 0: none */
 } cribo_trainer_config;
 
 /*
@@ -301,6 +302,15 @@ CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
 CRIBO_API cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
 
 /*
+ * The mean of the student's weights after each of the last average_steps steps that have been done so far. The
+ * schedules' last step is the last one; the mean goes on with steps beyond it. NULL where average_steps is 0,
+ * before the first of these steps, and for a NULL trainer.
+ * Ownership: borrowed: it lives and ends with the trainer; do not free it.
+ * Threads: a call on it counts as one on the trainer.
+ */
+CRIBO_API cribo_model *cribo_trainer_average(cribo_trainer *trainer);
+
+/*
  * Steps done so far.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL).
  */
@@ -336,7 +346,8 @@ struct cribo_memory_bank;
 CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer);
 
 /*
- * Writes student and teacher ("student." and "teacher." + name) with the settings as metadata to one
+ * Writes student and teacher ("student." and "teacher." + name), and the average of cribo_trainer_average
+ * ("average." + name) where there is one, with the settings as metadata to one
  * safetensors file, atomically.
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old
  * file of that name is then as it was.

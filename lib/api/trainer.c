@@ -36,6 +36,7 @@ static cribo_status build(
     trainer->own_guard.learner = &trainer->core->learner;
     lend_model(trainer, &trainer->student, trainer->core->student);
     lend_model(trainer, &trainer->teacher, trainer->core->teacher);
+    lend_model(trainer, &trainer->average, trainer->core->average);
     trainer->bank.guard = trainer->guard;
     trainer->bank.runtime = trainer->runtime;
     trainer->bank.bank = trainer->core->learner.objective->bank;
@@ -76,6 +77,7 @@ void cribo_trainer_free(cribo_trainer *trainer)
 {
     if (!CB_MAY_FREE(trainer)) return;
     cb_runtime runtime = trainer->runtime;
+    cb_features_free(&runtime, &trainer->average.features);
     cb_features_free(&runtime, &trainer->teacher.features);
     cb_features_free(&runtime, &trainer->student.features);
     cb_trainer_free(&runtime, trainer->core);
@@ -211,6 +213,11 @@ cribo_model *cribo_trainer_student(cribo_trainer *trainer)
 cribo_model *cribo_trainer_teacher(cribo_trainer *trainer)
 {
     return trainer ? &trainer->teacher : NULL;
+}
+
+cribo_model *cribo_trainer_average(cribo_trainer *trainer)
+{
+    return trainer && trainer->core->learner.averaged > 0 ? &trainer->average : NULL;
 }
 
 struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *trainer)

@@ -9,8 +9,8 @@ struct cribo_trainer {
     cb_guard own_guard, *guard;
     cb_runtime runtime;
     cb_trainer *core;
-    struct cribo_model student, teacher; /* lent */
-    struct cribo_memory_bank bank;       /* lent */
+    struct cribo_model student, teacher, average; /* lent */
+    struct cribo_memory_bank bank;                /* lent */
 };
 
 #endif

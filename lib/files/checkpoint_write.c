@@ -80,13 +80,20 @@ static cb_tensor_entry *add_array(document *d, const cb_state_array *array)
 
 /* --- weights --- */
 
+/* Parameters of a network; the average once it has begun. */
+static bool is_weight(const cb_state *state, const cb_state_array *array)
+{
+    if (strcmp(array->prefix, CB_AVERAGE_PREFIX) == 0)
+        return *(const int64_t *)cb_state_find(state, "average_steps")->values > 0;
+    return strcmp(array->prefix, CB_STUDENT_PREFIX) == 0 || strcmp(array->prefix, CB_TEACHER_PREFIX) == 0;
+}
+
 static cribo_status write_weights(document *d, const cb_subject *subject, const char *path)
 {
     CB_TRY(begin_document(d, subject, CB_KIND_WEIGHTS, 0));
     for (size_t i = 0; i < subject->state->count; i++) {
         const cb_state_array *array = &subject->state->arrays[i];
-        if (strcmp(array->prefix, CB_STUDENT_PREFIX) == 0 || strcmp(array->prefix, CB_TEACHER_PREFIX) == 0)
-            add_array(d, array);
+        if (is_weight(subject->state, array)) add_array(d, array);
     }
     return cb_safetensors_write(d->allocator, path, d->entries, d->count, d->pairs, d->pair_count);
 }

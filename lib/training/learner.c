@@ -8,6 +8,7 @@
 #include "objective/learn.h"
 #include "objective/match.h"
 #include "objective/project.h"
+#include "tensor/rows.h"
 #include "training/schedule.h"
 
 #include <math.h>
@@ -195,6 +196,31 @@ static cb_optimiser_step optimiser_step(const cb_learner *l)
         c->clip_per_tensor != 0, resting(l)};
 }
 
+/* mean ← mean + (θ − mean) / n after n steps; the first mean is a copy, of the frozen parameters, too. */
+static void average_part(void *context, size_t part, size_t worker)
+{
+    const cb_learner *l = context;
+    size_t total = l->student->total, frozen = l->student->frozen,
+           parts = cb_pool_parts(l->runtime->pool, total);
+    cb_range some = cb_part(total, part, parts, CB_ALIGNMENT / sizeof(cb_real));
+    (void)worker;
+    if (l->averaged == 1)
+        memcpy(l->average + some.begin, l->student->values + some.begin,
+            (some.end - some.begin) * sizeof *l->average);
+    else if (some.end > frozen) {
+        size_t begin = some.begin > frozen ? some.begin : frozen;
+        cb_rows()->ema(l->average + begin, l->student->values + begin, (cb_real)(1 - 1 / (double)l->averaged),
+            some.end - begin);
+    }
+}
+
+static void average_student(cb_learner *l)
+{
+    l->averaged = l->average && l->step >= l->average_from ? l->averaged + 1 : 0;
+    if (l->averaged == 0) return;
+    cb_pool_run(l->runtime->pool, cb_pool_parts(l->runtime->pool, l->student->total), average_part, l);
+}
+
 static void report_step(cb_learner *l, double norm, double start, cribo_report *report)
 {
     cb_report_fill(l->objective, norm, &l->scratch, report);
@@ -211,6 +237,7 @@ cribo_status cb_learner_update(cb_learner *l, cribo_report *report)
     CB_TRY(cb_optimiser_exchange(&l->optimiser, l->runtime->pool, &step));
     cb_objective_move_centres(l->objective);
     cb_optimiser_update(&l->optimiser, l->runtime->pool, &step);
+    average_student(l);
     cb_objective_remember(l->objective);
     report_step(l, norm, start, report);
     l->step++;

@@ -39,7 +39,10 @@ typedef struct cb_learner {
     cb_leaves leaves;
     cb_collapse_watch collapse;
     int64_t step;
-    bool heads_only; /* the step under way trains the heads alone; its owner sets it after begin */
+    cb_real *average;     /* flat mean of the student's values over the last steps; NULL: none is kept */
+    int64_t average_from; /* the first of these steps; the owner sets both */
+    int64_t averaged;     /* steps in the mean */
+    bool heads_only;      /* the step under way trains the heads alone; its owner sets it after begin */
 
     cb_phase phase;
     double teach_start, teach_ms, learn_ms; /* the owner adds to learn_ms */

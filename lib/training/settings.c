@@ -26,6 +26,8 @@ static const cb_field fields[] = {
     CB_REAL(T, layer_decay, 1e-3, 1, 1,
         "factor of the learning rate from each block to the block before it; 1: one rate for all"),
     CB_INTEGER(T, heads_only_steps, 0, 1e15, 0, "number of first steps in which only the heads are trained"),
+    CB_INTEGER(T, average_steps, 0, 1e15, 0,
+        "number of last steps over which the student's weights are averaged; 0: no average is kept"),
 };
 #undef T
 

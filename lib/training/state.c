@@ -49,6 +49,10 @@ static void list_all(cb_learner *learner, cb_state *state)
     state->count = 0;
     add_parameters(state, layout, CB_STUDENT_PREFIX, layout->values);
     add_parameters(state, layout, CB_TEACHER_PREFIX, learner->teacher->values);
+    if (learner->average) {
+        add_parameters(state, layout, CB_AVERAGE_PREFIX, learner->average);
+        add_vector(state, "average_steps", true, &learner->averaged, 1);
+    }
     add_parameters(state, layout, "optimiser.first.", learner->optimiser.first);
     add_parameters(state, layout, "optimiser.second.", learner->optimiser.second);
     add_vector(state, "optimiser.updates", true, learner->optimiser.updates, layout->count);
@@ -245,6 +249,7 @@ cribo_status cb_state_check(const cb_learner *learner, const cb_state *stage, co
     for (size_t i = 0; i < stage->count; i++) CB_TRY(check_numbers(learner, &stage->arrays[i], origin));
     CB_TRY(check_integers(find(stage, "optimiser.updates"), 0, INT64_MAX / 2, origin));
     CB_TRY(check_integers(find(stage, "collapse.steps"), 0, INT64_MAX / 2, origin));
+    if (learner->average) CB_TRY(check_integers(find(stage, "average_steps"), 0, INT64_MAX / 2, origin));
     return check_bank(learner, stage, origin);
 }
 

@@ -3,6 +3,7 @@
  * settings and step.
  *
  *   student.NAME, teacher.NAME                        parameters
+ *   average.NAME, average_steps int64 [1]             where an average is kept: the mean, and of how many steps
  *   optimiser.first.NAME, optimiser.second.NAME       moments
  *   optimiser.updates         int64 [parameters]      how many updates each parameter has had
  *   centre [P], object_centre [P']
@@ -20,6 +21,7 @@
 
 #define CB_STUDENT_PREFIX "student."
 #define CB_TEACHER_PREFIX "teacher."
+#define CB_AVERAGE_PREFIX "average."
 
 typedef struct cb_state_array {
     const char *prefix, *name; /* its name is the one after the other */

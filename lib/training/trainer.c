@@ -4,6 +4,7 @@
 #include "objective/learn.h"
 #include "objective/project.h"
 #include "tensor/gemm.h"
+#include "training/schedule.h"
 #include "training/settings.h"
 
 static cribo_status create_models(const cb_runtime *runtime, cb_trainer *trainer)
@@ -30,6 +31,17 @@ static cribo_status create_learner(const cb_runtime *runtime, cb_trainer *traine
         .teacher_heads = &trainer->teacher->heads,
         .ranks = trainer->ranks};
     return cb_learner_create(runtime, &trainer->learner, &parts);
+}
+
+static cribo_status create_average(const cb_runtime *runtime, cb_trainer *trainer)
+{
+    cb_learner *learner = &trainer->learner;
+    if (!trainer->config.average_steps) return CRIBO_OK;
+    CB_TRY(cb_model_copy(runtime, &trainer->average, trainer->student));
+    learner->average = trainer->average->parameters.values;
+    learner->average_from =
+        cb_schedule_total_steps(&learner->objective->config) - trainer->config.average_steps;
+    return CRIBO_OK;
 }
 
 static cribo_status create_trunk(const cb_runtime *runtime, cb_trainer *trainer)
@@ -103,6 +115,7 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
 {
     CB_TRY(create_models(runtime, trainer));
     CB_TRY(create_learner(runtime, trainer));
+    CB_TRY(create_average(runtime, trainer));
     CB_TRY(create_trunk(runtime, trainer));
     CB_TRY(cb_allocate(&runtime->allocator, &trainer->digests, 2 * (size_t)trainer->config.batch_size,
         sizeof *trainer->digests, "digests of a batch"));
@@ -135,6 +148,7 @@ void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer)
     cb_learner_free(&trainer->learner);
     cb_ranks_free(runtime, trainer->ranks);
     cb_release(&runtime->allocator, trainer->trunk);
+    cb_model_free(runtime, trainer->average);
     cb_model_free(runtime, trainer->teacher);
     cb_model_free(runtime, trainer->student);
     cb_release(&runtime->allocator, trainer);

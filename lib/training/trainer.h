@@ -12,8 +12,8 @@
 typedef struct cb_trainer {
     const cb_runtime *runtime;
     cribo_trainer_config config;
-    cb_ranks *ranks; /* NULL: one */
-    cb_model *student, *teacher;
+    cb_ranks *ranks;                       /* NULL: one */
+    cb_model *student, *teacher, *average; /* average NULL: none is kept */
     cb_real *trunk; /* [B, 2, T, D] tokens that left the frozen blocks in this step; NULL: none are frozen */
     cb_learner learner;
     uint64_t *digests; /* [2, B] of the batch that teach saw, and of the one at hand */

@@ -315,6 +315,73 @@ START_TEST(test_adapting_learning_rate_may_be_absolute)
 }
 END_TEST
 
+/* --- the average --- */
+
+/* The parameter's values in a model; the caller frees. */
+static float *values_of(cribo_model *model, const cribo_parameter *p)
+{
+    float *values = calloc((size_t)p->count, sizeof *values);
+    OK(cribo_model_read_parameter(model, p->name, values, p->count));
+    return values;
+}
+
+/* Adds the student's values after a step to the sums of all parameters. */
+static void add_student(cribo_trainer *trainer, double *const sums[])
+{
+    cribo_parameter p;
+    for (int64_t i = 0; training_parameter(trainer, i, &p); i++) {
+        float *values = copy_of(trainer, &p, STUDENT);
+        for (int64_t j = 0; j < p.count; j++) sums[i][j] += values[j];
+        free(values);
+    }
+}
+
+static void check_average(cribo_trainer *trainer, double *const sums[], int steps)
+{
+    cribo_parameter p;
+    for (int64_t i = 0; training_parameter(trainer, i, &p); i++) {
+        float *found = values_of(cribo_trainer_average(trainer), &p);
+        for (int64_t j = 0; j < p.count; j++)
+            ck_assert_double_eq_tol(found[j], sums[i][j] / steps, 1e-6 + 1e-6 * fabs(sums[i][j]));
+        free(found);
+    }
+}
+
+/* Eight steps; the last three are averaged. A run that was interrupted has the same bits. */
+START_TEST(test_adapting_average_is_the_mean_of_the_last_steps)
+{
+    cribo_trainer_config config = config_with("average_steps=3 frozen_blocks=1");
+    cribo_trainer *trainer = training_begin(&config, 2), *resumed = training_begin(&config, 1);
+    const char *path = scratch_path("adapting.checkpoint"), *weights = scratch_path("weights");
+    cribo_parameter p;
+    double *sums[256];
+    int64_t count = 0;
+    for (; training_parameter(trainer, count, &p); count++)
+        sums[count] = calloc((size_t)p.count, sizeof **sums);
+    for (uint64_t step = 0; step < 8; step++) {
+        ck_assert_ptr_null(step <= 5 ? cribo_trainer_average(trainer) : NULL);
+        training_step(trainer, &config, step);
+        if (step == 6) OK(cribo_trainer_save(trainer, path, NULL));
+        if (step >= 5) add_student(trainer, sums);
+    }
+    check_average(trainer, sums, 3);
+    OK(cribo_trainer_load(resumed, path, NULL));
+    training_step(resumed, &config, 7);
+    OK(cribo_trainer_save_weights(resumed, weights));
+    cribo_model *other = cribo_trainer_teacher(resumed);
+    OK(cribo_model_load(other, weights, "average."));
+    for (int64_t i = 0; training_parameter(trainer, i, &p); i++) {
+        float *a = values_of(cribo_trainer_average(trainer), &p), *b = values_of(other, &p);
+        ck_assert_msg(same(a, b, p.count), "%s", p.name);
+        free(a);
+        free(b);
+        free(sums[i]);
+    }
+    cribo_trainer_free(trainer);
+    cribo_trainer_free(resumed);
+}
+END_TEST
+
 /* --- the family --- */
 
 START_TEST(test_adapting_key_bias_stays_zero)
@@ -358,6 +425,7 @@ static void add_all(TCase *tests)
     tcase_add_loop_test(tests, test_adapting_heads_learn_alone_at_first, 0, all);
     tcase_add_test(tests, test_adapting_rates_decay_from_layer_to_layer);
     tcase_add_test(tests, test_adapting_learning_rate_may_be_absolute);
+    tcase_add_test(tests, test_adapting_average_is_the_mean_of_the_last_steps);
     tcase_add_test(tests, test_adapting_key_bias_stays_zero);
     tcase_add_test(tests, test_adapting_preset_is_for_hundreds_of_steps);
 }

@@ -1615,6 +1615,14 @@ static void trainer_teacher(void)
     ck_assert_ptr_null(cribo_trainer_teacher(NULL));
 }
 
+static void trainer_average(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    ck_assert_ptr_null(cribo_trainer_average(NULL));
+    ck_assert_ptr_null(cribo_trainer_average(trainer)); /* its settings keep none */
+    cribo_trainer_free(trainer);
+}
+
 static void trainer_memory_bank(void)
 {
     ck_assert_ptr_null(cribo_trainer_memory_bank(NULL));
@@ -2411,6 +2419,7 @@ static const entry table[] = {
     ENTRY(trainer_gradient),
     ENTRY(trainer_student),
     ENTRY(trainer_teacher),
+    ENTRY(trainer_average),
     ENTRY(trainer_step_count),
     ENTRY(trainer_moments),
     ENTRY(trainer_get_centres),

@@ -218,3 +218,4 @@ class TrainerSettings(TypedDict, total=False):
     frozen_blocks: int
     layer_decay: float
     heads_only_steps: int
+    average_steps: int

@@ -101,6 +101,14 @@ class Trainer(Handle):
         return self._part(Model, "teacher")
 
     @property
+    def average(self) -> Model | None:
+        """The mean of the student's weights over the last average_steps steps, which ends with the trainer;
+        None before the first of them."""
+        with self._use():
+            pointer = native.cribo_trainer_average(self._pointer)
+            return Model._borrowed(self, pointer) if pointer else None
+
+    @property
     def memory_bank(self) -> MemoryBank:
         """The trainer's memory bank, which ends with the trainer."""
         return self._part(MemoryBank, "memory_bank")
