@@ -31,8 +31,8 @@ struct gallery {
     struct sheet sheet;
 };
 
-static bool make_gallery(
-    struct gallery *gallery, const struct frozen *frozen, int pictures, struct problem *problem)
+static bool make_gallery(struct gallery *gallery, const struct frozen *frozen, int pictures,
+    enum sheet_format format, struct problem *problem)
 {
     size_t plane = (size_t)frozen->size * (size_t)frozen->size, tokens = frozen_tokens(frozen);
     size_t all = (size_t)pictures * tokens;
@@ -46,7 +46,7 @@ static bool make_gallery(
     if (!gallery->view.bytes || !gallery->view.pixels || !gallery->view.attention || !gallery->tokens ||
         !gallery->projected || !gallery->pixels)
         return problem_no_memory(problem);
-    return sheet_make(&gallery->sheet, 2 * MARGIN + gallery->columns * (CELL + GAP) - GAP,
+    return sheet_make(&gallery->sheet, format, 2 * MARGIN + gallery->columns * (CELL + GAP) - GAP,
         HEADER + pictures * (NAME + CELL + GAP) + MARGIN, problem);
 }
 
@@ -223,7 +223,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     int shown = (size_t)command->count < pictures->count ? command->count : (int)pictures->count;
     if (frozen_tokens(frozen) * (size_t)shown < 4 || frozen->width < 3)
         return problem_set(problem, "%s: too few tokens for colours", command->pictures);
-    bool drawn = make_gallery(&gallery, frozen, shown, problem);
+    bool drawn = make_gallery(&gallery, frozen, shown, command->format, problem);
     for (int i = 0; drawn && i < shown; i++)
         drawn = show_picture(&gallery, pictures, model_command_spread(pictures, shown, i), i, problem);
     drawn = drawn && draw_components(&gallery, command->model.threads, problem);

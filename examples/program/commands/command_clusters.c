@@ -27,7 +27,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
                  object_finder_make(&finder, frozen, &runtime, problem) &&
                  showcase_make(&showcase, pictures, &frozen->recipe, &config, problem) &&
                  showcase_cluster(&showcase, &finder, problem) &&
-                 showcase_draw(&showcase, "Objects that the model finds", &sheet, problem) &&
+                 showcase_draw(&showcase, "Objects that the model finds", command->format, &sheet, problem) &&
                  sheet_write(&sheet, command->out, problem);
     sheet_free(&sheet);
     showcase_free(&showcase);

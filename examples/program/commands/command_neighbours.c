@@ -350,8 +350,9 @@ static bool draw(struct gallery *gallery, const cribo_runtime *runtime, struct p
     cribo_probe *probe = NULL;
     for (size_t i = 0; i < gallery->shown; i++)
         rows += choose_objects(gallery, &gallery->pictures[i], chosen);
-    bool drawn = sheet_make(&gallery->sheet, 2 * MARGIN + (1 + NEIGHBOURS) * (step + GAP) + GAP,
-        HEADER + rows * (step + CAPTION) + MARGIN, problem);
+    bool drawn = sheet_make(&gallery->sheet, gallery->command.format,
+        2 * MARGIN + (1 + NEIGHBOURS) * (step + GAP) + GAP, HEADER + rows * (step + CAPTION) + MARGIN,
+        problem);
     if (drawn) draw_header(&gallery->sheet);
     drawn = drawn && find_nearest(gallery, runtime, &probe, problem) && draw_rows(gallery, probe, problem) &&
             sheet_write(&gallery->sheet, gallery->command.out, problem);

@@ -26,11 +26,10 @@ static const struct argp_option shown[] = {
 };
 
 /* Pictures are PNG or SVG; on standard output, which is not a terminal, PNG. */
-static void check_out(struct argp_state *state, const struct model_command *command)
+static void check_out(struct argp_state *state, struct model_command *command)
 {
-    enum sheet_format format;
     bool standard = !strcmp(command->out, "-");
-    if (command->draws && !sheet_format_of(command->out, &format))
+    if (command->draws && !sheet_format_of(command->out, &command->format))
         argp_error(state, "--output=%s: the name of a picture must end in .png or .svg", command->out);
     if (!command->draws && standard)
         argp_error(state, "--output=-: name a file, whose ending tells the format");

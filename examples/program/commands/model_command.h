@@ -6,16 +6,18 @@
 #define MODEL_COMMAND_H
 
 #include "commands/command.h"
+#include "drawing/sheet.h"
 #include "models/frozen.h"
 #include "pictures/pictures.h"
 
 struct model_command {
     struct frozen_options model;
-    char *pictures; /* a folder, an archive, a list or one file */
+    char *pictures;   /* a folder, an archive, a list or one file */
     const char *keys; /* which members of archives are taken (pictures/members.h); NULL: by their names */
     const char *out;
-    bool draws; /* the result is a picture: its name ends in .png or .svg */
-    int count;  /* pictures that are shown, where shown_argp is among the options; 8 */
+    enum sheet_format format; /* of a picture, by the name's ending */
+    bool draws;               /* the result is a picture: its name ends in .png or .svg */
+    int count;                /* pictures that are shown, where shown_argp is among the options; 8 */
 };
 
 /*

@@ -123,9 +123,10 @@ static void draw_values(struct sheet *sheet, struct frame *f, const struct chart
 static void draw_steps(struct sheet *sheet, const struct frame *f, const struct chart *chart)
 {
     char text[32];
-    print_tick(text, f->x1, 1, false);
+    double least = chart->x_label ? 0 : 1; /* steps are whole numbers */
+    print_tick(text, f->x1, chart->x_label ? (f->x1 - f->x0) / 10 : 1, false);
     double apart = sheet_text_width(sheet, SHEET_SMALL, text) + 28;
-    double step = fmax(1, tick_step(f->x1 - f->x0, fmax(1, (f->right - f->left) / apart)));
+    double step = fmax(least, tick_step(f->x1 - f->x0, fmax(1, (f->right - f->left) / apart)));
     for (double tick = ceil(f->x0 / step) * step; tick <= f->x1; tick += step) {
         double x[] = {place_x(f, tick), place_x(f, tick)}, y[] = {f->bottom, f->bottom + 4};
         print_tick(text, tick, step, false);

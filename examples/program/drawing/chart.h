@@ -16,7 +16,7 @@ struct chart_line {
 struct chart {
     const char *title;
     const char *note;    /* in small letters below the title; NULL: none */
-    const char *x_label; /* NULL: "step" */
+    const char *x_label; /* NULL: "step", in whole numbers */
     const double *steps; /* [points], rising */
     size_t points;
     int lines;

@@ -26,7 +26,10 @@ bool fractions_draw(
         .line = {{"mean", mean, sheet_colours[0], 0}, {"mean - deviation", low, sheet_soft, 0},
             {"mean + deviation", high, sheet_soft, 0}},
         .percent = true};
-    bool drawn = sheet_make(&sheet, WIDTH, HEIGHT, problem) &&
+    enum sheet_format format;
+    bool drawn = (sheet_format_of(path, &format) ||
+                     problem_set(problem, "%s: the name of a picture must end in .png or .svg", path)) &&
+                 sheet_make(&sheet, format, WIDTH, HEIGHT, problem) &&
                  (chart_draw(&sheet, 0, 0, WIDTH, HEIGHT, &chart) ||
                      problem_set(problem, "%s: nothing to plot", path)) &&
                  sheet_write(&sheet, path, problem);

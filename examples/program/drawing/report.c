@@ -454,8 +454,8 @@ static void write_chart(const struct report *report, const struct chart *chart, 
     struct problem ignored;
     uint8_t *bytes = NULL;
     size_t size;
-    if (sheet_make(&sheet, width, height, &ignored) && chart_draw(&sheet, 0, 0, width, height, chart) &&
-        sheet_encode(&sheet, SHEET_SVG, &bytes, &size, &ignored)) {
+    if (sheet_make(&sheet, SHEET_SVG, width, height, &ignored) &&
+        chart_draw(&sheet, 0, 0, width, height, chart) && sheet_encode(&sheet, &bytes, &size, &ignored)) {
         fprintf(report->page, "<figure%s><img alt='", wide ? " class=wide" : "");
         write_text(report->page, chart->title);
         fputs("' src='data:image/svg+xml;base64,", report->page);

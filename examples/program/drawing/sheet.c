@@ -1,4 +1,4 @@
-/* See sheet.h. All is recorded, and rendered when the format is known. */
+/* See sheet.h. */
 #include "drawing/sheet.h"
 
 #include "base/output.h"
@@ -18,16 +18,28 @@ const struct colour sheet_white = {255, 255, 255}, sheet_ink = {34, 39, 46}, she
 const struct colour sheet_colours[SHEET_COLOURS] = {{0, 114, 178}, {213, 94, 0}, {0, 140, 105},
     {160, 80, 170}, {230, 159, 0}, {86, 180, 233}, {120, 120, 120}};
 
-bool sheet_make(struct sheet *sheet, int width, int height, struct problem *problem)
+static cairo_status_t append(void *stream, const unsigned char *bytes, unsigned int count)
 {
-    cairo_rectangle_t all = {0, 0, width, height};
-    sheet->width = width;
-    sheet->height = height;
-    sheet->surface = cairo_recording_surface_create(CAIRO_CONTENT_COLOR_ALPHA, &all);
+    return fwrite(bytes, 1, count, stream) == count ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
+}
+
+static bool cannot_draw(cairo_status_t status, struct problem *problem)
+{
+    return problem_set(problem, "cannot draw: %s", cairo_status_to_string(status));
+}
+
+bool sheet_make(struct sheet *sheet, enum sheet_format format, int width, int height, struct problem *problem)
+{
+    *sheet = (struct sheet){.format = format, .width = width, .height = height};
+    if (format == SHEET_SVG && !(sheet->stream = open_memstream(&sheet->bytes, &sheet->size)))
+        return problem_no_memory(problem);
+    sheet->surface = format == SHEET_SVG
+                         ? cairo_svg_surface_create_for_stream(append, sheet->stream, width, height)
+                         : cairo_image_surface_create(CAIRO_FORMAT_RGB24, width, height);
     sheet->cairo = cairo_create(sheet->surface);
     cairo_status_t status = cairo_status(sheet->cairo);
     if (status) sheet_free(sheet);
-    if (status) return problem_set(problem, "cannot draw: %s", cairo_status_to_string(status));
+    if (status) return cannot_draw(status, problem);
     cairo_set_line_join(sheet->cairo, CAIRO_LINE_JOIN_ROUND);
     cairo_set_line_cap(sheet->cairo, CAIRO_LINE_CAP_ROUND);
     sheet_box(sheet, 0, 0, width, height, sheet_white, 1);
@@ -37,7 +49,9 @@ bool sheet_make(struct sheet *sheet, int width, int height, struct problem *prob
 void sheet_free(struct sheet *sheet)
 {
     if (sheet->cairo) cairo_destroy(sheet->cairo);
-    if (sheet->surface) cairo_surface_destroy(sheet->surface);
+    if (sheet->surface) cairo_surface_destroy(sheet->surface); /* an SVG surface writes its end */
+    if (sheet->stream) fclose(sheet->stream);
+    free(sheet->bytes);
     *sheet = (struct sheet){0};
 }
 
@@ -238,54 +252,41 @@ bool sheet_format_of(const char *path, enum sheet_format *format)
     return false;
 }
 
-static cairo_status_t append(void *stream, const unsigned char *bytes, unsigned int count)
+/* Takes over the bytes of the stream, which is closed. */
+static bool take_bytes(
+    FILE *stream, cairo_status_t status, char **memory, uint8_t **bytes, struct problem *problem)
 {
-    return fwrite(bytes, 1, count, stream) == count ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
+    bool written = fclose(stream) == 0 && *memory;
+    *bytes = written && !status ? (uint8_t *)*memory : NULL;
+    if (!*bytes) free(*memory);
+    *memory = NULL;
+    return *bytes || (status ? cannot_draw(status, problem) : problem_no_memory(problem));
 }
 
-/* The recording on a surface of the format; takes over the surface. */
-static cairo_status_t replay(const struct sheet *sheet, cairo_surface_t *surface, FILE *png)
+bool sheet_encode(struct sheet *sheet, uint8_t **bytes, size_t *size, struct problem *problem)
 {
-    cairo_t *cairo = cairo_create(surface);
-    cairo_set_source_surface(cairo, sheet->surface, 0, 0);
-    cairo_paint(cairo);
-    cairo_status_t status = cairo_status(cairo);
-    cairo_destroy(cairo);
-    if (!status && png) status = cairo_surface_write_to_png_stream(surface, append, png);
-    cairo_surface_finish(surface);
-    if (!status) status = cairo_surface_status(surface);
-    cairo_surface_destroy(surface);
-    return status;
-}
-
-bool sheet_encode(const struct sheet *sheet, enum sheet_format format, uint8_t **bytes, size_t *size,
-    struct problem *problem)
-{
+    *bytes = NULL;
+    cairo_status_t status = cairo_status(sheet->cairo);
+    if (sheet->format == SHEET_SVG) {
+        cairo_surface_finish(sheet->surface);
+        if (!status) status = cairo_surface_status(sheet->surface);
+        bool taken = take_bytes(sheet->stream, status, &sheet->bytes, bytes, problem);
+        sheet->stream = NULL;
+        *size = sheet->size;
+        return taken;
+    }
     char *memory = NULL;
     FILE *stream = open_memstream(&memory, size);
     if (!stream) return problem_no_memory(problem);
-    cairo_surface_t *surface =
-        format == SHEET_PNG
-            ? cairo_image_surface_create(CAIRO_FORMAT_RGB24, sheet->width, sheet->height)
-            : cairo_svg_surface_create_for_stream(append, stream, sheet->width, sheet->height);
-    cairo_status_t status = replay(sheet, surface, format == SHEET_PNG ? stream : NULL);
-    bool written = fclose(stream) == 0;
-    *bytes = (uint8_t *)memory;
-    if (written && !status) return true;
-    free(memory);
-    *bytes = NULL;
-    return status ? problem_set(problem, "cannot draw: %s", cairo_status_to_string(status))
-                  : problem_no_memory(problem);
+    if (!status) status = cairo_surface_write_to_png_stream(sheet->surface, append, stream);
+    return take_bytes(stream, status, &memory, bytes, problem);
 }
 
-bool sheet_write(const struct sheet *sheet, const char *path, struct problem *problem)
+bool sheet_write(struct sheet *sheet, const char *path, struct problem *problem)
 {
-    enum sheet_format format;
     uint8_t *bytes;
     size_t size;
-    if (!sheet_format_of(path, &format))
-        return problem_set(problem, "%s: the name of a picture must end in .png or .svg", path);
-    if (!sheet_encode(sheet, format, &bytes, &size, problem)) return false;
+    if (!sheet_encode(sheet, &bytes, &size, problem)) return false;
     bool written = output_write(path, bytes, size, problem);
     free(bytes);
     return written;

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cairo.h>
 
@@ -22,20 +23,25 @@ extern const struct colour sheet_white, sheet_ink, sheet_soft, sheet_faint; /* p
 enum { SHEET_COLOURS = 7 };
 extern const struct colour sheet_colours[SHEET_COLOURS];
 
-struct sheet {
-    cairo_surface_t *surface;
-    cairo_t *cairo;
-    int width, height;
-};
-
 enum sheet_align { SHEET_LEFT, SHEET_CENTRE, SHEET_RIGHT };
 enum sheet_format { SHEET_PNG, SHEET_SVG };
+
+struct sheet {
+    enum sheet_format format;
+    int width, height;
+    cairo_surface_t *surface;
+    cairo_t *cairo;
+    FILE *stream; /* to `bytes`, of an SVG file */
+    char *bytes;
+    size_t size;
+};
 
 /* The font size of titles, of text, and of notes and numbers. */
 enum { SHEET_TITLE = 20, SHEET_TEXT = 15, SHEET_SMALL = 13 };
 
 /* A white sheet. Free with sheet_free, which takes a zeroed one, too. */
-bool sheet_make(struct sheet *sheet, int width, int height, struct problem *problem);
+bool sheet_make(
+    struct sheet *sheet, enum sheet_format format, int width, int height, struct problem *problem);
 void sheet_free(struct sheet *sheet);
 
 void sheet_box(struct sheet *sheet, double x, double y, double width, double height, struct colour colour,
@@ -74,11 +80,10 @@ void sheet_pixels(struct sheet *sheet, double x, double y, double side, const st
 /* What a path's ending says, ".png" or ".svg" in any case; "-" is PNG. False with any other ending. */
 bool sheet_format_of(const char *path, enum sheet_format *format);
 
-/* The file's bytes, to be freed. */
-bool sheet_encode(const struct sheet *sheet, enum sheet_format format, uint8_t **bytes, size_t *size,
-    struct problem *problem);
+/* The file's bytes, to be freed. Nothing can be drawn afterwards. */
+bool sheet_encode(struct sheet *sheet, uint8_t **bytes, size_t *size, struct problem *problem);
 
-/* Writes the file that the path's ending names; "-": PNG on standard output. */
-bool sheet_write(const struct sheet *sheet, const char *path, struct problem *problem);
+/* Writes the sheet to a file, "-": to standard output. */
+bool sheet_write(struct sheet *sheet, const char *path, struct problem *problem);
 
 #endif

@@ -343,7 +343,8 @@ static void draw_header(struct sheet *sheet, const char *title, int columns, dou
 }
 
 /* Numbers become the reference when there is none. */
-static bool draw(struct showcase *showcase, const char *title, struct sheet *sheet, struct problem *problem)
+static bool draw(struct showcase *showcase, const char *title, enum sheet_format format, struct sheet *sheet,
+    struct problem *problem)
 {
     size_t tokens = tokens_of(showcase);
     double block = 4 * (CELL + GAP) - GAP + BLOCK_GAP;
@@ -352,8 +353,8 @@ static bool draw(struct showcase *showcase, const char *title, struct sheet *she
     int *numbers = malloc((size_t)showcase->images * 2 * tokens * sizeof *numbers);
     struct sheet_pixel *pixels = malloc(tokens * sizeof *pixels);
     bool drawn = (numbers && pixels && number_colours(showcase, numbers)) || problem_no_memory(problem);
-    drawn = drawn &&
-            sheet_make(sheet, (int)(columns * block), HEADER + rows * (NAME + CELL + GAP) + FOOTER, problem);
+    drawn = drawn && sheet_make(sheet, format, (int)(columns * block),
+                         HEADER + rows * (NAME + CELL + GAP) + FOOTER, problem);
     if (drawn) draw_header(sheet, title, columns, block);
     for (int i = 0; drawn && i < showcase->images; i++)
         draw_block(sheet, BLOCK_GAP / 2.0 + i % COLUMNS * block, HEADER + i / COLUMNS * (NAME + CELL + GAP),
@@ -374,9 +375,10 @@ void showcase_title(char *title, size_t size, int64_t step)
         snprintf(title, size, "Objects that the teacher finds after %lld steps", (long long)step);
 }
 
-bool showcase_draw(struct showcase *showcase, const char *title, struct sheet *sheet, struct problem *problem)
+bool showcase_draw(struct showcase *showcase, const char *title, enum sheet_format format,
+    struct sheet *sheet, struct problem *problem)
 {
     *sheet = (struct sheet){0};
     if (showcase->images == 0) return problem_set(problem, "no picture to show");
-    return draw(showcase, title, sheet, problem);
+    return draw(showcase, title, format, sheet, problem);
 }

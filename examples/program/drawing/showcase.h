@@ -54,8 +54,8 @@ void showcase_title(char *title, size_t size, int64_t step);
  * is not an object of both. The colours of the first drawing are the reference: later drawings give an object
  * the colour of the object whose place it has. Free the sheet with sheet_free.
  */
-bool showcase_draw(
-    struct showcase *showcase, const char *title, struct sheet *sheet, struct problem *problem);
+bool showcase_draw(struct showcase *showcase, const char *title, enum sheet_format format,
+    struct sheet *sheet, struct problem *problem);
 
 /*
  * Keeps the reference in a file of JSON, and takes it up again. A file that is not there or is not of these

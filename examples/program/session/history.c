@@ -76,7 +76,7 @@ bool history_draw(const struct history *history, const char *path, struct proble
     for (int k = 0; k < HISTORY_CURVES; k++)
         chart.line[k] = (struct chart_line){
             history_names[k], values + (size_t)k * points, k ? sheet_colours[k - 1] : sheet_ink, points / 40};
-    bool drawn = sheet_make(&sheet, WIDTH, HEIGHT, problem) &&
+    bool drawn = sheet_make(&sheet, SHEET_PNG, WIDTH, HEIGHT, problem) &&
                  (chart_draw(&sheet, 0, 0, WIDTH, HEIGHT, &chart) ||
                      problem_set(problem, "too few steps to draw their losses")) &&
                  sheet_write(&sheet, path, problem);

@@ -129,7 +129,8 @@ static bool draw(struct look *look, const struct frozen *frozen, struct showcase
     bool drawn = frozen_runtime(&choice, &runtime, problem) &&
                  object_finder_make(&finder, frozen, &runtime, problem) &&
                  showcase_cluster(showcase, &finder, problem) &&
-                 showcase_draw(showcase, title, &sheet, problem) && sheet_write(&sheet, path, problem);
+                 showcase_draw(showcase, title, SHEET_PNG, &sheet, problem) &&
+                 sheet_write(&sheet, path, problem);
     sheet_free(&sheet);
     object_finder_free(&finder);
     free(path);

@@ -294,12 +294,12 @@ void run_log(struct run *run, const struct log_line *line)
     if (!line->skipped) write_event(run, line);
 }
 
-bool run_show(struct run *run, const char *path, int64_t step, const struct sheet *sheet, bool event,
-    struct problem *problem)
+bool run_show(
+    struct run *run, const char *path, int64_t step, struct sheet *sheet, bool event, struct problem *problem)
 {
     uint8_t *png;
     size_t size;
-    if (!sheet_encode(sheet, SHEET_PNG, &png, &size, problem)) return false;
+    if (!sheet_encode(sheet, &png, &size, problem)) return false;
     if (event) events_picture(&run->events, step, "objects", sheet->width, sheet->height, png, size);
     bool written = output_write(path, png, size, problem);
     free(png);

@@ -80,7 +80,7 @@ void run_log(struct run *run, const struct log_line *line);
  * Writes a picture of the teacher's objects at step `step` to `path` and, with `event`, to TensorBoard's
  * events.
  */
-bool run_show(struct run *run, const char *path, int64_t step, const struct sheet *sheet, bool event,
+bool run_show(struct run *run, const char *path, int64_t step, struct sheet *sheet, bool event,
     struct problem *problem);
 
 /* Before a checkpoint is written: lets the log reach the disk, or a loss of power could leave it behind. */

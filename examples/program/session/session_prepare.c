@@ -269,7 +269,7 @@ bool session_show_clusters(struct session *session, const char *path, bool event
     bool first = !session->showcase.reference;
     showcase_title(title, sizeof title, session->step);
     bool shown = showcase_teach(&session->showcase, session->trainer, &session->problem) &&
-                 showcase_draw(&session->showcase, title, &sheet, &session->problem) &&
+                 showcase_draw(&session->showcase, title, SHEET_PNG, &sheet, &session->problem) &&
                  run_show(&session->run, path, session->step, &sheet, event, &session->problem);
     sheet_free(&sheet);
     return shown && (!first || keep_colours(session));
