@@ -1,6 +1,6 @@
 /*
- * Tar archives: members lie inside of the archive, one after the other, and have names; so do the pictures that
- * an index gets of them.
+ * Tar archives: members lie inside of the archive, one after the other, and have names; so do the pictures
+ * that an index gets of them.
  */
 #include "fuzz/fuzz.h"
 #include "pictures/members.h"

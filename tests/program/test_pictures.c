@@ -307,7 +307,7 @@ END_TEST
 START_TEST(test_pictures_are_found_by_ending_or_content)
 {
     static const char *const names[] = {
-        "a.jfif", "b.JIF", "c.jfi", "d.pjpeg", "e.apng", "f.webp", "g", "h.jpe"};
+        "a.jfif", "b.JIF", "c.jfi", "d.pjpeg", "e.apng", "f", "g.jpe", "h.webp"};
     char *root = files_make_folder();
     const char *index = files_path(root, "index"), *folder = files_path(root, "folder");
     ck_assert_int_eq(mkdir(folder, 0700), 0);
@@ -315,15 +315,22 @@ START_TEST(test_pictures_are_found_by_ending_or_content)
     files_write(files_path(folder, "README"), "words", 5);
     files_write(files_path(folder, "x.gif"), "GIF89a", 6);
     struct pictures pictures = open_pictures(index, 1, folder);
+#ifdef CRIBO_WEBP
     ck_assert_uint_eq(pictures.count, 8);
-    for (size_t i = 0; i < 8; i++) ck_assert_int_eq(width_of(&pictures, i), 10 + (int)i);
+#else
+    ck_assert_uint_eq(pictures.count, 7);
+#endif
+    for (size_t i = 0; i < pictures.count; i++) ck_assert_int_eq(width_of(&pictures, i), 10 + (int)i);
     pictures_close(&pictures);
-    ck_assert_uint_eq(count_pictures(index, NULL, files_path(folder, "g")), 1);
+    ck_assert_uint_eq(count_pictures(index, NULL, files_path(folder, "f")), 1);
     add_archive(files_path(folder, "shard"), 30);
     ck_assert_uint_eq(count_pictures(index, NULL, files_path(folder, "shard")), 2);
-    files_write(files_path(folder, "list"), "g\nshard\n", 8);
+    files_write(files_path(folder, "list"), "f\nshard\n", 8);
     ck_assert_uint_eq(count_pictures(index, NULL, files_path(folder, "list")), 3);
-    files_write(files_path(folder, "marked"), "\xef\xbb\xbfg\r\na.jfif\r\n", 14);
+    files_write(files_path(folder, "marked"),
+        "\xef\xbb\xbf"
+        "f\r\na.jfif\r\n",
+        14);
     ck_assert_uint_eq(count_pictures(index, NULL, files_path(folder, "marked")), 2);
     files_remove(root);
 }

@@ -120,7 +120,19 @@ bool folder_holds_run(const char *path)
 bool folder_is_picture(const char *name)
 {
     static const char *const endings[] = {
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".png", ".apng", ".webp"};
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".jif",
+        ".jfi",
+        ".pjpeg",
+        ".png",
+        ".apng",
+#ifdef CRIBO_WEBP
+        ".webp",
+#endif
+    };
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
         if (!strcasecmp(dot, endings[i])) return true;

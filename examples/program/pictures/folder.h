@@ -10,7 +10,10 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* Does the name end in .jpg, .jpeg, .jpe, .jfif, .jif, .jfi, .pjpeg, .png, .apng or .webp, in any case? */
+/*
+ * Does the name end in .jpg, .jpeg, .jpe, .jfif, .jif, .jfi, .pjpeg, .png, .apng or, where WebP is read,
+ * .webp, in any case?
+ */
 bool folder_is_picture(const char *name);
 
 /* Has a run of cribo written to this folder (its settings and its log are there)? */
