@@ -89,6 +89,17 @@ expect 1 "no picture 099 in" evaluate "$work/run" "$work/train" "$work/test" --c
 expect 2 "--fractions=2" evaluate "$work/run" "$work/train" --fractions 2
 expect 2 "--seed=x" evaluate "$work/run" "$work/train" --seed x
 
+# The worst pictures, with the patches that voted.
+for protocol in simple hummingbird; do
+    expect 0 "" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --protocol $protocol --failures "$work/failures.png" \
+        --failure-count 3 -q
+    is_png "$work/failures.png"
+done
+expect 0 "" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --failures "$work/failures.svg" --memory-patches 40 -q
+grep -q "<svg" "$work/failures.svg" || fail "no drawing of failures"
+expect 1 "cannot write $work/nowhere/failures.png" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --failures \
+    "$work/nowhere/failures.png"
+
 # Clusters of tokens, and pictures by their nearest [CLS] tokens.
 expect 0 "over 2 seeds; 4 clusters of 96 tokens, matched hungarian" evaluate "$work/run" "$work/train" "$work/test" --classes 4 \
     --protocol clusters --seed 0,1 --json "$work/clusters.json"

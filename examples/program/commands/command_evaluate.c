@@ -2,6 +2,7 @@
 #include "base/arguments.h"
 #include "base/say.h"
 #include "commands/command.h"
+#include "drawing/failures.h"
 #include "drawing/fractions.h"
 #include "models/classification.h"
 #include "models/unsupervised.h"
@@ -26,6 +27,8 @@ enum {
     KEY_FRACTIONS,
     KEY_PLOT,
     KEY_RECORD,
+    KEY_FAILURES,
+    KEY_FAILURE_COUNT,
     KEY_CLUSTERS,
     KEY_MATCHING,
     KEY_LAYOUT,
@@ -101,6 +104,10 @@ static const struct argp_option table[] = {
         "Write the results as JSON to FILE as well; -: print JSON to standard output instead of the table",
         4},
     {"plot", KEY_PLOT, "FILE", 0, "Plot the mean IoU of several fractions to FILE, .png or .svg", 4},
+    {"failures", KEY_FAILURES, "FILE", 0,
+        "Draw the pictures scored worst to FILE, .png or .svg, with the remembered patches that voted", 4},
+    {"failure-count", KEY_FAILURE_COUNT, "N", 0, "Number of pictures in the file of --failures; default 6",
+        4},
     {"record", KEY_RECORD, "FILE", 0,
         "Write each remembered crop and its jitter to FILE, a line of JSON each", 4},
     {0},
@@ -112,7 +119,8 @@ struct parsing {
     struct run_request request;
     struct evaluation_options what;
     struct unsupervised_options clusters;
-    const char *json, *plot, *protocol, *rule[RULES];
+    size_t failure_count;
+    const char *json, *plot, *failures, *protocol, *rule[RULES];
 };
 
 /* What a run of the command works with. */
@@ -209,6 +217,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_PROTOCOL: parsing->protocol = value; return 0;
     case KEY_JSON: parsing->json = value; return 0;
     case KEY_PLOT: parsing->plot = value; return 0;
+    case KEY_FAILURES: parsing->failures = value; return 0;
+    case KEY_FAILURE_COUNT:
+        parsing->failure_count = (size_t)command_integer(state, "failure-count", value, 1, 100);
+        return 0;
     case KEY_RECORD: parsing->what.record = value; return 0;
     case ARGP_KEY_INIT: state->child_inputs[0] = &parsing->model; return 0;
     case ARGP_KEY_ARG: take_argument(state, parsing, value); return 0;
@@ -338,7 +350,7 @@ static bool has_table(const struct parsing *parsing)
     return !(parsing->json && !strcmp(parsing->json, "-"));
 }
 
-static bool publish(const struct parsing *parsing, const struct work *work, struct problem *problem)
+static bool publish(const struct parsing *parsing, struct work *work, struct problem *problem)
 {
     struct run_summary summaries[MAX_RUNS];
     evaluation_warn(&work->results[0], &work->plan.test);
@@ -349,6 +361,8 @@ static bool publish(const struct parsing *parsing, const struct work *work, stru
     }
     size_t count = run_plan_summarise(&work->plan, work->results, summaries);
     return (!parsing->plot || fractions_draw(parsing->plot, summaries, count, problem)) &&
+           (!parsing->failures ||
+               failures_draw(parsing->failures, &work->frozen, &parsing->what, &work->results[0], problem)) &&
            (!parsing->json || write_json(parsing, work, problem));
 }
 
@@ -362,6 +376,7 @@ static bool retrieve(struct parsing *parsing, struct work *work, struct problem 
     what->test = &work->plan.test;
     what->threads = parsing->model.threads;
     what->say = true;
+    if (parsing->failures) what->worst = parsing->failure_count ? parsing->failure_count : 6;
     return evaluate(work->results, &work->frozen, what, problem) && publish(parsing, work, problem);
 }
 

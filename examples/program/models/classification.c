@@ -129,7 +129,7 @@ static void release(struct worker *w)
 static bool cut_middle(
     const struct frozen *frozen, const struct image *image, float *pixels, struct problem *problem)
 {
-    static const double mean[3] = {IMAGENET_MEAN}, deviation[3] = {IMAGENET_DEVIATION};
+    const double *mean = frozen->recipe.mean, *deviation = frozen->recipe.deviation;
     int size = frozen->size, side = (int)lround(size * 8 / 7.0);
     int shorter = image->width < image->height ? image->width : image->height;
     int width = (int)((double)side * image->width / shorter),

@@ -29,15 +29,16 @@ struct memory {
 struct bench {
     const struct frozen *frozen;
     const struct evaluation_options *options;
-    struct memory *memories; /* [run_count] */
-    struct memory *memory;   /* the one that is filled */
-    size_t group;            /* pictures */
-    float *pixels;           /* [3, size, size] of one */
-    float *features;         /* [group, N, D] */
-    int32_t *truth, *found;  /* [group, size, size] */
-    float *draws;            /* [group, N] for patches with rare classes */
-    int64_t *chosen;         /* [group, N] */
-    int64_t *own;            /* [classes, classes] of one picture */
+    struct memory *memories;         /* [run_count] */
+    struct memory *memory;           /* the one that is filled */
+    size_t group;                    /* pictures */
+    float *pixels;                   /* [3, size, size] of one */
+    float *features;                 /* [group, N, D] */
+    int32_t *truth, *found;          /* [group, size, size] */
+    float *draws;                    /* [group, N] for patches with rare classes */
+    int64_t *chosen;                 /* [group, N] */
+    int64_t *own;                    /* [classes, classes] of one picture */
+    struct evaluation_origin *views; /* [group] picture and pass of each */
     FILE *record;
     struct problem *problem;
 };
@@ -131,8 +132,9 @@ static bool make_room(struct bench *bench)
     bench->draws = malloc(bench->group * tokens * sizeof *bench->draws);
     bench->chosen = malloc(bench->group * tokens * sizeof *bench->chosen);
     bench->own = malloc(classes * classes * sizeof *bench->own);
+    bench->views = malloc(bench->group * sizeof *bench->views);
     return (bench->pixels && bench->features && bench->truth && bench->found && bench->draws &&
-               bench->chosen && bench->own) ||
+               bench->chosen && bench->own && bench->views) ||
            problem_set(bench->problem, "no memory for the evaluation");
 }
 
@@ -150,6 +152,7 @@ static void release(struct bench *bench)
     free(bench->draws);
     free(bench->chosen);
     free(bench->own);
+    free(bench->views);
 }
 
 /* --- pictures --- */
@@ -158,10 +161,10 @@ static void release(struct bench *bench)
 static void normalise(
     const struct frozen *frozen, const struct protocol *protocol, const float *colours, float *pixels)
 {
-    const double mean[3] = {IMAGENET_MEAN};
-    double deviation[3] = {IMAGENET_DEVIATION};
+    const double *mean = frozen->recipe.mean, *own = frozen->recipe.deviation;
+    const double deviation[3] = {
+        own[0], own[1], protocol->blue_deviation > 0 ? protocol->blue_deviation : own[2]};
     size_t plane = (size_t)frozen->size * (size_t)frozen->size;
-    deviation[2] = protocol->blue_deviation;
     for (size_t i = 0; i < plane; i++)
         for (size_t c = 0; c < 3; c++)
             pixels[c * plane + i] = (float)(((double)colours[3 * i + c] / 255.0 - mean[c]) / deviation[c]);
@@ -298,9 +301,77 @@ static void say_how_far(const struct bench *bench, const char *what, size_t done
     if (done == all) say_progress_end();
 }
 
+/* Colours [size][size][3] to bytes [3][size][size]. */
+static void to_bytes(const float *colours, int size, uint8_t *bytes)
+{
+    size_t plane = (size_t)size * (size_t)size;
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++) bytes[c * plane + i] = (uint8_t)lrintf(colours[3 * i + c]);
+}
+
+bool evaluation_view(const struct frozen *frozen, const struct protocol *protocol,
+    const struct evaluation_run *run, const struct evaluation_origin *origin, uint8_t *bytes, int32_t *labels,
+    struct problem *problem)
+{
+    double draws[SEGMENTATION_DRAWS];
+    float *colours = malloc(3 * (size_t)frozen->size * (size_t)frozen->size * sizeof *colours);
+    struct image image = {0};
+    bool made = (colours || problem_set(problem, "no memory for a picture")) &&
+                dataset_picture(run->train, origin->picture, 0, &image, problem);
+    if (made && cribo_random_uniform((uint64_t)run->seed, origin->pass, origin->picture, SEGMENTATION_DRAWS,
+                    draws) != CRIBO_OK)
+        made = library_failed(problem);
+    struct segmentation_view view = {.box = {0, 0, image.width, image.height}};
+    if (made && protocol->passes) view = segmentation_view_of(draws, image.width, image.height);
+    made = made &&
+           dataset_labels(run->train, origin->picture, &image, &view.box, frozen->size, labels, problem) &&
+           segmentation_view_pixels(&view, &image, frozen->size, colours, problem);
+    if (made) to_bytes(colours, frozen->size, bytes);
+    image_free(&image);
+    free(colours);
+    return made;
+}
+
 /* --- remembering --- */
 
-static bool remember_group(struct bench *bench, size_t count)
+/* Has a patch of the group a label, so that the memory takes it? */
+static bool has_label(const struct bench *bench, size_t picture, size_t patch)
+{
+    const struct frozen *frozen = bench->frozen;
+    size_t size = (size_t)frozen->size, side = (size_t)frozen->side, pixels = size / side;
+    const int32_t *corner =
+        bench->truth + (picture * size + patch / side * pixels) * size + patch % side * pixels;
+    for (size_t i = 0; i < pixels * pixels; i++)
+        if (corner[i / pixels * size + i % pixels] != NO_LABEL) return true;
+    return false;
+}
+
+/* Writes down where the entries of a group come from, where somebody will look at them. */
+static bool note_origins(struct bench *bench, size_t count)
+{
+    struct evaluation *result = bench->memory->result;
+    size_t tokens = frozen_tokens(bench->frozen),
+           keep = bench->memory->keep ? (size_t)bench->memory->keep : tokens;
+    bool sampled = bench->options->memory_patches && !bench->options->protocol.rare;
+    if (!bench->options->worst || bench->memory != bench->memories || sampled) return true;
+    if (result->origin_count + count * keep > result->origin_room) {
+        size_t room = 2 * (result->origin_count + count * keep);
+        void *longer = realloc(result->origins, room * sizeof *result->origins);
+        if (!longer) return problem_set(bench->problem, "no memory for the origins of %zu patches", room);
+        result->origins = longer;
+        result->origin_room = room;
+    }
+    for (size_t i = 0; i < count * keep; i++) {
+        size_t patch = bench->memory->keep ? (size_t)bench->chosen[i] : i % keep;
+        if (!has_label(bench, i / keep, patch)) continue;
+        struct evaluation_origin *origin = &result->origins[result->origin_count++];
+        *origin = bench->views[i / keep];
+        origin->patch = (uint32_t)patch;
+    }
+    return true;
+}
+
+static bool remember_patches(struct bench *bench, size_t count)
 {
     struct memory *memory = bench->memory;
     cribo_patch_maps maps = maps_of(bench, count);
@@ -325,12 +396,13 @@ static bool remember(struct bench *bench, struct memory *memory)
     for (size_t first = 0; first < all; first += bench->group) {
         size_t count = all - first < bench->group ? all - first : bench->group;
         for (size_t i = 0; i < count; i++) {
-            size_t number = (first + i) % run->count;
-            if (!read_view(bench, run->pictures ? run->pictures[number] : number,
-                    (int)((first + i) / run->count), i))
-                return false;
+            size_t number = (first + i) % run->count, pass = (first + i) / run->count;
+            size_t picture = run->pictures ? run->pictures[number] : number;
+            bench->views[i] =
+                (struct evaluation_origin){.picture = (uint32_t)picture, .pass = (uint32_t)pass};
+            if (!read_view(bench, picture, (int)pass, i)) return false;
         }
-        if (!remember_group(bench, count)) return false;
+        if (!remember_patches(bench, count) || !note_origins(bench, count)) return false;
         say_how_far(bench, "remembering", first + count, all, &said);
     }
     memory->result->remember_seconds = now() - began;
@@ -498,6 +570,10 @@ bool evaluate(struct evaluation *results, const struct frozen *frozen,
         results[r] = (struct evaluation){.classes = options->test->classes};
     bool done = make_memories(&bench, results) && make_room(&bench) && open_record(&bench) && measure(&bench);
     if (bench.record) fclose(bench.record);
+    if (done && options->worst) {
+        results[0].probe = bench.memories[0].probe;
+        bench.memories[0].probe = NULL;
+    }
     release(&bench);
     for (size_t r = 0; !done && r < options->run_count; r++) evaluation_free(&results[r]);
     return done;
@@ -510,6 +586,8 @@ void evaluation_free(struct evaluation *evaluation)
     free(evaluation->remembered);
     free(evaluation->scored);
     free(evaluation->worst);
+    free(evaluation->origins);
+    cribo_probe_free(evaluation->probe);
     *evaluation = (struct evaluation){0};
 }
 

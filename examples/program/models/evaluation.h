@@ -37,6 +37,12 @@ struct evaluation_picture {
     double mean_iou; /* of its own pixels, over the classes that occur in it */
 };
 
+/* Where an entry of the memory comes from. */
+struct evaluation_origin {
+    uint32_t picture, patch; /* in the run's data set; of the view's N */
+    uint32_t pass;
+};
+
 /* The result of a run. */
 struct evaluation {
     int classes;
@@ -47,6 +53,11 @@ struct evaluation {
     double remember_seconds, fit_seconds, score_seconds;
     struct evaluation_picture *worst; /* [worst_count], the worst first */
     size_t worst_count;
+    /* Of the first run where the worst pictures are wanted: its memory, to be looked at. */
+    cribo_probe *probe;
+    struct evaluation_origin
+        *origins; /* [origin_count] of the entries; NULL: the memory is a uniform sample */
+    size_t origin_count, origin_room;
 };
 
 /*
@@ -69,6 +80,14 @@ struct json_t *evaluation_json(const struct evaluation *evaluation, const struct
 
 /* The conditions of all runs as an object of JSON: the protocol's rules, sizes, counts, versions. */
 struct json_t *evaluation_conditions(const struct frozen *frozen, const struct evaluation_options *options);
+
+/*
+ * A picture as the memory of a run has seen it in a pass: bytes [3][size][size], and the classes [size * size] under
+ * them.
+ */
+bool evaluation_view(const struct frozen *frozen, const struct protocol *protocol,
+    const struct evaluation_run *run, const struct evaluation_origin *origin, uint8_t *bytes, int32_t *labels,
+    struct problem *problem);
 
 /* A picture of the data set as the protocol shows it to the model when it is scored: [3][size][size]. */
 bool evaluation_pixels(const struct frozen *frozen, const struct protocol *protocol,

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const struct protocol protocols[] = {
-    {.name = "simple", .blue_deviation = 0.225},
+    {.name = "simple"},
     {.name = "hummingbird",
         .bytes = true,
         .floor_labels = true,
