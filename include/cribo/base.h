@@ -40,50 +40,50 @@ extern "C" {
 #define CRIBO_API
 #endif
 
-/* The compiler warns where the result is not looked at. */
+/* The compiler warns if the result is ignored. */
 #if defined(__GNUC__)
 #define CRIBO_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define CRIBO_MUST_CHECK
 #endif
 
-/* The version to which these headers belong. */
+/* The version of these headers. */
 #define CRIBO_VERSION_MAJOR 0
 #define CRIBO_VERSION_MINOR 1
 #define CRIBO_VERSION_PATCH 0
 
-/* The outcome of a call. Values never change; new ones are only appended. */
+/* The result of a call. Values never change; new ones are only appended. */
 typedef enum cribo_status {
-    CRIBO_OK = 0,               /* it worked */
+    CRIBO_OK = 0,               /* success */
     CRIBO_INVALID_ARGUMENT = 1, /* an argument is NULL, out of range, not finite or of the wrong size */
     CRIBO_OUT_OF_MEMORY = 2,    /* the allocator returned NULL */
     CRIBO_IO_ERROR = 3,         /* the system refused to open, read, write, flush or rename a file */
     CRIBO_CORRUPT = 4,          /* a file's content breaks its format */
     CRIBO_NOT_FINITE = 5,       /* a loss or a gradient became infinite or NaN; no state was changed */
     CRIBO_CANCELLED = 6,        /* the progress callback asked to stop; no state was changed */
-    CRIBO_WRONG_STATE = 7,      /* the call is out of turn (cribo_trainer_learn before _teach, say) */
-    CRIBO_SYSTEM_ERROR = 8,     /* the system refused something other than memory or a file: a thread, say */
+    CRIBO_WRONG_STATE = 7,      /* calls in the wrong order, for example cribo_trainer_learn before _teach */
+    CRIBO_SYSTEM_ERROR = 8,     /* the system refused another resource, for example a thread */
     CRIBO_TIMED_OUT = 9         /* another rank did not answer within the communicator's deadline */
 } cribo_status;
 
 /*
- * The version of the library that is loaded, "major.minor.patch". Compare with CRIBO_VERSION_* to detect a
- * header that does not belong to it.
+ * The version of the library that is loaded, "major.minor.patch". Compare with CRIBO_VERSION_* to detect
+ * headers of another version.
  * Ownership: a static string.
  */
 CRIBO_API const char *cribo_version(void);
 
 /*
- * How the library was built and what it found on this machine, as one JSON object on one line; later
- * versions may append members.
+ * The library's build and the features of this machine, as one JSON object on one line; later versions may
+ * append members.
  *
  * version, blis_version  of the libraries that are loaded
- * blis_kernels     the kernel set that BLIS chose for this CPU, "skx" say
- * matrix_kernel    what multiplies matrices: a kernel of ours, or "blis"
+ * blis_kernels     the kernel set of BLIS for this CPU, for example "skx"
+ * matrix_kernel    the matrix kernel: one of the library, or "blis"
  * cpu_level        of the other kernels: "generic", "avx2", "avx512" or "avx512bf16"; no higher than
  *                  CRIBO_CPU in the environment, if that is set
- * cpu_features     those of this CPU that the library has kernels for, as an array of strings; not capped
- * compiler         what built the library, "gcc 12.2.0" say
+ * cpu_features     features of this CPU that the library uses, as an array of strings; not capped
+ * compiler         the compiler, for example "gcc 12.2.0"
  * default_threads  an integer: the CPUs that the process may use
  *
  * Ownership: a static string, made at the first call.
@@ -92,43 +92,43 @@ CRIBO_API const char *cribo_version(void);
 CRIBO_API const char *cribo_build_info(void);
 
 /*
- * The name of a status, "CRIBO_OK" and so on; "unknown status" for a number that is none.
+ * The name of a status, "CRIBO_OK" and so on; "unknown status" for other numbers.
  * Ownership: a static string.
  */
 CRIBO_API const char *cribo_status_name(cribo_status status);
 
 /*
- * The message of the latest failure in the calling thread: the argument or file at fault, its value, and what
- * was expected. Empty before the first failure; a success leaves it as it is. At most 511 bytes.
+ * The message of the latest failure in the calling thread: the argument or file, its value, and the expected
+ * value. Empty before the first failure; a success does not change it. At most 511 bytes.
  * Ownership: the thread's own buffer, valid until this thread's next failing call.
- * Threads: each has its own.
+ * Threads: each thread has its own.
  */
 CRIBO_API const char *cribo_last_error(void);
 
 /*
- * The errno of the latest failure in the calling thread (ENOENT where a file is missing, say); 0 where no
- * system call failed, and before the first failure. A success leaves it as it is.
- * Threads: each has its own.
+ * The errno of the latest failure in the calling thread (for example ENOENT for a missing file); 0 if no
+ * system call failed, and before the first failure. A success does not change it.
+ * Threads: each thread has its own.
  */
 CRIBO_API int cribo_last_errno(void);
 
-/* How grave a log message is. */
+/* The severity of a log message. */
 enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
 
 /*
- * What a handle borrows from the program. Every member may stay zero: malloc and free, all the CPUs that the
- * process may use, no log, never cancelled. Initialise with cribo_runtime_init, which sets struct_size.
+ * The allocator, thread count, log and cancel callbacks of a handle. Zero members select the defaults: malloc
+ * and free, all CPUs of the process, no log, no cancelling. Initialise with cribo_runtime_init, which sets
+ * struct_size. Create functions accept NULL for the defaults.
  *
- * allocate / release  every allocation of the handle goes through them; `allocate` returns NULL on failure
+ * allocate / release  used for every allocation of the handle; `allocate` returns NULL on failure
  *                     and memory aligned as malloc's. A training step allocates nothing.
  * threads             worker threads, the caller included; 0 takes cribo_default_threads. Results do not
  *                     depend on it. At most 256.
- * log                 receives messages (no newline) that are worth a person's attention. Called on the
- *                     thread that made the call. NULL: silence.
- * progress            called between the stretches of a long call with the phase's name and the share done so
+ * log                 receives messages without a newline, on the thread of the call. NULL: no messages.
+ * progress            called several times during a long call with the phase's name and the share done so
  *                     far, 0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED. NULL:
- *                     never asked.
- * allocator_user, log_user, progress_user  handed to these hooks as `user`
+ *                     never cancelled.
+ * allocator_user, log_user, progress_user  passed to these callbacks as `user`
  */
 typedef struct cribo_runtime {
     size_t struct_size;
@@ -149,24 +149,24 @@ typedef struct cribo_runtime {
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtime, size_t struct_size);
 
 /*
- * How many worker threads a handle gets for whose runtime `threads` is 0: what cribo_set_default_threads
- * chose, or else the CPUs in the process's affinity mask, as far as the cgroup's quota goes.
- * Cost: some system calls, unless a number was chosen.
+ * The number of worker threads of a handle whose runtime has threads = 0: the number set by
+ * cribo_set_default_threads, or the CPUs in the process's affinity mask, limited by the cgroup's quota.
+ * Cost: some system calls, unless a number was set.
  */
 CRIBO_API int64_t cribo_default_threads(void);
 
 /*
- * Chooses that number for the whole process, for handles that are made from now on; those that are there stay
- * as they are. `threads` 0 ... 256; 0 goes back to the CPUs.
- * Errors: CRIBO_INVALID_ARGUMENT (out of range); nothing is then changed.
+ * Sets the default number of threads for handles created later; existing handles are unchanged. `threads` 0
+ * ... 256; 0 restores the number of CPUs.
+ * Errors: CRIBO_INVALID_ARGUMENT (out of range).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_set_default_threads(int64_t threads);
 
 /*
- * One setting of a config struct, as the settings tables describe it (for command lines and bindings).
+ * One setting of a config struct, for command lines and bindings.
  *
  * name     as in the struct and in cribo_..._config_set
- * help     one line for a person
+ * help     description in one line, which stands alone
  * integer  1: an int64_t field; 0: a double field
  * minimum, maximum, initial  the allowed range, ends included, and the published default
  */
@@ -189,10 +189,11 @@ CRIBO_API const char *cribo_setting_choice(const char *name, int64_t value);
 
 /*
  * `count` uniform numbers in [0, 1) with 53 random bits each: a pure function of (seed, stream, index), from
- * Philox 4x32-10 (Salmon et al., SC 2011). Callers who draw their augmentations from it get batches that
- * depend on nothing but (seed, image), whatever the number of loader threads.
+ * Philox 4x32-10 (Salmon et al., SC 2011). Augmentations drawn from it depend only on (seed, image), not on
+ * the number of loader threads.
  *
- * values [count] float64. Any `stream` and `index` are fine: the library's own draws use another key space.
+ * values [count] float64. Any `stream` and `index` are allowed: the library's own draws use another key
+ * space.
  * Errors: CRIBO_INVALID_ARGUMENT when values is NULL and count is not 0.
  * Cost: some ns a number; no allocation.
  */

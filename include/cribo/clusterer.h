@@ -3,7 +3,7 @@
  * image are clustered together into K objects, on a cost that joins feature similarity and position, by
  * Sinkhorn's algorithm.
  *
- * Works on anybody's dense features: no model, no trainer is needed.
+ * Works on dense features of any network, without a model or a trainer.
  */
 #ifndef CRIBO_CLUSTERER_H
 #define CRIBO_CLUSTERER_H
@@ -36,9 +36,9 @@ typedef struct cribo_clusterer_config {
 /*
  * _init sets the defaults; `struct_size` is sizeof(cribo_clusterer_config) as the caller knows it. _set
  * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
- * `index`, from 0 on; its strings are static.
+ * `index`, starting at 0; its strings are static.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
- * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * number, a value out of range, an index past the last).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_config_init(
     cribo_clusterer_config *config, size_t struct_size);
@@ -83,7 +83,7 @@ typedef struct cribo_cluster_input {
 } cribo_cluster_input;
 
 /*
- * Where the result goes; any pointer may be NULL when it is not wanted.
+ * Pointers to the results; a result is not computed if its pointer is NULL.
  *
  * assignment  [B, 2, N, K] Q*, each column of each view summing to 1, or to 0 where the cluster is absent
  * labels      [B, 2, N] the cluster to which each token belongs most, the lowest of equals
@@ -101,8 +101,8 @@ typedef struct cribo_cluster_output {
 /*
  * Clusters a batch (equations in docs/algorithm.md, "Joint-view clustering"). With batch_cost = 0 an image's
  * result does not depend on its neighbours in the batch. Any finite input has a defined, finite result:
- * tokens of length 0 are like nothing, and where all tokens and positions of an image are equal cluster 0
- * takes them all.
+ * tokens of length 0 have cosine 0 with all others, and if all tokens and positions of an image are equal,
+ * cluster 0 contains them all.
  * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite.
  * Cost: O(B (N^2 + N K D)) time; no array of B * 2N * 2N * K is ever made.
  */

@@ -28,7 +28,7 @@ extern "C" {
  * receive       starts to receive `bytes` bytes from rank `peer`
  * test          1: the request has ended; 0: it is under way; negative: it failed. After 1 or a negative
  *               number the request's number is free
- * cancel        gives up a request that is under way and frees its number. The buffer of a cancelled receive
+ * cancel        cancels a pending request and frees its number. The buffer of a cancelled receive
  *               is not written afterwards
  *
  * send and receive return 0, or another number if they fail, and set *request. None of the functions waits.

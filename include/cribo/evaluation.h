@@ -1,6 +1,6 @@
 /*
- * cribo/evaluation.h: do frozen features tell classes apart? Dense nearest-neighbour retrieval and a linear
- * probe on patches or on whole images, their scores, and principal components for pictures of tokens.
+ * cribo/evaluation.h: evaluation of frozen features. Dense nearest-neighbour retrieval and a linear probe on
+ * patches or on whole images, their scores, and principal components for pictures of tokens.
  *
  * The retrieval protocol is that of Balazevic et al., "Towards in-context scene understanding" (NeurIPS
  * 2023), section 3, by which CrIBo's features are compared: a memory of L2-normalised patch features, each
@@ -22,30 +22,31 @@
 extern "C" {
 #endif
 
-/* A memory of labelled patches, and what reads classes off it. */
+/* A memory of labelled patches, and classifiers that use it. */
 typedef struct cribo_probe cribo_probe;
 
 /* Settings; cribo_probe_config_init sets the published protocol. Fields are only ever appended. */
 typedef struct cribo_probe_config {
-    size_t struct_size;     /* sizeof(cribo_probe_config), set by _init */
-    int64_t width;          /* D, numbers in a feature; 384. 1 ... 65 536 */
-    int64_t classes;        /* C, labels are 0 ... C - 1; 21. 1 ... 65 536 */
-    int64_t ignore_label;   /* pixels with this label count nowhere; 255. -1 ... 65 536 */
-    int64_t memory_patches; /* the most entries that are kept, a uniform sample of all; 0: all. 0 ... 2^31 */
-    int64_t seed;           /* of that sample; 0. 0 ... 2^53 */
-    int64_t neighbours;     /* k; 30. 1 ... 4096 */
-    double temperature;     /* of the softmax over the neighbours' cosines; 0.02. 1e-4 ... 1e4 */
+    size_t struct_size;   /* sizeof(cribo_probe_config), set by _init */
+    int64_t width;        /* D, numbers in a feature; 384. 1 ... 65 536 */
+    int64_t classes;      /* C, labels are 0 ... C - 1; 21. 1 ... 65 536 */
+    int64_t ignore_label; /* pixels with this label are ignored; 255. -1 ... 65 536 */
+    int64_t
+        memory_patches; /* maximum number of entries, a uniform sample of all patches; 0: all. 0 ... 2^31 */
+    int64_t seed;       /* of that sample; 0. 0 ... 2^53 */
+    int64_t neighbours; /* k; 30. 1 ... 4096 */
+    double temperature; /* of the softmax over the neighbours' cosines; 0.02. 1e-4 ... 1e4 */
     /* of the linear layer: this / 2 times its squared weights is added to its loss; 1e-4. 0 ... 1e6 */
     double weight_penalty;
-    int64_t iterations; /* the most of L-BFGS in cribo_probe_fit; 200. 1 ... 100 000 */
+    int64_t iterations; /* maximum number of L-BFGS iterations in cribo_probe_fit; 200. 1 ... 100 000 */
 } cribo_probe_config;
 
 /*
  * _init sets the defaults; `struct_size` is sizeof(cribo_probe_config) as the caller knows it. _set assigns a
  * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
- * from 0 on; its strings are static.
+ * starting at 0; its strings are static.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
- * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * number, a value out of range, an index past the last).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_init(
     cribo_probe_config *config, size_t struct_size);
@@ -57,7 +58,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_config_setting(size_t index,
  * Makes a probe with an empty memory.
  * Ownership: free with cribo_probe_free.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
- * Cost: 4 D + 2 C + 4 bytes of memory for each entry, in blocks of 1024 as they come; some MB for each
+ * Cost: 4 D + 2 C + 4 bytes of memory for each entry, allocated in blocks of 1024; some MB for each
  * thread.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_create(
@@ -72,7 +73,7 @@ CRIBO_API void cribo_probe_free(cribo_probe *probe);
  * images         B
  * rows, columns  of the patches of an image; 1 and 1 for a feature of the whole image
  * features       [B, rows * columns, D] of any length, finite; cribo_model_features gives them
- * height, width  of the label maps that go with them, in pixels: multiples of rows and of columns, at most
+ * height, width  of their label maps, in pixels: multiples of rows and of columns, at most
  *                65 535 pixels to a patch
  */
 typedef struct cribo_patch_maps {
@@ -86,28 +87,28 @@ typedef struct cribo_patch_maps {
 } cribo_patch_maps;
 
 /*
- * Remembers labelled patches: each feature normalised, with the histogram of the labels 0 ... C - 1 of its
- * pixels. A patch whose pixels are all to be ignored is passed over. Beyond memory_patches, what is kept is a
- * uniform sample of all patches so far, by reservoir: it depends on the seed and the order of the patches,
- * not on how they were cut into calls.
+ * Adds labelled patches to the memory: each feature normalised, with the histogram of the labels 0 ... C - 1
+ * of its pixels. A patch with only ignored pixels is skipped. A memory of memory_patches entries is a uniform
+ * sample of all patches so far (reservoir sampling): it depends on the seed and the order of the patches, not
+ * on their division into calls.
  *
  * labels [B, height, width], each 0 ... C - 1 or ignore_label
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; the memory is then unchanged.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY.
  * Cost: O(B N (D + pixels of a patch)).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add(
     cribo_probe *probe, const cribo_patch_maps *maps, const int32_t *labels);
 
 /*
- * Remembers some patches of each image as cribo_probe_add remembers all: image b's patches index[b, 0],
+ * Adds some patches of each image to the memory, as cribo_probe_add adds all: image b's patches index[b, 0],
  * index[b, 1], ... in this order.
  *
  * labels [B, height, width], each 0 ... C - 1 or ignore_label
  * count  patches of an image, 1 ... N
  * index  [B, count], each 0 ... N - 1; cribo_rare_patches chooses them
  *
- * Ownership: all arrays stay the caller's; the memory has copies.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY; the memory is then unchanged.
+ * Ownership: the memory copies the features.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY.
  * Cost: O(B count (D + pixels of a patch)).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *probe,
@@ -123,7 +124,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_add_chosen(cribo_probe *prob
  *
  * maps          sizes; its features are not read and may be NULL
  * classes       C, 1 ... 65 536
- * ignore_label  pixels with this label count nowhere
+ * ignore_label  pixels with this label are ignored
  * labels        [B, height, width], each 0 ... C - 1 or ignore_label
  * draws         [B, N] u, uniform in [0, 1)
  * count         patches of an image, 1 ... N
@@ -149,10 +150,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_count(const cribo_probe *pro
  *
  * features  [count, D] of any length, finite
  * index     [count, k] nearest first, entries numbered as they were added (with a sample: as they lie in the
- *           memory); equal cosines in the order of the index; -1 past the last entry. NULL: not wanted
- * cosine    [count, k]; 0 where the index is -1. NULL: not wanted
+ *           memory); equal cosines in the order of the index; -1 past the last entry. NULL: not computed
+ * cosine    [count, k]; 0 where the index is -1. NULL: not computed
  *
- * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_CANCELLED: what was written is no result.
+ * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_CANCELLED: the outputs are then undefined.
  * Cost: 2 count M D flop. The results' bits do not depend on the threads.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
@@ -165,7 +166,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
  * 1989), until the gradient's largest element is below 1e-6, `iterations` have passed, or rounding ends
  * progress.
  *
- * loss  where that ended; NULL: not wanted
+ * loss  where that ended; NULL: not computed
  *
  * Errors: CRIBO_WRONG_STATE (the memory is empty), CRIBO_OUT_OF_MEMORY, CRIBO_CANCELLED; an earlier layer is
  * then as it was.
@@ -183,13 +184,13 @@ enum {
  * Classes of the patches and pixels of images.
  *
  * reader  CRIBO_PROBE_NEAREST or CRIBO_PROBE_LINEAR
- * shares  [B, N, C] of each class in each patch, with the sum 1; NULL: not wanted
+ * shares  [B, N, C] of each class in each patch, with the sum 1; NULL: not computed
  * labels  [B, height, width] the class with the greatest share where the shares of the patches, which stand
  *         in their middles, are interpolated bilinearly (at the border, the nearest); equal shares: the lower
- *         class. NULL: not wanted
+ *         class. NULL: not computed
  *
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_WRONG_STATE (the memory is empty, no layer was
- * fitted); CRIBO_CANCELLED: what was written is no result.
+ * fitted); CRIBO_CANCELLED: the outputs are then undefined.
  * Cost: nearest: that of cribo_probe_search for B N features; linear: 2 B N C D flop. Workspace for the
  * shares of the largest call is kept.
  */
@@ -233,9 +234,8 @@ typedef struct cribo_scores {
 } cribo_scores;
 
 /*
- * Scores of a confusion matrix [C, C], no count of which is negative.
- * iou [C] of each class: true and predicted over true or predicted; -1 where it occurs in neither. NULL: not
- * wanted.
+ * Scores of a confusion matrix [C, C], no count of which is negative. iou [C] of each class: true and
+ * predicted over true or predicted; -1 where it occurs in neither. NULL: not computed.
  * Errors: CRIBO_INVALID_ARGUMENT.
  * Cost: O(C^2); no allocation.
  */
@@ -273,9 +273,9 @@ enum {
  * method       CRIBO_MATCH_ONE_TO_ONE or CRIBO_MATCH_MANY_TO_ONE
  * rest         0 ... C - 1, the class of a prediction without a partner (one to one: P > C; many to one: it
  *              has no pixels); the public evaluators take 0
- * class_of     [P] the class of each prediction; NULL: not wanted
+ * class_of     [P] the class of each prediction; NULL: not computed
  * matched      [C, C] the confusion with the columns of a class's predictions added up, for
- *              cribo_confusion_scores; NULL: not wanted
+ *              cribo_confusion_scores; NULL: not computed
  * runtime      memory; NULL: defaults
  *
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
@@ -297,7 +297,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_confusion_match(int64_t classes, i
  * iterations   the most of Lloyd's iterations, 0 ... 100 000
  * centres      [K, D]
  * labels       [R] the nearest centre of each row; equal distances: the first
- * inertia      the sum that is minimised, in units of squared features; NULL: not wanted
+ * inertia      the sum that is minimised, in units of squared features; NULL: not computed
  * runtime      memory, threads, progress; NULL: defaults. The bits do not depend on the threads.
  *
  * Errors: CRIBO_INVALID_ARGUMENT; CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads), CRIBO_CANCELLED: the
@@ -316,7 +316,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_k_means(int64_t rows, int64_t widt
  * clusters     K, 1 ... 65 536
  * centres      [K, D], finite
  * labels       [R] the nearest centre of each row; equal distances: the first
- * inertia      the sum over rows of the squared distance to it; NULL: not wanted
+ * inertia      the sum over rows of the squared distance to it; NULL: not computed
  * runtime      memory and threads; NULL: defaults. The bits do not depend on the threads.
  *
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
@@ -335,9 +335,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_nearest_centres(int64_t rows, int6
  * components   how many, 1 ... min(R - 1, D, 64)
  * directions   [components, D] of length 1, the greatest variance first; the element of the greatest
  *              magnitude is positive (equal ones: the first). Where rows vary in fewer directions, the rest
- *              are zero. NULL: not wanted
- * projected    [R, components] <x_r - mean, direction>; NULL: not wanted
- * variance     [components] of each column of projected (over R - 1); NULL: not wanted
+ *              are zero. NULL: not computed
+ * projected    [R, components] <x_r - mean, direction>; NULL: not computed
+ * variance     [components] of each column of projected (over R - 1); NULL: not computed
  * runtime      memory and threads; NULL: defaults
  * Method: the covariance in float64, its eigenvectors by subspace iteration. The bits do not depend on the
  * threads.

@@ -2,7 +2,7 @@
  * cribo/loss.h: the three self-distillation losses of section 3, from logits, with gradients with respect to
  * the student's.
  *
- * For callers with a model and heads of their own. A loss handle holds the two centres, which follow the
+ * For callers with another model and heads. A loss handle holds the two centres, moving averages of the
  * teacher's logits. (The trainer does not pass through logits: it streams over the prototypes.)
  */
 #ifndef CRIBO_LOSS_H
@@ -31,9 +31,9 @@ typedef struct cribo_loss_config {
 /*
  * _init sets the defaults; `struct_size` is sizeof(cribo_loss_config) as the caller knows it. _set assigns a
  * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
- * from 0 on; its strings are static.
+ * starting at 0; its strings are static.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
- * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * number, a value out of range, an index past the last).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_init(cribo_loss_config *config, size_t struct_size);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_config_set(
@@ -81,7 +81,7 @@ typedef struct cribo_loss_input {
 } cribo_loss_input;
 
 /*
- * Results. The gradients' pointers are set by the caller (NULL: not wanted), the losses by the call.
+ * Results. The gradients' pointers are set by the caller (NULL: not computed), the losses by the call.
  *
  * global, cross_view, cross_image  L_cv^g, L_cv^o, L_ci^o; their sum is the training objective
  * student_cls_gradient      [2, B, P]   d(sum of losses)/d(student_cls)
@@ -97,7 +97,7 @@ typedef struct cribo_loss_output {
 } cribo_loss_output;
 
 /*
- * Losses and gradients with the centres as they stand; no state changes (equations in docs/algorithm.md,
+ * Losses and gradients with the current centres; does not change the handle (equations in docs/algorithm.md,
  * "Losses").
  * Errors: CRIBO_INVALID_ARGUMENT names what is NULL, out of range or not finite (nothing is written),
  * CRIBO_NOT_FINITE names the loss that is not (outputs are then of no use).
@@ -108,9 +108,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_compute(
 
 /*
  * Moves the centres by this step's teacher logits: centre <- m centre + (1 - m) mean over both views.
- * Neighbours do not take part; with no objects the object centre stays. Of the input only images, objects,
- * teacher_cls and teacher_objects are read.
- * Errors: CRIBO_INVALID_ARGUMENT; the centres are then unchanged.
+ * Neighbours are not included; without objects the object centre is unchanged. Of the input only images,
+ * objects, teacher_cls and teacher_objects are read.
+ * Errors: CRIBO_INVALID_ARGUMENT.
  * Cost: one sweep over the teacher's logits; no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_update_centres(
@@ -118,8 +118,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_update_centres(
 
 /*
  * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
- * Errors: CRIBO_INVALID_ARGUMENT (loss is NULL, a value written is not finite); the centres are then
- * unchanged.
+ * Errors: CRIBO_INVALID_ARGUMENT (loss is NULL, a value written is not finite).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_centres(
     const cribo_loss *loss, float *centre, float *object_centre);

@@ -1,6 +1,6 @@
 /*
  * cribo/memory_bank.h: the two aligned memory banks of section 2 (one per view), nearest neighbours, and the
- * cycle-consistency test that decides which of them may teach.
+ * cycle-consistency test that selects the neighbours used as targets.
  *
  * Works on any vectors that come in pairs (two views of one object). First in, first out, counted in images;
  * an image may hold any number of objects up to objects_per_image.
@@ -20,18 +20,18 @@ typedef struct cribo_memory_bank cribo_memory_bank;
 /* Settings; cribo_memory_bank_config_init sets the published defaults. Fields are only ever appended. */
 typedef struct cribo_memory_bank_config {
     size_t struct_size;        /* sizeof(cribo_memory_bank_config), set by _init */
-    int64_t bank_images;       /* Q, how many images it remembers; 25 000. 1 ... 2^31 */
-    int64_t objects_per_image; /* the most objects of one image (K); 32. 1 ... 4096 */
+    int64_t bank_images;       /* Q, capacity in images; 25 000. 1 ... 2^31 */
+    int64_t objects_per_image; /* K, maximum number of objects of one image; 32. 1 ... 4096 */
     int64_t width;             /* D, numbers in a vector; 384. 1 ... 65 536 */
-    int64_t max_objects;       /* the most objects of one query or push; 0: 256 images' worth. 0 ... 2^31 */
+    int64_t max_objects; /* maximum objects of one query or push; 0: 256 objects_per_image. 0 ... 2^31 */
 } cribo_memory_bank_config;
 
 /*
  * _init sets the defaults; `struct_size` is sizeof(cribo_memory_bank_config) as the caller knows it. _set
  * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
- * `index`, from 0 on; its strings are static.
+ * `index`, starting at 0; its strings are static.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
- * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * number, a value out of range, an index past the last).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_init(
     cribo_memory_bank_config *config, size_t struct_size);
@@ -45,8 +45,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(
  * Ownership: free with cribo_memory_bank_free.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
  * Cost: 8 D + 16 bytes for each of Q * K entries of address space, of which (with the default allocator) only
- * what is filled is ever touched: half of what the raw and the normalised vectors of both views would take in
- * float32. For queries 12 D bytes for each of max_objects, and some MB per thread.
+ * the filled part is touched: half of the size of raw and normalised vectors of both views in float32. For
+ * queries 12 D bytes for each of max_objects, and some MB per thread.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);
@@ -60,8 +60,8 @@ CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
  * images            B
  * objects_per_image [B] how many rows each image has (0 ... K); their sum is R
  * view1, view2      [R, D] the two views of each object; raw (any length), finite
- * ids               [B] an id per image, by which a query never matches objects of its own image; -1: this
- *                   image has none. NULL: no image has, so nothing is excluded
+ * ids               [B] an id per image: a query never matches objects of its own image; -1: no id. NULL: no
+ *                   image has an id, and nothing is excluded
  */
 typedef struct cribo_object_batch {
     size_t struct_size; /* sizeof(cribo_object_batch) */
@@ -73,7 +73,7 @@ typedef struct cribo_object_batch {
 } cribo_object_batch;
 
 /*
- * Where a query's result goes; any pointer may be NULL.
+ * Pointers to the results of a query; any pointer may be NULL.
  *
  * index1, index2  [R] the bank entry nearest to view 1 (in bank 1) and to view 2 (in bank 2) by cosine: entry
  *                 0 is the first object of the newest image; -1 where there is none (bank empty, or all
@@ -95,22 +95,22 @@ typedef struct cribo_match {
  * Finds each object's nearest neighbour in the bank of its view and applies the cycle test against this
  * batch. The bank does not change.
  * Errors: CRIBO_INVALID_ARGUMENT.
- * Cost: 4 R V D flop for V entries, in bfloat16 where the CPU is fast at it, without a change in what is
- * found; no array of R * V is ever made.
+ * Cost: 4 R V D flop for V entries, in bfloat16 where the CPU is fast at it, with the same result; no array
+ * of R * V is stored.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match);
 
 /*
- * Remembers a batch: image 0 becomes the newest. Of a batch larger than the bank the first Q images are kept.
- * Errors: CRIBO_INVALID_ARGUMENT; the bank is then unchanged.
- * Cost: O(R D), whatever the bank holds.
+ * Adds a batch: image 0 becomes the newest. Of a batch larger than the bank, the first Q images are kept.
+ * Errors: CRIBO_INVALID_ARGUMENT.
+ * Cost: O(R D), independent of the bank's content.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_push(
     cribo_memory_bank *bank, const cribo_object_batch *objects);
 
 /*
- * How many images and objects the bank holds; either pointer may be NULL.
+ * The numbers of images and objects in the bank; either pointer may be NULL.
  * Errors: CRIBO_INVALID_ARGUMENT (bank is NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
@@ -140,7 +140,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
  * and "ids" (int64 [images]), "view1" and "view2" (float32 [objects, D]), newest image first (prefix NULL:
  * none).
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a
- * prefix that is not UTF-8); an old file of that name is then as it was.
+ * prefix that is not UTF-8); an old file is then unchanged.
  * Cost: no copy of the vectors.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(

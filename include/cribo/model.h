@@ -13,9 +13,9 @@ extern "C" {
 
 /*
  * Arithmetic of the networks. CRIBO_BF16: linear maps, attention and last layers multiply operands rounded to
- * bfloat16, and what passes from layer to layer inside a block is stored in it. Parameters, their gradients,
- * sums, the residual stream, norms, softmax and losses are float32 in both. CPUs without instructions for
- * bfloat16 compute the same to rounding, slower. Features and losses differ from float32's by about 1 %.
+ * bfloat16, and activations inside a block are stored in it. Parameters, their gradients, sums, the residual
+ * stream, norms, softmax and losses are float32 in both. CPUs without bfloat16 instructions compute the same
+ * up to rounding, but slower. Features and losses differ from float32's by about 1 %.
  */
 #define CRIBO_FLOAT32 0
 #define CRIBO_BF16 1
@@ -72,12 +72,12 @@ typedef struct cribo_model_config {
     int64_t normed_last_layer; /* 1: the last layers' gains stay 1; 0: they are trained. 0 */
     int64_t seed;              /* of the initial parameters; 0. 0 ... 2^53 */
     int64_t precision;         /* CRIBO_FLOAT32 or CRIBO_BF16, as text "float32" or "bf16"; float32 */
-    int64_t recompute; /* 1: training keeps a block's input alone and computes the block again in the backward
-                                     pass, the same bits in less memory and more time; 0 */
-    int64_t registers; /* register tokens between [CLS] and the patches; 0. 0 ... 1024 */
-    double layer_scale;         /* first value of LayerScale's gains; 0: no LayerScale; 0. 0 ... 1000 */
-    int64_t mlp;                /* CRIBO_MLP_..., as text "gelu" or "swiglu"; gelu */
-    int64_t mlp_hidden;         /* hidden width of a block's MLP; 0: mlp_ratio width; 0. 0 ... 2^22 */
+    int64_t recompute;  /* 1: training stores only a block's input and recomputes the block in the backward
+                                     pass: bit-identical, with less memory and more time; 0 */
+    int64_t registers;  /* register tokens between [CLS] and the patches; 0. 0 ... 1024 */
+    double layer_scale; /* first value of LayerScale's gains; 0: no LayerScale; 0. 0 ... 1000 */
+    int64_t mlp;        /* CRIBO_MLP_..., as text "gelu" or "swiglu"; gelu */
+    int64_t mlp_hidden; /* hidden width of a block's MLP; 0: mlp_ratio width; 0. 0 ... 2^22 */
     int64_t position_embedding; /* CRIBO_POSITIONS_..., as text "learned" or "rope"; learned */
     int64_t position_grid;  /* side of the learned grid in patches; 0: that of image_size; 0. 0 ... 16 384 */
     int64_t cls_position;   /* 1: [CLS] has a learned position, the first row; 1 */
@@ -94,9 +94,9 @@ typedef struct cribo_model_config {
 /*
  * _init sets the defaults; `struct_size` is sizeof(cribo_model_config) as the caller knows it. _set assigns a
  * setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
- * from 0 on; its strings are static.
+ * starting at 0; its strings are static.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
- * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * number, a value out of range, an index past the last).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_init(
     cribo_model_config *config, size_t struct_size);
@@ -110,8 +110,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_setting(size_t index,
  * layers' directions (docs/algorithm.md, "Initial parameters").
  * Ownership: free with cribo_model_free.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
- * Cost: memory for the parameters, 4 bytes each, which are drawn one by one. Workspace comes with the first
- * features.
+ * Cost: memory for the parameters, 4 bytes each, which are drawn one by one. The first call for features
+ * allocates the workspace.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_create(
     cribo_model **out, const cribo_model_config *config, const cribo_runtime *runtime);
@@ -134,16 +134,15 @@ typedef struct cribo_parameter {
 } cribo_parameter;
 
 /*
- * How many parameters (tensors) the model has.
+ * The number of parameters (tensors) of the model.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count);
 
 /*
- * Describes parameter `index` (0 ... count - 1), or the one called `name`.
- * Ownership: the struct is the caller's, the name in it the model's.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such index or name, struct_size not set); *parameter is then
- * unchanged.
+ * Describes parameter `index` (0 ... count - 1), or the parameter with the name `name`.
+ * Ownership: the name belongs to the model.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such index or name, struct_size not set).
  * Cost: _find_parameter looks at every name; no allocation.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_parameter(
@@ -168,23 +167,23 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_write_parameter(
  * images         B
  * height, width  of the images, multiples of patch_size; other than image_size: positions are interpolated
  * pixels         [B, 3, height, width] float32, normalised as in training; finite
- * dense          [B, N, D] tokens after the final norm, N = (height / p) (width / p), row by row; NULL: not
- *                wanted
- * cls            [B, D] the [CLS] token after the final norm; NULL: not wanted
+ * dense          [B, N, D] tokens after the final norm, N = (height / p) (width / p), row by row; NULL:
+ *                not computed
+ * cls            [B, D] the [CLS] token after the final norm; NULL: not computed
  * attention      [B, H, N] attention of the last block from [CLS] to each patch (the share of [CLS] itself is
- *                left out); NULL: not wanted
+ *                left out); NULL: not computed
  *
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY.
- * Cost: one forward pass; workspace is kept for the next call and grows when a larger image comes.
+ * Cost: one forward pass; the workspace is kept and grows for larger images.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model, int64_t images,
     int64_t height, int64_t width, const float *pixels, float *dense, float *cls, float *attention);
 
 /*
  * Writes the parameters to a safetensors file, each named prefix + name (prefix NULL: none), through a
- * temporary file that is renamed: the old file or the new one is there at any moment.
+ * temporary file that is renamed: at any moment the old file or the new one exists.
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a
- * prefix that is not UTF-8); an old file is then as it was.
+ * prefix that is not UTF-8); an old file is then unchanged.
  * Cost: no copy of the parameters.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save(
@@ -220,7 +219,7 @@ typedef struct cribo_load_parts {
 } cribo_load_parts;
 
 /*
- * As cribo_model_load, for parts of a model: to begin with another's backbone, say, and heads of one's own.
+ * As cribo_model_load, for parts of a model: for example only the backbone, with other heads.
  * Errors: as cribo_model_load, and CRIBO_INVALID_ARGUMENT for parts; the model is then unchanged.
  * Cost: as cribo_model_load.
  */
@@ -354,7 +353,7 @@ typedef struct cribo_save_parts {
 
 /*
  * As cribo_model_save, for parts of a model.
- * Errors: as cribo_model_save, and CRIBO_INVALID_ARGUMENT for parts; an old file is then as it was.
+ * Errors: as cribo_model_save, and CRIBO_INVALID_ARGUMENT for parts; an old file is then unchanged.
  * Cost: as cribo_model_save.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save_partial(

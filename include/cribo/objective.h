@@ -107,10 +107,10 @@ typedef struct cribo_objective_config {
 /*
  * _init sets the defaults; `struct_size` is sizeof(cribo_objective_config) as the caller knows it. _set
  * assigns a setting by its name from text, with a decimal point in every locale. _setting describes setting
- * `index`, from 0 on; its strings are static. _preset applies the settings of a preset of
+ * `index`, starting at 0; its strings are static. _preset applies the settings of a preset of
  * cribo_trainer_config_preset that an objective has.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting or preset, text that
- * is no number, a value out of range, an index past the last); the struct is then unchanged.
+ * is no number, a value out of range, an index past the last).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_config_init(
     cribo_objective_config *config, size_t struct_size);
@@ -131,7 +131,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_config_preset(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_create(
     cribo_objective **out, const cribo_objective_config *config, const cribo_runtime *runtime);
 
-/* Frees an objective with what it has lent; NULL is fine. */
+/* Frees an objective and the handles borrowed from it. */
 CRIBO_API void cribo_objective_free(cribo_objective *objective);
 
 /* --- patch positions --- */
@@ -172,7 +172,7 @@ typedef struct cribo_step_values {
     double object_teacher_temperature; /* tau_t of objects */
     double position_weight;            /* lambda_pos of the clustering */
     int64_t last_layer_frozen;         /* 1: the last layers are not trained in this step */
-    int64_t cross_image;               /* 1: the cross-image loss may take part */
+    int64_t cross_image;               /* 1: the cross-image loss may be computed */
     int64_t epoch;                     /* step / steps_per_epoch */
 } cribo_step_values;
 
@@ -268,7 +268,7 @@ typedef struct cribo_report {
 
     double objects_per_image; /* mean number of valid objects */
     double matched_share;     /* of the objects of both views, the share with a cycle-consistent neighbour */
-    double cross_image_on;    /* 1 when the cross-image loss took part */
+    double cross_image_on;    /* 1: the cross-image loss was computed */
     double bank_fill;         /* images in the bank over its capacity, after the step */
     double uniform_loss;      /* ln P of the [CLS] head */
     double teacher_entropy;   /* mean entropy of the teacher's [CLS] distributions, in nats */
@@ -286,9 +286,9 @@ typedef struct cribo_report {
  * The three phases of a step, in this order.
  *
  * teach   the teacher's tokens of the whole batch: clusters, objects, neighbours, and the targets of every
- *         student row. May be repeated, which starts the step anew
+ *         student row. May be repeated, which restarts the step
  * learn   the student's tokens, chunk after chunk: losses, gradients of the tokens and of the heads. The
- *         first chunk begins at image 0 (which starts learn anew), each further one where the last one ended.
+ *         first chunk begins at image 0 (which restarts learn), each further one where the last one ended.
  *         A chunk is a whole number of micro-batches (of micro_batch images; the last one of a group or of
  *         the batch may be smaller). Losses are normalised over the whole batch: gradients do not depend on
  *         the chunks
@@ -458,7 +458,7 @@ typedef struct cribo_load_options {
  * save  writes all that the objective remembers (heads of student and teacher, moments, update counts,
  *       centres, memory bank, step count) with its settings, in one gzip-compressed safetensors file
  *       (docs/checkpoints.md), atomically. `options` NULL: level 1, no metadata
- * load  makes the objective what the one that wrote the file was: the next steps on the same tokens are
+ * load  restores the state of the objective that wrote the file: the next steps on the same tokens are
  *       bit-identical to those of an uninterrupted run. `options` NULL: every setting must be the same
  *
  * Errors: as cribo_trainer_save and cribo_trainer_load. After a failed save an old file of that name is as it

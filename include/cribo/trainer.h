@@ -137,9 +137,9 @@ typedef struct cribo_trainer_config {
 /*
  * _init sets the defaults; `struct_size` is sizeof(cribo_trainer_config) as the caller knows it. _set assigns
  * a setting by its name from text, with a decimal point in every locale. _setting describes setting `index`,
- * from 0 on; its strings are static.
+ * starting at 0; its strings are static.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, a size this library never had, no such setting, text that is no
- * number, a value out of range, an index past the last); what was to be written is unchanged.
+ * number, a value out of range, an index past the last).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_init(
     cribo_trainer_config *config, size_t struct_size);
@@ -148,7 +148,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_set(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Applies a preset on top of what is set:
+ * Applies a preset to the current settings:
  *   "vits16-coco", "vits16-in1k", "vitb16-in1k"  the published runs
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
  *   "mini"                                       a tiny transformer on views of 48 x 48 in batches of 32,
@@ -159,8 +159,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t inde
  *                                                normalisation of the losses, cost normalised over the batch,
  *                                                clipping tensor by tensor
  *
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already); the config
- * is then unchanged.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_preset(
     cribo_trainer_config *config, const char *name);
@@ -187,15 +186,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
  * rank that failed, and changes no state. CRIBO_TIMED_OUT names a rank that did not answer; every later
  * collective call then fails at once. Of several ranks, rank 0 writes the files. Reports are of the whole
  * batch, targets of the rank's share; gradients and moments are divided over the ranks and cannot be read.
- * Ownership: as cribo_trainer_create; the communicator's struct is copied, what it refers to stays the
- * caller's and outlives the trainer.
+ * Ownership: as cribo_trainer_create; the communicator's struct is copied; everything it refers to must
+ * outlive the trainer.
  * Errors: as cribo_trainer_create, CRIBO_TIMED_OUT.
  * Cost: as cribo_trainer_create; of the moments each rank uses its part.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create_distributed(cribo_trainer **out,
     const cribo_trainer_config *config, const cribo_runtime *runtime, const cribo_communicator *communicator);
 
-/* Frees a trainer with what it has lent; NULL is fine. */
+/* Frees a trainer and the handles borrowed from it. */
 CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
 
 /*
@@ -240,8 +239,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
     cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report);
 
 /*
- * The three phases, for callers who look or intervene between them. In this order; teach may be repeated,
- * which forgets what came after it. The batch's pixels must stay as they are until learn has returned.
+ * The three phases, for callers that inspect or change state between them. Call them in this order; repeating
+ * teach restarts the step. The batch's pixels must not change until learn has returned.
  *
  * teach   teacher, clustering, objects, neighbours: the targets of this step.
  * learn   student forward and backward, micro-batch by micro-batch: losses and gradients
@@ -257,11 +256,11 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_learn(cribo_trainer *train
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report);
 
 /*
- * For callers who decide after learn whether the update is made at all.
+ * For callers that decide after learn whether to update.
  *
  * losses  the losses of the step under way, as update would report them; any pointer may be NULL
- * forget  gives the step up: the trainer stands between two steps again, with all that outlives a step as it
- *         was. Its gradients stay readable. Also when no step is under way, which changes nothing
+ * forget  discards the step: the trainer is between two steps again, with unchanged state. Gradients
+ *         stay readable. No effect if no step has begun
  *
  * Errors: CRIBO_INVALID_ARGUMENT (NULL trainer); losses: CRIBO_WRONG_STATE (not between learn and update).
  */
@@ -270,7 +269,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_losses(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_forget(cribo_trainer *trainer);
 
 /*
- * What teach found, until the next teach; any pointer may be NULL.
+ * The results of teach, until the next teach; any pointer may be NULL.
  *
  * labels, valid      [B, 2, N] and [B, K] as in cribo_cluster_output
  * objects_per_image  [B] how many clusters are valid; their sum is R
@@ -295,7 +294,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
 /*
  * The trainer's student and teacher, to read or write parameters and to compute features. Do not write
  * between teach and update. NULL trainer gives NULL.
- * Ownership: borrowed: they live and end with the trainer; do not free them.
+ * Ownership: borrowed; they end with the trainer; do not free them.
  * Threads: a call on them counts as one on the trainer.
  */
 CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
@@ -328,8 +327,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_moments(const cribo_traine
 
 /*
  * Reads or writes the centres: centre [P], object_centre [P'], copied; either may be NULL.
- * Errors: CRIBO_INVALID_ARGUMENT (trainer is NULL, a value written is not finite); the centres are then
- * unchanged.
+ * Errors: CRIBO_INVALID_ARGUMENT (trainer is NULL, a value written is not finite).
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_centres(
     const cribo_trainer *trainer, float *centre, float *object_centre);
@@ -337,9 +335,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre);
 
 /*
- * The trainer's memory bank, borrowed: to look, to export, to import (not between teach and update). See
- * cribo/memory_bank.h. It lives and ends with the trainer; do not free it. NULL trainer gives NULL.
- * Ownership: borrowed: it lives and ends with the trainer; do not free it.
+ * The trainer's memory bank, to inspect, export or import (not between teach and update). See
+ * cribo/memory_bank.h. NULL trainer gives NULL.
+ * Ownership: borrowed; it ends with the trainer; do not free it.
  * Threads: a call on it counts as one on the trainer.
  */
 struct cribo_memory_bank;
@@ -350,19 +348,19 @@ CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *tra
  * ("average." + name) where there is one, with the settings as metadata to one
  * safetensors file, atomically.
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old
- * file of that name is then as it was.
+ * file is then unchanged.
  * Cost: no copy of the weights.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
     const cribo_trainer *trainer, const char *path);
 
 /*
- * Writes a checkpoint: all that the trainer remembers (student, teacher, moments, update counts, centres,
- * memory bank, steps) with its settings, in one gzip-compressed safetensors file (docs/checkpoints.md),
- * through a temporary file that is renamed: the old file or the new one is there at any moment. `options`
- * NULL: level 1, no metadata. Same state, level and metadata, same bytes, whatever the number of threads.
+ * Writes a checkpoint: the complete state (student, teacher, moments, update counts, centres, memory bank,
+ * steps) with its settings, in one gzip-compressed safetensors file (docs/checkpoints.md), through a
+ * temporary file that is renamed: at any moment the old file or the new one exists. `options` NULL: level 1,
+ * no metadata. The same state, level and metadata give the same bytes, for any number of threads.
  *
- * Not between teach and update: a checkpoint stands between two steps.
+ * Not between teach and update: a checkpoint is taken between two steps.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_IO_ERROR with the system's
  * reason, CRIBO_OUT_OF_MEMORY; an old file of that name is then as it was, the trainer unchanged in any case.
  * Cost: 2.5 MiB of memory per thread, no copy of the state.
@@ -371,16 +369,17 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save(
     const cribo_trainer *trainer, const char *path, const cribo_save_options *options);
 
 /*
- * What a trainer was at one moment, to be saved while it goes on: a copy, which needs the trainer no more.
+ * A copy of a trainer's state at one moment, to be saved while training continues; independent of the
+ * trainer.
  */
 typedef struct cribo_snapshot cribo_snapshot;
 
 /*
- * Takes a snapshot, between two steps: all that cribo_trainer_save would write. The steps that follow do not
- * touch it, so another thread can save it meanwhile.
+ * Takes a snapshot between two steps: everything that cribo_trainer_save writes. Later steps do not change
+ * it, so another thread can save it meanwhile.
  *
- * `runtime` lends the snapshot memory, and the threads that compress (not `log`, not `progress`); NULL:
- * malloc and all CPUs, which a trainer at work would share. threads = 1 disturbs it least.
+ * `runtime` gives the allocator and the number of compressing threads (`log` and `progress` are not used);
+ * NULL: malloc and all CPUs, which the trainer also uses. threads = 1 disturbs training least.
  * Ownership: free with cribo_snapshot_free, before or after the trainer; runtime is copied.
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (a step is under way), CRIBO_OUT_OF_MEMORY,
  * CRIBO_SYSTEM_ERROR (no threads), the trainer unchanged in any case.
@@ -407,8 +406,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights(
     const cribo_snapshot *snapshot, const char *path);
 
 /*
- * Makes the trainer what the one that wrote the checkpoint was: the next steps give the same bits as if it
- * had never stopped, with any number of threads, on the same kind of CPU. A step under way is forgotten,
+ * Restores the state of the trainer that wrote the checkpoint: the next steps are bit-identical to those of
+ * an uninterrupted run, for any number of threads, on the same kind of CPU. A step in progress is discarded,
  * gradients are zero. `options` NULL: every setting must be the same.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL; a setting differs, with its value in the file and in the trainer; an
  * array has another shape; overrides names no setting), CRIBO_CORRUPT (the file is damaged or no checkpoint:

@@ -4,8 +4,9 @@
 #include <string.h>
 
 /*
- * Each step is invertible in the state and in the word, so one word that differs always shows; four lanes keep
- * the multipliers busy. The constants are odd, with bits in no pattern (fractions of the roots of 2, 3, 5, 7).
+ * Each step is invertible in the state and in the word, so one word that differs always shows; four lanes
+ * keep the multipliers busy. The constants are odd, with bits in no pattern (fractions of the roots of 2, 3,
+ * 5, 7).
  */
 static const uint64_t factor[4] = {
     0x6a09e667f3bcc909, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1};

@@ -46,8 +46,8 @@ typedef struct cb_checkpoint {
 } cb_checkpoint;
 
 /*
- * `kind` NULL: a checkpoint of any kind. Errors: those of cb_safetensors_open; CRIBO_CORRUPT: no checkpoint of
- * this kind, or of another version.
+ * `kind` NULL: a checkpoint of any kind. Errors: those of cb_safetensors_open; CRIBO_CORRUPT: no checkpoint
+ * of this kind, or of another version.
  */
 cribo_status cb_checkpoint_open(
     const cb_allocator *allocator, cb_checkpoint *checkpoint, const cb_run_kind *kind, const char *path);

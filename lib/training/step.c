@@ -153,8 +153,8 @@ cribo_status cb_train_check_batch(cb_trainer *trainer, const cribo_batch *batch)
     digest_batch(trainer, batch, given);
     for (size_t i = 0; i < images; i++)
         CB_REQUIRE(given[i] == seen[i],
-            "batch: pixels, crops, positions or id of image %zu are not those that cribo_trainer_teach saw: learn "
-            "takes the same batch",
+            "batch: pixels, crops, positions or id of image %zu are not those that cribo_trainer_teach saw: "
+            "learn takes the same batch",
             i);
     return CRIBO_OK;
 }

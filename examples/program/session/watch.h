@@ -48,8 +48,8 @@ bool watch_skips(const struct watch *watch, double score);
 void watch_note(struct watch *watch, double loss, int parts, bool skipped);
 
 /*
- * The collapse of the objects: less than a twentieth of the object prototypes in use that could be (the library
- * watches the collapse of [CLS]). True once each time that this has held for WATCH_PATIENCE steps.
+ * The collapse of the objects: less than a twentieth of the object prototypes in use that could be (the
+ * library watches the collapse of [CLS]). True once each time that this has held for WATCH_PATIENCE steps.
  */
 bool watch_objects_collapse(struct watch *watch, const cribo_report *report);
 
