@@ -53,10 +53,10 @@ def exchange(value: Any, writable: bool) -> np.ndarray:
     else:
         if array.flags.writeable or not writable or not hasattr(value, "__array__"):
             return array
-    lent = np.asarray(value)
-    if writable and not np.shares_memory(lent, np.asarray(value)):
+    shared = np.asarray(value)
+    if writable and not np.shares_memory(shared, np.asarray(value)):
         raise TypeError("its memory is not shared, only copied")
-    return lent
+    return shared
 
 
 def view(name: str, value: Any, writable: bool = False) -> np.ndarray:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Clusters(NamedTuple):
-    """The clusters of a batch; what was not wanted is None."""
+    """The clusters of a batch. An output that was left out is None."""
 
     assignment: Found  # [B, 2, N, K] Q*
     labels: Found  # [B, 2, N] int64

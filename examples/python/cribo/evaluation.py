@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Prediction(NamedTuple):
-    """What a probe says of images; None where it was not wanted."""
+    """Predicted classes of images. An output that was left out is None."""
 
     labels: Found  # int32 [B, height, width]
     shares: Found  # float32 [B, rows, columns, C]: of each class in each patch
@@ -165,7 +165,7 @@ class Confusion:
         )
 
     def scores(self) -> Scores:
-        """What the counts say so far."""
+        """The scores of all labels added so far."""
         iou, found = np.empty(len(self.matrix)), new("cribo_scores")
         check(
             native.cribo_confusion_scores(

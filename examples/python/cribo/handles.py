@@ -1,4 +1,4 @@
-"""What all handles of the library have in common."""
+"""The base class of all handles of the library."""
 
 from __future__ import annotations
 

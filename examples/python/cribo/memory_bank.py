@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Matches(NamedTuple):
-    """Nearest neighbours of a batch's objects and the cycle test; what was not wanted is None."""
+    """Nearest neighbours of a batch's objects and the cycle test. An output that was left out is
+    None."""
 
     index1: Found  # [R] int64, -1: none
     index2: Found
@@ -31,7 +32,7 @@ class Matches(NamedTuple):
 
 
 class BankContent(NamedTuple):
-    """What a bank holds, newest image first."""
+    """The content of a bank, newest image first."""
 
     view1: np.ndarray  # [objects, D]
     view2: np.ndarray

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Features(NamedTuple):
-    """Features of images; what was not wanted is None."""
+    """Features of images. An output that was left out is None."""
 
     dense: Found  # [B, N, D]
     cls: Found  # [B, D]
@@ -155,8 +155,8 @@ class Model(Handle):
         plain_names: bool = False,
     ) -> None:
         """Reads parameters, or a part of them, from a safetensors file or a checkpoint in which they are
-        named prefix + name. What is not read stays as it is. With plain_names (and heads=False) the file has
-        the backbone under timm's names, without "backbone."."""
+        named prefix + name. Other parameters keep their values. With plain_names (and heads=False) the file
+        has the backbone under timm's names, without "backbone."."""
         parts = new(
             "cribo_load_parts",
             backbone=backbone,

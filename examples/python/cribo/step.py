@@ -1,4 +1,4 @@
-"""What trainers and objectives have in common: crops, reports, targets and moments of a step."""
+"""The parts of a step that trainers and objectives share: crops, reports, targets and moments."""
 
 from __future__ import annotations
 

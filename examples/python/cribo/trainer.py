@@ -177,7 +177,7 @@ class Trainer(Handle):
         return losses_of(self)
 
     def forget(self) -> None:
-        """Gives the step under way up, instead of its update."""
+        """Discards the step under way."""
         with self._use() as invoke:
             invoke("forget")
 

@@ -25,8 +25,8 @@ PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 
 
 def allowed() -> list[Any]:
-    """What a checkpoint may hold besides tensors: command lines, and numbers of NumPy under their old and new
-    names."""
+    """The types that a checkpoint may hold besides tensors: command lines, and numbers of NumPy under their
+    old and new names."""
     core = getattr(np, "_core", None) or np.core
     scalar, rebuild = core.multiarray.scalar, core.multiarray._reconstruct
     modules = ("numpy.core.multiarray", "numpy._core.multiarray")
