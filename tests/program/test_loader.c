@@ -299,8 +299,9 @@ END_TEST
 
 START_TEST(test_complaints_are_said_first_and_counted_then)
 {
-    struct complaints complaints = {0};
+    struct complaints complaints;
     char text[300];
+    complaints_init(&complaints);
     for (int i = 0; i < COMPLAINTS_SAID + 6; i++) {
         snprintf(text, sizeof text, i % 2 ? "broken JPEG: %d bytes too many" : "broken PNG: no end", i);
         complaints_add(&complaints, i % 2 ? "a.jpg" : "b.png", text, "left out");

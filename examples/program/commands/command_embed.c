@@ -95,6 +95,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     struct embedding *embedding = (struct embedding *)command; /* its first member */
     size_t shape[] = {frozen_tokens(frozen), (size_t)frozen->width},
            *row = embedding->dense ? shape : shape + 1;
+    complaints_init(&embedding->complaints);
     embedding->pixels = malloc(3 * (size_t)frozen->size * (size_t)frozen->size * sizeof(float));
     embedding->features = malloc(shape[0] * shape[1] * sizeof(float));
     bool done = embedding->pixels && embedding->features;

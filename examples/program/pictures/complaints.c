@@ -18,19 +18,30 @@ static void count(struct complaints *complaints, const char *name, const char *r
     left_out_add(&complaints->rest, name, kind);
 }
 
-void complaints_add(struct complaints *complaints, const char *name, const char *reason, const char *then)
+void complaints_init(struct complaints *complaints)
 {
-    if (complaints->said == COMPLAINTS_SAID) {
-        count(complaints, name, reason);
-        return;
-    }
-    bool last = ++complaints->said == COMPLAINTS_SAID;
-    say_warning("%s: %s; %s%s", name, reason, then, last ? ". Further ones are counted" : "");
+    *complaints = (struct complaints){0};
+    pthread_mutex_init(&complaints->lock, NULL);
 }
 
-void complaints_say_rest(const struct complaints *complaints)
+void complaints_add(struct complaints *complaints, const char *name, const char *reason, const char *then)
+{
+    pthread_mutex_lock(&complaints->lock);
+    bool said = complaints->said < COMPLAINTS_SAID;
+    complaints->said += said;
+    bool last = said && complaints->said == COMPLAINTS_SAID;
+    if (said)
+        say_warning("%s: %s; %s%s", name, reason, then, last ? ". Further ones are counted" : "");
+    else
+        count(complaints, name, reason);
+    pthread_mutex_unlock(&complaints->lock);
+}
+
+void complaints_say_rest(struct complaints *complaints)
 {
     char text[4096];
+    pthread_mutex_lock(&complaints->lock);
     left_out_print(&complaints->rest, text, sizeof text);
+    pthread_mutex_unlock(&complaints->lock);
     if (text[0]) say_warning("further pictures that could not be read: %s", text);
 }

@@ -7,17 +7,23 @@
 
 #include "pictures/left_out.h"
 
+#include <pthread.h>
+
 enum { COMPLAINTS_SAID = 5 };
 
 struct complaints {
+    pthread_mutex_t lock;
     size_t said;
     struct left_out rest;
 };
+
+/* To be called first. Then any number of threads may call the functions below. */
+void complaints_init(struct complaints *complaints);
 
 /* Says it as a warning, "NAME: REASON; THEN", or counts it. */
 void complaints_add(struct complaints *complaints, const char *name, const char *reason, const char *then);
 
 /* A warning with the counts, where there are any; to be called at the end. */
-void complaints_say_rest(const struct complaints *complaints);
+void complaints_say_rest(struct complaints *complaints);
 
 #endif

@@ -220,6 +220,7 @@ static bool open_log(struct session *session)
 
 static bool make_loader(struct session *session)
 {
+    complaints_init(&session->complaints);
     struct loader_options options = {.pictures = &session->pictures,
         .recipe = session->recipe,
         .image_size = (int)session->config.image_size,
