@@ -301,9 +301,9 @@ CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
 CRIBO_API cribo_model *cribo_trainer_teacher(cribo_trainer *trainer);
 
 /*
- * The mean of the student's weights after each of the last average_steps steps that have been done so far. The
- * schedules' last step is the last one; the mean goes on with steps beyond it. NULL where average_steps is 0,
- * before the first of these steps, and for a NULL trainer.
+ * The mean of the student's weights after each of the last average_steps steps that have been done so far.
+ * The schedules' last step is the last one; the mean goes on with steps beyond it. NULL where average_steps
+ * is 0, before the first of these steps, and for a NULL trainer.
  * Ownership: borrowed: it lives and ends with the trainer; do not free it.
  * Threads: a call on it counts as one on the trainer.
  */

@@ -57,7 +57,7 @@ static bool writes(const cribo_trainer *trainer)
     return cb_ranks_own(trainer->core->ranks) == 0;
 }
 
-/* A trainer's state where it lies; cb_state_free ends it. */
+/* A trainer's state in place; free with cb_state_free. */
 static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb_subject *subject)
 {
     cb_trainer *core = trainer->core;

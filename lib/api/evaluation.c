@@ -93,7 +93,7 @@ static cribo_status check_grid(
         grid->images * grid->rows * grid->columns * width);
 }
 
-/* A caller's maps, full and as a grid of ours; what they say of sizes is checked one by one. */
+/* A caller's maps, complete and as an internal grid; their sizes are checked one by one. */
 static cribo_status import_sizes(cribo_patch_maps *full, const cribo_patch_maps *maps, cb_label_maps *grid)
 {
     *full = (cribo_patch_maps){0};
@@ -343,7 +343,7 @@ cribo_status cribo_assign(
     return status;
 }
 
-/* Matches into `class_of`, ours where the caller wants none. */
+/* Matches into `class_of`, a temporary array if the caller has none. */
 static cribo_status match(
     const cb_allocator *allocator, const cb_matching *matching, int64_t *class_of, int64_t *matched)
 {

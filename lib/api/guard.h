@@ -11,7 +11,7 @@
 
 typedef struct cb_guard {
     atomic_bool busy;
-    const cb_learner *learner; /* whose step under way needs what it has found unchanged; NULL: none */
+    const cb_learner *learner; /* whose current step needs this data unchanged; NULL: none */
 } cb_guard;
 
 /* CRIBO_WRONG_STATE where a call is under way; else one is, until cb_leave. */

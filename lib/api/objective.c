@@ -271,7 +271,7 @@ cribo_status cribo_objective_learn(cribo_objective *objective, const cribo_objec
     return cb_token_learn(objective->core, &given);
 }
 
-/* --- update, and what a step knows --- */
+/* --- update, and results of a step --- */
 
 cribo_status cribo_objective_update(cribo_objective *objective, cribo_report *report)
 {

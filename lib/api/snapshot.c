@@ -1,4 +1,4 @@
-/* A trainer's state of one moment, to be saved while the trainer goes on. See cribo/trainer.h. */
+/* A trainer's state at one moment, to be saved while training continues. See cribo/trainer.h. */
 #include "cribo/trainer.h"
 
 #include "api/checkpoint.h"

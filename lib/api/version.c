@@ -1,4 +1,4 @@
-/* cribo/base.h: the version and what the library found on this machine. */
+/* cribo/base.h: the version, and build and machine information. */
 #include "cribo/base.h"
 
 #include "base/cpu.h"

@@ -62,7 +62,7 @@ typedef struct attention_scratch {
     cb_real *shares, *rows;  /* [QUERY_BLOCK, T], [QUERY_BLOCK, d] */
     cb_real *of_keys;        /* packed [d, T]: the keys */
     cb_real *across_keys;    /* packed [T, d]: the values, or the keys */
-    cb_real *packed_rows;    /* of what is multiplied by them */
+    cb_real *packed_rows;    /* of the operand multiplied by them */
     cb_real *dshares;        /* [QUERY_BLOCK, T] */
     cb_real *dk, *dv;        /* [T, d] */
     cb_real *of_values;      /* packed [d, T] */
@@ -94,7 +94,7 @@ static attention_scratch scratch_of(const attention_node *f, bool training, size
     return lay_out(f, training, &arena);
 }
 
-/* Keys or values of one head, as what the tokens of queries are multiplied with, x [n, d] to [n, T]. */
+/* Keys or values of one head, as the operand of products with queries, x [n, d] to [n, T]. */
 static cb_gemm_packed pack_of(const attention_node *f, size_t x, cb_real *memory)
 {
     cb_gemm_operand qkv = cb_value_operand(&f->qkv);

@@ -2,8 +2,8 @@
  * Joint-view clustering. See clusterer.h.
  *
  * An image has one buffer of K * 2N numbers, which is in turn the cost M, the transport P and at last Q*.
- * With a cost of its own an image is one task from beginning to end; with the batch's cost a repetition is
- * one task per image, from the assignment on the last cost to the next cost, and between repetitions the
+ * With a cost range per image, an image is one task from beginning to end; with the batch's cost a repetition
+ * is one task per image, from the assignment on the last cost to the next cost, and between repetitions the
  * batch's range is joined. All else is scratch of the worker.
  */
 #include "clustering/clusterer.h"

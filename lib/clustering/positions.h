@@ -1,5 +1,5 @@
 /*
- * Where patches lie in the original image, and what it costs a token to join a cluster that lies elsewhere.
+ * Positions of patches in the original image, and the cost of a token's distance from a cluster.
  *
  * The positional cost g(k, i) of token i towards cluster k is the distance to the nearest member of k that is
  * not at the very place of i; with shares A instead of members it is the smallest product of distance and
@@ -8,8 +8,8 @@
  *     g(k, i) = min { |q_i - q_j| A(k, j) : the product is not 0 }, at most 100 000; 0 when there is no such
  *     j
  *
- * Then zeros take the mean of all g of the image, and g is divided by its largest value, so that it lies in 0
- * ... 1. All arrays over clusters and tokens are [K, 2N] here: rows of 2N suit the row kernels.
+ * Then zeros are replaced by the mean of all g of the image, and g is divided by its largest value, so that
+ * it lies in 0 ... 1. All arrays over clusters and tokens are [K, 2N] here: rows of 2N suit the row kernels.
  */
 #ifndef CB_CLUSTERING_POSITIONS_H
 #define CB_CLUSTERING_POSITIONS_H

@@ -18,7 +18,7 @@ cb_cost_range cb_find_cost_range(const cb_real *cost, size_t joint_tokens, size_
 
 /*
  * plan [K, 2N]: the cost on entry, the transport P on return. mass [K] > 0 sums to 1. The last scaling is
- * that of the clusters, which takes part only where a cluster has not lost all its mass to rounding: it is
+ * that of the clusters, which is used only if a cluster has not lost all its mass to rounding: it is
  * then 0 for all tokens. A cost that is the same everywhere (up to rounding) counts as 0. Never NaN.
  * `scratch` [2 * 2N].
  */

@@ -10,7 +10,7 @@
 #define DEFAULT_DEADLINE 300 /* seconds */
 #define MESSAGE_BYTES 512    /* of cribo_last_error */
 
-/* What a rank says of what it did alone. */
+/* A rank's status. */
 typedef struct outcome {
     int64_t status;
     char message[MESSAGE_BYTES];

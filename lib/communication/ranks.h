@@ -1,5 +1,5 @@
 /*
- * The ranks that train as one, and what they exchange: collective calls on top of a communicator that sends
+ * The ranks of one training run, and their exchange: collective calls on top of a communicator that sends
  * and receives bytes (cribo/communicator.h).
  *
  * Sums are taken in the order of a fixed binary tree over the ranks: ranks 2 i and 2 i + 1 first, then pairs

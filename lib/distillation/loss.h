@@ -7,7 +7,7 @@
  *   loss = Σ_j w_j H(p_j, softmax(s / τ_s)),   H(p, q) = -Σ p log q
  *   ds   = ((Σ_j w_j) softmax(s / τ_s) - Σ_j w_j p_j) / τ_s
  *
- * Rows are independent of each other; what they add up is added in an order that depends on their number
+ * Rows are independent of each other; sums over rows are added in an order that depends on their number
  * alone.
  */
 #ifndef CB_DISTILLATION_LOSS_H
@@ -52,10 +52,10 @@ typedef struct cb_loss_input {
 
 typedef struct cb_loss_output {
     double global, cross_view, cross_image;
-    cb_real *gradient[2]; /* [2, rows, P] for each head; NULL: not wanted */
+    cb_real *gradient[2]; /* [2, rows, P] for each head; NULL: not computed */
 } cb_loss_output;
 
-/* Losses and gradients with the centres as they stand. */
+/* Losses and gradients with the current centres. */
 void cb_loss_compute(const cb_loss *loss, const cb_loss_input *input, cb_loss_output *output);
 
 /*

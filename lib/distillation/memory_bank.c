@@ -176,7 +176,7 @@ static void fetch_other_views(
 
 static size_t cycle_rows(const cb_memory_bank *bank)
 {
-    return cb_min(CYCLE_ROWS, bank->queue.block_rows); /* what a worker's scratch holds */
+    return cb_min(CYCLE_ROWS, bank->queue.block_rows); /* capacity of a worker's scratch */
 }
 
 /* Task: do the neighbours of some queried objects of one view lead back to them? */

@@ -9,8 +9,8 @@
  * An object never matches an entry whose image has its own image's id.
  *
  * The search (nearest.h) goes block of entries by block of entries and keeps a running maximum per query, so
- * nothing of size queries x entries is ever made. Each worker keeps maxima of its own; the best of several
- * under "greater cosine, then lower index" does not depend on who saw which block, nor in what order.
+ * nothing of size queries x entries is ever made. Each worker keeps its own maxima; the best of several under
+ * "greater cosine, then lower index" does not depend on the distribution or the order of the blocks.
  */
 #ifndef CB_DISTILLATION_MEMORY_BANK_H
 #define CB_DISTILLATION_MEMORY_BANK_H
@@ -37,7 +37,7 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank);
  */
 void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely);
 
-/* Where a query's findings go; what is NULL is not wanted. */
+/* Pointers to the results of a query; NULL: not computed. */
 typedef struct cb_match {
     int64_t *index[2];     /* [R] the nearest entry of each view's bank; -1 where none may be matched */
     uint8_t *match[2];     /* [R] 1 where the cycle test passes, else 0 */
@@ -69,7 +69,7 @@ size_t cb_memory_bank_max_objects(const cb_memory_bank *bank); /* of one query o
 
 /*
  * Whether a batch from outside is sound: pointers, 0 ... K objects per image, at most `max_images` images
- * and `max_objects` objects, finite vectors. The message names what is not.
+ * and `max_objects` objects, finite vectors. The message names the fault.
  */
 cribo_status cb_memory_bank_check(
     const cb_memory_bank *bank, const cb_objects *objects, size_t max_images, size_t max_objects);

@@ -8,11 +8,10 @@
 #include <math.h>
 #include <string.h>
 
-#define LOGIT_COUNT \
-    ((size_t)1 << 24)    /* 64 MiB in float: most of what four images of the published runs want */
-#define KEPT_CHUNKS 16   /* of as many chunks: one is some share of a last-level cache */
-#define LEAST_CHUNK 1024 /* narrower products lose speed to packing */
-#define BLOCK 1024       /* columns a row's sweeps take at a time: they stay in the first-level cache */
+#define LOGIT_COUNT ((size_t)1 << 24) /* 64 MiB in float: most logits of four images of the published runs */
+#define KEPT_CHUNKS 16                /* of as many chunks: one is some share of a last-level cache */
+#define LEAST_CHUNK 1024              /* narrower products lose speed to packing */
+#define BLOCK 1024 /* columns a row's sweeps take at a time: they stay in the first-level cache */
 
 /*
  * The current chunk of prototypes, and the data of all tasks. Rows 0 ... rows - 1 are the student's, followed

@@ -53,7 +53,7 @@ typedef struct cb_prototype_job {
     cb_real *dx;               /* [rows, E] out; 0 for a row without targets */
     cb_real *du;               /* [P, E] += (see cb_prototypes_backproject); NULL: the last layer is frozen */
     double loss[CB_TERMS];     /* out: Σ over the rows of loss_j */
-    cb_prototype_signs *signs; /* NULL: not wanted */
+    cb_prototype_signs *signs; /* NULL: not computed */
 } cb_prototype_job;
 
 /* Scratch of jobs up to a number of rows. */

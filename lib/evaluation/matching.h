@@ -24,7 +24,7 @@ typedef struct cb_matching {
     size_t classes, predictions;
     const int64_t *confusion;
     bool many_to_one; /* each prediction with the class of most of its pixels; otherwise one to one, by IoU */
-    size_t rest;      /* the class of a prediction that has no partner */
+    size_t rest;      /* the class of a prediction without a partner */
 } cb_matching;
 
 /* class_of [predictions]. Fails for lack of memory only, before anything is written. */

@@ -14,7 +14,7 @@
 
 #define CB_PATCH_BLOCK \
     1024 /* entries of a block: with a stripe of queries, their cosines stay in the cache */
-#define CB_PATCH_MOST_PIXELS 65535 /* of a patch: what a count holds */
+#define CB_PATCH_MOST_PIXELS 65535 /* of a patch: maximum of a count */
 
 typedef struct cb_patch_block {
     cb_real *unit;    /* [CB_PATCH_BLOCK, D] */

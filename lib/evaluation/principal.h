@@ -3,7 +3,7 @@
  *
  * The covariance is D x D in double: products of centred blocks in float, added in double. Its leading
  * eigenvectors come by subspace iteration with Rayleigh-Ritz (Golub & Van Loan, "Matrix Computations",
- * section 8.2) on a few more vectors than are wanted, from a fixed random start; the small projected matrix
+ * section 8.2) on a few additional vectors, from a fixed random start; the small projected matrix
  * is diagonalised by Jacobi's rotations. D^3 work is never done.
  */
 #ifndef CB_EVALUATION_PRINCIPAL_H
@@ -17,7 +17,7 @@
 typedef struct cb_principal {
     size_t rows, width, components;
     const cb_real *x;    /* [rows, width] */
-    cb_real *directions; /* [components, width]; this and the others NULL when not wanted */
+    cb_real *directions; /* [components, width]; this and the others NULL if not needed */
     cb_real *projected;  /* [rows, components] */
     double *variance;    /* [components] */
 } cb_principal;

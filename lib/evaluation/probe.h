@@ -24,7 +24,7 @@ typedef struct cb_probe {
     size_t shares_room;
 } cb_probe;
 
-/* On failure what was allocated stays for cb_probe_destroy. The runtime outlives the probe. */
+/* On failure, allocated memory stays for cb_probe_destroy. The runtime outlives the probe. */
 cribo_status cb_probe_create(const cb_runtime *runtime, cb_probe *probe, const cribo_probe_config *config);
 void cb_probe_destroy(cb_probe *probe);
 

@@ -17,7 +17,7 @@ cribo_status cb_bank_read(
     const cb_allocator *allocator, cb_memory_bank *bank, const char *path, const char *prefix);
 
 /*
- * Lets `entry` stand for the vectors of a view where they lie. `stretches` has room for
+ * Makes `entry` refer to the vectors of a view in place. `stretches` has room for
  * cb_memory_bank_stretches of them.
  */
 void cb_bank_list_stretches(

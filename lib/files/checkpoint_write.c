@@ -32,7 +32,7 @@ static void describe_run(
     pairs[count + 2] = (cb_metadata_pair){CB_KIND_KEY, kind};
 }
 
-/* The tensors and metadata of a file, in memory of its own. */
+/* The tensors and metadata of a file, in separate memory. */
 typedef struct document {
     const cb_allocator *allocator;
     cb_tensor_entry *entries;

@@ -1,4 +1,4 @@
-/* Reading a model, or parts of it: everything into memory of its own first. See files/model.h. */
+/* Reading a model, or parts of it: everything is read into separate memory first. See files/model.h. */
 #include "base/text.h"
 #include "files/model.h"
 #include "files/weights.h"
@@ -57,7 +57,7 @@ static cribo_status check_shape(const loading *l, const cb_parameter *parameter,
     return CRIBO_OK;
 }
 
-/* Whether all that is wanted is there. */
+/* Checks that all selected parts exist. */
 static cribo_status check_tensors(const loading *l)
 {
     const cb_parameters *parameters = &l->model->parameters;

@@ -18,7 +18,7 @@ static cb_tensor_entry entry_of(const cb_parameters *parameters, size_t index, c
     return entry;
 }
 
-/* The parts that are wanted, as tensors of a file; returns how many. */
+/* The selected parts as tensors of a file; returns their number. */
 static size_t list_parts(
     const cb_parameters *parameters, const char *prefix, const cribo_save_parts *parts, cb_tensor_entry *to)
 {

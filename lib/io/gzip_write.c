@@ -86,7 +86,7 @@ static void compress_member(void *context, size_t task, size_t worker)
     m->compressed = deflate(&m->stream, Z_FINISH) == Z_STREAM_END ? m->room - m->stream.avail_out : 0;
 }
 
-/* Compresses what is there, in all members at once, and writes it in order. */
+/* Compresses the buffered members in parallel and writes them in order. */
 static cribo_status flush(cb_gzip_writer *writer)
 {
     size_t members =

@@ -175,7 +175,7 @@ static bool read_unicode(cb_json *json, uint32_t *code)
     return true;
 }
 
-/* One escape, the cursor behind the backslash. An escape is never shorter than what it stands for. */
+/* One escape, the cursor behind the backslash. An escape is never shorter than its character. */
 static bool read_escape(cb_json *json, char **to)
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";

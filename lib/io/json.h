@@ -2,11 +2,11 @@
  * A strict subset of JSON (RFC 8259), as safetensors headers need it: objects, arrays, strings, whole
  * numbers from 0 to 2^64 - 1.
  *
- * The reader is a cursor over a buffer that the caller leads: it asks for what the format wants at this
- * place, so that there is no tree, no recursion and no allocation, and hostile nesting ends at the first
- * bracket that nobody asked for. The first fault sticks: all later calls return false, and `problem` and
- * `position` tell what and where. Strings are decoded in place and end with a zero byte. Duplicate keys are
- * refused by the caller, who keeps the keys.
+ * The reader is a cursor over a buffer. The caller requests the value that the format expects at this place,
+ * so that there is no tree, no recursion and no allocation, and hostile nesting ends at the first bracket
+ * that was not requested. The first fault sticks: all later calls return false, and `problem` and `position`
+ * describe it. Strings are decoded in place and end with a zero byte. Duplicate keys are refused by the
+ * caller, which stores the keys.
  */
 #ifndef CB_IO_JSON_H
 #define CB_IO_JSON_H

@@ -31,7 +31,7 @@ typedef struct cb_metadata_pair {
     const char *value;
 } cb_metadata_pair;
 
-/* The types that are read and written, and what the format calls them. */
+/* The types that are read and written, and their names in the format. */
 typedef enum cb_dtype { CB_F32, CB_I64, CB_U8 } cb_dtype;
 
 typedef struct cb_dtype_traits {
@@ -101,7 +101,7 @@ typedef struct cb_safetensors cb_safetensors;
 cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, const char *path);
 void cb_safetensors_close(cb_safetensors *file);
 
-/* Tensors and metadata pairs in the order of the file; what is pointed to lives as long as `file`. */
+/* Tensors and metadata pairs in the order of the file; the pointed-to data live as long as `file`. */
 size_t cb_safetensors_count(const cb_safetensors *file);
 const cb_tensor_info *cb_safetensors_tensor(const cb_safetensors *file, size_t index);
 size_t cb_safetensors_pair_count(const cb_safetensors *file);

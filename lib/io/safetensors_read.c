@@ -289,7 +289,7 @@ static cribo_status check_keys(cb_safetensors *file)
     return CRIBO_OK;
 }
 
-/* The bytes offset ... offset + count - 1 of what the file holds. */
+/* The bytes offset ... offset + count - 1 of the file's content. */
 static cribo_status read_bytes(const cb_safetensors *file, uint64_t offset, void *bytes, size_t count)
 {
     return file->gzip ? cb_gzip_reader_read(file->gzip, offset, bytes, count)
@@ -304,7 +304,7 @@ static uint64_t most_bytes(const cb_safetensors *file)
     return most;
 }
 
-/* The beginnings of files that people take for safetensors files, and what they are. */
+/* The first bytes of files that are mistaken for safetensors files, and their kinds. */
 static const struct {
     const char *begin;
     size_t length;
@@ -330,7 +330,7 @@ static const struct {
 #undef IMPOSTOR
 };
 
-/* CRIBO_CORRUPT with what the file is, where it begins like another kind of file. */
+/* CRIBO_CORRUPT with the kind of the file, if it starts like another kind of file. */
 static cribo_status check_kind(const cb_safetensors *file)
 {
     char begin[32] = {0};

@@ -42,7 +42,7 @@ void cb_layout_pool_global(const cb_token_layout *layout, size_t first, cb_pooli
 
 /*
  * How a backbone is trained. Its embedding and first blocks may be frozen: they are never trained, so student
- * and teacher share what they compute (cb_backbone_trunk).
+ * and teacher share the computed tokens (cb_backbone_trunk).
  */
 typedef struct cb_training {
     size_t frozen_blocks; /* 0: nothing is frozen, the embedding neither */

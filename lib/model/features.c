@@ -14,7 +14,7 @@ static cb_tensor infer(cb_tape *tape, const cb_model *model, const cb_images *im
     return cb_backbone_forward(&model->backbone, tape, image, &(cb_forward_options){.attention = *attention});
 }
 
-/* Lets the workspace hold an image; tells the scratch that its tape begins with. */
+/* Grows the workspace for an image; returns the scratch of its tape. */
 static cribo_status plan(const cb_runtime *runtime, cb_features *features, const cb_model *model,
     const cb_images *image, size_t *scratch_bytes)
 {

@@ -11,7 +11,7 @@ typedef struct cb_features {
 
 /*
  * Features of images [count, 3, height, width], as numbers, whose sides are multiples of the patch; dense
- * [count, N, D], global [count, D], attention [count, H, N], each NULL when not wanted. Fails only for lack
+ * [count, N, D], global [count, D], attention [count, H, N], each NULL if not needed. Fails only for lack
  * of memory, before anything is written.
  */
 cribo_status cb_features_compute(const cb_runtime *runtime, cb_features *features, const cb_model *model,

@@ -26,7 +26,7 @@ typedef struct cb_heads {
 /* Adds the parameters under "head." and binds the views. */
 void cb_heads_describe(cb_heads *heads, cb_parameters *parameters);
 
-/* Unit bottleneck vectors [rows, E] of x [rows, input]; they have a gradient of their own. */
+/* Unit bottleneck vectors [rows, E] of x [rows, input]; they have a separate gradient. */
 cb_tensor cb_heads_forward(const cb_heads *heads, cb_tape *tape, cb_tensor x);
 
 #endif

@@ -108,7 +108,7 @@ static cb_real draw_one(cb_random *random, const cb_parameter *parameter)
 }
 
 /*
- * Large parameters are drawn in pieces, each with random numbers of its own, so that all workers have a
+ * Large parameters are drawn in pieces, each with separate random numbers, so that all workers have a
  * share.
  */
 #define PIECE 65536

@@ -38,7 +38,7 @@ typedef struct cb_parameter {
     bool fixed;   /* never trained: a gain that stays 1, or frozen */
     cb_parameter_group group;
     bool decays;     /* weight decay applies: two or more axes and no bias */
-    bool last_layer; /* rests while the last layers are frozen */
+    bool last_layer; /* not updated while the last layers are frozen */
 } cb_parameter;
 
 typedef struct cb_parameters {
@@ -65,8 +65,8 @@ typedef struct cb_parameter_traits {
 cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_parameter_traits traits);
 
 /*
- * Memory for what was counted: values, gradients when `trained`, the list; then counts from 0 again. On
- * failure what was allocated stays for cb_parameters_release.
+ * Memory for the counted parameters: values, gradients when `trained`, the list; then counts from 0 again. On
+ * failure, allocated memory stays for cb_parameters_release.
  */
 cribo_status cb_parameters_allocate(const cb_allocator *allocator, cb_parameters *parameters, bool trained);
 void cb_parameters_release(const cb_allocator *allocator, cb_parameters *parameters);
@@ -74,7 +74,7 @@ void cb_parameters_release(const cb_allocator *allocator, cb_parameters *paramet
 /* The parameter of that name, or NULL. */
 const cb_parameter *cb_parameters_find(const cb_parameters *parameters, const char *name);
 
-/* Draws all values anew: a function of the seed alone. */
+/* Draws all values again: a function of the seed alone. */
 void cb_parameters_draw(const cb_parameters *parameters, cb_pool *pool, uint64_t seed);
 
 #endif

@@ -15,7 +15,7 @@ static void move_centre(
 void cb_objective_move_centres(cb_objective *o)
 {
     cb_real *cls = o->means, *objects = cls + o->sizes.bottleneck;
-    if (o->config.sinkhorn_centring) return; /* each step has centres of its own */
+    if (o->config.sinkhorn_centring) return; /* each step computes its own centres */
     move_centre(o, &o->teacher.cls, cls, 2 * o->targets.images, o->centre);
     move_centre(o, &o->teacher.objects, objects, 2 * o->targets.objects, o->object_centre);
 }

@@ -183,7 +183,7 @@ static void add_rows(cb_real *sum, const cb_real *x, size_t rows, size_t width)
     for (size_t r = 0; r < rows; r++) cb_rows()->add_scaled(sum, x + r * width, 1, width);
 }
 
-/* The teacher's bottlenecks, for the centres; neighbours do not take part. */
+/* The teacher's bottlenecks, for the centres; neighbours are not included. */
 static void sum_bottlenecks(cb_objective *o, size_t leaf)
 {
     size_t e = o->sizes.bottleneck;

@@ -6,7 +6,7 @@
 
 /*
  * After the last observe: nn(c_v^k) and O(c_v^k) of section 2, in the memory bank as it is before this batch,
- * group by group; and whether the cross-image loss takes part. Each rank searches for its own objects.
+ * group by group; and whether the cross-image loss is computed. Each rank searches for its own objects.
  */
 cribo_status cb_objective_match(cb_objective *objective);
 

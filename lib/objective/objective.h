@@ -71,7 +71,7 @@ typedef struct cb_objective {
     cb_targets targets;
     cb_tally tally;       /* of the shard under way; after finish_learning of the batch */
     cb_leaf_tally *leaf;  /* [shards] */
-    size_t *rank_offsets; /* [ranks + 1] of what is exchanged */
+    size_t *rank_offsets; /* [ranks + 1] of the exchanged bytes */
     uint8_t *rank_used;   /* [ranks, P or P'] prototypes used */
 
     cb_centring cls_centring, object_centring; /* zeroed where the centre is the moving mean */

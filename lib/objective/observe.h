@@ -16,7 +16,7 @@ typedef struct cb_objective_batch {
 } cb_objective_batch;
 
 /*
- * Begins a step; what was left of an earlier one is forgotten. Returns where the caller writes the positions
+ * Begins a step; an unfinished step is discarded. Returns where the caller writes the positions
  * [B, 2, N, 2] before the first observe.
  */
 float *cb_objective_begin(cb_objective *objective, const cb_objective_batch *batch);

@@ -51,7 +51,7 @@ typedef struct cb_targets {
     cb_real *object[2];    /* [R, D] its objects in view 1 and view 2 */
     int64_t *index[2];     /* [R] nearest entries of the bank */
     uint8_t *match[2];     /* [R] which of them pass the cycle test */
-    bool cross_image;      /* the cross-image loss takes part */
+    bool cross_image;      /* the cross-image loss is computed */
     cb_group *group;       /* [groups] */
     cb_micro_batch *micro; /* [micro_batches] */
 } cb_targets;
@@ -64,7 +64,7 @@ typedef struct cb_target_sizes {
     size_t entries;                             /* of a view's pooling */
 } cb_target_sizes;
 
-/* On failure what was allocated stays for cb_targets_release. */
+/* On failure, allocated memory stays for cb_targets_release. */
 cribo_status cb_targets_allocate(
     const cb_allocator *allocator, cb_targets *targets, const cb_target_sizes *sizes);
 void cb_targets_release(const cb_allocator *allocator, cb_targets *targets, const cb_target_sizes *sizes);

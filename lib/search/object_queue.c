@@ -7,7 +7,7 @@
 #include <string.h>
 
 /*
- * A block is what a search multiplies at a time: 1024 rows, or fewer where wide rows would not stay in the
+ * A block is multiplied at a time in a search: 1024 rows, or fewer if wide rows would not stay in the
  * cache.
  */
 #define MOST_BLOCK_ROWS 1024

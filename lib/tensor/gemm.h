@@ -1,7 +1,7 @@
 /*
  * Matrix products, through BLIS. gemm.c is the only file that knows BLIS.
  *
- * The bits of a product depend on its operands alone, not on the number of threads nor on the cut of its
+ * The bits of a product depend on its operands alone, not on the number of threads or the division of its
  * rows: the sum over k is never split, and BLIS's small-matrix paths, which sum in another order, are off.
  */
 #ifndef CB_TENSOR_GEMM_H

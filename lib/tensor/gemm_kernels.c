@@ -2,7 +2,7 @@
  * Micro-kernels and packing, compiled once for each CPU level with CB_LEVEL its name. See gemm_kernels.h.
  *
  * C [MR, NR] stays in MR x 2 vector registers; per step along k it takes two vectors of B and MR broadcasts
- * from A. Each element is one chain of FMAs in the order of k, at whatever place of the tile it stands. A
+ * from A. Each element is one chain of FMAs in the order of k, at any place of the tile. A
  * level without instructions for bfloat16 rounds to it while packing, and multiplies floats.
  */
 #include "tensor/gemm_kernels.h"

@@ -105,7 +105,7 @@ static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
 typedef struct block_rows {
     size_t m;
     cb_gemm_lines lines;
-    bool ready; /* whole tiles of rows are multiplied where they lie */
+    bool ready; /* whole tiles of rows are multiplied in place */
     bool accumulate;
     float *c;
     size_t c_stride;

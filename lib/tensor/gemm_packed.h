@@ -1,7 +1,8 @@
 /*
  * Matrix products whose second operand is packed once; each thread then multiplies any rows and columns by
  * it, without BLIS. They are used where several threads need the same B (weights), where the fixed cost of a
- * BLIS call is too high (one head of attention), and where a tile of C is finished while it lies in caches.
+ * BLIS call is too high (one head of attention), and where a tile of C is post-processed while it is in
+ * caches.
  *
  * An element of C is the same sequence of roundings whatever else is multiplied, and has the bits of
  * cb_gemm's while k is no larger than a block of its kernels.
@@ -65,7 +66,7 @@ static inline cb_range cb_gemm_columns(const cb_gemm_packed *b)
 cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t m);
 
 /*
- * What the thread that computed a tile of C does with it while it lies in the thread's caches: `tile` gets
+ * Work on a tile of C by the thread that computed it, while the tile is in the thread's caches: `tile` gets
  * the tile's numbers with their stride. With `buffers` C is not stored: a tile is computed in the buffer of
  * its thread, which holds the largest.
  */

@@ -1,5 +1,5 @@
 /*
- * Row kernels: what is done to one row of numbers at a time. One portable source, rows_kernels.c, is compiled
+ * Row kernels: operations on one row of numbers at a time. One portable source, rows_kernels.c, is compiled
  * for several CPU levels; cb_rows() chooses the table once, by CPU features. Kernels never fail and never
  * allocate.
  *
@@ -71,7 +71,7 @@ typedef struct cb_row_kernels {
     /* y = x, widened, or rounded to the nearest bfloat16. */
     void (*from_bf16)(cb_real *y, const cb_bf16 *x, size_t n);
     void (*to_bf16)(cb_bf16 *y, const cb_real *x, size_t n);
-    /* The largest element and the first place where it stands; n > 0. */
+    /* The largest element and its first index; n > 0. */
     size_t (*arg_max)(const cb_real *x, size_t n, cb_real *maximum);
     /* The first place where x >= least; n when there is none. */
     size_t (*first_reaching)(const cb_real *x, size_t n, cb_real least);

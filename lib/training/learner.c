@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-/* The gradients, and what the objective adds up. */
+/* The gradients, and the objective's sums. */
 static cribo_status create_leaves(const cb_allocator *allocator, cb_learner *l)
 {
     const cb_target_sizes *sizes = &l->objective->sizes;

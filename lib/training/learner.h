@@ -1,7 +1,7 @@
 /*
  * A learner: an objective and an optimiser over a student's parameters, with the teacher that follows them
  * and the count of steps. All that training has but the network: a trainer gives it tokens of this library's
- * networks (step.h), a token trainer the tokens of somebody else's (token_trainer.h).
+ * networks (step.h), a token trainer uses the tokens of another network (token_trainer.h).
  *
  * A step: begin; cb_objective_observe for each micro-batch; end_teaching; begin_learning; cb_learner_learn
  * for each micro-batch; end_learning; update. State that outlives a step changes in update alone, after
@@ -50,7 +50,7 @@ typedef struct cb_learner {
     cb_report_scratch scratch;
 } cb_learner;
 
-/* On failure what was made stays for cb_learner_free. */
+/* On failure, created parts stay for cb_learner_free. */
 cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *learner, const cb_learner_parts *parts);
 void cb_learner_free(cb_learner *learner);
 

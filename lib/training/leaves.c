@@ -23,7 +23,7 @@ void cb_leaves_free(const cb_allocator *allocator, cb_leaves *leaves)
 
 typedef enum sweep_kind { CLEAR, STORE, ADD } sweep_kind;
 
-/* One sweep over an array: clears it, stores it, or adds what was stored to it. */
+/* One sweep over an array: clears it, stores it, or adds the stored array to it. */
 typedef struct sweep {
     sweep_kind kind;
     cb_leaf_array array;

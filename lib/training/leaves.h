@@ -29,7 +29,7 @@ typedef struct cb_leaves {
 } cb_leaves;
 
 /*
- * For arrays that the caller owns. One leaf needs no memory. On failure what was made stays for
+ * For arrays that the caller owns. One leaf needs no memory. On failure, created parts stay for
  * cb_leaves_free.
  */
 cribo_status cb_leaves_create(const cb_allocator *allocator, cb_leaves *leaves, size_t count,

@@ -29,7 +29,7 @@ typedef struct cb_optimiser {
     cb_real *first;   /* m, flat */
     cb_real *second;  /* v, flat */
     int64_t *updates; /* [parameters] */
-    double *norms;    /* [parameters] of the gradients, by cb_optimiser_measure; 0 for those that rest */
+    double *norms;    /* [parameters] of the gradients, by cb_optimiser_measure; 0 for frozen ones */
     cb_piece *pieces;
     double *squares; /* [pieces] */
     size_t piece_count;

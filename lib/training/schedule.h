@@ -1,5 +1,5 @@
 /*
- * Schedules: what a step's settings are, as a function of the step alone. All in double precision. Steps and
+ * Schedules: the settings of a step, as a function of the step alone. All in double precision. Steps and
  * epochs count from 0; beyond the last step the last step's values hold.
  */
 #ifndef CB_TRAINING_SCHEDULE_H

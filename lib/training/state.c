@@ -154,7 +154,7 @@ static size_t lay_out(cb_state *state)
     return bytes;
 }
 
-/* A list whose arrays have places of their own. `what` they hold is for the message. */
+/* A list whose arrays have separate memory. `what` names their content in messages. */
 static cribo_status prepare(cb_learner *learner, cb_state *state, const char *what)
 {
     CB_TRY(make_list(learner, state));

@@ -1,5 +1,5 @@
 /*
- * What a trainer remembers from step to step, as a list of named arrays: what a checkpoint holds, besides
+ * The state of a trainer between steps, as a list of named arrays: the content of a checkpoint, besides
  * settings and step.
  *
  *   student.NAME, teacher.NAME                        parameters
@@ -11,8 +11,8 @@
  *   bank.view1, bank.view2    [objects, D]
  *   collapse.steps            int64 [signs]           for how long each sign of collapse has been seen
  *
- * A state is read from the trainer where it lies, or copied, so that the trainer may go on meanwhile; or
- * staged: collected in memory of its own, checked, then adopted as a whole.
+ * A state is read from the trainer in place; or copied, so that training can continue; or staged: collected
+ * in separate memory, checked, then adopted as a whole.
  */
 #ifndef CB_TRAINING_STATE_H
 #define CB_TRAINING_STATE_H
@@ -30,7 +30,7 @@ typedef struct cb_state_array {
     size_t count;
     /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
     void *values;
-    void *target; /* where they lie in the trainer; NULL: in the bank */
+    void *target; /* their place in the trainer; NULL: in the bank */
     int view;     /* of the bank's vectors, 0 or 1 */
 } cb_state_array;
 
@@ -39,7 +39,7 @@ typedef struct cb_state {
     cb_state_array *arrays;
     size_t count;
     size_t images, objects;       /* in the bank */
-    void *memory;                 /* the stage or copy, or what the bank does not hold in one piece */
+    void *memory;                 /* the stage or copy, or arrays that the bank has in several pieces */
     char (*names)[CB_NAME_BYTES]; /* [count] a copy's own; NULL: the trainer's */
 } cb_state;
 

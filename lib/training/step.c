@@ -49,7 +49,7 @@ static void compute_trunk(cb_trainer *trainer, const cribo_batch *batch, const c
     memcpy(trunk_of(trainer, micro).value, x.value, x.rows * x.columns * sizeof *x.value);
 }
 
-/* The teacher's tokens of one micro-batch, and what the objective makes of them. */
+/* The teacher's tokens of one micro-batch, passed to the objective. */
 static cribo_status observe(cb_trainer *trainer, const cribo_batch *batch, size_t m)
 {
     cb_objective *objective = trainer->learner.objective;

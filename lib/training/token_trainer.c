@@ -1,4 +1,4 @@
-/* Heads that learn from somebody else's tokens. See token_trainer.h. */
+/* Heads that learn from the tokens of another network. See token_trainer.h. */
 #include "training/token_trainer.h"
 
 #include "base/clock.h"

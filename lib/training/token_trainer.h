@@ -1,5 +1,5 @@
 /*
- * A token trainer: heads of student and teacher around a learner (learner.h), for tokens that somebody else's
+ * A token trainer: heads of student and teacher around a learner (learner.h), for tokens that another
  * networks make. See cribo/objective.h.
  */
 #ifndef CB_TRAINING_TOKEN_TRAINER_H
@@ -55,7 +55,7 @@ typedef struct cb_token_chunk {
 } cb_token_chunk;
 
 /*
- * Learns a chunk that begins at image 0, which starts anew, or at cb_token_learned, and ends where a chunk
+ * Learns a chunk that begins at image 0, which restarts learn, or at cb_token_learned, and ends where a chunk
  * may. On failure the next chunk begins at image 0.
  */
 cribo_status cb_token_learn(cb_token_trainer *trainer, const cb_token_chunk *chunk);

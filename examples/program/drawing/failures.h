@@ -1,6 +1,6 @@
 /*
- * The pictures that an evaluation got worst, a row each: the picture, its true and its predicted classes in colours,
- * and the remembered patches that voted for the patch with the most wrong pixels.
+ * The pictures that an evaluation got worst, a row each: the picture, its true and its predicted classes in
+ * colours, and the remembered patches that voted for the patch with the most wrong pixels.
  */
 #ifndef FAILURES_H
 #define FAILURES_H

@@ -28,7 +28,9 @@ void history_free(struct history *history);
 /* The mean of a curve over a stretch of steps, those that took part; NaN without any. */
 double history_mean(const struct history *history, int curve, size_t first, size_t end);
 
-/* Draws the curves, smoothed over their own values in a paler tint, to a PNG file. Needs two steps at least. */
+/*
+ * Draws the curves, smoothed over their own values in a paler tint, to a PNG file. Needs two steps at least.
+ */
 bool history_draw(const struct history *history, const char *path, struct problem *problem);
 
 #endif
