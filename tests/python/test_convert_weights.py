@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ try:
     import convert_weights
     import safetensors.torch
     import torch
-    from weights import layouts
+    from weights import files, layouts
 except ImportError:
     raise unittest.SkipTest("needs PyTorch and safetensors") from None
 
@@ -177,6 +178,18 @@ class Runs(Temporary):
                     self.assertGreater(ours.cross_image_on, 0)
                 for name, values in trainer.teacher.state_dict().items():
                     np.testing.assert_array_equal(values, other.teacher.read(name), name)
+
+    def test_numbers_of_an_older_numpy_are_read(self):
+        source = self.folder / "checkpoint.pth"
+        torch.save(authors_checkpoint(self.trained(3), 1), source)
+        with zipfile.ZipFile(source) as archive:
+            parts = {info: archive.read(info) for info in archive.infolist()}
+        with zipfile.ZipFile(source, "w") as archive:
+            for info, content in parts.items():
+                archive.writestr(info, content.replace(b"numpy._core.", b"numpy.core."))
+        self.assertIn(b"numpy.core.multiarray", source.read_bytes())
+        rate = files.read(source)["optimizer"]["param_groups"][0]["lr"]
+        self.assertEqual(rate, np.linspace(1e-4, 1e-5, 5)[1])
 
     def test_missing_parts_are_named(self):
         checkpoint = authors_checkpoint(self.trained(3), 1)
