@@ -19,7 +19,9 @@
  *  - Errors: a function that can fail returns a cribo_status and leaves a message for cribo_last_error().
  *    After a failure, outputs and handles are unchanged, and *out of a create function is NULL.
  *  - Threads: one call at a time per handle; calls on different handles, and functions without a handle, may
- *    run at the same time. No other call on a handle may run during its X_free.
+ *    run at the same time. A call on a handle that is at work, from another thread or from one of its hooks,
+ *    gives CRIBO_WRONG_STATE, and X_free of it does nothing. The handles that a trainer or an objective lends
+ *    count as the lender.
  *  - Cost: no more than a copy of the arguments, and no allocation.
  *  - Since 0.1.
  */
@@ -129,6 +131,9 @@ enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
  *                     far, 0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED. NULL:
  *                     never cancelled.
  * allocator_user, log_user, progress_user  passed to these callbacks as `user`
+ *
+ * All callbacks run on the thread that made the call. No exception and no longjmp may leave a callback. A
+ * callback must not call the library on the handle whose call is under way: that gives CRIBO_WRONG_STATE.
  */
 typedef struct cribo_runtime {
     size_t struct_size;

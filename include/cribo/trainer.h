@@ -148,16 +148,20 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_set(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_config_setting(size_t index, cribo_setting *setting);
 
 /*
- * Applies a preset to the current settings:
- *   "vits16-coco", "vits16-in1k", "vitb16-in1k"  the published runs
+ * Applies presets, one or a list separated by commas ("vitb16-in1k,authors"), in order on top of what is set:
+ *   "vits16-coco", "vits16-in1k", "vitb16-in1k"  the published runs: every setting that their arguments have,
+ *                                                whatever was set before; not the seed, the micro-batch, the
+ *                                                precision, steps_per_epoch, nor what "authors" sets
  *   "tiny", "small", "base"                      width, depth and heads of ViT-T, -S, -B
  *   "mini"                                       a tiny transformer on views of 48 x 48 in batches of 32,
  *                                                which trains in minutes on one core (docs/experiment.md)
  *   "adapt"                                      a published backbone, adapted in hundreds of steps with new
  *                                                heads (docs/adapt.md); its shape is set by the caller
  *   "authors"                                    the authors' formulas where they differ from the paper's:
- *                                                normalisation of the losses, cost normalised over the batch,
+ *                                                normalisation of the losses, cost normalised over a group,
  *                                                clipping tensor by tensor
+ *
+ * "vitb16-in1k" sets the authors' normalisation, too, to which its published clipping belongs.
  *
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such preset, a setting that is out of range already).
  */
@@ -240,10 +244,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_step(
 
 /*
  * The three phases, for callers that inspect or change state between them. Call them in this order; repeating
- * teach restarts the step. The batch's pixels must not change until learn has returned.
+ * teach restarts the step; a failed teach leaves no targets. The batch's pixels must not change until learn
+ * has returned.
  *
  * teach   teacher, clustering, objects, neighbours: the targets of this step.
- * learn   student forward and backward, micro-batch by micro-batch: losses and gradients
+ * learn   student forward and backward, micro-batch by micro-batch: losses and gradients. It takes the batch
+ *         of teach: another one is refused (compared by digests of pixels, crops, positions and ids)
  * update  clipping, AdamW, teacher, centres, bank, step count.
  *
  * Errors: teach and learn: as cribo_trainer_step. update: CRIBO_NOT_FINITE for a gradient that is not finite,
@@ -292,9 +298,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count);
 
 /*
- * The trainer's student and teacher, to read or write parameters and to compute features. Do not write
- * between teach and update. NULL trainer gives NULL.
- * Ownership: borrowed; they end with the trainer; do not free them.
+ * The trainer's student and teacher, to read or write parameters and to compute features. Writing and
+ * loading give CRIBO_WRONG_STATE while a step is under way. NULL trainer gives NULL.
+ * Ownership: borrowed; they end with the trainer; cribo_model_free does nothing to them.
  * Threads: a call on them counts as one on the trainer.
  */
 CRIBO_API cribo_model *cribo_trainer_student(cribo_trainer *trainer);
@@ -335,9 +341,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre);
 
 /*
- * The trainer's memory bank, to inspect, export or import (not between teach and update). See
- * cribo/memory_bank.h. NULL trainer gives NULL.
- * Ownership: borrowed; it ends with the trainer; do not free it.
+ * The trainer's memory bank, to inspect, export or import. Push, import and load give CRIBO_WRONG_STATE while
+ * a step is under way. See cribo/memory_bank.h. NULL trainer gives NULL.
+ * Ownership: borrowed; it ends with the trainer; cribo_memory_bank_free does nothing to it.
  * Threads: a call on it counts as one on the trainer.
  */
 struct cribo_memory_bank;

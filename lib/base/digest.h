@@ -8,9 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * The digest of `bytes` bytes after those that `digest` stands for; 0 to begin. Bytes NULL: digest unchanged.
- */
+/* The digest of `count` bytes after those that `digest` stands for; 0 to begin. NULL: `digest` itself. */
 uint64_t cb_digest(uint64_t digest, const void *bytes, size_t count);
 
 #endif

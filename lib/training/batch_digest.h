@@ -5,9 +5,7 @@
 #include "base/pool.h"
 #include "cribo/trainer.h"
 
-/*
- * digests [B], of each image's pixels in views of side * side, its crops or its `positions` numbers, its id.
- */
+/* digests [B]: of each image's pixels in views of side * side, its crops or `positions` numbers, its id. */
 void cb_batch_digest(
     cb_pool *pool, const cribo_batch *batch, size_t side, size_t positions, uint64_t *digests);
 

@@ -1,6 +1,9 @@
 /* Presets: what each sets. The published runs are from the paper's appendix and the authors' code. */
 #include "training/presets.h"
 
+#include "base/memory.h"
+#include "base/text.h"
+
 #include "cribo/model.h"
 
 #include <stdbool.h>
@@ -22,37 +25,28 @@ static const preset_value presets[] = {
     {"base", "heads", 12},
     {"base", "depth", 12},
 
-    {"vits16-coco", "width", 384},
-    {"vits16-coco", "heads", 6},
-    {"vits16-coco", "depth", 12},
-    {"vits16-coco", "epochs", 300},
-    {"vits16-coco", "batch_size", 256},
+    /* The published runs; what they do not name has its default (see `published`). */
     {"vits16-coco", "clusters", 64},
     {"vits16-coco", "position_weight", 2},
     {"vits16-coco", "position_weight_final", 2},
+    {"vits16-coco", "group_images", 32},
 
-    {"vits16-in1k", "width", 384},
-    {"vits16-in1k", "heads", 6},
-    {"vits16-in1k", "depth", 12},
     {"vits16-in1k", "epochs", 800},
     {"vits16-in1k", "batch_size", 1024},
-    {"vits16-in1k", "clusters", 32},
-    {"vits16-in1k", "position_weight", 1},
-    {"vits16-in1k", "position_weight_final", 1},
+    {"vits16-in1k", "group_images", 128},
 
+    /* The published clipping is that of the authors' halved losses. */
     {"vitb16-in1k", "width", 768},
     {"vitb16-in1k", "heads", 12},
-    {"vitb16-in1k", "depth", 12},
     {"vitb16-in1k", "epochs", 400},
     {"vitb16-in1k", "batch_size", 1024},
-    {"vitb16-in1k", "clusters", 32},
-    {"vitb16-in1k", "position_weight", 1},
-    {"vitb16-in1k", "position_weight_final", 1},
+    {"vitb16-in1k", "group_images", 64},
     {"vitb16-in1k", "learning_rate", 7.5e-4},
     {"vitb16-in1k", "learning_rate_final", 2e-6},
     {"vitb16-in1k", "teacher_temperature_epochs", 50},
     {"vitb16-in1k", "clip_norm", 0.3},
     {"vitb16-in1k", "clip_per_tensor", 1},
+    {"vitb16-in1k", "authors_normalisation", 1},
     {"vitb16-in1k", "freeze_last_layer_epochs", 3},
     {"vitb16-in1k", "normed_last_layer", 1},
 
@@ -113,28 +107,72 @@ static const preset_value presets[] = {
     {"authors", "clip_per_tensor", 1},
 };
 
-/* Applies a preset's settings that the table has, as far as the caller's struct goes. */
-static bool apply(const cb_config_table *table, void *config, size_t struct_size, const char *name)
+/* The presets of published runs: they set every setting but these, which a run's arguments do not have. */
+static const char *const published[] = {"vits16-coco", "vits16-in1k", "vitb16-in1k"};
+static const char *const kept[] = {"tokens", "seed", "micro_batch", "precision", "recompute", "shards",
+    "steps_per_epoch", "authors_normalisation", "batch_cost", "clip_per_tensor"};
+
+static bool contains(const char *const *names, size_t count, const char *name)
 {
-    bool known = false;
-    for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
-        if (strcmp(presets[i].preset, name) != 0) continue;
-        known = true;
-        const cb_field *field = cb_config_find(table, presets[i].setting);
-        if (field && field->offset + 8 <= struct_size) cb_config_put(field, config, presets[i].value);
+    size_t i = 0;
+    while (i < count && strcmp(names[i], name) != 0) i++;
+    return i < count;
+}
+#define CONTAINS(names, name) contains(names, sizeof(names) / sizeof(names)[0], name)
+
+/* A caller's config, as far as its struct goes. */
+typedef struct target {
+    const cb_config_table *table;
+    void *config;
+    size_t struct_size;
+} target;
+
+static void put(const target *t, const char *setting, double value)
+{
+    const cb_field *field = cb_config_find(t->table, setting);
+    if (field && field->offset + 8 <= t->struct_size) cb_config_put(field, t->config, value);
+}
+
+static void apply(const target *t, const char *name)
+{
+    for (size_t i = 0; CONTAINS(published, name) && i < t->table->count; i++) {
+        const cribo_setting *setting = &t->table->fields[i].setting;
+        if (!CONTAINS(kept, setting->name)) put(t, setting->name, setting->initial);
     }
-    return known;
+    for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++)
+        if (strcmp(presets[i].preset, name) == 0) put(t, presets[i].setting, presets[i].value);
+}
+
+/* The preset of that name, `length` characters of a list; NULL: there is none. */
+static const char *find(const char *name, size_t length)
+{
+    for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++)
+        if (strlen(presets[i].preset) == length && strncmp(presets[i].preset, name, length) == 0)
+            return presets[i].preset;
+    return NULL;
+}
+
+static cribo_status check_names(const char *names)
+{
+    size_t length, count = 0;
+    for (const char *item, *rest = names; (item = cb_next_name(&rest, &length)); count++)
+        CB_REQUIRE(find(item, length),
+            "name = \"%.200s\": \"%.*s\" is no preset: there are vits16-coco, vits16-in1k, vitb16-in1k, "
+            "tiny, small, base, mini, adapt, authors",
+            names, (int)cb_min(length, 100), item);
+    CB_REQUIRE(count > 0, "name = \"%.200s\" names no preset", names);
+    return CRIBO_OK;
 }
 
 cribo_status cb_preset_apply(
-    const cb_config_table *table, void *full, void *config, size_t struct_size, const char *name)
+    const cb_config_table *table, void *full, void *config, size_t struct_size, const char *names)
 {
     CB_REQUIRE_POINTER(config);
-    CB_REQUIRE_POINTER(name);
+    CB_REQUIRE(names, "name is NULL");
     CB_TRY(cb_config_import(table, full, config));
-    CB_REQUIRE(apply(table, config, struct_size, name),
-        "name = \"%s\" is no preset: there are vits16-coco, vits16-in1k, vitb16-in1k, tiny, small, base, "
-        "mini, adapt, authors",
-        name);
+    CB_TRY(check_names(names));
+    const target t = {table, config, struct_size};
+    size_t length;
+    for (const char *item; (item = cb_next_name(&names, &length));) apply(&t, find(item, length));
     return CRIBO_OK;
 }

@@ -5,10 +5,11 @@
 #include "base/config.h"
 
 /*
- * Applies a preset to the settings in the first `struct_size` bytes of a caller's config. `full` is
- * scratch for a whole one. The config is unchanged when there is none of that name.
+ * Applies presets, a list separated by commas, in order on top of what is set in the first `struct_size`
+ * bytes of a caller's config. `full` is scratch for a whole one. The config is unchanged when a name is
+ * unknown.
  */
 cribo_status cb_preset_apply(
-    const cb_config_table *table, void *full, void *config, size_t struct_size, const char *name);
+    const cb_config_table *table, void *full, void *config, size_t struct_size, const char *names);
 
 #endif

@@ -320,6 +320,59 @@ START_TEST(test_preset_sets_what_it_promises)
 }
 END_TEST
 
+static cribo_trainer_config preset_config(const char *names)
+{
+    cribo_trainer_config c;
+    OK(cribo_trainer_config_init(&c, sizeof c));
+    OK(cribo_trainer_config_preset(&c, names));
+    return c;
+}
+
+START_TEST(test_trainer_presets_stack)
+{
+    cribo_trainer_config c = preset_config("vits16-in1k,authors"), before = c;
+    ck_assert(c.epochs == 800 && c.batch_size == 1024 && c.batch_cost == 1 && c.group_images == 128);
+    c = preset_config("authors, vits16-in1k");
+    ck_assert(c.epochs == 800 && c.batch_cost == 1 && c.authors_normalisation == 1);
+    c = before;
+    REFUSED(
+        cribo_trainer_config_preset(&c, "mini,none,base"), CRIBO_INVALID_ARGUMENT, "\"none\" is no preset");
+    REFUSED(cribo_trainer_config_preset(&c, " , "), CRIBO_INVALID_ARGUMENT, "names no preset");
+    ck_assert(memcmp(&c, &before, sizeof c) == 0);
+}
+END_TEST
+
+/* Whatever was set before: a published run is the published one, but for what its arguments do not have. */
+START_TEST(test_trainer_published_presets_set_all_of_their_run)
+{
+    static const char *const runs[] = {"vits16-coco", "vits16-in1k", "vitb16-in1k"};
+    cribo_trainer_config fresh = preset_config(runs[_i]), c = preset_config("mini");
+    c.seed = 5;
+    c.steps_per_epoch = 17;
+    c.warmup_steps = 3;
+    c.recompute = 1;
+    OK(cribo_trainer_config_preset(&c, runs[_i]));
+    ck_assert(c.seed == 5 && c.steps_per_epoch == 17 && c.recompute == 1 && c.micro_batch == 32);
+    fresh.seed = 5;
+    fresh.steps_per_epoch = 17;
+    fresh.recompute = 1;
+    fresh.micro_batch = 32;
+    ck_assert(memcmp(&c, &fresh, sizeof c) == 0);
+    const int64_t groups[] = {32, 128, 64};
+    ck_assert_int_eq(c.group_images, groups[_i]);
+}
+END_TEST
+
+/* The gradient that is clipped at 0.3 is that of the authors' losses. */
+START_TEST(test_trainer_published_clipping_has_the_losses_that_it_was_found_for)
+{
+    cribo_trainer_config c = preset_config("vitb16-in1k");
+    ck_assert(c.clip_norm == 0.3 && c.clip_per_tensor == 1 && c.authors_normalisation == 1);
+    c = preset_config("authors,vitb16-in1k");
+    ck_assert(c.clip_norm == 0.3 && c.authors_normalisation == 1);
+}
+END_TEST
+
 START_TEST(test_preset_leaves_the_rest_alone)
 {
     cribo_trainer_config c = training_config(), same = c;
@@ -487,6 +540,9 @@ int main(void)
     tcase_add_loop_test(
         preset, test_preset_sets_what_it_promises, 0, (int)(sizeof presets / sizeof presets[0]));
     tcase_add_test(preset, test_preset_leaves_the_rest_alone);
+    tcase_add_test(preset, test_trainer_presets_stack);
+    tcase_add_loop_test(preset, test_trainer_published_presets_set_all_of_their_run, 0, 3);
+    tcase_add_test(preset, test_trainer_published_clipping_has_the_losses_that_it_was_found_for);
     tcase_add_test(saved, test_saved_weights_are_read_by_others);
     tcase_add_test(saved, test_saved_weights_are_read_by_ourselves);
     tcase_add_test(saved, test_saved_weights_are_loaded_by_prefix);
