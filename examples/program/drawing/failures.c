@@ -249,8 +249,11 @@ bool failures_draw(const char *path, const struct frozen *frozen, const struct e
 {
     struct page page = {.frozen = frozen, .options = options, .result = result, .problem = problem};
     int height = (int)place_y(result->worst_count) + MARGIN;
-    bool drawn = make_room(&page) &&
-                 sheet_make(&page.sheet, 2 * MARGIN + COLUMNS * (CELL + GAP) - GAP, height, problem);
+    enum sheet_format format;
+    bool drawn = (sheet_format_of(path, &format) ||
+                     problem_set(problem, "%s: the name of a picture must end in .png or .svg", path)) &&
+                 make_room(&page) &&
+                 sheet_make(&page.sheet, format, 2 * MARGIN + COLUMNS * (CELL + GAP) - GAP, height, problem);
     if (drawn) draw_header(&page);
     for (size_t row = 0; drawn && row < result->worst_count; row++) drawn = draw_row(&page, row);
     drawn = drawn && sheet_write(&page.sheet, path, problem);
