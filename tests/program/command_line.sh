@@ -104,8 +104,10 @@ expect 0 "" pretrain "$work/pictures" -o "$work/from" $small --steps 1 --weights
 expect 0 "" pretrain "$work/pictures" -o "$work/from-heads" $small --steps 1 --weights "$weights" --weights-heads --quiet
 cmp -s "$work/from/weights.safetensors" "$work/from-heads/weights.safetensors" && fail "--weights-heads changes nothing"
 expect 0 "" pretrain "$work/pictures" -o "$work/larger" $small --steps 1 --weights "$weights" --image-size 48 --quiet
-expect 1 "teacher.backbone.cls_token\": axis 2 has length 48, not 64" pretrain "$work/pictures" -o "$work/wider" $small --steps 1 --weights "$weights" --width 64 --quiet
+expect 1 "teacher.backbone.cls_token\" has 48 numbers in 3 axes, which do not fit" pretrain "$work/pictures" -o "$work/wider" $small --steps 1 --weights "$weights" --width 64 --quiet
 expect 1 "$work/none.safetensors" pretrain "$work/pictures" -o "$work/wider" $small --weights "$work/none.safetensors"
+expect 0 "" pretrain "$work/pictures" -o "$work/from-folder" $small --steps 1 --weights "$work/run3" --warmup-steps 1 --quiet
+cmp -s "$work/from/weights.safetensors" "$work/from-folder/weights.safetensors" || fail "a run's folder is no --weights"
 expect 2 "--weights-heads" pretrain "$work/pictures" -o "$work/wider" $small --weights-heads
 
 # What cannot be logged or drawn at the start does not keep anybody from training; weights that cannot be saved are a failure.
