@@ -198,6 +198,51 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_predict(
     cribo_probe *probe, int64_t reader, const cribo_patch_maps *maps, float *shares, int32_t *labels);
 
 /*
+ * A layer on frozen tokens for linear segmentation, as papers train it: its logits are interpolated bilinearly to
+ * the pixels of label maps, z_p = sum_i a_pi (W x_i + b), and stochastic gradient descent with momentum minimises the
+ * mean over the pixels that count of -log softmax(z_p)_(y_p):
+ *
+ *   v = momentum v + gradient + decay w,  w = w - rate v        of W and b alike
+ */
+typedef struct cribo_linear_layer {
+    size_t struct_size;   /* sizeof(cribo_linear_layer), set by the caller */
+    int64_t width;        /* D, 1 ... 65 536 */
+    int64_t classes;      /* C, 1 ... 65 536 */
+    int64_t ignore_label; /* pixels with this label count nowhere */
+    double rate;          /* of a step, 0 ... 1e6 */
+    double momentum;      /* 0 ... 1 */
+    double decay;         /* of the weights, 0 ... 1e6 */
+    float *weights;       /* [C * (D + 1)]: W [C, D], then b [C]; finite; begin with zeros */
+    float *velocity;      /* the same shape; begin with zeros. NULL is fine to predict */
+} cribo_linear_layer;
+
+/*
+ * One step on a batch of images: changes weights and velocity.
+ *
+ * maps    features [B, N, D] as they are (they are not normalised), and the size of the label maps
+ * labels  [B, height, width], each 0 ... C - 1 or ignore_label
+ * loss    the mean cross-entropy before the step; 0, and nothing changes, where no pixel counts. NULL: not wanted
+ * runtime memory and threads; NULL: defaults. The bits do not depend on the threads.
+ *
+ * Ownership: all arrays stay the caller's. Aliasing: weights, velocity and the inputs must not overlap.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); the layer is then unchanged.
+ * Threads: any, one call at a time per layer. Cost: 4 B N C D flop and O(B C) for each pixel; 2 B N C float32 of
+ * memory during the call. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_linear_layer_step(const cribo_linear_layer *layer,
+    const cribo_patch_maps *maps, const int32_t *labels, double *loss, const cribo_runtime *runtime);
+
+/*
+ * labels [B, height, width]: the class with the greatest interpolated logit of each pixel; equal ones: the lower.
+ *
+ * Ownership: all arrays stay the caller's. Aliasing: labels must not overlap the inputs.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
+ * Threads: any. Cost: 2 B N C D flop and O(B C) for each pixel; B N C float32 of memory during the call. Since 0.1.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_linear_layer_predict(const cribo_linear_layer *layer,
+    const cribo_patch_maps *maps, int32_t *labels, const cribo_runtime *runtime);
+
+/*
  * Counts pixels (or images) by true and predicted class: adds to confusion [C, C], whose rows are the true
  * classes and which begins as zeros. Counts of several calls, threads or programs may be added up.
  *

@@ -5,6 +5,7 @@
 #include "api/guard.h"
 #include "base/structs.h"
 #include "evaluation/k_means.h"
+#include "evaluation/linear_segmentation.h"
 #include "evaluation/matching.h"
 #include "evaluation/principal.h"
 #include "evaluation/probe.h"
@@ -227,6 +228,108 @@ cribo_status cribo_probe_predict(
         return cb_fail(CRIBO_WRONG_STATE, "the probe has no linear layer: call cribo_probe_fit first");
     return cb_probe_predict(
         &probe->probe, reader == CRIBO_PROBE_LINEAR, &grid, full.features, shares, labels);
+}
+
+/* --- linear segmentation --- */
+
+static cribo_status check_number(const char *name, double value, double most)
+{
+    CB_REQUIRE(value >= 0 && value <= most, "layer.%s = %g must be in 0 ... %g", name, value, most);
+    return CRIBO_OK;
+}
+
+static cribo_status import_layer(cribo_linear_layer *full, const cribo_linear_layer *layer)
+{
+    *full = (cribo_linear_layer){0};
+    CB_TRY(CB_IMPORT(*full, layer, velocity));
+    CB_REQUIRE(full->width > 0 && full->width <= 65536, "layer.width = %lld must be in 1 ... 65536",
+        (long long)full->width);
+    CB_REQUIRE(full->classes > 0 && full->classes <= MOST_CLASSES, "layer.classes = %lld must be in 1 ... %d",
+        (long long)full->classes, MOST_CLASSES);
+    CB_REQUIRE(full->weights, "layer.weights is NULL");
+    return CRIBO_OK;
+}
+
+/* A call's layer and maps in our form, checked but for labels and numbers. */
+typedef struct linear_call {
+    cribo_linear_layer layer;
+    cribo_patch_maps maps;
+    cb_label_maps grid;
+    cb_linear_segmentation problem;
+} linear_call;
+
+static cribo_status import_linear(
+    linear_call *call, const cribo_linear_layer *layer, const cribo_patch_maps *maps)
+{
+    cribo_linear_layer *l = &call->layer;
+    CB_TRY(import_layer(l, layer));
+    CB_TRY(import_sizes(&call->maps, maps, &call->grid));
+    size_t wider = (size_t)(l->width > l->classes ? l->width : l->classes);
+    CB_REQUIRE(fits(&call->grid, wider),
+        "maps.images = %lld of %zu x %zu pixels are more than an address can hold",
+        (long long)call->maps.images, call->grid.height, call->grid.width);
+    CB_REQUIRE(call->maps.features, "maps.features is NULL");
+    call->problem = (cb_linear_segmentation){(size_t)l->width, (size_t)l->classes, l->ignore_label, l->rate,
+        l->momentum, l->decay, l->weights, l->velocity};
+    return CRIBO_OK;
+}
+
+/* What a pass over all numbers finds wrong. */
+static cribo_status check_linear(const cb_runtime *runtime, const linear_call *call)
+{
+    size_t weights = call->problem.classes * (call->problem.width + 1);
+    CB_TRY(cb_check_finite(runtime->pool, "layer.weights", call->layer.weights, weights));
+    CB_TRY(cb_check_finite(runtime->pool, "layer.velocity", call->layer.velocity, weights));
+    return cb_check_finite(runtime->pool, "maps.features", call->maps.features,
+        call->grid.images * call->grid.rows * call->grid.columns * call->problem.width);
+}
+
+static cribo_status check_step(const linear_call *call)
+{
+    cb_patch_memory rules = {.classes = call->problem.classes, .ignore_label = call->problem.ignore_label};
+    CB_TRY(check_number("rate", call->layer.rate, 1e6));
+    CB_TRY(check_number("momentum", call->layer.momentum, 1));
+    CB_TRY(check_number("decay", call->layer.decay, 1e6));
+    CB_REQUIRE(call->layer.velocity, "layer.velocity is NULL");
+    return cb_patch_memory_check(&rules, &call->grid);
+}
+
+cribo_status cribo_linear_layer_step(const cribo_linear_layer *layer, const cribo_patch_maps *maps,
+    const int32_t *labels, double *loss, const cribo_runtime *hooks)
+{
+    linear_call call;
+    cb_runtime runtime;
+    double reached;
+    CB_TRY(import_linear(&call, layer, maps));
+    CB_REQUIRE_POINTER(labels);
+    call.grid.labels = labels;
+    CB_TRY(check_step(&call));
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cb_gemm_begin(&runtime);
+    cribo_status status = check_linear(&runtime, &call);
+    if (status == CRIBO_OK)
+        status =
+            cb_linear_segmentation_step(&runtime, &call.problem, &call.grid, call.maps.features, &reached);
+    if (status == CRIBO_OK && loss) *loss = reached;
+    cb_runtime_end(&runtime);
+    return status;
+}
+
+cribo_status cribo_linear_layer_predict(const cribo_linear_layer *layer, const cribo_patch_maps *maps,
+    int32_t *labels, const cribo_runtime *hooks)
+{
+    linear_call call;
+    cb_runtime runtime;
+    CB_TRY(import_linear(&call, layer, maps));
+    CB_REQUIRE_POINTER(labels);
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cb_gemm_begin(&runtime);
+    cribo_status status = check_linear(&runtime, &call);
+    if (status == CRIBO_OK)
+        status =
+            cb_linear_segmentation_predict(&runtime, &call.problem, &call.grid, call.maps.features, labels);
+    cb_runtime_end(&runtime);
+    return status;
 }
 
 static cribo_status check_classes(int64_t classes, const int64_t *confusion)

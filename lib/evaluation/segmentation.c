@@ -5,20 +5,14 @@
 
 #include <string.h>
 
-/* Where a pixel lies between cells: in `low` with the share 1 - part, in `high` with `part`. */
-typedef struct between {
-    size_t low, high;
-    cb_real part;
-} between;
-
-static between cells_of(size_t pixel, size_t pixels, size_t cells)
+cb_between cb_between_cells(size_t pixel, size_t pixels, size_t cells)
 {
     double place = ((double)pixel + 0.5) * ((double)cells / (double)pixels) - 0.5;
     if (place < 0) place = 0;
     size_t low = (size_t)place;
     if (low > cells - 1) low = cells - 1;
     size_t high = low + 1 < cells ? low + 1 : low;
-    return (between){low, high, (cb_real)(place - (double)low)};
+    return (cb_between){low, high, (cb_real)(place - (double)low)};
 }
 
 /* to = from + part (towards - from), for n numbers. */
@@ -40,10 +34,10 @@ static void label_row(void *context, size_t y, size_t worker)
     const cb_share_map *map = job->map;
     size_t c = map->classes, stride = map->columns * c;
     cb_real *row = job->scratch + worker * cb_label_scratch(map), *pixel = row + stride, most;
-    between down = cells_of(y, map->height, map->rows);
+    cb_between down = cb_between_cells(y, map->height, map->rows);
     mix(row, map->shares + down.low * stride, map->shares + down.high * stride, down.part, stride);
     for (size_t x = 0; x < map->width; x++) {
-        between along = cells_of(x, map->width, map->columns);
+        cb_between along = cb_between_cells(x, map->width, map->columns);
         mix(pixel, row + along.low * c, row + along.high * c, along.part, c);
         job->labels[y * map->width + x] = (int32_t)cb_rows()->arg_max(pixel, c, &most);
     }

@@ -25,6 +25,13 @@ typedef struct cb_share_map {
 void cb_label_pixels(cb_pool *pool, const cb_share_map *map, cb_real *scratch, int32_t *labels);
 size_t cb_label_scratch(const cb_share_map *map);
 
+/* Where a pixel lies between cells' middles: in `low` with the share 1 - part, in `high` with `part`. */
+typedef struct cb_between {
+    size_t low, high;
+    cb_real part;
+} cb_between;
+cb_between cb_between_cells(size_t pixel, size_t pixels, size_t cells);
+
 /* See cribo_confusion_scores; `confusion` is checked. */
 void cb_confusion_scores(size_t classes, const int64_t *confusion, double *iou, cribo_scores *scores);
 

@@ -68,6 +68,19 @@ class Retrieval(unittest.TestCase):
             self.probe.predict(self.maps["test"], 25, 32)
 
 
+class Linear(unittest.TestCase):
+    def test_layer_learns_what_tells_pixels_apart(self):
+        random = np.random.default_rng(5)
+        tokens = random.standard_normal((4, 6, 6, 8)).astype(np.float32)
+        labels = np.repeat(np.repeat((tokens[..., 0] > 0).astype(np.int32), 4, 1), 4, 2)
+        layer = cribo.LinearLayer(8, 2)
+        self.assertAlmostEqual(layer.step(tokens, labels, 0.3), np.log(2), places=6)
+        for _ in range(200):
+            loss = layer.step(tokens, labels, 0.3)
+        self.assertLess(loss, 0.4)
+        self.assertGreater(np.mean(layer.predict(tokens, 24, 24) == labels), 0.8)
+
+
 class Components(unittest.TestCase):
     def test_components_are_those_of_numpy(self):
         random = np.random.default_rng(3)

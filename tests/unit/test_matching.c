@@ -259,6 +259,112 @@ START_TEST(test_k_means_more_iterations_are_no_worse_and_equal_rows_are_fine)
 }
 END_TEST
 
+/* --- linear segmentation --- */
+
+enum {
+    GRID = 3,
+    FINE = 9,
+    TOKENS = GRID * GRID,
+    DEEP = 4,
+    KINDS = 3,
+    BATCH = 2,
+    NUMBERS = KINDS * (DEEP + 1)
+};
+
+/* The mean cross-entropy of the pixels in double, each from the definition: interpolated logits, log sum exp. */
+static double linear_loss(const double *w, const float *x, const int32_t *labels)
+{
+    double sum = 0, counted = 0;
+    for (int p = 0; p < BATCH * FINE * FINE; p++) {
+        int b = p / FINE / FINE, y = p / FINE % FINE, z = p % FINE;
+        if (labels[p] == 255) continue;
+        double logits[KINDS] = {0}, total = 0;
+        for (int t = 0; t < TOKENS; t++) {
+            double py = fmin(fmax((y + 0.5) * GRID / FINE - 0.5, 0), GRID - 1);
+            double pz = fmin(fmax((z + 0.5) * GRID / FINE - 0.5, 0), GRID - 1);
+            double share = fmax(0, 1 - fabs(py - t / GRID)) * fmax(0, 1 - fabs(pz - t % GRID));
+            for (int c = 0; c < KINDS; c++) {
+                double value = w[KINDS * DEEP + c];
+                for (int d = 0; d < DEEP; d++)
+                    value += w[c * DEEP + d] * (double)x[(b * TOKENS + t) * DEEP + d];
+                logits[c] += share * value;
+            }
+        }
+        for (int c = 0; c < KINDS; c++) total += exp(logits[c]);
+        sum += log(total) - logits[labels[p]];
+        counted++;
+    }
+    return sum / counted;
+}
+
+START_TEST(test_linear_layer_step_follows_the_gradient)
+{
+    static float x[BATCH * TOKENS * DEEP];
+    static int32_t labels[BATCH * FINE * FINE];
+    float weights[NUMBERS], velocity[NUMBERS], before[NUMBERS], old[NUMBERS];
+    double exact[NUMBERS], loss;
+    cb_random random = cb_random_begin(6, CB_PURPOSE_CALLER, 6, 0);
+    for (int i = 0; i < BATCH * TOKENS * DEEP; i++) x[i] = (float)cb_random_normal(&random);
+    for (int i = 0; i < BATCH * FINE * FINE; i++)
+        labels[i] = i % 7 ? (int32_t)cb_random_below(&random, KINDS) : 255;
+    for (int i = 0; i < NUMBERS; i++) {
+        weights[i] = before[i] = (float)cb_random_normal(&random);
+        velocity[i] = old[i] = (float)cb_random_normal(&random);
+        exact[i] = (double)weights[i];
+    }
+    cribo_linear_layer layer = {sizeof layer, DEEP, KINDS, 255, 0.5, 0.9, 0.01, weights, velocity};
+    cribo_patch_maps maps = {sizeof maps, BATCH, GRID, GRID, x, FINE, FINE};
+    OK(cribo_linear_layer_step(&layer, &maps, labels, &loss, NULL));
+    ck_assert_double_eq_tol(loss, linear_loss(exact, x, labels), 1e-5);
+    for (int i = 0; i < NUMBERS; i++) {
+        const double step = 1e-5;
+        double at = exact[i];
+        exact[i] = at + step;
+        double above = linear_loss(exact, x, labels);
+        exact[i] = at - step;
+        double gradient = (above - linear_loss(exact, x, labels)) / (2 * step);
+        exact[i] = at;
+        double moved = 0.9 * (double)old[i] + gradient + 0.01 * at;
+        ck_assert_double_eq_tol((double)velocity[i], moved, 1e-5);
+        ck_assert_double_eq_tol((double)weights[i], (double)before[i] - 0.5 * moved, 1e-5);
+    }
+}
+END_TEST
+
+START_TEST(test_linear_layer_learns_and_does_not_depend_on_threads)
+{
+    static float x[BATCH * TOKENS * DEEP];
+    static int32_t labels[BATCH * FINE * FINE], found[BATCH * FINE * FINE];
+    float weights[2][NUMBERS] = {{0}}, velocity[2][NUMBERS] = {{0}};
+    cribo_runtime runtime;
+    double loss = 0;
+    cb_random random = cb_random_begin(7, CB_PURPOSE_CALLER, 6, 0);
+    for (int i = 0; i < BATCH * TOKENS * DEEP; i++) x[i] = (float)cb_random_normal(&random);
+    for (int i = 0; i < BATCH * FINE * FINE; i++) {
+        int token = i / FINE / FINE * TOKENS + i / FINE % FINE / 3 * GRID + i % FINE / 3;
+        labels[i] = x[token * DEEP] > 0 ? 1 : 2;
+    }
+    cribo_patch_maps maps = {sizeof maps, BATCH, GRID, GRID, x, FINE, FINE};
+    OK(cribo_runtime_init(&runtime, sizeof runtime));
+    for (int t = 0; t < 2; t++) {
+        cribo_linear_layer layer = {sizeof layer, DEEP, KINDS, 255, 0.3, 0.9, 1e-4, weights[t], velocity[t]};
+        runtime.threads = 1 + 2 * t;
+        for (int i = 0; i < 200; i++) OK(cribo_linear_layer_step(&layer, &maps, labels, &loss, &runtime));
+        OK(cribo_linear_layer_predict(&layer, &maps, found, &runtime));
+    }
+    ck_assert_mem_eq(weights[0], weights[1], sizeof weights[0]);
+    ck_assert_double_lt(loss, 0.4);
+    int right = 0;
+    for (int i = 0; i < BATCH * FINE * FINE; i++) right += found[i] == labels[i];
+    ck_assert_int_gt(right, BATCH * FINE * FINE * 8 / 10);
+    for (int i = 0; i < BATCH * FINE * FINE; i++) labels[i] = 255; /* nothing counts: nothing changes */
+    cribo_linear_layer layer = {sizeof layer, DEEP, KINDS, 255, 0.3, 0.9, 1e-4, weights[1], velocity[1]};
+    OK(cribo_linear_layer_step(&layer, &maps, labels, &loss, NULL));
+    ck_assert_mem_eq(weights[0], weights[1], sizeof weights[0]);
+    ck_assert_double_eq(loss, 0);
+}
+END_TEST
+
 /* --- memory --- */
 
 static cribo_status everything(const cribo_runtime *runtime)
@@ -309,6 +415,8 @@ int main(void)
     tcase_add_loop_test(tests, test_k_means_finds_separate_groups_and_their_means, 0, 3);
     tcase_add_test(tests, test_k_means_does_not_depend_on_threads);
     tcase_add_test(tests, test_k_means_more_iterations_are_no_worse_and_equal_rows_are_fine);
+    tcase_add_test(tests, test_linear_layer_step_follows_the_gradient);
+    tcase_add_test(tests, test_linear_layer_learns_and_does_not_depend_on_threads);
     tcase_add_test(tests, test_matching_out_of_memory_leaks_nothing);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -544,6 +544,74 @@ static void confusion_scores(void)
     BAD(cribo_confusion_scores(2, confusion, NULL, &scores), "confusion[1, 0]");
 }
 
+static float layer_weights[CLASSES * (WIDTH + 1)], layer_velocity[CLASSES * (WIDTH + 1)];
+
+static cribo_linear_layer linear_layer(void)
+{
+    return (cribo_linear_layer){sizeof(cribo_linear_layer), probe_config().width, CLASSES, 255, 0.1, 0.9, 0,
+        layer_weights, layer_velocity};
+}
+
+static void linear_layer_step(void)
+{
+    cribo_linear_layer layer = linear_layer();
+    cribo_patch_maps maps = patch_maps();
+    BAD(cribo_linear_layer_step(NULL, &maps, patch_labels, NULL, NULL), "layer");
+    BAD(cribo_linear_layer_step(&layer, NULL, patch_labels, NULL, NULL), "maps");
+    BAD(cribo_linear_layer_step(&layer, &maps, NULL, NULL, NULL), "labels");
+    for (size_t i = 0; i < COUNT(wild_counts); i++) {
+        layer.width = wild_counts[i];
+        BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.width");
+        layer = linear_layer();
+        layer.classes = wild_counts[i];
+        BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.classes");
+        layer = linear_layer();
+        maps.rows = wild_counts[i];
+        BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "maps.rows");
+        maps = patch_maps();
+    }
+    const double strange[] = {-1, NAN, INFINITY, 1e7};
+    for (size_t i = 0; i < COUNT(strange); i++) {
+        layer.rate = strange[i];
+        BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.rate");
+        layer = linear_layer();
+        layer.momentum = strange[i];
+        BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.momentum");
+        layer = linear_layer();
+        layer.decay = strange[i];
+        BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.decay");
+        layer = linear_layer();
+    }
+    layer.weights = NULL;
+    BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.weights");
+    layer = linear_layer();
+    layer.velocity = NULL;
+    BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.velocity");
+    layer = linear_layer();
+    patch_labels[3] = CLASSES;
+    BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "labels[0, 0, 3]");
+    maps = patch_maps();
+    patch_features[1] = (float)NAN;
+    BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "maps.features[1]");
+    maps = patch_maps();
+    layer_weights[2] = (float)INFINITY;
+    BAD(cribo_linear_layer_step(&layer, &maps, patch_labels, NULL, NULL), "layer.weights[2]");
+    layer_weights[2] = 0;
+}
+
+static void linear_layer_predict(void)
+{
+    cribo_linear_layer layer = linear_layer();
+    cribo_patch_maps maps = patch_maps();
+    BAD(cribo_linear_layer_predict(NULL, &maps, patch_labels, NULL), "layer");
+    BAD(cribo_linear_layer_predict(&layer, NULL, patch_labels, NULL), "maps");
+    BAD(cribo_linear_layer_predict(&layer, &maps, NULL, NULL), "labels");
+    maps.features = NULL;
+    BAD(cribo_linear_layer_predict(&layer, &maps, patch_labels, NULL), "maps.features");
+    layer.struct_size = 3;
+    BAD(cribo_linear_layer_predict(&layer, &maps, patch_labels, NULL), "layer.struct_size");
+}
+
 static void assign(void)
 {
     double score[4] = {0};
@@ -2334,6 +2402,8 @@ static const entry table[] = {
     ENTRY(probe_predict),
     ENTRY(confusion_add),
     ENTRY(confusion_scores),
+    ENTRY(linear_layer_step),
+    ENTRY(linear_layer_predict),
     ENTRY(assign),
     ENTRY(confusion_match),
     ENTRY(k_means),

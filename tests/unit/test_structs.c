@@ -150,6 +150,7 @@ typedef union room {
     cribo_save_options save_options;
     cribo_load_options load_options;
     cribo_patch_maps patch_maps;
+    cribo_linear_layer linear_layer;
     cribo_scores scores;
 } room;
 
@@ -378,6 +379,25 @@ static cribo_status patch_maps_call(room *r)
     return status;
 }
 
+static float layer_weights[4], layer_velocity[4];
+
+static void linear_layer_fill(room *r)
+{
+    r->linear_layer.width = 1;
+    r->linear_layer.classes = 2;
+    r->linear_layer.ignore_label = 255;
+    r->linear_layer.weights = layer_weights;
+    r->linear_layer.velocity = layer_velocity;
+}
+
+static cribo_status linear_layer_call(room *r)
+{
+    const int32_t labels[B] = {0, 1};
+    const float one[B] = {1, 2};
+    cribo_patch_maps maps = {sizeof maps, B, 1, 1, one, 1, 1};
+    return cribo_linear_layer_step(&r->linear_layer, &maps, labels, NULL, NULL);
+}
+
 static cribo_status scores_call(room *r)
 {
     const int64_t confusion[4] = {3, 1, 0, 4};
@@ -458,6 +478,7 @@ static const struct sized {
     SIZED(objective_chunk, "chunk", global_gradient, INPUT, objective_chunk_fill, objective_chunk_call),
     SIZED(save_options, "options", metadata_values, INPUT, nothing_fill, save_options_call),
     SIZED(patch_maps, "maps", width, INPUT, patch_maps_fill, patch_maps_call),
+    SIZED(linear_layer, "layer", velocity, INPUT, linear_layer_fill, linear_layer_call),
     SIZED(scores, "scores", counted, OUTPUT, nothing_fill, scores_call),
     SIZED(load_options, "options", overrides, INPUT, nothing_fill, load_options_call),
 };

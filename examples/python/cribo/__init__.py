@@ -39,6 +39,7 @@ from .errors import (
 from .evaluation import (
     Confusion,
     KMeans,
+    LinearLayer,
     Matching,
     Prediction,
     PrincipalComponents,
@@ -82,6 +83,7 @@ __all__ = [
     "InvalidArgument",
     "KMeans",
     "Learned",
+    "LinearLayer",
     "Log",
     "Loss",
     "Losses",

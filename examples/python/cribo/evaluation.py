@@ -132,6 +132,67 @@ class Probe(Handle):
         return result
 
 
+class LinearLayer:
+    """Linear segmentation of frozen tokens: `weights`, float32 [C * (D + 1)], W [C, D] and then b [C]."""
+
+    def __init__(self, width: int, classes: int, ignore_label: int = 255):
+        self.width, self.classes, self.ignore_label = width, classes, ignore_label
+        self.weights = np.zeros(classes * (width + 1), np.float32)
+        self.velocity = np.zeros_like(self.weights)
+
+    def _call(
+        self, features: Array, height: int, width: int, rate: float, momentum: float, decay: float
+    ) -> tuple[Any, Any, np.ndarray]:
+        array = input_array("features", features, np.float32, ("B", "rows", "columns", self.width))
+        images, rows, columns = array.shape[:3]
+        maps = new(
+            "cribo_patch_maps",
+            images=images,
+            rows=rows,
+            columns=columns,
+            features=address(array),
+            height=height,
+            width=width,
+        )
+        layer = new(
+            "cribo_linear_layer",
+            width=self.width,
+            classes=self.classes,
+            ignore_label=self.ignore_label,
+            rate=rate,
+            momentum=momentum,
+            decay=decay,
+            weights=address(self.weights),
+            velocity=address(self.velocity),
+        )
+        return layer, maps, array
+
+    def step(
+        self, features: Array, labels: Array, rate: float, momentum: float = 0.9, decay: float = 0.0
+    ) -> float:
+        """One step of stochastic gradient descent on features [B, rows, columns, D] and int32 labels [B,
+        height, width]; the loss before it."""
+        truth, loss = input_array("labels", labels, np.int32, ("B", "height", "width")), ctypes.c_double()
+        layer, maps, array = self._call(features, *truth.shape[1:], rate, momentum, decay)
+        if len(truth) != len(array):
+            raise ValueError(f"labels has {len(truth)} images, but features has {len(array)}")
+        check(
+            native.cribo_linear_layer_step(
+                ctypes.byref(layer), ctypes.byref(maps), address(truth), ctypes.byref(loss), None
+            )
+        )
+        return loss.value
+
+    def predict(self, features: Array, height: int, width: int) -> np.ndarray:
+        """Label maps, int32 [B, height, width]."""
+        layer, maps, array = self._call(features, height, width, 0, 0, 0)
+        labels = np.empty((len(array), height, width), np.int32)
+        check(
+            native.cribo_linear_layer_predict(ctypes.byref(layer), ctypes.byref(maps), address(labels), None)
+        )
+        return labels
+
+
 class Scores(NamedTuple):
     """How well labels were predicted."""
 
