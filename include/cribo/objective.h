@@ -240,10 +240,11 @@ typedef struct cribo_objective_chunk {
 
 /*
  * What a step did, and the signs of collapse:
- *   uniform_loss          a global loss stuck there (at twice it with the paper's sums) means collapse to
- *                         uniform distributions
+ *   uniform_loss          a global loss that stays there or above (at twice it with the paper's sums) means
+ *                         collapse to uniform distributions
  *   teacher_entropy       near 0 and near ln P are bad
  *   mean_teacher_entropy  near 0 means that all images have the same prototype
+ *   matched_share         falls as batches or groups grow: more objects compete in the cycle test
  *   prototypes_used       of as many as the step's rows could use; near 0 is bad
  *   feature_deviation     1 where features point everywhere, 0 where all are equal
  */

@@ -229,6 +229,16 @@ static void report_step(cb_learner *l, double norm, double start, cribo_report *
     report->update_ms = cb_clock_ms() - start;
 }
 
+/* Steps beyond the schedules' end keep the last values: the teacher may stand still. Said once. */
+static void warn_of_end(const cb_learner *l, int64_t total)
+{
+    if (l->step != total + 1) return;
+    cb_log(l->runtime, CRIBO_LOG_WARNING,
+        "step %lld is beyond the %lld steps of the schedules, which keep their last values: check epochs, "
+        "steps_per_epoch and total_steps",
+        (long long)l->step, (long long)total);
+}
+
 cribo_status cb_learner_update(cb_learner *l, cribo_report *report)
 {
     double start = cb_clock_ms(), norm;
@@ -242,6 +252,8 @@ cribo_status cb_learner_update(cb_learner *l, cribo_report *report)
     report_step(l, norm, start, report);
     l->step++;
     l->phase = CB_PHASE_IDLE;
-    cb_collapse_look(&l->collapse, l->runtime, report);
+    int64_t total = cb_schedule_total_steps(&l->objective->config);
+    cb_collapse_look(&l->collapse, l->runtime, &l->objective->config, total, report);
+    warn_of_end(l, total);
     return CRIBO_OK;
 }

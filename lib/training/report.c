@@ -100,26 +100,41 @@ void cb_report_fill(
 #define ONE_PROTOTYPE_SHARE 0.005 /* of ln P, in the entropy of the teacher's mean */
 #define EQUAL_FEATURES 0.01       /* of the deviation that isotropic features have */
 
-void cb_collapse_look(cb_collapse_watch *watch, const cb_runtime *runtime, const cribo_report *report)
+/* The [CLS] loss of uniform distributions, scaled as the report's. */
+static double uniform_loss(const cribo_objective_config *config, const cribo_report *report)
+{
+    return (config->authors_normalisation ? 1 : 2) * config->global_weight * report->uniform_loss;
+}
+
+int64_t cb_collapse_patience(int64_t total_steps)
+{
+    int64_t share = total_steps / 50;
+    return share > CB_COLLAPSE_PATIENCE ? share : CB_COLLAPSE_PATIENCE;
+}
+
+void cb_collapse_look(cb_collapse_watch *watch, const cb_runtime *runtime,
+    const cribo_objective_config *config, int64_t total_steps, const cribo_report *report)
 {
     static const char *const what[CB_SIGNS] = {
-        "the teacher's distributions are uniform",
+        "the [CLS] loss or the teacher's entropy is that of uniform distributions, or above",
         "the teacher gives all images the same prototype",
         "the [CLS] features of all images are equal",
     };
     const bool several = report->images > 1;
     const bool seen[CB_SIGNS] = {
-        report->teacher_entropy > UNIFORM_SHARE * report->uniform_loss,
+        report->teacher_entropy > UNIFORM_SHARE * report->uniform_loss ||
+            (config->global_weight > 0 && report->global_loss > uniform_loss(config, report)),
         several && report->mean_teacher_entropy < ONE_PROTOTYPE_SHARE * report->uniform_loss,
         several && report->feature_deviation < EQUAL_FEATURES,
     };
     for (int sign = 0; sign < CB_SIGNS; sign++) {
         watch->steps[sign] = seen[sign] ? watch->steps[sign] + 1 : 0;
-        if (watch->steps[sign] == CB_COLLAPSE_PATIENCE)
+        if (watch->steps[sign] == cb_collapse_patience(total_steps))
             cb_log(runtime, CRIBO_LOG_WARNING,
-                "collapse at step %lld: %s (teacher entropy %.4g of ln P = %.4g, of its mean %.4g, feature "
-                "deviation %.4g)",
-                (long long)report->step, what[sign], report->teacher_entropy, report->uniform_loss,
-                report->mean_teacher_entropy, report->feature_deviation);
+                "collapse at step %lld: %s ([CLS] loss %.4g, uniform %.4g; teacher entropy %.4g of ln P = %.4g, of "
+                "its mean %.4g, feature deviation %.4g)",
+                (long long)report->step, what[sign], report->global_loss, uniform_loss(config, report),
+                report->teacher_entropy, report->uniform_loss, report->mean_teacher_entropy,
+                report->feature_deviation);
     }
 }

@@ -30,8 +30,13 @@ typedef struct cb_collapse_watch {
     int64_t steps[CB_SIGNS];
 } cb_collapse_watch;
 
-/* Counts the signs in a step's report; logs a warning when one has held for CB_COLLAPSE_PATIENCE steps. */
+/*
+ * Counts the signs in a step's report; logs a warning when one has held for a fiftieth of the run's steps, at
+ * least CB_COLLAPSE_PATIENCE. A [CLS] loss above that of uniform distributions is a sign as uniform ones are.
+ */
 #define CB_COLLAPSE_PATIENCE 20
-void cb_collapse_look(cb_collapse_watch *watch, const cb_runtime *runtime, const cribo_report *report);
+int64_t cb_collapse_patience(int64_t total_steps);
+void cb_collapse_look(cb_collapse_watch *watch, const cb_runtime *runtime,
+    const cribo_objective_config *config, int64_t total_steps, const cribo_report *report);
 
 #endif

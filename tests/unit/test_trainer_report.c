@@ -141,6 +141,7 @@ static cribo_trainer *watched(const cribo_trainer_config *c, messages *m)
 START_TEST(test_report_of_a_healthy_run_shows_no_collapse)
 {
     cribo_trainer_config c = training_config();
+    c.total_steps = 100;
     messages m = {0};
     cribo_trainer *trainer = watched(&c, &m);
     for (uint64_t i = 0; i < CB_COLLAPSE_PATIENCE + 5; i++) {
@@ -165,6 +166,62 @@ static void expect_warning(cribo_trainer *trainer, const training_batch *made, m
     ck_assert_msg(strstr(m->last, words) != NULL, "%s", m->last);
 }
 
+/* A loss that stays above that of uniform distributions is no healthy one, whatever the teacher's entropy. */
+START_TEST(test_report_of_a_loss_above_uniform_is_a_sign)
+{
+    cribo_objective_config c;
+    cribo_report report = {.images = 4,
+        .uniform_loss = 4,
+        .teacher_entropy = 2,
+        .mean_teacher_entropy = 3,
+        .feature_deviation = 0.5};
+    cb_runtime runtime;
+    cb_collapse_watch watch = {{0}};
+    messages m = {0};
+    cribo_runtime hooks = training_runtime(1);
+    hooks.log = take_message;
+    hooks.log_user = &m;
+    OK(cb_runtime_begin(&runtime, &hooks));
+    OK(cribo_objective_config_init(&c, sizeof c));
+    c.global_weight = 0.5;
+    for (int authors = 0; authors < 2; authors++) {
+        c.authors_normalisation = authors;
+        double uniform = authors ? 2 : 4;
+        for (int64_t step = 0; step < 200; step++) { /* of 5000: a fiftieth are 100 */
+            report.step = step;
+            report.global_loss = step == 50 ? uniform - 0.01 : uniform + 0.01;
+            cb_collapse_look(&watch, &runtime, &c, 5000, &report);
+            ck_assert_msg(m.count == authors + (step >= 150), "%d at %d", m.count, (int)step);
+        }
+        ck_assert_ptr_nonnull(strstr(m.last, "uniform"));
+        report.global_loss = uniform - 0.01;
+        cb_collapse_look(&watch, &runtime, &c, 5000, &report);
+    }
+    c.global_weight = 0;
+    report.global_loss = 0;
+    for (int step = 0; step < 200; step++) cb_collapse_look(&watch, &runtime, &c, 5000, &report);
+    ck_assert_int_eq(m.count, 2);
+    ck_assert_int_eq(cb_collapse_patience(60), CB_COLLAPSE_PATIENCE);
+    cb_runtime_end(&runtime);
+}
+END_TEST
+
+/* The last step of the schedules is the last that is scheduled: going on is said once. */
+START_TEST(test_report_of_steps_beyond_the_schedules_is_a_warning)
+{
+    cribo_trainer_config c = training_config();
+    messages m = {0};
+    c.total_steps = 3;
+    cribo_trainer *trainer = watched(&c, &m);
+    for (uint64_t i = 0; i < 6; i++) {
+        report_of(trainer, &c, i);
+        ck_assert_int_eq(m.count, i >= 3);
+    }
+    ck_assert_msg(strstr(m.last, "beyond the 3 steps of the schedules") != NULL, "%s", m.last);
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
 /* Balanced distributions give every prototype its share: their mean is nearly uniform. */
 START_TEST(test_report_of_balanced_distributions_shows_uniform_mean)
 {
@@ -188,6 +245,7 @@ START_TEST(test_report_of_equal_images_shows_equal_features)
 {
     cribo_trainer_config c = training_config();
     messages m = {0};
+    c.total_steps = 100;
     cribo_trainer *trainer = watched(&c, &m);
     training_batch made = training_batch_of(&c, 5, 0);
     for (size_t i = 0; i < 2 * 5 * 3 * 24 * 24; i++) made.pixels[i] = 0.5f;
@@ -207,6 +265,7 @@ START_TEST(test_report_of_a_blunt_teacher_shows_uniformity)
 {
     cribo_trainer_config c = training_config();
     messages m = {0};
+    c.total_steps = 100;
     c.teacher_temperature = c.teacher_temperature_start = 1e4;
     cribo_trainer *trainer = watched(&c, &m);
     training_batch made = training_batch_of(&c, 5, 0);
@@ -226,6 +285,7 @@ START_TEST(test_report_of_a_single_prototype_shows_it)
 {
     cribo_trainer_config c = training_config();
     messages m = {0};
+    c.total_steps = 100;
     float centre[30] = {0};
     c.centre_momentum = 1;
     centre[3] = -50;
@@ -534,6 +594,8 @@ int main(void)
     tcase_add_test(report, test_report_scarce_rows_use_all_they_can);
     tcase_add_test(report, test_report_of_a_healthy_run_shows_no_collapse);
     tcase_add_test(report, test_report_of_balanced_distributions_shows_uniform_mean);
+    tcase_add_test(report, test_report_of_a_loss_above_uniform_is_a_sign);
+    tcase_add_test(report, test_report_of_steps_beyond_the_schedules_is_a_warning);
     tcase_add_test(report, test_report_of_equal_images_shows_equal_features);
     tcase_add_test(report, test_report_of_a_blunt_teacher_shows_uniformity);
     tcase_add_test(report, test_report_of_a_single_prototype_shows_it);
