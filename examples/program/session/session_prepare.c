@@ -193,12 +193,13 @@ static bool go_on(struct session *session)
 
 static bool begin(struct session *session)
 {
-    const struct settings *settings = &session->options->settings;
+    struct settings chosen = session->options->settings, *settings = &chosen;
     struct position *position = &session->position;
+    settings->weights = session->options->weights;
     session->watch.skip_from = fmax(session->options->skip_from, 0);
     position->digest = session->pictures.digest;
     position->files = session->pictures.count;
-    snprintf(position->preset, sizeof position->preset, "%s", settings->presets);
+    snprintf(position->preset, sizeof position->preset, "%s", session->options->settings.presets);
     const struct pretrain_options *options = session->options;
     if (!settings_apply(settings, session->pictures.count, &session->config, &session->problem)) return false;
     struct problem found;

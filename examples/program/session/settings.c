@@ -1,6 +1,8 @@
 /* See settings.h. */
 #include "session/settings.h"
 
+#include <cribo/model.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -129,6 +131,38 @@ static bool set(cribo_trainer_config *config, const char *name, const char *valu
     return problem_set(problem, "--%s%s", settings_option(option, name), message + length);
 }
 
+/* Settings of a model that a run chooses, whatever weights it begins with. */
+static bool belongs_to_run(const char *name)
+{
+    static const char *const names[] = {"image_size", "drop_path", "head_hidden", "head_bottleneck",
+        "prototypes", "object_prototypes", "normed_last_layer", "seed", "precision", "recompute"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i], name)) return true;
+    return false;
+}
+
+/* The transformer's settings of a file of weights; fields follow struct_size in the table's order. */
+static bool apply_weights(const char *path, cribo_trainer_config *config, struct problem *problem)
+{
+    cribo_model_config model;
+    cribo_setting setting;
+    if (cribo_model_config_init(&model, sizeof model) != CRIBO_OK ||
+        cribo_model_config_from_file(path, NULL, &model) != CRIBO_OK)
+        return problem_library(problem);
+    if (!model.position_grid) model.position_grid = model.image_size / model.patch_size;
+    const char *at = (const char *)&model + sizeof model.struct_size;
+    for (size_t i = 0; cribo_model_config_setting(i, &setting) == CRIBO_OK; i++, at += sizeof(int64_t)) {
+        char text[SETTINGS_NAME];
+        if (belongs_to_run(setting.name)) continue;
+        if (setting.integer)
+            snprintf(text, sizeof text, "%lld", (long long)*(const int64_t *)at);
+        else
+            snprintf(text, sizeof text, "%.17g", *(const double *)at);
+        if (!set(config, setting.name, text, problem)) return false;
+    }
+    return true;
+}
+
 static bool give_view(struct settings *settings, const char *name, const char *value, struct problem *problem)
 {
     if (settings->view_count == sizeof settings->views / sizeof *settings->views)
@@ -186,6 +220,7 @@ bool settings_apply(
     if (!apply_presets(settings, config, problem)) return false;
     for (size_t i = 0; !settings->presets[0] && i < sizeof small / sizeof *small; i++)
         if (!set(config, small[i].name, small[i].value, problem)) return false;
+    if (settings->weights && !apply_weights(settings->weights, config, problem)) return false;
     for (size_t i = 0; i < settings->count; i++)
         if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
     if (was_given(settings, "epochs") && was_given(settings, "total_steps") && config->total_steps > 0)

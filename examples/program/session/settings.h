@@ -21,6 +21,7 @@ struct settings {
         const char *name, *value; /* borrowed */
     } given[MAX_SETTINGS];
     size_t count;
+    const char *weights; /* a file whose transformer the run has; NULL: none. Borrowed */
     struct {
         const char *name, *value; /* borrowed */
     } views[RECIPE_SETTINGS * 4]; /* settings of the views that were given */
@@ -46,7 +47,8 @@ char *settings_of_option(char name[SETTINGS_NAME], const char *option);
 bool settings_give(struct settings *settings, const char *name, const char *value, struct problem *problem);
 
 /*
- * Presets or small defaults first, then what was given, in its order, whatever the order on the command line.
+ * Presets or small defaults first, then the transformer's settings from the file of weights, then what was
+ * given, in its order, whatever the order on the command line. Learned positions keep the file's grid.
  * `pictures` decides steps_per_epoch and, without a preset, warm-ups of a share of all steps.
  */
 bool settings_apply(
