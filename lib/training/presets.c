@@ -92,6 +92,7 @@ static const preset_value presets[] = {
     {"adapt", "teacher_temperature", 0.025},
     {"adapt", "object_teacher_temperature_start", 0.025},
     {"adapt", "object_teacher_temperature", 0.025},
+    {"adapt", "teacher_temperature_epochs", 0},
     {"adapt", "batch_size", 8},
     {"adapt", "micro_batch", 8},
     {"adapt", "learning_rate", 3e-5},

@@ -1,6 +1,9 @@
 /* Settings from a command line: what wins over what. */
+#include "files.h"
 #include "session/settings.h"
 #include "suite.h"
+
+#include <cribo/model.h>
 
 #include <string.h>
 
@@ -50,6 +53,51 @@ START_TEST(test_settings_given_win_over_presets_and_small_defaults)
     ck_assert_double_eq(config.warmup_epochs, 2);
     ck_assert_int_eq(config.warmup_steps, 0);
     ck_assert_int_gt(config.teacher_temperature_steps, 0);
+}
+END_TEST
+
+/* A model of another shape than all presets, in a file. */
+static void write_weights(const char *path)
+{
+    cribo_model_config config;
+    cribo_model *model;
+    ck_assert_int_eq(cribo_model_config_init(&config, sizeof config), CRIBO_OK);
+    config.image_size = 28;
+    config.patch_size = 7;
+    config.width = 128;
+    config.heads = 2;
+    config.depth = 2;
+    config.registers = 3;
+    config.layer_scale = 0.5;
+    config.prototypes = config.object_prototypes = 0;
+    ck_assert_int_eq(cribo_model_create(&model, &config, NULL), CRIBO_OK);
+    ck_assert_int_eq(cribo_model_save(model, path, NULL), CRIBO_OK);
+    cribo_model_free(model);
+}
+
+START_TEST(test_settings_of_weights_win_over_presets_and_given_ones_over_both)
+{
+    char *folder = files_make_folder();
+    const char *path = files_path(folder, "weights.safetensors");
+    write_weights(path);
+    struct settings settings = {.presets = "adapt", .weights = path};
+    give(&settings, "image_size", "56");
+    give(&settings, "position_offset", "0");
+    cribo_trainer_config config = apply(&settings, 5000);
+    ck_assert_int_eq(config.patch_size, 7);
+    ck_assert_int_eq(config.width, 128);
+    ck_assert_int_eq(config.registers, 3);
+    ck_assert_double_gt(config.layer_scale, 0);
+    ck_assert_int_eq(config.position_grid, 4); /* the file's, whatever the size of the views */
+    ck_assert_int_eq(config.image_size, 56);
+    ck_assert_double_eq(config.position_offset, 0);
+    ck_assert_int_eq(config.prototypes, 4096);
+    ck_assert_int_eq(config.learning_rate_batch, 0);
+    struct problem problem;
+    settings.weights = "nowhere.safetensors";
+    ck_assert(!settings_apply(&settings, 10, &config, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "nowhere.safetensors"));
+    files_remove(folder);
 }
 END_TEST
 
@@ -192,7 +240,9 @@ START_TEST(test_settings_warm_ups_longer_than_the_run_are_named)
 END_TEST
 
 RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
-    test_settings_given_win_over_presets_and_small_defaults, test_settings_batch_is_no_larger_than_the_folder,
-    test_settings_wrong_ones_are_named, test_settings_of_a_resumed_run_are_those_saved,
-    test_settings_overridden_ones_may_differ, test_settings_presets_stack,
-    test_settings_names_are_the_options, test_settings_warm_ups_longer_than_the_run_are_named)
+    test_settings_given_win_over_presets_and_small_defaults,
+    test_settings_of_weights_win_over_presets_and_given_ones_over_both,
+    test_settings_batch_is_no_larger_than_the_folder, test_settings_wrong_ones_are_named,
+    test_settings_of_a_resumed_run_are_those_saved, test_settings_overridden_ones_may_differ,
+    test_settings_presets_stack, test_settings_names_are_the_options,
+    test_settings_warm_ups_longer_than_the_run_are_named)

@@ -70,8 +70,8 @@ static const struct argp_option own[] = {
         "standard deviations (default 6); at most five steps in a row",
         GROUP_OWN},
     {"weights", KEY_WEIGHTS, "FILE", 0,
-        "Initialise the backbone of student and teacher from a safetensors file (of a run, of timm, or "
-        "converted from the authors'); the heads are new. Ignored when a run is continued",
+        "Initialise the backbone of student and teacher from a safetensors file of any layout (cribo info FILE); "
+        "the transformer's settings are those of the file, the heads are new. Ignored when a run is continued",
         GROUP_OWN},
     {"weights-heads", KEY_WEIGHTS_HEADS, NULL, 0, "Initialise the heads from the --weights file as well",
         GROUP_OWN},
