@@ -39,8 +39,8 @@ static const struct argp_option own[] = {
     {"output", 'o', "RUN", 0, "Folder for the results (required); created if missing", GROUP_OWN},
     {"preset", KEY_PRESET, "NAME[,...]", 0,
         "Settings of a published run (vits16-coco, vits16-in1k, vitb16-in1k), of a model size (tiny, small, "
-        "base), of a small experiment (mini), or the formulas of the authors' code (authors). Several, "
-        "separated by commas or given one by one, are applied in their order",
+        "base), of a small experiment (mini), for adapting published weights (adapt), or the formulas of the "
+        "authors' code (authors). Several, separated by commas or given one by one, are applied in their order",
         GROUP_OWN},
     {"total-steps", KEY_STEPS, "N", OPTION_HIDDEN, "", GROUP_OWN}, /* the library's name of --steps */
     {"stop-after", KEY_STOP_AFTER, "N", 0,
