@@ -9,6 +9,7 @@
 #include <locale.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,16 @@ void cb_config_text(const cb_field *field, const void *config, char text[CB_NUMB
     freelocale(c_locale);
 }
 
+/* The message lists the choices, as far as they fit. */
+static cribo_status refuse_choice(const cb_field *field, const char *text)
+{
+    char names[256] = "";
+    size_t used = 0;
+    for (int i = 0; i <= (int)field->setting.maximum && used < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", field->choices[i]);
+    return cb_fail(CRIBO_INVALID_ARGUMENT, "%s = \"%s\" must be one of %s", field->setting.name, text, names);
+}
+
 /* The number that a text represents. */
 static cribo_status parse_value(const cb_field *field, const char *text, double *number)
 {
@@ -119,8 +130,9 @@ static cribo_status parse_value(const cb_field *field, const char *text, double 
         }
     char *end;
     *number = parse_number(text, &end);
-    CB_REQUIRE(end != text && *end == 0, "%s = \"%s\" is not a number%s%s", s->name, text,
-        field->choices ? ", nor: " : "", field->choices ? s->help : "");
+    bool number_given = end != text && *end == 0;
+    if (!number_given && field->choices) return refuse_choice(field, text);
+    CB_REQUIRE(number_given, "%s = \"%s\" is not a number", s->name, text);
     CB_REQUIRE(!s->integer || *number == floor(*number), "%s = %s must be a whole number", s->name, text);
     return check_value(field, *number);
 }

@@ -3,7 +3,7 @@
  * settings and step.
  *
  *   student.NAME, teacher.NAME                        parameters
- *   average.NAME, average_steps int64 [1]             where an average is kept: the mean, and of how many steps
+ *   average.NAME, average_steps int64 [1]             the mean of the weights, and its number of steps
  *   optimiser.first.NAME, optimiser.second.NAME       moments
  *   optimiser.updates         int64 [parameters]      how many updates each parameter has had
  *   centre [P], object_centre [P']

@@ -140,6 +140,8 @@ typedef union room {
     cribo_communicator communicator;
     cribo_parameter parameter;
     cribo_load_parts load_parts;
+    cribo_open_options open_options;
+    cribo_weights_info weights_info;
     cribo_save_parts save_parts;
     cribo_batch batch;
     cribo_report report;
@@ -302,6 +304,23 @@ static cribo_status load_parts_call(room *r)
     OK(cribo_trainer_forget(things.trainer));
     OK(cribo_model_save(model, scratch_path("weights"), NULL));
     return cribo_model_load_partial(model, scratch_path("weights"), NULL, &r->load_parts);
+}
+
+static cribo_status open_options_call(room *r)
+{
+    cribo_model *model;
+    OK(cribo_trainer_forget(things.trainer));
+    OK(cribo_model_save(cribo_trainer_student(things.trainer), scratch_path("opened"), NULL));
+    cribo_status status = cribo_model_open(&model, scratch_path("opened"), &r->open_options, NULL);
+    cribo_model_free(model);
+    return status;
+}
+
+static cribo_status weights_info_call(room *r)
+{
+    OK(cribo_trainer_forget(things.trainer));
+    OK(cribo_model_save(cribo_trainer_student(things.trainer), scratch_path("looked at"), NULL));
+    return cribo_weights_describe(scratch_path("looked at"), NULL, &r->weights_info);
 }
 
 static void save_parts_fill(room *r)
@@ -469,6 +488,8 @@ static const struct sized {
     SIZED(match, "match", neighbours2, INPUT, nothing_fill, match_call),
     SIZED(parameter, "parameter", count, OUTPUT, nothing_fill, parameter_call),
     SIZED(load_parts, "parts", resample_positions, INPUT, load_parts_fill, load_parts_call),
+    SIZED(open_options, "options", heads, INPUT, nothing_fill, open_options_call),
+    SIZED(weights_info, "info", step, OUTPUT, nothing_fill, weights_info_call),
     SIZED(save_parts, "parts", plain_names, INPUT, save_parts_fill, save_parts_call),
     SIZED(batch, "batch", ids, INPUT, batch_fill, batch_call),
     SIZED(report, "report", update_ms, OUTPUT, nothing_fill, report_call),
