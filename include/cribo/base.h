@@ -155,7 +155,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_runtime_init(cribo_runtime *runtim
 
 /*
  * The number of worker threads of a handle whose runtime has threads = 0: the number set by
- * cribo_set_default_threads, or the CPUs in the process's affinity mask, limited by the cgroup's quota.
+ * cribo_set_default_threads, or the CPUs in the process's affinity mask, limited by the smallest CPU quota of
+ * its control group and the groups above it (versions 1 and 2).
  * Cost: some system calls, unless a number was set.
  */
 CRIBO_API int64_t cribo_default_threads(void);

@@ -31,9 +31,9 @@ static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_conf
 {
     cribo_clusterer_config full;
     CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
+    CB_TRY(cb_gemm_begin(&clusterer->runtime));
     CB_TRY(cb_clusterer_create(&clusterer->runtime, &clusterer->core, &full, (size_t)max_images,
         (size_t)tokens_per_view, (size_t)width));
-    cb_gemm_begin(&clusterer->runtime);
     clusterer->max_images = max_images;
     clusterer->position_weight = full.position_weight;
     return CRIBO_OK;

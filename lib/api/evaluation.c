@@ -35,8 +35,8 @@ cribo_status cribo_probe_create(
     *out = NULL;
     CB_TRY(cb_config_import(&cb_probe_settings, &full, config));
     CB_TRY(cb_runtime_begin(&runtime, hooks));
-    cb_gemm_begin(&runtime);
-    cribo_status status = cb_allocate(&runtime.allocator, &probe, 1, sizeof *probe, "probe");
+    cribo_status status = cb_gemm_begin(&runtime);
+    if (status == CRIBO_OK) status = cb_allocate(&runtime.allocator, &probe, 1, sizeof *probe, "probe");
     if (status != CRIBO_OK) {
         cb_runtime_end(&runtime);
         return status;
@@ -494,9 +494,9 @@ static cribo_status run_k_means(const cb_k_means *problem, const cribo_runtime *
 {
     cb_runtime runtime;
     CB_TRY(cb_runtime_begin(&runtime, hooks));
-    cb_gemm_begin(&runtime);
-    cribo_status status =
-        cb_check_finite(runtime.pool, "features", problem->x, problem->rows * problem->width);
+    cribo_status status = cb_gemm_begin(&runtime);
+    if (status == CRIBO_OK)
+        status = cb_check_finite(runtime.pool, "features", problem->x, problem->rows * problem->width);
     if (status == CRIBO_OK)
         status = cb_check_finite(runtime.pool, "centres", centres, problem->clusters * problem->width);
     if (status == CRIBO_OK)
@@ -561,8 +561,9 @@ cribo_status cribo_principal_components(int64_t rows, int64_t width, const float
     CB_TRY(check_rows("rows", rows, (size_t)width));
     CB_REQUIRE_POINTER(features);
     CB_TRY(cb_runtime_begin(&runtime, hooks));
-    cb_gemm_begin(&runtime);
-    cribo_status status = cb_check_finite(runtime.pool, "features", features, (size_t)(rows * width));
+    cribo_status status = cb_gemm_begin(&runtime);
+    if (status == CRIBO_OK)
+        status = cb_check_finite(runtime.pool, "features", features, (size_t)(rows * width));
     cb_principal principal = {
         (size_t)rows, (size_t)width, (size_t)components, features, directions, projected, variance};
     if (status == CRIBO_OK) status = cb_principal_components(&runtime, &principal);

@@ -17,9 +17,9 @@ cribo_status cribo_memory_bank_create(
     *out = NULL;
     CB_TRY(cb_config_import(&cb_memory_bank_settings, &full, config));
     CB_TRY(cb_runtime_begin(&own, runtime));
-    cb_gemm_begin(&own);
-
-    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_memory_bank), "memory bank");
+    cribo_status status = cb_gemm_begin(&own);
+    if (status == CRIBO_OK)
+        status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_memory_bank), "memory bank");
     if (status != CRIBO_OK) goto cleanup;
     cribo_memory_bank *bank = memory;
     status = cb_memory_bank_create(&own, &bank->bank, &full);

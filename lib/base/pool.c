@@ -4,6 +4,8 @@
 #endif
 #include "base/pool.h"
 
+#include "base/cgroup.h"
+
 #include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
@@ -294,33 +296,6 @@ void cb_pool_run(cb_pool *pool, size_t tasks, cb_task *run, void *context)
     await_helpers(pool);
 }
 
-/* CPU time per period that the cgroup (version 2, then 1) grants, in whole CPUs; 0 if there is no limit. */
-static size_t cgroup_cpus(void)
-{
-    double quota = 0, period = 0;
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (file) {
-        long long q, p;
-        if (fscanf(file, "%lld %lld", &q, &p) == 2)
-            quota = (double)q, period = (double)p; /* "max" fails: no bound */
-        fclose(file);
-    } else {
-        const char *const names[2] = {
-            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"};
-        double *const values[2] = {&quota, &period};
-        for (int i = 0; i < 2; i++) {
-            long long value = 0;
-            file = fopen(names[i], "re");
-            if (!file) return 0;
-            if (fscanf(file, "%lld", &value) == 1) *values[i] = (double)value;
-            fclose(file);
-        }
-    }
-    if (quota <= 0 || period <= 0) return 0;
-    size_t cpus = (size_t)(quota / period);
-    return cpus < 1 ? 1 : cpus;
-}
-
 size_t cb_pool_cpus(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -328,7 +303,7 @@ size_t cb_pool_cpus(void)
     cpu_set_t mask;
     if (sched_getaffinity(0, sizeof mask, &mask) == 0) cpus = CPU_COUNT(&mask);
 #endif
-    size_t granted = cgroup_cpus(), threads = cpus < 1 ? 1 : (size_t)cpus;
+    size_t granted = cb_cgroup_cpus(""), threads = cpus < 1 ? 1 : (size_t)cpus;
     if (granted && granted < threads) threads = granted;
     return threads < CB_POOL_MOST_THREADS ? threads : CB_POOL_MOST_THREADS;
 }

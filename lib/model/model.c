@@ -103,11 +103,11 @@ static cribo_status create(const cb_runtime *runtime, cb_model **out, const crib
     model->config = *config;
     model->training = *training;
     cribo_status status = allocate(&runtime->allocator, model, gradients);
+    if (status == CRIBO_OK) status = cb_gemm_begin(runtime);
     if (status != CRIBO_OK) {
         cb_model_free(runtime, model);
         return status;
     }
-    cb_gemm_begin(runtime);
     *out = model;
     return CRIBO_OK;
 }

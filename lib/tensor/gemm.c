@@ -58,6 +58,7 @@ typedef struct path {
 /* What runs in this process, chosen once. */
 static struct {
     path real, bf16; /* bf16 without kernels of our own: real, after rounding */
+    bool blocked;    /* BLIS must not be called */
     bool poor;       /* BLIS's portable C is all there is */
     bool hooks;      /* the loaded BLIS has the context of our header */
 } chosen;
@@ -185,8 +186,20 @@ static void multiply_nothing(dim_t m, dim_t n, dim_t k, cb_real *alpha, cb_real 
 
 #endif
 
+/*
+ * Whether BLIS_ARCH_TYPE forces kernels. BLIS reads the number in it at its first call, takes any other text
+ * for 0, and aborts where that set is not in it or does not run on this CPU. -1 forces none.
+ */
+static bool is_forced(void)
+{
+    const char *forced = getenv("BLIS_ARCH_TYPE");
+    return forced && strcmp(forced, "-1") != 0;
+}
+
 static void choose(void)
 {
+    chosen.blocked = is_forced();
+    if (chosen.blocked) return;
     bool generic = bli_arch_query_id() == BLIS_ARCH_GENERIC;
 #ifdef CB_BLIS_HOOKS
     chosen.hooks = strncmp(bli_info_get_version_str(), "0.9.", 4) == 0;
@@ -461,10 +474,14 @@ static void warm_up(void *context, size_t task, size_t worker)
         &(cb_gemm_job){CB_NT, 2, 2, 2, cb_gemm_real(a, 2), cb_gemm_real(a, 2), .c = {c, 2, false}, false});
 }
 
-void cb_gemm_begin(const cb_runtime *runtime)
+cribo_status cb_gemm_begin(const cb_runtime *runtime)
 {
     static atomic_flag told = ATOMIC_FLAG_INIT;
     pthread_once(&choose_once, choose);
+    if (chosen.blocked)
+        return cb_fail(CRIBO_SYSTEM_ERROR,
+            "the environment variable BLIS_ARCH_TYPE is set: with it BLIS may end the process; unset it "
+            "(CRIBO_GEMM and CRIBO_CPU choose the library's own kernels)");
     if (chosen.poor && runtime->hooks.log && !atomic_flag_test_and_set(&told))
         cb_log(runtime, CRIBO_LOG_WARNING,
             "BLIS %s has no kernels for this CPU, and ours do not fit it: matrix products will be slow",
@@ -472,7 +489,7 @@ void cb_gemm_begin(const cb_runtime *runtime)
     size_t workers = cb_pool_threads(runtime->pool);
     cb_pool_run(runtime->pool, workers, warm_up, NULL);
 #ifdef CB_BLIS_HOOKS
-    if (!chosen.hooks) return;
+    if (!chosen.hooks) return CRIBO_OK;
     pthread_mutex_lock(&meeting.one_at_a_time);
     meeting.workers = workers;
     atomic_store(&meeting.arrived, 0);
@@ -480,6 +497,7 @@ void cb_gemm_begin(const cb_runtime *runtime)
     cb_pool_run(runtime->pool, workers, hold_buffers, &chosen.bf16.idle_context);
     pthread_mutex_unlock(&meeting.one_at_a_time);
 #endif
+    return CRIBO_OK;
 }
 
 const cb_gemm_kernels *cb_gemm_own_kernels(bool bf16)
@@ -501,7 +519,8 @@ const char *cb_gemm_blis_version(void)
 
 const char *cb_gemm_blis_kernels(void)
 {
-    return bli_arch_string(bli_arch_query_id());
+    pthread_once(&choose_once, choose);
+    return chosen.blocked ? "none: BLIS_ARCH_TYPE is set" : bli_arch_string(bli_arch_query_id());
 }
 
 const char *cb_gemm_kernel(void)

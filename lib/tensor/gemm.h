@@ -37,11 +37,12 @@ cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is
 cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index);
 
 /*
- * Chooses the kernels, once per process, and makes BLIS take the packing buffers that the pool's workers will
- * want: their later products allocate nothing. (Two handles that multiply at the same time for the first time
- * may make it take more.)
+ * Chooses the kernels, once per process, and makes BLIS allocate the packing buffers of the pool's workers, so
+ * that their later products allocate nothing. (Two handles that multiply at the same time for the first time
+ * may make it allocate more.) CRIBO_SYSTEM_ERROR where BLIS_ARCH_TYPE is set: BLIS ends the process when it
+ * lacks the kernels named there, so no function of BLIS is called.
  */
-void cb_gemm_begin(const cb_runtime *runtime);
+cribo_status cb_gemm_begin(const cb_runtime *runtime);
 
 /*
  * For cribo_build_info: BLIS's version, its kernel set, and which micro-kernel we run ("blis" or

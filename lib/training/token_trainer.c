@@ -126,8 +126,8 @@ cribo_status cb_token_trainer_create(
     CB_TRY(cb_allocate(&runtime->allocator, &t, 1, sizeof *t, "objective"));
     t->runtime = runtime;
     t->config = *config;
-    cb_gemm_begin(runtime);
-    cribo_status status = create_parts(runtime, t);
+    cribo_status status = cb_gemm_begin(runtime);
+    if (status == CRIBO_OK) status = create_parts(runtime, t);
     if (status != CRIBO_OK) {
         cb_token_trainer_free(runtime, t);
         return status;

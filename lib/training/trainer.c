@@ -113,6 +113,7 @@ static cribo_status plan_passes(const cb_runtime *runtime, cb_trainer *trainer)
 
 static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
 {
+    CB_TRY(cb_gemm_begin(runtime));
     CB_TRY(create_models(runtime, trainer));
     CB_TRY(create_learner(runtime, trainer));
     CB_TRY(create_average(runtime, trainer));
@@ -130,7 +131,6 @@ cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
     CB_TRY(cb_allocate(&runtime->allocator, &trainer, 1, sizeof *trainer, "trainer"));
     trainer->runtime = runtime;
     trainer->config = *config;
-    cb_gemm_begin(runtime);
     cribo_status status = cb_ranks_create(runtime, &trainer->ranks, communicator);
     if (status == CRIBO_OK) status = cb_ranks_agree(trainer->ranks, create_parts(runtime, trainer));
     if (status != CRIBO_OK) {

@@ -113,7 +113,7 @@ static void time_stages(const sizes *s, const float *tokens, const float *positi
     const size_t joint = 2 * s->tokens, K = s->clusters, D = s->width;
     cb_runtime runtime;
     check(cb_runtime_begin(&runtime, NULL));
-    cb_gemm_begin(&runtime);
+    (void)!cb_gemm_begin(&runtime);
     float *z = allocate(joint * D, 4), *means = allocate(K * D, 4), *g = allocate(K * joint, 4),
           *x = allocate(joint, 4);
     float *y = allocate(joint, 4), *scratch = allocate(2 * joint, 4), *mass = allocate(K, 4),

@@ -207,7 +207,7 @@ int main(void)
         if (cribo_runtime_init(&hooks, sizeof hooks) != CRIBO_OK) return 1;
         hooks.threads = (int64_t)threads;
         if (cb_runtime_begin(&runtime, &hooks) != CRIBO_OK) return 1;
-        cb_gemm_begin(&runtime);
+        (void)!cb_gemm_begin(&runtime);
         workers = runtime.pool;
         printf("%zu thread%s:\n", threads, threads == 1 ? "" : "s");
         benchmark_products(false);

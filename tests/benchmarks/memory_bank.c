@@ -164,7 +164,7 @@ int main(int count, char **arguments)
     require(cribo_runtime_init(&hooks, sizeof hooks));
     hooks.threads = z.threads;
     require(cb_runtime_begin(&runtime, &hooks));
-    cb_gemm_begin(&runtime);
+    (void)!cb_gemm_begin(&runtime);
     workers = runtime.pool;
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("%s\n%zu threads, queries of %lld images with %d objects, width %lld\n", cribo_build_info(),
