@@ -26,7 +26,8 @@ static const char usage[] =
     "  --help     print this help; cribo COMMAND --help prints the help of a command\n"
     "  --version  print the library's version, build and what it found on this machine\n"
     "\n"
-    "Exit status: 0 success, 1 failure, 2 usage error; 130 after Ctrl-C, 143 after SIGTERM.\n";
+    "Exit status: 0 success, 1 failure, 2 usage error; 129, 130 and 143 after\n"
+    "SIGHUP, Ctrl-C and SIGTERM.\n";
 
 static const struct {
     const char *name, *full_name;

@@ -473,7 +473,7 @@ static bool run(struct parsing *parsing, struct work *work, struct problem *prob
 static bool work_through(struct parsing *parsing, struct problem *problem)
 {
     struct work *work = calloc(1, sizeof *work);
-    bool done = work ? run(parsing, work, problem) : problem_set(problem, "no memory");
+    bool done = work ? run(parsing, work, problem) : problem_no_memory(problem);
     for (size_t r = 0; work && r < MAX_RUNS; r++) evaluation_free(&work->results[r]);
     if (work) frozen_free(&work->frozen);
     if (work) run_plan_free(&work->plan);

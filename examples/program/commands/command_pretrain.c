@@ -336,7 +336,7 @@ int command_pretrain(int count, char **arguments)
     if (!table || !parsing.sources || !fill_table(table)) {
         free(parsing.sources);
         free(table);
-        say_error("no memory");
+        say_error("not enough memory");
         return 1;
     }
     struct argp argp = {

@@ -33,11 +33,6 @@ struct worker {
     struct problem *problem;
 };
 
-static bool library_failed(struct problem *problem)
-{
-    return problem_set(problem, "%s", cribo_last_error());
-}
-
 /* The class's name of a picture, from malloc. */
 static char *class_name(const struct classes *set, size_t index)
 {
@@ -55,7 +50,7 @@ static int compare_names(const void *a, const void *b)
 static bool open_classes(struct classes *set, const char *root, const char *half, struct problem *problem)
 {
     set->root = half ? path_join(root, half) : strdup(root);
-    if (!set->root) return problem_set(problem, "no memory");
+    if (!set->root) return problem_no_memory(problem);
     return folder_list(&set->folder, set->root, problem) &&
            (set->folder.count || problem_set(problem, "%s: no pictures in it", set->root));
 }
@@ -65,7 +60,7 @@ static bool find_names(struct worker *w)
 {
     size_t count = w->train.folder.count;
     w->names = calloc(count, sizeof *w->names);
-    if (!w->names) return problem_set(w->problem, "no memory");
+    if (!w->names) return problem_no_memory(w->problem);
     for (size_t i = 0; i < count; i++) {
         char *name = class_name(&w->train, i);
         if (!name)
@@ -100,15 +95,15 @@ static bool make_room(struct worker *w)
     w->pixels = malloc(3 * plane * sizeof *w->pixels);
     w->feature = malloc((size_t)w->frozen->width * sizeof *w->feature);
     w->shares = malloc((size_t)w->classes * sizeof *w->shares);
-    if (!w->pixels || !w->feature || !w->shares) return problem_set(w->problem, "no memory");
-    if (cribo_probe_config_init(&config, sizeof config) != CRIBO_OK) return library_failed(w->problem);
+    if (!w->pixels || !w->feature || !w->shares) return problem_no_memory(w->problem);
+    if (cribo_probe_config_init(&config, sizeof config) != CRIBO_OK) return problem_library(w->problem);
     config.width = w->frozen->width;
     config.classes = w->classes;
     config.ignore_label = -1;
     config.neighbours = w->options->neighbours ? w->options->neighbours : 20;
     config.temperature = w->options->temperature > 0 ? w->options->temperature : 0.07;
     return frozen_runtime(&(struct frozen_options){.threads = w->options->threads}, &runtime, w->problem) &&
-           (cribo_probe_create(&w->probe, &config, &runtime) == CRIBO_OK || library_failed(w->problem));
+           (cribo_probe_create(&w->probe, &config, &runtime) == CRIBO_OK || problem_library(w->problem));
 }
 
 static void release(struct worker *w)
@@ -137,7 +132,7 @@ static bool cut_middle(
     int left = (int)lround((width - size) / 2.0), top = (int)lround((height - size) / 2.0);
     size_t plane = (size_t)size * (size_t)size;
     float *resized = malloc(3 * (size_t)width * (size_t)height * sizeof *resized);
-    if (!resized) return problem_set(problem, "no memory for a picture");
+    if (!resized) return problem_no_memory(problem);
     struct box whole = {0, 0, image->width, image->height};
     bool made = resample(image, whole, width, height, resized, problem);
     for (size_t i = 0; made && i < plane; i++) {
@@ -159,7 +154,7 @@ static bool find_feature(struct worker *w, const char *path)
     image_free(&image);
     return made && (cribo_model_features(frozen->model, 1, frozen->size, frozen->size, w->pixels, NULL,
                         w->feature, NULL) == CRIBO_OK ||
-                       library_failed(w->problem));
+                       problem_library(w->problem));
 }
 
 static cribo_patch_maps one_row(const struct worker *w)
@@ -174,7 +169,7 @@ static bool remember(struct worker *w)
         int32_t class = class_of(w, &w->train, i);
         cribo_patch_maps maps = one_row(w);
         if (!find_feature(w, folder->paths[i])) return false;
-        if (cribo_probe_add(w->probe, &maps, &class) != CRIBO_OK) return library_failed(w->problem);
+        if (cribo_probe_add(w->probe, &maps, &class) != CRIBO_OK) return problem_library(w->problem);
         if (w->options->say && (i + 1 == folder->count || say_on_terminal()))
             say_progress("remembering: %zu of %zu pictures", i + 1, folder->count);
     }
@@ -203,7 +198,7 @@ static bool score(struct worker *w, struct classification *result)
                 w->problem, "%s: its folder is no class of %s", folder->paths[i], w->train.root);
         if (!find_feature(w, folder->paths[i])) return false;
         if (cribo_probe_predict(w->probe, CRIBO_PROBE_NEAREST, &maps, w->shares, NULL) != CRIBO_OK)
-            return library_failed(w->problem);
+            return problem_library(w->problem);
         first += rank_of(w, truth) < 1;
         five += rank_of(w, truth) < 5;
         if (w->options->say && (i + 1 == folder->count || say_on_terminal()))

@@ -50,11 +50,6 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static bool library_failed(struct problem *problem)
-{
-    return problem_set(problem, "%s", cribo_last_error());
-}
-
 static int64_t classes_of(const struct bench *bench)
 {
     return bench->options->test->classes;
@@ -67,7 +62,7 @@ static bool make_probe(struct bench *bench, struct memory *memory)
     cribo_runtime runtime;
     if (cribo_probe_config_init(&config, sizeof config) != CRIBO_OK ||
         cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK)
-        return library_failed(bench->problem);
+        return problem_library(bench->problem);
     config.width = bench->frozen->width;
     config.classes = classes_of(bench);
     config.ignore_label = NO_LABEL;
@@ -77,7 +72,7 @@ static bool make_probe(struct bench *bench, struct memory *memory)
     if (options->temperature > 0) config.temperature = options->temperature;
     runtime.threads = options->threads;
     return cribo_probe_create(&memory->probe, &config, &runtime) == CRIBO_OK ||
-           library_failed(bench->problem);
+           problem_library(bench->problem);
 }
 
 /*
@@ -111,7 +106,7 @@ static bool make_memories(struct bench *bench, struct evaluation *results)
 {
     size_t count = bench->options->run_count;
     bench->memories = calloc(count, sizeof *bench->memories);
-    bool made = bench->memories || problem_set(bench->problem, "no memory for the runs");
+    bool made = bench->memories || problem_no_memory(bench->problem);
     for (size_t r = 0; made && r < count; r++) {
         bench->memories[r] = (struct memory){.run = &bench->options->runs[r], .result = &results[r]};
         made = make_memory(bench, &bench->memories[r]);
@@ -135,7 +130,7 @@ static bool make_room(struct bench *bench)
     bench->views = malloc(bench->group * sizeof *bench->views);
     return (bench->pixels && bench->features && bench->truth && bench->found && bench->draws &&
                bench->chosen && bench->own && bench->views) ||
-           problem_set(bench->problem, "no memory for the evaluation");
+           problem_no_memory(bench->problem);
 }
 
 static void release(struct bench *bench)
@@ -177,7 +172,7 @@ bool evaluation_pixels(const struct frozen *frozen, const struct protocol *proto
     float *colours = malloc(values * sizeof *colours);
     uint8_t *bytes = malloc(values);
     struct box whole = {0, 0, image->width, image->height};
-    bool made = (colours && bytes) || problem_set(problem, "no memory for a picture");
+    bool made = (colours && bytes) || problem_no_memory(problem);
     if (made && protocol->bytes)
         made = resample_bytes(image, frozen->size, frozen->size, bytes, problem);
     else if (made)
@@ -196,7 +191,7 @@ static bool view_pixels(struct bench *bench, const struct segmentation_view *vie
     const struct frozen *frozen = bench->frozen;
     float *colours = malloc(3 * (size_t)frozen->size * (size_t)frozen->size * sizeof *colours);
     bool made = colours ? segmentation_view_pixels(view, image, frozen->size, colours, bench->problem)
-                        : problem_set(bench->problem, "no memory for a picture");
+                        : problem_no_memory(bench->problem);
     if (made) normalise(frozen, &bench->options->protocol, colours, bench->pixels);
     free(colours);
     return made;
@@ -208,7 +203,7 @@ static bool find_features(struct bench *bench, size_t at)
     float *features = bench->features + at * frozen_tokens(frozen) * (size_t)frozen->width;
     return cribo_model_features(frozen->model, 1, frozen->size, frozen->size, bench->pixels, features, NULL,
                NULL) == CRIBO_OK ||
-           library_failed(bench->problem);
+           problem_library(bench->problem);
 }
 
 /* The side below which a picture need not be decoded. */
@@ -257,7 +252,7 @@ static bool draw_chance(struct bench *bench, size_t index, int pass, size_t at, 
     for (size_t i = 0; drawn && i < tokens; i++)
         bench->draws[at * tokens + i] = fminf((float)draws[SEGMENTATION_DRAWS + i], nextafterf(1, 0));
     free(draws);
-    return drawn || problem_set(bench->problem, "no memory for random numbers");
+    return drawn || problem_no_memory(bench->problem);
 }
 
 /* The same of a crop of a picture that is remembered. */
@@ -316,11 +311,11 @@ bool evaluation_view(const struct frozen *frozen, const struct protocol *protoco
     double draws[SEGMENTATION_DRAWS];
     float *colours = malloc(3 * (size_t)frozen->size * (size_t)frozen->size * sizeof *colours);
     struct image image = {0};
-    bool made = (colours || problem_set(problem, "no memory for a picture")) &&
+    bool made = (colours || problem_no_memory(problem)) &&
                 dataset_picture(run->train, origin->picture, 0, &image, problem);
     if (made && cribo_random_uniform((uint64_t)run->seed, origin->pass, origin->picture, SEGMENTATION_DRAWS,
                     draws) != CRIBO_OK)
-        made = library_failed(problem);
+        made = problem_library(problem);
     struct segmentation_view view = {.box = {0, 0, image.width, image.height}};
     if (made && protocol->passes) view = segmentation_view_of(draws, image.width, image.height);
     made = made &&
@@ -378,12 +373,12 @@ static bool remember_patches(struct bench *bench, size_t count)
     count_classes(bench, (size_t)(maps.images * maps.height * maps.width), memory->result->remembered);
     if (!memory->keep)
         return cribo_probe_add(memory->probe, &maps, bench->truth) == CRIBO_OK ||
-               library_failed(bench->problem);
+               problem_library(bench->problem);
     return (cribo_rare_patches(&maps, classes_of(bench), NO_LABEL, bench->truth, bench->draws, memory->keep,
                 bench->chosen, NULL) == CRIBO_OK &&
                cribo_probe_add_chosen(memory->probe, &maps, bench->truth, memory->keep, bench->chosen) ==
                    CRIBO_OK) ||
-           library_failed(bench->problem);
+           problem_library(bench->problem);
 }
 
 static bool remember(struct bench *bench, struct memory *memory)
@@ -407,7 +402,7 @@ static bool remember(struct bench *bench, struct memory *memory)
     }
     memory->result->remember_seconds = now() - began;
     return cribo_probe_count(memory->probe, &memory->result->entries) == CRIBO_OK ||
-           library_failed(bench->problem);
+           problem_library(bench->problem);
 }
 
 static int count_present(const int64_t *counts, int classes)
@@ -439,7 +434,7 @@ static bool fill(struct bench *bench, struct memory *memory)
     if (!remember(bench, memory) || !check_memory(bench, memory)) return false;
     double began = now();
     if (bench->options->linear && cribo_probe_fit(memory->probe, NULL) != CRIBO_OK)
-        return library_failed(bench->problem);
+        return problem_library(bench->problem);
     memory->result->fit_seconds = now() - began;
     return true;
 }
@@ -458,7 +453,7 @@ static bool keep_worst(struct bench *bench, size_t first, size_t count)
         if (cribo_confusion_add((int64_t)classes, NO_LABEL, (int64_t)plane, bench->truth + i * plane,
                 bench->found + i * plane, bench->own) != CRIBO_OK ||
             cribo_confusion_scores((int64_t)classes, bench->own, NULL, &scores) != CRIBO_OK)
-            return library_failed(bench->problem);
+            return problem_library(bench->problem);
         if (scores.counted == 0) continue;
         size_t place =
             result->worst_count < bench->options->worst ? result->worst_count++ : result->worst_count;
@@ -481,7 +476,7 @@ static bool score_group(struct bench *bench, size_t first, size_t count)
             if (cribo_probe_predict(memory->probe, reader, &maps, NULL, bench->found) != CRIBO_OK ||
                 cribo_confusion_add(classes_of(bench), NO_LABEL, pixels, bench->truth, bench->found,
                     memory->confusion[reader]) != CRIBO_OK)
-                return library_failed(bench->problem);
+                return problem_library(bench->problem);
         if (r == 0 && !keep_worst(bench, first, count)) return false;
     }
     return true;
@@ -512,9 +507,9 @@ static bool scores_of(const struct bench *bench, const int64_t *confusion, doubl
     int64_t classes = classes_of(bench);
     *scores = (cribo_scores){.struct_size = sizeof *scores};
     *iou = malloc((size_t)classes * sizeof **iou);
-    if (!*iou) return problem_set(bench->problem, "no memory for scores");
+    if (!*iou) return problem_no_memory(bench->problem);
     if (cribo_confusion_scores(classes, confusion, *iou, scores) != CRIBO_OK)
-        return library_failed(bench->problem);
+        return problem_library(bench->problem);
     if (!bench->options->protocol.matched) return true;
     scores->mean_iou = scores->mean_iou_all;
     scores->classes_seen = classes;
@@ -532,7 +527,7 @@ static bool conclude(struct bench *bench, struct memory *memory)
     if (bench->options->protocol.matched) {
         if (cribo_confusion_match(
                 classes, classes, confusion, CRIBO_MATCH_ONE_TO_ONE, 0, NULL, bench->own, NULL) != CRIBO_OK)
-            return library_failed(bench->problem);
+            return problem_library(bench->problem);
         confusion = bench->own;
     }
     return scores_of(bench, confusion, &result->nearest_iou, &result->nearest) &&

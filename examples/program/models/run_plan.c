@@ -74,7 +74,7 @@ static bool open_data(struct run_plan *plan, const struct run_request *request,
     plan->list_count = lists_in(request->lists);
     plan->trains = calloc(plan->list_count, sizeof *plan->trains);
     char *lists = request->lists ? strdup(request->lists) : NULL, *rest = lists;
-    bool opened = (plan->trains && (lists || !request->lists)) || problem_set(problem, "no memory");
+    bool opened = (plan->trains && (lists || !request->lists)) || problem_no_memory(problem);
     for (size_t i = 0; opened && i < plan->list_count; i++)
         opened = open_list(plan, i, lists ? strsep(&rest, ",") : NULL, data, problem);
     free(lists);
@@ -99,7 +99,7 @@ static size_t *draw_pictures(size_t all, size_t count, int64_t seed, struct prob
     free(draws);
     if (drawn) return order;
     free(order);
-    problem_set(problem, "no memory for a fraction of the pictures");
+    problem_no_memory(problem);
     return NULL;
 }
 

@@ -22,11 +22,6 @@ struct worker {
     struct problem *problem;
 };
 
-static bool library_failed(struct problem *problem)
-{
-    return problem_set(problem, "%s", cribo_last_error());
-}
-
 static bool make_room(struct worker *w)
 {
     size_t plane = (size_t)w->frozen->size * (size_t)w->frozen->size, tokens = frozen_tokens(w->frozen);
@@ -76,7 +71,7 @@ static bool read_picture(struct worker *w, size_t index)
     if (!read) return false;
     if (cribo_model_features(
             frozen->model, 1, frozen->size, frozen->size, w->pixels, w->tokens, NULL, NULL) != CRIBO_OK)
-        return library_failed(w->problem);
+        return problem_library(w->problem);
     normalise(w->tokens, frozen_tokens(frozen), (size_t)frozen->width);
     return true;
 }
@@ -89,7 +84,7 @@ static bool sample_tokens(struct worker *w, size_t index)
     if (!draws ||
         cribo_random_uniform((uint64_t)w->options->seed, UINT64_MAX - 1, index, tokens, draws) != CRIBO_OK) {
         free(draws);
-        return problem_set(w->problem, "no memory for random numbers");
+        return problem_no_memory(w->problem);
     }
     for (size_t i = 0; i < tokens; i++, w->seen++) {
         int64_t place = w->seen < w->room ? w->seen : (int64_t)(draws[i] * (double)(w->seen + 1));
@@ -110,7 +105,7 @@ static bool count_clusters(struct worker *w, size_t index)
         return false;
     if (cribo_nearest_centres((int64_t)frozen_tokens(frozen), frozen->width, w->tokens, clusters, w->centres,
             w->labels, NULL, &runtime) != CRIBO_OK)
-        return library_failed(w->problem);
+        return problem_library(w->problem);
     for (int y = 0; y < frozen->size; y++)
         for (int x = 0; x < frozen->size; x++) {
             int32_t truth = w->truth[y * frozen->size + x];
@@ -141,7 +136,7 @@ static bool find_centres(struct worker *w)
         return false;
     return cribo_k_means(result->sampled, w->frozen->width, w->sample, result->clusters, w->options->seed,
                CLUSTER_ITERATIONS, w->centres, w->labels, NULL, &runtime) == CRIBO_OK ||
-           library_failed(w->problem);
+           problem_library(w->problem);
 }
 
 static bool conclude(struct worker *w)
@@ -151,11 +146,11 @@ static bool conclude(struct worker *w)
     int64_t *matched = malloc((size_t)(classes * classes) * sizeof *matched);
     result->iou = malloc((size_t)classes * sizeof *result->iou);
     result->scores.struct_size = sizeof result->scores;
-    bool done = (matched && result->iou) || problem_set(w->problem, "no memory for scores");
+    bool done = (matched && result->iou) || problem_no_memory(w->problem);
     if (done && (cribo_confusion_match(classes, result->clusters, w->confusion, w->options->matching, 0, NULL,
                      matched, NULL) != CRIBO_OK ||
                     cribo_confusion_scores(classes, matched, result->iou, &result->scores) != CRIBO_OK))
-        done = library_failed(w->problem);
+        done = problem_library(w->problem);
     result->scores.mean_iou = result->scores.mean_iou_all;
     result->scores.classes_seen = classes;
     if (done && result->scores.counted == 0)

@@ -16,11 +16,6 @@ static void free_pair(struct labelled *pair)
     free(pair->labels);
 }
 
-static bool no_memory(struct problem *problem)
-{
-    return problem_set(problem, "no memory for the list of pictures");
-}
-
 /* Takes over both paths. */
 static bool add(struct dataset *dataset, char *picture, char *labels, struct problem *problem)
 {
@@ -37,7 +32,7 @@ static bool add(struct dataset *dataset, char *picture, char *labels, struct pro
     }
     free(picture);
     free(labels);
-    return no_memory(problem);
+    return problem_no_memory(problem);
 }
 
 /* The length of a name without its ending; `name` may have folders in it. */
@@ -126,7 +121,7 @@ static bool read_list(struct names *names, const char *path, struct problem *pro
     free(line);
     fclose(file);
     names->met = calloc(names->count + 1, sizeof *names->met);
-    return (read && names->met) || no_memory(problem);
+    return (read && names->met) || problem_no_memory(problem);
 }
 
 static int compare_text(const void *a, const void *b)
@@ -184,7 +179,7 @@ static bool add_listed(
     for (size_t i = 0; added && i < names->count; i++) {
         char *file, *name = names->list[i];
         bool whole = folder_is_picture(name);
-        added = asprintf(&file, "%s%s", name, whole ? "" : ".jpg") >= 0 || no_memory(problem);
+        added = asprintf(&file, "%s%s", name, whole ? "" : ".jpg") >= 0 || problem_no_memory(problem);
         if (!added) break;
         added = add_pair(dataset, half, file, problem);
         free(file);
@@ -250,7 +245,7 @@ static bool read_names(struct dataset *dataset, const char *root, struct problem
     free(line);
     free(path);
     if (read) cut_numbers(dataset);
-    return read || no_memory(problem);
+    return read || problem_no_memory(problem);
 }
 
 /* Keeps every second picture, from number `first` on. */
@@ -282,7 +277,7 @@ static bool list_pictures(struct dataset *dataset, const struct side *side, stru
         : list     ? layout_path(side->root, list)
                    : NULL};
     bool listed =
-        (half.pictures && half.labels && (half.list || (!side->list && !list))) || no_memory(problem);
+        (half.pictures && half.labels && (half.list || (!side->list && !list))) || problem_no_memory(problem);
     listed = listed && add_half(dataset, &half, problem);
     free(half.pictures);
     free(half.labels);

@@ -82,7 +82,7 @@ static bool seen_has(const struct seen *seen, const struct stat *status)
 
 static bool out_of_memory(struct problem *problem)
 {
-    return problem_set(problem, "no memory for the list of files");
+    return problem_no_memory(problem);
 }
 
 /* Takes over `path`, which may be NULL when there was no memory for it. */
@@ -304,7 +304,7 @@ void folder_free(struct folder *folder)
 bool folder_make(const char *path, struct problem *problem)
 {
     char *partial = strdup(path);
-    if (!partial) return problem_set(problem, "no memory");
+    if (!partial) return problem_no_memory(problem);
     int failed = 0;
     for (char *at = partial + 1; !failed; at++) {
         char here = *at;

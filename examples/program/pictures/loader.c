@@ -137,7 +137,7 @@ static void note_broken(struct loader *loader, const struct task *task, const st
     char name[1024];
     bool first;
     if (!broken_add(&loader->broken, task->picture, task->slot->number, &first))
-        loader->failed = problem_set(&loader->failure, "no memory for the list of broken pictures") || true;
+        loader->failed = problem_no_memory(&loader->failure) || true;
     if (!first || !problem || !options->say_broken) return;
     pictures_name(options->pictures, (size_t)task->picture, name, sizeof name);
     options->say_broken(options->say_broken_user, name, problem->text);
@@ -216,7 +216,7 @@ static void *work(void *argument)
     float *workspace = malloc(augment_workspace(loader->options.image_size) * sizeof *workspace);
     pthread_mutex_lock(&loader->lock);
     if (!workspace) {
-        loader->failed = problem_set(&loader->failure, "no memory for a loader") || true;
+        loader->failed = problem_no_memory(&loader->failure) || true;
         pthread_cond_signal(&loader->ready);
     }
     for (struct slot *slot; workspace && (slot = next_work(loader));) do_item(loader, slot, workspace);
@@ -351,7 +351,7 @@ bool loader_create(struct loader **out, const struct loader_options *options, st
 {
     *out = NULL;
     struct loader *loader = calloc(1, sizeof *loader);
-    if (!loader) return problem_set(problem, "no memory for the loader");
+    if (!loader) return problem_no_memory(problem);
     loader->options = *options;
     size_t count = options->pictures->count;
     loader->batch = options->batch < count ? options->batch : count;

@@ -51,7 +51,7 @@ static bool grow(struct reading *reading)
 {
     size_t capacity = reading->capacity ? 2 * reading->capacity : 256;
     struct place *places = calloc(capacity, sizeof *places);
-    if (!places) return problem_set(reading->problem, "no memory for the list of pictures");
+    if (!places) return problem_no_memory(reading->problem);
     for (size_t i = 0; i < reading->capacity; i++)
         if (reading->places[i].hash)
             *find_place(places, capacity, reading->places[i].hash) = reading->places[i];
@@ -105,7 +105,7 @@ static bool add_entry(const struct reading *reading, const struct file *file)
     const struct members *members = reading->members;
     char *identity;
     if (asprintf(&identity, "%s:%s", members->identity, file->name) < 0)
-        return problem_set(reading->problem, "no memory for the list of pictures");
+        return problem_no_memory(reading->problem);
     bool added =
         index_add_entry(members->writer, members->container, file->name, file->offset, file->size, identity);
     free(identity);
@@ -141,7 +141,7 @@ static bool add_to_sample(struct reading *reading, struct file file)
                 !strncmp(first->name, file.name, file.key);
     if (!same && reading->files > 0 && !end_sample(reading)) return false;
     file.name = strdup(file.name);
-    if (!file.name) return problem_set(reading->problem, "no memory for the list of pictures");
+    if (!file.name) return problem_no_memory(reading->problem);
     reading->sample[reading->files++] = file;
     return true;
 }
@@ -185,7 +185,7 @@ enum members_outcome members_list(
 {
     struct reading *reading = calloc(1, sizeof *reading);
     if (!reading) {
-        problem_set(problem, "no memory for the list of pictures");
+        problem_no_memory(problem);
         return MEMBERS_FAILED;
     }
     reading->members = members;

@@ -35,7 +35,7 @@ bool index_begin(struct index_writer *writer, const char *path, struct problem *
     writer->header.digest = UINT64_C(14695981039346656037);
     if (asprintf(&writer->temporary, "%s.tmp", path) < 0) {
         writer->temporary = NULL;
-        return problem_set(problem, "no memory for the index of pictures");
+        return problem_no_memory(problem);
     }
     writer->entries = fopen(writer->temporary, "w+e");
     if (writer->entries) unlink(writer->temporary); /* the entries wait in a file without a name */
@@ -59,7 +59,7 @@ static bool add_container(struct index_writer *writer, struct picture_container 
     if (writer->header.containers == writer->capacity) {
         size_t capacity = writer->capacity ? 2 * writer->capacity : 64;
         struct picture_container *larger = realloc(writer->containers, capacity * sizeof *larger);
-        if (!larger) return problem_set(writer->problem, "no memory for the index of pictures");
+        if (!larger) return problem_no_memory(writer->problem);
         writer->containers = larger;
         writer->capacity = capacity;
     }

@@ -149,7 +149,7 @@ static bool read_extension(struct archive *archive, char type, uint64_t offset, 
 {
     if (size > MOST_EXTRA) return refuse(archive, "an extended header of more than a mebibyte");
     char *text = malloc((size_t)size + 1);
-    if (!text) return problem_set(archive->problem, "no memory for a tar header");
+    if (!text) return problem_no_memory(archive->problem);
     bool read = read_at(archive, offset, text, (size_t)size);
     text[read ? size : 0] = '\0';
     if (read && type == 'x') read = take_records(archive, text, (size_t)size);
@@ -251,7 +251,7 @@ bool tar_list(int file, uint64_t bytes, bool (*visit)(void *user, const struct t
 {
     struct archive archive = {.file = file, .bytes = bytes, .problem = problem};
     archive.name = calloc(2, MOST_NAME + 1);
-    if (!archive.name) return problem_set(problem, "no memory for a tar header");
+    if (!archive.name) return problem_no_memory(problem);
     archive.target = archive.name + MOST_NAME + 1;
     bool listed = true, end = false;
     while (listed && !end) {
