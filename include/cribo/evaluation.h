@@ -224,10 +224,10 @@ typedef struct cribo_linear_layer {
  * loss    the mean cross-entropy before the step; 0, and nothing changes, where no pixel counts. NULL: not wanted
  * runtime memory and threads; NULL: defaults. The bits do not depend on the threads.
  *
- * Ownership: all arrays stay the caller's. Aliasing: weights, velocity and the inputs must not overlap.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); the layer is then unchanged.
+ * Aliasing: weights, velocity and the inputs must not overlap.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); the layer stays as it was.
  * Threads: any, one call at a time per layer. Cost: 4 B N C D flop and O(B C) for each pixel; 2 B N C float32 of
- * memory during the call. Since 0.1.
+ * memory during the call.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_linear_layer_step(const cribo_linear_layer *layer,
     const cribo_patch_maps *maps, const int32_t *labels, double *loss, const cribo_runtime *runtime);
@@ -235,9 +235,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_linear_layer_step(const cribo_line
 /*
  * labels [B, height, width]: the class with the greatest interpolated logit of each pixel; equal ones: the lower.
  *
- * Ownership: all arrays stay the caller's. Aliasing: labels must not overlap the inputs.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); nothing is then written.
- * Threads: any. Cost: 2 B N C D flop and O(B C) for each pixel; B N C float32 of memory during the call. Since 0.1.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: 2 B N C D flop and O(B C) for each pixel; B N C float32 of memory during the call.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_linear_layer_predict(const cribo_linear_layer *layer,
     const cribo_patch_maps *maps, int32_t *labels, const cribo_runtime *runtime);

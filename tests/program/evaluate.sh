@@ -89,6 +89,14 @@ expect 1 "no picture 099 in" evaluate "$work/run" "$work/train" "$work/test" --c
 expect 2 "--fractions=2" evaluate "$work/run" "$work/train" --fractions 2
 expect 2 "--seed=x" evaluate "$work/run" "$work/train" --seed x
 
+# A layer trained on pixels: its schedule is said, and more threads change nothing.
+expect 0 "logits interpolated to 100 x 100 label maps; 30 epochs, batches of 16, SGD with momentum 0.9" evaluate "$work/run" "$work/train" \
+    "$work/test" --classes 4 --protocol linear --epochs 30 --rate 0.5 --json "$work/one" --threads 1
+expect 0 "" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --protocol linear --epochs 30 --rate 0.5 --json - -q --threads 3
+echo >>"$work/one"
+grep -v '^cribo' "$work/output" | cmp - "$work/one" || fail "other threads trained another layer"
+expect 1 "several runs are not trained" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --protocol linear --seed 0,1
+
 # The worst pictures, with the patches that voted.
 for protocol in simple hummingbird; do
     expect 0 "" evaluate "$work/run" "$work/train" "$work/test" --classes 4 --protocol $protocol --failures "$work/failures.png" \

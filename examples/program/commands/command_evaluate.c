@@ -5,6 +5,7 @@
 #include "drawing/failures.h"
 #include "drawing/fractions.h"
 #include "models/classification.h"
+#include "models/linear_head.h"
 #include "models/unsupervised.h"
 
 #include <errno.h>
@@ -29,6 +30,8 @@ enum {
     KEY_RECORD,
     KEY_FAILURES,
     KEY_FAILURE_COUNT,
+    KEY_EPOCHS,
+    KEY_RATE,
     KEY_CLUSTERS,
     KEY_MATCHING,
     KEY_LAYOUT,
@@ -48,7 +51,7 @@ static const struct argp_option table[] = {
     {0, 0, 0, 0, "The protocol:", 1},
     {"protocol", KEY_PROTOCOL, "NAME", 0,
         "simple (default); hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; "
-        "clusters: k-means of the tokens, matched with classes; knn: nearest [CLS] tokens, TRAIN/train and "
+        "linear: a layer trained on the pixels of TRAIN; clusters: k-means of the tokens, matched with classes; knn: nearest [CLS] tokens, TRAIN/train and "
         "TRAIN/val with a folder for each class",
         1},
     {"resize", KEY_RULE, "bicubic|bilinear", 0,
@@ -77,6 +80,9 @@ static const struct argp_option table[] = {
     {"temperature", KEY_TEMPERATURE, "X", 0,
         "Temperature of the softmax over the neighbours' cosines; default 0.02", 2},
     {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the patches of TRAIN as well and score it", 2},
+    {"epochs", KEY_EPOCHS, "N", 0, "Epochs of --protocol linear; default 25", 2},
+    {"rate", KEY_RATE, "X", 0, "Learning rate of --protocol linear in its first four fifths; default 0.01",
+        2},
     {"clusters", KEY_CLUSTERS, "K", 0,
         "Number of clusters for --protocol clusters; default: that of the classes", 2},
     {"matching", KEY_MATCHING, "KIND", 0,
@@ -120,6 +126,8 @@ struct parsing {
     struct evaluation_options what;
     struct unsupervised_options clusters;
     size_t failure_count;
+    int epochs;  /* of the linear layer */
+    double rate; /* of its first steps */
     const char *json, *plot, *failures, *protocol, *rule[RULES];
 };
 
@@ -147,7 +155,7 @@ static void settle_protocol(struct argp_state *state, struct parsing *parsing)
     struct protocol *protocol = &parsing->what.protocol;
     struct problem problem;
     const char *name = parsing->protocol ? parsing->protocol : "simple";
-    bool other = !strcmp(name, "clusters") || !strcmp(name, "knn");
+    bool other = !strcmp(name, "clusters") || !strcmp(name, "knn") || !strcmp(name, "linear");
     bool settled = protocol_named(protocol, other ? "simple" : name, &problem);
     for (size_t i = 0; settled && i < RULES; i++)
         if (parsing->rule[i]) settled = protocol_set(protocol, rules[i], parsing->rule[i], &problem);
@@ -194,6 +202,8 @@ static error_t parse_memory(int key, char *value, struct argp_state *state, stru
     case KEY_FRACTIONS:
         if (!run_request_fractions(&parsing->request, value, &problem)) argp_error(state, "%s", problem.text);
         return 0;
+    case KEY_EPOCHS: parsing->epochs = (int)command_integer(state, "epochs", value, 1, 100000); return 0;
+    case KEY_RATE: parsing->rate = command_positive(state, "rate", value); return 0;
     case KEY_CLUSTERS:
         parsing->clusters.clusters = (int)command_integer(state, "clusters", value, 1, 65536);
         return 0;
@@ -430,6 +440,52 @@ static bool cluster(struct parsing *parsing, struct work *work, struct problem *
     return done;
 }
 
+static bool publish_head(const struct parsing *parsing, const struct work *work,
+    const struct linear_head *head, struct problem *problem)
+{
+    const struct evaluation_run *run = &work->plan.runs[0];
+    if (has_table(parsing)) {
+        print_scores("linear", &head->scores);
+        printf(
+            "protocol linear: one layer on frozen tokens, logits interpolated to %d x %d label maps; %d epochs, "
+            "batches of %d, SGD with momentum %g, decay %g, rate %g, a tenth of it after %d epochs; last loss %.4f\n",
+            head->label_side, head->label_side, head->epochs, HEAD_BATCH, HEAD_MOMENTUM, HEAD_DECAY,
+            head->rate, head->epochs * HEAD_DROP / HEAD_EPOCHS, head->loss);
+        printf("%d x %d pixels, patches of %d; %zu pictures to train, %zu scored (%s), seed %lld; cribo %s\n",
+            work->frozen.size, work->frozen.size, work->frozen.patch, run->count, work->plan.test.count,
+            work->plan.test.layout->name, (long long)run->seed, cribo_version());
+    }
+    if (!parsing->json) return true;
+    return dump(
+        json_pack("{s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:f, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:s}",
+            "protocol", "linear", "mean_iou", head->scores.mean_iou, "accuracy", head->scores.accuracy,
+            "loss", head->loss, "epochs", head->epochs, "batch", HEAD_BATCH, "label_side", head->label_side,
+            "rate", head->rate, "momentum", HEAD_MOMENTUM, "decay", HEAD_DECAY, "size", work->frozen.size,
+            "patch", work->frozen.patch, "trained", (json_int_t)run->count, "scored",
+            (json_int_t)work->plan.test.count, "seed", (json_int_t)run->seed, "library", cribo_version()),
+        parsing->json, problem);
+}
+
+static bool train_head(struct parsing *parsing, struct work *work, struct problem *problem)
+{
+    struct linear_head head;
+    struct linear_head_options options = {.protocol = &parsing->what.protocol,
+        .train = work->plan.runs[0].train,
+        .test = &work->plan.test,
+        .epochs = parsing->epochs,
+        .rate = parsing->rate,
+        .seed = work->plan.runs[0].seed,
+        .threads = parsing->model.threads,
+        .say = true};
+    if (work->plan.count > 1)
+        return problem_set(
+            problem, "--protocol linear: one seed and all pictures; several runs are not trained");
+    if (!linear_head_evaluate(&head, &work->frozen, &options, problem)) return false;
+    bool done = publish_head(parsing, work, &head, problem);
+    linear_head_free(&head);
+    return done;
+}
+
 static bool classify(struct parsing *parsing, struct work *work, struct problem *problem)
 {
     struct classification result;
@@ -467,6 +523,7 @@ static bool run(struct parsing *parsing, struct work *work, struct problem *prob
     if (!knn && !run_plan_make(&work->plan, &parsing->request, &parsing->data, problem)) return false;
     if (!frozen_open(&work->frozen, &parsing->model, problem)) return false;
     if (knn) return classify(parsing, work, problem);
+    if (!strcmp(name, "linear")) return train_head(parsing, work, problem);
     return strcmp(name, "clusters") ? retrieve(parsing, work, problem) : cluster(parsing, work, problem);
 }
 

@@ -25,7 +25,7 @@ bool protocol_named(struct protocol *protocol, const char *name, struct problem 
             *protocol = protocols[i];
             return true;
         }
-    return problem_set(problem, "--protocol=%s: it is simple, hummingbird, clusters or knn", name);
+    return problem_set(problem, "--protocol=%s: it is simple, hummingbird, linear, clusters or knn", name);
 }
 
 /* One of two words. */
