@@ -1,7 +1,7 @@
 /*
- * Clusters the dense features of somebody else's network, jointly in both views of an image.
+ * Clusters the dense features of another network, jointly in both views of an image.
  *
- * The features are made up here: a picture of four quarters, each with a direction of its own in feature
+ * The features are made up here: a picture of four quarters, each with its own direction in feature
  * space, seen through two crops of which the second lies 32 pixels further right and down. What comes back
  * are a label for every token and, for every object that both views show, a pair of feature vectors.
  */
@@ -12,7 +12,7 @@
 
 enum { B = 2, SIDE = 8, N = SIDE * SIDE, D = 16, K = 12, PATCH = 16, SHIFT = 32 };
 
-static float tokens[B][2][N][D];    /* what the network said of each patch */
+static float tokens[B][2][N][D];    /* the network's token of each patch */
 static float positions[B][2][N][2]; /* where the patch's centre lies in the original image, in pixels */
 static int64_t labels[B][2][N];
 static uint8_t valid[B][K];

@@ -1,7 +1,7 @@
 /*
- * The self-distillation losses from somebody else's logits, with gradients out.
+ * The self-distillation losses and their gradients from the logits of any network.
  *
- * There is no network here: the student's logits themselves are what is trained, by plain gradient descent,
+ * There is no network here: the student's logits are trained directly by gradient descent,
  * so that the loss must fall. In a training loop the two gradients are what goes into the student's
  * backward pass.
  */

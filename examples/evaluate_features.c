@@ -1,5 +1,5 @@
 /*
- * Do features tell classes apart? Patches of some "images" are remembered with their labels; others are
+ * Evaluates features by their classes: patches of some "images" are remembered with their labels; others are
  * labelled by their nearest neighbours among them, and by a linear layer, and the label maps are scored.
  */
 #include "check.h"
@@ -17,7 +17,7 @@ enum {
     PIXELS = SIDE * SIDE
 };
 
-/* Image b has class 1 in a corner, class 2 below, class 0 elsewhere, and an edge that nobody labelled. */
+/* Image b has class 1 in a corner, class 2 below, class 0 elsewhere, and an unlabelled edge. */
 static void make_labels(int b, int32_t labels[PIXELS])
 {
     for (int y = 0; y < SIDE; y++)

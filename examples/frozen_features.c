@@ -72,7 +72,7 @@ static void expect_shares(const float *attention, int64_t rows, int64_t patches)
     }
 }
 
-/* A file that does not hold all of the model leaves it as it was, and the message says what is missing. */
+/* A file without all parameters leaves the model unchanged, and the message names the missing one. */
 static void expect_refusal(cribo_model *model, const char *path)
 {
     cribo_status status = cribo_model_load(model, path, "student.");
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
         (double)dense[0][0][0], (double)dense[0][0][1]);
     expect_shares(&attention[0][0][0], B * HEADS, N);
 
-    /* Another size: the position embeddings are interpolated. What is not wanted is NULL. */
+    /* Another size: the position embeddings are interpolated. Outputs that are not needed are NULL. */
     make_pixels(&large[0][0][0][0], 7, LARGE * LARGE);
     MUST(cribo_model_features(model, 1, LARGE, LARGE, &large[0][0][0][0], &large_dense[0][0], NULL, NULL));
     for (size_t i = 0; i < sizeof large_dense / sizeof(float); i++) EXPECT(isfinite((&large_dense[0][0])[i]));

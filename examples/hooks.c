@@ -1,10 +1,10 @@
 /*
- * What a handle borrows from its program: memory, threads, a log, and patience.
+ * The runtime of a handle: allocator, thread count, log and cancel callbacks.
  *
  * An allocator counts, and shows that a training step allocates nothing and that nothing is left behind. A
  * log receives a warning, since all images of this program's batches are the same one: the features cannot
- * tell them apart. Another thread then raises a flag, at which the progress hook ends the step that is
- * under way; the trainer is as it was before that step.
+ * tell them apart. Another thread then raises a flag, and the progress callback cancels the current step; the
+ * trainer is then unchanged by that step.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
@@ -127,7 +127,7 @@ int main(void)
     MUST(cribo_trainer_step_count(trainer, &counted));
     EXPECT(counted == steps); /* the step that was cancelled never was */
 
-    atomic_store(&stop, 0); /* and one can go on from there */
+    atomic_store(&stop, 0); /* training can continue */
     MUST(cribo_trainer_step(trainer, &batch, NULL));
 
     cribo_trainer_free(trainer);

@@ -1,5 +1,5 @@
 /*
- * A memory bank of one's own vectors: pairs that show one thing from two views, remembered image by image,
+ * A memory bank of vectors of any source: pairs that show one thing from two views, stored image by image,
  * and looked up again with the cycle test that decides which neighbour is to be trusted.
  *
  * The vectors are made up: every object is of one of SORTS sorts, and its two views are the sort's
@@ -116,7 +116,7 @@ int main(void)
     look_up(bank, &mixed, 1, index, found);
     EXPECT(found[0] && found[1] && found[2] && !found[3]);
 
-    /* An image that the bank holds never finds itself while its id says who it is. */
+    /* An image in the bank never finds itself if it has an id. */
     cribo_object_batch old = first;
     old.images = 1;
     look_up(bank, &old, 0, index, found);

@@ -1,5 +1,5 @@
 /*
- * A network of one's own, trained with CrIBo through cribo_objective: teach, learn, the network's own
+ * Another network, trained with CrIBo through cribo_objective: teach, learn, the network's own
  * backward pass and optimiser, update.
  *
  * The network is the smallest that has dense tokens: a two-layer perceptron on each patch, with its backward

@@ -1,6 +1,6 @@
 /*
  * Pretraining in one's own loop, phase by phase: teach, learn, update. Between them the program looks at
- * what the teacher found.
+ * the teacher's results.
  *
  * The images are made up: four quarters of plain colours with noise, seen through two crops. Settings are
  * tiny; the published ones are what cribo_trainer_config_init sets.

@@ -56,7 +56,7 @@ using model = std::unique_ptr<cribo_model, releaser<cribo_model_free>>;
 using trainer = std::unique_ptr<cribo_trainer, releaser<cribo_trainer_free>>;
 static_assert(sizeof(model) == sizeof(cribo_model *), "a handle is a pointer");
 
-/* make<model>(cribo_model_create, config, runtime): what a ..._create function makes, owned. */
+/* make<model>(cribo_model_create, config, runtime): an owned handle from a ..._create function. */
 template <class handle, class create, class... arguments>
 handle make(create function, const arguments &...with)
 {
@@ -101,7 +101,7 @@ int main()
     auto model = cribo::make<cribo::model>(cribo_model_create, &config, nullptr);
     for (float value : features(model.get(), 16)) expect(std::isfinite(value), "features are finite");
 
-    /* A mistake is an exception with the library's message; the model is as it was. */
+    /* An error is an exception with the library's message; the model is unchanged. */
     try {
         features(model.get(), 17);
         expect(false, "a side of 17 pixels is refused");

@@ -1,6 +1,6 @@
 /*
- * Stopping and going on: a checkpoint holds all that a trainer remembers, so that a run that was stopped
- * ends with the same bits as one that was not.
+ * Stopping and resuming: a checkpoint contains the complete state of a trainer, so that a run that was
+ * stopped ends with the same bits as one that was not.
  *
  *   resume [FILE]
  *

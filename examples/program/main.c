@@ -1,4 +1,4 @@
-/* The cribo program: its subcommands and what they share. */
+/* The cribo program: its subcommands and their common parts. */
 #include "commands/command.h"
 
 #include <cribo/base.h>

@@ -221,7 +221,7 @@ typedef struct cribo_linear_layer {
  *
  * maps    features [B, N, D] as they are (they are not normalised), and the size of the label maps
  * labels  [B, height, width], each 0 ... C - 1 or ignore_label
- * loss    the mean cross-entropy before the step; 0, and nothing changes, where no pixel counts. NULL: not wanted
+ * loss    the mean cross-entropy before the step; 0, and nothing changes, if no pixel counts; or NULL
  * runtime memory and threads; NULL: defaults. The bits do not depend on the threads.
  *
  * Aliasing: weights, velocity and the inputs must not overlap.

@@ -1,6 +1,6 @@
 /*
- * Linear segmentation: a layer on frozen tokens whose logits are interpolated to the pixels of a label map, trained by
- * stochastic gradient descent on the cross-entropy of the pixels.
+ * Linear segmentation: a layer on frozen tokens whose logits are interpolated to the pixels of a label map,
+ * trained by stochastic gradient descent on the cross-entropy of the pixels.
  *
  *   z_p = sum_i a_pi (W x_i + b)        a: bilinear interpolation from the patches' middles to pixel p
  *   L   = mean over the pixels p that count of -log softmax(z_p)_{y_p}
@@ -23,7 +23,10 @@ typedef struct cb_linear_segmentation {
 cribo_status cb_linear_segmentation_step(const cb_runtime *runtime, const cb_linear_segmentation *problem,
     const cb_label_maps *maps, const cb_real *features, double *loss);
 
-/* labels [images, height, width]: the class with the greatest interpolated logit. Fails for lack of memory only. */
+/*
+ * labels [images, height, width]: the class with the greatest interpolated logit. Fails for lack of memory
+ * only.
+ */
 cribo_status cb_linear_segmentation_predict(const cb_runtime *runtime, const cb_linear_segmentation *problem,
     const cb_label_maps *maps, const cb_real *features, int32_t *labels);
 

@@ -1,5 +1,5 @@
 /*
- * How fast something runs as a share of what the machine gives. Machines are shared and clocks vary: one
+ * Speed as a share of the machine's peak. Machines are shared and clocks vary: one
  * thread is timed by what it ran, each repeat measures its ceiling right beside the work, and the shares'
  * median counts.
  */
@@ -22,7 +22,7 @@
 
 typedef void work(void *context);
 
-static cb_pool *workers; /* who is measured */
+static cb_pool *workers; /* the measured threads */
 
 /* Of this thread while it works alone, else of the clock on the wall. */
 static inline double seconds(void)

@@ -5,7 +5,7 @@
  *     step [NAME=VALUE...]           this step, with a trainer's settings or threads changed
  *     step growth [NAME=VALUE...]    and with one of them changed at a time
  *
- * Each line is measured in a process of its own: medians of some steps after the first, and the largest
+ * Each line is measured in a separate process: medians of some steps after the first, and the largest
  * resident size.
  */
 #ifndef _GNU_SOURCE

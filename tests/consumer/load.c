@@ -30,7 +30,7 @@ static const char *problem(void)
     return text ? text : "no message from dlopen";
 }
 
-/* What this program wants of the library, found by name. */
+/* The functions that this program needs, found by name. */
 typedef struct library {
     void *handle;
     __typeof__(&cribo_last_error) last_error;

@@ -1,6 +1,6 @@
 /*
  * What the fuzz targets share. A target is one file fuzz_NAME.c with a function fuzz_one, which is given
- * bytes of any kind and aborts when the library does what it must not. With clang it becomes a libFuzzer
+ * arbitrary bytes and aborts on a fault of the library. With clang it becomes a libFuzzer
  * program; with any compiler, by replay.c, a program that runs files, and files made from them.
  */
 #ifndef TESTS_FUZZ_H
@@ -26,7 +26,7 @@ const char *fuzz_file(const uint8_t *data, size_t size);
 
 /*
  * An allocator that counts in fuzz_memory, whose members may be set. fuzz_memory_end aborts when a block is
- * held or more than `most` bytes were held at once, and begins anew.
+ * held or more than `most` bytes were held at once, and starts again.
  */
 extern faulty fuzz_memory;
 cb_allocator fuzz_allocator(void);

@@ -170,7 +170,7 @@ static void keep_input(void)
 static void die(int signal)
 {
     keep_input();
-    raise(signal); /* which does what it always does, for this handler holds once */
+    raise(signal); /* with the default action, since this handler is used once */
 }
 
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));

@@ -88,7 +88,7 @@ static void write_model(const golden *file, cribo_model *model, const char *netw
     }
 }
 
-/* The bank begins full of random vectors that belong to nobody. */
+/* The bank starts full of random vectors without images. */
 static void write_bank(const golden *file, const cribo_trainer_config *c, cribo_trainer *trainer)
 {
     size_t numbers, images;
@@ -185,7 +185,7 @@ static double norm_of(const float *x, size_t n)
     return sqrt(sum);
 }
 
-/* Norms before clipping; a last layer that rests has no gradient. */
+/* Norms before clipping; a frozen last layer has no gradient. */
 static void compare_gradient_norms(
     const golden *file, const char *mode, const cribo_trainer_config *c, cribo_trainer *trainer, int64_t step)
 {

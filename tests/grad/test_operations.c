@@ -48,7 +48,7 @@ struct problem {
     const table_row *row;
     cb_tensor input[MOST_INPUTS];
     cb_real *start[MOST_INPUTS];  /* what an input's value is before a pass */
-    cb_real *preset[MOST_INPUTS]; /* what stands in a gradient of its own */
+    cb_real *preset[MOST_INPUTS]; /* initial content of a separate gradient */
     cb_real *functional;          /* of the output */
     cb_runtime runtime;
     cb_arena arena;

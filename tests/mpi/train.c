@@ -2,7 +2,7 @@
  * Some steps of a small run over MPI: train BITS FIRST STEPS LOAD SAVE
  *
  *   BITS    float32 or bf16
- *   LOAD    a checkpoint to go on from, or -
+ *   LOAD    a checkpoint to resume from, or -
  *   SAVE    the checkpoint to write
  */
 #include "cribo/mpi.h"

@@ -1,4 +1,4 @@
-/* TensorBoard's event files: their bytes, and what is cut when a run goes on. */
+/* TensorBoard's event files: their bytes, and their truncation when a run is resumed. */
 #include "session/events.h"
 #include "files.h"
 #include "suite.h"

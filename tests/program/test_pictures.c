@@ -252,7 +252,7 @@ START_TEST(test_pictures_sources_at_fault_are_named)
 }
 END_TEST
 
-/* A list may name what is not there: that is found when it is read. */
+/* A list may name missing files: they are found when they are read. */
 START_TEST(test_pictures_that_are_gone_are_problems_of_their_own)
 {
     char *root = files_make_folder();
@@ -282,7 +282,7 @@ static size_t count_pictures(const char *index, const char *keys, const char *so
     return count;
 }
 
-/* A mapped index that somebody cuts would end the process. */
+/* A mapped index that is truncated would end the process. */
 START_TEST(test_pictures_index_cut_while_it_is_in_use_does_no_harm)
 {
     char *root = files_make_folder(), name[512];
@@ -411,7 +411,7 @@ START_TEST(test_pictures_of_a_sample_are_its_photographs)
 }
 END_TEST
 
-/* The keys belong to the list: with other keys it is made anew. */
+/* The keys belong to the list: with other keys it is created again. */
 START_TEST(test_pictures_index_is_kept_for_the_same_keys_only)
 {
     char *root = files_make_folder();

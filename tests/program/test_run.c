@@ -91,7 +91,7 @@ START_TEST(test_run_rewind_keeps_a_shorter_log_and_drops_what_is_torn)
 }
 END_TEST
 
-/* A skipped step has a line of its own, which is cut or kept by its batch. */
+/* A skipped step has its own line, which is cut or kept by its batch. */
 START_TEST(test_run_rewind_keeps_skipped_steps_out_of_the_history)
 {
     static char text[8192];

@@ -1,4 +1,4 @@
-/* Tar archives: what real programs write, and what nobody should. */
+/* Tar archives: of real programs, and invalid ones. */
 #include "archives.h"
 #include "files.h"
 #include "suite.h"

@@ -1,5 +1,5 @@
 /*
- * An allocator that counts, and fails when it is told to: at one call, from that call on, or for large
+ * An allocator that counts, and fails on request: at one call, from that call on, or for large
  * blocks. What it gives is full of ones.
  */
 #ifndef TESTS_FAULTY_H

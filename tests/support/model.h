@@ -23,7 +23,7 @@ void assert_gradients(const cb_model *model, const char *name_prefix, const gold
     const char *file_prefix, double tolerance);
 
 /*
- * A training pass in an arena of its own: planned once for `forward`, run as often as wanted; the tape is
+ * A training pass in a separate arena: planned once for `forward`, run as often as wanted; the tape is
  * left for cb_tape_backward.
  */
 typedef cb_tensor pass_function(cb_tape *tape, void *context);

@@ -1,4 +1,4 @@
-/* The end of a test program's main: runs the suite, and tells how that went. */
+/* The end of a test program's main: runs the suite and returns its result. */
 #ifndef TESTS_SUITE_H
 #define TESTS_SUITE_H
 

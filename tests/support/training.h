@@ -22,8 +22,8 @@
 
 /*
  * Views of 3 x 3 patches, 3 blocks, 5 clusters, a bank of 7 images, batches of up to 5 images in
- * micro-batches of 2, two epochs of 4 steps; the cross-image loss takes part and the last layers learn from
- * the first step.
+ * micro-batches of 2, two epochs of 4 steps; the cross-image loss is computed and the last layers are trained
+ * from the first step.
  */
 cribo_trainer_config training_config(void);
 

@@ -1,5 +1,5 @@
 /*
- * Checkpoints: a trainer that stops and goes on is the one that never stopped, bit for bit; a file that is
+ * Checkpoints: a resumed trainer is bit-identical to an uninterrupted one; a file that is
  * not whole, or not the trainer's, changes nothing.
  */
 #include "io/safetensors.h"
@@ -505,7 +505,7 @@ START_TEST(test_checkpoint_flipped_bits_inside_are_refused)
     training_state after = training_state_of(trainer);
     ck_assert(training_state_equal(&before, &after));
     deflated(
-        scratch_path("good"), bytes, count); /* packed by somebody else, it is fine; and not packed at all */
+        scratch_path("good"), bytes, count); /* accepted if compressed by another program, and uncompressed */
     OK(cribo_trainer_load(trainer, scratch_path("good"), NULL));
     write_bytes(scratch_path("plain"), bytes, count);
     OK(cribo_trainer_load(trainer, scratch_path("plain"), NULL));

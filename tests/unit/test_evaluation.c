@@ -607,7 +607,7 @@ START_TEST(test_principal_components_of_known_directions)
     float directions[4 * D], projected[ROWS * 4];
     double variance[4];
     for (size_t r = 0; r < ROWS; r++)
-        for (size_t k = 0; k < 3; k++) { /* orthogonal: each has coordinates of its own */
+        for (size_t k = 0; k < 3; k++) { /* orthogonal: each has its own coordinates */
             for (size_t i = 0; i < 10; i++)
                 x[r * D + 10 * k + i] = (float)(size[k] * noise[r * 3 + k] * (i == 3 ? -2 : 1) + 100);
         }

@@ -147,7 +147,7 @@ START_TEST(test_writer_too_long_a_path_is_refused)
     memset(path, 'x', sizeof path - 1);
     path[sizeof path - 1] = 0;
     ck_assert_int_eq(replace(path, "x", 1), CRIBO_IO_ERROR);
-    path[255] = 0; /* a name of its own is fine, the temporary's is too long */
+    path[255] = 0; /* the name is allowed, the temporary's name is too long */
     ck_assert_int_eq(replace(scratch_path(path), "x", 1), CRIBO_IO_ERROR);
     ck_assert_uint_eq(scratch_count(), 0);
 }
@@ -155,7 +155,7 @@ END_TEST
 
 START_TEST(test_writer_unwritable_folder_is_an_io_error)
 {
-    bool root = geteuid() == 0; /* who writes everywhere */
+    bool root = geteuid() == 0; /* may write everywhere */
     chmod(scratch_folder(), 0500);
     if (root) ck_assert_int_eq(seteuid(65534), 0);
     cribo_status status = replace(scratch_path("file"), "x", 1);

@@ -27,7 +27,7 @@ static const shape shapes[] = {{1, 1, 1}, {1, 1, 50}, {1, 100, 7}, {100, 1, 7}, 
     {35, 1600, 70}};
 #define SHAPES ((int)(sizeof shapes / sizeof shapes[0]))
 
-/* Which product, and in bfloat16 what is stored so. */
+/* The product, and the operands stored in bfloat16. */
 typedef enum arithmetic { FLOAT, ROUND_BOTH, ROUND_A, ROUND_B, ROUND_NONE, ARITHMETICS } arithmetic;
 
 /* An operand, stored in rows that are `pad` longer than they need be; what lies between is NaN. */

@@ -1,4 +1,4 @@
-/* gzip files: what is written is read back, by others too; damage anywhere is found. */
+/* gzip files: written files are read back, also by other readers; damage anywhere is detected. */
 #define _POSIX_C_SOURCE 200809L
 #include "io/gzip.h"
 #include "support/faulty.h"

@@ -1,4 +1,4 @@
-/* The JSON subset: what it takes, what it refuses, and that what it writes is what it reads. */
+/* The JSON subset: accepted and refused texts, and a round trip. */
 #include "io/json.h"
 #include "support/suite.h"
 

@@ -284,8 +284,7 @@ START_TEST(test_loss_overflow_is_not_finite_and_named)
         cribo_loss *loss = new_loss(1);
         cribo_loss_output output = {.struct_size = sizeof output};
         float huge[OBJECT] = {0};
-        if (i ==
-            0) /* the student is sure of what the teacher thinks impossible, by more than a float can say */
+        if (i == 0) /* the student's and the teacher's distributions differ by more than the range of float */
             l->student_cls[0] = 3e38f, l->student_cls[1] = -3e38f;
         if (i == 1) l->student_objects[0] = 3e38f, l->student_objects[1] = -3e38f;
         if (i == 2) { /* the centre lifts a neighbour's logit beyond the largest float */

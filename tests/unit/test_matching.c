@@ -271,7 +271,9 @@ enum {
     NUMBERS = KINDS * (DEEP + 1)
 };
 
-/* The mean cross-entropy of the pixels in double, each from the definition: interpolated logits, log sum exp. */
+/*
+ * The mean cross-entropy of the pixels in double, each from the definition: interpolated logits, log sum exp.
+ */
 static double linear_loss(const double *w, const float *x, const int32_t *labels)
 {
     double sum = 0, counted = 0;

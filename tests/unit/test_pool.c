@@ -68,7 +68,7 @@ START_TEST(test_pool_null_caller_alone)
 }
 END_TEST
 
-/* Inside a task, work goes on without a pool. */
+/* Inside a task, work runs without a pool. */
 static void nest(void *context, size_t task, size_t worker)
 {
     (void)worker;
@@ -127,7 +127,7 @@ static void fault_in_helper(void *context, size_t task, size_t worker)
     if (worker > 0) pthread_kill(pthread_self(), *(const int *)context);
 }
 
-/* Else a result would depend on who computed it. */
+/* Otherwise a result would depend on the thread. */
 START_TEST(test_pool_helpers_round_as_their_caller)
 {
     const int modes[] = {FE_UPWARD, FE_TONEAREST};

@@ -98,8 +98,8 @@ START_TEST(test_nearest_members_skip_the_own_place)
     make_scene(&s);
     cb_nearest_members(s.g, s.x, s.y, s.labels, all, JOINT, CLUSTERS);
     check_scene(&s, true);
-    for (int i = 0; i < JOINT; i++) ck_assert(s.g[3 * JOINT + i] == 0); /* nobody there */
-    ck_assert(s.g[4 * JOINT] == 0);                                     /* nobody but itself */
+    for (int i = 0; i < JOINT; i++) ck_assert(s.g[3 * JOINT + i] == 0); /* no token there */
+    ck_assert(s.g[4 * JOINT] == 0);                                     /* only itself */
 }
 END_TEST
 

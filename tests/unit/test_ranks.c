@@ -137,7 +137,7 @@ static void assert_same_bits(const run_job *job)
             ck_assert_int_eq(several[r].report.images, BATCH);
         }
     }
-    ck_assert_double_gt(one[0].report.cross_image_loss, 0); /* so that the bank takes part */
+    ck_assert_double_gt(one[0].report.cross_image_loss, 0); /* so that the bank is used */
 }
 
 START_TEST(test_ranks_of_any_number_give_the_same_bits)

@@ -1,4 +1,4 @@
-/* Safetensors files: what is written comes back, and nothing that breaks the format gets through. */
+/* Safetensors files: a round trip, and refusal of everything that violates the format. */
 #define _POSIX_C_SOURCE 200809L
 #include "io/safetensors.h"
 #include "support/faulty.h"
@@ -107,7 +107,7 @@ START_TEST(test_write_same_content_gives_same_bytes_in_the_order_given)
     ck_assert_int_eq(bytes[8], '{');
     ck_assert_mem_eq(bytes + 8 + length, weights, sizeof weights);
     ck_assert_mem_eq(bytes + 8 + length + sizeof weights, bias, sizeof bias);
-    json_t *header = json_loadb(bytes + 8, length, JSON_REJECT_DUPLICATES, NULL); /* somebody else's parser */
+    json_t *header = json_loadb(bytes + 8, length, JSON_REJECT_DUPLICATES, NULL); /* an independent parser */
     ck_assert_ptr_nonnull(header);
     ck_assert_uint_eq(json_object_size(header), ENTRIES + 1);
     ck_assert_str_eq(
@@ -287,7 +287,7 @@ START_TEST(test_write_compressed_gives_every_type_back_in_any_order)
 }
 END_TEST
 
-/* A number changed by somebody who made gzip's sums right again. */
+/* A changed number with corrected gzip checksums. */
 START_TEST(test_read_tensor_with_another_checksum_is_corrupt)
 {
     cb_safetensors *file;

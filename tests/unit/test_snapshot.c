@@ -1,5 +1,5 @@
 /*
- * Snapshots: what a trainer was at one moment is saved, by another thread and beside its further steps, as
+ * Snapshots: the state of a trainer at one moment, saved by another thread during further steps, as
  * the trainer itself would have saved it then.
  */
 #include "support/faulty.h"
@@ -74,7 +74,7 @@ START_TEST(test_snapshot_saved_beside_steps_has_the_bytes_of_a_save)
     OK(cribo_snapshot_save(b.snapshot, scratch_path("again"), &options));
     assert_same_files("at once", "again");
     for (uint64_t i = 4; i < 8; i++) training_step(twin, &c, i);
-    ck_assert(training_same(trainer, twin)); /* whom nobody looked at */
+    ck_assert(training_same(trainer, twin)); /* the trainer without a snapshot */
     cribo_snapshot_free(b.snapshot);
     cribo_trainer_free(trainer);
     cribo_trainer_free(twin);

@@ -1,6 +1,6 @@
 /*
- * Structs that tell their size, through the calls that take them: as a caller has them who was compiled with
- * the first release, with this one, and with a later one. Configs are tested with their tables
+ * Structs with a struct_size, through the functions that take them: as a caller has them who was compiled
+ * with the first release, with this one, and with a later one. Configs are tested with their tables
  * (test_config.c). A last test reads the headers, and finds every such struct in the table.
  */
 #include "base/structs.h"
@@ -573,7 +573,7 @@ static bool in_table(const char *name, size_t length)
     return false;
 }
 
-/* How many structs of a header tell their size; fails when one of them is in no table. */
+/* The number of structs with a struct_size in a header; fails if one of them is in no table. */
 static size_t check_header(const char *path)
 {
     char *text = read_bytes(path, NULL);

@@ -1,5 +1,5 @@
 /*
- * The trainer at its edges: no objects, one of everything, batches that shrink, layers that rest, clipping,
+ * The trainer at its edges: no objects, one of everything, batches that shrink, frozen layers, clipping,
  * the end of the schedules.
  */
 #include "support/suite.h"
@@ -217,7 +217,7 @@ START_TEST(test_trainer_cross_image_loss_waits_for_its_step)
 }
 END_TEST
 
-/* An image never learns from what the bank remembers of itself; of others' ids it does. */
+/* An image is never matched with its own entries in the bank; with those of other ids it is. */
 START_TEST(test_trainer_equal_ids_never_match)
 {
     cribo_trainer_config c = training_config();
@@ -242,7 +242,7 @@ START_TEST(test_trainer_equal_ids_never_match)
 }
 END_TEST
 
-/* --- what rests --- */
+/* --- frozen parameters --- */
 
 static void assert_moved(
     cribo_trainer *trainer, const char *name, const float *before, int64_t count, bool moved)
@@ -256,7 +256,7 @@ static void assert_moved(
 }
 
 /*
- * Over one step every parameter moves, but for the last layers where they rest and their gains where those
+ * Over one step every parameter moves, except frozen last layers, and their gains where those
  * stay 1.
  */
 static void check_moves(
@@ -283,7 +283,7 @@ START_TEST(test_trainer_frozen_last_layers_rest)
     cribo_trainer_config c = training_config();
     c.normed_last_layer = _i;
     c.freeze_last_layer_steps = 2;
-    c.drop_path = 0; /* a branch dropped everywhere would rest too */
+    c.drop_path = 0; /* a branch dropped everywhere would not be updated either */
     cribo_trainer *trainer = training_begin(&c, 0);
     for (uint64_t i = 0; i < 4; i++) check_moves(trainer, &c, i, i < 2, (int64_t)i - 1);
     cribo_trainer_free(trainer);

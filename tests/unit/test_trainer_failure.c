@@ -365,7 +365,7 @@ START_TEST(test_trainer_too_large_is_refused)
         snprintf(text, sizeof text, "%.0f", large[i].value);
         OK(cribo_trainer_config_set(&c, large[i].name, text));
     }
-    memory.fail_at = 3; /* the handle and its pool are had, what is large is not */
+    memory.fail_at = 3; /* the handle and its pool are allocated, large arrays are not */
     REFUSED(cribo_trainer_create(&trainer, &c, &runtime), CRIBO_OUT_OF_MEMORY, "memory");
     ck_assert_uint_eq(memory.held, 0);
 }

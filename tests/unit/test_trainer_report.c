@@ -1,4 +1,4 @@
-/* What a trainer tells: the report's numbers and its signs of collapse, the presets, the weights it saves. */
+/* The trainer's report and its signs of collapse, the presets, and saved weights. */
 #include "io/safetensors.h"
 #include "support/golden.h"
 #include "support/scratch.h"
@@ -475,7 +475,7 @@ static void assert_saved(
     free(values);
 }
 
-/* The file as somebody else's reader sees it. */
+/* The file, read by an independent reader. */
 START_TEST(test_saved_weights_are_read_by_others)
 {
     cribo_trainer *trainer = trained();

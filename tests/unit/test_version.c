@@ -1,4 +1,4 @@
-/* The version, and what the library says of itself and of the machine. */
+/* The version, and build and machine information. */
 #include "cribo/cribo.h"
 
 #include "base/cpu.h"
@@ -75,7 +75,7 @@ START_TEST(test_default_threads_are_chosen_for_the_process)
     ck_assert_uint_eq(cb_pool_threads(runtime.pool), 3);
     ck_assert_int_eq(cribo_set_default_threads(0), CRIBO_OK);
     ck_assert_int_eq(cribo_default_threads(), cpus);
-    ck_assert_uint_eq(cb_pool_threads(runtime.pool), 3); /* what was made stays as it is */
+    ck_assert_uint_eq(cb_pool_threads(runtime.pool), 3); /* existing pools are unchanged */
     cb_runtime_end(&runtime);
 
     cribo_runtime own = {.struct_size = sizeof own, .threads = 2};

@@ -41,7 +41,7 @@ static void clear_line(void)
     state.line_open = false;
 }
 
-/* Names of files may hold what a terminal would obey. */
+/* Names of files may contain control sequences of terminals. */
 static void tame(char *text)
 {
     for (; *text; text++)

@@ -1,4 +1,4 @@
-/* cribo info: what a file of weights is. */
+/* cribo info: describes a file of weights. */
 #include "base/problem.h"
 #include "base/say.h"
 #include "commands/command.h"

@@ -114,7 +114,7 @@ static void add_rows(struct gallery *gallery, const float *found)
     gallery->count++;
 }
 
-/* A warning; the run goes on without it. */
+/* A warning; the run continues without it. */
 static void say_unreadable(const struct pictures *pictures, size_t id)
 {
     char name[512];

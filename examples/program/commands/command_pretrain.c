@@ -40,7 +40,8 @@ static const struct argp_option own[] = {
     {"preset", KEY_PRESET, "NAME[,...]", 0,
         "Settings of a published run (vits16-coco, vits16-in1k, vitb16-in1k), of a model size (tiny, small, "
         "base), of a small experiment (mini), for adapting published weights (adapt), or the formulas of the "
-        "authors' code (authors). Several, separated by commas or given one by one, are applied in their order",
+        "authors' code (authors). Several, separated by commas or given one by one, are applied in their "
+        "order",
         GROUP_OWN},
     {"total-steps", KEY_STEPS, "N", OPTION_HIDDEN, "", GROUP_OWN}, /* the library's name of --steps */
     {"stop-after", KEY_STOP_AFTER, "N", 0,
@@ -70,8 +71,9 @@ static const struct argp_option own[] = {
         "standard deviations (default 6); at most five steps in a row",
         GROUP_OWN},
     {"weights", KEY_WEIGHTS, "FILE", 0,
-        "Initialise the backbone of student and teacher from a safetensors file of any layout (cribo info FILE); "
-        "the transformer's settings are those of the file, the heads are new. Ignored when a run is continued",
+        "Initialise the backbone of student and teacher from a safetensors file of any layout (cribo info "
+        "FILE); the transformer's settings are those of the file, the heads are new. Ignored when a run is "
+        "continued",
         GROUP_OWN},
     {"weights-heads", KEY_WEIGHTS_HEADS, NULL, 0, "Initialise the heads from the --weights file as well",
         GROUP_OWN},

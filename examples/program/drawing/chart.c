@@ -67,7 +67,7 @@ static double tick_step(double range, double most)
     return power * 10;
 }
 
-/* A number with as many digits as tell ticks of this distance apart. */
+/* A number with enough digits to distinguish ticks of this distance. */
 static void print_tick(char text[32], double value, double step, bool percent)
 {
     double scale = percent ? 100 : 1, size = step * scale;

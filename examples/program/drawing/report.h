@@ -1,4 +1,4 @@
-/* A page that tells how a run went, from the files in its folder. */
+/* A page about a run, from the files in its folder. */
 #ifndef REPORT_H
 #define REPORT_H
 

@@ -19,7 +19,7 @@ struct colour {
 
 extern const struct colour sheet_white, sheet_ink, sheet_soft, sheet_faint; /* page, text, notes, grid */
 
-/* Easily told apart, also by colour-blind people; used in this order. */
+/* Easily distinguished, also by colour-blind people; used in this order. */
 enum { SHEET_COLOURS = 7 };
 extern const struct colour sheet_colours[SHEET_COLOURS];
 

@@ -197,7 +197,7 @@ static bool number_colours(const struct showcase *showcase, int *numbers)
     return rank != NULL;
 }
 
-/* Colours that are told apart easily come first; from then on hues at the golden angle. */
+/* Easily distinguished colours come first; from then on hues at the golden angle. */
 static struct colour colour_of(int number)
 {
     static const struct colour first[] = {{230, 25, 75}, {60, 180, 75}, {0, 110, 230}, {255, 200, 0},

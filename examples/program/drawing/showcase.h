@@ -33,7 +33,9 @@ struct showcase {
 bool showcase_make(struct showcase *showcase, const struct pictures *pictures, const struct recipe *recipe,
     const cribo_trainer_config *config, struct problem *problem);
 
-/* Asks the trainer for the objects, between two steps, where it stands again afterwards. */
+/*
+ * Computes the objects with the trainer between two steps; the trainer is between two steps again afterwards.
+ */
 bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);
 
 /* The same by a frozen model and a clusterer with the training's settings. */

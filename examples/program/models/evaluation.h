@@ -1,4 +1,4 @@
-/* How well a frozen model's features tell the classes of a labelled data set apart. */
+/* Evaluation of a frozen model's features on a labelled data set. */
 #ifndef EVALUATION_H
 #define EVALUATION_H
 

@@ -37,7 +37,7 @@ bool frozen_runtime(const struct frozen_options *options, cribo_runtime *runtime
 
 bool frozen_open(struct frozen *frozen, const struct frozen_options *options, struct problem *problem);
 
-/* The same around a model that somebody else owns. */
+/* frozen_open for a model that the caller owns. */
 struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config, const struct recipe *recipe);
 
 void frozen_free(struct frozen *frozen);

@@ -14,7 +14,7 @@ struct object_finder {
     float *positions; /* [2, N, 2] */
 };
 
-/* Where the objects of one picture go; what is NULL is not wanted. */
+/* Pointers to the objects of one picture; NULL: not computed. */
 struct found_objects {
     int64_t *labels; /* [2, N] */
     uint8_t *valid;  /* [clusters] of the training's settings */

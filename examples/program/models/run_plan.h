@@ -1,6 +1,6 @@
 /*
  * The runs of an evaluation: each list of pictures to remember, or each fraction of them, with each seed; and
- * what the results of several runs say together.
+ * the joint results of several runs.
  */
 #ifndef RUN_PLAN_H
 #define RUN_PLAN_H

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER = 256 }; /* bytes, a multiple of 64 as .npy wants it */
+enum { HEADER = 256 }; /* bytes, a multiple of 64 as .npy requires */
 
 static bool ends_with(const char *text, const char *ending)
 {

@@ -21,7 +21,7 @@ struct broken {
 bool broken_has(const struct broken *broken, uint64_t picture);
 
 /*
- * Notes that picture was broken in a batch: the earliest one stays. *first tells whether it is new. False
+ * Notes that picture was broken in a batch: the earliest one stays. *first: whether it is new. False
  * without memory.
  */
 bool broken_add(struct broken *broken, uint64_t picture, uint64_t batch, bool *first);

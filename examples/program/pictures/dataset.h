@@ -25,8 +25,8 @@ struct dataset {
 };
 
 /*
- * Where the pictures of an evaluation are, and what the data do not say. Zeroed but for `train`: the plain
- * rules.
+ * Where the pictures of an evaluation are, and facts that the data do not contain. Zeroed but for `train`:
+ * the plain rules.
  */
 struct dataset_choice {
     const char *train, *test;           /* folders; test NULL: the halves of `train` */

@@ -60,7 +60,7 @@ static bool seen_grow(struct seen *seen)
     return true;
 }
 
-/* Adds what is not there yet; *first tells whether it was new. */
+/* Adds what is not there yet; *first: whether it was new. */
 static bool seen_add(struct seen *seen, const struct stat *status, bool *first)
 {
     if (2 * (seen->count + 1) > seen->capacity && !seen_grow(seen)) return false;

@@ -34,7 +34,7 @@ struct image {
  * least_side  when not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as the root of its
  *             area stays at least this; much faster for photographs far larger than needed. So may a PNG of
  *             more than 2^25 pixels that is not interlaced, for the memory
- * Free with image_free. On failure *image is empty and *problem tells why, without the path.
+ * Free with image_free. On failure *image is empty and *problem has the reason, without the path.
  */
 bool image_load(
     struct image *image, const char *path, int channels, double least_side, struct problem *problem);

@@ -4,7 +4,7 @@
 
 #include "pictures/pictures.h"
 
-/* As pictures_open, but always makes the index anew. Prints a line about the files that were left out. */
+/* As pictures_open, but always creates the index again. Prints a line about the files that were left out. */
 bool listing_make(const char *index, char *const *sources, size_t count,
     const struct pictures_options *options, struct problem *problem);
 

@@ -5,12 +5,12 @@
  * pictures, computed place by place (order.h), and the views of a picture are drawn from (seed, epoch,
  * picture). The number of workers decides nothing but the speed.
  *
- * An epoch has pictures / batch batches; the pictures left over at its end sit it out (the order changes, so
- * it is other ones each time). Fewer pictures than a batch make one smaller batch. One that cannot be read is
- * reported once, and another takes its place, which depends on (seed, epoch, place) and on which pictures can
- * be read; only where LOADER_REPLACEMENTS in a row cannot be read the batch gets smaller. Where of the last
- * pictures of a source most cannot be read, and at least LOADER_UNREADABLE, the loader fails: a disk may be
- * gone.
+ * An epoch has pictures / batch batches; the pictures left over at its end are not used in it (the order
+ * changes, so it is other ones each time). Fewer pictures than a batch make one smaller batch. One that
+ * cannot be read is reported once, and another takes its place, which depends on (seed, epoch, place) and on
+ * which pictures can be read; only where LOADER_REPLACEMENTS in a row cannot be read the batch gets smaller.
+ * Where of the last pictures of a source most cannot be read, and at least LOADER_UNREADABLE, the loader
+ * fails: a disk may be gone.
  */
 #ifndef LOADER_H
 #define LOADER_H
@@ -58,7 +58,7 @@ size_t loader_epoch_batches(const struct loader *loader);
  */
 bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem);
 
-/* How many batches have been taken, those before the first included: where a later loader goes on. */
+/* How many batches have been taken, those before the first included: where a later loader continues. */
 uint64_t loader_taken(const struct loader *loader);
 
 /* Pictures found broken so far. */

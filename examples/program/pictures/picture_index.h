@@ -1,6 +1,6 @@
 /*
  * The index of a run's pictures as a file (pictures.h): written in one pass, whatever its length, and read
- * into memory, since a mapped file that somebody cuts ends the process.
+ * into memory, since the truncation of a mapped file would end the process.
  *
  *   header      struct picture_header
  *   names       strings with their terminating zeros, padded to 8 bytes

@@ -33,7 +33,7 @@ void fashion_free(struct fashion *fashion);
 /*
  * Item `which` of class k as RGBA. Opaque is all that its outline encloses: pixels of (nearly) 0 that are
  * joined to the border are not of the item, those inside are its darkest parts. Grey becomes a ramp from a
- * dark to a bright colour by draws [FASHION_DRAWS]: a dyed cloth, whose colour tells nothing of its class.
+ * dark to a bright colour by draws [FASHION_DRAWS]: a dyed cloth, whose colour is independent of its class.
  */
 bool fashion_item(struct image *item, const struct fashion *fashion, size_t k, size_t which,
     const double *draws, struct problem *problem);

@@ -29,7 +29,7 @@ static const struct {
 };
 enum { STAMP_CLASSES = sizeof stamp_classes / sizeof *stamp_classes };
 
-/* Parts of a path that tell of a drawing or a double: the red apple is the green one, mirrored. */
+/* Parts of a path that mark a drawing or a double: the red apple is the green one, mirrored. */
 static const char *const drawn[] = {"/cartoon/", "/toys/", "/plastic/", "mirror", "/mammals/hedgehog.",
     "/insects/bee.", "/tools/toolbox.", "/fruit/apple_red."};
 

@@ -14,12 +14,12 @@
 struct events {
     FILE *file;
     const char *path; /* borrowed */
-    bool failed;      /* said once; training goes on */
+    bool failed;      /* reported once; training continues */
 };
 
 /*
  * Opens the file at `path`. Events from step `first` on, and what is torn or damaged, are cut off, so that a
- * run that goes on has each event once; with first 0 the file begins anew.
+ * resumed run has each event once; with first 0 the file starts empty.
  */
 bool events_open(struct events *events, const char *path, int64_t first, struct problem *problem);
 

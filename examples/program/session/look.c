@@ -45,7 +45,7 @@ static bool rewind_log(struct look *look, int64_t step, struct problem *problem)
            problem_set(problem, "cannot cut %s: %s", look->log, strerror(errno));
 }
 
-/* Pictures of looks that come after `step`, of a run that was replaced or goes on from before. */
+/* Pictures of looks that come after `step`, of a run that was replaced or resumed from an earlier step. */
 static void remove_later_pictures(const char *folder, int64_t step)
 {
     glob_t found;

@@ -1,5 +1,5 @@
 /*
- * Looking at a run while it goes on: every few epochs the objects that the teacher finds,
+ * Looking at a run during training: every few epochs the objects that the teacher finds,
  * RUN/clusters-STEP.png, and, with labelled pictures, how well its features segment them, a line of
  * RUN/evaluation.jsonl. Neither changes the run.
  */

@@ -44,7 +44,7 @@ static void listen_to_signals(void)
     bool ignored = sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN; /* by nohup */
     if (!ignored) sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL); /* the reader of the messages may leave; the run goes on */
+    sigaction(SIGPIPE, &action, NULL); /* the reader of the messages may exit; the run continues */
     sigaction(SIGXFSZ, &action, NULL); /* a write beyond the limit of a file's size fails, and is reported */
 }
 

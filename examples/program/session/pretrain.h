@@ -22,10 +22,10 @@ struct pretrain_options {
     int64_t save_every;   /* steps between saves of weights and checkpoint; 0: not by steps */
     int64_t save_minutes; /* minutes between them; 0: not by time */
     struct keeping keeping;
-    bool save_in_background; /* by a thread of its own, from a copy of the state */
+    bool save_in_background; /* by a separate thread, from a copy of the state */
     double skip_from; /* leave updates out whose loss leaps: watch.h; -1: as in the checkpoint, or none */
-    struct look_options look; /* at the run while it goes on */
-    bool overwrite;           /* a run that `out` holds, instead of going on with it */
+    struct look_options look; /* at the run during training */
+    bool overwrite;           /* the run in `out`, instead of continuing it */
     bool resume;              /* there must be a checkpoint in `out` */
 };
 

@@ -91,7 +91,7 @@ static bool is_unused(const struct run *run, const char *folder, struct problem 
     return true;
 }
 
-/* Says who has the lock, by what it wrote into the file. */
+/* Names the process that has the lock, from the content of the file. */
 static bool locked(const char *folder, int file, struct problem *problem)
 {
     char owner[32] = "";
@@ -230,7 +230,7 @@ static double real_at(const cribo_report *report, int field)
     return value;
 }
 
-/* A loss that took no part was not measured, nor were its neighbours. */
+/* A loss that was not computed has no value, and neither do its neighbours. */
 static bool is_measured(const cribo_report *report, int field)
 {
     size_t at = fields[field].offset;

@@ -22,7 +22,7 @@ struct run {
     char place[PATH_MAX]; /* the folder, by what is held open */
     FILE *log_file;
     struct events events; /* for TensorBoard */
-    bool log_failed;      /* said once; training goes on */
+    bool log_failed;      /* reported once; training continues */
 };
 
 /* What is meant to happen to a run that the folder holds already. */
@@ -62,7 +62,7 @@ struct run_facts {
 bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     const struct run_facts *facts, struct problem *problem);
 
-/* A line of the log: what a step reported, and what the program knows besides. */
+/* A line of the log: a step's report, and further facts of the program. */
 struct log_line {
     cribo_report report;
     uint64_t batch; /* number of the batch; one without a picture made no step, so it may run ahead */

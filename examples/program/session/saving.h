@@ -1,6 +1,6 @@
 /*
- * Saving a run: checkpoint and weights, at once or, from a snapshot of the trainer, by a thread of its own
- * while training goes on.
+ * Saving a run: checkpoint and weights, at once or, from a snapshot of the trainer, by a separate thread
+ * while training continues.
  */
 #ifndef SAVING_H
 #define SAVING_H
@@ -37,7 +37,7 @@ bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, 
 bool saving_begin(struct saving *saving, const struct saving_place *place, const cribo_trainer *trainer,
     int64_t step, struct position *position, struct problem *problem);
 
-/* Waits for the save under way, if there is one, and tells what came of it. */
+/* Waits for the current save, if there is one, and returns its result. */
 bool saving_end(struct saving *saving, struct problem *problem);
 
 #endif

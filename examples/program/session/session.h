@@ -37,7 +37,7 @@ struct session {
     struct look look;
     struct complaints complaints; /* of pictures that cannot be read */
     struct stall stall;
-    int64_t first_step, step; /* where this session began, and where it stands */
+    int64_t first_step, step; /* first and current step of this session */
     int64_t total_steps;      /* of the run */
     int64_t last_step;        /* of this session */
     double began;             /* seconds */

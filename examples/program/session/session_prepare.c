@@ -116,7 +116,7 @@ static cribo_status load_trainer(struct session *session, const char *path)
     return cribo_trainer_load(session->trainer, path, &options);
 }
 
-/* The watch goes on as it was. */
+/* The watch continues unchanged. */
 static bool take_watch(struct session *session)
 {
     struct watch *watch = &session->watch;
@@ -136,7 +136,7 @@ static bool take_watch(struct session *session)
                                                   saved, given);
 }
 
-/* The views go on as they were, but for what is given anew. */
+/* The views continue unchanged, except for newly given settings. */
 static bool take_recipe(struct session *session)
 {
     const struct position *position = &session->position;
@@ -256,7 +256,7 @@ static bool open_look(struct session *session)
     return look_open(&session->look, &options->look, session->run.place, session->step, &session->problem);
 }
 
-/* The first picture of a run decides the colours of all later ones, also after the run goes on. */
+/* The first picture of a run decides the colours of all later ones, also after a resume. */
 static bool keep_colours(struct session *session)
 {
     return session->checkpoint ||
@@ -288,10 +288,10 @@ bool session_prepare(struct session *session)
     if (prepared && session->checkpoint) showcase_load_colours(&session->showcase, session->run.colours);
     /* A failure to draw does not stop the training. */
     const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
-    /* A run that goes on has the event of this step already. */
+    /* A resumed run has the event of this step already. */
     if (prepared && !session_show_clusters(session, picture, !session->checkpoint))
         say_warning("%s", session->problem.text);
-    /* Before the first step, or a resume would go on with the run that was replaced. */
+    /* Before the first step, or a resume would continue the run that was replaced. */
     if (prepared)
         checkpoints_prune(session->run.place, session->checkpoint ? session->options->keeping.keep : 0);
     session->total_steps =

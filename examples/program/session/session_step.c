@@ -1,4 +1,4 @@
-/* See session.h: one batch, and what is made known of it. */
+/* See session.h: one batch, and its reports. */
 #include "session/session.h"
 
 #include "base/say.h"
@@ -46,7 +46,7 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
     return true;
 }
 
-/* Before a save, so that a run that goes on from it does not look twice. What fails is no loss to the run. */
+/* Before a save, so that a run resumed from it does not look twice. A failure here does not stop the run. */
 static void look_when_due(struct session *session)
 {
     bool last = session->step == session->last_step;

@@ -1,7 +1,7 @@
 /*
  * Watches a run for losses that leap, for signs of collapse of the objects, and for
  * a loader that does not keep up. What it remembers is a function
- * of the steps, and goes with the checkpoint as text, so that a run that goes on judges as one that never
+ * of the steps, and goes with the checkpoint as text, so that a resumed run judges as one that never
  * stopped.
  */
 #ifndef WATCH_H
@@ -16,7 +16,7 @@
 enum { WATCH_WINDOW = 64, WATCH_MIN = 32, WATCH_MAX_SKIPS = 5, WATCH_TEXT = 2048 };
 
 /*
- * How many standard deviations above the mean of the window a loss is a spike, unless it is told otherwise.
+ * How many standard deviations above the mean of the window a loss is a spike, by default.
  */
 #define WATCH_SPIKE 6.0
 
