@@ -14,6 +14,7 @@ from support import SMALL, SOURCE, cribo, small_batch, small_trainer
 try:
     import convert_weights
     import safetensors.torch
+    import test_peers
     import torch
     from weights import files, layouts
 except ImportError:
@@ -24,32 +25,18 @@ PROGRAM = [sys.executable, str(SOURCE / "examples" / "python" / "convert_weights
 
 def vision_transformer():
     """timm's vit_small_patch16_224, if timm is there."""
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # a torchvision that belongs to another PyTorch
-        raise unittest.SkipTest(f"needs timm: {error}") from None
-    return timm.create_model("vit_small_patch16_224", num_classes=0).eval()
+    if test_peers.timm is None:
+        raise unittest.SkipTest("needs timm")
+    return test_peers.timm.create_model("vit_small_patch16_224", num_classes=0).eval()
 
 
 def hugging_face():
-    """transformers, if it is there; without torchvision, which may belong to another PyTorch."""
-    import importlib.util
-
-    find = importlib.util.find_spec
-    importlib.util.find_spec = lambda name, package=None: (
-        None if name == "torchvision" else find(name, package)
-    )
-    try:
-        import transformers
-
-        transformers.Dinov2Model  # noqa: B018
-    except (ImportError, RuntimeError) as error:
-        raise unittest.SkipTest(f"needs transformers: {error}") from None
-    finally:
-        importlib.util.find_spec = find
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
+    """transformers, if it is there."""
+    if test_peers.transformers is None:
+        raise unittest.SkipTest("needs transformers")
+    test_peers.transformers.logging.set_verbosity_error()
+    test_peers.transformers.logging.disable_progress_bar()
+    return test_peers.transformers
 
 
 class Loss(torch.nn.Module):
