@@ -140,6 +140,54 @@ START_TEST(test_gelu_every_length_in_place)
 }
 END_TEST
 
+static double sigmoid(double a)
+{
+    return 1 / (1 + exp(-a));
+}
+
+/* Each output may be an input. */
+START_TEST(test_swiglu_every_length_in_place)
+{
+    size_t n = lengths[_i];
+    fill_all();
+    for (size_t i = 0; i < n; i++) {
+        double a = x[i + 1], share = sigmoid(a);
+        expected[i] = (double)y[i + 1] * z[i + 1] * share * (1 + a * (1 - share));
+        expected_too[i] = y[i + 1] * a * share;
+    }
+    float gated[MOST], factor[MOST];
+    memcpy(gated, x + 1, n * sizeof *x);
+    memcpy(factor, z + 1, n * sizeof *z);
+    cb_rows()->swiglu_backward(gated, factor, y + 1, gated, factor, n);
+    assert_within("swiglu_backward, gated", n, gated, expected, 1, 2e-6);
+    assert_near("swiglu_backward, factor", n, factor, expected_too, 2e-6);
+    for (size_t i = 0; i < n; i++) expected[i] = x[i + 1] * sigmoid(x[i + 1]) * z[i + 1];
+    cb_rows()->swiglu(x + 1, x + 1, z + 1, n);
+    assert_near("swiglu", n, x + 1, expected, 2e-6);
+}
+END_TEST
+
+START_TEST(test_rotate_and_products_every_length_close)
+{
+    size_t n = lengths[_i];
+    fill_all();
+    for (size_t i = 0; i < n; i++) {
+        expected[i] = (double)x[i + 1] * z[i + 1] - (double)y[i + 1] * u[i + 1];
+        expected_too[i] = (double)y[i + 1] * z[i + 1] + (double)x[i + 1] * u[i + 1];
+    }
+    cb_rows()->rotate(x + 1, y + 1, z + 1, u + 1, 1, n);
+    assert_within("rotate, first", n, x + 1, expected, 1, 2e-6);
+    assert_within("rotate, second", n, y + 1, expected_too, 1, 2e-6);
+    fill_all();
+    for (size_t i = 0; i < n; i++) expected[i] = y[i + 1] + 0.5 * x[i + 1] * z[i + 1];
+    cb_rows()->add_product(y + 1, x + 1, z + 1, 0.5f, n);
+    assert_within("add_product", n, y + 1, expected, 1, 2e-6);
+    for (size_t i = 0; i < n; i++) expected[i] = -2.0 * x[i + 1] * z[i + 1];
+    cb_rows()->product(x + 1, x + 1, z + 1, -2, n);
+    assert_near("product", n, x + 1, expected, 1e-5);
+}
+END_TEST
+
 static void normalise(const float *row, size_t n, double *mean, double *inverse)
 {
     double sum = 0, squares = 0;
@@ -517,6 +565,8 @@ int main(void)
     tcase_add_test(cases, test_exp_shifted_extremes_defined);
     tcase_add_test(cases, test_gelu_whole_range_accurate);
     tcase_add_loop_test(cases, test_gelu_every_length_in_place, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_swiglu_every_length_in_place, 0, LENGTHS);
+    tcase_add_loop_test(cases, test_rotate_and_products_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_layer_norm_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_layer_norm_backward_every_length_close, 0, LENGTHS);
     tcase_add_loop_test(cases, test_layer_norm_backward_parameters_every_length_close, 0, LENGTHS);
