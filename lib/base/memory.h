@@ -45,8 +45,6 @@ static inline size_t cb_max(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-#define cb_least cb_min /* for sources that are not adapted yet */
-
 typedef struct cb_arena {
     unsigned char *base; /* NULL: the arena measures */
     size_t capacity;

@@ -27,7 +27,7 @@ typedef struct transfer {
 
 static size_t chunk_at(const direction *d, size_t offset)
 {
-    return cb_least(CB_CHUNK_BYTES, d->bytes - offset);
+    return cb_min(CB_CHUNK_BYTES, d->bytes - offset);
 }
 
 static size_t slot_of(size_t offset)
