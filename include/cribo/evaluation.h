@@ -198,9 +198,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_predict(
     cribo_probe *probe, int64_t reader, const cribo_patch_maps *maps, float *shares, int32_t *labels);
 
 /*
- * A layer on frozen tokens for linear segmentation, as papers train it: its logits are interpolated bilinearly to
- * the pixels of label maps, z_p = sum_i a_pi (W x_i + b), and stochastic gradient descent with momentum minimises the
- * mean over the pixels that count of -log softmax(z_p)_(y_p):
+ * A layer on frozen tokens for linear segmentation, as papers train it: its logits are interpolated
+ * bilinearly to the pixels of label maps, z_p = sum_i a_pi (W x_i + b), and stochastic gradient descent with
+ * momentum minimises the mean over the pixels that count of -log softmax(z_p)_(y_p):
  *
  *   v = momentum v + gradient + decay w,  w = w - rate v        of W and b alike
  */
@@ -225,15 +225,17 @@ typedef struct cribo_linear_layer {
  * runtime memory and threads; NULL: defaults. The bits do not depend on the threads.
  *
  * Aliasing: weights, velocity and the inputs must not overlap.
- * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); the layer stays as it was.
- * Threads: any, one call at a time per layer. Cost: 4 B N C D flop and O(B C) for each pixel; 2 B N C float32 of
- * memory during the call.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads); the layer stays as it
+ * was.
+ * Threads: any, one call at a time per layer. Cost: 4 B N C D flop and O(B C) for each pixel; 2 B N C float32
+ * of memory during the call.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_linear_layer_step(const cribo_linear_layer *layer,
     const cribo_patch_maps *maps, const int32_t *labels, double *loss, const cribo_runtime *runtime);
 
 /*
- * labels [B, height, width]: the class with the greatest interpolated logit of each pixel; equal ones: the lower.
+ * labels [B, height, width]: the class with the greatest interpolated logit of each pixel; equal ones: the
+ * lower.
  *
  * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
  * Cost: 2 B N C D flop and O(B C) for each pixel; B N C float32 of memory during the call.

@@ -37,10 +37,10 @@ cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is
 cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index);
 
 /*
- * Chooses the kernels, once per process, and makes BLIS allocate the packing buffers of the pool's workers, so
- * that their later products allocate nothing. (Two handles that multiply at the same time for the first time
- * may make it allocate more.) CRIBO_SYSTEM_ERROR where BLIS_ARCH_TYPE is set: BLIS ends the process when it
- * lacks the kernels named there, so no function of BLIS is called.
+ * Chooses the kernels, once per process, and makes BLIS allocate the packing buffers of the pool's workers,
+ * so that their later products allocate nothing. (Two handles that multiply at the same time for the first
+ * time may make it allocate more.) CRIBO_SYSTEM_ERROR where BLIS_ARCH_TYPE is set: BLIS ends the process when
+ * it lacks the kernels named there, so no function of BLIS is called.
  */
 cribo_status cb_gemm_begin(const cb_runtime *runtime);
 

@@ -50,9 +50,9 @@ enum { RULES = sizeof rules / sizeof rules[0] };
 static const struct argp_option table[] = {
     {0, 0, 0, 0, "The protocol:", 1},
     {"protocol", KEY_PROTOCOL, "NAME", 0,
-        "simple (default); hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; "
-        "linear: a layer trained on the pixels of TRAIN; clusters: k-means of the tokens, matched with classes; knn: nearest [CLS] tokens, TRAIN/train and "
-        "TRAIN/val with a folder for each class",
+        "simple (default); hummingbird: the rules of the public evaluator open-hummingbird-eval 2.0; linear: "
+        "a layer trained on the pixels of TRAIN; clusters: k-means of the tokens, matched with classes; knn: "
+        "nearest [CLS] tokens, TRAIN/train and TRAIN/val with a folder for each class",
         1},
     {"resize", KEY_RULE, "bicubic|bilinear", 0,
         "Interpolation of resized pictures: bicubic, or bilinear rounded to bytes as in Pillow", 1},
@@ -447,8 +447,9 @@ static bool publish_head(const struct parsing *parsing, const struct work *work,
     if (has_table(parsing)) {
         print_scores("linear", &head->scores);
         printf(
-            "protocol linear: one layer on frozen tokens, logits interpolated to %d x %d label maps; %d epochs, "
-            "batches of %d, SGD with momentum %g, decay %g, rate %g, a tenth of it after %d epochs; last loss %.4f\n",
+            "protocol linear: one layer on frozen tokens, logits interpolated to %d x %d label maps; %d "
+            "epochs, batches of %d, SGD with momentum %g, decay %g, rate %g, a tenth of it after %d epochs; "
+            "last loss %.4f\n",
             head->label_side, head->label_side, head->epochs, HEAD_BATCH, HEAD_MOMENTUM, HEAD_DECAY,
             head->rate, head->epochs * HEAD_DROP / HEAD_EPOCHS, head->loss);
         printf("%d x %d pixels, patches of %d; %zu pictures to train, %zu scored (%s), seed %lld; cribo %s\n",
