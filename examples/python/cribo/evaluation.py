@@ -173,7 +173,8 @@ class LinearLayer:
         """One step of stochastic gradient descent on features [B, rows, columns, D] and int32 labels [B,
         height, width]; the loss before it."""
         truth, loss = input_array("labels", labels, np.int32, ("B", "height", "width")), ctypes.c_double()
-        layer, maps, array = self._call(features, *truth.shape[1:], rate, momentum, decay)
+        height, width = truth.shape[1:]
+        layer, maps, array = self._call(features, height, width, rate, momentum, decay)
         if len(truth) != len(array):
             raise ValueError(f"labels has {len(truth)} images, but features has {len(array)}")
         check(
