@@ -168,6 +168,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
  *
  * loss  where that ended; NULL: not computed
  *
+ * The log callback receives the iterations and the gradient's largest element, as a warning where it is not
+ * below 1e-6.
+ *
  * Errors: CRIBO_WRONG_STATE (the memory is empty), CRIBO_OUT_OF_MEMORY, CRIBO_CANCELLED; an earlier layer is
  * then as it was.
  * Cost: about 4 M C D flop an iteration. Memory: 22 arrays of C (D + 1) float64.

@@ -206,15 +206,26 @@ static void move_on(fit *f)
     f->here = reached;
 }
 
+/* How far the fit came: a warning where it ended short of its aim. */
+static void log_end(const fit *f, int64_t iterations)
+{
+    double largest = largest_magnitude(f->here.gradient, f->n);
+    cb_log(f->runtime, largest > FLAT ? CRIBO_LOG_WARNING : CRIBO_LOG_INFO,
+        "linear probe: loss %.6g after %lld iterations; the gradient's largest element is %.3g, the aim is %g",
+        f->here.loss, (long long)iterations, largest, FLAT);
+}
+
 static cribo_status minimise(fit *f, int64_t iterations)
 {
+    int64_t i = 0;
     evaluate(f, &f->here);
-    for (int64_t i = 0; i < iterations && largest_magnitude(f->here.gradient, f->n) > FLAT; i++) {
+    for (; i < iterations && largest_magnitude(f->here.gradient, f->n) > FLAT; i++) {
         CB_TRY(cb_progress(f->runtime, "linear probe", (double)i / (double)iterations));
         choose_direction(f);
         if (!search_line(f)) break;
         move_on(f);
     }
+    log_end(f, i);
     return CRIBO_OK;
 }
 

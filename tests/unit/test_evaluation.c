@@ -11,6 +11,7 @@
 
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -527,6 +528,44 @@ START_TEST(test_probe_fit_greater_penalty_gives_duller_shares)
 }
 END_TEST
 
+typedef struct heard {
+    int level;
+    char message[256];
+} heard;
+
+static void hear(void *user, int level, const char *message)
+{
+    heard *h = user;
+    h->level = level;
+    snprintf(h->message, sizeof h->message, "%s", message);
+}
+
+/* A fit that ends short of its aim is a warning with the gradient that is left; one that gets there is not. */
+START_TEST(test_probe_fit_that_ends_short_says_so)
+{
+    static const float x[] = {1, 0, 0, 1, -1, 0, 0, -1};
+    static const int32_t labels[] = {0, 0, 1, 1};
+    cribo_patch_maps maps = rows_of(4, x);
+    for (int i = 0; i < 2; i++) {
+        cribo_probe_config config = config_of(2, 2);
+        cribo_runtime runtime;
+        cribo_probe *probe;
+        heard h = {0};
+        config.iterations = i == 0 ? 1 : 200;
+        OK(cribo_runtime_init(&runtime, sizeof runtime));
+        runtime.threads = 1;
+        runtime.log = hear;
+        runtime.log_user = &h;
+        OK(cribo_probe_create(&probe, &config, &runtime));
+        OK(cribo_probe_add(probe, &maps, labels));
+        OK(cribo_probe_fit(probe, NULL));
+        ck_assert_int_eq(h.level, i == 0 ? CRIBO_LOG_WARNING : CRIBO_LOG_INFO);
+        ck_assert_ptr_nonnull(strstr(h.message, i == 0 ? "after 1 iterations" : "linear probe: loss"));
+        cribo_probe_free(probe);
+    }
+}
+END_TEST
+
 /* --- progress --- */
 
 static int stop_at_once(void *user, const char *phase, double share)
@@ -689,6 +728,7 @@ int main(void)
     tcase_add_test(tests, test_probe_out_of_memory_leaks_nothing);
     tcase_add_test(tests, test_probe_fit_finds_the_minimum);
     tcase_add_test(tests, test_probe_fit_greater_penalty_gives_duller_shares);
+    tcase_add_test(tests, test_probe_fit_that_ends_short_says_so);
     tcase_add_test(tests, test_probe_cancelled_call_leaves_memory_and_layer);
     tcase_add_test(tests, test_confusion_scores_by_hand);
     tcase_add_test(tests, test_confusion_scores_all_ignored_are_zero);
