@@ -1,6 +1,6 @@
 /*
- * Pictures as the published evaluations show them: resized, jittered and cropped, held against bytes that Pillow 13
- * and torchvision 0.28 gave for the same picture.
+ * Pictures as the published evaluations show them: resized, jittered and cropped, held against bytes that
+ * Pillow 13 and torchvision 0.28 gave for the same picture.
  */
 #include "pictures/augment.h"
 #include "pictures/segmentation_view.h"

@@ -540,7 +540,9 @@ static void hear(void *user, int level, const char *message)
     snprintf(h->message, sizeof h->message, "%s", message);
 }
 
-/* A fit that ends short of its aim is a warning with the gradient that is left; one that gets there is not. */
+/*
+ * A fit that ends short of its aim is a warning with the gradient that is left; one that gets there is not.
+ */
 START_TEST(test_probe_fit_that_ends_short_says_so)
 {
     static const float x[] = {1, 0, 0, 1, -1, 0, 0, -1};
