@@ -211,7 +211,8 @@ static void log_end(const fit *f, int64_t iterations)
 {
     double largest = largest_magnitude(f->here.gradient, f->n);
     cb_log(f->runtime, largest > FLAT ? CRIBO_LOG_WARNING : CRIBO_LOG_INFO,
-        "linear probe: loss %.6g after %lld iterations; the gradient's largest element is %.3g, the aim is %g",
+        "linear probe: loss %.6g after %lld iterations; the gradient's largest element is %.3g, expected below "
+        "%g",
         f->here.loss, (long long)iterations, largest, FLAT);
 }
 

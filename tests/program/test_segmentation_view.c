@@ -28,8 +28,10 @@ static struct image picture(void)
     return image;
 }
 
-/* Of 4 x 3 pixels; then every fourth pixel of every third row after brightness 1.0731, contrast 0.9268, saturation
- * 1.0913, a hue turned by -0.0642, and all of them. */
+/*
+ * Of 4 x 3 pixels; then every fourth pixel of every third row after brightness 1.0731, contrast 0.9268,
+ * saturation * 1.0913, a hue turned by -0.0642, and all of them.
+ */
 static const uint8_t resized[] = {27, 38, 105, 86, 52, 144, 152, 68, 148, 211, 82, 103, 33, 117, 129, 92, 131,
     166, 158, 147, 141, 217, 161, 127, 39, 196, 153, 98, 208, 186, 164, 157, 90, 223, 149, 151};
 static const uint8_t jittered[5][27] = {{0, 0, 96, 124, 30, 182, 248, 60, 165, 9, 119, 131, 134, 149, 217,
