@@ -211,8 +211,7 @@ static void log_end(const fit *f, int64_t iterations)
 {
     double largest = largest_magnitude(f->here.gradient, f->n);
     cb_log(f->runtime, largest > FLAT ? CRIBO_LOG_WARNING : CRIBO_LOG_INFO,
-        "linear probe: loss %.6g after %lld iterations; the gradient's largest element is %.3g, expected below "
-        "%g",
+        "linear probe: loss %.6g after %lld iterations; largest element of the gradient %.3g, expected <= %g",
         f->here.loss, (long long)iterations, largest, FLAT);
 }
 
