@@ -78,7 +78,7 @@ static size_t check_room(const char *folder, const char *room)
     size_t includes = 0;
     snprintf(path, sizeof path, "%s/%s/%s", CRIBO_SOURCE, folder, room);
     DIR *directory = opendir(path);
-    if (!directory) return 0; /* a room that is not built yet */
+    if (!directory) return 0; /* the folder does not have this room */
     for (struct dirent *entry; (entry = readdir(directory));) {
         size_t length = strlen(entry->d_name);
         if (length < 3 || entry->d_name[length - 2] != '.' || !strchr("ch", entry->d_name[length - 1]))
