@@ -29,6 +29,10 @@ typedef struct cb_allocator {
 cribo_status cb_allocate(
     const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what);
 
+/* cb_allocate with the size of an element of `*place`: `place` is the address of the pointer. */
+#define CB_ALLOCATE(allocator, place, count, what) \
+    cb_allocate(allocator, place, count, sizeof **(place), what)
+
 /* Releases a block; NULL is allowed. */
 void cb_release(const cb_allocator *allocator, void *memory);
 

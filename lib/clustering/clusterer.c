@@ -141,13 +141,12 @@ cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
     const cribo_clusterer_config *config, size_t max_images, size_t tokens_per_view, size_t width)
 {
     cribo_clusterer_config full;
-    void *memory;
+    cb_clusterer *c;
     *out = NULL;
     CB_TRY(cb_config_import(&cb_clusterer_settings, &full, config));
     CB_TRY(check_sizes(&full, max_images, tokens_per_view, width));
-    CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cb_clusterer), "clusterer"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &c, 1, "clusterer"));
 
-    cb_clusterer *c = memory;
     *c = (cb_clusterer){
         .pool = runtime->pool,
         .config = full,

@@ -51,8 +51,8 @@ static cribo_status import(cribo_communicator *full, const cribo_communicator *c
 
 static cribo_status allocate(const cb_allocator *allocator, cb_ranks *ranks)
 {
-    CB_TRY(cb_allocate(allocator, &ranks->outcomes, ranks->size, sizeof(outcome), "communicator"));
-    CB_TRY(cb_allocate(allocator, &ranks->offsets, ranks->size + 1, sizeof(size_t), "communicator"));
+    CB_TRY(CB_ALLOCATE(allocator, &ranks->outcomes, ranks->size, "communicator"));
+    CB_TRY(CB_ALLOCATE(allocator, &ranks->offsets, ranks->size + 1, "communicator"));
     return cb_allocate(allocator, &ranks->chunks, CB_CHUNKS, CB_CHUNK_BYTES, "communicator");
 }
 
@@ -65,7 +65,7 @@ cribo_status cb_ranks_create(
     if (!communicator) return CRIBO_OK;
     CB_TRY(import(&full, communicator));
     if (full.size == 1) return CRIBO_OK;
-    CB_TRY(cb_allocate(&runtime->allocator, &ranks, 1, sizeof *ranks, "communicator"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &ranks, 1, "communicator"));
     *ranks = (cb_ranks){.communicator = full, .rank = (size_t)full.rank, .size = (size_t)full.size};
     cribo_status status = allocate(&runtime->allocator, ranks);
     if (status == CRIBO_OK)

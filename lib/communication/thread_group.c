@@ -143,17 +143,15 @@ cribo_status cribo_thread_group_create(cribo_thread_group **out, int64_t size)
     *out = NULL;
     CB_REQUIRE(size >= 1 && size <= CB_MAX_RANKS && (size & (size - 1)) == 0,
         "size = %lld must be a power of two in 1 ... %d", (long long)size, CB_MAX_RANKS);
-    CB_TRY(cb_allocate(&standard, &group, 1, sizeof *group, "thread group"));
+    CB_TRY(CB_ALLOCATE(&standard, &group, 1, "thread group"));
     if (pthread_mutex_init(&group->lock, NULL) != 0) {
         cb_release(&standard, group);
         return cb_fail(CRIBO_SYSTEM_ERROR, "the system refused a mutex");
     }
     group->size = (size_t)size;
-    cribo_status status =
-        cb_allocate(&standard, &group->members, group->size, sizeof *group->members, "thread group");
+    cribo_status status = CB_ALLOCATE(&standard, &group->members, group->size, "thread group");
     if (status == CRIBO_OK)
-        status = cb_allocate(
-            &standard, &group->counters, 2 * group->size * group->size, sizeof(uint64_t), "thread group");
+        status = CB_ALLOCATE(&standard, &group->counters, 2 * group->size * group->size, "thread group");
     if (status != CRIBO_OK) {
         cribo_thread_group_free(group);
         return status;

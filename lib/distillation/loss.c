@@ -49,13 +49,12 @@ static size_t widest(const cb_loss *loss)
     return loss->prototypes[0] > loss->prototypes[1] ? loss->prototypes[0] : loss->prototypes[1];
 }
 
-#define ALLOCATE(pointer, count, what) \
-    CB_TRY(cb_allocate(&runtime->allocator, (void **)&(pointer), count, sizeof *(pointer), "loss: " what))
-
 static cribo_status create_parts(const cb_runtime *runtime, cb_loss *loss)
 {
-    for (int head = 0; head < 2; head++) ALLOCATE(loss->centre[head], loss->prototypes[head], "centre");
-    ALLOCATE(loss->scratch, cb_pool_threads(runtime->pool) * 2 * widest(loss), "rows");
+    for (int head = 0; head < 2; head++)
+        CB_TRY(CB_ALLOCATE(&runtime->allocator, &loss->centre[head], loss->prototypes[head], "loss: centre"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &loss->scratch, cb_pool_threads(runtime->pool) * 2 * widest(loss),
+        "loss: rows"));
     return CRIBO_OK;
 }
 
@@ -63,7 +62,7 @@ cribo_status cb_loss_create(const cb_runtime *runtime, cb_loss **out, const crib
 {
     cb_loss *loss;
     *out = NULL;
-    ALLOCATE(loss, 1, "handle");
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &loss, 1, "loss: handle"));
     *loss = (cb_loss){.config = *config,
         .pool = runtime->pool,
         .prototypes = {(size_t)config->prototypes, (size_t)config->object_prototypes}};

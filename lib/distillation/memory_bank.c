@@ -38,10 +38,6 @@ struct cb_memory_bank {
     uint8_t *match[2];     /* [max_objects] results of the cycle test */
 };
 
-#define ALLOCATE(pointer, count, what) \
-    CB_TRY(cb_allocate( \
-        &runtime->allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
-
 static cribo_status create_parts(
     const cb_runtime *runtime, cb_memory_bank *bank, const cribo_memory_bank_config *config)
 {
@@ -52,10 +48,13 @@ static cribo_status create_parts(
         &runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image, width));
     for (int view = 0; view < 2; view++) {
         CB_TRY(cb_queries_create(&runtime->allocator, &bank->queries[view], bank->max_objects, width));
-        ALLOCATE(bank->index[view], bank->max_objects, "indices found");
-        ALLOCATE(bank->match[view], bank->max_objects, "matches found");
+        CB_TRY(CB_ALLOCATE(
+            &runtime->allocator, &bank->index[view], bank->max_objects, "memory bank: indices found"));
+        CB_TRY(CB_ALLOCATE(
+            &runtime->allocator, &bank->match[view], bank->max_objects, "memory bank: matches found"));
     }
-    ALLOCATE(bank->queries[0].id, bank->max_objects, "ids of queries");
+    CB_TRY(CB_ALLOCATE(
+        &runtime->allocator, &bank->queries[0].id, bank->max_objects, "memory bank: ids of queries"));
     bank->queries[1].id = bank->queries[0].id;
     return cb_parallel_search_create(runtime, &bank->search,
         &(cb_search_sizes){.searches = 2,
@@ -70,7 +69,7 @@ cribo_status cb_memory_bank_create(
 {
     cb_memory_bank *bank;
     *out = NULL;
-    ALLOCATE(bank, 1, "handle");
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &bank, 1, "memory bank: handle"));
     cribo_status status = create_parts(runtime, bank, config);
     if (status == CRIBO_OK)
         *out = bank;

@@ -25,18 +25,15 @@ typedef struct solver {
     size_t newest;     /* centre of the start */
 } solver;
 
-#define ALLOCATE(pointer, count) \
-    CB_TRY(cb_allocate(&s->runtime->allocator, &(pointer), count, sizeof *(pointer), "k-means"))
-
 static cribo_status allocate_solver(solver *s)
 {
     const cb_k_means *p = s->problem;
-    ALLOCATE(s->products, BLOCK * p->clusters);
-    ALLOCATE(s->half, p->clusters);
-    ALLOCATE(s->squares, p->rows);
-    ALLOCATE(s->distance, p->rows);
-    ALLOCATE(s->sums, p->clusters * p->width);
-    ALLOCATE(s->sizes, p->clusters);
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->products, BLOCK * p->clusters, "k-means"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->half, p->clusters, "k-means"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->squares, p->rows, "k-means"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->distance, p->rows, "k-means"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->sums, p->clusters * p->width, "k-means"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->sizes, p->clusters, "k-means"));
     for (size_t i = 0; i < p->rows; i++)
         s->squares[i] = cb_rows()->dot(p->x + i * p->width, p->x + i * p->width, p->width);
     return CRIBO_OK;

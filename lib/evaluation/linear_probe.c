@@ -40,24 +40,21 @@ typedef struct fit {
     size_t made;
 } fit;
 
-#define ALLOCATE(pointer, count) \
-    CB_TRY(cb_allocate(&f->runtime->allocator, &(pointer), count, sizeof *(pointer), "linear probe"))
-
 static cribo_status allocate_fit(fit *f)
 {
-    ALLOCATE(f->weights, f->classes * f->width);
-    ALLOCATE(f->bias, f->classes);
-    ALLOCATE(f->logits, CB_PATCH_BLOCK * f->classes);
-    ALLOCATE(f->slopes, f->classes * f->width);
-    ALLOCATE(f->losses, CB_PATCH_BLOCK);
-    ALLOCATE(f->here.at, f->n);
-    ALLOCATE(f->here.gradient, f->n);
-    ALLOCATE(f->next.at, f->n);
-    ALLOCATE(f->next.gradient, f->n);
-    ALLOCATE(f->direction, f->n);
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->weights, f->classes * f->width, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->bias, f->classes, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->logits, CB_PATCH_BLOCK * f->classes, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->slopes, f->classes * f->width, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->losses, CB_PATCH_BLOCK, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->here.at, f->n, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->here.gradient, f->n, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->next.at, f->n, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->next.gradient, f->n, "linear probe"));
+    CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->direction, f->n, "linear probe"));
     for (size_t i = 0; i < PAIRS; i++) {
-        ALLOCATE(f->pairs[i].step, f->n);
-        ALLOCATE(f->pairs[i].change, f->n);
+        CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->pairs[i].step, f->n, "linear probe"));
+        CB_TRY(CB_ALLOCATE(&f->runtime->allocator, &f->pairs[i].change, f->n, "linear probe"));
     }
     return CRIBO_OK;
 }
@@ -237,8 +234,7 @@ static cribo_status adopt(const fit *f, cb_linear_probe *linear)
     size_t weights = f->classes * f->width;
     double root = sqrt((double)f->width);
     if (!linear->weights) {
-        CB_TRY(cb_allocate(allocator, &linear->weights, weights + f->classes, sizeof *linear->weights,
-            "linear probe: layer"));
+        CB_TRY(CB_ALLOCATE(allocator, &linear->weights, weights + f->classes, "linear probe: layer"));
         *linear = (cb_linear_probe){f->classes, f->width, linear->weights, linear->weights + weights};
     }
     for (size_t i = 0; i < f->n; i++)

@@ -32,7 +32,7 @@ static cribo_status find_logits(pass *p, const cb_real *features)
     const cb_allocator *allocator = &p->runtime->allocator;
     size_t rows = p->maps->images * patches_of(p);
     const cb_real *bias = l->layer + l->classes * l->width;
-    CB_TRY(cb_allocate(allocator, &p->logits, rows * l->classes, sizeof *p->logits, "linear segmentation"));
+    CB_TRY(CB_ALLOCATE(allocator, &p->logits, rows * l->classes, "linear segmentation"));
     cb_gemm(
         p->runtime->pool, &(cb_gemm_job){CB_NT, rows, l->classes, l->width, cb_gemm_real(features, l->width),
                               cb_gemm_real(l->layer, l->width), {p->logits, l->classes, false}, false});
@@ -122,11 +122,10 @@ static cribo_status allocate(pass *p)
     const cb_allocator *allocator = &p->runtime->allocator;
     const char *what = "linear segmentation";
     size_t classes = p->problem->classes, threads = cb_pool_threads(p->runtime->pool);
-    CB_TRY(cb_allocate(
-        allocator, &p->slopes, p->maps->images * patches_of(p) * classes, sizeof *p->slopes, what));
-    CB_TRY(cb_allocate(allocator, &p->pixel, threads * classes, sizeof *p->pixel, what));
-    CB_TRY(cb_allocate(allocator, &p->change, classes * p->problem->width, sizeof *p->change, what));
-    return cb_allocate(allocator, &p->losses, p->maps->images, sizeof *p->losses, what);
+    CB_TRY(CB_ALLOCATE(allocator, &p->slopes, p->maps->images * patches_of(p) * classes, what));
+    CB_TRY(CB_ALLOCATE(allocator, &p->pixel, threads * classes, what));
+    CB_TRY(CB_ALLOCATE(allocator, &p->change, classes * p->problem->width, what));
+    return CB_ALLOCATE(allocator, &p->losses, p->maps->images, what);
 }
 
 static void release(pass *p)
@@ -165,8 +164,8 @@ cribo_status cb_linear_segmentation_predict(const cb_runtime *runtime, const cb_
         .width = maps->width};
     cribo_status status = find_logits(&p, features);
     if (status == CRIBO_OK)
-        status = cb_allocate(&runtime->allocator, &p.pixel,
-            cb_pool_threads(runtime->pool) * cb_label_scratch(&map), sizeof *p.pixel, "linear segmentation");
+        status = CB_ALLOCATE(&runtime->allocator, &p.pixel,
+            cb_pool_threads(runtime->pool) * cb_label_scratch(&map), "linear segmentation");
     for (size_t b = 0; status == CRIBO_OK && b < maps->images; b++) {
         map.shares = p.logits + b * patches_of(&p) * problem->classes;
         cb_label_pixels(runtime->pool, &map, p.pixel, labels + b * maps->height * maps->width);

@@ -93,13 +93,13 @@ static void write_columns(const assignment *s, size_t rows, int64_t *column)
 static cribo_status allocate(const cb_allocator *allocator, assignment *s)
 {
     const char *what = "assignment";
-    CB_TRY(cb_allocate(allocator, &s->u, s->a, sizeof *s->u, what));
-    CB_TRY(cb_allocate(allocator, &s->v, s->b, sizeof *s->v, what));
-    CB_TRY(cb_allocate(allocator, &s->least, s->b, sizeof *s->least, what));
-    CB_TRY(cb_allocate(allocator, &s->from, s->b, sizeof *s->from, what));
-    CB_TRY(cb_allocate(allocator, &s->match, s->b, sizeof *s->match, what));
-    CB_TRY(cb_allocate(allocator, &s->partner, s->a, sizeof *s->partner, what));
-    return cb_allocate(allocator, &s->reached, s->b, sizeof *s->reached, what);
+    CB_TRY(CB_ALLOCATE(allocator, &s->u, s->a, what));
+    CB_TRY(CB_ALLOCATE(allocator, &s->v, s->b, what));
+    CB_TRY(CB_ALLOCATE(allocator, &s->least, s->b, what));
+    CB_TRY(CB_ALLOCATE(allocator, &s->from, s->b, what));
+    CB_TRY(CB_ALLOCATE(allocator, &s->match, s->b, what));
+    CB_TRY(CB_ALLOCATE(allocator, &s->partner, s->a, what));
+    return CB_ALLOCATE(allocator, &s->reached, s->b, what);
 }
 
 static void release(const cb_allocator *allocator, assignment *s)
@@ -146,12 +146,9 @@ static cribo_status match_one_to_one(const cb_allocator *allocator, const cb_mat
 {
     double *score = NULL;
     int64_t *sums = NULL, *partner = NULL;
-    cribo_status status =
-        cb_allocate(allocator, &score, m->classes * m->predictions, sizeof *score, "matching");
-    if (status == CRIBO_OK)
-        status = cb_allocate(allocator, &sums, m->classes + m->predictions, sizeof *sums, "matching");
-    if (status == CRIBO_OK)
-        status = cb_allocate(allocator, &partner, m->classes, sizeof *partner, "matching");
+    cribo_status status = CB_ALLOCATE(allocator, &score, m->classes * m->predictions, "matching");
+    if (status == CRIBO_OK) status = CB_ALLOCATE(allocator, &sums, m->classes + m->predictions, "matching");
+    if (status == CRIBO_OK) status = CB_ALLOCATE(allocator, &partner, m->classes, "matching");
     if (status == CRIBO_OK) {
         find_ious(m, score, sums);
         status = cb_assign(allocator, m->classes, m->predictions, score, partner);

@@ -53,14 +53,12 @@ void cb_unit_feature(cb_real *unit, const cb_real *feature, size_t width)
 static cribo_status add_block(const cb_allocator *allocator, cb_patch_memory *memory)
 {
     cb_patch_block block = {0};
-    cribo_status status = cb_allocate(
-        allocator, &block.unit, CB_PATCH_BLOCK * memory->width, sizeof *block.unit, "probe: features");
+    cribo_status status =
+        CB_ALLOCATE(allocator, &block.unit, CB_PATCH_BLOCK * memory->width, "probe: features");
     if (status == CRIBO_OK)
-        status = cb_allocate(allocator, &block.pixels, CB_PATCH_BLOCK * memory->classes, sizeof *block.pixels,
-            "probe: histograms");
+        status = CB_ALLOCATE(allocator, &block.pixels, CB_PATCH_BLOCK * memory->classes, "probe: histograms");
     if (status == CRIBO_OK)
-        status =
-            cb_allocate(allocator, &block.total, CB_PATCH_BLOCK, sizeof *block.total, "probe: histograms");
+        status = CB_ALLOCATE(allocator, &block.total, CB_PATCH_BLOCK, "probe: histograms");
     if (status == CRIBO_OK) {
         memory->blocks[memory->block_count++] = block;
         return CRIBO_OK;
@@ -77,7 +75,7 @@ static cribo_status reserve(const cb_allocator *allocator, cb_patch_memory *memo
     if (blocks > memory->block_room) {
         cb_patch_block *longer;
         size_t room = blocks > 2 * memory->block_room ? blocks : 2 * memory->block_room;
-        CB_TRY(cb_allocate(allocator, &longer, room, sizeof *longer, "probe: list of blocks"));
+        CB_TRY(CB_ALLOCATE(allocator, &longer, room, "probe: list of blocks"));
         if (memory->block_count) memcpy(longer, memory->blocks, memory->block_count * sizeof *longer);
         cb_release(allocator, memory->blocks);
         memory->blocks = longer;

@@ -27,20 +27,17 @@ typedef struct solver {
     cb_real *product;     /* [D, D] of one block */
 } solver;
 
-#define ALLOCATE(pointer, count) \
-    CB_TRY(cb_allocate(&s->runtime->allocator, &(pointer), count, sizeof *(pointer), "principal components"))
-
 static cribo_status allocate_solver(solver *s)
 {
-    ALLOCATE(s->mean, s->n);
-    ALLOCATE(s->covariance, s->n * s->n);
-    ALLOCATE(s->basis, s->k * s->n);
-    ALLOCATE(s->next, s->k * s->n);
-    ALLOCATE(s->values, s->k);
-    ALLOCATE(s->small, s->k * s->k);
-    ALLOCATE(s->turn, s->k * s->k);
-    ALLOCATE(s->block, BLOCK * s->n);
-    ALLOCATE(s->product, s->n * s->n);
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->mean, s->n, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->covariance, s->n * s->n, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->basis, s->k * s->n, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->next, s->k * s->n, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->values, s->k, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->small, s->k * s->k, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->turn, s->k * s->k, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->block, BLOCK * s->n, "principal components"));
+    CB_TRY(CB_ALLOCATE(&s->runtime->allocator, &s->product, s->n * s->n, "principal components"));
     return CRIBO_OK;
 }
 

@@ -58,12 +58,9 @@ cribo_status cb_rare_patches(const cb_allocator *allocator, const cb_label_maps 
 {
     size_t patches = maps->rows * maps->columns;
     census s = {.maps = maps, .ignore_label = ignore_label, .classes = classes};
-    cribo_status status =
-        cb_allocate(allocator, &s.occurs, patches * classes, sizeof *s.occurs, "classes of patches");
-    if (status == CRIBO_OK)
-        status = cb_allocate(allocator, &s.frequency, classes, sizeof *s.frequency, "classes of patches");
-    if (status == CRIBO_OK)
-        status = cb_allocate(allocator, &s.score, patches, sizeof *s.score, "classes of patches");
+    cribo_status status = CB_ALLOCATE(allocator, &s.occurs, patches * classes, "classes of patches");
+    if (status == CRIBO_OK) status = CB_ALLOCATE(allocator, &s.frequency, classes, "classes of patches");
+    if (status == CRIBO_OK) status = CB_ALLOCATE(allocator, &s.score, patches, "classes of patches");
     for (size_t b = 0; status == CRIBO_OK && b < maps->images; b++) {
         take_census(&s, b);
         find_scores(&s, draws + b * patches);

@@ -56,11 +56,10 @@ cribo_status cb_bank_write(
 {
     int64_t *per_image = NULL;
     cb_stretch *stretches = NULL;
-    cribo_status status = cb_allocate(
-        allocator, &per_image, 2 * cb_memory_bank_images(bank), sizeof *per_image, "list of images");
+    cribo_status status =
+        CB_ALLOCATE(allocator, &per_image, 2 * cb_memory_bank_images(bank), "list of images");
     if (status == CRIBO_OK)
-        status = cb_allocate(
-            allocator, &stretches, 2 * cb_memory_bank_stretches(bank), sizeof *stretches, "list of tensors");
+        status = CB_ALLOCATE(allocator, &stretches, 2 * cb_memory_bank_stretches(bank), "list of tensors");
     if (status == CRIBO_OK) status = write_arrays(allocator, bank, path, prefix, per_image, stretches);
     cb_release(allocator, stretches);
     cb_release(allocator, per_image);

@@ -58,9 +58,9 @@ static cribo_status begin_document(
 {
     size_t pairs = described_pairs(subject) + further_pairs, entries = subject->state->count;
     d->allocator = &subject->runtime->allocator;
-    CB_TRY(cb_allocate(d->allocator, &d->entries, entries, sizeof *d->entries, "list of tensors"));
-    CB_TRY(cb_allocate(d->allocator, &d->pairs, pairs, sizeof *d->pairs, "metadata"));
-    CB_TRY(cb_allocate(d->allocator, &d->text, described_pairs(subject), sizeof *d->text, "metadata"));
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->entries, entries, "list of tensors"));
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->pairs, pairs, "metadata"));
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->text, described_pairs(subject), "metadata"));
     describe_run(subject, kind, d->pairs, d->text);
     d->pair_count = described_pairs(subject);
     return CRIBO_OK;
@@ -114,7 +114,7 @@ static cribo_status add_metadata(document *d, const cribo_save_options *options)
     size_t bytes = 0;
     for (int64_t i = 0; i < options->metadata_count; i++)
         bytes += sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
-    CB_TRY(cb_allocate(d->allocator, &d->keys, bytes, 1, "metadata"));
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->keys, bytes, "metadata"));
     char *key = d->keys;
     for (int64_t i = 0; i < options->metadata_count; i++) {
         size_t length = sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
@@ -133,7 +133,7 @@ static cribo_status write_state(
     CB_TRY(begin_document(d, subject, subject->kind->format, (size_t)options->metadata_count));
     CB_TRY(add_metadata(d, options));
     size_t stretches = subject->bank ? cb_memory_bank_stretches(subject->bank) : 0;
-    CB_TRY(cb_allocate(d->allocator, &d->stretches, 2 * stretches, sizeof *d->stretches, "list of tensors"));
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->stretches, 2 * stretches, "list of tensors"));
     for (size_t i = 0; i < state->count; i++) {
         cb_tensor_entry *entry = add_array(d, &state->arrays[i]);
         int view = state->arrays[i].view;

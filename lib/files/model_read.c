@@ -107,7 +107,7 @@ static cribo_status read_positions(
     const cb_allocator *allocator = &l->runtime->allocator;
     size_t length = (size_t)tensor->shape[1], count = length * backbone->width;
     float *positions;
-    CB_TRY(cb_allocate(allocator, &positions, count, sizeof *positions, "positions"));
+    CB_TRY(CB_ALLOCATE(allocator, &positions, count, "positions"));
     cribo_status status = read_finite(l, tensor, positions, count);
     if (status == CRIBO_OK)
         status = cb_backbone_resample(l->runtime, backbone, parameter, positions, length, to);
@@ -140,8 +140,7 @@ static cribo_status load(loading *l)
     const cb_allocator *allocator = &l->runtime->allocator;
     const cb_parameters *parameters = &l->model->parameters;
     CB_TRY(cb_safetensors_open(allocator, &l->file, l->path));
-    cribo_status status =
-        cb_allocate(allocator, &l->values, parameters->total, sizeof *l->values, "parameters that are read");
+    cribo_status status = CB_ALLOCATE(allocator, &l->values, parameters->total, "parameters that are read");
     if (status == CRIBO_OK) {
         memcpy(l->values, parameters->values, parameters->total * sizeof *l->values);
         status = read_tensors(l);

@@ -43,8 +43,8 @@ typedef struct description {
 static cribo_status describe_model(const cb_allocator *allocator, const cb_model *model, description *d)
 {
     size_t settings = cb_model_settings.count;
-    CB_TRY(cb_allocate(allocator, &d->pairs, settings + 2, sizeof *d->pairs, "metadata"));
-    CB_TRY(cb_allocate(allocator, &d->text, settings, sizeof *d->text, "metadata"));
+    CB_TRY(CB_ALLOCATE(allocator, &d->pairs, settings + 2, "metadata"));
+    CB_TRY(CB_ALLOCATE(allocator, &d->text, settings, "metadata"));
     for (size_t i = 0; i < settings; i++) {
         const cb_field *field = &cb_model_settings.fields[i];
         cb_config_text(field, &model->config, d->text[i]);
@@ -62,8 +62,7 @@ cribo_status cb_model_write(const cb_allocator *allocator, const cb_model *model
     description d = {0};
     size_t most = model->parameters.count;
     cribo_status status = describe_model(allocator, model, &d);
-    if (status == CRIBO_OK)
-        status = cb_allocate(allocator, &entries, most, sizeof *entries, "list of tensors");
+    if (status == CRIBO_OK) status = CB_ALLOCATE(allocator, &entries, most, "list of tensors");
     if (status == CRIBO_OK)
         status = cb_safetensors_write(allocator, path, entries,
             list_parts(&model->parameters, prefix, parts, entries), d.pairs, d.count);

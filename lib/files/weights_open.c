@@ -354,7 +354,7 @@ static cribo_status read_config_file(const cb_allocator *allocator, cb_weights *
     if (length < 0 || (size_t)length >= sizeof path || cb_file_reader_open(&reader, path) != CRIBO_OK)
         return CRIBO_OK;
     size_t size = reader.size < MAX_CONFIG_BYTES ? (size_t)reader.size : 0;
-    cribo_status status = cb_allocate(allocator, &text, size + 1, 1, "config.json");
+    cribo_status status = CB_ALLOCATE(allocator, &text, size + 1, "config.json");
     if (status == CRIBO_OK && cb_file_reader_read(&reader, 0, text, size) == CRIBO_OK) {
         char number[32];
         text[size] = 0;

@@ -164,7 +164,7 @@ static cribo_status read_resampled(const loading *l, const cb_tensor_info *tenso
     const cb_allocator *allocator = &l->runtime->allocator;
     size_t count = (size_t)tensor->elements;
     float *positions;
-    CB_TRY(cb_allocate(allocator, &positions, count, sizeof *positions, "positions"));
+    CB_TRY(CB_ALLOCATE(allocator, &positions, count, "positions"));
     cribo_status status = read_finite(l, tensor, positions, count);
     if (status == CRIBO_OK)
         status = cb_backbone_resample(l->runtime, &l->model->backbone, to->parameter, positions,
@@ -206,7 +206,7 @@ static cribo_status load(loading *l, bool heads)
     const cb_allocator *allocator = &l->runtime->allocator;
     const cb_parameters *parameters = &l->model->parameters;
     size_t tensors = cb_safetensors_count(l->weights->file), bytes = parameters->total * sizeof *l->values;
-    CB_TRY(cb_allocate(allocator, &l->placements, tensors, sizeof *l->placements, "list of tensors"));
+    CB_TRY(CB_ALLOCATE(allocator, &l->placements, tensors, "list of tensors"));
     CB_TRY(cb_allocate(allocator, &l->values, bytes, 1, "parameters that are read"));
     memset(l->placements, 0, tensors * sizeof *l->placements);
     memcpy(l->values, parameters->values, bytes);
@@ -269,8 +269,8 @@ static cribo_status write_document(document *d, const cb_runtime *runtime, const
     const cb_allocator *allocator = &runtime->allocator;
     const cb_parameters *parameters = &model->parameters;
     size_t most = CB_MAX_SOURCES * parameters->count;
-    CB_TRY(cb_allocate(allocator, &d->entries, most, sizeof *d->entries, "list of tensors"));
-    CB_TRY(cb_allocate(allocator, &d->names, most, sizeof *d->names, "list of tensors"));
+    CB_TRY(CB_ALLOCATE(allocator, &d->entries, most, "list of tensors"));
+    CB_TRY(CB_ALLOCATE(allocator, &d->names, most, "list of tensors"));
     for (size_t i = 0; i < parameters->count; i++)
         if (!cb_starts_with(parameters->list[i].name, CB_HEAD_NAMES))
             add_parameter(d, model, &parameters->list[i], layout, prefix);

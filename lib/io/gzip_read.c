@@ -39,7 +39,7 @@ cribo_status cb_gzip_reader_create(
 {
     cb_gzip_reader *reader;
     *out = NULL;
-    CB_TRY(cb_allocate(allocator, &reader, 1, sizeof *reader, "gzip file"));
+    CB_TRY(CB_ALLOCATE(allocator, &reader, 1, "gzip file"));
     reader->allocator = *allocator;
     reader->file = file;
     reader->stream = cb_zlib_stream(&reader->allocator);

@@ -38,8 +38,8 @@ static cribo_status begin_member(cb_gzip_writer *writer, member *m, int level)
         return cb_fail(CRIBO_OUT_OF_MEMORY, "%.200s: no memory for compression", writer->file.path);
     m->begun = true;
     m->room = deflateBound(&m->stream, (uLong)CB_GZIP_MEMBER_BYTES);
-    CB_TRY(cb_allocate(allocator, &m->input, CB_GZIP_MEMBER_BYTES, 1, "compression"));
-    return cb_allocate(allocator, &m->output, m->room, 1, "compression");
+    CB_TRY(CB_ALLOCATE(allocator, &m->input, CB_GZIP_MEMBER_BYTES, "compression"));
+    return CB_ALLOCATE(allocator, &m->output, m->room, "compression");
 }
 
 static void end_member(const cb_allocator *allocator, member *m)
@@ -51,7 +51,7 @@ static void end_member(const cb_allocator *allocator, member *m)
 
 static cribo_status begin(cb_gzip_writer *writer, const char *path, int level)
 {
-    CB_TRY(cb_allocate(&writer->allocator, &writer->members, writer->count, sizeof(member), "compression"));
+    CB_TRY(CB_ALLOCATE(&writer->allocator, &writer->members, writer->count, "compression"));
     for (size_t i = 0; i < writer->count; i++) CB_TRY(begin_member(writer, &writer->members[i], level));
     return cb_file_writer_begin(&writer->file, path);
 }
@@ -61,7 +61,7 @@ cribo_status cb_gzip_writer_begin(
 {
     cb_gzip_writer *writer;
     *out = NULL;
-    CB_TRY(cb_allocate(allocator, &writer, 1, sizeof *writer, "compression"));
+    CB_TRY(CB_ALLOCATE(allocator, &writer, 1, "compression"));
     writer->allocator = *allocator;
     writer->pool = pool;
     writer->file = (cb_file_writer){.path = path, .descriptor = -1, .folder = -1};

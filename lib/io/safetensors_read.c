@@ -84,9 +84,8 @@ static void sift_down(const cb_safetensors *file, size_t *indices, size_t root, 
 
 static cribo_status sorted_indices(const cb_safetensors *file, size_t **out, size_t count, ordering *less)
 {
-    void *memory;
-    CB_TRY(cb_allocate(&file->allocator, &memory, count, sizeof(size_t), "safetensors index"));
-    size_t *indices = memory;
+    size_t *indices;
+    CB_TRY(CB_ALLOCATE(&file->allocator, &indices, count, "safetensors index"));
     for (size_t i = 0; i < count; i++) indices[i] = i;
     for (size_t i = count / 2; i-- > 0;) sift_down(file, indices, i, count, less);
     for (size_t i = count; i-- > 1;) {
@@ -228,11 +227,10 @@ static bool bytes_of_shape(const cb_tensor_info *tensor, uint64_t *bytes)
 /* Puts the tensors in the order of their bytes. */
 static cribo_status sort_tensors(cb_safetensors *file)
 {
-    void *sorted;
+    cb_tensor_info *sorted;
     size_t *indices, count = file->tensors.count;
     CB_TRY(sorted_indices(file, &indices, count, offset_less));
-    cribo_status status =
-        cb_allocate(&file->allocator, &sorted, count, sizeof(cb_tensor_info), "safetensors tensors");
+    cribo_status status = CB_ALLOCATE(&file->allocator, &sorted, count, "safetensors tensors");
     if (status == CRIBO_OK) {
         for (size_t i = 0; i < count; i++) ((cb_tensor_info *)sorted)[i] = *tensor_at(file, indices[i]);
         cb_release(&file->allocator, file->tensors.items);
@@ -354,13 +352,13 @@ static bool begins_object(const cb_safetensors *file)
 static cribo_status load_header(cb_safetensors *file)
 {
     uint64_t length, most = most_bytes(file);
-    void *header;
+    char *header;
     CB_TRY(read_bytes(file, 0, &length, sizeof length));
     if (length > CB_MOST_HEADER_BYTES || length > most - sizeof length)
         return cb_fail(CRIBO_CORRUPT,
             "%.200s: at byte 0: a header of %llu bytes in a file of %llu (at most %d)", file->path,
             (unsigned long long)length, (unsigned long long)file->reader.size, CB_MOST_HEADER_BYTES);
-    CB_TRY(cb_allocate(&file->allocator, &header, (size_t)length, 1, "safetensors header"));
+    CB_TRY(CB_ALLOCATE(&file->allocator, &header, (size_t)length, "safetensors header"));
     file->header = header;
     file->header_length = (size_t)length;
     file->data_bytes = most - sizeof length - length;
@@ -397,9 +395,9 @@ static cribo_status check_header_sum(cb_safetensors *file)
 
 static cribo_status open_file(cb_safetensors *file, const char *path)
 {
-    void *copy;
+    char *copy;
     size_t size = strlen(path) + 1;
-    CB_TRY(cb_allocate(&file->allocator, &copy, size, 1, "path"));
+    CB_TRY(CB_ALLOCATE(&file->allocator, &copy, size, "path"));
     file->path = memcpy(copy, path, size);
     CB_TRY(cb_file_reader_open(&file->reader, file->path));
     CB_TRY(check_kind(file));
@@ -417,10 +415,9 @@ static cribo_status open_file(cb_safetensors *file, const char *path)
 
 cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, const char *path)
 {
-    void *memory;
+    cb_safetensors *file;
     *out = NULL;
-    CB_TRY(cb_allocate(allocator, &memory, 1, sizeof(cb_safetensors), "safetensors file"));
-    cb_safetensors *file = memory;
+    CB_TRY(CB_ALLOCATE(allocator, &file, 1, "safetensors file"));
     file->allocator = *allocator;
     file->reader.descriptor = -1;
     cribo_status status = open_file(file, path);

@@ -168,7 +168,7 @@ static cribo_status make_header(
         "%s: names, shapes and metadata take %zu bytes, more than %d", path, measured.length,
         CB_MOST_HEADER_BYTES);
 
-    CB_TRY(cb_allocate(allocator, &header->bytes, measured.length, 1, "safetensors header"));
+    CB_TRY(CB_ALLOCATE(allocator, &header->bytes, measured.length, "safetensors header"));
     put_header(header, c);
     if (c->checksums) sum_header(header);
     return CRIBO_OK;
@@ -240,7 +240,7 @@ cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_c
 {
     content c = {entries, count, metadata, pairs, NULL};
     cb_json_text header = {0};
-    CB_TRY(cb_allocate(allocator, &c.checksums, count, sizeof *c.checksums, "checksums"));
+    CB_TRY(CB_ALLOCATE(allocator, &c.checksums, count, "checksums"));
     cb_pool_run(compression->pool, count, sum_tensor, &c);
     cribo_status status = make_header(allocator, &c, path, &header);
     if (status == CRIBO_OK) status = write_gzip(allocator, compression, path, &header, &c);

@@ -99,7 +99,7 @@ static cribo_status create(const cb_runtime *runtime, cb_model **out, const crib
 {
     cb_model *model;
     *out = NULL;
-    CB_TRY(cb_allocate(&runtime->allocator, &model, 1, sizeof *model, "model"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &model, 1, "model"));
     model->config = *config;
     model->training = *training;
     cribo_status status = allocate(&runtime->allocator, model, gradients);

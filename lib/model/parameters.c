@@ -63,9 +63,9 @@ cb_tensor cb_parameters_add(cb_parameters *parameters, const char *name, cb_para
 cribo_status cb_parameters_allocate(const cb_allocator *allocator, cb_parameters *p, bool trained)
 {
     size_t total = p->total, count = p->count;
-    CB_TRY(cb_allocate(allocator, &p->values, total, sizeof(cb_real), "parameters"));
-    if (trained) CB_TRY(cb_allocate(allocator, &p->gradients, total, sizeof(cb_real), "gradients"));
-    CB_TRY(cb_allocate(allocator, &p->list, count, sizeof(cb_parameter), "list of parameters"));
+    CB_TRY(CB_ALLOCATE(allocator, &p->values, total, "parameters"));
+    if (trained) CB_TRY(CB_ALLOCATE(allocator, &p->gradients, total, "gradients"));
+    CB_TRY(CB_ALLOCATE(allocator, &p->list, count, "list of parameters"));
     p->total = p->count = p->frozen = 0;
     return CRIBO_OK;
 }

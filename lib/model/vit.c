@@ -46,11 +46,11 @@ static cribo_status create(const cb_allocator *allocator, void **network, const 
     const cb_training *training)
 {
     cb_vit *vit;
-    CB_TRY(cb_allocate(allocator, &vit, 1, sizeof *vit, "backbone"));
+    CB_TRY(CB_ALLOCATE(allocator, &vit, 1, "backbone"));
     *vit = vit_of(config);
     vit->training = *training;
     *network = vit;
-    return cb_allocate(allocator, &vit->blocks, vit->depth, sizeof *vit->blocks, "blocks");
+    return CB_ALLOCATE(allocator, &vit->blocks, vit->depth, "blocks");
 }
 
 /* --- parameters --- */

@@ -29,7 +29,7 @@ static cribo_status create_layer(
         .direction = layer->direction.value,
         .gain = layer->gain.value,
         .bf16 = bf16};
-    return cb_allocate(allocator, &prototypes->scale, prototypes->count, sizeof(cb_real), "prototypes");
+    return CB_ALLOCATE(allocator, &prototypes->scale, prototypes->count, "prototypes");
 }
 
 static cribo_status create_projection(
@@ -42,8 +42,8 @@ static cribo_status create_projection(
 
 static cribo_status create_signs(const cb_allocator *allocator, cb_prototype_signs *signs, size_t prototypes)
 {
-    CB_TRY(cb_allocate(allocator, &signs->mean, prototypes, sizeof *signs->mean, "signs of collapse"));
-    return cb_allocate(allocator, &signs->used, prototypes, sizeof *signs->used, "signs of collapse");
+    CB_TRY(CB_ALLOCATE(allocator, &signs->mean, prototypes, "signs of collapse"));
+    return CB_ALLOCATE(allocator, &signs->used, prototypes, "signs of collapse");
 }
 
 static cribo_status create_sums(const cb_allocator *allocator, cb_objective *o)
@@ -51,22 +51,21 @@ static cribo_status create_sums(const cb_allocator *allocator, cb_objective *o)
     size_t cls = o->teacher.cls.count, objects = o->teacher.objects.count;
     CB_TRY(create_signs(allocator, &o->tally.cls_signs, cls));
     CB_TRY(create_signs(allocator, &o->tally.object_signs, objects));
-    CB_TRY(cb_allocate(allocator, &o->centre, cls, sizeof *o->centre, "centre"));
-    CB_TRY(cb_allocate(allocator, &o->object_centre, objects, sizeof *o->object_centre, "centre"));
-    CB_TRY(cb_allocate(allocator, &o->leaf, o->sizes.shards, sizeof *o->leaf, "sums of the shards"));
-    CB_TRY(cb_allocate(
-        allocator, &o->rank_offsets, o->sizes.ranks + 1, sizeof *o->rank_offsets, "exchange between ranks"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->centre, cls, "centre"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->object_centre, objects, "centre"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->leaf, o->sizes.shards, "sums of the shards"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->rank_offsets, o->sizes.ranks + 1, "exchange between ranks"));
     if (o->ranks)
-        CB_TRY(cb_allocate(allocator, &o->rank_used, o->sizes.ranks * (cls > objects ? cls : objects), 1,
+        CB_TRY(CB_ALLOCATE(allocator, &o->rank_used, o->sizes.ranks * (cls > objects ? cls : objects),
             "exchange between ranks"));
-    return cb_allocate(allocator, &o->means, 2 * o->sizes.bottleneck, sizeof *o->means, "mean bottlenecks");
+    return CB_ALLOCATE(allocator, &o->means, 2 * o->sizes.bottleneck, "mean bottlenecks");
 }
 
 static cribo_status create_balance(
     const cb_allocator *allocator, cb_centring *centring, const cb_prototypes *layer, size_t rows)
 {
-    CB_TRY(cb_allocate(allocator, &centring->x, rows * layer->width, sizeof *centring->x, "centring"));
-    CB_TRY(cb_allocate(allocator, &centring->centre, layer->count, sizeof *centring->centre, "centring"));
+    CB_TRY(CB_ALLOCATE(allocator, &centring->x, rows * layer->width, "centring"));
+    CB_TRY(CB_ALLOCATE(allocator, &centring->centre, layer->count, "centring"));
     centring->arena = cb_arena_measure();
     cb_balance_workspace_take(&centring->arena, rows, layer->count);
     CB_TRY(cb_arena_create(allocator, &centring->arena, centring->arena.peak, "centring"));
@@ -95,9 +94,8 @@ static void release_balance(const cb_allocator *allocator, cb_centring *centring
 static cribo_status create_group_tokens(const cb_allocator *allocator, cb_objective *o)
 {
     if (!o->config.batch_cost) return CRIBO_OK;
-    return cb_allocate(allocator, &o->group_tokens,
-        o->sizes.group_images * 2 * o->layout.tokens * o->sizes.width, sizeof *o->group_tokens,
-        "tokens of a group");
+    return CB_ALLOCATE(allocator, &o->group_tokens,
+        o->sizes.group_images * 2 * o->layout.tokens * o->sizes.width, "tokens of a group");
 }
 
 static cribo_status create_parts(
@@ -149,7 +147,7 @@ cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
     cb_objective *o;
     *out = NULL;
     CB_TRY(check_shards(config, ranks));
-    CB_TRY(cb_allocate(&runtime->allocator, &o, 1, sizeof *o, "objective"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &o, 1, "objective"));
     o->runtime = runtime;
     o->config = *config;
     o->layout = *layout;

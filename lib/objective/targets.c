@@ -1,7 +1,7 @@
 /* Memory of the targets, and how a batch is cut. See targets.h. */
 #include "objective/targets.h"
 
-#define ALLOCATE(place, count) cb_allocate(allocator, &(place), (count), sizeof *(place), "targets of a step")
+static const char what[] = "targets of a step"; /* in messages */
 
 static size_t parts_of(size_t whole, size_t part)
 {
@@ -24,30 +24,30 @@ static cribo_status allocate_micro_batch(
     size_t b = s->micro_images, rows = 2 * b * (1 + s->clusters), entries = 2 * b * s->entries;
     CB_REQUIRE(entries < UINT32_MAX && rows < UINT32_MAX / 2,
         "micro_batch = %zu has more tokens in its objects than 32 bits can number", b);
-    CB_TRY(ALLOCATE(micro->pooling.begin, rows + 1));
-    CB_TRY(ALLOCATE(micro->pooling.token, entries));
-    CB_TRY(ALLOCATE(micro->pooling.weight, entries));
-    CB_TRY(ALLOCATE(micro->cls, 2 * b * s->bottleneck));
-    return ALLOCATE(micro->object_rows, 4 * b * s->clusters * s->bottleneck);
+    CB_TRY(CB_ALLOCATE(allocator, &micro->pooling.begin, rows + 1, what));
+    CB_TRY(CB_ALLOCATE(allocator, &micro->pooling.token, entries, what));
+    CB_TRY(CB_ALLOCATE(allocator, &micro->pooling.weight, entries, what));
+    CB_TRY(CB_ALLOCATE(allocator, &micro->cls, 2 * b * s->bottleneck, what));
+    return CB_ALLOCATE(allocator, &micro->object_rows, 4 * b * s->clusters * s->bottleneck, what);
 }
 
 cribo_status cb_targets_allocate(const cb_allocator *allocator, cb_targets *t, const cb_target_sizes *s)
 {
     size_t batch = s->images, objects = batch * s->clusters;
-    CB_TRY(ALLOCATE(t->positions, batch * 2 * s->tokens * 2));
-    CB_TRY(ALLOCATE(t->ids, batch));
-    CB_TRY(ALLOCATE(t->keys, batch));
-    CB_TRY(ALLOCATE(t->labels, batch * 2 * s->tokens));
-    CB_TRY(ALLOCATE(t->valid, objects));
-    CB_TRY(ALLOCATE(t->per_image, batch));
-    CB_TRY(ALLOCATE(t->cls, batch * 2 * s->width));
+    CB_TRY(CB_ALLOCATE(allocator, &t->positions, batch * 2 * s->tokens * 2, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->ids, batch, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->keys, batch, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->labels, batch * 2 * s->tokens, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->valid, objects, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->per_image, batch, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->cls, batch * 2 * s->width, what));
     for (int v = 0; v < 2; v++) {
-        CB_TRY(ALLOCATE(t->object[v], objects * s->width));
-        CB_TRY(ALLOCATE(t->index[v], objects));
-        CB_TRY(ALLOCATE(t->match[v], objects));
+        CB_TRY(CB_ALLOCATE(allocator, &t->object[v], objects * s->width, what));
+        CB_TRY(CB_ALLOCATE(allocator, &t->index[v], objects, what));
+        CB_TRY(CB_ALLOCATE(allocator, &t->match[v], objects, what));
     }
-    CB_TRY(ALLOCATE(t->group, parts_of(batch, s->group_images)));
-    CB_TRY(ALLOCATE(t->micro, max_micro_batches(s)));
+    CB_TRY(CB_ALLOCATE(allocator, &t->group, parts_of(batch, s->group_images), what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->micro, max_micro_batches(s), what));
     for (size_t m = 0; m < max_micro_batches(s); m++)
         CB_TRY(allocate_micro_batch(allocator, &t->micro[m], s));
     return CRIBO_OK;

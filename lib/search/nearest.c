@@ -17,22 +17,21 @@
 /* After a block where the coarse product excluded little, so many blocks are searched exactly at once. */
 #define EXACT_BLOCKS 15
 
-#define ALLOCATE(pointer, count, what) \
-    CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "search: " what))
-
 cribo_status cb_search_create(
     const cb_allocator *allocator, cb_search *search, size_t max_entries, size_t width, size_t neighbours)
 {
     *search = (cb_search){.max_entries = max_entries, .neighbours = neighbours};
-    ALLOCATE(search->cosines, CB_SEARCH_ROWS * max_entries, "a block of cosines");
-    ALLOCATE(search->candidate, max_entries, "candidates");
-    ALLOCATE(search->column, max_entries, "candidates");
-    ALLOCATE(search->id, max_entries, "candidates");
-    ALLOCATE(search->copies, max_entries * width, "a block of entries");
-    ALLOCATE(search->row, CB_SEARCH_ROWS, "queries");
-    ALLOCATE(search->coarse, max_entries * width, "a block of rounded entries");
-    ALLOCATE(search->selected, GROUP * width, "queries");
-    ALLOCATE(search->exact, GROUP * max_entries, "exact cosines");
+    CB_TRY(
+        CB_ALLOCATE(allocator, &search->cosines, CB_SEARCH_ROWS * max_entries, "search: a block of cosines"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->candidate, max_entries, "search: candidates"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->column, max_entries, "search: candidates"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->id, max_entries, "search: candidates"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->copies, max_entries * width, "search: a block of entries"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->row, CB_SEARCH_ROWS, "search: queries"));
+    CB_TRY(
+        CB_ALLOCATE(allocator, &search->coarse, max_entries * width, "search: a block of rounded entries"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->selected, GROUP * width, "search: queries"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->exact, GROUP * max_entries, "search: exact cosines"));
     return CRIBO_OK;
 }
 
@@ -90,9 +89,9 @@ cb_real cb_coarse_doubt(cb_real square)
 cribo_status cb_queries_create(const cb_allocator *allocator, cb_queries *queries, size_t most, size_t width)
 {
     *queries = (cb_queries){.width = width};
-    ALLOCATE(queries->unit, most * width, "queries");
-    ALLOCATE(queries->coarse, most * width, "rounded queries");
-    ALLOCATE(queries->doubt, most, "rounded queries");
+    CB_TRY(CB_ALLOCATE(allocator, &queries->unit, most * width, "search: queries"));
+    CB_TRY(CB_ALLOCATE(allocator, &queries->coarse, most * width, "search: rounded queries"));
+    CB_TRY(CB_ALLOCATE(allocator, &queries->doubt, most, "search: rounded queries"));
     return CRIBO_OK;
 }
 

@@ -21,9 +21,6 @@ static size_t block_rows_for(size_t entries, size_t width)
     return cb_min(rows, entries);
 }
 
-#define ALLOCATE(pointer, count, what) \
-    CB_TRY(cb_allocate(allocator, (void **)&(pointer), count, sizeof *(pointer), "memory bank: " what))
-
 cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t max_images,
     size_t max_per_image, size_t width)
 {
@@ -37,14 +34,14 @@ cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_que
         .blocks = blocks};
 
     for (int view = 0; view < 2; view++) {
-        ALLOCATE(queue->vector[view], rows * width, "vectors");
-        ALLOCATE(queue->inverse[view], rows, "lengths");
+        CB_TRY(CB_ALLOCATE(allocator, &queue->vector[view], rows * width, "memory bank: vectors"));
+        CB_TRY(CB_ALLOCATE(allocator, &queue->inverse[view], rows, "memory bank: lengths"));
     }
-    ALLOCATE(queue->id, rows, "ids of entries");
-    ALLOCATE(queue->in_use, blocks, "blocks in use");
-    ALLOCATE(queue->idle, blocks, "idle blocks");
-    ALLOCATE(queue->per_image, max_images, "objects per image");
-    ALLOCATE(queue->image_id, max_images, "ids of images");
+    CB_TRY(CB_ALLOCATE(allocator, &queue->id, rows, "memory bank: ids of entries"));
+    CB_TRY(CB_ALLOCATE(allocator, &queue->in_use, blocks, "memory bank: blocks in use"));
+    CB_TRY(CB_ALLOCATE(allocator, &queue->idle, blocks, "memory bank: idle blocks"));
+    CB_TRY(CB_ALLOCATE(allocator, &queue->per_image, max_images, "memory bank: objects per image"));
+    CB_TRY(CB_ALLOCATE(allocator, &queue->image_id, max_images, "memory bank: ids of images"));
     cb_object_queue_clear(queue);
     return CRIBO_OK;
 }

@@ -24,7 +24,7 @@ cribo_status cb_parallel_search_create(
         .searches = sizes->searches,
         .neighbours = sizes->neighbours,
         .coarsely = cb_gemm_bf16_is_faster()};
-    CB_TRY(cb_allocate(allocator, &search->workers, threads, sizeof *search->workers, "search: workers"));
+    CB_TRY(CB_ALLOCATE(allocator, &search->workers, threads, "search: workers"));
     for (size_t w = 0; w < threads; w++) CB_TRY(create_worker(allocator, &search->workers[w], sizes));
     return CRIBO_OK;
 }

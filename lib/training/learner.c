@@ -38,8 +38,8 @@ cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *l, const c
     CB_TRY(cb_objective_create(runtime, &l->objective, &parts->config, &parts->layout, parts->student_heads,
         parts->teacher_heads, l->ranks));
     CB_TRY(create_leaves(allocator, l));
-    CB_TRY(cb_allocate(allocator, &l->scratch.sums, 2 * d, sizeof *l->scratch.sums, "sums of a report"));
-    return cb_allocate(allocator, &l->scratch.unit, d, sizeof *l->scratch.unit, "sums of a report");
+    CB_TRY(CB_ALLOCATE(allocator, &l->scratch.sums, 2 * d, "sums of a report"));
+    return CB_ALLOCATE(allocator, &l->scratch.unit, d, "sums of a report");
 }
 
 void cb_learner_free(cb_learner *l)

@@ -10,8 +10,7 @@ cribo_status cb_leaves_create(const cb_allocator *allocator, cb_leaves *leaves, 
     memcpy(leaves->arrays, arrays, array_count * sizeof *arrays);
     for (size_t a = 0; a < array_count; a++) leaves->total += arrays[a].count;
     for (size_t l = 0; (size_t)1 << l < count; l++)
-        CB_TRY(cb_allocate(
-            allocator, &leaves->level[l], leaves->total, sizeof(cb_real), "gradients of the shards"));
+        CB_TRY(CB_ALLOCATE(allocator, &leaves->level[l], leaves->total, "gradients of the shards"));
     return CRIBO_OK;
 }
 

@@ -30,12 +30,12 @@ static size_t cut(const cb_parameters *parameters, cb_piece *pieces)
 static cribo_status allocate(const cb_allocator *allocator, cb_optimiser *o)
 {
     size_t total = o->student->total, count = o->student->count;
-    CB_TRY(cb_allocate(allocator, &o->first, total, sizeof(cb_real), "first moments"));
-    CB_TRY(cb_allocate(allocator, &o->second, total, sizeof(cb_real), "second moments"));
-    CB_TRY(cb_allocate(allocator, &o->updates, count, sizeof(int64_t), "update counts"));
-    CB_TRY(cb_allocate(allocator, &o->norms, count, sizeof(double), "gradient norms"));
-    CB_TRY(cb_allocate(allocator, &o->squares, o->piece_count, sizeof(double), "gradient norms"));
-    return cb_allocate(allocator, &o->pieces, o->piece_count, sizeof(cb_piece), "optimiser's pieces");
+    CB_TRY(CB_ALLOCATE(allocator, &o->first, total, "first moments"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->second, total, "second moments"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->updates, count, "update counts"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->norms, count, "gradient norms"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->squares, o->piece_count, "gradient norms"));
+    return CB_ALLOCATE(allocator, &o->pieces, o->piece_count, "optimiser's pieces");
 }
 
 /* Pieces in equal parts, and where they begin. */
@@ -60,12 +60,12 @@ static size_t own_numbers(const cb_optimiser *o)
 static cribo_status create_parts(const cb_allocator *allocator, cb_optimiser *o)
 {
     size_t ranks = cb_ranks_size(o->ranks);
-    CB_TRY(cb_allocate(allocator, &o->part_pieces, ranks + 1, sizeof(size_t), "optimiser's parts"));
-    CB_TRY(cb_allocate(allocator, &o->part_numbers, ranks + 1, sizeof(size_t), "optimiser's parts"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->part_pieces, ranks + 1, "optimiser's parts"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->part_numbers, ranks + 1, "optimiser's parts"));
     cut(o->student, o->pieces);
     divide(o);
     if (!o->ranks) return CRIBO_OK;
-    return cb_allocate(allocator, &o->backup, 3 * own_numbers(o), sizeof(cb_real), "optimiser's backup");
+    return CB_ALLOCATE(allocator, &o->backup, 3 * own_numbers(o), "optimiser's backup");
 }
 
 cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimiser,

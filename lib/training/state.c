@@ -73,8 +73,7 @@ static void list_all(cb_learner *learner, cb_state *state)
 static cribo_status make_list(cb_learner *learner, cb_state *state)
 {
     list_all(learner, state); /* counts */
-    CB_TRY(cb_allocate(
-        state->allocator, &state->arrays, state->count, sizeof *state->arrays, "list of a state"));
+    CB_TRY(CB_ALLOCATE(state->allocator, &state->arrays, state->count, "list of a state"));
     list_all(learner, state);
     return CRIBO_OK;
 }
@@ -124,8 +123,7 @@ static cribo_status collect(cb_learner *learner, cb_state *state)
 {
     int64_t *images;
     CB_TRY(make_list(learner, state));
-    CB_TRY(cb_allocate(
-        state->allocator, &images, 2 * state->images, sizeof *images, "list of the bank's images"));
+    CB_TRY(CB_ALLOCATE(state->allocator, &images, 2 * state->images, "list of the bank's images"));
     state->memory = images;
     cb_memory_bank_export(learner->objective->bank, images, images + state->images, NULL, NULL);
     for (size_t i = 0; i < state->count; i++) state->arrays[i].values = state->arrays[i].target;
@@ -181,7 +179,7 @@ static void copy_array(void *context, size_t task, size_t worker)
 static cribo_status copy(cb_learner *learner, cb_state *state)
 {
     CB_TRY(prepare(learner, state, "copy of a trainer's state"));
-    CB_TRY(cb_allocate(state->allocator, &state->names, state->count, sizeof *state->names, "names"));
+    CB_TRY(CB_ALLOCATE(state->allocator, &state->names, state->count, "names"));
     for (size_t i = 0; i < state->count; i++) {
         memcpy(state->names[i], state->arrays[i].name, strlen(state->arrays[i].name) + 1);
         state->arrays[i].name = state->names[i];

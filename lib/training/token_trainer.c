@@ -123,7 +123,7 @@ cribo_status cb_token_trainer_create(
 {
     cb_token_trainer *t;
     *out = NULL;
-    CB_TRY(cb_allocate(&runtime->allocator, &t, 1, sizeof *t, "objective"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &t, 1, "objective"));
     t->runtime = runtime;
     t->config = *config;
     cribo_status status = cb_gemm_begin(runtime);

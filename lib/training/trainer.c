@@ -118,8 +118,8 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
     CB_TRY(create_learner(runtime, trainer));
     CB_TRY(create_average(runtime, trainer));
     CB_TRY(create_trunk(runtime, trainer));
-    CB_TRY(cb_allocate(&runtime->allocator, &trainer->digests, 2 * (size_t)trainer->config.batch_size,
-        sizeof *trainer->digests, "digests of a batch"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &trainer->digests, 2 * (size_t)trainer->config.batch_size,
+        "digests of a batch"));
     return plan_passes(runtime, trainer);
 }
 
@@ -128,7 +128,7 @@ cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
 {
     cb_trainer *trainer;
     *out = NULL;
-    CB_TRY(cb_allocate(&runtime->allocator, &trainer, 1, sizeof *trainer, "trainer"));
+    CB_TRY(CB_ALLOCATE(&runtime->allocator, &trainer, 1, "trainer"));
     trainer->runtime = runtime;
     trainer->config = *config;
     cribo_status status = cb_ranks_create(runtime, &trainer->ranks, communicator);
