@@ -2,6 +2,7 @@
 #include "cribo/clusterer.h"
 
 #include "api/checks.h"
+#include "api/create.h"
 #include "api/guard.h"
 #include "base/structs.h"
 #include "clustering/clusterer.h"
@@ -25,7 +26,6 @@ static cribo_status check_sizes(int64_t max_images, int64_t tokens_per_view, int
     return CRIBO_OK;
 }
 
-/* Fills in a clusterer whose runtime has begun. */
 static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_config *config,
     int64_t max_images, int64_t tokens_per_view, int64_t width)
 {
@@ -42,29 +42,21 @@ static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_conf
 cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer_config *config,
     const cribo_runtime *runtime, int64_t max_images, int64_t tokens_per_view, int64_t width)
 {
+    cribo_clusterer *clusterer;
     cb_runtime own;
-    void *memory;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_REQUIRE_POINTER(config);
     CB_TRY(check_sizes(max_images, tokens_per_view, width));
-    CB_TRY(cb_runtime_begin(&own, runtime));
-
-    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_clusterer), "clusterer");
-    if (status != CRIBO_OK) {
-        cb_runtime_end(&own);
-        return status;
-    }
-    cribo_clusterer *clusterer = memory;
+    CB_TRY(cb_handle_begin(&own, runtime, &clusterer, sizeof *clusterer, "clusterer"));
     clusterer->guard = &clusterer->own_guard;
     clusterer->runtime = own;
-    status = build(clusterer, config, max_images, tokens_per_view, width);
-    if (status != CRIBO_OK) {
+    cribo_status status = build(clusterer, config, max_images, tokens_per_view, width);
+    if (status == CRIBO_OK)
+        *out = clusterer;
+    else
         cribo_clusterer_free(clusterer);
-        return status;
-    }
-    *out = clusterer;
-    return CRIBO_OK;
+    return status;
 }
 
 void cribo_clusterer_free(cribo_clusterer *clusterer)

@@ -2,6 +2,7 @@
 #include "cribo/evaluation.h"
 
 #include "api/checks.h"
+#include "api/create.h"
 #include "api/guard.h"
 #include "base/structs.h"
 #include "evaluation/k_means.h"
@@ -25,25 +26,25 @@ struct cribo_probe {
 
 CB_CONFIG_FUNCTIONS(probe, &cb_probe_settings)
 
+static cribo_status build(cribo_probe *probe, const cribo_probe_config *config)
+{
+    CB_TRY(cb_gemm_begin(&probe->runtime));
+    return cb_probe_create(&probe->runtime, &probe->probe, config);
+}
+
 cribo_status cribo_probe_create(
-    cribo_probe **out, const cribo_probe_config *config, const cribo_runtime *hooks)
+    cribo_probe **out, const cribo_probe_config *config, const cribo_runtime *runtime)
 {
     cribo_probe_config full;
-    cb_runtime runtime;
     cribo_probe *probe;
+    cb_runtime own;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_TRY(cb_config_import(&cb_probe_settings, &full, config));
-    CB_TRY(cb_runtime_begin(&runtime, hooks));
-    cribo_status status = cb_gemm_begin(&runtime);
-    if (status == CRIBO_OK) status = cb_allocate(&runtime.allocator, &probe, 1, sizeof *probe, "probe");
-    if (status != CRIBO_OK) {
-        cb_runtime_end(&runtime);
-        return status;
-    }
+    CB_TRY(cb_handle_begin(&own, runtime, &probe, sizeof *probe, "probe"));
     probe->guard = &probe->own_guard;
-    probe->runtime = runtime;
-    status = cb_probe_create(&probe->runtime, &probe->probe, &full);
+    probe->runtime = own;
+    cribo_status status = build(probe, &full);
     if (status == CRIBO_OK)
         *out = probe;
     else
@@ -451,7 +452,7 @@ static cribo_status match(
     const cb_allocator *allocator, const cb_matching *matching, int64_t *class_of, int64_t *matched)
 {
     int64_t *own = NULL;
-    if (!class_of) CB_TRY(cb_allocate(allocator, &own, matching->predictions, sizeof *own, "matching"));
+    if (!class_of) CB_TRY(CB_ALLOCATE(allocator, &own, matching->predictions, "matching"));
     if (own) class_of = own;
     cribo_status status = cb_match_predictions(allocator, matching, class_of);
     if (status == CRIBO_OK && matched) cb_fold_predictions(matching, class_of, matched);

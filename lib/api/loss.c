@@ -1,6 +1,7 @@
 /* cribo/loss.h: arguments checked, then distillation/loss.h. */
 #include "distillation/loss.h"
 
+#include "api/create.h"
 #include "api/guard.h"
 #include "base/structs.h"
 #include "tensor/finite.h"
@@ -20,26 +21,19 @@ cribo_status cribo_loss_create(
     cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime)
 {
     cribo_loss_config full;
+    cribo_loss *loss;
     cb_runtime own;
-    void *memory = NULL;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_TRY(cb_config_import(&cb_loss_settings, &full, config));
-    CB_TRY(cb_runtime_begin(&own, runtime));
-
-    cribo_status status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_loss), "loss");
-    if (status != CRIBO_OK) goto cleanup;
-    cribo_loss *loss = memory;
-    status = cb_loss_create(&own, &loss->loss, &full);
-    if (status != CRIBO_OK) goto cleanup;
+    CB_TRY(cb_handle_begin(&own, runtime, &loss, sizeof *loss, "loss"));
     loss->guard = &loss->own_guard;
     loss->runtime = own;
-    *out = loss;
-    return CRIBO_OK;
-
-cleanup:
-    cb_release(&own.allocator, memory);
-    cb_runtime_end(&own);
+    cribo_status status = cb_loss_create(&loss->runtime, &loss->loss, &full);
+    if (status == CRIBO_OK)
+        *out = loss;
+    else
+        cribo_loss_free(loss);
     return status;
 }
 

@@ -1,37 +1,35 @@
 /* cribo/memory_bank.h: arguments checked, then distillation/memory_bank.h. */
+#include "api/create.h"
 #include "api/handles.h"
 #include "base/structs.h"
 #include "files/bank.h"
-
 #include "tensor/gemm.h"
 
 CB_CONFIG_FUNCTIONS(memory_bank, &cb_memory_bank_settings)
+
+static cribo_status build(cribo_memory_bank *bank, const cribo_memory_bank_config *config)
+{
+    CB_TRY(cb_gemm_begin(&bank->runtime));
+    return cb_memory_bank_create(&bank->runtime, &bank->bank, config);
+}
 
 cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime)
 {
     cribo_memory_bank_config full;
+    cribo_memory_bank *bank;
     cb_runtime own;
-    void *memory = NULL;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_TRY(cb_config_import(&cb_memory_bank_settings, &full, config));
-    CB_TRY(cb_runtime_begin(&own, runtime));
-    cribo_status status = cb_gemm_begin(&own);
-    if (status == CRIBO_OK)
-        status = cb_allocate(&own.allocator, &memory, 1, sizeof(cribo_memory_bank), "memory bank");
-    if (status != CRIBO_OK) goto cleanup;
-    cribo_memory_bank *bank = memory;
-    status = cb_memory_bank_create(&own, &bank->bank, &full);
-    if (status != CRIBO_OK) goto cleanup;
+    CB_TRY(cb_handle_begin(&own, runtime, &bank, sizeof *bank, "memory bank"));
     bank->guard = &bank->own_guard;
     bank->runtime = own;
-    *out = bank;
-    return CRIBO_OK;
-
-cleanup:
-    cb_release(&own.allocator, memory);
-    cb_runtime_end(&own);
+    cribo_status status = build(bank, &full);
+    if (status == CRIBO_OK)
+        *out = bank;
+    else
+        cribo_memory_bank_free(bank);
     return status;
 }
 

@@ -2,6 +2,7 @@
 #include "cribo/model.h"
 
 #include "api/checks.h"
+#include "api/create.h"
 #include "api/handles.h"
 #include "api/parameters.h"
 #include "base/structs.h"
@@ -13,34 +14,24 @@
 
 CB_CONFIG_FUNCTIONS(model, &cb_model_settings)
 
-/* The handle and its parameters, in a runtime that has begun. */
-static cribo_status create(const cb_runtime *runtime, cribo_model **out, const cribo_model_config *config)
-{
-    void *memory;
-    CB_TRY(cb_allocate(&runtime->allocator, &memory, 1, sizeof(cribo_model), "model"));
-    cribo_model *model = memory;
-    model->guard = &model->own_guard;
-    model->own = *runtime;
-    model->runtime = &model->own;
-    cribo_status status = cb_model_create(model->runtime, &model->model, config, NULL);
-    if (status == CRIBO_OK)
-        *out = model;
-    else
-        cb_release(&runtime->allocator, model);
-    return status;
-}
-
 cribo_status cribo_model_create(
-    cribo_model **out, const cribo_model_config *config, const cribo_runtime *hooks)
+    cribo_model **out, const cribo_model_config *config, const cribo_runtime *runtime)
 {
     cribo_model_config full;
-    cb_runtime runtime;
+    cribo_model *model;
+    cb_runtime own;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_TRY(cb_config_import(&cb_model_settings, &full, config));
-    CB_TRY(cb_runtime_begin(&runtime, hooks));
-    cribo_status status = create(&runtime, out, &full);
-    if (status != CRIBO_OK) cb_runtime_end(&runtime);
+    CB_TRY(cb_handle_begin(&own, runtime, &model, sizeof *model, "model"));
+    model->guard = &model->own_guard;
+    model->own = own;
+    model->runtime = &model->own;
+    cribo_status status = cb_model_create(model->runtime, &model->model, &full, NULL);
+    if (status == CRIBO_OK)
+        *out = model;
+    else
+        cribo_model_free(model);
     return status;
 }
 

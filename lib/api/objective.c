@@ -3,6 +3,7 @@
 
 #include "api/checkpoint.h"
 #include "api/checks.h"
+#include "api/create.h"
 #include "api/handles.h"
 #include "api/learner.h"
 #include "api/parameters.h"
@@ -50,25 +51,19 @@ static cribo_status build(cribo_objective *objective, const cribo_objective_conf
 cribo_status cribo_objective_create(
     cribo_objective **out, const cribo_objective_config *config, const cribo_runtime *runtime)
 {
-    cb_runtime own;
     cribo_objective *objective;
+    cb_runtime own;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
-    CB_TRY(cb_runtime_begin(&own, runtime));
-    cribo_status status = cb_allocate(&own.allocator, &objective, 1, sizeof *objective, "objective");
-    if (status != CRIBO_OK) {
-        cb_runtime_end(&own);
-        return status;
-    }
+    CB_TRY(cb_handle_begin(&own, runtime, &objective, sizeof *objective, "objective"));
     objective->guard = &objective->own_guard;
     objective->runtime = own;
-    status = build(objective, config);
-    if (status != CRIBO_OK) {
+    cribo_status status = build(objective, config);
+    if (status == CRIBO_OK)
+        *out = objective;
+    else
         cribo_objective_free(objective);
-        return status;
-    }
-    *out = objective;
-    return CRIBO_OK;
+    return status;
 }
 
 void cribo_objective_free(cribo_objective *objective)

@@ -2,6 +2,7 @@
 #include "cribo/trainer.h"
 
 #include "api/checkpoint.h"
+#include "api/create.h"
 #include "api/learner.h"
 #include "api/trainer.h"
 
@@ -22,26 +23,20 @@ static cribo_status take(cribo_snapshot *snapshot, const cribo_trainer *trainer)
 cribo_status cribo_snapshot_create(
     cribo_snapshot **out, const cribo_trainer *trainer, const cribo_runtime *runtime)
 {
-    cb_runtime own;
     cribo_snapshot *snapshot;
+    cb_runtime own;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_ENTER(trainer);
     CB_TRY(cb_check_idle(&trainer->core->learner, "a snapshot is taken"));
-    CB_TRY(cb_runtime_begin(&own, runtime));
-    cribo_status status = cb_allocate(&own.allocator, &snapshot, 1, sizeof *snapshot, "snapshot");
-    if (status != CRIBO_OK) {
-        cb_runtime_end(&own);
-        return status;
-    }
+    CB_TRY(cb_handle_begin(&own, runtime, &snapshot, sizeof *snapshot, "snapshot"));
     snapshot->runtime = own;
-    status = take(snapshot, trainer);
-    if (status != CRIBO_OK) {
+    cribo_status status = take(snapshot, trainer);
+    if (status == CRIBO_OK)
+        *out = snapshot;
+    else
         cribo_snapshot_free(snapshot);
-        return status;
-    }
-    *out = snapshot;
-    return CRIBO_OK;
+    return status;
 }
 
 void cribo_snapshot_free(cribo_snapshot *snapshot)

@@ -2,6 +2,7 @@
 #include "cribo/trainer.h"
 
 #include "api/checks.h"
+#include "api/create.h"
 #include "api/learner.h"
 #include "api/parameters.h"
 #include "api/trainer.h"
@@ -52,25 +53,19 @@ cribo_status cribo_trainer_create(
 cribo_status cribo_trainer_create_distributed(cribo_trainer **out, const cribo_trainer_config *config,
     const cribo_runtime *runtime, const cribo_communicator *communicator)
 {
-    cb_runtime own;
     cribo_trainer *trainer;
+    cb_runtime own;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
-    CB_TRY(cb_runtime_begin(&own, runtime));
-    cribo_status status = cb_allocate(&own.allocator, &trainer, 1, sizeof *trainer, "trainer");
-    if (status != CRIBO_OK) {
-        cb_runtime_end(&own);
-        return status;
-    }
+    CB_TRY(cb_handle_begin(&own, runtime, &trainer, sizeof *trainer, "trainer"));
     trainer->guard = &trainer->own_guard;
     trainer->runtime = own;
-    status = build(trainer, config, communicator);
-    if (status != CRIBO_OK) {
+    cribo_status status = build(trainer, config, communicator);
+    if (status == CRIBO_OK)
+        *out = trainer;
+    else
         cribo_trainer_free(trainer);
-        return status;
-    }
-    *out = trainer;
-    return CRIBO_OK;
+    return status;
 }
 
 void cribo_trainer_free(cribo_trainer *trainer)

@@ -36,6 +36,7 @@ cribo_status cb_probe_create(const cb_runtime *runtime, cb_probe *probe, const c
 
 void cb_probe_destroy(cb_probe *probe)
 {
+    if (!probe->runtime) return; /* never created */
     const cb_allocator *allocator = &probe->runtime->allocator;
     cb_release(allocator, probe->shares);
     cb_linear_probe_destroy(probe->runtime, &probe->linear);
@@ -121,7 +122,7 @@ static cribo_status reserve(cb_probe *probe, size_t count)
     if (count <= probe->shares_room) return CRIBO_OK;
     cb_release(allocator, probe->shares);
     probe->shares_room = 0;
-    CB_TRY(cb_allocate(allocator, &probe->shares, count, sizeof *probe->shares, "probe: shares of classes"));
+    CB_TRY(CB_ALLOCATE(allocator, &probe->shares, count, "probe: shares of classes"));
     probe->shares_room = count;
     return CRIBO_OK;
 }

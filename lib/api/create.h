@@ -1,0 +1,18 @@
+/*
+ * How every handle is created: cb_handle_begin, then a `build` of the handle's own; after its failure the
+ * handle's public free function, which takes unfinished handles, too.
+ */
+#ifndef CB_API_CREATE_H
+#define CB_API_CREATE_H
+
+#include "base/runtime.h"
+
+/*
+ * Begins `own`, the runtime that `hooks` (NULL: defaults) describe, and allocates a zeroed handle of `size`
+ * bytes in it. `handle` is the address of a pointer of any type; `what` names the handle in the message. After
+ * a failure nothing is left to be freed. Otherwise the caller stores `own` in the handle.
+ */
+cribo_status cb_handle_begin(
+    cb_runtime *own, const cribo_runtime *hooks, void *handle, size_t size, const char *what);
+
+#endif
