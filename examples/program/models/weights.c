@@ -9,8 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The file of weights in a run's folder; any other path is the file itself. To be freed. */
-static char *find_file(const char *path)
+char *weights_file(const char *path)
 {
     struct stat status;
     bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
@@ -27,7 +26,7 @@ static bool load(cribo_trainer *trainer, const char *path, bool heads, struct pr
 
 bool weights_load(cribo_trainer *trainer, const char *path, bool heads, struct problem *problem)
 {
-    char *file = find_file(path);
+    char *file = weights_file(path);
     bool loaded = file ? load(trainer, file, heads, problem) : problem_no_memory(problem);
     free(file);
     return loaded;

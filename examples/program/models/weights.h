@@ -6,6 +6,9 @@
 
 #include <cribo/trainer.h>
 
+/* The file of weights in a run's folder; any other path is the file itself. To be freed; NULL: no memory. */
+char *weights_file(const char *path);
+
 /*
  * Loads the backbone, and with `heads` the projection heads, from a file of weights in any layout that the
  * library knows (cribo_model_open) into student and teacher alike: the file's teacher where it has one. A

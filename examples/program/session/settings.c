@@ -1,9 +1,12 @@
 /* See settings.h. */
 #include "session/settings.h"
 
+#include "models/weights.h"
+
 #include <cribo/model.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /*
@@ -141,14 +144,23 @@ static bool belongs_to_run(const char *name)
     return false;
 }
 
-/* The transformer's settings of a file of weights; fields follow struct_size in the table's order. */
+/* The transformer's settings in a file of weights, or in a run's folder. */
+static bool read_model(const char *path, cribo_model_config *model, struct problem *problem)
+{
+    char *file = weights_file(path);
+    if (!file) return problem_no_memory(problem);
+    bool read = cribo_model_config_init(model, sizeof *model) == CRIBO_OK &&
+                cribo_model_config_from_file(file, NULL, model) == CRIBO_OK;
+    free(file);
+    return read || problem_library(problem);
+}
+
+/* Takes the transformer's settings from weights; fields follow struct_size in the table's order. */
 static bool apply_weights(const char *path, cribo_trainer_config *config, struct problem *problem)
 {
     cribo_model_config model;
     cribo_setting setting;
-    if (cribo_model_config_init(&model, sizeof model) != CRIBO_OK ||
-        cribo_model_config_from_file(path, NULL, &model) != CRIBO_OK)
-        return problem_library(problem);
+    if (!read_model(path, &model, problem)) return false;
     if (!model.position_grid) model.position_grid = model.image_size / model.patch_size;
     const char *at = (const char *)&model + sizeof model.struct_size;
     for (size_t i = 0; cribo_model_config_setting(i, &setting) == CRIBO_OK; i++, at += sizeof(int64_t)) {
