@@ -14,18 +14,23 @@ enum { WIDTH = 9, HEIGHT = 7 };
 
 static struct problem problem;
 
-static struct image picture(void)
+static struct image picture_of(int width, int height)
 {
     struct image image;
-    ck_assert(image_make(&image, WIDTH, HEIGHT, 3, &problem));
+    ck_assert(image_make(&image, width, height, 3, &problem));
     uint8_t *pixel = image.pixels;
-    for (int y = 0; y < HEIGHT; y++)
-        for (int x = 0; x < WIDTH; x++) {
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
             *pixel++ = (uint8_t)(x * 29 + y * 3);
             *pixel++ = (uint8_t)(x * 7 + y * 37);
             *pixel++ = (uint8_t)(x * x * 5 + y * 11 + 90);
         }
     return image;
+}
+
+static struct image picture(void)
+{
+    return picture_of(WIDTH, HEIGHT);
 }
 
 /*
@@ -51,6 +56,41 @@ START_TEST(test_resample_bytes_are_those_of_pillow)
     uint8_t out[4 * 3 * 3];
     ck_assert(resample_bytes(&image, 4, 3, out, &problem));
     ck_assert_mem_eq(out, resized, sizeof resized);
+    image_free(&image);
+}
+END_TEST
+
+/* One line of 28 pixels 7 i to 3, and of 26 pixels 29 i (mod 256) to 23: across, and down. */
+static const struct {
+    int step, from, to;
+    uint8_t bytes[23];
+} lines[] = {{7, 28, 3, {35, 94, 154}}, {29, 26, 23,
+                                            {4, 37, 68, 101, 132, 165, 196, 211, 14, 43, 74, 107, 139, 170,
+                                                203, 209, 17, 48, 81, 112, 145, 176, 209}}};
+
+/* Sums of weights times bytes are often halves, which the last bit of a weight can turn. */
+START_TEST(test_resample_bytes_rounds_weights_once)
+{
+    int from = lines[_i / 2].from, to = lines[_i / 2].to, down = _i % 2;
+    struct image image;
+    uint8_t out[3 * 23];
+    ck_assert(image_make(&image, down ? 1 : from, down ? from : 1, 3, &problem));
+    for (int i = 0; i < 3 * from; i++) image.pixels[i] = (uint8_t)(i / 3 * lines[_i / 2].step);
+    ck_assert(resample_bytes(&image, down ? 1 : to, down ? to : 1, out, &problem));
+    for (int i = 0; i < 3 * to; i++) ck_assert_int_eq(out[i], lines[_i / 2].bytes[i / 3]);
+    image_free(&image);
+}
+END_TEST
+
+/* Bytes of Pillow 12.2. Pillow 13 resamples a high picture down first: byte 17 is 198 then. */
+START_TEST(test_resample_bytes_goes_across_first)
+{
+    static const uint8_t expected[] = {18, 73, 113, 64, 84, 133, 110, 95, 176, 29, 135, 153, 75, 146, 173,
+        121, 157, 197, 39, 93, 192, 85, 104, 202, 131, 115, 110};
+    struct image image = picture_of(5, 12);
+    uint8_t out[sizeof expected];
+    ck_assert(resample_bytes(&image, 3, 3, out, &problem));
+    ck_assert_mem_eq(out, expected, sizeof expected);
     image_free(&image);
 }
 END_TEST
@@ -116,6 +156,8 @@ int main(void)
     Suite *suite = suite_create("segmentation_view");
     TCase *tests = tcase_create("segmentation_view");
     tcase_add_test(tests, test_resample_bytes_are_those_of_pillow);
+    tcase_add_loop_test(tests, test_resample_bytes_rounds_weights_once, 0, 4);
+    tcase_add_test(tests, test_resample_bytes_goes_across_first);
     tcase_add_loop_test(tests, test_segmentation_view_jitter_is_that_of_pillow, 0, JITTERS + 1);
     tcase_add_test(tests, test_segmentation_view_box_is_resampled_alone);
     tcase_add_test(tests, test_segmentation_view_draws_keep_to_their_ranges);

@@ -8,14 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FRACTION_BITS = 22 };
+
 /*
  * The taps of one axis: output i is the sum over j of weights[i * most + j] * input[first[i] + j], j <
- * count[i].
+ * count[i]. `whole` are the same weights times 2^FRACTION_BITS, rounded: from double, since the rounding of a
+ * weight to float before can change the last bit.
  */
 struct taps {
     int most;
     int *first, *count;
     float *weights;
+    int32_t *whole;
 };
 
 static double cubic(double x)
@@ -32,6 +36,7 @@ static void taps_free(struct taps *taps)
     free(taps->first);
     free(taps->count);
     free(taps->weights);
+    free(taps->whole);
 }
 
 static double triangle(double x)
@@ -55,10 +60,13 @@ static void fill_taps(struct taps *taps, struct kernel kernel, int from, int to)
         int first = (int)(centre - reach + 0.5), end = (int)(centre + reach + 0.5);
         if (first < 0) first = 0;
         if (end > from) end = from;
-        float *weights = taps->weights + (size_t)i * (size_t)taps->most;
+        size_t at = (size_t)i * (size_t)taps->most;
         for (int j = first; j < end; j++) sum += kernel.at((j + 0.5 - centre) / spread);
-        for (int j = first; j < end; j++)
-            weights[j - first] = (float)(kernel.at((j + 0.5 - centre) / spread) / sum);
+        for (int j = first; j < end; j++, at++) {
+            double weight = kernel.at((j + 0.5 - centre) / spread) / sum;
+            taps->weights[at] = (float)weight;
+            taps->whole[at] = (int32_t)floor(0.5 + weight * (1 << FRACTION_BITS));
+        }
         taps->first[i] = first;
         taps->count[i] = end - first;
     }
@@ -71,7 +79,8 @@ static bool taps_make(struct taps *taps, struct kernel kernel, int from, int to)
     taps->first = malloc((size_t)to * sizeof *taps->first);
     taps->count = malloc((size_t)to * sizeof *taps->count);
     taps->weights = malloc((size_t)to * (size_t)taps->most * sizeof *taps->weights);
-    if (!taps->first || !taps->count || !taps->weights) return false;
+    taps->whole = malloc((size_t)to * (size_t)taps->most * sizeof *taps->whole);
+    if (!taps->first || !taps->count || !taps->weights || !taps->whole) return false;
     fill_taps(taps, kernel, from, to);
     return true;
 }
@@ -156,14 +165,11 @@ bool resample_bilinear(
 
 /* --- in bytes --- */
 
-enum { FRACTION_BITS = 22 };
-
-/* A byte of the sum of `count` weighted bytes, `stride` apart, with weights rounded to FRACTION_BITS. */
-static uint8_t weighted_byte(const float *weights, int count, const uint8_t *in, size_t stride)
+/* A byte of the sum of `count` bytes, `stride` apart, times whole weights. */
+static uint8_t weighted_byte(const int32_t *whole, int count, const uint8_t *in, size_t stride)
 {
     int64_t sum = INT64_C(1) << (FRACTION_BITS - 1);
-    for (int j = 0; j < count; j++, in += stride)
-        sum += *in * (int64_t)floor(0.5 + (double)weights[j] * (1 << FRACTION_BITS));
+    for (int j = 0; j < count; j++, in += stride) sum += *in * (int64_t)whole[j];
     return (uint8_t)(sum >> FRACTION_BITS);
 }
 
@@ -174,9 +180,8 @@ static void resample_lines(const struct taps *taps, int to, const uint8_t *in, s
     for (int line = 0; line < lines; line++, in += in_line, out += out_line)
         for (int i = 0; i < to; i++)
             for (size_t c = 0; c < 3; c++)
-                out[(size_t)i * out_stride + c] =
-                    weighted_byte(taps->weights + (size_t)i * (size_t)taps->most, taps->count[i],
-                        in + (size_t)taps->first[i] * in_stride + c, in_stride);
+                out[(size_t)i * out_stride + c] = weighted_byte(taps->whole + (size_t)i * (size_t)taps->most,
+                    taps->count[i], in + (size_t)taps->first[i] * in_stride + c, in_stride);
 }
 
 bool resample_bytes(const struct image *image, int width, int height, uint8_t *out, struct problem *problem)

@@ -27,8 +27,9 @@ bool resample_bilinear(
     const struct image *image, struct box box, int width, int height, float *out, struct problem *problem);
 
 /*
- * An RGB picture, bilinear, to bytes out [height][width][3] as Pillow's resize rounds them: weights to 22
- * bits, and pixels to whole numbers after each axis.
+ * An RGB picture, bilinear, to bytes out [height][width][3] as the resize of Pillow before 13 rounds them:
+ * weights to multiples of 2^-22, pixels to whole numbers after each axis, across first. (Pillow 13 resamples
+ * some pictures that are higher than wide down first.)
  */
 bool resample_bytes(const struct image *image, int width, int height, uint8_t *out, struct problem *problem);
 
