@@ -9,8 +9,8 @@
 
 /*
  * Begins `own`, the runtime that `hooks` (NULL: defaults) describe, and allocates a zeroed handle of `size`
- * bytes in it. `handle` is the address of a pointer of any type; `what` names the handle in the message. After
- * a failure nothing is left to be freed. Otherwise the caller stores `own` in the handle.
+ * bytes in it. `handle` is the address of a pointer of any type; `what` names the handle in the message.
+ * After a failure nothing is left to be freed. Otherwise the caller stores `own` in the handle.
  */
 cribo_status cb_handle_begin(
     cb_runtime *own, const cribo_runtime *hooks, void *handle, size_t size, const char *what);
