@@ -35,8 +35,15 @@ static void set_pointer(void *out, void *memory)
     memcpy(out, &memory, sizeof memory);
 }
 
-cribo_status cb_allocate(
-    const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what)
+/* The default allocator clears with calloc, whose fresh pages are zero without a write. */
+static void *take_block(const cb_allocator *allocator, size_t bytes, bool cleared)
+{
+    if (allocator->allocate) return allocator->allocate(allocator->user, bytes);
+    return cleared ? calloc(1, bytes) : malloc(bytes);
+}
+
+static cribo_status allocate(
+    const cb_allocator *allocator, void *out, size_t count, size_t size, bool cleared, const char *what)
 {
     size_t bytes;
     set_pointer(out, NULL);
@@ -46,15 +53,27 @@ cribo_status cb_allocate(
 
     /* The address of the allocator's block is stored one pointer before the aligned block. */
     size_t padded = bytes + 2 * CB_ALIGNMENT;
-    void *block = allocator->allocate ? allocator->allocate(allocator->user, padded) : calloc(1, padded);
+    void *block = take_block(allocator, padded, cleared);
     if (!block) return cb_fail(CRIBO_OUT_OF_MEMORY, "%s: no memory for %zu bytes", what, bytes);
 
     uintptr_t address =
         ((uintptr_t)block + sizeof(void *) + CB_ALIGNMENT - 1) & ~(uintptr_t)(CB_ALIGNMENT - 1);
     ((void **)address)[-1] = block;
-    if (allocator->allocate) memset((void *)address, 0, bytes); /* calloc's pages are zero already */
+    if (cleared && allocator->allocate) memset((void *)address, 0, bytes);
     set_pointer(out, (void *)address);
     return CRIBO_OK;
+}
+
+cribo_status cb_allocate(
+    const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what)
+{
+    return allocate(allocator, out, count, size, true, what);
+}
+
+cribo_status cb_allocate_uncleared(
+    const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what)
+{
+    return allocate(allocator, out, count, size, false, what);
 }
 
 void cb_release(const cb_allocator *allocator, void *memory)

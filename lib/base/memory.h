@@ -33,6 +33,15 @@ cribo_status cb_allocate(
 #define CB_ALLOCATE(allocator, place, count, what) \
     cb_allocate(allocator, place, count, sizeof **(place), what)
 
+/*
+ * cb_allocate without clearing: the content is undefined. For large arrays that are written before they are
+ * read: no page of theirs is touched at creation, whatever the allocator.
+ */
+cribo_status cb_allocate_uncleared(
+    const cb_allocator *allocator, void *out, size_t count, size_t size, const char *what);
+#define CB_ALLOCATE_UNCLEARED(allocator, place, count, what) \
+    cb_allocate_uncleared(allocator, place, count, sizeof **(place), what)
+
 /* Releases a block; NULL is allowed. */
 void cb_release(const cb_allocator *allocator, void *memory);
 

@@ -33,11 +33,12 @@ cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_que
         .block_rows = block_rows,
         .blocks = blocks};
 
+    /* A push writes the rows of its entries; other rows are never read. */
     for (int view = 0; view < 2; view++) {
-        CB_TRY(CB_ALLOCATE(allocator, &queue->vector[view], rows * width, "memory bank: vectors"));
-        CB_TRY(CB_ALLOCATE(allocator, &queue->inverse[view], rows, "memory bank: lengths"));
+        CB_TRY(CB_ALLOCATE_UNCLEARED(allocator, &queue->vector[view], rows * width, "memory bank: vectors"));
+        CB_TRY(CB_ALLOCATE_UNCLEARED(allocator, &queue->inverse[view], rows, "memory bank: lengths"));
     }
-    CB_TRY(CB_ALLOCATE(allocator, &queue->id, rows, "memory bank: ids of entries"));
+    CB_TRY(CB_ALLOCATE_UNCLEARED(allocator, &queue->id, rows, "memory bank: ids of entries"));
     CB_TRY(CB_ALLOCATE(allocator, &queue->in_use, blocks, "memory bank: blocks in use"));
     CB_TRY(CB_ALLOCATE(allocator, &queue->idle, blocks, "memory bank: idle blocks"));
     CB_TRY(CB_ALLOCATE(allocator, &queue->per_image, max_images, "memory bank: objects per image"));

@@ -47,6 +47,23 @@ START_TEST(test_allocate_hooks_used_zeroed)
 }
 END_TEST
 
+START_TEST(test_allocate_uncleared_is_as_the_hooks_gave_it)
+{
+    faulty book = {0};
+    const cb_allocator allocator = {faulty_allocate, faulty_release, &book};
+    unsigned char *memory;
+    int16_t *pairs;
+    ck_assert_int_eq(CB_ALLOCATE_UNCLEARED(&allocator, &memory, 1000, "rows"), CRIBO_OK);
+    ck_assert_uint_eq((uintptr_t)memory % CB_ALIGNMENT, 0);
+    for (size_t i = 0; i < 1000; i++) ck_assert_uint_eq(memory[i], 0xff);
+    cb_release(&allocator, memory);
+    ck_assert_int_eq(CB_ALLOCATE_UNCLEARED(&allocator, &pairs, SIZE_MAX / 2, "pairs"), CRIBO_OUT_OF_MEMORY);
+    ck_assert_ptr_null(pairs);
+    ck_assert_uint_eq(book.calls, 1);
+    ck_assert_uint_eq(book.held, 0);
+}
+END_TEST
+
 START_TEST(test_allocate_refused_named)
 {
     faulty book = {.fail_at = 1};
@@ -142,6 +159,7 @@ int main(void)
     tcase_add_test(cases, test_multiply_overflow_refused);
     tcase_add_test(cases, test_allocate_default_zeroed_aligned);
     tcase_add_test(cases, test_allocate_hooks_used_zeroed);
+    tcase_add_test(cases, test_allocate_uncleared_is_as_the_hooks_gave_it);
     tcase_add_test(cases, test_allocate_refused_named);
     tcase_add_test(cases, test_allocate_overflow_refused_unasked);
     tcase_add_test(cases, test_arena_measured_fits_exactly);

@@ -1,4 +1,7 @@
 /* The memory bank against a naive model that holds a plain list of images and searches it exhaustively. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* mincore, madvise */
+#endif
 #include "base/random.h"
 #include "cribo/memory_bank.h"
 #include "search/object_queue.h"
@@ -10,6 +13,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 /* A batch of random objects that owns its arrays. */
 typedef struct own_batch {
@@ -635,6 +642,131 @@ START_TEST(test_memory_bank_calls_allocate_nothing)
 }
 END_TEST
 
+#ifdef __linux__
+/* Hooks that take whole pages from the system, which counts those that were touched. */
+typedef struct paged {
+    struct {
+        void *memory;
+        size_t bytes;
+    } block[64];
+} paged;
+
+static void *paged_allocate(void *user, size_t bytes)
+{
+    paged *p = user;
+    for (size_t i = 0; i < sizeof p->block / sizeof p->block[0]; i++) {
+        if (p->block[i].memory) continue;
+        void *memory =
+            mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) return NULL;
+        madvise(memory, bytes, MADV_NOHUGEPAGE); /* a touch counts for one small page */
+        p->block[i].memory = memory;
+        p->block[i].bytes = bytes;
+        return memory;
+    }
+    return NULL;
+}
+
+static void paged_release(void *user, void *memory)
+{
+    paged *p = user;
+    for (size_t i = 0; i < sizeof p->block / sizeof p->block[0]; i++) {
+        if (p->block[i].memory != memory) continue;
+        munmap(memory, p->block[i].bytes);
+        p->block[i].memory = NULL;
+    }
+}
+
+static size_t touched_bytes(const paged *p)
+{
+    size_t touched = 0, page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < sizeof p->block / sizeof p->block[0]; i++) {
+        if (!p->block[i].memory) continue;
+        size_t pages = (p->block[i].bytes + page - 1) / page;
+        unsigned char *resident = malloc(pages);
+        ck_assert_int_eq(mincore(p->block[i].memory, p->block[i].bytes, resident), 0);
+        for (size_t k = 0; k < pages; k++) touched += resident[k] & 1 ? page : 0;
+        free(resident);
+    }
+    return touched;
+}
+
+/* 400 MB of vectors: creation touches none of them, and entries touch no more than their own rows. */
+START_TEST(test_memory_bank_hooked_memory_is_touched_by_entries_alone)
+{
+    enum { IMAGES = 16384, MOST = 8, WIDTH = 384, BATCH = 64 };
+    static paged pages;
+    cribo_memory_bank_config config;
+    cribo_runtime runtime = {.struct_size = sizeof runtime,
+        .threads = 1,
+        .allocate = paged_allocate,
+        .release = paged_release,
+        .allocator_user = &pages};
+    cribo_memory_bank *bank;
+    const size_t vectors = (size_t)2 * IMAGES * MOST * WIDTH * sizeof(float);
+    ck_assert_int_eq(cribo_memory_bank_config_init(&config, sizeof config), CRIBO_OK);
+    config.bank_images = IMAGES;
+    config.objects_per_image = MOST;
+    config.width = WIDTH;
+    config.max_objects = BATCH * MOST;
+    ck_assert_int_eq(cribo_memory_bank_create(&bank, &config, &runtime), CRIBO_OK);
+    size_t created = touched_bytes(&pages);
+    ck_assert_msg(created < vectors / 16, "%zu of %zu bytes touched", created, vectors);
+
+    own_batch o = random_objects(5, BATCH, MOST, WIDTH, 9);
+    ck_assert_int_eq(cribo_memory_bank_push(bank, &o.batch), CRIBO_OK);
+    check_query(bank, &o, WIDTH);
+    size_t pushed_bytes = touched_bytes(&pages) - created;
+    ck_assert_uint_ge(pushed_bytes, o.rows * WIDTH * sizeof(float));
+    ck_assert_msg(pushed_bytes < vectors / 16, "%zu of %zu bytes touched", pushed_bytes, vectors);
+    free_objects(&o);
+    cribo_memory_bank_free(bank);
+    for (size_t i = 0; i < sizeof pages.block / sizeof pages.block[0]; i++)
+        ck_assert_ptr_null(pages.block[i].memory);
+}
+END_TEST
+#endif
+
+START_TEST(test_memory_bank_result_does_not_depend_on_the_content_of_new_memory)
+{
+    enum { IMAGES = 30, MOST = 6, WIDTH = 20 };
+    faulty ones = {0};
+    cribo_memory_bank *banks[2];
+    for (int hooked = 0; hooked < 2; hooked++) {
+        cribo_runtime runtime = {.struct_size = sizeof runtime, .threads = 2};
+        cribo_memory_bank_config config;
+        ck_assert_int_eq(cribo_memory_bank_config_init(&config, sizeof config), CRIBO_OK);
+        config.bank_images = IMAGES, config.objects_per_image = MOST, config.width = WIDTH;
+        if (hooked)
+            runtime.allocate = faulty_allocate, runtime.release = faulty_release,
+            runtime.allocator_user = &ones;
+        ck_assert_int_eq(cribo_memory_bank_create(&banks[hooked], &config, &runtime), CRIBO_OK);
+    }
+    for (uint64_t step = 0; step < 9; step++) {
+        own_batch o = random_objects(step, 8, MOST, WIDTH, 20);
+        findings found[2] = {query(banks[0], &o, WIDTH), query(banks[1], &o, WIDTH)};
+        for (int view = 0; view < 2; view++) {
+            ck_assert(memcmp(found[0].index[view], found[1].index[view],
+                          o.rows * sizeof *found[0].index[view]) == 0);
+            ck_assert(memcmp(found[0].match[view], found[1].match[view], o.rows) == 0);
+            ck_assert(memcmp(found[0].neighbours[view], found[1].neighbours[view],
+                          o.rows * WIDTH * sizeof(float)) == 0);
+        }
+        for (int hooked = 0; hooked < 2; hooked++) {
+            free_findings(&found[hooked]);
+            ck_assert_int_eq(cribo_memory_bank_push(banks[hooked], &o.batch), CRIBO_OK);
+        }
+        free_objects(&o);
+    }
+    content a = content_of(banks[0], WIDTH), b = content_of(banks[1], WIDTH);
+    assert_same_content(&a, &b, WIDTH);
+    free_content(&a);
+    free_content(&b);
+    for (int hooked = 0; hooked < 2; hooked++) cribo_memory_bank_free(banks[hooked]);
+    ck_assert_uint_eq(ones.held, 0);
+}
+END_TEST
+
 /* A quarter of the room is enough for images that have a quarter of the objects they may have. */
 START_TEST(test_object_queue_emptied_blocks_are_used_again)
 {
@@ -674,6 +806,10 @@ int main(void)
     tcase_add_test(group, test_memory_bank_bad_batches_are_refused_and_change_nothing);
     tcase_add_test(group, test_memory_bank_create_out_of_memory_leaks_nothing);
     tcase_add_test(group, test_memory_bank_calls_allocate_nothing);
+#ifdef __linux__
+    tcase_add_test(group, test_memory_bank_hooked_memory_is_touched_by_entries_alone);
+#endif
+    tcase_add_test(group, test_memory_bank_result_does_not_depend_on_the_content_of_new_memory);
     tcase_add_test(group, test_object_queue_emptied_blocks_are_used_again);
     suite_add_tcase(suite, group);
     return run_suite(suite);
