@@ -54,6 +54,9 @@ extern "C" {
 #define CRIBO_VERSION_MINOR 1
 #define CRIBO_VERSION_PATCH 0
 
+/* The same as one number that grows with the version: 10000 major + 100 minor + patch; 1.2.3 is 10203. */
+#define CRIBO_VERSION_NUMBER (CRIBO_VERSION_MAJOR * 10000 + CRIBO_VERSION_MINOR * 100 + CRIBO_VERSION_PATCH)
+
 /* The result of a call. Values never change; new ones are only appended. */
 typedef enum cribo_status {
     CRIBO_OK = 0,               /* success */
@@ -74,6 +77,12 @@ typedef enum cribo_status {
  * Ownership: a static string.
  */
 CRIBO_API const char *cribo_version(void);
+
+/*
+ * The same version as a number, to be compared with CRIBO_VERSION_NUMBER: lower if the library is older than
+ * the headers.
+ */
+CRIBO_API int cribo_version_number(void);
 
 /*
  * The library's build and the features of this machine, as one JSON object on one line; later versions may

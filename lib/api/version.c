@@ -20,6 +20,11 @@ const char *cribo_version(void)
     return VERSION;
 }
 
+int cribo_version_number(void)
+{
+    return CRIBO_VERSION_NUMBER;
+}
+
 /* What compiled the library. */
 #if defined(__clang__)
 #define COMPILER "clang " __clang_version__

@@ -22,6 +22,19 @@ START_TEST(test_version_loaded_is_that_of_the_headers)
 }
 END_TEST
 
+START_TEST(test_version_number_orders_as_the_versions)
+{
+    int major = -1, minor = -1, patch = -1;
+    ck_assert_int_eq(sscanf(cribo_version(), "%d.%d.%d", &major, &minor, &patch), 3);
+    ck_assert_int_eq(cribo_version_number(), 10000 * major + 100 * minor + patch);
+    ck_assert_int_eq(cribo_version_number(), CRIBO_VERSION_NUMBER);
+    ck_assert(minor < 100 && patch < 100);
+#if CRIBO_VERSION_NUMBER < 100
+    ck_abort_msg("the preprocessor cannot compare CRIBO_VERSION_NUMBER");
+#endif
+}
+END_TEST
+
 START_TEST(test_build_info_is_one_line_of_json_with_every_member)
 {
     const char *text = cribo_build_info();
@@ -99,6 +112,7 @@ int main(void)
     Suite *suite = suite_create("version");
     TCase *tests = tcase_create("version");
     tcase_add_test(tests, test_version_loaded_is_that_of_the_headers);
+    tcase_add_test(tests, test_version_number_orders_as_the_versions);
     tcase_add_test(tests, test_build_info_is_one_line_of_json_with_every_member);
     tcase_add_test(tests, test_build_info_features_are_those_of_the_level);
     tcase_add_test(tests, test_default_threads_are_chosen_for_the_process);
