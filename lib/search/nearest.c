@@ -14,7 +14,7 @@
  */
 #define GROUP 64
 
-/* After a block where the coarse product excluded little, so many blocks are searched exactly at once. */
+/* The number of blocks that are searched exactly after a block where the coarse product excluded little. */
 #define EXACT_BLOCKS 15
 
 cribo_status cb_search_create(

@@ -158,7 +158,7 @@ static void put_in_front(cb_object_queue *queue, const cb_objects *objects, size
     }
 }
 
-/* Counts and ids of the images whose objects now stand in front. */
+/* Counts and ids of the images whose objects are now the first. */
 static void name_in_front(cb_object_queue *queue, const cb_objects *objects, size_t images)
 {
     size_t entry = 0;

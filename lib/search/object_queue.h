@@ -4,8 +4,8 @@
  * Entries are numbered from the newest image's first object (0) to the oldest image's last. They lie in
  * blocks of `block_rows` rows, packed without gaps whatever the number of objects per image: entry i is row
  * `first + i` of the blocks in their order from the newest on. New entries grow downwards from the front, so
- * order in memory is order in age, and a search takes whole blocks. A block that runs empty is the next to be
- * used again, so the memory touched is that of the entries held.
+ * order in memory is order in age, and a search processes whole blocks. An empty block is the next to be used
+ * again, so only the memory of the stored entries is touched.
  */
 #ifndef CB_SEARCH_OBJECT_QUEUE_H
 #define CB_SEARCH_OBJECT_QUEUE_H
@@ -20,7 +20,7 @@ typedef struct cb_objects {
     size_t images;
     const int64_t *per_image; /* [images] */
     const cb_real *view[2];   /* [R, D] raw vectors */
-    const int64_t *ids;       /* [images], CB_NO_ID where an image has none; NULL: none has */
+    const int64_t *ids;       /* [images], CB_NO_ID for an image without an id; NULL: no image has one */
 } cb_objects;
 
 typedef struct cb_object_queue {
@@ -36,12 +36,12 @@ typedef struct cb_object_queue {
     size_t *idle; /* [blocks] a stack of the other block numbers */
     size_t idle_count;
     size_t first;   /* row of entry 0 in the newest block */
-    size_t entries; /* how many are held */
+    size_t entries; /* number of stored ones */
 
     int64_t *per_image; /* [Q] a ring, newest first from `newest_image` */
     int64_t *image_id;  /* [Q] the same */
     size_t newest_image;
-    size_t images; /* how many are held */
+    size_t images; /* number of stored ones */
 } cb_object_queue;
 
 /*
@@ -51,25 +51,25 @@ cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_que
     size_t max_per_image, size_t width);
 void cb_object_queue_destroy(const cb_allocator *allocator, cb_object_queue *queue);
 
-/* Forgets everything. */
+/* Removes all entries. */
 void cb_object_queue_clear(cb_object_queue *queue);
 
 /* Image 0 of the batch becomes the newest; of a batch larger than the queue the first Q images are kept. */
 void cb_object_queue_push(cb_object_queue *queue, const cb_objects *objects);
 
-/* The row of `vector` and its companions where entry `index` is stored. */
+/* The row of `vector` and the parallel arrays where entry `index` is stored. */
 size_t cb_object_queue_row(const cb_object_queue *queue, size_t index);
 
-/* A stretch of entries that lie together: `rows` of them from entry `index`, stored from row `row`. */
+/* Entries that are contiguous in memory: `rows` of them from entry `index`, stored from row `row`. */
 typedef struct cb_object_block {
     size_t index, row, rows;
 } cb_object_block;
 
-/* How many stretches hold all entries, and stretch number `block`, counted from the newest. */
+/* The number of stretches of all entries, and stretch number `block`, counted from the newest. */
 size_t cb_object_queue_blocks(const cb_object_queue *queue);
 cb_object_block cb_object_queue_block(const cb_object_queue *queue, size_t block);
 
-/* Image number `image`, from the newest: how many objects it has, and its id. */
+/* The number of objects and the id of image number `image`, counted from the newest. */
 int64_t cb_object_queue_per_image(const cb_object_queue *queue, size_t image);
 int64_t cb_object_queue_image_id(const cb_object_queue *queue, size_t image);
 

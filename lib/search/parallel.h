@@ -1,10 +1,10 @@
 /*
  * The search for neighbours by all threads of a pool, for the memory bank and for dense retrieval.
  *
- * Entries lie in blocks. A task compares one block with some queries; each worker keeps, for each query, the
- * best k entries of the blocks that it compared, so nothing of size queries x entries is ever made. At the
- * end the workers' lists are joined. The order of neighbours is total, and the bits of a cosine do not depend
- * on the thread, so the result does not depend on the number of threads.
+ * Entries are stored in blocks. A task compares one block with some queries; each worker keeps, for each
+ * query, the best k entries of the blocks that it compared, so no array of size queries x entries is stored.
+ * At the end the workers' lists are joined. The order of neighbours is total, and the bits of a cosine do not
+ * depend on the thread, so the result does not depend on the number of threads.
  */
 #ifndef CB_SEARCH_PARALLEL_H
 #define CB_SEARCH_PARALLEL_H
@@ -33,7 +33,7 @@ typedef struct cb_parallel_search {
     size_t searches, neighbours; /* neighbours: k */
     bool coarsely;
     cb_search_worker *workers; /* [threads] */
-    const cb_search_job *jobs; /* [searches] of the run under way */
+    const cb_search_job *jobs; /* [searches] of the current run */
 } cb_parallel_search;
 
 typedef struct cb_search_sizes {

@@ -1,6 +1,6 @@
 /*
- * bfloat16: the upper half of a float32, so 8 bits of precision at the same range. Numbers are stored in it
- * and multiplied from it; sums are always in float32.
+ * bfloat16: the upper half of a float32, so 8 bits of precision at the same range. Numbers are stored and
+ * multiplied in bfloat16; sums are always in float32.
  */
 #ifndef CB_TENSOR_BF16_H
 #define CB_TENSOR_BF16_H
@@ -19,8 +19,8 @@ static inline float cb_bf16_to_float(cb_bf16 x)
 }
 
 /*
- * To nearest, ties to even. A number past the largest becomes infinity; a NaN stays one, with its sign and
- * upper bits.
+ * Rounds to nearest, ties to even. A number above the largest becomes infinity; a NaN stays a NaN, with its
+ * sign and upper bits.
  */
 static inline cb_bf16 cb_bf16_of(float x)
 {
@@ -31,7 +31,7 @@ static inline cb_bf16 cb_bf16_of(float x)
     return (cb_bf16)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-/* What is left of x in bfloat16. */
+/* The value of x rounded to bfloat16. */
 static inline float cb_bf16_round(float x)
 {
     return cb_bf16_to_float(cb_bf16_of(x));

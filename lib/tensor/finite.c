@@ -1,4 +1,4 @@
-/* Where numbers stop being finite. See finite.h. */
+/* Finds numbers that are not finite. See finite.h. */
 #include "tensor/finite.h"
 
 #include <stdatomic.h>

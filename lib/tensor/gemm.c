@@ -2,12 +2,11 @@
  * Matrix products. See gemm.h.
  *
  * C is cut into slabs of rows and columns, never along k, and each slab is one single-threaded BLIS product
- * with the packing path forced: an element of C is then the same sequence of roundings whatever slab it falls
- * into.
+ * with the packing path forced, so an element of C is the same sequence of roundings in every slab.
  *
- * BLIS 0.9 lets a client bring its own block sizes and micro-kernel in a copy of the context, and its own
- * packing in the operands. We do so where its own set is worse (a CPU it does not know, AVX-512); elsewhere,
- * and with any other version, the plain call serves.
+ * BLIS 0.9 permits a client to replace block sizes and micro-kernel in a copy of the context, and the packing
+ * in the operands. This is done where the kernels of BLIS are slower (unknown CPUs, AVX-512); otherwise, and
+ * with any other version, BLIS is called unchanged.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* secure_getenv; pthread_barrier_t for blis.h */
@@ -46,20 +45,20 @@
 #endif
 #endif
 
-/* The way of one arithmetic into BLIS. */
+/* The settings of BLIS for one arithmetic. */
 typedef struct path {
     const cb_gemm_kernels *own; /* NULL: BLIS's */
 #ifdef CB_BLIS_HOOKS
-    cntx_t context;      /* BLIS's, with our kernels if there are */
+    cntx_t context;      /* BLIS's, with our kernels if there are any */
     cntx_t idle_context; /* the same block sizes, but its kernel does nothing */
 #endif
 } path;
 
-/* What runs in this process, chosen once. */
+/* The choice for this process, made once. */
 static struct {
     path real, bf16; /* bf16 without kernels of our own: real, after rounding */
     bool blocked;    /* BLIS must not be called */
-    bool poor;       /* BLIS's portable C is all there is */
+    bool poor;       /* BLIS has only its portable C kernels */
     bool hooks;      /* the loaded BLIS has the context of our header */
 } chosen;
 static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
@@ -71,7 +70,7 @@ typedef void micro_kernel(dim_t, dim_t, dim_t, cb_real *, cb_real *, cb_real *, 
 
 static void install_kernel(cntx_t *context, micro_kernel *kernel)
 {
-    void_fp address; /* POSIX lets a function's address stand in a void pointer, ISO C has no cast for it */
+    void_fp address; /* POSIX permits a function's address in a void pointer; ISO C has no cast for it */
     memcpy(&address, &kernel, sizeof address);
     func_t kernels = *bli_cntx_get_l3_nat_ukrs(BLIS_GEMM_UKR, context);
     bli_func_set_dt(address, CB_BLIS_TYPE, &kernels);
@@ -84,7 +83,7 @@ static void install_kernel(cntx_t *context, micro_kernel *kernel)
 #ifdef CB_OWN_KERNELS
 
 /*
- * As BLIS calls a micro-kernel: C = alpha A B + beta C, with alpha 1, and beta 0 or 1. C's rows are
+ * The micro-kernel as called by BLIS: C = alpha A B + beta C, with alpha 1, and beta 0 or 1. C's rows are
  * contiguous.
  */
 static void multiply_real_panels(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta,
@@ -101,15 +100,15 @@ static void multiply_bf16_panels(dim_t m, dim_t n, dim_t k, float *alpha, float 
     chosen.bf16.own->multiply((size_t)m, (size_t)n, (size_t)k, a, b, *beta != 0, c, c_row, c_column);
 }
 
-/* An operand as our packing sees it; BLIS only counts its elements. */
+/* An operand for our packing; BLIS only counts its elements. */
 typedef struct operand_lines {
     const cb_gemm_kernels *kernels;
     cb_gemm_lines lines;
 } operand_lines;
 
 /*
- * A block of either operand into panels, in the place of bli_packm_blk_var1. BLIS has turned it so that its
- * rows are the lines.
+ * Packs a block of either operand into panels, in place of bli_packm_blk_var1. BLIS has transposed it so that
+ * its rows are the lines.
  */
 static void pack_block(
     obj_t *block, obj_t *packed, cntx_t *context, rntm_t *runtime, cntl_t *control, thrinfo_t *thread)
@@ -159,8 +158,9 @@ static void install(path *to, const cb_gemm_kernels *own, micro_kernel *kernel)
 }
 
 /*
- * CRIBO_GEMM (blis, cribo) forces a path. Else: measured, ours are faster with AVX-512, BLIS's as fast with
- * AVX2 where it knows the CPU. BLIS has none that rounds.
+ * CRIBO_GEMM (blis, cribo) forces a path. Otherwise the choice follows measurements: our kernels are faster
+ * with AVX-512, and those of BLIS are as fast with AVX2 on CPUs that it supports. BLIS has no kernels that
+ * round.
  */
 static void choose_own(bool generic)
 {
@@ -187,8 +187,8 @@ static void multiply_nothing(dim_t m, dim_t n, dim_t k, cb_real *alpha, cb_real 
 #endif
 
 /*
- * Whether BLIS_ARCH_TYPE forces kernels. BLIS reads the number in it at its first call, takes any other text
- * for 0, and aborts where that set is not in it or does not run on this CPU. -1 forces none.
+ * Whether BLIS_ARCH_TYPE forces kernels. BLIS reads its number at the first call, treats any other text as 0,
+ * and aborts if it lacks this set of kernels or the CPU cannot run it. -1 forces none.
  */
 static bool is_forced(void)
 {
@@ -217,15 +217,15 @@ static void choose(void)
     chosen.poor = generic && !chosen.real.own;
 }
 
-/* A slab below this many multiplications (some 5 us) costs more to hand over than it saves. */
+/* With fewer multiplications (about 5 us) a separate slab takes more time than it saves. */
 #define SMALLEST_SLAB 5.0e5
 
 /* Packing a row or column of k numbers takes about as long as multiplying it with this many. */
 #define PACKING_COST 32
 
 /*
- * Slabs end at whole micro-tiles of our kernels, so that cutting adds no edge work, and no slab is much
- * larger than another.
+ * Slabs end at whole micro-tiles of our kernels, so that the division adds no partial tiles, and slabs have
+ * similar sizes.
  */
 #define ROW_GRAIN 12
 #define COLUMN_GRAIN 32
@@ -255,7 +255,7 @@ static obj_t view(const void *numbers, size_t rows, size_t columns, size_t row, 
     return object;
 }
 
-/* BLIS's settings for one call of one thread: no global of BLIS is touched. */
+/* BLIS's settings for one call of one thread; no global of BLIS is changed. */
 static rntm_t alone(void)
 {
     rntm_t runtime = BLIS_RNTM_INITIALIZER;
@@ -264,7 +264,7 @@ static rntm_t alone(void)
     return runtime;
 }
 
-/* One operand, whose lines are the rows or the columns of what BLIS sees. */
+/* One operand; its lines are the rows or the columns of BLIS's object. */
 static obj_t view_lines(const cb_gemm_lines *x, size_t lines, size_t elements, bool rows)
 {
     return rows ? view(x->numbers, lines, elements, x->line, x->step)
@@ -294,8 +294,7 @@ static void multiply_by(const path *by, const product *p)
 }
 
 /*
- * The blocks of both operands that are rounded at a time where no kernel of ours rounds: they lie on the
- * stack.
+ * The blocks of both operands, on the stack, that are rounded at a time if our kernels do not round.
  */
 #define ROUNDED_LINES 64
 #define ROUNDED_STEPS 128
@@ -365,7 +364,7 @@ cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index)
         cb_part(grid->n, index % grid->column_parts, grid->column_parts, COLUMN_GRAIN)};
 }
 
-/* A product that is shared out. */
+/* A product that several threads share. */
 typedef struct shared_product {
     product whole;
     bool bf16;
@@ -412,9 +411,9 @@ void cb_gemm(cb_pool *pool, const cb_gemm_job *job)
 #ifdef CB_BLIS_HOOKS
 
 /*
- * BLIS takes packing buffers when all that it has are in use, and aborts when there is no memory. So at the
- * beginning all workers hold their largest buffers at once: the packing functions of an idle product wait for
- * each other.
+ * BLIS allocates packing buffers when all existing buffers are in use, and aborts if there is no memory. So
+ * at the beginning all workers hold their largest buffers at the same time: the packing functions of an idle
+ * product wait for each other.
  */
 static struct {
     pthread_mutex_t one_at_a_time;
@@ -423,8 +422,8 @@ static struct {
 } meeting = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER};
 
 /*
- * Waits until as many packing functions have arrived as there are workers, or for one to two seconds, since
- * a forked child may have been refused threads.
+ * Waits until the packing functions of all workers have arrived, or for one to two seconds, because the
+ * system may refuse threads to a forked child.
  */
 static void meet(void)
 {
@@ -444,7 +443,7 @@ static void hold_block(
     if (bli_packm_init(block, packed, context, runtime, control, thread)) meet();
 }
 
-/* A product of one whole block in each direction, which touches no number. */
+/* A product of one whole block in each direction, which reads and writes no number. */
 static void hold_buffers(void *context, size_t task, size_t worker)
 {
     static cb_real nothing;
@@ -465,7 +464,7 @@ static void hold_buffers(void *context, size_t task, size_t worker)
 
 #endif
 
-/* One small product per worker makes BLIS detect the CPU and begin. */
+/* One small product per worker makes BLIS detect the CPU and initialise. */
 static void warm_up(void *context, size_t task, size_t worker)
 {
     cb_real a[4] = {1, 0, 0, 1}, c[4];

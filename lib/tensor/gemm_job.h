@@ -32,7 +32,7 @@ static inline cb_gemm_operand cb_gemm_stored_bf16(const cb_bf16 *numbers, size_t
     return (cb_gemm_operand){numbers, stride, true};
 }
 
-/* The operand that begins so many stored numbers later. */
+/* The operand that begins `skipped` stored numbers later. */
 static inline cb_gemm_operand cb_gemm_at(cb_gemm_operand x, size_t skipped)
 {
     x.numbers = (const char *)x.numbers + skipped * (x.bf16 ? sizeof(cb_bf16) : sizeof(cb_real));
@@ -56,8 +56,8 @@ static inline cb_gemm_result cb_gemm_result_at(cb_gemm_result c, size_t row, siz
 /*
  * A product. With `bf16` both operands are multiplied in bfloat16: those stored as cb_real are rounded to
  * nearest, ties to even, while they are packed; products are exact, the sum over k is in float32, and so is
- * C. Infinities and NaN come through as in float32; numbers below 2^-126 may count as zero (instructions for
- * bfloat16 do not know them). Without `bf16` both operands are stored as cb_real.
+ * C. Infinities and NaN give the same results as in float32; numbers below 2^-126 may count as zero (bfloat16
+ * instructions do not support them). Without `bf16` both operands are stored as cb_real.
  */
 typedef struct cb_gemm_job {
     cb_gemm_form form;

@@ -13,8 +13,9 @@
 #include <string.h>
 
 /*
- * MC x KC elements of A take half of a second-level cache of 1 MiB (AVX-512) or 512 KiB, as those CPUs have
- * at least. Measured on Zen 4: 2 to 5 per cent faster than a block of B there and A in the third level.
+ * MC x KC elements of A take half of a second-level cache of 1 MiB (AVX-512) or 512 KiB, the smallest of such
+ * CPUs. Measured on Zen 4: 2 to 5 per cent faster than with a block of B in the second level and A in the
+ * third.
  */
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -36,7 +37,7 @@
 typedef float vector __attribute__((vector_size(4 * LANES)));
 typedef float loose_vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef float element
-    __attribute__((may_alias)); /* of A: a number, or two of bfloat16 as they lie in memory */
+    __attribute__((may_alias)); /* of A: a number, or two of bfloat16 in their order in memory */
 typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
 typedef int32_t truths __attribute__((vector_size(4 * LANES)));
 typedef cb_bf16 halves __attribute__((vector_size(2 * LANES)));
@@ -51,7 +52,7 @@ INLINE void store(float *x, vector v)
     *(loose_vector *)x = v;
 }
 
-/* A tile at the edge, or one whose columns are not neighbours. */
+/* A tile at the edge, or one whose columns are not adjacent. */
 static void store_corner(const vector sum[MR][2], size_t m, size_t n, bool accumulate, float *c,
     ptrdiff_t c_row, ptrdiff_t c_column)
 {
@@ -105,7 +106,7 @@ INLINE void multiply_elements(size_t m, size_t n, size_t k, const element *a, si
     }
 }
 
-/* Unpacked elements are read along one direction of A's memory, which the compiler should know. */
+/* Unpacked elements are read along one direction of A's memory, which is a constant for the compiler. */
 INLINE void multiply_along(size_t n, size_t k, const float *a, size_t a_row, size_t a_step, const float *b,
     bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column, bool pairs)
 {
@@ -143,7 +144,7 @@ static void multiply_unpacked_pairs(size_t n, size_t k, const float *a, size_t a
 
 #endif
 
-/* How an operand's numbers become elements. */
+/* The conversion of an operand's numbers to elements. */
 typedef enum packing {
     REAL,          /* as they are */
     ROUNDED,       /* real numbers rounded to bfloat16 */
@@ -216,7 +217,7 @@ INLINE vector fetch_pairs(const void *x, size_t n, packing how)
     return (vector)(__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
 
-/* LANES pairs of the n <= LANES numbers at x, each with its neighbour along k at y, or NULL: with zero. */
+/* LANES pairs of the n <= LANES numbers at x, each with the next number along k at y; y NULL: with zero. */
 INLINE vector join_pairs(const void *x, const void *y, size_t n, packing how)
 {
     const __m512i interleaved = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
@@ -306,7 +307,7 @@ INLINE void pack_rows(
                                           : (vector){0};
 #pragma GCC unroll 16
             for (size_t i = 0; i < block;
-                i++) /* the next panel: rows are too short for the CPU to foresee it */
+                i++) /* the next panel: rows are too short for the CPU's prefetcher */
                 __builtin_prefetch(number_at(x, line + width + first + i, p * IN_ELEMENT(how), how), 0, 2);
             transpose(row);
             if (steps == LANES) {
@@ -320,8 +321,8 @@ INLINE void pack_rows(
 }
 
 /*
- * So many rows in memory are dealt out to the panels together: each panel gets a stretch, not a line of cache
- * here and there.
+ * The number of rows in memory that are packed into the panels together, so that each panel is written in
+ * longer runs and not in single cache lines.
  */
 #define STRETCH 16
 

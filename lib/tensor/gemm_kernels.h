@@ -1,10 +1,9 @@
 /*
- * The inner parts of a matrix product that gemm.c lends to BLIS: packing, and the product of two packed
+ * The inner parts of a matrix product, which gemm.c passes to BLIS: packing, and the product of two packed
  * panels. One source, gemm_kernels.c, is compiled for each CPU level that has a vector FMA.
  *
- * A panel of A is [k][mr], one of B is [k][nr]: what stands beside each other in C stands beside each other
- * in memory. Its elements are of 4 bytes: floats, or, where the CPU multiplies bfloat16, two neighbours along
- * k.
+ * A panel of A is [k][mr], one of B is [k][nr]: adjacent rows or columns of C are adjacent in memory. Its
+ * elements have 4 bytes: floats, or, if the CPU multiplies bfloat16, two adjacent numbers along k.
  */
 #ifndef CB_TENSOR_GEMM_KERNELS_H
 #define CB_TENSOR_GEMM_KERNELS_H
@@ -61,8 +60,8 @@ typedef struct cb_gemm_kernels {
         bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column);
 
     /*
-     * Packs `count` lines, whole, into panels of `width` (mr or nr) lines that begin `panel_stride` elements
-     * apart. The lines that the last panel lacks become zeros, and so does what the last element lacks.
+     * Packs `count` whole lines into panels of `width` (mr or nr) lines that begin `panel_stride` elements
+     * apart. Missing lines of the last panel and missing numbers of the last element become zeros.
      */
     void (*pack)(float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *lines, size_t count);
 } cb_gemm_kernels;
@@ -72,7 +71,7 @@ typedef struct cb_gemm_level {
     cb_gemm_kernels real, bf16;
 } cb_gemm_level;
 
-/* gemm.c's choice for this process; NULL: BLIS's, or none. */
+/* The kernels that gemm.c has chosen for this process; NULL: those of BLIS, or none. */
 const cb_gemm_kernels *cb_gemm_own_kernels(bool bf16);
 
 /* No level has larger tiles, or larger blocks of A. */

@@ -1,6 +1,6 @@
 /*
- * Products by a packed operand. See gemm_packed.h. Our kernels multiply floats: in double precision there are
- * none, and casts do nothing.
+ * Products by a packed operand. See gemm_packed.h. Our kernels multiply floats; in double precision there are
+ * no kernels, and casts do nothing.
  */
 #include "tensor/gemm_packed.h"
 
@@ -8,8 +8,8 @@
 #include "tensor/gemm_kernels.h"
 
 /*
- * B is packed in blocks of k, no larger than those of the kernels and about as large as each other, panel
- * after panel: a block that begins with element p lies p times the columns, whole panels of them, behind the
+ * B is packed in blocks of k of about equal size, no larger than those of the kernels, panel after panel. A
+ * block that begins with element p is stored p times the number of columns (in whole panels) behind the
  * first.
  */
 #define BLOCK_GRAIN 16
@@ -89,10 +89,10 @@ cb_gemm_packed cb_gemm_pack(cb_pool *pool, cb_gemm_packed b, cb_real *memory)
     return b;
 }
 
-/* Rows of A are packed where more columns than these would read them again. */
+/* Rows of A are packed if they are multiplied by more columns than these. */
 #define FEW_COLUMNS 256
 
-/* Whether the elements of A are multiplied where they are: as floats, or in pairs that lie side by side. */
+/* Whether the elements of A are multiplied in place: floats, or pairs that are adjacent in memory. */
 static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
 {
     if (b->n > FEW_COLUMNS) return false;
@@ -101,7 +101,7 @@ static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
     return pairs && b->k % 2 == 0 && a.stride % 2 == 0 && (uintptr_t)a.numbers % sizeof(float) == 0;
 }
 
-/* Some rows of A within one block of k, and where their products go. */
+/* Some rows of A within one block of k, and the destination of their products. */
 typedef struct block_rows {
     size_t m;
     cb_gemm_lines lines;

@@ -4,8 +4,8 @@
  * BLIS call is too high (one head of attention), and where a tile of C is post-processed while it is in
  * caches.
  *
- * An element of C is the same sequence of roundings whatever else is multiplied, and has the bits of
- * cb_gemm's while k is no larger than a block of its kernels.
+ * The sequence of roundings of an element of C does not depend on the other elements, and gives the bits of
+ * cb_gemm while k is no larger than a block of its kernels.
  */
 #ifndef CB_TENSOR_GEMM_PACKED_H
 #define CB_TENSOR_GEMM_PACKED_H
@@ -13,7 +13,7 @@
 #include "tensor/buffers.h"
 #include "tensor/gemm.h"
 
-/* B [k, n] of products in one form. The first fields are the caller's. */
+/* B [k, n] of products in one form. The caller sets the first fields. */
 typedef struct cb_gemm_packed {
     cb_gemm_form form;
     size_t n, k;
@@ -21,7 +21,7 @@ typedef struct cb_gemm_packed {
     bool bf16;         /* products are in bfloat16, as those of cb_gemm_job */
 
     const struct cb_gemm_kernels *kernels;
-    float *panels; /* block after block of k; NULL: no kernel of ours serves, so products are cb_gemm's */
+    float *panels; /* block after block of k; NULL: no kernel of ours: products by cb_gemm */
 } cb_gemm_packed;
 
 /* Rows to be multiplied by B: A [m, k], and C [m, n]. */
@@ -31,7 +31,7 @@ typedef struct cb_gemm_rows {
     cb_gemm_result c;
 } cb_gemm_rows;
 
-/* How many numbers of memory B takes, and how many each thread that multiplies m rows by it. */
+/* The memory of B, and that of each thread that multiplies m rows by it, in numbers. */
 size_t cb_gemm_packed_size(size_t n, size_t k);
 size_t cb_gemm_rows_size(size_t m, size_t k);
 
@@ -59,7 +59,7 @@ static inline cb_range cb_gemm_columns(const cb_gemm_packed *b)
     return (cb_range){0, b->n};
 }
 
-/* No tile has more rows where tiles are cut for a packed B, or for products in bfloat16. */
+/* The most rows of a tile that is cut for a packed B, or for products in bfloat16. */
 #define CB_GEMM_TILE_ROWS 240
 
 /* The tiles in which the threads of a pool multiply m rows by B. */
@@ -73,7 +73,7 @@ cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t 
 typedef struct cb_gemm_finish {
     void (*tile)(const void *context, const cb_gemm_tile *tile, cb_real *c, size_t stride);
     const void *context;
-    const cb_row_buffers *buffers; /* NULL: tiles are computed where C lies */
+    const cb_row_buffers *buffers; /* NULL: tiles are computed in C */
 } cb_gemm_finish;
 
 /*

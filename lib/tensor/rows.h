@@ -53,8 +53,8 @@ typedef struct cb_row_kernels {
     /* y = exp(x - shift); y may be x. */
     void (*exp_shifted)(cb_real *y, const cb_real *x, cb_real shift, size_t n);
     /*
-     * Keeps sum = Σ exp(x - maximum) over all that was seen, with its running maximum; begin with (-INFINITY,
-     * 0).
+     * Updates sum = Σ exp(x - maximum) over all numbers so far, with their running maximum; begin with
+     * (-INFINITY, 0).
      */
     void (*running_sum_exp)(const cb_real *x, size_t n, cb_real *maximum, cb_real *sum);
     /* x = (x scale - centre) factor; scale and centre are rows, centre may be NULL (none). */
@@ -84,17 +84,17 @@ typedef struct cb_row_kernels {
     /* y = min(y, x), y = max(y, x). */
     void (*lower)(cb_real *y, const cb_real *x, size_t n);
     void (*raise)(cb_real *y, const cb_real *x, size_t n);
-    /* Where x is above best it becomes the best, and label `label` of those places. */
+    /* Where x is above best: best = x, and the label of the place becomes `label`. */
     void (*keep_larger)(cb_real *best, int32_t *labels, const cb_real *x, int32_t label, size_t n);
     /* y = factor y - x. */
     void (*subtract)(cb_real *y, cb_real factor, const cb_real *x, size_t n);
-    /* y = x / divisor, where x is 0 that of `zero`; y may be x. */
+    /* y = x / divisor, or zero / divisor where x is 0; y may be x. */
     void (*divide)(cb_real *y, const cb_real *x, cb_real zero, cb_real divisor, size_t n);
-    /* y = sqrt(y), where y is infinite 0. */
+    /* y = sqrt(y), or 0 where y is infinite. */
     void (*finite_root)(cb_real *y, size_t n);
-    /* y = exp(sharpness (least - y)), which adds to sum. */
+    /* y = exp(sharpness (least - y)), then sum += y. */
     void (*exp_above)(cb_real *y, const cb_real *least, cb_real sharpness, cb_real *sum, size_t n);
-    /* y = y factor[i] common, which adds to sum. */
+    /* y = y factor[i] common, then sum += y. */
     void (*scale_and_sum)(cb_real *y, const cb_real *factor, cb_real common, cb_real *sum, size_t n);
     /*
      * best = min(best, d) where d, the squared distance of (x, y) to (x_j, y_j) but at most `most`, is not 0.

@@ -1,8 +1,8 @@
 /*
  * The row kernels, compiled once for each CPU level with CB_LEVEL its name. See rows.h.
  *
- * The loops carry `omp simd`: it lets an output be an input, element by element, and sums be made of several
- * partial sums. The order of a sum depends on n and the level alone.
+ * The loops have `omp simd`: it permits an output to be an input, element by element, and sums to be computed
+ * as several partial sums. The order of a sum depends only on n and the level.
  */
 #include "tensor/rows.h"
 
@@ -43,8 +43,8 @@ static inline float power_of_two(int32_t exponent)
 }
 
 /*
- * e^x = 2^k e^r with |r| <= ln 2 / 2 and Cephes' polynomial for e^r; 1 ulp, NaN stays NaN. Two factors make
- * 2^k, so that underflow is gradual and overflow infinite.
+ * e^x = 2^k e^r with |r| <= ln 2 / 2 and Cephes' polynomial for e^r; 1 ulp, NaN stays NaN. 2^k is the product
+ * of two factors, so that underflow is gradual and overflow infinite.
  */
 static inline float exp_of(float x)
 {
@@ -252,7 +252,7 @@ static void running_sum_exp(const cb_real *x, size_t n, cb_real *maximum, cb_rea
         *sum *= exp_of(*maximum - most);
         *maximum = most;
     }
-    most = *maximum == -INFINITY ? 0 : *maximum; /* nothing that counts yet, though it may be NaN */
+    most = *maximum == -INFINITY ? 0 : *maximum; /* no number above -infinity yet, but perhaps a NaN */
 #pragma omp simd reduction(+ : added)
     for (size_t i = 0; i < n; i++) added += exp_of(x[i] - most);
     *sum += added;
@@ -300,7 +300,7 @@ static void to_bf16(cb_bf16 *y, const cb_real *x, size_t n)
 
 static size_t arg_max(const cb_real *x, size_t n, cb_real *maximum)
 {
-    enum { STRETCH = 64 }; /* looked through at once, so that the search for the place is vectors too */
+    enum { STRETCH = 64 }; /* compared together, so that the search for the place uses vectors too */
     cb_real most = largest(x, n);
     size_t place = 0;
     *maximum = most;
@@ -314,7 +314,7 @@ static size_t arg_max(const cb_real *x, size_t n, cb_real *maximum)
 
 static size_t first_reaching(const cb_real *x, size_t n, cb_real least)
 {
-    enum { STRETCH = 64 }; /* as in arg_max; most stretches hold none */
+    enum { STRETCH = 64 }; /* as in arg_max; most runs contain none */
     size_t place = 0;
     for (int found = 0; place + STRETCH <= n; place += STRETCH) {
         for (size_t i = 0; i < STRETCH; i++) found |= x[place + i] >= least;
