@@ -1,6 +1,6 @@
 /*
- * From transport to labels, and from either to Q*: the assignment [N, K] of one view, each column of which
- * sums to 1, or to 0 where the cluster is absent from the view.
+ * From transport to labels, and from either to Q*: the assignment [N, K] of one view. Each column sums to 1,
+ * or to 0 if the cluster is absent from the view.
  */
 #ifndef CB_CLUSTERING_ASSIGNMENT_H
 #define CB_CLUSTERING_ASSIGNMENT_H
@@ -8,8 +8,8 @@
 #include "tensor/real.h"
 
 /*
- * labels [2N]: the cluster with the largest share of each token, the lowest of equals. transport [K, 2N];
- * `best` [2N] is scratch.
+ * labels [2N]: for each token the cluster with its largest share, the lowest of equal clusters. transport [K,
+ * 2N]; `best` [2N] is scratch.
  */
 void cb_label_tokens(
     int32_t *labels, const cb_real *transport, size_t joint_tokens, size_t clusters, cb_real *best);

@@ -1,10 +1,10 @@
 /*
  * Joint-view clustering. See clusterer.h.
  *
- * An image has one buffer of K * 2N numbers, which is in turn the cost M, the transport P and at last Q*.
- * With a cost range per image, an image is one task from beginning to end; with the batch's cost a repetition
- * is one task per image, from the assignment on the last cost to the next cost, and between repetitions the
- * batch's range is joined. All else is scratch of the worker.
+ * An image has one buffer of K * 2N numbers, which contains first the cost M, then the transport P and
+ * finally Q*. With a cost range per image, an image is one task from beginning to end. With the batch's cost
+ * range, each repetition has one task per image, from the assignment on the last cost to the next cost;
+ * between repetitions the images' ranges are joined. All other memory is scratch of the worker.
  */
 #include "clustering/clusterer.h"
 
@@ -43,7 +43,7 @@ const cb_config_table cb_clusterer_settings = CB_CONFIG_TABLE(cribo_clusterer_co
 /* A cluster without tokens keeps this many in its mass (authors' code). */
 static const double least_size = 0.01;
 
-/* A worker's scratch, for the image at hand. */
+/* A worker's scratch, for its current image. */
 typedef struct workspace {
     cb_real *z;               /* [2N, D] normalised tokens */
     cb_gemm_packed of_tokens; /* zᵀ, packed, to be multiplied by means */
@@ -56,8 +56,8 @@ typedef struct workspace {
     cb_real *g;         /* [K, 2N] positional cost, not normalised */
     cb_real *rows;      /* [2, 2N] */
     uint32_t *deck;     /* [2N] */
-    uint8_t *changed;   /* [K] has other tokens than likeness and g know of */
-    int32_t *known;     /* [2N] the labels that they know of */
+    uint8_t *changed;   /* [K] 1: its tokens have changed since likeness and g were computed */
+    int32_t *known;     /* [2N] the labels for which they were computed */
 } workspace;
 
 struct cb_clusterer {
@@ -80,7 +80,7 @@ typedef struct cluster_run {
     const cb_clusterer *clusterer;
     const cb_cluster_job *job;
     cb_pool *inner;    /* its threads share the work of one image; NULL: they share the images */
-    size_t repetition; /* with batch_cost: the one at hand, and the range of the batch's costs */
+    size_t repetition; /* with batch_cost: the current one, and the range of the batch's costs */
     cb_cost_range batch_range;
 } cluster_run;
 
@@ -189,7 +189,7 @@ static int32_t *labels_of(const cb_clusterer *c, size_t b)
 }
 
 /*
- * |t|; squares that leave the range of float32 are taken again in double, since tokens may be of any scale.
+ * |t|; computed again in double if the squares leave the range of float32, because tokens may have any scale.
  */
 static double length_of(const cb_real *token, size_t width)
 {
@@ -226,7 +226,7 @@ static void load(const cluster_run *run, workspace *s, size_t b)
     if (s->distances) cb_token_distances(s->distances, s->x, s->y, c->joint_tokens);
 }
 
-/* The first cards of a shuffled deck (Fisher and Yates): K distinct tokens. */
+/* K distinct tokens: the first of a random permutation (Fisher and Yates). */
 static void draw_seeds(const cluster_run *run, size_t b, uint32_t *deck)
 {
     const cb_clusterer *c = run->clusterer;
@@ -256,9 +256,9 @@ static void plant_seeds(const cluster_run *run, const workspace *s, size_t b)
 }
 
 /*
- * Marks the clusters whose tokens changed. Likeness and positional cost depend on a cluster's tokens alone,
- * so they are computed for these clusters only. `anew` marks all: shares change everywhere, and an image that
- * was just loaded has none of them yet.
+ * Marks the clusters whose tokens changed. Likeness and positional cost depend only on a cluster's tokens, so
+ * they are computed only for these clusters. `anew` marks all clusters: with shares every cluster changes,
+ * and for a new image nothing has been computed yet.
  */
 static void find_changes(const cb_clusterer *c, const workspace *s, size_t b, bool anew)
 {
@@ -273,8 +273,8 @@ static void find_changes(const cb_clusterer *c, const workspace *s, size_t b, bo
 }
 
 /*
- * mu_k = sum of the z with label k, of length 1, or 0 for a cluster without tokens; of the clusters that
- * changed, in order.
+ * mu_k = the sum of the z with label k, normalised to length 1, or 0 for a cluster without tokens. Only for
+ * the clusters that changed, in order.
  */
 static size_t take_hard_means(const cb_clusterer *c, const workspace *s, size_t b)
 {
@@ -354,7 +354,7 @@ static void assign(const cb_clusterer *c, const workspace *s, size_t b, cb_cost_
     if (c->config.update_marginal) follow_sizes(c, b);
 }
 
-/* The last labels or transport become Q*, view by view. */
+/* Computes Q* from the last labels or transport, view by view. */
 static void finish(const cb_clusterer *c, const workspace *s, size_t b)
 {
     const size_t N = c->tokens, K = c->clusters;
@@ -378,7 +378,7 @@ static bool is_last(const cb_clusterer *c, size_t repetition)
 }
 
 /*
- * One repetition: assigns on the last cost (or plants the seeds), then computes the next cost or the result.
+ * One repetition: assigns on the last cost (or sets the seeds), then computes the next cost or the result.
  */
 static void advance(
     const cluster_run *run, const workspace *s, size_t b, size_t repetition, cb_cost_range range)
@@ -408,7 +408,7 @@ static void cluster_image(void *context, size_t b, size_t worker)
     for (size_t r = 0; r <= (size_t)c->config.cluster_iterations; r++) advance(run, s, b, r, c->ranges[b]);
 }
 
-/* Task: one repetition of one image. The last one needs no tokens. */
+/* Task: one repetition of one image. The last repetition does not use the tokens. */
 static void advance_image(void *context, size_t b, size_t worker)
 {
     const cluster_run *run = context;

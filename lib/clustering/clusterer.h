@@ -1,12 +1,12 @@
 /*
  * Joint-view clustering (section 1 of the paper; Stegmuller et al., CVPR 2023): the 2N tokens of both views
- * of an image are assigned to K clusters. Each repetition costs a token's cluster by unlikeness and distance,
- * M(i, k) = -<z_i, mu_k> + lambda_pos g(i, k), finds the transport P by Sinkhorn's algorithm, gives every
- * token the label of its largest P, and takes the clusters' means again. The result Q* is the last assignment
- * with the columns of each view summing to 1.
+ * of an image are assigned to K clusters. Each repetition computes the cost of every token and cluster from
+ * dissimilarity and distance, M(i, k) = -<z_i, mu_k> + lambda_pos g(i, k), finds the transport P by
+ * Sinkhorn's algorithm, gives every token the label of its largest P, and computes the clusters' means again.
+ * The result Q* is the last assignment, normalised so that the columns of each view sum to 1.
  *
- * Of clusters that are equally good for a token the lowest wins. Images are independent but for the range of
- * the cost when `batch_cost` is set. Inside, arrays over clusters and tokens are [K, 2N].
+ * Of clusters that are equally good for a token the lowest is chosen. Images are independent, except for the
+ * range of the cost when `batch_cost` is set. Internal arrays over clusters and tokens are [K, 2N].
  */
 #ifndef CB_CLUSTERING_CLUSTERER_H
 #define CB_CLUSTERING_CLUSTERER_H
@@ -22,15 +22,15 @@ typedef struct cb_clusterer cb_clusterer;
 extern const cb_config_table cb_clusterer_settings; /* of cribo_clusterer_config */
 
 /*
- * Its workspace comes from the runtime, whose pool it borrows. Errors: settings out of range, K > 2N, no
- * memory.
+ * Allocates its workspace from the runtime and borrows the runtime's pool. Errors: settings out of range, K >
+ * 2N, no memory.
  */
 cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
     const cribo_clusterer_config *config, size_t max_images, size_t tokens_per_view, size_t width);
 void cb_clusterer_free(const cb_runtime *runtime, cb_clusterer *clusterer);
 
 /*
- * A batch to cluster; all arrays stay the caller's and are checked by it.
+ * A batch to cluster. All arrays are borrowed, and the caller has checked them.
  *
  * images          B
  * view            the tokens of view 1 and of view 2: image b's are [N, D] at view[v] + b * image_stride

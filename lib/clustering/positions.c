@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* The bound of the authors' code, in pixels: nothing costs more than a member that far away. */
+/* The upper bound of a distance in the authors' code, in pixels. */
 static const cb_real farthest = 100000;
 
 void cb_patch_positions(const cribo_crop *crop, size_t rows, size_t columns, size_t patch, float *positions)
@@ -25,7 +25,7 @@ static void fill(cb_real *x, cb_real value, size_t n)
     for (size_t i = 0; i < n; i++) x[i] = value;
 }
 
-/* From the least value found, infinite where there was none, to g. */
+/* Computes g from the smallest value found, which is infinite if there was none. */
 static void close_minimum(cb_real *g, size_t n)
 {
     for (size_t i = 0; i < n; i++) g[i] = g[i] == (cb_real)INFINITY ? 0 : g[i];
@@ -61,7 +61,7 @@ void cb_least_products(
     for (size_t j = 0; j < joint_tokens; j++)
         for (size_t k = 0; k < clusters; k++) {
             cb_real share = shares[k * joint_tokens + j];
-            if (share > 0) /* nothing times an infinite distance would not be 0 */
+            if (share > 0) /* 0 times an infinite distance would not be 0 */
                 cb_rows()->least_product(
                     g + k * joint_tokens, distances + j * joint_tokens, share, farthest, joint_tokens);
         }
@@ -77,10 +77,10 @@ void cb_normalise_positional_cost(
         sum += (double)cb_rows()->dot(g + k * joint_tokens, ones, joint_tokens);
 
     /*
-     * The mean is never above the largest, which is therefore the largest still once zeros have become the
+     * The mean is never above the largest value, so the largest is unchanged after zeros are replaced by the
      * mean.
      */
     const cb_real mean = (cb_real)(sum / (double)(clusters * joint_tokens));
     const cb_real most = cb_rows()->largest(g, clusters * joint_tokens);
-    cb_rows()->divide(cost, g, mean, most > 0 ? most : 1, clusters * joint_tokens); /* all 0: in one place */
+    cb_rows()->divide(cost, g, mean, most > 0 ? most : 1, clusters * joint_tokens); /* all 0: one position */
 }

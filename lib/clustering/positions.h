@@ -1,15 +1,16 @@
 /*
  * Positions of patches in the original image, and the cost of a token's distance from a cluster.
  *
- * The positional cost g(k, i) of token i towards cluster k is the distance to the nearest member of k that is
- * not at the very place of i; with shares A instead of members it is the smallest product of distance and
- * share that is not zero:
+ * The positional cost g(k, i) of token i for cluster k is the distance to the nearest member of k that is not
+ * at the position of i. With shares A instead of members it is the smallest product of distance and share
+ * that is not zero:
  *
  *     g(k, i) = min { |q_i - q_j| A(k, j) : the product is not 0 }, at most 100 000; 0 when there is no such
  *     j
  *
  * Then zeros are replaced by the mean of all g of the image, and g is divided by its largest value, so that
- * it lies in 0 ... 1. All arrays over clusters and tokens are [K, 2N] here: rows of 2N suit the row kernels.
+ * its range is 0 ... 1. All arrays over clusters and tokens are [K, 2N] here: rows of 2N suit the row
+ * kernels.
  */
 #ifndef CB_CLUSTERING_POSITIONS_H
 #define CB_CLUSTERING_POSITIONS_H
@@ -40,8 +41,8 @@ void cb_least_products(
     cb_real *g, const cb_real *distances, const cb_real *shares, size_t joint_tokens, size_t clusters);
 
 /*
- * cost = g [K, 2N], but zeros become the mean, then all is divided by the largest; all zeros stay. `ones`
- * [2N] is scratch.
+ * cost = g [K, 2N], with zeros replaced by the mean, divided by the largest value; if all are 0 they stay 0.
+ * `ones` [2N] is scratch.
  */
 void cb_normalise_positional_cost(
     cb_real *cost, const cb_real *g, size_t joint_tokens, size_t clusters, cb_real *ones);

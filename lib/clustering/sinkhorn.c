@@ -1,8 +1,8 @@
 /*
  * Sinkhorn's algorithm. See sinkhorn.h.
  *
- * Every token's least cost is taken off before the exponential, which the first scaling of rows would cancel:
- * so each token has an entry of 1, and no row can underflow, however large lambda is.
+ * Every token's least cost is subtracted before the exponential; the first scaling of rows cancels this. So
+ * each token has an entry of 1, and no row can underflow for any lambda.
  */
 #include "clustering/sinkhorn.h"
 
@@ -10,10 +10,10 @@
 
 #include <math.h>
 
-/* Cosines in float32 are exact to about 1e-7: a smaller range than this is noise, not preference. */
+/* Cosines in float32 are exact to about 1e-7: a smaller range than this is only rounding noise. */
 static const cb_real flat = (cb_real)1e-6;
 
-/* Below it a cluster counts as empty; its inverse, as a factor, is still finite. */
+/* A cluster with a smaller mass counts as empty; the inverse of this mass is still finite. */
 static const cb_real vanished = (cb_real)1e-30;
 
 cb_cost_range cb_find_cost_range(const cb_real *cost, size_t joint_tokens, size_t clusters, cb_real *scratch)
@@ -43,8 +43,7 @@ static void exponentiate(
 }
 
 /*
- * Scales the tokens to 1 / 2N each and then the clusters to their masses; `sums` over the clusters are
- * brought up to date.
+ * Scales the tokens to 1 / 2N each and then the clusters to their masses; updates `sums` over the clusters.
  */
 static void rescale(
     cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass, cb_real *factors, cb_real *sums)

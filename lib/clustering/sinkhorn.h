@@ -18,9 +18,9 @@ cb_cost_range cb_find_cost_range(const cb_real *cost, size_t joint_tokens, size_
 
 /*
  * plan [K, 2N]: the cost on entry, the transport P on return. mass [K] > 0 sums to 1. The last scaling is
- * that of the clusters, which is used only if a cluster has not lost all its mass to rounding: it is
- * then 0 for all tokens. A cost that is the same everywhere (up to rounding) counts as 0. Never NaN.
- * `scratch` [2 * 2N].
+ * that of the clusters; a cluster that has lost all its mass to rounding is not scaled and is 0 for all
+ * tokens. A cost that is the same everywhere (up to rounding) counts as 0. The result is never NaN. `scratch`
+ * [2 * 2N].
  */
 void cb_sinkhorn(cb_real *plan, size_t joint_tokens, size_t clusters, const cb_real *mass,
     cb_cost_range range, double lambda, size_t iterations, cb_real *scratch);

@@ -9,7 +9,7 @@
 
 #include <time.h>
 
-#define PATIENT_POLLS 64      /* polls without a sleep: the usual transfer is nearly there */
+#define PATIENT_POLLS 64      /* polls without a sleep: most transfers are almost complete */
 #define SHORTEST_SLEEP 20000L /* ns; each sleep is twice as long as the one before */
 #define LONGEST_SLEEP 1000000L
 
@@ -35,7 +35,7 @@ static size_t slot_of(size_t offset)
     return offset / CB_CHUNK_BYTES % CB_CHUNKS;
 }
 
-/* Where the chunk at `offset` arrives. */
+/* The place where the chunk at `offset` is received. */
 static unsigned char *place_of(const cb_exchange *e, size_t offset)
 {
     return e->receive ? e->receive + offset : e->chunks + slot_of(offset) * CB_CHUNK_BYTES;
@@ -72,7 +72,10 @@ static cribo_status start(transfer *t)
     return CRIBO_OK;
 }
 
-/* Ends the oldest request of a direction if it can: 1, 0 while it is under way, negative if it failed. */
+/*
+ * Ends the oldest request of a direction if possible. Returns 1, or 0 while it is in progress, negative if it
+ * failed.
+ */
 static int end_oldest(const transfer *t, direction *d)
 {
     if (d->ended == d->started) return 0;
@@ -82,7 +85,8 @@ static int end_oldest(const transfer *t, direction *d)
 }
 
 /*
- * Ends what can be ended, and hands on what has arrived: 1 if there was something, negative after a failure.
+ * Ends all requests that are complete and passes on the received chunks. Returns 1 if there were any,
+ * negative after a failure.
  */
 static int advance(transfer *t)
 {

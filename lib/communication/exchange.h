@@ -1,7 +1,7 @@
 /*
- * One exchange with another rank: bytes go both ways in chunks, and each chunk that has arrived is handed on
- * while the next is under way. Requests are polled with short sleeps, so that a rank that waits uses next to
- * no CPU time; a deadline ends the wait.
+ * One exchange with another rank: bytes are sent in both directions in chunks, and each received chunk is
+ * processed during the transfer of the next. Requests are polled with short sleeps, so that a waiting rank
+ * uses almost no CPU time; a deadline ends the wait.
  */
 #ifndef CB_COMMUNICATION_EXCHANGE_H
 #define CB_COMMUNICATION_EXCHANGE_H
@@ -10,9 +10,9 @@
 #include "cribo/communicator.h"
 
 #define CB_CHUNK_BYTES ((size_t)1 << 20)
-#define CB_CHUNKS 2 /* under way at once, in each direction */
+#define CB_CHUNKS 2 /* requests at a time, in each direction */
 
-/* Takes `bytes` bytes that have arrived, the ones from `offset` on. */
+/* Processes `bytes` received bytes, those from `offset` on. */
 typedef void cb_arrival(void *context, const void *data, size_t offset, size_t bytes);
 
 typedef struct cb_exchange {
@@ -29,7 +29,7 @@ typedef struct cb_exchange {
 
 /*
  * Fails with CRIBO_TIMED_OUT after the communicator's deadline without progress, and with CRIBO_SYSTEM_ERROR
- * if the transport fails. No request is under way afterwards.
+ * if the transport fails. Afterwards no request is in progress.
  */
 cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_exchange *exchange);
 

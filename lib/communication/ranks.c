@@ -1,4 +1,4 @@
-/* The ranks that train as one. See ranks.h. */
+/* The ranks of one training run. See ranks.h. */
 #include "communication/ranks.h"
 
 #include "base/structs.h"
@@ -135,7 +135,8 @@ static cribo_status swap_parts(cb_ranks *ranks, const char *what, unsigned char 
 /* --- gathering --- */
 
 /*
- * Recursive doubling: each rank has `held` parts from `first` on, and swaps them with the rank `held` away.
+ * Recursive doubling: each rank has `held` parts from `first` on, and exchanges them with the rank `held`
+ * away.
  */
 cribo_status cb_ranks_share(cb_ranks *ranks, const char *what, void *all, const size_t *offsets)
 {
@@ -192,9 +193,9 @@ static void add_arrived(void *context, const void *data, size_t offset, size_t b
 }
 
 /*
- * Recursive halving from neighbours on: with the rank whose number differs in bit `bit`, each keeps half of
- * the parts that it has, adds what the other has of it, and hands over the rest. The lowest bit decides about
- * the upper half of all parts, so a rank's last part is part_of it, and the sums are those of the tree.
+ * Recursive halving, beginning with neighbours: each rank keeps half of its parts, adds the same parts of the
+ * rank whose number differs in bit `bit`, and sends that rank the other half. The lowest bit selects half of
+ * all parts, so a rank's last part is part_of its number, and the sums are those of the tree.
  */
 cribo_status cb_ranks_sum(cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets)
 {
@@ -218,7 +219,7 @@ cribo_status cb_ranks_sum(cb_ranks *ranks, const char *what, cb_real *values, co
     return CRIBO_OK;
 }
 
-/* The way of cb_ranks_sum back. */
+/* The exchanges of cb_ranks_sum in reverse order. */
 cribo_status cb_ranks_spread(
     cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets)
 {

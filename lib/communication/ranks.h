@@ -21,7 +21,7 @@ typedef struct cb_ranks cb_ranks;
 
 #define CB_MAX_RANKS 4096
 
-/* A communicator is checked and copied; *out is NULL for one of a single rank, and for NULL. */
+/* Checks and copies the communicator. *out is NULL if it has a single rank or is NULL. */
 cribo_status cb_ranks_create(
     const cb_runtime *runtime, cb_ranks **out, const cribo_communicator *communicator);
 void cb_ranks_free(const cb_runtime *runtime, cb_ranks *ranks);
@@ -33,8 +33,8 @@ size_t cb_ranks_size(const cb_ranks *ranks);
 cribo_status cb_ranks_check(const cb_ranks *ranks);
 
 /*
- * Joins the outcome of what each rank did alone: CRIBO_OK where all have succeeded, else on all ranks the
- * status and message of the lowest rank that failed. The connection stays whole.
+ * Joins the outcomes of separate work of the ranks: CRIBO_OK if all ranks have succeeded, otherwise on all
+ * ranks the status and message of the lowest rank that failed. The connection remains usable.
  */
 cribo_status cb_ranks_agree(cb_ranks *ranks, cribo_status status);
 
@@ -54,7 +54,7 @@ cribo_status cb_ranks_share(cb_ranks *ranks, const char *what, void *all, const 
  * Values that are divided over the ranks: part p are the numbers offsets[p] ... offsets[p + 1] - 1, and the
  * rank that owns part p is the one whose number has p's bits in reverse order.
  *
- * sum      each rank's own part becomes the sum over all ranks; the other parts are of no use afterwards
+ * sum      each rank's own part becomes the sum over all ranks; the other parts are undefined afterwards
  * spread   every rank gets each part from its owner
  */
 size_t cb_ranks_part(const cb_ranks *ranks);

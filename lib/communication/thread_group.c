@@ -12,7 +12,8 @@
 typedef enum slot_state { FREE, POSTED, COPYING, ENDED, FAILED } slot_state;
 
 /*
- * One request. Number `sequence` of those from one rank to another meets the other side's of the same number.
+ * One request. Requests from one rank to another have numbers; it matches the other side's request with the
+ * same `sequence`.
  */
 typedef struct slot {
     slot_state state;
@@ -36,7 +37,7 @@ struct cribo_thread_group {
     uint64_t *counters; /* [2 size, size] */
 };
 
-/* The other side's request that meets this one, or NULL. Under the lock. */
+/* The other side's request that matches this one, or NULL. Under the lock. */
 static slot *find_partner(const member *own, const slot *request)
 {
     member *peer = &own->group->members[request->peer];
@@ -55,7 +56,7 @@ static void copy(slot *request, slot *partner)
     memcpy(to->data, from->data, to->bytes);
 }
 
-/* Moves the bytes if both sides have posted; the lock is open meanwhile. */
+/* Copies the bytes if both sides have posted; the lock is released during the copy. */
 static void try_to_move(member *own, slot *request)
 {
     slot *partner = request->state == POSTED ? find_partner(own, request) : NULL;

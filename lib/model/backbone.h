@@ -1,6 +1,6 @@
 /*
  * A backbone: a network that turns images into tokens, behind one table of functions. The rest of the library
- * knows tokens by their layout alone: where the dense map begins, its shape, and which tokens make the global
+ * uses only the layout of the tokens: the beginning and shape of the dense map, and the tokens of the global
  * vector. To add a backbone, write its table and name it in model.c.
  */
 #ifndef CB_MODEL_BACKBONE_H
@@ -11,7 +11,7 @@
 #include "cribo/model.h"
 #include "model/parameters.h"
 
-/* What the names of a backbone's parameters begin with. */
+/* The prefix of the names of a backbone's parameters. */
 #define CB_BACKBONE_NAMES "backbone."
 
 /*
@@ -45,19 +45,19 @@ void cb_layout_pool_global(const cb_token_layout *layout, size_t first, cb_pooli
  * and teacher share the computed tokens (cb_backbone_trunk).
  */
 typedef struct cb_training {
-    size_t frozen_blocks; /* 0: nothing is frozen, the embedding neither */
+    size_t frozen_blocks; /* 0: nothing is frozen, not even the embedding */
     double layer_decay;   /* factor of the learning rate from a block to the one before it */
 } cb_training;
 
 /* All of it, at one learning rate. */
 extern const cb_training cb_train_all;
 
-/* What a forward pass may be given besides its images. */
+/* Optional arguments of a forward pass. */
 typedef struct cb_forward_options {
     const cb_real *keep;    /* stochastic depth: [depth, 2, B] factors of a block's two branches
                             (cb_op_residual); NULL: all 1 */
     cb_real *attention;     /* [B, heads, T] shares of the last block's global query; NULL: not computed */
-    const cb_tensor *trunk; /* tokens that left the frozen blocks; NULL: they are computed */
+    const cb_tensor *trunk; /* outputs of the frozen blocks; NULL: they are computed */
 } cb_forward_options;
 
 /*
@@ -69,10 +69,10 @@ typedef struct cb_forward_options {
  * describe   adds the parameters under CB_BACKBONE_NAMES, in a fixed order, and binds the network's views
  * layout     of the tokens of an image, whose sides are multiples of the patch size
  * forward    tokens [B T, D]; their gradient shares their memory. On a tape that measures it plans a pass
- * trunk      the tokens [B T, D] that leave the frozen blocks, on a tape that does not train
- * resamples  whether a tensor of so many rows can be fitted to a parameter that has another number of them:
- *            positions of another image size
- * resample   fits it: values [length, D] to the parameter's shape. Fails only for lack of memory
+ * trunk      the outputs [B T, D] of the frozen blocks, on a tape that does not train
+ * resamples  whether a tensor can be resampled to a parameter with another number of rows: positions of
+ *            another image size
+ * resample   resamples values [length, D] to the parameter's shape. Fails only for lack of memory
  */
 typedef struct cb_backbone_table {
     const char *name;

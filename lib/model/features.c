@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-/* Images go through the model one by one: a single one fills the machine, and the workspace stays small. */
+/* Images are processed one by one: one image uses all threads, and the workspace stays small. */
 
-/* The attention for one image, [H, T], stands before everything else in the arena. */
+/* The attention of one image, [H, T], is the first block of the arena. */
 static cb_tensor infer(cb_tape *tape, const cb_model *model, const cb_images *image, cb_real **attention)
 {
     cb_token_layout layout = cb_backbone_layout(&model->backbone, image->height, image->width);

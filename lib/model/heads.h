@@ -1,6 +1,6 @@
 /*
  * The projection heads: one MLP for [CLS] vectors and objects, x → linear → GELU → linear → GELU → linear →
- * L2 normalisation, and two weight-normed last layers. Their logits are never made here: the loss streams
+ * L2 normalisation, and two weight-normed last layers. The logits are not computed here: the loss iterates
  * over the prototypes.
  */
 #ifndef CB_MODEL_HEADS_H
@@ -8,7 +8,7 @@
 
 #include "model/layers.h"
 
-/* What the names of the heads' parameters begin with. */
+/* The prefix of the names of the heads' parameters. */
 #define CB_HEAD_NAMES "head."
 
 /* A last layer, W[p] = gain[p] direction[p] / ‖direction[p]‖. */
@@ -26,7 +26,7 @@ typedef struct cb_heads {
 /* Adds the parameters under "head." and binds the views. */
 void cb_heads_describe(cb_heads *heads, cb_parameters *parameters);
 
-/* Unit bottleneck vectors [rows, E] of x [rows, input]; they have a separate gradient. */
+/* Computes the unit bottleneck vectors [rows, E] of x [rows, input], with a separate gradient. */
 cb_tensor cb_heads_forward(const cb_heads *heads, cb_tape *tape, cb_tensor x);
 
 #endif

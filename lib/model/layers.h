@@ -25,7 +25,7 @@ cb_affine cb_describe_product(cb_parameters *parameters, const char *name, size_
 cb_tensor cb_linear(cb_tape *tape, cb_tensor x, const cb_affine *f);
 cb_tensor cb_norm(cb_tape *tape, cb_tensor x, const cb_layer_norm *f);
 
-/* At its edge: the result is real. */
+/* At the end of a block: the result is stored as cb_real. */
 cb_tensor cb_linear_real(cb_tape *tape, cb_tensor x, const cb_affine *f);
 cb_tensor cb_norm_real(cb_tape *tape, cb_tensor x, const cb_layer_norm *f);
 

@@ -66,7 +66,7 @@ static cribo_status check_combination(const cribo_model_config *c)
     return CRIBO_OK;
 }
 
-/* Counts the parameters while there is no memory for them, and binds them when there is. */
+/* Counts the parameters if there is no memory for them, and binds them otherwise. */
 static void describe(cb_model *model)
 {
     const cribo_model_config *c = &model->config;

@@ -1,6 +1,6 @@
 /*
- * A model: a backbone with heads (or without), its parameters in one flat buffer, and, when it is to be
- * trained, their gradients in another.
+ * A model: a backbone with or without heads, its parameters in one flat buffer, and, if it is trained, their
+ * gradients in another.
  */
 #ifndef CB_MODEL_MODEL_H
 #define CB_MODEL_MODEL_H
@@ -55,8 +55,8 @@ extern const char *const cb_mlps[2], *const cb_position_embeddings[2], *const cb
             "biases of queries, keys and values: all, no_key (the keys' stays 0), or none")
 
 /*
- * Makes a model with fresh parameters; with gradients where `training` is not NULL. `config` is a full one
- * whose ranges hold.
+ * Makes a model with random parameters, and with gradients if `training` is not NULL. `config` is complete
+ * and checked.
  */
 cribo_status cb_model_create(
     const cb_runtime *runtime, cb_model **out, const cribo_model_config *config, const cb_training *training);

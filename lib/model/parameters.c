@@ -13,7 +13,7 @@ static bool ends_with(const char *name, const char *end)
     return n >= m && strcmp(name + n - m, end) == 0;
 }
 
-/* Slices begin on a cache line; sizes that no address can hold saturate, and the allocation fails. */
+/* Slices begin on a cache line; sizes beyond the address space saturate, and the allocation fails. */
 static size_t place(size_t total, size_t count)
 {
     size_t line = CB_ALIGNMENT / sizeof(cb_real);
@@ -108,8 +108,7 @@ static cb_real draw_one(cb_random *random, const cb_parameter *parameter)
 }
 
 /*
- * Large parameters are drawn in pieces, each with separate random numbers, so that all workers have a
- * share.
+ * Large parameters are drawn in pieces, each with separate random numbers, so that all workers can draw.
  */
 #define PIECE 65536
 

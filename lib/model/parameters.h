@@ -2,8 +2,8 @@
  * Parameters: names for slices of one flat buffer. Values, gradients, moments and the teacher's values are
  * buffers of the same layout, so that clipping, AdamW and EMA are sweeps.
  *
- * A model describes its parameters by asking for each, in order, twice: first without memory, which counts;
- * then with it, which fills the list and hands out views.
+ * A model adds each of its parameters twice, in order: first without memory, to count them; then with memory,
+ * to fill the list and get views.
  */
 #ifndef CB_MODEL_PARAMETERS_H
 #define CB_MODEL_PARAMETERS_H
@@ -13,7 +13,7 @@
 
 #define CB_NAME_BYTES 64
 
-/* How a fresh parameter is drawn. */
+/* The random distribution of a new parameter. */
 typedef enum cb_initial {
     CB_INITIAL_ZERO,
     CB_INITIAL_ONE,
@@ -22,11 +22,11 @@ typedef enum cb_initial {
     CB_INITIAL_UNIFORM   /* ±1/√(columns), a linear layer's default */
 } cb_initial;
 
-/* How the parameters of one part of a model are trained. Zeroed but for rate = 1: like all others. */
+/* How the parameters of one part of a model are trained. Default: zero, except rate = 1. */
 typedef struct cb_parameter_group {
     double rate;   /* factor of the learning rate */
     bool frozen;   /* never trained, and the same in student and teacher */
-    bool backbone; /* not trained while only the heads learn */
+    bool backbone; /* not trained while only the heads are trained */
 } cb_parameter_group;
 
 typedef struct cb_parameter {

@@ -254,7 +254,7 @@ static cb_tensor trunk(const void *network, cb_tape *tape, const cb_images *imag
     return run_blocks(pass, tape, x, 0, vit->training.frozen_blocks, &(cb_forward_options){0});
 }
 
-/* The stream that the frozen blocks leave: a copy, which the next blocks may change. */
+/* The output of the frozen blocks: a copy, which the next blocks may change. */
 static cb_tensor after_trunk(
     const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_tensor *known)
 {
@@ -287,7 +287,7 @@ static cb_tensor forward(
 
 #define MOST_GRID 16384 /* patches along the largest image's side */
 
-/* The side of the square grid whose positions stand in `length` rows; 0 when there is none. */
+/* The side of the square grid with positions in `length` rows; 0 if there is none. */
 static size_t grid_of(const cb_vit *vit, size_t length)
 {
     size_t before = vit->grid.before;

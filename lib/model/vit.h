@@ -31,7 +31,7 @@ typedef struct cb_vit {
     cb_affine patch_embed;
     cb_block *blocks; /* [depth] */
     cb_layer_norm norm;
-    bool recompute; /* training keeps a block's input alone, and computes the block again on the way back */
+    bool recompute; /* training keeps only blocks' inputs; the backward pass computes blocks again */
 } cb_vit;
 
 /* Its table; the network is a cb_vit. */
