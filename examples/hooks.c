@@ -78,6 +78,7 @@ static cribo_trainer *make_trainer(const cribo_runtime *runtime)
     config.clusters = 4;
     config.bank_images = 8;
     config.batch_size = B;
+    config.steps_per_epoch = 1;
     MUST(cribo_trainer_create(&trainer, &config, runtime));
     return trainer;
 }

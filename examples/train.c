@@ -30,6 +30,7 @@ int main(void)
     cribo_status status = cribo_trainer_config_init(&config, sizeof config); /* the published ViT-S/16 */
     if (status == CRIBO_OK) status = cribo_trainer_config_preset(&config, "mini");
     config.total_steps = steps;
+    config.steps_per_epoch = 1; /* batches in an epoch: here, a pass over the four images */
     if (status == CRIBO_OK) status = cribo_trainer_create(&trainer, &config, NULL);
     for (int step = 0; status == CRIBO_OK && step < steps; step++) {
         cribo_batch batch = {.struct_size = sizeof batch,

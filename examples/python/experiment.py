@@ -45,7 +45,7 @@ def settings_of(method: str, seed: int, steps: int, changes: dict[str, float]) -
         cross_image_steps=max(1, steps // 2),  # neighbours mean nothing at first, and early ones did harm
         freeze_last_layer_steps=max(1, steps // 20),
     )
-    with cribo.Trainer("mini", threads=1) as trainer:
+    with cribo.Trainer("mini", threads=1, steps_per_epoch=1) as trainer:
         preset = trainer.settings
     return {**preset, **shares, "seed": seed, **changes, **METHODS[method]}  # a loss left out stays out
 

@@ -1,6 +1,6 @@
 """CrIBo for a network of one's own in PyTorch: cribo.Objective with tensors and gradients.
 
-    objective = Objective(width=D, tokens=N, batch_size=B)
+    objective = Objective(width=D, tokens=N, batch_size=B, steps_per_epoch=E)
     for views, positions, ids in loader:                 # [B, 2, 3, S, S], [B, 2, N, 2], [B]
         with torch.no_grad():
             objective.teach(*both_views(teacher, views), positions, ids)

@@ -29,7 +29,7 @@ def train(network: nn.Module, pictures: Tensor, steps: int, images: int = 8, see
     student, teacher = network, teacher_of(network)
     objective = Objective(width=WIDTH, tokens=GRID * GRID, batch_size=images, clusters=8, bank_images=256,
         head_hidden=256, head_bottleneck=64, prototypes=256, object_prototypes=256, total_steps=steps,
-        ema_momentum=0.99, cross_image_steps=steps // 10, seed=seed)  # fmt: skip
+        ema_momentum=0.99, steps_per_epoch=1, cross_image_steps=steps // 10, seed=seed)  # fmt: skip
     optimiser = torch.optim.AdamW(student.parameters())
     losses = []
     for _ in range(steps):

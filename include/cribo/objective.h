@@ -88,7 +88,7 @@ typedef struct cribo_objective_config {
     double freeze_last_layer_epochs; /* epochs with frozen last layers; 1 */
     int64_t freeze_last_layer_steps; /* steps with frozen last layers; 0: by epochs */
     double epochs;                   /* length of the training; 300 */
-    int64_t steps_per_epoch;         /* turns epochs into steps */
+    int64_t steps_per_epoch;         /* batches in an epoch, as in cribo_trainer_config; 0 */
     int64_t total_steps;             /* length of the training in steps; 0: epochs * steps_per_epoch */
     int64_t seed;                    /* of every random choice; 0 */
 

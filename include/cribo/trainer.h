@@ -25,7 +25,8 @@ typedef struct cribo_trainer cribo_trainer;
  *
  * The micro-batch decides how much memory a step takes; results depend on it by rounding only. Schedules
  * count in epochs of steps_per_epoch steps; a field ..._steps that is not 0 takes the place of its
- * ..._epochs.
+ * ..._epochs (total_steps that of epochs). steps_per_epoch has no default: creation fails while it is 0 and a
+ * field in epochs above 0 is not replaced. If all are in steps, 0 means that each step is an epoch.
  */
 typedef struct cribo_trainer_config {
     size_t struct_size; /* sizeof(cribo_trainer_config), set by _init */
@@ -89,7 +90,7 @@ typedef struct cribo_trainer_config {
     double freeze_last_layer_epochs; /* epochs with frozen prototype layers; 1 */
     int64_t freeze_last_layer_steps; /* steps with frozen prototype layers; 0: by epochs. 0 */
     double epochs;                   /* length of the training; 300 */
-    int64_t steps_per_epoch;         /* converts settings in epochs to steps; 1 */
+    int64_t steps_per_epoch;         /* batches in an epoch; 0: no setting is in epochs (see above). 0 */
     int64_t total_steps;             /* length of the training in steps; 0: epochs * steps_per_epoch. 0 */
     int64_t seed;                    /* of every random choice; 0 */
 

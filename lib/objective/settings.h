@@ -92,8 +92,8 @@ extern const cb_config_table cb_objective_settings;
         CB_INTEGER(T, freeze_last_layer_steps, 0, 1e15, 0, \
             "steps with frozen prototype layers; 0: freeze_last_layer_epochs counts"), \
         CB_REAL(T, epochs, 0, 1e9, 300, "length of the training and of its schedules in epochs"), \
-        CB_INTEGER( \
-            T, steps_per_epoch, 1, 1e12, 1, "steps per epoch: converts the settings in epochs to steps"), \
+        CB_INTEGER(T, steps_per_epoch, 0, 1e12, 0, \
+            "steps per epoch: converts the settings in epochs to steps; 0: no setting is in epochs"), \
         CB_INTEGER(T, total_steps, 0, 1e15, 0, \
             "length of the training and of its schedules in steps; 0: epochs counts"), \
         CB_INTEGER(T, seed, 0, 9007199254740992, 0, "seed of every random choice"), \

@@ -2,6 +2,8 @@
 #include "training/schedule.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 static const double pi = 3.14159265358979323846;
 
@@ -30,6 +32,61 @@ double cb_schedule_position_weight(double first, double last, int64_t epochs, in
 {
     return cb_schedule_linear(first, last, epochs, at_most(epoch, epochs - 1));
 }
+
+/* --- epochs --- */
+
+static const struct {
+    const char *epochs, *steps;
+} spans[] = {
+    {"epochs", "total_steps"},
+    {"warmup_epochs", "warmup_steps"},
+    {"teacher_temperature_epochs", "teacher_temperature_steps"},
+    {"cross_image_epochs", "cross_image_steps"},
+    {"freeze_last_layer_epochs", "freeze_last_layer_steps"},
+};
+
+static double value_of(const cb_config_table *table, const void *config, const char *name)
+{
+    return cb_config_get(cb_config_find(table, name), config);
+}
+
+/* Room for every name in `spans`. */
+typedef struct name_list {
+    char text[160];
+} name_list;
+
+static void append(name_list *list, const char *name)
+{
+    size_t length = strlen(list->text);
+    snprintf(list->text + length, sizeof list->text - length, "%s%s", length ? ", " : "", name);
+}
+
+/* Lists the settings in epochs that no setting in steps replaces, and their counterparts in steps. */
+static void list_spans(const cb_config_table *table, const void *config, name_list *epochs, name_list *steps)
+{
+    for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++) {
+        if (value_of(table, config, spans[i].epochs) == 0 || value_of(table, config, spans[i].steps) != 0)
+            continue;
+        append(epochs, spans[i].epochs);
+        append(steps, spans[i].steps);
+    }
+}
+
+cribo_status cb_schedule_settle(const cb_config_table *table, void *config)
+{
+    const cb_field *per_epoch = cb_config_find(table, "steps_per_epoch");
+    name_list epochs = {{0}}, steps = {{0}};
+    if (cb_config_get(per_epoch, config) != 0) return CRIBO_OK;
+    list_spans(table, config, &epochs, &steps);
+    CB_REQUIRE(!epochs.text[0],
+        "steps_per_epoch is 0 (not set), but these settings are in epochs: %s. Set steps_per_epoch to the "
+        "number of batches in an epoch, or set %s",
+        epochs.text, steps.text);
+    cb_config_put(per_epoch, config, 1);
+    return CRIBO_OK;
+}
+
+/* --- the values of a step --- */
 
 #define MOST_STEPS 1e18 /* longer spans are as good as endless; sums of a few still fit an integer */
 

@@ -5,6 +5,7 @@
 #ifndef CB_TRAINING_SCHEDULE_H
 #define CB_TRAINING_SCHEDULE_H
 
+#include "base/config.h"
 #include "cribo/objective.h"
 
 /*
@@ -27,6 +28,12 @@ double cb_schedule_linear(double first, double last, int64_t count, int64_t inde
  * option pos_alpha has the last epoch's first). A single epoch has the first's.
  */
 double cb_schedule_position_weight(double first, double last, int64_t epochs, int64_t epoch);
+
+/*
+ * Sets steps_per_epoch = 0 (not given) to 1 in the config of a trainer or an objective. This is an error
+ * while a setting in epochs is above 0 and its counterpart in steps is 0: such a setting has no length then.
+ */
+cribo_status cb_schedule_settle(const cb_config_table *table, void *config);
 
 /* How many steps a training has: total_steps, or epochs * steps_per_epoch. At least 1. */
 int64_t cb_schedule_total_steps(const cribo_objective_config *config);

@@ -5,6 +5,7 @@
 #include "objective/learn.h"
 #include "objective/project.h"
 #include "tensor/gemm.h"
+#include "training/schedule.h"
 
 #include <string.h>
 
@@ -127,6 +128,7 @@ cribo_status cb_token_trainer_create(
     t->runtime = runtime;
     t->config = *config;
     cribo_status status = cb_gemm_begin(runtime);
+    if (status == CRIBO_OK) status = cb_schedule_settle(&cb_objective_settings, &t->config);
     if (status == CRIBO_OK) status = create_parts(runtime, t);
     if (status != CRIBO_OK) {
         cb_token_trainer_free(runtime, t);

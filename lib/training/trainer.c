@@ -114,6 +114,7 @@ static cribo_status plan_passes(const cb_runtime *runtime, cb_trainer *trainer)
 static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
 {
     CB_TRY(cb_gemm_begin(runtime));
+    CB_TRY(cb_schedule_settle(&cb_trainer_settings, &trainer->config));
     CB_TRY(create_models(runtime, trainer));
     CB_TRY(create_learner(runtime, trainer));
     CB_TRY(create_average(runtime, trainer));

@@ -80,7 +80,7 @@ int main(int count, char **arguments)
     cribo_trainer_config config;
     snprintf(path, sizeof path, "%s/benchmark.checkpoint", count > 1 ? arguments[1] : ".");
     need(cribo_trainer_config_init(&config, sizeof config));
-    config.batch_size = 1;
+    config.batch_size = config.steps_per_epoch = 1;
     config.freeze_last_layer_epochs = 0;
     need(cribo_trainer_create(&trainer, &config, NULL));
     train_one_step(trainer, &config);

@@ -89,6 +89,7 @@ class Ours:
             learning_rate_final=r.learning_rate,
             warmup_epochs=0, weight_decay=r.weight_decay, weight_decay_final=r.weight_decay,
             ema_momentum=r.momentum, ema_momentum_final=r.momentum, freeze_last_layer_epochs=0,
+            steps_per_epoch=1,
         )  # fmt: skip
 
     def step(self, precision: str) -> Outcome:

@@ -227,6 +227,7 @@ int main(int count, char **arguments)
     call(cribo_trainer_config_init(&base.config, sizeof base.config));
     base.config.batch_size = 8;
     base.config.bank_images = 1000;
+    base.config.steps_per_epoch = 1;
     base.config.cross_image_epochs = base.config.freeze_last_layer_epochs = 0;
     for (int i = 1 + grow; i < count; i++) set_from(&base, arguments[i]);
     print_head();

@@ -58,7 +58,7 @@ static cribo_status begin(cribo_trainer **trainer)
     c.width = c.heads = c.depth = c.mlp_ratio = 1;
     c.head_hidden = c.head_bottleneck = 1;
     c.prototypes = COUNT;
-    c.object_prototypes = c.clusters = c.bank_images = c.batch_size = 1;
+    c.object_prototypes = c.clusters = c.bank_images = c.batch_size = c.steps_per_epoch = 1;
     runtime.threads = 1;
     return cribo_trainer_create(trainer, &c, &runtime);
 }

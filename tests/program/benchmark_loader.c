@@ -130,6 +130,7 @@ static double measure_trainer(int size)
         exit(1);
     config.image_size = size;
     config.batch_size = BATCH;
+    config.steps_per_epoch = 1;
     runtime.threads = 2;
     if (cribo_trainer_create(&trainer, &config, &runtime) != CRIBO_OK) exit(1);
     for (size_t i = 0; i < 2 * bytes; i++) views[i] = (uint8_t)(i * 2654435761u >> 13);

@@ -24,6 +24,7 @@ static cribo_trainer *make_trainer(void)
     config.clusters = 2;
     config.bank_images = 4;
     config.batch_size = 2;
+    config.steps_per_epoch = 1;
     runtime.threads = 1;
     ck_assert_msg(cribo_trainer_create(&trainer, &config, &runtime) == CRIBO_OK, "%s", cribo_last_error());
     return trainer;

@@ -112,6 +112,16 @@ START_TEST(test_settings_batch_is_no_larger_than_the_folder)
 }
 END_TEST
 
+START_TEST(test_settings_steps_per_epoch_of_0_are_those_of_the_folder)
+{
+    struct settings settings = {0};
+    give(&settings, "batch_size", "8");
+    give(&settings, "steps_per_epoch", "0");
+    cribo_trainer_config config = apply(&settings, 83);
+    ck_assert_int_eq(config.steps_per_epoch, 10);
+}
+END_TEST
+
 START_TEST(test_settings_wrong_ones_are_named)
 {
     struct settings settings = {0};
@@ -242,7 +252,8 @@ END_TEST
 RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
     test_settings_given_win_over_presets_and_small_defaults,
     test_settings_of_weights_win_over_presets_and_given_ones_over_both,
-    test_settings_batch_is_no_larger_than_the_folder, test_settings_wrong_ones_are_named,
+    test_settings_batch_is_no_larger_than_the_folder,
+    test_settings_steps_per_epoch_of_0_are_those_of_the_folder, test_settings_wrong_ones_are_named,
     test_settings_of_a_resumed_run_are_those_saved, test_settings_overridden_ones_may_differ,
     test_settings_presets_stack, test_settings_names_are_the_options,
     test_settings_warm_ups_longer_than_the_run_are_named)

@@ -22,7 +22,7 @@ def train(path: str) -> None:
     crops = [(0, 0, 32, 32, 0)] * 4
     batch = cribo.Batch(pixels, pixels[..., ::-1], crops, [(0, 0, 32, 32, 1)] * 4)
     settings = {"image_size": 32, "patch_size": 8, "depth": 2, "prototypes": 64, "object_prototypes": 64}
-    with cribo.Trainer("tiny", **settings, clusters=4, batch_size=4, bank_images=8) as trainer:
+    with cribo.Trainer("tiny", **settings, clusters=4, batch_size=4, bank_images=8, steps_per_epoch=1) as trainer:
         losses = [trainer.step(batch).loss for _ in range(3)]
         trainer.save_weights(path)
         with cribo.Model(width=192, heads=3, **settings) as model:

@@ -66,6 +66,7 @@ def small_trainer(**settings) -> cribo.Trainer:
         "bank_images": 8,
         "cross_image_epochs": 0,
         "warmup_epochs": 1,
+        "steps_per_epoch": 1,
     }
     chosen.update(settings)
     return cribo.Trainer(**chosen)

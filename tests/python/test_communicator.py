@@ -32,6 +32,7 @@ SETTINGS = {
     "micro_batch": 1,
     "shards": BATCH,
     "total_steps": 10,
+    "steps_per_epoch": 1,
     "freeze_last_layer_epochs": 0,
     "cross_image_epochs": 0,
     "warmup_epochs": 0,

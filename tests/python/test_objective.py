@@ -22,6 +22,7 @@ SMALL = {
     "freeze_last_layer_epochs": 0,
     "warmup_epochs": 0,
     "total_steps": 20,
+    "steps_per_epoch": 1,
 }
 
 

@@ -26,7 +26,8 @@ except ImportError:
 SETTINGS = dict(
     width=48, tokens=16, batch_size=4, micro_batch=1, clusters=4, bank_images=8, head_hidden=32,
     head_bottleneck=16, prototypes=40, object_prototypes=36, cross_image_epochs=0,
-    freeze_last_layer_epochs=0, warmup_epochs=0, total_steps=20, learning_rate=0.1, threads=1,
+    freeze_last_layer_epochs=0, warmup_epochs=0, total_steps=20, steps_per_epoch=1, learning_rate=0.1,
+    threads=1,
 )  # fmt: skip
 
 

@@ -172,8 +172,9 @@ class Steps(unittest.TestCase):
 
     def test_preset_then_settings_on_top(self):
         values = dict(
-            prototypes=8, object_prototypes=8, head_hidden=8, head_bottleneck=8, bank_images=1, batch_size=1
-        )
+            prototypes=8, object_prototypes=8, head_hidden=8, head_bottleneck=8, bank_images=1, batch_size=1,
+            steps_per_epoch=1,
+        )  # fmt: skip
         with cribo.Trainer("tiny", "authors", depth=1, **values) as trainer:
             self.assertEqual(trainer.settings["width"], 192)
             self.assertEqual(trainer.settings["depth"], 1)

@@ -529,6 +529,18 @@ START_TEST(test_objective_out_of_memory_leaks_nothing_and_steps_allocate_nothing
 }
 END_TEST
 
+START_TEST(test_objective_epochs_without_a_length_are_refused)
+{
+    cribo_objective_config c = objective_config();
+    cribo_objective *objective;
+    c.steps_per_epoch = 0;
+    ck_assert_int_eq(cribo_objective_create(&objective, &c, NULL), CRIBO_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(cribo_last_error(), "epochs, teacher_temperature_epochs. Set"));
+    c.total_steps = c.teacher_temperature_steps = 2;
+    cribo_objective_free(objective_begin(&c, 1));
+}
+END_TEST
+
 START_TEST(test_objective_presets_set_what_an_objective_has)
 {
     cribo_objective_config c;
@@ -558,6 +570,7 @@ int main(void)
     tcase_add_test(tests, test_objective_given_up_steps_leave_no_trace);
     tcase_add_test(tests, test_objective_cancelled_phases_can_be_taken_again);
     tcase_add_test(tests, test_objective_out_of_memory_leaks_nothing_and_steps_allocate_nothing);
+    tcase_add_test(tests, test_objective_epochs_without_a_length_are_refused);
     tcase_add_test(tests, test_objective_presets_set_what_an_objective_has);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

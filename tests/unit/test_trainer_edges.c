@@ -350,6 +350,65 @@ START_TEST(test_trainer_clips_each_tensor_by_its_own_norm)
 }
 END_TEST
 
+/* --- epochs without a length --- */
+
+/* All lengths in steps. */
+static cribo_trainer_config config_in_steps(void)
+{
+    cribo_trainer_config c = training_config();
+    c.steps_per_epoch = 0;
+    c.total_steps = 8;
+    c.teacher_temperature_epochs = 0;
+    c.position_weight_final = 3;
+    return c;
+}
+
+static void check_refused(const cribo_trainer_config *c, const char *names)
+{
+    cribo_trainer *trainer;
+    ck_assert_int_eq(cribo_trainer_create(&trainer, c, NULL), CRIBO_INVALID_ARGUMENT);
+    ck_assert_ptr_null(trainer);
+    ck_assert_ptr_nonnull(strstr(cribo_last_error(), "steps_per_epoch"));
+    ck_assert_msg(strstr(cribo_last_error(), names) != NULL, "%s", cribo_last_error());
+}
+
+START_TEST(test_trainer_epochs_without_a_length_are_refused_by_name)
+{
+    cribo_trainer_config c;
+    OK(cribo_trainer_config_init(&c, sizeof c));
+    check_refused(&c, "in epochs: epochs, warmup_epochs, teacher_temperature_epochs, cross_image_epochs, "
+                      "freeze_last_layer_epochs. Set");
+    c = config_in_steps();
+    c.total_steps = 0;
+    check_refused(&c, "in epochs: epochs. Set");
+    check_refused(&c, "or set total_steps");
+    c = config_in_steps();
+    c.cross_image_epochs = 1;
+    check_refused(&c, "in epochs: cross_image_epochs. Set");
+    c.freeze_last_layer_epochs = 0.5;
+    check_refused(&c, "or set cross_image_steps, freeze_last_layer_steps");
+    c.cross_image_steps = c.freeze_last_layer_steps = 1;
+    cribo_trainer_free(training_begin(&c, 1));
+}
+END_TEST
+
+START_TEST(test_trainer_schedules_in_steps_need_no_epochs)
+{
+    cribo_trainer_config c = config_in_steps(), whole = c;
+    whole.steps_per_epoch = 1;
+    cribo_trainer *ours = training_begin(&c, 1), *theirs = training_begin(&whole, 1);
+    for (uint64_t i = 0; i < 3; i++) {
+        training_batch made = training_batch_of(&c, 4, i);
+        cribo_report report = step_on(ours, &made.batch), same = step_on(theirs, &made.batch);
+        ck_assert(report.loss == same.loss && report.position_weight == same.position_weight);
+        ck_assert_int_eq(report.epoch, (int64_t)i);
+        training_batch_free(&made);
+    }
+    cribo_trainer_free(ours);
+    cribo_trainer_free(theirs);
+}
+END_TEST
+
 /* --- the end --- */
 
 START_TEST(test_trainer_steps_beyond_the_end_keep_the_last_settings)
@@ -428,6 +487,8 @@ static void add_all(TCase *tests)
     tcase_add_loop_test(tests, test_trainer_frozen_last_layers_rest, 0, 2);
     tcase_add_loop_test(tests, test_trainer_clips_the_global_norm, 0, 4);
     tcase_add_test(tests, test_trainer_clips_each_tensor_by_its_own_norm);
+    tcase_add_test(tests, test_trainer_epochs_without_a_length_are_refused_by_name);
+    tcase_add_test(tests, test_trainer_schedules_in_steps_need_no_epochs);
     tcase_add_loop_test(tests, test_trainer_steps_beyond_the_end_keep_the_last_settings, 0, 2);
     tcase_add_test(tests, test_trainer_no_learning_rate_moves_no_student);
 }

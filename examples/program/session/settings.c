@@ -238,8 +238,8 @@ bool settings_apply(
     if (was_given(settings, "epochs") && was_given(settings, "total_steps") && config->total_steps > 0)
         return problem_set(problem, "--epochs and --steps both give the length of the run; give one of them");
     fit_folder(pictures, config);
-    if (!was_given(settings, "steps_per_epoch") && pictures > 0)
-        config->steps_per_epoch = (int64_t)pictures / config->batch_size;
+    if (config->steps_per_epoch == 0) /* not given */
+        config->steps_per_epoch = pictures > 0 ? (int64_t)pictures / config->batch_size : 1;
     if (!settings->presets[0]) shorten_warmups(settings, config);
     return true;
 }
@@ -336,6 +336,7 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
     *config = *saved;
     for (size_t i = 0; i < settings->count; i++)
         if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
+    if (config->steps_per_epoch == 0) config->steps_per_epoch = saved->steps_per_epoch; /* not given */
     /* As at the run's beginning, so that its command line with --resume means the same again. */
     if (was_given(settings, "batch_size") || was_given(settings, "micro_batch")) fit_folder(pictures, config);
     if (config->total_steps > 0 && is_overridden(settings, "epochs"))
