@@ -132,7 +132,7 @@ static cribo_status read_arrays(loading *l)
     return cb_safetensors_has_checksums(l->file) ? CRIBO_OK : cb_safetensors_finish(l->file);
 }
 
-/* Makes the arrays the bank's content. */
+/* Replaces the bank's content by the arrays. */
 static cribo_status adopt(const loading *l)
 {
     char problem[300];

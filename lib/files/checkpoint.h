@@ -1,8 +1,8 @@
 /*
  * Checkpoints, and the weights of a training run, as files. See docs/checkpoints.md for the format.
  *
- * Writing takes the state of a trainer or an objective, or a copy of it. Reading stages everything in memory
- * of its own, checks it, and only then changes the trainer or the objective.
+ * The state that is written is that of a trainer or an objective, or a copy of it. Reading stores everything
+ * in separate memory, checks it, and only then changes the trainer or the objective.
  */
 #ifndef CB_FILES_CHECKPOINT_H
 #define CB_FILES_CHECKPOINT_H
@@ -11,7 +11,7 @@
 #include "io/safetensors.h"
 #include "training/state.h"
 
-/* What sets the files of trainers apart from those of objectives. */
+/* The differences between the files of trainers and those of objectives. */
 typedef struct cb_run_kind {
     const char *noun, *format; /* for messages; the metadata "cribo" */
     const cb_config_table *settings;
@@ -28,10 +28,12 @@ typedef struct cb_subject {
     int64_t step;
     const cb_state *state;
     const cb_memory_bank
-        *bank; /* holds the vectors that `state` does not; NULL: `state` is a copy with all */
+        *bank; /* has the vectors that are not in `state`; NULL: `state` is a complete copy */
 } cb_subject;
 
-/* Replaces `path` atomically by a checkpoint with the caller's metadata. `options` is a full, checked one. */
+/*
+ * Replaces `path` atomically by a checkpoint with the caller's metadata. `options` is complete and checked.
+ */
 cribo_status cb_checkpoint_write(
     const cb_subject *subject, const char *path, const cribo_save_options *options);
 
@@ -46,8 +48,8 @@ typedef struct cb_checkpoint {
 } cb_checkpoint;
 
 /*
- * `kind` NULL: a checkpoint of any kind. Errors: those of cb_safetensors_open; CRIBO_CORRUPT: no checkpoint
- * of this kind, or of another version.
+ * `kind` NULL: a checkpoint of any kind. Errors: those of cb_safetensors_open; CRIBO_CORRUPT: the file is not
+ * a checkpoint of this kind, or has another version.
  */
 cribo_status cb_checkpoint_open(
     const cb_allocator *allocator, cb_checkpoint *checkpoint, const cb_run_kind *kind, const char *path);
@@ -60,12 +62,13 @@ cribo_status cb_checkpoint_settings(const cb_checkpoint *checkpoint, void *confi
 cribo_status cb_run_settings(
     const cb_allocator *allocator, const cb_run_kind *kind, const char *path, void *config);
 
-/* The caller's text of this key, until the checkpoint is closed; NULL: there is none. */
+/* The caller's text of this key, valid until the checkpoint is closed; NULL: there is none. */
 const char *cb_checkpoint_text(const cb_checkpoint *checkpoint, const char *key);
 
 /*
- * Makes the checkpoint's state the learner's, whose run has the settings `config`. `overrides` lists
- * settings, separated by commas, that may differ between file and run. On failure the learner is unchanged.
+ * Replaces the learner's state by the checkpoint's. `config` has the settings of the learner's run.
+ * `overrides` lists settings, separated by commas, that may differ between file and run. On failure the
+ * learner is unchanged.
  */
 cribo_status cb_checkpoint_restore(
     const cb_checkpoint *checkpoint, cb_learner *learner, const void *config, const char *overrides);

@@ -61,7 +61,7 @@ void cb_checkpoint_close(cb_checkpoint *c)
 
 /* --- settings --- */
 
-/* Whether a metadata key is something else than a setting. */
+/* Whether a metadata key is not a setting. */
 static bool is_other(const char *key)
 {
     return cb_starts_with(key, CB_CHECKPOINT_CALLER) || cb_starts_with(key, CB_CHECKSUM_PREFIX) ||
@@ -178,8 +178,8 @@ static cribo_status read_length(const cb_checkpoint *c, const char *name, size_t
 }
 
 /*
- * In the order of the file, so that one pass over it is enough. A file has no name twice: if it has as many
- * tensors as the stage and those of the stage, each is one of them.
+ * Reads in the order of the file, so that one pass over it is enough. Names in a file are unique: if the file
+ * has the same number of tensors as the stage and all tensors of the stage, it has no others.
  */
 static cribo_status read_arrays(const cb_checkpoint *c, const cb_state *stage)
 {
@@ -196,7 +196,7 @@ static cribo_status read_arrays(const cb_checkpoint *c, const cb_state *stage)
     return cb_safetensors_finish(c->file);
 }
 
-/* Reads the state into a stage, whatever the outcome freed by cb_state_free. */
+/* Reads the state into a stage; free it with cb_state_free, also after a failure. */
 static cribo_status read_state(const cb_checkpoint *c, cb_learner *learner, cb_state *stage, int64_t *step)
 {
     const cb_objective *objective = learner->objective;

@@ -10,7 +10,7 @@
 
 typedef char number_text[CB_NUMBER_BYTES];
 
-/* How many pairs describe_run makes: the settings, the step, format and kind. */
+/* The number of pairs of describe_run: the settings, the step, format and kind. */
 static size_t described_pairs(const cb_subject *subject)
 {
     return subject->kind->settings->count + 3;
@@ -108,7 +108,7 @@ cribo_status cb_run_weights_write(const cb_subject *subject, const char *path)
 
 /* --- the whole state --- */
 
-/* The caller's strings, their keys with a prefix of our own. */
+/* The caller's strings; their keys get a prefix. */
 static cribo_status add_metadata(document *d, const cribo_save_options *options)
 {
     size_t bytes = 0;

@@ -32,7 +32,7 @@ static const cb_layout_rule timm[] = {
     PAIR(BLOCK "mlp.w3", BLOCK "mlp.fc2"),
 };
 
-/* timm's Eva, which has its DINOv3. */
+/* timm's Eva, which timm uses for DINOv3. */
 static const cb_layout_rule timm_eva[] = {
     {"register_tokens", {"reg_token"}},
     {BLOCK "ls1.gamma", {BLOCK "gamma_1"}},
@@ -43,7 +43,7 @@ static const cb_layout_rule timm_eva[] = {
     PAIR(BLOCK "mlp.w3", BLOCK "mlp.fc2"),
 };
 
-/* What the modules of Hugging Face's transformers share. */
+/* The common rules of the modules of Hugging Face's transformers. */
 #define EMBEDDINGS \
     {"cls_token", {"embeddings.cls_token"}}, {"register_tokens", {"embeddings.register_tokens"}}, \
         {"pos_embed", {"embeddings.position_embeddings"}}, \

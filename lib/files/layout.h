@@ -1,7 +1,7 @@
 /*
- * The layouts of published weights: how other code names the parameters of a vision transformer, and how it
- * cuts them. A parameter of ours is one tensor of a layout, or several whose rows follow each other: the
- * weights of queries, keys and values, or of the two halves of a gated MLP.
+ * The layouts of published weights: the names and the division of a vision transformer's parameters in other
+ * code. A parameter of the library is one tensor of a layout, or several tensors whose rows follow each
+ * other: the weights of queries, keys and values, or of the two halves of a gated MLP.
  *
  * To add a layout, add its rules to layout.c, and to weights_open.c how to recognise it.
  */
@@ -15,8 +15,8 @@
 
 /*
  * One parameter. `ours` is its name after "backbone.", `theirs` are the tensors after the file's prefix; '#'
- * is the number of a block. A tensor after '?' may be absent: its rows are then 0. Of several rules for one
- * parameter the first whose tensors are in the file holds; the first is used for writing.
+ * is the number of a block. A tensor after '?' may be absent: its rows are then 0. If a parameter has several
+ * rules, reading uses the first rule whose tensors are in the file; writing uses the first rule.
  */
 typedef struct cb_layout_rule {
     const char *ours;
@@ -25,8 +25,8 @@ typedef struct cb_layout_rule {
 
 typedef struct cb_layout {
     const char *name;
-    const char *title;           /* for people */
-    const cb_layout_rule *rules; /* a parameter without a rule has our name */
+    const char *title;           /* for messages */
+    const cb_layout_rule *rules; /* a parameter without a rule has the library's name */
     size_t count;
     const char *backbone; /* precedes the names, unless the caller chooses a prefix */
 } cb_layout;

@@ -22,13 +22,13 @@ static bool is_wanted(const loading *l, const cb_parameter *parameter)
     return cb_starts_with(parameter->name, CB_HEAD_NAMES) ? l->parts->heads : l->parts->backbone;
 }
 
-/* What a parameter is called in the file, after the prefix. */
+/* The name of a parameter in the file, after the prefix. */
 static const char *file_name(const loading *l, const cb_parameter *parameter)
 {
     return parameter->name + (l->parts->plain_names ? strlen(CB_BACKBONE_NAMES) : 0);
 }
 
-/* The parameter that is called `name` in the file, after the prefix; NULL when the model has none. */
+/* The parameter with the name `name` in the file, after the prefix; NULL if the model has none. */
 static const cb_parameter *parameter_of(const loading *l, const char *name)
 {
     char whole[CB_NAME_BYTES];
@@ -39,7 +39,7 @@ static const cb_parameter *parameter_of(const loading *l, const char *name)
 
 /* --- checks --- */
 
-/* Are these positions that are to be resampled? */
+/* Whether a tensor has positions that are resampled. */
 static bool is_resampled(const loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor)
 {
     return l->parts->resample_positions && tensor->axes == 3 && tensor->shape[1] != parameter->shape[1] &&
@@ -73,8 +73,8 @@ static cribo_status check_tensors(const loading *l)
 }
 
 /*
- * Refuses tensors under the prefix that are no parameters of the model: with them the file's model would give
- * other features.
+ * Refuses tensors under the prefix that are not parameters of the model: the file's model would give other
+ * features.
  */
 static cribo_status check_unknown(const loading *l)
 {

@@ -21,20 +21,20 @@ typedef struct cb_weights {
     char heads_prefix[CB_PREFIX_BYTES]; /* precedes "head.mlp.0.weight" */
     bool has_heads;                     /* the projection heads are there, all of them */
     cribo_model_config config;          /* without heads where the file has none */
-    bool known;                         /* the settings are the file's own, or its config.json's */
+    bool known;                         /* the settings are from the file or its config.json */
     char assumed[CB_NOTE_BYTES];        /* the settings that were assumed; "": none */
 } cb_weights;
 
 /*
- * Opens a file. `prefix` precedes the names of the model, with or without "backbone."; NULL: it is found, the
- * teacher's where there are several. Errors: those of cb_safetensors_open; CRIBO_INVALID_ARGUMENT: no vision
- * transformer, or one that this library does not compute; the tensor is named.
+ * Opens a file. `prefix` precedes the names of the model, with or without "backbone."; NULL: it is found, and
+ * if there are several it is the teacher's. Errors: those of cb_safetensors_open; CRIBO_INVALID_ARGUMENT: the
+ * file has no vision transformer, or one that this library does not support; the message names the tensor.
  */
 cribo_status cb_weights_open(
     const cb_allocator *allocator, cb_weights *weights, const char *path, const char *prefix);
 void cb_weights_close(cb_weights *weights);
 
-/* Applies "name=value,name=value" to the settings, the caller's for those of the file. */
+/* Applies the caller's "name=value,name=value" to the settings of the file. */
 cribo_status cb_weights_override(cb_weights *weights, const char *settings);
 
 /* The tensors of a parameter of the backbone, `ours` after "backbone."; count 0: the file lacks it. */
@@ -56,7 +56,7 @@ cribo_status cb_weights_write(const cb_runtime *runtime, const cb_model *model, 
     const cb_layout *layout, const char *prefix);
 
 /*
- * Whether a tensor of a file, by its name after the prefix, has no part in the features: classifiers, mask
+ * Whether a tensor of a file, by its name after the prefix, does not affect the features: classifiers, mask
  * tokens, decoders, tables that are computed.
  */
 bool cb_weights_is_harmless(const char *name);

@@ -117,7 +117,7 @@ static bool has(const cb_weights *w, const char *name)
     return cb_weights_tensor(w, name) != NULL;
 }
 
-/* Whether the first layer of block 0's MLP makes both halves of a gated one, as timm packs them. */
+/* Whether the first layer of block 0's MLP computes both halves of a gated MLP, as in timm. */
 static bool is_packed(const cb_weights *w)
 {
     const cb_tensor_info *in = cb_weights_tensor(w, "blocks.0.mlp.fc1.weight");
@@ -139,7 +139,7 @@ static const char *layout_name(const cb_weights *w)
     return ends_with(w->prefix, CB_BACKBONE_NAMES, &before) ? "cribo" : "dino";
 }
 
-/* The projection heads stand beside "backbone.". */
+/* The projection heads have the same prefix as "backbone.". */
 static void find_heads(cb_weights *w)
 {
     size_t length = strlen(w->prefix), backbone = strlen(CB_BACKBONE_NAMES), before = length;
@@ -290,14 +290,14 @@ static cribo_status read_heads(cb_weights *w)
 
 /* --- settings from metadata --- */
 
-/* Settings that belong to a training run, or are read off the shapes. */
+/* Settings of a training run, or settings that are derived from the shapes. */
 static bool is_skipped(const char *key)
 {
     return cb_list_has(
         "precision,recompute,seed,prototypes,object_prototypes,head_hidden,head_bottleneck", key);
 }
 
-/* Our files hold every setting by name. Returns whether there were any. */
+/* Files of the library have every setting by name. Returns whether there were any. */
 static cribo_status read_own_settings(cb_weights *w, bool *own)
 {
     *own = cb_safetensors_metadata(w->file, "patch_size") && cb_safetensors_metadata(w->file, "heads");

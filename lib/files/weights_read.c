@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Where the numbers of a tensor of the file go. */
+/* The destination of the numbers of a tensor of the file. */
 typedef struct placement {
     const cb_parameter *parameter; /* NULL: the tensor is not read */
     size_t offset;                 /* of its first number in the flat buffer */
@@ -54,8 +54,8 @@ static bool is_resampled(const loading *l, const cb_parameter *parameter, const 
 }
 
 /*
- * A tensor must have the parameter's numbers, or some of its rows. Axes of length 1 may be missing or more:
- * a linear layer is a convolution of one pixel.
+ * A tensor must have the parameter's numbers, or some of its rows. Axes of length 1 may be missing or
+ * additional: a linear layer is a convolution of one pixel.
  */
 static cribo_status place(
     loading *l, const cb_parameter *parameter, const cb_tensor_info *tensor, size_t *row)
@@ -117,7 +117,7 @@ static cribo_status place_head(loading *l, const cb_parameter *parameter)
     return CRIBO_OK;
 }
 
-/* Refuses tensors of the model that are neither read nor harmless: they would change the result. */
+/* Refuses tensors of the model that are not read but would change the result. */
 static cribo_status check_unknown(const loading *l)
 {
     const cb_weights *w = l->weights;
@@ -189,7 +189,7 @@ static cribo_status read_all(const loading *l)
     return cb_safetensors_has_checksums(file) ? CRIBO_OK : cb_safetensors_finish(file);
 }
 
-/* Biases of keys that are masked count as 0, whatever the file has. */
+/* Masked biases of keys are set to 0; their values in the file are ignored. */
 static void clear_key_biases(const loading *l)
 {
     const cb_parameters *parameters = &l->model->parameters;

@@ -3,7 +3,7 @@
 
 #include "tensor/rows.h"
 
-/* centre ← m centre + (1 − m) mean of the teacher's logits over the rows that were summed up. */
+/* centre ← m centre + (1 − m) mean of the teacher's logits over the summed rows. */
 static void move_centre(
     const cb_objective *o, const cb_prototypes *layer, cb_real *sum, size_t rows, cb_real *centre)
 {

@@ -1,4 +1,4 @@
-/* What the ranks exchange about a batch. See exchange.h. */
+/* The exchange of a batch's data between ranks. See exchange.h. */
 #include "objective/exchange.h"
 
 #include <string.h>
@@ -36,7 +36,7 @@ cribo_status cb_objective_count_images(cb_objective *o, size_t own, size_t *imag
 
 /* --- objects --- */
 
-/* An array with `bytes` bytes for each image, of which this rank has filled in its share. */
+/* Gathers an array with `bytes` bytes for each image; this rank has written its share. */
 static cribo_status share_by_image(cb_objective *o, const char *what, void *all, size_t bytes)
 {
     for (size_t r = 0; r <= o->sizes.ranks; r++)
@@ -57,7 +57,7 @@ static cribo_status share_by_object(cb_objective *o, const char *what, void *all
     return cb_ranks_share(o->ranks, what, all, o->rank_offsets);
 }
 
-/* Where each group's and this rank's objects begin, from the counts of all images. */
+/* Computes the first object of each group and of this rank from the counts of all images. */
 static void place_objects(cb_targets *t)
 {
     size_t objects = 0, i = 0;
@@ -73,7 +73,7 @@ static void place_objects(cb_targets *t)
     t->objects = objects;
 }
 
-/* This rank's objects were found from place 0 on. */
+/* This rank's objects were written from place 0 on. */
 static void move_own_objects(cb_objective *o)
 {
     cb_targets *t = &o->targets;

@@ -1,6 +1,6 @@
 /*
- * What the ranks exchange about a batch. See objective.h. All calls are collective; with one rank they do
- * nothing.
+ * The exchange of a batch's data between ranks. See objective.h. All calls are collective; with one rank they
+ * do nothing.
  */
 #ifndef CB_OBJECTIVE_EXCHANGE_H
 #define CB_OBJECTIVE_EXCHANGE_H
@@ -8,8 +8,9 @@
 #include "objective/objective.h"
 
 /*
- * The images of the whole batch from those of this rank's share. CRIBO_INVALID_ARGUMENT, on all ranks, where
- * a rank's share is not what `shards` gives it, or where batch_cost normalises over images of several ranks.
+ * Computes the number of images of the whole batch from this rank's share. CRIBO_INVALID_ARGUMENT, on all
+ * ranks, if a rank's share differs from that by `shards`, or if batch_cost normalises over images of several
+ * ranks.
  */
 cribo_status cb_objective_count_images(cb_objective *objective, size_t own, size_t *images);
 

@@ -1,7 +1,7 @@
 /*
- * The student's rows against their targets, micro-batch by micro-batch. The losses' weights (1/B, 1/R, 1/Z_1,
- * 1/Z_2) are those of the whole batch or group, so the sum of the micro-batches' gradients is the batch's
- * gradient.
+ * The losses of the student's rows and their targets, micro-batch by micro-batch. The losses' weights (1/B,
+ * 1/R, 1/Z_1, 1/Z_2) are those of the whole batch or group, so the sum of the micro-batches' gradients is the
+ * batch's gradient.
  */
 #include "objective/learn.h"
 
@@ -44,7 +44,7 @@ static cb_loss_weights weights_of(const cb_objective *o, const cb_micro_batch *m
     return weights;
 }
 
-/* Teacher rows of [CLS] lie as the student's: view v of image i is row 2 i + v. */
+/* Teacher rows of [CLS] have the student's order: view v of image i is row 2 i + v. */
 static void set_cls_targets(cb_row_targets *targets, size_t images, const cb_loss_weights *weights)
 {
     for (uint32_t row = 0; row < 2 * images; row++) {
@@ -55,8 +55,8 @@ static void set_cls_targets(cb_row_targets *targets, size_t images, const cb_los
 }
 
 /*
- * Teacher rows of objects: those of view 1, of view 2, then the matched neighbours, view 1's first; so the
- * student's view 2, which view 1 teaches, comes first.
+ * Teacher rows of objects: those of view 1, of view 2, then the matched neighbours, view 1's first. The
+ * targets of the student's view 2 are the teacher's view 1, so the student's view 2 comes first.
  */
 static void set_object_targets(
     const cb_targets *t, const cb_micro_batch *micro, cb_row_targets *targets, const cb_loss_weights *weights)
@@ -73,7 +73,7 @@ static void set_object_targets(
         }
 }
 
-/* Where a last layer adds up its gradient; NULL while it is frozen. */
+/* The gradient buffer of a last layer; NULL while it is frozen. */
 static cb_real *accumulator(const cb_objective *o, const cb_last_layer *layer)
 {
     return o->now.last_layer_frozen ? NULL : layer->direction.gradient;

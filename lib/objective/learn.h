@@ -5,14 +5,14 @@
 #include "objective/objective.h"
 
 /*
- * Before the first micro-batch: losses and signs from zero, last layers as the weights are. The gradients of
- * the student's heads are zero, too, which is the caller's.
+ * Before the first micro-batch: sets losses and signs to zero and computes the last layers from the weights.
+ * The caller sets the gradients of the student's heads to zero.
  */
 void cb_objective_begin_learning(cb_objective *objective);
 
 /*
- * The student's tokens [b 2 T, D] of micro-batch m, in order: heads, losses and the gradients of the rows
- * that the loss reads. The caller then runs the tape backwards.
+ * Computes heads, losses and the gradients of the loss's input rows for the student's tokens [b 2 T, D] of
+ * micro-batch m; micro-batches are in order. The caller then runs the tape backwards.
  */
 void cb_objective_learn(cb_objective *objective, size_t m, cb_tape *tape, cb_tensor tokens);
 
@@ -20,15 +20,17 @@ void cb_objective_learn(cb_objective *objective, size_t m, cb_tape *tape, cb_ten
 void cb_objective_plan_learn(const cb_objective *objective, cb_tape *tape, cb_tensor tokens);
 
 /*
- * After the last micro-batch of shard `leaf` of this rank: the gradients of the last layers' parameters, and
- * the shard's sums. The arrays of cb_objective_sums then hold those of the shard.
+ * After the last micro-batch of shard `leaf` of this rank: computes the gradients of the last layers'
+ * parameters, and the shard's sums, which are then in the arrays of cb_objective_sums.
  */
 void cb_objective_end_leaf(cb_objective *objective, size_t leaf);
 
-/* After the last shard, when the arrays hold the sums of all: the losses of the batch. Collective. */
+/*
+ * After the last shard, with the sums of all shards in the arrays: computes the batch's losses. Collective.
+ */
 cribo_status cb_objective_finish_learning(cb_objective *objective);
 
-/* What shards add up besides gradients: zero when a shard begins. */
+/* The sums of a shard besides gradients: zero at its beginning. */
 #define CB_OBJECTIVE_SUMS 3
 typedef struct cb_sum_array {
     cb_real *values;

@@ -5,8 +5,9 @@
 #include "objective/objective.h"
 
 /*
- * After the last observe: nn(c_v^k) and O(c_v^k) of section 2, in the memory bank as it is before this batch,
- * group by group; and whether the cross-image loss is computed. Each rank searches for its own objects.
+ * After the last observe: computes nn(c_v^k) and O(c_v^k) of section 2 with the memory bank before this
+ * batch, group by group, and decides whether the cross-image loss is computed. Each rank searches for its own
+ * objects.
  */
 cribo_status cb_objective_match(cb_objective *objective);
 

@@ -73,7 +73,7 @@ static cribo_status create_balance(
     return CRIBO_OK;
 }
 
-/* Nothing where the centre is the moving mean. */
+/* Does nothing if the centre is the moving mean. */
 static cribo_status create_centring(const cb_allocator *allocator, cb_objective *o)
 {
     size_t images = o->sizes.images;
@@ -90,7 +90,7 @@ static void release_balance(const cb_allocator *allocator, cb_centring *centring
     cb_release(allocator, centring->x);
 }
 
-/* Tokens of a group that are clustered together wait for the last of them. */
+/* With batch_cost, the tokens of a group are kept until its last one and clustered together. */
 static cribo_status create_group_tokens(const cb_allocator *allocator, cb_objective *o)
 {
     if (!o->config.batch_cost) return CRIBO_OK;

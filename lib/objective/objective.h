@@ -1,6 +1,6 @@
 /*
- * The objective: the method without the network. Tokens of a teacher and of a student come in, one
- * micro-batch after the other; losses and the gradients of the student's tokens and heads come out.
+ * The objective: the method without the network. Its inputs are the tokens of a teacher and of a student, one
+ * micro-batch after the other; its results are losses and the gradients of the student's tokens and heads.
  *
  *   observe.c   the teacher's tokens → clusters → objects
  *   exchange.c  each rank's images and objects → all ranks
@@ -8,7 +8,7 @@
  *   project.c   [CLS], objects and neighbours → the teacher's bottlenecks: the targets
  *   centring.c  the teacher's bottlenecks → the centres of this step, with Sinkhorn-Knopp centring
  *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
- *   commit.c    the centres and the memory bank move: the only state that outlives a step
+ *   commit.c updates the centres and the memory bank: the only permanent state
  *
  * A step calls begin; observe for each micro-batch in order; exchange; match; project for each;
  * begin_learning; learn for each, with end_leaf after each shard; finish_learning; commit. After creation
@@ -27,7 +27,7 @@
 #include "objective/settings.h"
 #include "objective/targets.h"
 
-/* One network's heads, and its last layers as the loss takes them. */
+/* One network's heads, and its last layers for the loss. */
 typedef struct cb_projection {
     const cb_heads *heads; /* borrowed */
     cb_prototypes cls, objects;
@@ -43,7 +43,7 @@ typedef struct cb_tally {
 /* Sinkhorn-Knopp centring of one head. */
 typedef struct cb_centring {
     cb_real *x;      /* [2 B or 2 R, E] the teacher's bottlenecks of the whole batch */
-    cb_real *centre; /* [P] of the step under way */
+    cb_real *centre; /* [P] of the current step */
     cb_arena arena;  /* of the workspace */
     cb_balance_workspace work;
 } cb_centring;
@@ -64,12 +64,12 @@ typedef struct cb_objective {
     cb_memory_bank *bank;
     cb_real *centre, *object_centre; /* [P], [P'] */
 
-    /* Of the step under way. */
+    /* Of the current step. */
     int64_t step;
     cribo_step_values now;
     const int64_t *seed_tokens; /* [B, K] borrowed from begin to the last observe, or NULL */
     cb_targets targets;
-    cb_tally tally;       /* of the shard under way; after finish_learning of the batch */
+    cb_tally tally;       /* of the current shard; after finish_learning of the batch */
     cb_leaf_tally *leaf;  /* [shards] */
     size_t *rank_offsets; /* [ranks + 1] of the exchanged bytes */
     uint8_t *rank_used;   /* [ranks, P or P'] prototypes used */

@@ -60,7 +60,7 @@ static void cluster(cb_objective *o, const cb_real *tokens, size_t first, size_t
 
 /*
  * The rows that a micro-batch's tokens are pooled to: its 2 b global vectors, then the objects of view 1,
- * then of view 2. The clusterer holds the images from first_clustered on.
+ * then of view 2. The clusterer has the results of the images from first_clustered on.
  */
 static void plan_pooling(cb_objective *o, cb_micro_batch *micro, size_t first_clustered)
 {

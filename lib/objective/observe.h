@@ -1,4 +1,4 @@
-/* The teacher's tokens become clusters and objects. See objective.h. */
+/* From the teacher's tokens to clusters and objects. See objective.h. */
 #ifndef CB_OBJECTIVE_OBSERVE_H
 #define CB_OBJECTIVE_OBSERVE_H
 

@@ -124,8 +124,8 @@ extern const cb_config_table cb_objective_settings;
         "iterations of Sinkhorn-Knopp centring of the teacher's distributions (DINOv2: 3); 0: moving mean")
 
 /*
- * A loss that counts nothing costs nothing: objects are sought only for their losses, and remembered only to
- * be neighbours.
+ * A loss of weight 0 is not computed: objects are searched only for their losses, and stored only as
+ * neighbours.
  */
 static inline bool cb_wants_neighbours(const cribo_objective_config *config)
 {

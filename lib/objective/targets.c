@@ -1,4 +1,4 @@
-/* Memory of the targets, and how a batch is cut. See targets.h. */
+/* Memory of the targets, and the division of a batch. See targets.h. */
 #include "objective/targets.h"
 
 static const char what[] = "targets of a step"; /* in messages */
@@ -8,7 +8,7 @@ static size_t parts_of(size_t whole, size_t part)
     return (whole + part - 1) / part;
 }
 
-/* The most micro-batches of a share: none reaches over two shards or two groups. */
+/* The most micro-batches of a share; each is within one shard and one group. */
 static size_t max_micro_batches(const cb_target_sizes *s)
 {
     size_t shard = parts_of(s->images, s->shards);

@@ -1,9 +1,9 @@
 /*
- * The targets of a step: all that the teacher's side of a batch leaves for the student's. A batch is cut into
- * groups, whose normalisers, cycle test and cost range are their own, and each group into micro-batches,
- * which go through the networks one by one. Over several ranks the arrays are those of the whole batch: each
- * rank fills in its share of the images, and the ranks exchange them (exchange.h). Only the micro-batches,
- * the positions, labels and valid clusters are this rank's alone.
+ * The targets of a step: the results of the teacher for the student's losses. A batch is divided into groups,
+ * each with separate normalisers, cycle test and cost range, and each group into micro-batches, which go
+ * through the networks one by one. With several ranks the arrays are those of the whole batch: each rank
+ * writes its share of the images, and the ranks exchange them (exchange.h). Only the micro-batches, the
+ * positions, labels and valid clusters are those of this rank.
  *
  * View v of image i is number 2 i + v. The rows of a micro-batch of b images with R_b objects (pooled tokens,
  * bottlenecks) are its 2 b [CLS] rows in that order, then its objects in view 1, then in view 2.
@@ -18,7 +18,7 @@
 typedef struct cb_group {
     size_t first, images;         /* of the batch */
     size_t first_object, objects; /* of the batch's R */
-    size_t matches[2];            /* of its objects, how many neighbours pass the cycle test: Z_1, Z_2 */
+    size_t matches[2];            /* number of its neighbours that pass the cycle test: Z_1, Z_2 */
 } cb_group;
 
 typedef struct cb_micro_batch {
@@ -32,13 +32,13 @@ typedef struct cb_micro_batch {
     cb_real *object_rows;
 } cb_micro_batch;
 
-/* What a rank has of a batch. */
+/* A rank's share of a batch. */
 typedef struct cb_share {
     size_t first, images, first_object, objects;
 } cb_share;
 
 typedef struct cb_targets {
-    size_t images, objects, groups; /* of the batch; images = 0: there are none */
+    size_t images, objects, groups; /* of the batch; images = 0: there are no targets */
     size_t micro_batches;           /* of this rank */
     cb_share own;
     float *positions;      /* [B, 2, N, 2] */
@@ -72,10 +72,10 @@ void cb_targets_release(const cb_allocator *allocator, cb_targets *targets, cons
 /* The first image of a rank's share of a batch; rank `ranks`: where the last share ends. */
 size_t cb_targets_first(const cb_target_sizes *sizes, size_t images, size_t rank);
 
-/* Cuts a batch of so many images into groups, and this rank's share into micro-batches. */
+/* Divides a batch of `images` images into groups, and this rank's share into micro-batches. */
 void cb_targets_cut(cb_targets *targets, const cb_target_sizes *sizes, size_t images);
 
-/* The objects of a group, and those of all groups, as the memory bank takes them. */
+/* The objects of a group, and those of all groups, in the form of the memory bank. */
 cb_objects cb_targets_of_group(const cb_targets *targets, const cb_group *group, size_t width);
 cb_objects cb_targets_objects(const cb_targets *targets);
 
