@@ -1,4 +1,4 @@
-/* Digests of a batch's images, by which learn sees that it is given the batch that teach saw. */
+/* Digests of a batch's images, by which learn checks that its batch is that of teach. */
 #ifndef CB_TRAINING_BATCH_DIGEST_H
 #define CB_TRAINING_BATCH_DIGEST_H
 

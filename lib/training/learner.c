@@ -133,7 +133,7 @@ cribo_status cb_learner_learn(cb_learner *l, size_t m, cb_tape *tape, cb_tensor 
     return cb_objective_check_losses(l->objective);
 }
 
-/* What the objective adds up, on all ranks; the arrays are small. */
+/* The objective's sums, over all ranks; the arrays are small. */
 static cribo_status join_sums(cb_learner *l)
 {
     size_t offsets[CB_MAX_RANKS + 1], ranks = cb_ranks_size(l->ranks);
@@ -229,7 +229,7 @@ static void report_step(cb_learner *l, double norm, double start, cribo_report *
     report->update_ms = cb_clock_ms() - start;
 }
 
-/* Steps beyond the schedules' end keep the last values: the teacher may stand still. Said once. */
+/* Steps beyond the schedules' end keep the last values, so the teacher may not change. Logged once. */
 static void warn_of_end(const cb_learner *l, int64_t total)
 {
     if (l->step != total + 1) return;

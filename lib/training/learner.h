@@ -1,11 +1,11 @@
 /*
- * A learner: an objective and an optimiser over a student's parameters, with the teacher that follows them
- * and the count of steps. All that training has but the network: a trainer gives it tokens of this library's
- * networks (step.h), a token trainer uses the tokens of another network (token_trainer.h).
+ * A learner: an objective and an optimiser of a student's parameters, with the teacher as their moving
+ * average and the count of steps. It has all parts of training except the network: a trainer gives it tokens
+ * of this library's networks (step.h), a token trainer those of another network (token_trainer.h).
  *
  * A step: begin; cb_objective_observe for each micro-batch; end_teaching; begin_learning; cb_learner_learn
- * for each micro-batch; end_learning; update. State that outlives a step changes in update alone, after
- * everything that can fail; so an error leaves the learner as it was.
+ * for each micro-batch; end_learning; update. Permanent state changes only in update, after everything that
+ * can fail, so after an error the learner is unchanged.
  *
  * Over several ranks every rank makes the same calls, each with its share of the batch. The calls that take a
  * status join it: all ranks get the failure of the lowest that failed (cb_ranks_agree).
@@ -21,7 +21,7 @@
 
 typedef enum cb_phase { CB_PHASE_IDLE, CB_PHASE_TAUGHT, CB_PHASE_LEARNED } cb_phase;
 
-/* What a learner is made of; all borrowed but the config. */
+/* The parts of a learner; all are borrowed except the config. */
 typedef struct cb_learner_parts {
     cribo_objective_config config;
     cb_token_layout layout;
@@ -42,7 +42,7 @@ typedef struct cb_learner {
     cb_real *average;     /* flat mean of the student's values over the last steps; NULL: none is kept */
     int64_t average_from; /* the first of these steps; the owner sets both */
     int64_t averaged;     /* steps in the mean */
-    bool heads_only;      /* the step under way trains the heads alone; its owner sets it after begin */
+    bool heads_only;      /* the current step trains only the heads; the owner sets it after begin */
 
     cb_phase phase;
     double teach_start, teach_ms, learn_ms; /* the owner adds to learn_ms */
@@ -55,33 +55,34 @@ cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *learner, c
 void cb_learner_free(cb_learner *learner);
 
 /*
- * Begins a step with `images` images of this rank; an earlier one is forgotten. `values` NULL: those of the
- * schedules. *positions is where the caller writes the positions [images, 2, N, 2].
+ * Begins a step with `images` images of this rank; an unfinished step is discarded. `values` NULL: those of
+ * the schedules. The caller writes the positions [images, 2, N, 2] to *positions.
  */
 cribo_status cb_learner_begin(cb_learner *learner, size_t images, const int64_t *ids,
     const int64_t *seed_tokens, const cribo_step_values *values, float **positions);
 
 /*
- * After the last observe, whose outcome is `status`: neighbours and targets. On failure there are no targets.
+ * After the last observe, with its outcome `status`: computes neighbours and targets. On failure there are no
+ * targets.
  */
 cribo_status cb_learner_end_teaching(cb_learner *learner, cribo_status status);
 
-/* Gives the step up; after a failed teach its targets are gone, too. */
+/* Discards the step; after a failed teach also its targets. */
 void cb_learner_forget(cb_learner *learner);
 void cb_learner_forget_targets(cb_learner *learner);
 
 void cb_learner_begin_learning(cb_learner *learner);
 
-/* The losses of micro-batch m's student tokens [b 2 T, D], and back to the beginning of the tape. */
+/* The losses of micro-batch m's student tokens [b 2 T, D], and the backward pass of the whole tape. */
 cribo_status cb_learner_learn(cb_learner *learner, size_t m, cb_tape *tape, cb_tensor tokens);
 
-/* After the last micro-batch, whose outcome is `status`: the gradients and losses of the whole batch. */
+/* After the last micro-batch, with its outcome `status`: the gradients and losses of the whole batch. */
 cribo_status cb_learner_end_learning(cb_learner *learner, cribo_status status);
 
 /* Clipping, AdamW, the teacher, centres, memory bank, step count, report. */
 cribo_status cb_learner_update(cb_learner *learner, cribo_report *report);
 
-/* Whether the step's targets are there. */
+/* Whether the step has targets. */
 static inline bool cb_learner_has_targets(const cb_learner *learner)
 {
     return learner->objective->targets.images > 0;

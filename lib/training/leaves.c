@@ -58,7 +58,7 @@ void cb_leaves_begin(cb_leaves *leaves, cb_pool *pool)
     sweep_all(leaves, pool, CLEAR, NULL);
 }
 
-/* As a binary counter carries: leaf i closes as many subtrees as i has ones at its end. */
+/* Like the carry of a binary counter: leaf i completes one subtree for each trailing 1 bit of i. */
 void cb_leaves_end(cb_leaves *leaves, cb_pool *pool)
 {
     size_t leaf = leaves->ended++, l = 0;

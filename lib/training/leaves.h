@@ -1,10 +1,10 @@
 /*
- * Sums over a batch whose bits do not depend on the number of processes. A batch is cut into `shards` leaves;
- * a leaf adds up its micro-batches in their order, and leaves are joined by a fixed binary tree:
+ * Sums over a batch whose bits do not depend on the number of processes. A batch is cut into `shards` leaves.
+ * The micro-batches of a leaf are added in their order, and leaves are added in a fixed binary tree:
  *
  *   ((leaf 0 + leaf 1) + (leaf 2 + leaf 3)) + ...
  *
- * A rank has a whole subtree: it joins its own leaves here, and the ranks join the rest (cb_ranks_sum).
+ * A rank has a whole subtree: this file adds the rank's leaves, and cb_ranks_sum adds the sums of the ranks.
  */
 #ifndef CB_TRAINING_LEAVES_H
 #define CB_TRAINING_LEAVES_H
@@ -22,10 +22,10 @@ typedef struct cb_leaf_array {
 #define CB_MAX_LEAF_LEVELS 16 /* 2^16 leaves */
 
 typedef struct cb_leaves {
-    size_t count, ended; /* of this rank, a power of two; those of the step under way that have ended */
+    size_t count, ended; /* of this rank, a power of two; those that have ended in the current step */
     size_t array_count, total;
     cb_leaf_array arrays[CB_MAX_LEAF_ARRAYS];
-    cb_real *level[CB_MAX_LEAF_LEVELS]; /* [total] the sum of 2^l leaves that waits for its neighbour */
+    cb_real *level[CB_MAX_LEAF_LEVELS]; /* [total] a sum of 2^l leaves, until the next is complete */
 } cb_leaves;
 
 /*

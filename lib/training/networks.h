@@ -1,4 +1,4 @@
-/* The networks' side of a step: a batch's pixels, and the tokens that student and teacher make of them. */
+/* The networks' part of a step: a batch's pixels, and the tokens of student and teacher. */
 #ifndef CB_TRAINING_NETWORKS_H
 #define CB_TRAINING_NETWORKS_H
 
@@ -6,8 +6,8 @@
 #include "model/model.h"
 
 /*
- * Both views of `images` images from `first` on; the pixels stay the batch's. View v of image i is number
- * 2 i + v.
+ * Both views of `images` images from `first` on; the pixels are borrowed from the batch. View v of image i is
+ * number 2 i + v.
  */
 cb_images cb_batch_images(const cribo_batch *batch, size_t side, size_t first, size_t images);
 
@@ -15,7 +15,7 @@ cb_images cb_batch_images(const cribo_batch *batch, size_t side, size_t first, s
 void cb_batch_positions(
     const cribo_batch *batch, const cb_token_layout *layout, size_t patch, float *positions);
 
-/* What the draws of stochastic depth depend on; `keys` [images]. */
+/* The inputs of the random draws of stochastic depth; `keys` [images]. */
 typedef struct cb_depth_draw {
     size_t depth, images;
     double drop_path;
@@ -25,8 +25,8 @@ typedef struct cb_depth_draw {
 
 /*
  * Stochastic depth (Huang et al. 2016): branch l of L is dropped with probability drop_path · l / (L − 1),
- * for each view of each image on its own, by numbers that belong to (seed, step, key). keep [L, 2, 2 b] from
- * the arena; NULL when nothing is ever dropped.
+ * separately for each view of each image, by random numbers that depend on (seed, step, key). keep [L, 2, 2
+ * b] from the arena; NULL if drop_path is 0.
  */
 const cb_real *cb_draw_depth(const cb_depth_draw *draw, cb_arena *arena);
 

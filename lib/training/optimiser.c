@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define PIECE 65536 /* numbers that a task takes */
-#define STRIP 1024  /* of them at a time: the average still finds the values in the first-level cache */
+#define STRIP 1024  /* of them at a time: the values are still in the first-level cache for the average */
 #define BETA1 0.9
 #define BETA2 0.999
 #define EPSILON 1e-8
@@ -166,7 +166,7 @@ static bool moves(const update_job *job, const cb_piece *piece)
     return !rests(&job->optimiser->student->list[piece->parameter], job->step->resting);
 }
 
-/* One sweep: the new values, and the teacher that follows them. */
+/* One sweep: the new values and the teacher's average. */
 static void update_piece(void *context, size_t task, size_t worker)
 {
     const update_job *job = context;
@@ -200,7 +200,7 @@ static void advance_piece(void *context, size_t task, size_t worker)
         &adamw, piece->count);
 }
 
-/* Takes over the new values, which stand in the place of the gradients; the teacher follows. */
+/* Copies the new values from the gradients' buffer and updates the teacher. */
 static void follow_piece(void *context, size_t task, size_t worker)
 {
     const update_job *job = context;
@@ -239,7 +239,7 @@ cribo_status cb_optimiser_exchange(cb_optimiser *o, cb_pool *pool, const cb_opti
     copy_own(o, false);
     cb_pool_run(pool, o->own.end - o->own.begin, advance_piece, &job);
     memcpy(o->student->gradients + at, o->student->values + at, bytes);
-    memcpy(o->student->values + at, o->backup, bytes); /* the student changes with all ranks */
+    memcpy(o->student->values + at, o->backup, bytes); /* the student changes on all ranks or on none */
     cribo_status status =
         cb_ranks_spread(o->ranks, "new parameters", o->student->gradients, sizeof(cb_real), o->part_numbers);
     if (status == CRIBO_OK) status = cb_ranks_agree(o->ranks, CRIBO_OK);

@@ -5,12 +5,13 @@
  *                       ← μ teacher + (1 − μ) θ
  *
  * lr is the step's times the rate of the parameter's group. Each parameter counts its own updates: one that
- * is not trained in a step (a last layer at first, the backbone while only the heads learn) is skipped, and
- * its bias correction begins at 1 when it is trained again. Parameters of frozen groups cost nothing: the
- * teacher has the same. Work is cut into pieces fixed at creation, so results do not depend on the threads.
+ * is not trained in a step (a last layer at first, the backbone while only the heads are trained) is skipped,
+ * and its bias correction begins at 1 when it is trained again. Frozen parameters are skipped: the teacher
+ * has the same values. The division into pieces is fixed at creation, so results do not depend on the
+ * threads.
  *
  * Over several ranks each rank has the moments of one part of the pieces, and updates that part; the others
- * get the new values. The teacher follows on every rank.
+ * get the new values. Every rank updates the teacher.
  */
 #ifndef CB_TRAINING_OPTIMISER_H
 #define CB_TRAINING_OPTIMISER_H
@@ -61,15 +62,15 @@ typedef struct cb_optimiser_step {
 cribo_status cb_optimiser_sum_gradients(cb_optimiser *optimiser);
 
 /*
- * Measures the gradients: the global L2 norm. Not finite where some gradient is not; then `norms` has which.
- * Collective.
+ * Computes the global L2 norm of the gradients. It is not finite if some gradient is not; `norms` then shows
+ * which. Collective.
  */
 cribo_status cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, cb_resting resting, double *norm);
 
 /*
- * Over several ranks: updates this rank's part, with the norms of the latest measure, and gives every rank
- * the new values, which then stand in the place of the gradients. On failure nothing but gradients has
- * changed. Collective; with one rank it does nothing.
+ * With several ranks: updates this rank's part, with the norms of the last measure, and gives every rank the
+ * new values, which replace the gradients in their buffer. On failure only gradients have changed.
+ * Collective; with one rank it does nothing.
  */
 cribo_status cb_optimiser_exchange(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
 

@@ -1,6 +1,6 @@
 /*
- * The memory of a step's passes, which use it in turn: activations and tape of one micro-batch. Planned and
- * allocated once, as large as the largest pass.
+ * The memory of a step's passes, which use it one after the other: activations and tape of one micro-batch.
+ * It is allocated once, with the size of the largest pass.
  */
 #ifndef CB_TRAINING_PASS_H
 #define CB_TRAINING_PASS_H

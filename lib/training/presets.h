@@ -1,4 +1,4 @@
-/* Presets of the trainer's settings; an objective takes the settings that it has. */
+/* Presets of the trainer's settings; an objective uses those of its own settings. */
 #ifndef CB_TRAINING_PRESETS_H
 #define CB_TRAINING_PRESETS_H
 

@@ -32,7 +32,7 @@ static double feature_deviation(const cb_objective *o, const cb_report_scratch *
     return deviation / sqrt((double)d);
 }
 
-/* Entropy in nats of the mean of the rows whose distributions were summed up. */
+/* Entropy in nats of the mean of the summed distributions. */
 static double mean_entropy(const cb_prototype_signs *signs, size_t prototypes)
 {
     double entropy = 0;

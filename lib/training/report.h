@@ -18,21 +18,21 @@ typedef struct cb_report_scratch {
 } cb_report_scratch;
 
 /*
- * All that a report says but the times of the phases. Changes nothing but the scratch.
+ * The content of a report except the times of the phases. Changes only the scratch.
  */
 void cb_report_fill(const cb_objective *objective, double gradient_norm, const cb_report_scratch *scratch,
     cribo_report *report);
 
 typedef enum cb_sign { CB_SIGN_UNIFORM, CB_SIGN_ONE_PROTOTYPE, CB_SIGN_EQUAL_FEATURES, CB_SIGNS } cb_sign;
 
-/* For how many steps in a row each sign has been seen. */
+/* The number of consecutive steps with each sign. */
 typedef struct cb_collapse_watch {
     int64_t steps[CB_SIGNS];
 } cb_collapse_watch;
 
 /*
- * Counts the signs in a step's report; logs a warning when one has held for a fiftieth of the run's steps, at
- * least CB_COLLAPSE_PATIENCE. A [CLS] loss above that of uniform distributions is a sign as uniform ones are.
+ * Counts the signs in a step's report; logs a warning when a sign has lasted for a fiftieth of the run's
+ * steps, at least CB_COLLAPSE_PATIENCE. A [CLS] loss above that of uniform distributions is also a sign.
  */
 #define CB_COLLAPSE_PATIENCE 20
 int64_t cb_collapse_patience(int64_t total_steps);

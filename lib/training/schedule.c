@@ -88,7 +88,7 @@ cribo_status cb_schedule_settle(const cb_config_table *table, void *config)
 
 /* --- the values of a step --- */
 
-#define MOST_STEPS 1e18 /* longer spans are as good as endless; sums of a few still fit an integer */
+#define MOST_STEPS 1e18 /* longer spans are cut to this; sums of a few still fit an integer */
 
 /* A span given in steps, or else in epochs. */
 static int64_t span_steps(const cribo_objective_config *config, int64_t steps, double epochs)

@@ -111,7 +111,7 @@ static cb_state_array *find(const cb_state *state, const char *name)
 
 /* --- a trainer's own state --- */
 
-/* A list with nothing in it, for the bank as it is. */
+/* An empty list, for the present size of the bank. */
 static cb_state begin_state(const cb_learner *learner, const cb_allocator *allocator)
 {
     return (cb_state){.allocator = allocator,
@@ -141,7 +141,7 @@ cribo_status cb_state_of(cb_learner *learner, cb_state *state)
 
 /* --- places of its own --- */
 
-/* Gives each array its place, behind the one before; returns the bytes of all. */
+/* Sets the place of each array, one after the other; returns the bytes of all. */
 static size_t lay_out(cb_state *state)
 {
     size_t bytes = 0;

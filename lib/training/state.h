@@ -5,7 +5,7 @@
  *   student.NAME, teacher.NAME                        parameters
  *   average.NAME, average_steps int64 [1]             the mean of the weights, and its number of steps
  *   optimiser.first.NAME, optimiser.second.NAME       moments
- *   optimiser.updates         int64 [parameters]      how many updates each parameter has had
+ *   optimiser.updates         int64 [parameters]      number of updates of each parameter
  *   centre [P], object_centre [P']
  *   bank.objects_per_image, bank.ids  int64 [images]  newest first
  *   bank.view1, bank.view2    [objects, D]
@@ -28,7 +28,7 @@ typedef struct cb_state_array {
     bool integers;             /* int64_t; else cb_real */
     size_t axes, shape[4];
     size_t count;
-    /* in the trainer, or the place for them in the stage; NULL: the bank's vectors, in stretches */
+    /* in the trainer or in the stage; NULL: the bank's vectors, in stretches */
     void *values;
     void *target; /* their place in the trainer; NULL: in the bank */
     int view;     /* of the bank's vectors, 0 or 1 */
@@ -48,10 +48,10 @@ typedef struct cb_state {
  */
 cribo_status cb_state_of(cb_learner *learner, cb_state *state);
 
-/* A copy of it that needs the trainer no more, its `values` all there. `allocator` must live as long. */
+/* A copy of the state with all `values`, independent of the trainer. `allocator` must outlive it. */
 cribo_status cb_state_copy(cb_learner *learner, const cb_allocator *allocator, cb_state *state);
 
-/* A stage for a state with so many images and objects in the bank, which must have room for them. */
+/* A stage for a state with this number of images and objects in the bank, which must have room for them. */
 cribo_status cb_state_stage(cb_learner *learner, size_t images, size_t objects, cb_state *state);
 
 void cb_state_free(cb_state *state);
@@ -60,12 +60,12 @@ void cb_state_free(cb_state *state);
 const cb_state_array *cb_state_find(const cb_state *state, const char *name);
 
 /*
- * CRIBO_CORRUPT, with `origin` and the array named, unless the stage is a state that some trainer of these
- * settings could have.
+ * CRIBO_CORRUPT, with the names of `origin` and the array, unless the stage is a possible state of a trainer
+ * with these settings.
  */
 cribo_status cb_state_check(const cb_learner *learner, const cb_state *stage, const char *origin);
 
-/* Makes a checked stage the trainer's state before step `step`; a step under way is forgotten. */
+/* Replaces the trainer's state by a checked stage, before step `step`; an unfinished step is discarded. */
 void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step);
 
 #endif

@@ -40,7 +40,7 @@ static cb_tensor trunk_of(const cb_trainer *trainer, const cb_micro_batch *micro
     return cb_trainer_trunk(trainer, micro->first, micro->images);
 }
 
-/* The tokens that leave the frozen blocks of one micro-batch, for teacher and student. */
+/* The outputs of the frozen blocks for one micro-batch, for teacher and student. */
 static void compute_trunk(cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro)
 {
     cb_images images = images_of(trainer, batch, micro);
@@ -85,7 +85,7 @@ cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
 
 /* --- learn --- */
 
-/* On a tape that trains; while only the heads learn, the backbone's pass is not recorded. */
+/* On a tape that trains; while only the heads are trained, the backbone's pass is not recorded. */
 static cb_tensor student_tokens(
     cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, const cb_micro_batch *micro)
 {
@@ -176,6 +176,6 @@ static cribo_status take_phases(cb_trainer *trainer, const cribo_batch *batch, c
 cribo_status cb_train_step(cb_trainer *trainer, const cribo_batch *batch, cribo_report *report)
 {
     cribo_status status = take_phases(trainer, batch, report);
-    if (status != CRIBO_OK) cb_learner_forget(&trainer->learner); /* a step that failed is not under way */
+    if (status != CRIBO_OK) cb_learner_forget(&trainer->learner); /* a failed step has ended */
     return status;
 }

@@ -1,4 +1,4 @@
-/* Heads that learn from the tokens of another network. See token_trainer.h. */
+/* Heads for the tokens of another network. See token_trainer.h. */
 #include "training/token_trainer.h"
 
 #include "base/clock.h"
@@ -66,7 +66,7 @@ static void gather(
         }
 }
 
-/* The way back: gradients of the rows to the caller's places. */
+/* The backward copy: gradients of the rows to the caller's arrays. */
 static void scatter(
     const cb_token_trainer *t, const cb_token_chunk *chunk, size_t first, size_t images, const cb_real *from)
 {

@@ -1,6 +1,6 @@
 /*
- * A token trainer: heads of student and teacher around a learner (learner.h), for tokens that another
- * networks make. See cribo/objective.h.
+ * A token trainer: a learner (learner.h) with heads of student and teacher, for tokens of another network.
+ * See cribo/objective.h.
  */
 #ifndef CB_TRAINING_TOKEN_TRAINER_H
 #define CB_TRAINING_TOKEN_TRAINER_H
@@ -13,16 +13,16 @@ typedef struct cb_token_trainer {
     cb_parameters student, teacher; /* of the heads */
     cb_heads student_heads, teacher_heads;
     cb_learner learner;
-    size_t learned; /* micro-batches of the step under way */
+    size_t learned; /* micro-batches of the current step */
 } cb_token_trainer;
 
-/* `config` is a full one whose ranges hold. */
+/* `config` is complete and checked. */
 cribo_status cb_token_trainer_create(
     const cb_runtime *runtime, cb_token_trainer **out, const cribo_objective_config *config);
 void cb_token_trainer_free(const cb_runtime *runtime, cb_token_trainer *trainer);
 
 /*
- * Tokens and global vectors of some images, where the caller has them: view v of image i has its N tokens at
+ * Tokens and global vectors of some images in the caller's memory: view v of image i has its N tokens at
  * dense + i * dense_image + v * dense_view, its global vector at global + i * global_image + v * global_view.
  */
 typedef struct cb_token_view {
@@ -38,10 +38,10 @@ typedef struct cb_token_batch {
     const cribo_step_values *values; /* NULL: the schedules' */
 } cb_token_batch;
 
-/* The batch is sound. On failure no step is under way. */
+/* The batch has been checked. After a failure there is no current step. */
 cribo_status cb_token_teach(cb_token_trainer *trainer, const cb_token_batch *batch);
 
-/* The images that have been learned in the step under way: where the next chunk begins. */
+/* The number of images that the current step has learned: the beginning of the next chunk. */
 size_t cb_token_learned(const cb_token_trainer *trainer);
 
 /* Whether a chunk may end before image `image`: micro-batches are learned whole. */
@@ -55,8 +55,8 @@ typedef struct cb_token_chunk {
 } cb_token_chunk;
 
 /*
- * Learns a chunk that begins at image 0, which restarts learn, or at cb_token_learned, and ends where a chunk
- * may. On failure the next chunk begins at image 0.
+ * Learns a chunk that begins at image 0, which restarts learn, or at cb_token_learned, and ends at a
+ * permitted image. After a failure the next chunk begins at image 0.
  */
 cribo_status cb_token_learn(cb_token_trainer *trainer, const cb_token_chunk *chunk);
 

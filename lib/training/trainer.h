@@ -1,5 +1,5 @@
 /*
- * A trainer: student and teacher networks of this library around a learner (learner.h). Its steps are in
+ * A trainer: a learner (learner.h) with student and teacher networks of this library. Its steps are in
  * step.h. All memory is planned and allocated here.
  */
 #ifndef CB_TRAINING_TRAINER_H
@@ -14,16 +14,16 @@ typedef struct cb_trainer {
     cribo_trainer_config config;
     cb_ranks *ranks;                       /* NULL: one */
     cb_model *student, *teacher, *average; /* average NULL: none is kept */
-    cb_real *trunk; /* [B, 2, T, D] tokens that left the frozen blocks in this step; NULL: none are frozen */
+    cb_real *trunk; /* [B, 2, T, D] outputs of the frozen blocks in this step; NULL: none are frozen */
     cb_learner learner;
-    uint64_t *digests; /* [2, B] of the batch that teach saw, and of the one at hand */
+    uint64_t *digests; /* [2, B] of teach's batch, and of the current one */
 } cb_trainer;
 
 /* `communicator` NULL: one rank. */
 cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
     const cribo_trainer_config *config, const cribo_communicator *communicator);
 
-/* The place of the tokens [2 b T, D] of some of a batch's images that left the frozen blocks. */
+/* The place of the frozen blocks' outputs [2 b T, D] for some of a batch's images. */
 cb_tensor cb_trainer_trunk(const cb_trainer *trainer, size_t first, size_t images);
 
 void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer);
