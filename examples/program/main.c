@@ -45,7 +45,7 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
-/* Output that could not be written must not look like success. */
+/* A failure to write the output gives a failure status. */
 static int finish(int status)
 {
     if (fflush(stdout) || ferror(stdout)) {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 /*
- * How many bytes the character of UTF-8 has, 0 where it is none (RFC 3629: no surrogates, no longer forms).
+ * The number of bytes of a character of UTF-8, 0 if it is invalid (RFC 3629: no surrogates, no longer forms).
  */
 static size_t character(const unsigned char *at)
 {

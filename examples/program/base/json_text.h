@@ -1,4 +1,4 @@
-/* A text as JSON. */
+/* Texts in JSON. */
 #ifndef JSON_TEXT_H
 #define JSON_TEXT_H
 
@@ -6,9 +6,9 @@
 #include <stdio.h>
 
 /*
- * Writes the text in quotes, in ASCII but for whole characters of UTF-8. Other bytes, which a path may have,
- * become \udc80 ... \udcff as Python has them: os.fsencode(json.loads(line)) is the path again. False: it
- * could not be written.
+ * Writes the text in quotes, in ASCII and valid characters of UTF-8. Other bytes, which a path may have,
+ * become \udc80 ... \udcff as in Python: os.fsencode(json.loads(line)) gives the path. False: it could not be
+ * written.
  */
 bool json_text_write(FILE *out, const char *text);
 

@@ -8,7 +8,7 @@
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
-/* The processor's name as Linux has it on x86-64; elsewhere the architecture. */
+/* The processor's name from Linux on x86-64; elsewhere the architecture. */
 static void name_processor(char *name, size_t size, const char *architecture)
 {
     char line[256];

@@ -27,7 +27,7 @@ static void drop_and_end(int number)
     raise(number);
 }
 
-/* A program that handles or ignores a signal keeps its way. */
+/* Signals that the program handles or ignores are not changed. */
 static void listen_to(int number)
 {
     struct sigaction action;
@@ -61,8 +61,8 @@ static bool cannot_write(const char *path, struct problem *problem)
 }
 
 /*
- * A new file beside the target, with the permissions of the file that it will replace. Whatever has its name
- * was left by a dead process of the same number.
+ * Creates a new file beside the target, with the permissions of the file that it will replace. An existing
+ * file of this name is from a dead process with the same number, and is removed.
  */
 static FILE *open_temporary(const char *name, const struct stat *old)
 {
@@ -70,7 +70,7 @@ static FILE *open_temporary(const char *name, const struct stat *old)
     int descriptor = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, old ? 0600 : 0666);
     FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "w");
     if (descriptor >= 0 && !file) close(descriptor);
-    if (file && old && fchmod(descriptor, old->st_mode & 0777)) errno = 0; /* the contents matter more */
+    if (file && old && fchmod(descriptor, old->st_mode & 0777)) errno = 0; /* a failure is ignored */
     return file;
 }
 

@@ -1,8 +1,8 @@
 /*
- * The file of a result. It is written under a temporary name beside it, and takes its name when it is whole,
- * so that neither a failure nor a signal leaves half a file. One rule for names, which is also the library's:
- * a symbolic link to a file is replaced by the new file, and the file that the link led to stays as it is;
- * what is no regular file (a folder, a device, a pipe), or a link to such, is refused.
+ * The file of a result. It is written under a temporary name in the same folder and renamed when it is
+ * complete, so that neither a failure nor a signal leaves an incomplete file. The rule for names is also the
+ * library's: a symbolic link to a file is replaced by the new file, and the target of the link is unchanged;
+ * a folder, a device, a pipe, or a link to one, is refused.
  */
 #ifndef OUTPUT_H
 #define OUTPUT_H

@@ -1,6 +1,6 @@
 /*
- * A failure, described for a person: functions of the program that can fail return false and fill in a
- * problem that names the file or argument at fault.
+ * A description of a failure for the user: functions of the program that can fail return false and set a
+ * problem, which names the wrong file or argument.
  */
 #ifndef PROBLEM_H
 #define PROBLEM_H

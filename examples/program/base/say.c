@@ -14,10 +14,10 @@ static struct {
     pthread_mutex_t lock;
     const char *name;
     bool quiet;
-    bool line_open; /* a progress line stands on the terminal without its newline */
-    char from[64];  /* the beginning of paths that messages give as `to` */
+    bool line_open; /* the terminal shows a progress line without its newline */
+    char from[64];  /* the beginning of paths that messages replace by `to` */
     const char *to;
-    double last_progress; /* seconds, of the clock that never goes back */
+    double last_progress; /* seconds, of the monotonic clock */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .name = "cribo"};
 
 void say_name(const char *name)
@@ -54,7 +54,7 @@ void say_alias(const char *from, const char *to)
     state.to = to;
 }
 
-/* Writes the text with the alias in place of the paths that begin as it says. */
+/* Writes the text, with `to` in place of `from` at the beginning of paths. */
 static void print(const char *text)
 {
     const char *found;

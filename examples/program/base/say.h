@@ -11,7 +11,7 @@
 /* The program's name before each message, "cribo pretrain"; borrowed. */
 void say_name(const char *name);
 
-/* Silences progress lines and notes; warnings and errors are still said. */
+/* Suppresses progress lines and notes, but not warnings and errors. */
 void say_quiet(bool quiet);
 
 /* One line each, after the name. */
@@ -21,7 +21,7 @@ void say_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A line without the name. */
 void say_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Paths that begin with `from`, a folder, are given as `to` in messages; `to` is borrowed. */
+/* In messages, `to` replaces the folder `from` at the beginning of paths; `to` is borrowed. */
 void say_alias(const char *from, const char *to);
 
 /* True when progress lines are rewritten in place, so that each step may have one. */
@@ -30,12 +30,12 @@ bool say_on_terminal(void);
 /* The progress line; in place of the one before on a terminal. */
 void say_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The characters that a progress line has room for; SIZE_MAX where it is not rewritten in place. */
+/* The largest width of a progress line; SIZE_MAX if it is not rewritten in place. */
 size_t say_width(void);
 
 /*
- * Is it time for the next progress line? On a terminal ten times a second at most, elsewhere every
- * SAY_SECONDS seconds, so that no file or pipe fills with lines.
+ * Whether the next progress line is due: on a terminal at most ten times a second, elsewhere every
+ * SAY_SECONDS seconds, so that files and pipes get few lines.
  */
 enum { SAY_SECONDS = 10 };
 bool say_progress_due(void);

@@ -1,4 +1,4 @@
-/* cribo attention: where a model's [CLS] token looks, and its tokens in colours. */
+/* cribo attention: draws the attention of a model's [CLS] token, and its tokens as colours. */
 #include "drawing/sheet.h"
 #include "commands/model_command.h"
 #include "base/say.h"
@@ -12,7 +12,7 @@
 
 enum { CELL = 160, GAP = 6, HEADER = 84, NAME = 22, MARGIN = 14 };
 
-/* One picture's features and what they are drawn from. */
+/* One picture with its features. */
 struct view {
     uint8_t *bytes;   /* [3, size, size] */
     float *pixels;    /* the same, normalised */
@@ -83,14 +83,14 @@ static struct colour heat(double share)
     return (struct colour){(uint8_t)mixed[0], (uint8_t)mixed[1], (uint8_t)mixed[2]};
 }
 
-/* Draws the colours of all patches, as they stand in gallery->pixels, into a cell. */
+/* Draws the colours of all patches, from gallery->pixels, into a cell. */
 static void draw_pixels(struct gallery *gallery, int row, int column)
 {
     int side = gallery->frozen->side;
     sheet_pixels(&gallery->sheet, place_x(column), place_y(row), CELL, gallery->pixels, side, side);
 }
 
-/* A map of patches, dark where it is least, bright where it is greatest. */
+/* A map of patches: the smallest value is dark, the largest is bright. */
 static void draw_map(struct gallery *gallery, int row, int column, const float *map)
 {
     size_t tokens = frozen_tokens(gallery->frozen);
@@ -146,8 +146,8 @@ static int compare(const void *a, const void *b)
 }
 
 /*
- * The values between which a component's colours run: a hundredth at either end is cut off, for outliers
- * would make the rest grey.
+ * The range of a component's colours. A hundredth of the values at each end is cut off, because outliers
+ * would make all others grey.
  */
 static bool find_range(const float *projected, size_t count, size_t component, float *low, float *high)
 {
@@ -168,8 +168,8 @@ static uint8_t level(float value, float low, float high)
 }
 
 /*
- * All tokens by their first three principal components, which are common to the pictures: equal colours are
- * like tokens.
+ * The colours of all tokens by their first three principal components, which are common to all pictures:
+ * similar tokens have similar colours.
  */
 static bool draw_components(struct gallery *gallery, int threads, struct problem *problem)
 {
@@ -193,7 +193,7 @@ static bool draw_components(struct gallery *gallery, int threads, struct problem
     return true;
 }
 
-/* Title, legend of the maps' colours, and what the columns are. */
+/* Title, legend of the maps' colours, and names of the columns. */
 static void draw_header(struct gallery *gallery)
 {
     static const char least[] = "least attention", most[] = "most";

@@ -22,7 +22,7 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
     cribo_trainer_config config = frozen->config;
     cribo_runtime runtime;
     config.image_size = frozen->size;
-    config.batch_size = command->count; /* how many pictures a showcase may have */
+    config.batch_size = command->count; /* the most pictures of a showcase */
     bool drawn = frozen_runtime(&command->model, &runtime, problem) &&
                  object_finder_make(&finder, frozen, &runtime, problem) &&
                  showcase_make(&showcase, pictures, &frozen->recipe, &config, problem) &&

@@ -131,7 +131,7 @@ struct parsing {
     const char *json, *plot, *failures, *protocol, *rule[RULES];
 };
 
-/* What a run of the command works with. */
+/* The data of one run of the command. */
 struct work {
     struct run_plan plan;
     struct frozen frozen;
@@ -149,7 +149,7 @@ static void take_argument(struct argp_state *state, struct parsing *parsing, cha
     argp_error(state, "unexpected argument '%s'", value);
 }
 
-/* The protocol with the rules that are chosen by themselves, in whatever order they stood. */
+/* The protocol with the rules of separate options, in any order on the command line. */
 static void settle_protocol(struct argp_state *state, struct parsing *parsing)
 {
     struct protocol *protocol = &parsing->what.protocol;
@@ -286,7 +286,7 @@ static void print_runs(const struct work *work)
             summaries[i].fraction, 100 * summaries[i].mean, 100 * summaries[i].deviation, summaries[i].runs);
 }
 
-/* The conditions under which the numbers were found. */
+/* The conditions of the scores. */
 static void print_foot(const struct parsing *parsing, const struct work *work)
 {
     char rules_in_words[512];
@@ -354,7 +354,7 @@ static bool write_json(const struct parsing *parsing, const struct work *work, s
     return dump(root, parsing->json, problem);
 }
 
-/* Is the table to be printed: is standard output free? */
+/* Whether the table is printed: not if another result goes to standard output. */
 static bool has_table(const struct parsing *parsing)
 {
     return !(parsing->json && !strcmp(parsing->json, "-"));

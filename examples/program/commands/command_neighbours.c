@@ -1,4 +1,4 @@
-/* cribo neighbours: objects, and those of other pictures that are most like them. */
+/* cribo neighbours: objects and their nearest neighbours in other pictures. */
 #include "pictures/augment.h"
 #include "drawing/sheet.h"
 #include "commands/model_command.h"
@@ -21,17 +21,17 @@ static const struct argp_option table[] = {
     {0},
 };
 
-/* A picture that is remembered. */
+/* A picture of the memory. */
 struct remembered {
     uint8_t *view[2]; /* [3, size, size] */
     int64_t *labels;  /* [2, N] */
     uint8_t *valid;   /* [clusters] */
     char name[256];
-    int64_t objects, first; /* how many rows are its own, and the first of them */
+    int64_t objects, first; /* the number of its rows, and the first of them */
 };
 
 struct gallery {
-    struct model_command command; /* first: model_command_run knows no more */
+    struct model_command command; /* must be first: model_command_run uses only this part */
     int memory;
     const struct frozen *frozen;
     struct object_finder finder;
@@ -43,7 +43,7 @@ struct gallery {
     size_t *picture;            /* [rows] */
     int64_t *counts;            /* [count] objects of each, for the bank */
     uint8_t *match;             /* [rows] the cycle test's verdict on the nearest */
-    int64_t *nearest;           /* [rows] which that is; -1: none */
+    int64_t *nearest;           /* [rows] the index of the nearest; -1: none */
     struct sheet_pixel *pixels; /* [N] */
     struct sheet sheet;
 };
@@ -150,14 +150,14 @@ static bool remember(struct gallery *gallery, const struct pictures *pictures, s
     return !read;
 }
 
-/* Is number `i` of `most` pictures among the `shown` ones that are spread over them? */
+/* Whether number `i` of `most` pictures is one of the `shown` pictures, which are spread evenly. */
 static bool is_shown(size_t i, size_t most, size_t shown)
 {
     size_t nearest = (i * shown + most - 1) / most;
     return nearest < shown && nearest * most / shown == i;
 }
 
-/* The pictures that are shown, which come first, and then those in which their objects are looked for. */
+/* Reads the shown pictures first, and then the pictures whose objects are searched. */
 static bool remember_all(
     struct gallery *gallery, const struct pictures *pictures, size_t most, struct problem *problem)
 {
@@ -185,7 +185,7 @@ static bool remember_all(
     return done;
 }
 
-/* The cycle test, as in training: the batch is the pictures shown, the bank the others. */
+/* The cycle test, as in training: the shown pictures are the batch, the others are the bank. */
 static bool test_cycles(struct gallery *gallery, const cribo_runtime *runtime, struct problem *problem)
 {
     cribo_memory_bank_config config;
@@ -218,7 +218,9 @@ static bool test_cycles(struct gallery *gallery, const cribo_runtime *runtime, s
 
 static const struct colour pass_green = {22, 130, 60}, fail_red = {200, 40, 40};
 
-/* A view in which everything but one object is pale, in a frame, with the picture's name below. */
+/*
+ * Draws a view with one object in full colours and the rest pale, in a frame, with the picture's name below.
+ */
 static void draw_object(struct gallery *gallery, double x, double y, int64_t row, struct colour frame)
 {
     const struct frozen *frozen = gallery->frozen;
@@ -258,7 +260,8 @@ static int choose_objects(
 }
 
 /*
- * An object and its nearest, with their cosines; frame and words show the cycle test's verdict on the first.
+ * Draws an object and its nearest objects, with their cosines; the frame and the text show the result of the
+ * cycle test for the first.
  */
 static void draw_row(
     struct gallery *gallery, double y, int64_t row, const int64_t *index, const float *cosine)

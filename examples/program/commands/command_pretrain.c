@@ -124,7 +124,7 @@ static const char description[] =
     "uninterrupted run, for any --threads and --workers.\n\n"
     "Example: cribo pretrain ~/Pictures -o run --epochs 20\n\n";
 
-/* The options in argp's form, with the texts that are generated for the settings. */
+/* The options in the form of argp, with the generated texts of the settings. */
 struct option_table {
     struct argp_option options[OWN + 1 + RECIPE_SETTINGS + MAX_SETTINGS + 1];
     char names[MAX_SETTINGS][SETTINGS_NAME], values[MAX_SETTINGS][64], helps[MAX_SETTINGS][256];
@@ -134,7 +134,7 @@ struct option_table {
 
 struct parsing {
     struct pretrain_options options;
-    char **sources; /* as many as there are arguments */
+    char **sources; /* at most the number of arguments */
     struct problem problem;
 };
 

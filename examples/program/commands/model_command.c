@@ -73,7 +73,7 @@ const struct argp shown_argp = {.options = shown, .parser = parse_shown};
 static const struct argp_child children[] = {{&frozen_argp, 0, "The model:", 9}, {0}};
 const struct argp model_command_argp = {.options = options, .parser = parse, .children = children};
 
-/* The list's index is a file that is gone as soon as it is read. */
+/* The index of the list is a temporary file, which is removed after reading. */
 static bool list_pictures(struct pictures *pictures, char *source, const char *keys, struct problem *problem)
 {
     const struct pictures_options how = {.keys = keys};

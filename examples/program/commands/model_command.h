@@ -1,6 +1,6 @@
 /*
- * What the commands that look at a trained model share: their arguments MODEL and DIR, their options, and a
- * walk over the folder's pictures.
+ * The common parts of commands that use a trained model: the arguments MODEL and DIR, the options, and a walk
+ * over the folder's pictures.
  */
 #ifndef MODEL_COMMAND_H
 #define MODEL_COMMAND_H
@@ -17,27 +17,27 @@ struct model_command {
     const char *out;
     enum sheet_format format; /* of a picture, by the name's ending */
     bool draws;               /* the result is a picture: its name ends in .png or .svg */
-    int count;                /* pictures that are shown, where shown_argp is among the options; 8 */
+    int count;                /* number of shown pictures, if shown_argp is among the options; default 8 */
 };
 
 /*
- * Parses "MODEL DIR -o FILE"; its input is a struct model_command. The options of frozen_argp are among them.
+ * Parses "MODEL DIR -o FILE"; its input is a struct model_command. It includes the options of frozen_argp.
  */
 extern const struct argp model_command_argp;
 
-/* The option that says how many pictures are shown; the same input. */
+/* The option for the number of shown pictures; the same input. */
 extern const struct argp shown_argp;
 
 /*
  * Runs a command: parses its arguments, opens model and pictures, calls `run`, reports a failure. Returns the
- * exit status. `base` is what the command's own struct, the input of `own`, begins with.
+ * exit status. `base` is the first field of the command's own struct, which is the input of `own`.
  */
 int model_command_run(const char *name, const struct argp *own, int count, char **arguments,
     struct model_command *base,
     bool (*run)(struct model_command *base, const struct frozen *frozen, const struct pictures *pictures,
         struct problem *problem));
 
-/* Picture number `index` of `count` that are spread over the list: its number there. */
+/* The number in the list of picture `index` of `count` evenly spread pictures. */
 size_t model_command_spread(const struct pictures *pictures, int count, int index);
 
 #endif

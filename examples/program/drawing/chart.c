@@ -96,12 +96,12 @@ static bool find_range(const struct chart *chart, struct frame *f)
     double room = high > low ? 0.06 * (high - low) : fmax(fabs(high) * 0.1, 1e-6);
     f->x0 = chart->steps[0];
     f->x1 = chart->steps[chart->points - 1];
-    f->y0 = low >= 0 && low - room < 0 ? 0 : low - room; /* no room below 0 for what is never negative */
+    f->y0 = low >= 0 && low - room < 0 ? 0 : low - room; /* no room below 0 if no value is negative */
     f->y1 = high + room;
     return f->x1 > f->x0;
 }
 
-/* Grid and numbers of the values; their widest number decides where the area begins. */
+/* Grid and numbers of the values; the widest number determines the left end of the area. */
 static void draw_values(struct sheet *sheet, struct frame *f, const struct chart *chart)
 {
     double step = tick_step(f->y1 - f->y0, fmax(2, (f->bottom - f->top) / 42)), widest = 0;
@@ -119,7 +119,7 @@ static void draw_values(struct sheet *sheet, struct frame *f, const struct chart
     }
 }
 
-/* Numbers of the steps, as many as stand apart. */
+/* Numbers of the steps, the most that do not touch. */
 static void draw_steps(struct sheet *sheet, const struct frame *f, const struct chart *chart)
 {
     char text[32];
@@ -164,7 +164,8 @@ static double last_finite(const double *values, size_t count)
 }
 
 /*
- * A line's sign, name and last value at (x, y); where the next one may begin. Draws nothing when measuring.
+ * Draws a line's sign, name and last value at (x, y); returns the x of the next one. Draws nothing when
+ * measuring.
  */
 static double draw_name(struct sheet *sheet, double x, double y, const struct chart_line *line, double last,
     bool percent, bool measure)
@@ -179,7 +180,7 @@ static double draw_name(struct sheet *sheet, double x, double y, const struct ch
     return x + 30 + sheet_text_width(sheet, SHEET_SMALL, text) + 24;
 }
 
-/* All names with the values at the end, in as many rows as they need; where the next row would be. */
+/* All names with their last values, in one or several rows; returns the y of the next row. */
 static double draw_legend(struct sheet *sheet, double left, double right, double y, const struct chart *chart,
     const double *smoothed)
 {

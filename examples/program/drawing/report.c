@@ -97,14 +97,14 @@ static int64_t read_lines(struct report *report, const char *name, line_function
     return count;
 }
 
-/* A line of a step, or of a look after one; an update that was left out is no step. */
+/* A line of a step, or of a look after one; a skipped update is not a step. */
 static bool is_step(struct report *report, json_t *line, size_t number)
 {
     (void)report, (void)number;
     return json_is_integer(json_object_get(line, "step")) && !json_is_true(json_object_get(line, "skipped"));
 }
 
-/* When the line was written, how long its step took, and of what it warned. */
+/* The time of the line, the duration of its step, and its warnings. */
 static void note_line(struct report *report, json_t *line)
 {
     double time = json_number_value(json_object_get(line, "time")),
@@ -284,7 +284,7 @@ static size_t planned_steps(const struct report *report)
     return (size_t)llround(total > 0 ? total : epochs * per_epoch);
 }
 
-/* How many of the three losses are lower at the end than at the beginning, of how many there are. */
+/* The number of losses that are lower at the end than at the beginning, and the number of losses. */
 static int count_fallen(const struct report *report, int *there)
 {
     static const enum field losses[] = {GLOBAL, VIEW, IMAGE};
@@ -380,7 +380,7 @@ static void write_duration(FILE *page, double seconds)
         fprintf(page, "%ld min %02ld s", whole / 60, whole % 60);
 }
 
-/* Where, when, how long, and on which machine. */
+/* Folder, date, duration and machine. */
 static void write_circumstances(const struct report *report)
 {
     FILE *page = report->page;
@@ -466,7 +466,7 @@ static void write_chart(const struct report *report, const struct chart *chart, 
     sheet_free(&sheet);
 }
 
-/* A chart of some fields; the list of lines ends with one without a name. */
+/* A chart of some fields; a line without a name ends the list. */
 static void draw(const struct report *report, struct chart chart, bool wide)
 {
     chart.steps = report->values[STEP];
@@ -546,7 +546,9 @@ static void write_collapse(struct report *report)
             .percent = true,
             .line = {line_of(report, USED, "greatest for some row of the batch", sheet_colours[3], smooth)}},
         false);
-    /* At collapse the loss stands at the uniform one, twice it with the paper's sums over both directions. */
+    /*
+     * At collapse the loss equals the uniform loss, or twice it with the paper's sums over both directions.
+     */
     json_t *authors = json_object_get(json_object_get(report->config, "settings"), "authors_normalisation");
     for (size_t i = 0; i < report->points && json_number_value(authors) == 0; i++)
         report->values[UNIFORM][i] *= 2;
@@ -580,7 +582,7 @@ static void write_time(struct report *report)
     static const enum field phases[] = {TEACH, CLUSTER, MATCH, LEARN, UPDATE};
     static const char *const titles[] = {"teacher", "clustering", "bank", "student", "update"};
     double means[5] = {0}, sum = 0;
-    /* The teacher's phase holds the two that follow. */
+    /* The teacher's phase includes the next two. */
     for (size_t i = 0; i < report->points; i++)
         report->values[TEACH][i] -= report->values[CLUSTER][i] + report->values[MATCH][i];
     for (int k = 0; k < 5; k++) {

@@ -5,8 +5,8 @@
 #include "base/problem.h"
 
 /*
- * Writes one file of HTML that needs no other: curves of log.jsonl, results of evaluation.jsonl, the pictures
- * of clusters. What is missing in the folder is missing on the page; without a log there is none.
+ * Writes one self-contained HTML file: curves of log.jsonl, results of evaluation.jsonl, the pictures of
+ * clusters. Parts whose files are missing are left out; without a log no page is written.
  */
 bool report_write(const char *run, const char *out, struct problem *problem);
 

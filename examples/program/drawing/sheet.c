@@ -80,7 +80,7 @@ void sheet_lines(struct sheet *sheet, size_t count, const double *x, const doubl
 
 /* --- text --- */
 
-/* The bytes of the character at `text` when it is UTF-8 that cairo takes; 0 otherwise. */
+/* The number of bytes of the character at `text` if it is UTF-8 that cairo accepts; otherwise 0. */
 static int character_bytes(const char *text)
 {
     static const uint32_t least[] = {0, ' ', 0x80, 0x800, 0x10000};
@@ -158,7 +158,7 @@ void sheet_title(struct sheet *sheet, double x, double y, const char *text)
     show(sheet, x, y, SHEET_LEFT, sheet_ink, text);
 }
 
-/* `kept` bytes of the text with three dots in place of the others; a third of what stays is the beginning. */
+/* `kept` bytes of the text with three dots in place of the others; a third of them is the beginning. */
 static void shorten(char shorter[MAX_TEXT + 4], const char *text, size_t length, size_t kept)
 {
     size_t head = kept / 3, tail = length - (kept - head);

@@ -77,7 +77,7 @@ struct sheet_pixel {
 void sheet_pixels(struct sheet *sheet, double x, double y, double side, const struct sheet_pixel *pixels,
     int columns, int rows);
 
-/* What a path's ending says, ".png" or ".svg" in any case; "-" is PNG. False with any other ending. */
+/* The format by a path's ending, ".png" or ".svg" in any case; "-" is PNG. False for any other ending. */
 bool sheet_format_of(const char *path, enum sheet_format *format);
 
 /* The file's bytes, to be freed. Nothing can be drawn afterwards. */

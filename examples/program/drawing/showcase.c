@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-/* An epoch that no run reaches, so the showcase's crops are not those of a training batch. */
+/* Larger than the epoch of any run, so the showcase's crops differ from those of training batches. */
 static const uint64_t showcase_epoch = UINT64_C(1) << 62;
 
 static size_t tokens_of(const struct showcase *showcase)
@@ -24,7 +24,7 @@ static size_t tokens_of(const struct showcase *showcase)
 bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, int size, float *workspace,
     uint8_t *const views[2], cribo_crop crops[2])
 {
-    const struct recipe recipe = recipe_published(); /* crops that people compare from run to run */
+    const struct recipe recipe = recipe_published(); /* fixed crops, for comparisons between runs */
     struct image image;
     struct problem ignored;
     double draws[2 * AUGMENT_DRAWS];
@@ -67,7 +67,7 @@ bool showcase_make(struct showcase *showcase, const struct pictures *pictures, c
     float *workspace = malloc(augment_workspace(showcase->size) * sizeof *workspace);
     bool made = showcase->views[0] && showcase->views[1] && showcase->labels && showcase->valid && workspace;
     for (size_t i = 0; made && i < most; i++) {
-        /* From each stretch of the list its first readable picture. */
+        /* The first readable picture of each part of the list. */
         size_t first = i * pictures->count / most, end = (i + 1) * pictures->count / most;
         while (first < end && !add_picture(showcase, pictures, first, (uint64_t)config->seed, workspace))
             first++;
@@ -136,7 +136,10 @@ static void rank_objects(const struct showcase *showcase, int image, int *rank)
         if (valid[labels[i]] && rank[labels[i]] < 0) rank[labels[i]] = next++;
 }
 
-/* The pair of an object without a colour and a free colour that share most tokens; false when none do. */
+/*
+ * The pair of an object without a colour and a free colour with the most common tokens; false if there is
+ * none.
+ */
 static bool find_pair(const int *overlap, int clusters, const int *rank, const int *number, const bool *taken,
     int *object, int *colour)
 {
@@ -152,9 +155,9 @@ static bool find_pair(const int *overlap, int clusters, const int *rank, const i
 }
 
 /*
- * The colours of an image's objects: that of the object in the reference with which it shares most tokens,
- * the largest share first, then free ones in the order of the ranks. `room` has clusters * (clusters + 2)
- * numbers.
+ * The colours of an image's objects: an object gets the colour of the reference's object with the most common
+ * tokens, the largest overlap first; the others get free colours in the order of the ranks. `room` has
+ * clusters * (clusters + 2) numbers.
  */
 static void match_reference(
     const struct showcase *showcase, int image, const int *rank, int *number, int *room)
@@ -242,7 +245,7 @@ bool showcase_save_colours(const struct showcase *showcase, const char *path, st
     return written;
 }
 
-/* Are these the colours of the picture that the showcase has in place `image`? */
+/* Whether these are the colours of the showcase's picture `image`. */
 static bool read_colours(const struct showcase *showcase, int image, json_t *picture, int *colours)
 {
     json_t *list = json_object_get(picture, "colours"), *id = json_object_get(picture, "picture");
@@ -294,7 +297,7 @@ static void draw_edges(struct sheet *sheet, double x, double y, int side, const 
         }
 }
 
-/* Lays the colours of the objects over a view; `pixels` [N] is room. */
+/* Draws the colours of the objects over a view; `pixels` [N] is scratch. */
 static void draw_objects(struct sheet *sheet, double x, double y, const struct showcase *showcase,
     const int *numbers, struct sheet_pixel *pixels)
 {
@@ -323,7 +326,7 @@ static void draw_block(struct sheet *sheet, double x, double y, const struct sho
     }
 }
 
-/* Title, legend, and what the columns are. */
+/* Title, legend, and names of the columns. */
 static void draw_header(struct sheet *sheet, const char *title, int columns, double block)
 {
     static const char *const names[] = {"view 1", "view 2", "objects in view 1", "objects in view 2"};
@@ -342,7 +345,7 @@ static void draw_header(struct sheet *sheet, const char *title, int columns, dou
                 sheet_soft, names[i]);
 }
 
-/* Numbers become the reference when there is none. */
+/* The numbers become the reference if there is none yet. */
 static bool draw(struct showcase *showcase, const char *title, enum sheet_format format, struct sheet *sheet,
     struct problem *problem)
 {

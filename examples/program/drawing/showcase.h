@@ -1,6 +1,6 @@
 /*
- * A few of the pictures in two plain views each, and the objects that the teacher finds in them: what
- * a person looks at to see whether a run learns.
+ * A few of the pictures in two plain views each, and the teacher's objects in them, to inspect the progress
+ * of a run.
  */
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
@@ -28,7 +28,7 @@ struct showcase {
 };
 
 /*
- * Picks pictures spread over the list, at most a batch of them; those that cannot be read are passed over.
+ * Chooses pictures spread over the list, at most a batch of them; unreadable pictures are left out.
  */
 bool showcase_make(struct showcase *showcase, const struct pictures *pictures, const struct recipe *recipe,
     const cribo_trainer_config *config, struct problem *problem);
@@ -43,7 +43,7 @@ bool showcase_cluster(struct showcase *showcase, struct object_finder *finder, s
 
 /*
  * Two plain views [3][size][size] of a picture with their crops, a function of (seed, id); false, without a
- * word, where it cannot be read. `workspace` has augment_workspace(size) floats.
+ * message, if it cannot be read. `workspace` has augment_workspace(size) floats.
  */
 bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, int size, float *workspace,
     uint8_t *const views[2], cribo_crop crops[2]);
@@ -52,16 +52,16 @@ bool showcase_views(const struct pictures *pictures, size_t id, uint64_t seed, i
 void showcase_title(char *title, size_t size, int64_t step);
 
 /*
- * Draws each picture's two views, plain and with their objects: an object has one colour in both views; grey
- * is not an object of both. The colours of the first drawing are the reference: later drawings give an object
- * the colour of the object whose place it has. Free the sheet with sheet_free.
+ * Draws each picture's two views, plain and with their objects: an object has the same colour in both views;
+ * tokens of no object in both views are grey. The colours of the first drawing are the reference: in later
+ * drawings an object has the colour of the reference's object at its place. Free the sheet with sheet_free.
  */
 bool showcase_draw(struct showcase *showcase, const char *title, enum sheet_format format,
     struct sheet *sheet, struct problem *problem);
 
 /*
- * Keeps the reference in a file of JSON, and takes it up again. A file that is not there or is not of these
- * pictures is passed over: the next drawing is then the reference.
+ * Writes the reference to a JSON file, and reads it. A file that is missing or belongs to other pictures is
+ * ignored: the next drawing is then the reference.
  */
 bool showcase_save_colours(const struct showcase *showcase, const char *path, struct problem *problem);
 void showcase_load_colours(struct showcase *showcase, const char *path);
