@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Pictures below a root whose first folder is their class. */
+/* The pictures under a root; the first folder of a path is the class. */
 struct classes {
     char *root;
     struct folder folder;
@@ -33,7 +33,7 @@ struct worker {
     struct problem *problem;
 };
 
-/* The class's name of a picture, from malloc. */
+/* The name of a picture's class, from malloc. */
 static char *class_name(const struct classes *set, size_t index)
 {
     const char *name = set->folder.paths[index] + strlen(set->root);
@@ -46,7 +46,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Opens ROOT/half, or ROOT where no half is wanted. */
+/* Opens ROOT/half, or ROOT if `half` is NULL. */
 static bool open_classes(struct classes *set, const char *root, const char *half, struct problem *problem)
 {
     set->root = half ? path_join(root, half) : strdup(root);
@@ -177,7 +177,10 @@ static bool remember(struct worker *w)
     return true;
 }
 
-/* How many classes have a greater share than the true one; of equal ones the lower is before. */
+/*
+ * The number of classes before the true one: those with a greater share, or an equal share and a lower
+ * number.
+ */
 static int rank_of(const struct worker *w, int truth)
 {
     int before = 0;

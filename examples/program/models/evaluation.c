@@ -14,7 +14,7 @@
 
 #include <jansson.h>
 
-enum { GROUP = 1024 }; /* patches that go to the probe at a time, about: what its search takes at once */
+enum { GROUP = 1024 }; /* the approximate number of patches per call of the probe: those of one search */
 
 /* A run under way. */
 struct memory {
@@ -152,7 +152,7 @@ static void release(struct bench *bench)
 
 /* --- pictures --- */
 
-/* Colours [size][size][3] in 0 ... 255 as the model takes them, with the protocol's deviation of blue. */
+/* Normalises colours [size][size][3] in 0 ... 255 for the model, with the protocol's deviation of blue. */
 static void normalise(
     const struct frozen *frozen, const struct protocol *protocol, const float *colours, float *pixels)
 {
@@ -185,7 +185,7 @@ bool evaluation_pixels(const struct frozen *frozen, const struct protocol *proto
     return made;
 }
 
-/* A cropped and jittered view as the model takes it. */
+/* A cropped and jittered view, normalised for the model. */
 static bool view_pixels(struct bench *bench, const struct segmentation_view *view, struct image *image)
 {
     const struct frozen *frozen = bench->frozen;
@@ -206,13 +206,13 @@ static bool find_features(struct bench *bench, size_t at)
            problem_library(bench->problem);
 }
 
-/* The side below which a picture need not be decoded. */
+/* The smallest side for decoding a picture. */
 static double least_side(const struct bench *bench)
 {
     return bench->options->protocol.bytes || bench->options->protocol.passes ? 0 : 2.0 * bench->frozen->size;
 }
 
-/* Features and labels of picture `index`, as it is, into place `at` of the group. */
+/* Features and labels of the whole picture `index`, into place `at` of the group. */
 static bool read_picture(struct bench *bench, const struct dataset *set, size_t index, size_t at)
 {
     const struct frozen *frozen = bench->frozen;
@@ -241,7 +241,7 @@ static void record_view(
     json_decref(line);
 }
 
-/* The chance of a picture in a pass: its view, and a number for each patch. */
+/* The random numbers of a picture in a pass: its view, and a number for each patch. */
 static bool draw_chance(struct bench *bench, size_t index, int pass, size_t at, double *of_view)
 {
     size_t tokens = frozen_tokens(bench->frozen);
@@ -329,7 +329,7 @@ bool evaluation_view(const struct frozen *frozen, const struct protocol *protoco
 
 /* --- remembering --- */
 
-/* Has a patch of the group a label, so that the memory takes it? */
+/* Whether a patch of the group has a label; only such patches are remembered. */
 static bool has_label(const struct bench *bench, size_t picture, size_t patch)
 {
     const struct frozen *frozen = bench->frozen;
@@ -341,7 +341,7 @@ static bool has_label(const struct bench *bench, size_t picture, size_t patch)
     return false;
 }
 
-/* Writes down where the entries of a group come from, where somebody will look at them. */
+/* Records the origins of a group's entries, if they are needed. */
 static bool note_origins(struct bench *bench, size_t count)
 {
     struct evaluation *result = bench->memory->result;
@@ -441,7 +441,7 @@ static bool fill(struct bench *bench, struct memory *memory)
 
 /* --- scoring --- */
 
-/* Keeps the pictures of a group that the first run got worst. */
+/* Keeps the pictures of a group with the lowest scores in the first run. */
 static bool keep_worst(struct bench *bench, size_t first, size_t count)
 {
     struct evaluation *result = bench->memories[0].result;
@@ -517,7 +517,8 @@ static bool scores_of(const struct bench *bench, const int64_t *confusion, doubl
 }
 
 /*
- * The scores of a run; predictions by neighbours are matched with classes first where the protocol says so.
+ * The scores of a run. With `matched` in the protocol, predictions by neighbours are matched with classes
+ * first.
  */
 static bool conclude(struct bench *bench, struct memory *memory)
 {

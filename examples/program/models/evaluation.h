@@ -8,16 +8,16 @@
 
 #include <cribo/evaluation.h>
 
-/* A memory of its own: which pictures it has seen, and by which chance. */
+/* One run: the pictures of its memory, and its seed. */
 struct evaluation_run {
-    const char *name; /* for people: a fraction, a list */
+    const char *name; /* for the table: a fraction or a list */
     const struct dataset *train;
     const size_t *pictures; /* [count] of `train`; NULL: the first `count` */
     size_t count;
     int64_t seed; /* of crops, jitter and the patches that are kept */
 };
 
-/* What is measured. The defaults of the protocol "simple" but for what is given. */
+/* The options of an evaluation. Default: the protocol "simple". */
 struct evaluation_options {
     struct protocol protocol;
     const struct evaluation_run *runs;
@@ -28,16 +28,16 @@ struct evaluation_options {
     double temperature;                 /* 0: the published one */
     int threads;                        /* of the probe */
     bool say;                           /* progress lines */
-    size_t worst;                       /* pictures to name that were scored worst in the first run */
+    size_t worst;       /* number of pictures with the lowest scores of the first run to list */
     const char *record; /* a file for the crops, jitter and patches of the first run; NULL: none */
 };
 
 struct evaluation_picture {
     size_t index;    /* in `test` */
-    double mean_iou; /* of its own pixels, over the classes that occur in it */
+    double mean_iou; /* of the picture's pixels, over the classes that occur in it */
 };
 
-/* Where an entry of the memory comes from. */
+/* The origin of an entry of the memory. */
 struct evaluation_origin {
     uint32_t picture, patch; /* in the run's data set; of the view's N */
     uint32_t pass;
@@ -47,13 +47,13 @@ struct evaluation_origin {
 struct evaluation {
     int classes;
     int64_t entries;              /* in the memory */
-    cribo_scores nearest, linear; /* mean_iou is the protocol's mean; linear: only where it was asked for */
+    cribo_scores nearest, linear; /* mean_iou is the protocol's mean; linear: only with the option `linear` */
     double *nearest_iou, *linear_iou; /* [classes]; -1: the class occurs nowhere */
     int64_t *remembered, *scored; /* [classes] pixels of each class in the memory's and the scored labels */
     double remember_seconds, fit_seconds, score_seconds;
     struct evaluation_picture *worst; /* [worst_count], the worst first */
     size_t worst_count;
-    /* Of the first run where the worst pictures are wanted: its memory, to be looked at. */
+    /* The memory of the first run, if the pictures with the lowest scores are listed. */
     cribo_probe *probe;
     struct evaluation_origin
         *origins; /* [origin_count] of the entries; NULL: the memory is a uniform sample */
@@ -61,18 +61,18 @@ struct evaluation {
 };
 
 /*
- * Results [run_count], each to be freed with evaluation_free; on failure they are empty. A problem, too,
- * where the labels leave nothing to measure: no pixel with a class to remember or to score, or a memory of a
- * single class, by which every prediction would be right.
+ * Results [run_count], each to be freed with evaluation_free; on failure they are empty. It is also a failure
+ * if the labels permit no meaningful score: no pixel has a class to remember or to score, or the memory has a
+ * single class, so that every prediction would be right.
  */
 bool evaluate(struct evaluation *results, const struct frozen *frozen,
     const struct evaluation_options *options, struct problem *problem);
 void evaluation_free(struct evaluation *evaluation);
 
-/* A warning for each way in which some classes do not count as they should, by their names. */
+/* Warns of classes that occur on one side only or nowhere, by their names. */
 void evaluation_warn(const struct evaluation *evaluation, const struct dataset *test);
 
-/* What is to be said of a class beside its score: "not in the memory", ...; "" when nothing is. */
+/* The note on a class next to its score: "not in the memory", ...; "" if there is none. */
 const char *evaluation_note(const struct evaluation *evaluation, int class);
 
 /* As an object of JSON: mean_iou, accuracy, ..., iou of each class by its name or number. */
@@ -82,14 +82,14 @@ struct json_t *evaluation_json(const struct evaluation *evaluation, const struct
 struct json_t *evaluation_conditions(const struct frozen *frozen, const struct evaluation_options *options);
 
 /*
- * A picture as the memory of a run has seen it in a pass: bytes [3][size][size], and the classes [size *
- * size] under them.
+ * A picture of a run's memory in a pass, with crop and jitter: bytes [3][size][size], and their classes [size
+ * * size].
  */
 bool evaluation_view(const struct frozen *frozen, const struct protocol *protocol,
     const struct evaluation_run *run, const struct evaluation_origin *origin, uint8_t *bytes, int32_t *labels,
     struct problem *problem);
 
-/* A picture of the data set as the protocol shows it to the model when it is scored: [3][size][size]. */
+/* A picture of the data set as scored by the protocol: [3][size][size]. */
 bool evaluation_pixels(const struct frozen *frozen, const struct protocol *protocol,
     const struct image *image, float *pixels, struct problem *problem);
 

@@ -105,7 +105,7 @@ static bool read_settings(
     return read;
 }
 
-/* What is not there, or is a folder but not of a run, is said before anything is read. */
+/* Refuses a path that does not exist, or a folder without a run, before anything is read. */
 static bool check_model(const char *path, struct problem *problem)
 {
     struct stat status;

@@ -1,4 +1,4 @@
-/* A trained model that is only looked at: loading it, and showing it pictures. */
+/* A trained model that does not change: loading it, and pictures for it. */
 #ifndef FROZEN_H
 #define FROZEN_H
 
@@ -10,14 +10,14 @@
 
 #include <argp.h>
 
-/* Which model; the options that frozen_argp parses fill it in. */
+/* The choice of the model, from the options of frozen_argp. */
 struct frozen_options {
     const char *path;             /* a run's folder, one of its checkpoints, or a safetensors file */
     const char *preset;           /* settings of the clustering, where the file does not have them */
     const char *settings;         /* "name=value,..." in place of those found; NULL: none */
     const char *prefix;           /* of the parameters' names; NULL: the teacher's */
     const char *mean, *deviation; /* of pixels, "R,G,B"; NULL: those of the training, else ImageNet's */
-    int size;                     /* side of the pictures it is shown; 0: that of its training */
+    int size;                     /* side of its input pictures; 0: that of its training */
     int threads;                  /* of the library; 0: its choice */
 };
 
@@ -27,12 +27,12 @@ extern const struct argp frozen_argp;
 struct frozen {
     cribo_model *model;
     cribo_trainer_config config; /* with which it was trained */
-    struct recipe recipe;        /* of its views: with its mean and deviation pixels are normalised */
+    struct recipe recipe;        /* of its views; its mean and deviation normalise pixels */
     int size, patch, side;       /* of its pictures, of a patch, patches along a side */
     int64_t width, heads;
 };
 
-/* The runtime that the options ask for, for other handles of the command. */
+/* The runtime of the options, for other handles of the command. */
 bool frozen_runtime(const struct frozen_options *options, cribo_runtime *runtime, struct problem *problem);
 
 bool frozen_open(struct frozen *frozen, const struct frozen_options *options, struct problem *problem);
@@ -45,18 +45,18 @@ void frozen_free(struct frozen *frozen);
 /* N, tokens of a picture. */
 size_t frozen_tokens(const struct frozen *frozen);
 
-/* A picture as the model takes it, [3][size][size]: resized without regard to its shape, normalised. */
+/* A picture for the model, [3][size][size]: resized to a square, normalised. */
 bool frozen_pixels(
     const struct frozen *frozen, const struct image *image, float *pixels, struct problem *problem);
 
-/* The same as bytes, for people. */
+/* The same as bytes, for drawings. */
 bool frozen_bytes(
     const struct frozen *frozen, const struct image *image, uint8_t *bytes, struct problem *problem);
 
-/* Bytes [3][size][size] as the model takes them. */
+/* Normalises bytes [3][size][size] for the model. */
 void frozen_normalise(const struct frozen *frozen, const uint8_t *bytes, float *pixels);
 
-/* Reads a picture with the resolution that it needs to be shown; the problem names it. */
+/* Reads a picture with the resolution for a drawing; the problem names the picture. */
 bool frozen_load(const struct frozen *frozen, struct image *image, const char *path, struct problem *problem);
 bool frozen_load_listed(const struct frozen *frozen, struct image *image, const struct pictures *pictures,
     size_t index, struct problem *problem);

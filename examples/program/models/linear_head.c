@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define CACHE_BYTES \
-    (INT64_C(4) << 30) /* for the tokens of pictures; those of the others are found in every epoch */
+    (INT64_C(4) << 30) /* for the tokens of pictures; those of further pictures are computed in every epoch */
 
 /* The work under way. */
 struct trainer {
@@ -120,7 +120,7 @@ static bool fetch_picture(struct trainer *t, size_t index, size_t at)
     return true;
 }
 
-/* An order of the pictures that the seed and the epoch draw. */
+/* A random order of the pictures by seed and epoch. */
 static bool shuffle(struct trainer *t, int epoch)
 {
     size_t count = t->options->train->count;

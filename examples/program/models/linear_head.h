@@ -1,6 +1,6 @@
 /*
- * Linear segmentation as papers train it: one layer on frozen tokens, by stochastic gradient descent on the
- * pixels of coarse label maps, scored at the full size. The schedule is fixed and stated with the result.
+ * Linear segmentation as in papers: one layer on frozen tokens, by stochastic gradient descent on the pixels
+ * of coarse label maps, scored at the full size. The schedule is fixed and stated with the result.
  */
 #ifndef LINEAR_HEAD_H
 #define LINEAR_HEAD_H

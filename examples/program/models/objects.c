@@ -44,7 +44,7 @@ void object_finder_free(struct object_finder *finder)
     *finder = (struct object_finder){0};
 }
 
-/* Centres of a view's patches in pixels of the picture, as the trainer has them. */
+/* Centres of a view's patches in pixels of the picture, equal to those of the trainer. */
 static void place_patches(const struct frozen *frozen, const cribo_crop *crop, float *positions)
 {
     int side = frozen->side;

@@ -83,7 +83,7 @@ static bool open_data(struct run_plan *plan, const struct run_request *request,
 
 /* --- runs --- */
 
-/* The first `count` of all pictures in an order that the seed draws. */
+/* The first `count` of all pictures in a random order by the seed. */
 static size_t *draw_pictures(size_t all, size_t count, int64_t seed, struct problem *problem)
 {
     size_t *order = malloc(all * sizeof *order);

@@ -9,7 +9,7 @@
 
 enum { MAX_RUNS = 64, MAX_NUMBERS = 32 };
 
-/* What the user asks for. */
+/* The user's options. */
 struct run_request {
     const char *lists;             /* files with commas between; NULL: the layout's pictures */
     double fractions[MAX_NUMBERS]; /* of the pictures, 0 ... 1 */
@@ -39,7 +39,7 @@ bool run_plan_make(struct run_plan *plan, const struct run_request *request,
     const struct dataset_choice *data, struct problem *problem);
 void run_plan_free(struct run_plan *plan);
 
-/* The runs that remember equally many pictures, together. */
+/* The joint result of the runs with the same number of remembered pictures. */
 struct run_summary {
     size_t pictures, runs;
     double fraction;        /* of the most that a run remembers */

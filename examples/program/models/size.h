@@ -1,6 +1,5 @@
 /*
- * How large the parameters of a model are: a model that diverges shows it here before its losses stop being
- * numbers.
+ * The magnitude of a model's parameters: in a diverging model it grows before the losses become NaN.
  */
 #ifndef MODEL_SIZE_H
 #define MODEL_SIZE_H
@@ -9,7 +8,7 @@
 
 #include <cribo/model.h>
 
-/* No parameter of a sound model comes near; weights are of the order of 0.1, gains of 1 to 100. */
+/* Far above the parameters of a normal model: weights are of the order of 0.1, gains of 1 to 100. */
 #define MODEL_LARGEST 1e4
 
 /* The largest magnitude among the parameters, and the name of the one that has it, which the model owns. */

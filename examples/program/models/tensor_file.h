@@ -29,7 +29,7 @@ bool tensor_file_add(struct tensor_file *file, const float *row, struct problem 
  */
 bool tensor_file_close(struct tensor_file *file, struct problem *problem);
 
-/* Removes what is not finished; after tensor_file_close it does nothing. */
+/* Removes an unfinished file; after tensor_file_close it does nothing. */
 void tensor_file_drop(struct tensor_file *file);
 
 #endif

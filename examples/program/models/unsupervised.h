@@ -14,7 +14,7 @@
 enum {
     CLUSTER_SAMPLE = 256,
     CLUSTER_ITERATIONS = 50
-}; /* tokens for each cluster that k-means sees; its rounds */
+}; /* tokens for each cluster in the sample of k-means; its rounds */
 
 struct unsupervised_options {
     const struct protocol *protocol; /* how pictures and label maps are resized */
@@ -28,7 +28,7 @@ struct unsupervised_options {
 
 struct unsupervised {
     int clusters;
-    int64_t sampled;     /* tokens that k-means saw */
+    int64_t sampled;     /* tokens in the sample of k-means */
     cribo_scores scores; /* of the matched clusters; mean_iou is over all classes */
     double *iou;         /* [classes] */
 };

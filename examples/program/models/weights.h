@@ -11,9 +11,9 @@ char *weights_file(const char *path);
 
 /*
  * Loads the backbone, and with `heads` the projection heads, from a file of weights in any layout that the
- * library knows (cribo_model_open) into student and teacher alike: the file's teacher where it has one. A
- * run's folder stands for the weights in it.
- * Positions of another image size are resampled. On failure the trainer is not to be used.
+ * library supports (cribo_model_open) into both student and teacher: the file's teacher if it has one. A
+ * run's folder means the weights in it. Positions of another image size are resampled. After a failure the
+ * trainer must not be used.
  */
 bool weights_load(cribo_trainer *trainer, const char *path, bool heads, struct problem *problem);
 

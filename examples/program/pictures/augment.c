@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Which draw decides what. */
+/* The use of each draw. */
 enum {
     DRAW_CROPS = 0, /* ten attempts of (area, ratio, x, y) */
     CROP_ATTEMPTS = 10,

@@ -2,7 +2,7 @@
  * One augmented view of a picture, by a recipe (recipe.h): random resized crop, flip, colour jitter, grey,
  * Gaussian blur, solarisation, in this order.
  *
- * All chance comes in as AUGMENT_DRAWS uniform numbers, each with one fixed use, so a view is a function of
+ * The random numbers are AUGMENT_DRAWS uniform draws, each with one fixed use, so a view is a function of
  * (picture, draws).
  */
 #ifndef AUGMENT_H
@@ -19,10 +19,10 @@ enum { AUGMENT_DRAWS = 64 };
 enum view_kind {
     VIEW_FIRST,
     VIEW_SECOND,
-    VIEW_PLAIN /* crop and flip only: for pictures that a person looks at */
+    VIEW_PLAIN /* crop and flip only: for drawings */
 };
 
-/* The draws that choose_crop takes. */
+/* The number of draws of choose_crop. */
 enum { CROP_DRAWS = 40 };
 
 /*
@@ -31,7 +31,7 @@ enum { CROP_DRAWS = 40 };
  */
 struct box choose_crop(const struct recipe *recipe, const double *draws, int width, int height);
 
-/* How many floats augment_view needs as workspace for views of side `size`. */
+/* The number of floats in augment_view's workspace for views of side `size`. */
 size_t augment_workspace(int size);
 
 /*

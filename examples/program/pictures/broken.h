@@ -1,6 +1,6 @@
 /*
- * The pictures that were found broken, and in which batch first: a small table, however many pictures there
- * are.
+ * The pictures that were found broken, each with the batch where it was found first. The size of the table
+ * does not depend on the number of all pictures.
  */
 #ifndef BROKEN_H
 #define BROKEN_H
@@ -21,7 +21,7 @@ struct broken {
 bool broken_has(const struct broken *broken, uint64_t picture);
 
 /*
- * Notes that picture was broken in a batch: the earliest one stays. *first: whether it is new. False
+ * Records that a picture was broken in a batch; the earliest batch is kept. *first: whether it is new. False
  * without memory.
  */
 bool broken_add(struct broken *broken, uint64_t picture, uint64_t batch, bool *first);

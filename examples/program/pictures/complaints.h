@@ -1,6 +1,6 @@
 /*
  * Messages about pictures that cannot be read: the first few by name, later ones counted by ending and
- * reason, so that a source full of them does not drown all else.
+ * reason, so that a source with many of them does not hide other messages.
  */
 #ifndef COMPLAINTS_H
 #define COMPLAINTS_H
@@ -20,10 +20,10 @@ struct complaints {
 /* To be called first. Then any number of threads may call the functions below. */
 void complaints_init(struct complaints *complaints);
 
-/* Says it as a warning, "NAME: REASON; THEN", or counts it. */
+/* Writes the warning "NAME: REASON; THEN", or counts it. */
 void complaints_add(struct complaints *complaints, const char *name, const char *reason, const char *then);
 
-/* A warning with the counts, where there are any; to be called at the end. */
+/* Writes a warning with the counts, if there are any; call it at the end. */
 void complaints_say_rest(struct complaints *complaints);
 
 #endif

@@ -207,7 +207,7 @@ static const char *after_number(const char *line, int number)
     return line[0] >= '0' && line[0] <= '9' && found == number && gap && end[gap] ? end + gap : NULL;
 }
 
-/* Cuts the numbers off where every name has its own: "2d thing" alone is a name. */
+/* Removes the numbers if every name begins with its number: "2d thing" alone is a name. */
 static void cut_numbers(struct dataset *dataset)
 {
     for (int c = 0; c < dataset->classes; c++)
@@ -227,7 +227,7 @@ static bool add_name(struct dataset *dataset, const char *name)
     return names[dataset->classes] && ++dataset->classes;
 }
 
-/* A class's name on each line of ROOT/classes.txt; without the file the data do not name them. */
+/* Reads the name of a class on each line of ROOT/classes.txt; without the file the classes have no names. */
 static bool read_names(struct dataset *dataset, const char *root, struct problem *problem)
 {
     char *path = path_join(root, "classes.txt"), *line = NULL;
@@ -401,7 +401,7 @@ static bool turn_labels(
            problem_set(problem, "%s: %s", pair->labels, why.text);
 }
 
-/* Whether a label map has as many pixels as the file of its picture, to what a reduced picture cannot say. */
+/* Whether a label map has the size of its picture's file, up to the rounding of a reduced picture. */
 static bool check_size(const struct image *labels, const struct labelled *pair, const struct image *picture,
     struct problem *problem)
 {

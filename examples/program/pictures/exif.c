@@ -1,7 +1,7 @@
 /*
- * The one tag of EXIF that matters here: 0x0112, how the camera was held. Its carrier is a TIFF structure:
- * byte order, offset of the first directory, then entries of 12 bytes (tag, type, count, value). Everything
- * is checked against the size; what does not fit counts as upright.
+ * Reads one tag of EXIF: 0x0112, the orientation of the camera. EXIF is a TIFF structure: byte order, offset
+ * of the first directory, then entries of 12 bytes (tag, type, count, value). Everything is checked against
+ * the size; an invalid structure counts as upright.
  */
 #include "pictures/image.h"
 

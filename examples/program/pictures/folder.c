@@ -16,7 +16,7 @@ struct identity {
     ino_t inode;
 };
 
-/* Open addressing over what has been seen; a slot with inode 0 is free. */
+/* Visited files and folders, by open addressing; a slot with inode 0 is free. */
 struct seen {
     struct identity *slots;
     size_t capacity, count;
@@ -60,7 +60,7 @@ static bool seen_grow(struct seen *seen)
     return true;
 }
 
-/* Adds what is not there yet; *first: whether it was new. */
+/* Adds an entry unless it exists; *first: whether it was new. */
 static bool seen_add(struct seen *seen, const struct stat *status, bool *first)
 {
     if (2 * (seen->count + 1) > seen->capacity && !seen_grow(seen)) return false;
@@ -149,7 +149,7 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* A folder's entry by its own kind or by what it links to; DT_UNKNOWN: what is neither file nor folder. */
+/* The kind of a folder's entry, or of the target of a link; DT_UNKNOWN: neither file nor folder. */
 struct target {
     unsigned char kind; /* DT_DIR, DT_REG, DT_UNKNOWN */
     bool linked;
@@ -221,7 +221,7 @@ static bool walk_folder(struct walk *walk, const char *path, const struct stat *
     return walked;
 }
 
-/* Was the file that a link leads to visited where it lies? Then so was its folder. */
+/* Whether the target of a link was visited in its own folder; then the folder was visited, too. */
 static bool was_visited(const struct walk *walk, const char *link)
 {
     struct stat status;

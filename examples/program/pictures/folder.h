@@ -16,11 +16,11 @@
  */
 bool folder_is_picture(const char *name);
 
-/* Has a run of cribo written to this folder (its settings and its log are there)? */
+/* Whether a run of cribo has written to this folder (it has a run's settings and log). */
 bool folder_holds_run(const char *path);
 
 /*
- * What folder_walk calls; each returns false to end the walk, after it has set the walk's problem.
+ * The callbacks of folder_walk; each returns false to end the walk, after it has set the walk's problem.
  *
  * wanted   which files count, by name
  * enter    whether to go into a folder inside of the root; NULL: into all
@@ -39,7 +39,7 @@ struct folder_visitor {
  * Visits the wanted files under `root`, sorted bytewise in each folder, files before the folders beside them
  * and links to files at the very end, so that the outcome does not depend on the file system. Links are
  * followed; a folder that is reached twice, through links or a loop of them, counts once, and so does a file
- * that lies under `root` and is also linked to. Names that begin with a dot are left out, and so is, with a
+ * that is under `root` and is also linked to. Names that begin with a dot are left out, and so is, with a
  * warning, a folder inside of `root` that cannot be read; `folder` then gets its path with a NULL status.
  *
  * skip  a folder that is not gone into; NULL or missing: none
