@@ -82,8 +82,8 @@ struct json_t *evaluation_json(const struct evaluation *evaluation, const struct
 struct json_t *evaluation_conditions(const struct frozen *frozen, const struct evaluation_options *options);
 
 /*
- * A picture of a run's memory in a pass, with crop and jitter: bytes [3][size][size], and their classes [size
- * * size].
+ * A picture of a run's memory in a pass, with crop and jitter: bytes [3][size][size], and their
+ * classes [size * size].
  */
 bool evaluation_view(const struct frozen *frozen, const struct protocol *protocol,
     const struct evaluation_run *run, const struct evaluation_origin *origin, uint8_t *bytes, int32_t *labels,

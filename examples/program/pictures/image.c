@@ -58,7 +58,7 @@ bool image_make_upright(
     return true;
 }
 
-/* Where a row of the file's picture lies in the upright one: first pixel and step, in bytes. */
+/* The place of a row of the file's picture in the upright one: first pixel and step, in bytes. */
 struct line {
     size_t pixels;
     ptrdiff_t first, step;
@@ -196,7 +196,7 @@ static bool load(struct image *image, const char *path, struct part part, int ch
 {
     struct stat status;
     *image = (struct image){0};
-    part.file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
+    part.file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a FIFO must not block */
     if (part.file < 0) return problem_set(problem, "%s", strerror(errno));
     bool fine = fstat(part.file, &status) == 0 || problem_set(problem, "%s", strerror(errno));
     if (fine && !S_ISREG(status.st_mode)) fine = problem_set(problem, "not a regular file");

@@ -1,9 +1,9 @@
 /*
  * Pictures in memory, read from JPEG, PNG and WebP files, which are untrusted data, and written as PNG.
  *
- * A loaded picture stands upright (its EXIF orientation is applied) and has 3 or 4 channels of 8 bits,
- * interleaved. Files that are truncated, corrupt, too large or no pictures at all give a problem, never a
- * picture made up in part.
+ * A loaded picture is upright (its EXIF orientation is applied) and has 3 or 4 channels of 8 bits,
+ * interleaved. Files that are truncated, corrupt, too large or not pictures give a problem, never a partly
+ * invented picture.
  */
 #ifndef IMAGE_H
 #define IMAGE_H
@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 /*
- * The largest picture that is kept, after a reduction while it was read, and the largest file that is read: a
- * header must not decide about our memory.
+ * The largest picture, after a reduction while it is read, and the largest file. The limits bound the memory
+ * for any header.
  */
 #define IMAGE_MOST_PIXELS (INT64_C(1) << 27)
 #define IMAGE_MOST_BYTES (INT64_C(1) << 29)
@@ -23,13 +23,13 @@
 struct image {
     int width, height;
     int channels;     /* 1 grey (never from a file), 3 RGB, 4 RGBA, colours not multiplied by alpha */
-    double reduction; /* one pixel of it covers so many of the file's, 1, 2, 4 or 8 */
+    double reduction; /* the side of a pixel in pixels of the file: 1, 2, 4 or 8 */
     uint8_t *pixels;  /* [height][width][channels], from malloc */
     int orientation;  /* EXIF's, 2 ... 8, by which the file's picture was turned; 0: it was not */
 };
 
 /*
- * Reads the picture at `path` with 3 or 4 channels. With 3, what is transparent is laid on white.
+ * Reads the picture at `path` with 3 or 4 channels. With 3, transparent pixels are blended with white.
  *
  * least_side  when not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as the root of its
  *             area stays at least this; much faster for photographs far larger than needed. So may a PNG of
@@ -65,8 +65,8 @@ bool image_encode_png(const struct image *image, uint8_t **bytes, size_t *size, 
 void image_free(struct image *image);
 
 /*
- * The largest of 1, 2, 4, 8 by which a picture may shrink and keep a pixel and the root of its area at least
- * least_side; 1 for a least_side of 0.
+ * The largest factor of 1, 2, 4, 8 for the reduction of a picture that leaves at least one pixel, and a root
+ * of the area of at least least_side; 1 for a least_side of 0.
  */
 unsigned image_reduction(double width, double height, double least_side);
 
@@ -78,8 +78,8 @@ bool image_make_upright(
     struct image *image, int width, int height, int channels, int orientation, struct problem *problem);
 
 /*
- * Puts row `y` of the file's picture, `width` pixels with image->channels each, where it lies in the upright
- * picture, or gets it back from there.
+ * Copies row `y` of the file's picture, `width` pixels with image->channels each, to its place in the upright
+ * picture, or from there.
  */
 void image_put_row(struct image *image, int orientation, int y, const uint8_t *row);
 void image_get_row(const struct image *image, int orientation, int y, uint8_t *row);
@@ -87,17 +87,17 @@ void image_get_row(const struct image *image, int orientation, int y, uint8_t *r
 /* Turns a picture that is as stored upright, given its EXIF orientation (1 ... 8). */
 bool image_orient(struct image *image, int orientation, struct problem *problem);
 
-/* Turns a picture that was turned upright back, so that its pixels lie as they are stored. */
+/* Turns an upright picture back to the stored order of its pixels. */
 bool image_unorient(struct image *image, struct problem *problem);
 
 /* The orientation in a TIFF structure as EXIF carries it, 1 when it has none or is malformed. */
 int exif_orientation(const uint8_t *tiff, size_t size);
 
-/* Lays RGBA pixels on white and packs them to RGB, in place: a picture, or `count` pixels. */
+/* Blends RGBA pixels with white and packs them to RGB, in place: a picture, or `count` pixels. */
 void image_flatten(struct image *image);
 void image_flatten_row(uint8_t *pixels, size_t count);
 
-/* The formats; for image_decode, which has looked at the first bytes. 1 channel: a PNG's labels. */
+/* The formats; for image_decode, which has checked the first bytes. 1 channel: a PNG's labels. */
 bool image_decode_jpeg(struct image *image, const uint8_t *bytes, size_t size, int channels,
     double least_side, struct problem *problem);
 bool image_decode_png(struct image *image, const uint8_t *bytes, size_t size, int channels, double least_side,

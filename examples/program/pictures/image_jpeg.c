@@ -1,7 +1,7 @@
 /*
  * JPEG through libjpeg-turbo. The library reports errors by a callback that must not return: ours jumps back
- * to image_decode_jpeg. Where the library only warns of damage and goes on with grey or with pixels in wrong
- * places, the picture is refused as well; see is_harmless for the warnings that pass.
+ * to image_decode_jpeg. Damage for which the library only warns, and continues with grey or with pixels in
+ * wrong places, is refused as well; see is_harmless for the accepted warnings.
  */
 #include "pictures/image.h"
 
@@ -36,7 +36,7 @@ static struct decoder *decoder_of(j_common_ptr jpeg)
     return jpeg->client_data;
 }
 
-/* Is the error that libjpeg has no code for this kind of file, which may well be whole? */
+/* Whether the error means that libjpeg does not support this kind of file, which may be intact. */
 static bool is_unsupported(int code)
 {
     static const int codes[] = {JERR_ARITH_NOTIMPL, JERR_BAD_PRECISION, JERR_CCIR601_NOTIMPL,
@@ -57,7 +57,7 @@ static void give_up(j_common_ptr jpeg)
     longjmp(decoder->escape, 1);
 }
 
-/* Is it a few zeros that were passed over before a marker, outside of a scan's data? */
+/* Whether the warning is about a few skipped zeros before a marker, outside of a scan's data. */
 static bool is_padding(const struct jpeg_decompress_struct *jpeg)
 {
     unsigned count = (unsigned)jpeg->err->msg_parm.i[0], marker = (unsigned)jpeg->err->msg_parm.i[1];
@@ -71,8 +71,8 @@ static bool is_padding(const struct jpeg_decompress_struct *jpeg)
 }
 
 /*
- * Warnings that cost no pixel: about numbers in headers that libjpeg does not need, and a few zeros before
- * a marker. An end marker that is missing is judged at the end, by is_whole.
+ * Warnings that affect no pixel: about numbers in headers that libjpeg does not need, and a few zeros before
+ * a marker. A missing end marker is checked at the end, by is_whole.
  */
 static bool is_harmless(const struct decoder *decoder, int code)
 {
@@ -82,7 +82,7 @@ static bool is_harmless(const struct decoder *decoder, int code)
     case JWRN_JFIF_MAJOR:
     case JWRN_NOT_SEQUENTIAL: return true;
     case JWRN_EXTRANEOUS_DATA: return is_padding(&decoder->jpeg);
-    case JWRN_JPEG_EOF: return !decoder->jpeg.arith_code; /* arithmetic codes do not say where they end */
+    case JWRN_JPEG_EOF: return !decoder->jpeg.arith_code; /* arithmetic codes have no recognisable end */
     default: return false;
     }
 }
@@ -96,8 +96,8 @@ static void hear_message(j_common_ptr jpeg, int level)
 }
 
 /*
- * Has each component been sent, and, where the end marker is missing, to its last bit? Data that end within a
- * scan have been refused by then, so that only later scans can be missing.
+ * Whether each component is complete, to its last bit if the end marker is missing. Data that end within a
+ * scan have been refused before, so only later scans can be missing.
  */
 static bool is_whole(const struct decoder *decoder)
 {
@@ -171,8 +171,8 @@ static void read_rows(struct decoder *decoder, int rows, int width, int orientat
 }
 
 /*
- * How far the picture shrinks while it is decoded. libjpeg keeps a file in several scans in memory at full
- * size, so the limit holds for the file's own size there.
+ * The reduction of the picture while it is decoded. libjpeg keeps a file in several scans in memory at full
+ * size, so for such files the limit holds for the full size.
  */
 static bool choose_size(struct decoder *decoder, double least_side, unsigned *reduction)
 {
@@ -210,7 +210,7 @@ static bool decode(struct decoder *decoder, int channels, double least_side)
         return problem_set(decoder->problem, "no memory for a row of %d pixels", width);
     read_rows(decoder, height, width, orientation);
     if (!is_whole(decoder)) return problem_set(decoder->problem, "broken JPEG: scans are missing");
-    jpeg_finish_decompress(jpeg); /* reads on to the end marker, and warns of what is left before it */
+    jpeg_finish_decompress(jpeg); /* reads to the end marker, and warns of bytes before it */
     return true;
 }
 

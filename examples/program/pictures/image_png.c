@@ -40,7 +40,7 @@ static void ignore_warning(png_structp png, png_const_charp message)
     (void)message;
 }
 
-/* Asks libpng for 8-bit RGB, or RGBA where there is or must be alpha; says how many channels that gives. */
+/* Sets libpng to 8-bit RGB, or RGBA if there is or must be alpha; returns the number of channels. */
 static int ask_for_channels(png_structp png, png_infop info, int channels)
 {
     bool alpha =
@@ -52,7 +52,7 @@ static int ask_for_channels(png_structp png, png_infop info, int channels)
     return alpha || channels == 4 ? 4 : 3;
 }
 
-/* Indices and grey values as they are; says whether the picture has them. */
+/* Indices and grey values as stored; returns whether the picture has them. */
 static bool ask_for_labels(png_structp png, png_infop info, struct problem *problem)
 {
     int type = png_get_color_type(png, info), bits = png_get_bit_depth(png, info);
@@ -69,7 +69,7 @@ static uint32_t read32(const uint8_t *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-/* Of the first eXIf chunk, which may lie behind the pixels. */
+/* Of the first eXIf chunk, which may be after the pixels. */
 static int find_orientation(const uint8_t *png, size_t size)
 {
     enum { FRAME = 12 }; /* length and type before a chunk's data, a sum behind them */
@@ -85,7 +85,7 @@ static int find_orientation(const uint8_t *png, size_t size)
     return 1;
 }
 
-/* How the file's rows become the picture's. */
+/* The conversion of the file's rows to the picture's. */
 struct plan {
     int width, height; /* the file's */
     int channels;      /* that libpng gives */
@@ -118,7 +118,7 @@ static bool make_plan(struct plan *plan, png_structp png, png_infop info, struct
     return true;
 }
 
-/* Each pass has some pixels of each row; the transparent ones need all before they are laid on white. */
+/* Each pass has some pixels of each row; all passes are complete before pixels are blended with white. */
 static void read_interlaced(
     png_structp png, const struct plan *plan, struct source *source, struct image *image, int channels)
 {
@@ -170,7 +170,7 @@ static bool decode(png_structp png, png_infop info, struct source *source, struc
     const uint8_t *bytes = source->bytes;
     size_t size = source->left;
     png_set_read_fn(png, source, take_bytes);
-    png_set_user_limits(png, 0x7fffffff, 0x7fffffff); /* make_plan has the limit, and the better message */
+    png_set_user_limits(png, 0x7fffffff, 0x7fffffff); /* make_plan checks the limit, with a better message */
     png_read_info(png, info);
     if (!make_plan(&plan, png, info, source, channels, least_side)) return false;
     plan.orientation = find_orientation(bytes, size);

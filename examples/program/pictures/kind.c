@@ -16,7 +16,7 @@ const char kind_formats[] = "JPEG or PNG";
 #define WEBP_NAME "a WebP picture, which this program was built without"
 #endif
 
-/* Bytes at an offset; the first row that fits decides. */
+/* Bytes at an offset; the first matching row is used. */
 static const struct signature {
     size_t at, length;
     const char *bytes;

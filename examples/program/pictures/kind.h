@@ -19,7 +19,7 @@ struct kind {
     const char *name; /* "a GIF picture"; a static string */
 };
 
-/* How many of the first bytes decide. */
+/* The number of first bytes that are compared. */
 enum { KIND_BYTES = 512 };
 
 /* `size` may be more or less than KIND_BYTES. */

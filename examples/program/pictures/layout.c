@@ -91,7 +91,7 @@ const struct layout *layout_named(const char *name, struct problem *problem)
     return NULL;
 }
 
-/* Either half of the data is enough: another folder may hold the other half. */
+/* One half of the data is enough: another folder may have the other half. */
 static bool is_at(const struct layout *layout, const char *root)
 {
     for (int half = 0; half < 2; half++)
@@ -118,7 +118,7 @@ static void number_from(int16_t *class_of, int first, int classes)
     for (int c = 0; c < classes && c + first < NO_LABEL; c++) class_of[c + first] = (int16_t)c;
 }
 
-/* The listed labels are classes 0, 1, ...; all others count nowhere. */
+/* The listed labels are classes 0, 1, ...; all others are ignored. */
 static void number_listed(int16_t *class_of, const uint8_t *labels, int classes)
 {
     for (int label = 0; label < 256; label++) class_of[label] = NO_LABEL;
@@ -138,7 +138,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Does a category have a class: in COCO's stuff all but "other", in its things those that are things. */
+/* Whether a category has a class: in COCO's stuff all but "other", in COCO's things only things. */
 static bool has_class(const json_t *category, bool things)
 {
     const char *super = json_string_value(json_object_get(category, "supercategory"));

@@ -15,13 +15,13 @@ struct left_out {
         size_t count;
     } kinds[LEFT_OUT_KINDS];
     size_t count;  /* kinds */
-    size_t others; /* things for which there was no room */
+    size_t others; /* files without room in the table */
 };
 
-/* Counts the thing of this name, by its ending (".tar.gz" is one). */
+/* Counts the file of this name, by its ending (".tar.gz" is one). */
 void left_out_add(struct left_out *left_out, const char *name, const char *reason);
 
-/* Counts a thing by a word for it: an ending, or "folder". */
+/* Counts a file or folder by a word: an ending, or "folder". */
 void left_out_count(struct left_out *left_out, const char *word, const char *reason);
 
 /*

@@ -50,7 +50,7 @@ static bool has_ending(const char *path)
     return strchr(last_part(path), '.') != NULL;
 }
 
-/* The path within its source, which stays the same when the source lies elsewhere. */
+/* The path within its source, which does not depend on the source's place. */
 static const char *within(const struct listing *listing, const char *path)
 {
     size_t length = strlen(listing->root);
@@ -59,7 +59,7 @@ static const char *within(const struct listing *listing, const char *path)
     return path;
 }
 
-/* Warns of all but the first one at once. The first may become the error that ends the run. */
+/* Warns of all but the first one immediately. The first may become the error that ends the run. */
 static void note_damaged(struct listing *listing, const char *path, const char *reason)
 {
     if (listing->damaged++ == 0)
@@ -68,7 +68,7 @@ static void note_damaged(struct listing *listing, const char *path, const char *
         say_warning("%s: %s; the archive is left out", path, reason);
 }
 
-/* Nothing of a damaged archive is taken; the index is then not relied on, so that a repaired one is found. */
+/* A damaged archive is left out as a whole; the index is then not reused, so that a repaired one is found. */
 static bool leave_out_archive(
     struct listing *listing, const char *path, const struct index_mark *mark, const char *reason)
 {
@@ -250,7 +250,7 @@ static bool add_list(struct listing *listing, const char *path, const struct sta
     return added;
 }
 
-/* A source that is a file: its name decides where it has a known ending, else its content. */
+/* A source that is a file: classified by a known ending of its name, otherwise by its content. */
 static bool add_source_file(struct listing *listing, const char *source, const struct stat *status)
 {
     const char *name = last_part(source);
@@ -280,7 +280,7 @@ static bool add_source(struct listing *listing, const char *source)
     free(real);
     if (!added) return false;
     if (S_ISDIR(status.st_mode)) {
-        /* Linked files count as in a list that is always to be looked at again. */
+        /* Linked files count like files of a list that is always read again. */
         return index_add_container(&listing->writer, CONTAINER_LIST, source, &status, &listing->list) &&
                add_folder(listing, source);
     }

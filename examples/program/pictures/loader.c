@@ -27,7 +27,7 @@ struct slot {
     size_t begun, done; /* items */
 };
 
-/* How the last pictures of a source fared. */
+/* The counts of the last pictures of a source. */
 struct tally {
     unsigned read, broken;
 };
@@ -41,7 +41,7 @@ struct loader {
     struct slot slots[SLOTS];
     uint64_t opened;   /* batches opened for the workers */
     uint64_t taken;    /* batches handed to the consumer */
-    uint64_t released; /* batches that the consumer is through with */
+    uint64_t released; /* batches that the consumer has released */
     uint64_t empty_in_a_row;
     struct problem failure;
     bool failed, stop;
@@ -115,7 +115,7 @@ static bool make_views(
     if (!pictures_load(options->pictures, (size_t)task->picture, &image, 3,
             augment_least_side(&options->recipe, options->image_size), problem))
         return false;
-    /* A replacement's own place in the epoch has other views of it. */
+    /* The views differ from those at the replacement's regular place in the epoch. */
     uint64_t stream = epoch_of(loader, slot) | (task->replacement ? replacement_stream : 0);
     loader_draws(options->seed, stream, task->picture, draws);
     bool made = true;
@@ -128,8 +128,7 @@ static bool make_views(
 }
 
 /*
- * Under the lock; problem NULL where the picture was known to be broken: an earlier batch may hear of it
- * later.
+ * Under the lock; problem NULL if the picture was known to be broken: an earlier batch may be recorded later.
  */
 static void note_broken(struct loader *loader, const struct task *task, const struct problem *problem)
 {
@@ -164,7 +163,7 @@ static void tally(struct loader *loader, uint64_t picture, bool made)
     tally->broken /= 2;
 }
 
-/* Under the lock, which is let go while the views are made. */
+/* Under the lock, which is released while the views are made. */
 static bool try_picture(struct loader *loader, const struct task *task, float *workspace)
 {
     struct problem problem;
@@ -179,7 +178,7 @@ static bool try_picture(struct loader *loader, const struct task *task, float *w
     return made;
 }
 
-/* Which pictures are tried, one after the other, in place of one that cannot be read: numbers of theirs. */
+/* The numbers of the pictures that are tried, in order, in place of an unreadable one. */
 static void choose_replacements(const struct loader *loader, const struct task *task, uint64_t *pictures)
 {
     double draws[LOADER_REPLACEMENTS] = {0};
@@ -192,7 +191,7 @@ static void choose_replacements(const struct loader *loader, const struct task *
         pictures[i] = (uint64_t)(draws[i] * (double)loader->options.pictures->count);
 }
 
-/* Under the lock, which is let go while the views are made. */
+/* Under the lock, which is released while the views are made. */
 static void do_item(struct loader *loader, struct slot *slot, float *workspace)
 {
     struct task task = {.slot = slot, .item = slot->begun++};

@@ -1,16 +1,15 @@
 /*
  * Batches of augmented views, made ahead by worker threads.
  *
- * What batch number t holds depends on (pictures, seed, t) only: each epoch has its own order of the
- * pictures, computed place by place (order.h), and the views of a picture are drawn from (seed, epoch,
- * picture). The number of workers decides nothing but the speed.
+ * Batch number t depends only on (pictures, seed, t): each epoch has a separate order of the pictures,
+ * computed place by place (order.h), and the views of a picture are drawn from (seed, epoch, picture). The
+ * number of workers affects only the speed.
  *
- * An epoch has pictures / batch batches; the pictures left over at its end are not used in it (the order
- * changes, so it is other ones each time). Fewer pictures than a batch make one smaller batch. One that
- * cannot be read is reported once, and another takes its place, which depends on (seed, epoch, place) and on
- * which pictures can be read; only where LOADER_REPLACEMENTS in a row cannot be read the batch gets smaller.
- * Where of the last pictures of a source most cannot be read, and at least LOADER_UNREADABLE, the loader
- * fails: a disk may be gone.
+ * An epoch has pictures / batch batches; the remaining pictures at its end are not used in it (different ones
+ * in each epoch). Fewer pictures than a batch make one smaller batch. An unreadable picture is reported once
+ * and replaced by another one, which depends on (seed, epoch, place) and on the readable pictures; the batch
+ * gets smaller only if LOADER_REPLACEMENTS in a row cannot be read. If most of the last pictures of a source,
+ * and at least LOADER_UNREADABLE, cannot be read, the loader fails: a disk may be gone.
  */
 #ifndef LOADER_H
 #define LOADER_H
@@ -48,17 +47,16 @@ struct loader_batch {
 
 bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem);
 
-/* How many batches make an epoch. */
+/* The number of batches of an epoch. */
 size_t loader_epoch_batches(const struct loader *loader);
 
 /*
- * The next batch, waiting for it if need be; it stays valid until the next call. Fails when memory ran out in
- * a worker, when most pictures of a source could not be read, or none of a whole epoch. One thread calls
- * this.
+ * Waits for the next batch, which is valid until the next call. Fails when memory ran out in a worker, when
+ * most pictures of a source could not be read, or none of a whole epoch. One thread calls this.
  */
 bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem);
 
-/* How many batches have been taken, those before the first included: where a later loader continues. */
+/* The number of batches taken, including those before the first: the first of a later loader. */
 uint64_t loader_taken(const struct loader *loader);
 
 /* Pictures found broken so far. */
@@ -66,8 +64,8 @@ size_t loader_broken(struct loader *loader);
 
 /*
  * The pictures found broken in batches before number `end`, which have been taken, in ascending order: files
- * [their count], or NULL to count only. A loader that goes on from there with this list makes the same
- * batches, even where one has been repaired meanwhile.
+ * [their count], or NULL to count only. A loader that continues with this list makes the same batches, even
+ * if a picture has been repaired.
  */
 size_t loader_broken_before(struct loader *loader, uint64_t end, uint32_t *files);
 

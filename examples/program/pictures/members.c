@@ -1,4 +1,4 @@
-/* See members.h. Files of a sample lie side by side, so one sample at a time is kept. */
+/* See members.h. Files of a sample are adjacent, so one sample at a time is kept. */
 #include "pictures/members.h"
 
 #include "pictures/folder.h"
@@ -8,14 +8,14 @@
 #include <string.h>
 #include <strings.h>
 
-/* A file of the sample at hand. */
+/* A file of the current sample. */
 struct file {
     char *name;
     size_t key, ending; /* the length of the key with its folder, where the ending begins */
     uint64_t offset, size;
 };
 
-/* Where the archive's files lie, for hard links: open addressing by a hash of the name, 0: free. */
+/* The places of the archive's files, for hard links: open addressing by a hash of the name, 0: free. */
 struct place {
     uint64_t hash, offset, size;
 };
@@ -79,7 +79,7 @@ static const struct place *find_target(const struct reading *reading, const char
     return place->hash ? place : NULL;
 }
 
-/* Does a part of the path begin with a dot, and is not "." or ".."? */
+/* Whether a part of the path begins with a dot and is not "." or "..". */
 static bool is_hidden(const char *path)
 {
     for (const char *part = path; part; part = strchr(part, '/') ? strchr(part, '/') + 1 : NULL) {
@@ -89,7 +89,7 @@ static bool is_hidden(const char *path)
     return false;
 }
 
-/* Is the ending one of those in the list? */
+/* Whether the ending is in the list. */
 static bool is_among(const char *keys, const char *ending)
 {
     size_t length = strlen(ending);
@@ -117,7 +117,7 @@ static bool is_plain(const struct file *file)
     return !strchr(file->name + file->ending, '.');
 }
 
-/* Adds the pictures of the sample at hand, and forgets it. */
+/* Adds the pictures of the current sample, and clears it. */
 static bool end_sample(struct reading *reading)
 {
     bool added = true, plain = false;

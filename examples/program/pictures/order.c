@@ -11,15 +11,14 @@ struct order order_make(uint64_t seed, uint64_t stream, uint64_t count)
     while (bits < 64 && (count - 1) >> bits) bits++;
     order.left_bits = bits / 2;
     order.right_bits = bits - bits / 2;
-    /* Cannot fail with these arguments; if it did, the order would be a poor one, but an order. */
+    /* Cannot fail with these arguments; a failure would give a poor order, but still a permutation. */
     if (cribo_random_uniform(seed, stream, 0, ORDER_ROUNDS, draws) != CRIBO_OK) return order;
     for (int i = 0; i < ORDER_ROUNDS; i++) order.keys[i] = (uint64_t)(draws[i] * 0x1p53);
     return order;
 }
 
 /*
- * The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each bit of x decides about each bit of the
- * outcome.
+ * The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each bit of x affects each bit of the result.
  */
 static uint64_t mix(uint64_t x)
 {
@@ -35,8 +34,8 @@ static uint64_t low_bits(uint64_t x, unsigned bits)
 }
 
 /*
- * The two halves, which may differ by a bit, change in turn: each round can be undone, so the whole is one to
- * one.
+ * The two halves, which may differ by a bit, change in turn. Each round is invertible, so the function is one
+ * to one.
  */
 static uint64_t permute(const struct order *order, uint64_t x)
 {

@@ -1,7 +1,7 @@
 /*
- * A pseudo-random order of `count` things that is computed place by place and never stored: a Feistel network
- * over the smallest power of two that holds them all, walked on while it leads outside (cycle walking; Black
- * and Rogaway 2002).
+ * A pseudo-random permutation of `count` numbers that is computed place by place and not stored: a Feistel
+ * network over the smallest sufficient power of two, applied again while the result is too large (cycle
+ * walking; Black and Rogaway 2002).
  */
 #ifndef ORDER_H
 #define ORDER_H
@@ -15,10 +15,10 @@ struct order {
     unsigned left_bits, right_bits;
 };
 
-/* The order of `count` things, at least 1, that belongs to (seed, stream). */
+/* The permutation of `count` numbers, at least 1, for (seed, stream). */
 struct order order_make(uint64_t seed, uint64_t stream, uint64_t count);
 
-/* Which thing stands at `place`, both 0 ... count - 1; each stands at one place. */
+/* The number at `place`, both 0 ... count - 1; each number occurs once. */
 uint64_t order_at(const struct order *order, uint64_t place);
 
 #endif

@@ -12,7 +12,7 @@
 
 static const char magic[8] = "CRIBOix1";
 
-/* What changed this little before it was listed may have changed again within the same tick of the clock. */
+/* A change so shortly before the listing may be followed by another with the same time stamp. */
 enum { SETTLING_SECONDS = 2 };
 
 static bool failed(struct index_writer *writer)
@@ -126,7 +126,7 @@ static bool copy_entries(struct index_writer *writer)
     return !ferror(writer->entries);
 }
 
-/* The sum of what follows the header. */
+/* The checksum of the data after the header. */
 static bool sum_up(FILE *file, uint64_t *crc)
 {
     char buffer[1 << 16];
@@ -227,7 +227,7 @@ static bool read_whole(int file, char *out, size_t size)
     return true;
 }
 
-/* Containers stand behind their source. */
+/* Containers follow their source. */
 static bool find_sources(struct pictures *pictures)
 {
     size_t found = 0;

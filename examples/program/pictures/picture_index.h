@@ -7,8 +7,8 @@
  *   entries     [count] struct picture_entry, in the order of their numbers
  *   containers  [containers] struct picture_container
  *
- * Numbers are the machine's own; the magic tells other machines apart. A CRC-32 covers all but the header,
- * and every offset is checked before it is believed.
+ * Numbers have the machine's byte order; the magic number detects other machines. A CRC-32 covers all but the
+ * header, and every offset is checked before it is used.
  */
 #ifndef PICTURE_INDEX_H
 #define PICTURE_INDEX_H
@@ -23,12 +23,12 @@ enum container_kind {
     CONTAINER_ARCHIVE, /* entries' names are members, with offset and size */
     CONTAINER_LIST,    /* entries' names are paths */
     CONTAINER_SOURCE,  /* a source of the command line: name as given, `bytes` the offset of its real path */
-    CONTAINER_KEYS     /* name: which members of archives were to be taken; only where that was said */
+    CONTAINER_KEYS     /* name: the members of archives that are used; only with --keys */
 };
 
 struct picture_container {
     uint64_t name;                /* offset in names */
-    int64_t seconds, nanoseconds; /* of its last change; -1: not to be relied on */
+    int64_t seconds, nanoseconds; /* of its last change; -1: not reliable */
     uint64_t bytes;
     uint64_t kind;
 };
@@ -73,14 +73,14 @@ bool index_add_source(struct index_writer *writer, const char *name, const char 
 bool index_add_entry(struct index_writer *writer, uint64_t container, const char *name, uint64_t offset,
     uint64_t size, const char *identity);
 
-/* Where the index stands, and back to there: forgets what has been added since. */
+/* The present end of the index, and the removal of everything added since. */
 struct index_mark {
     struct picture_header header;
 };
 struct index_mark index_mark(const struct index_writer *writer);
 bool index_rewind(struct index_writer *writer, const struct index_mark *mark);
 
-/* Puts the index in place when `good`, and removes the unfinished file when not. */
+/* Moves the index to its name if `good`, otherwise removes the unfinished file. */
 bool index_end(struct index_writer *writer, bool good);
 
 /* Reads an index; false, with *pictures empty, when there is none or it is damaged. */

@@ -22,7 +22,7 @@ static bool is_unchanged(const struct picture_container *container, const char *
            (container->kind == CONTAINER_FOLDER || (uint64_t)status.st_size == container->bytes);
 }
 
-/* Is container `i` source number `source` of those given, by its name and by where that leads? */
+/* Whether container `i` is source number `source` of those given, by its name and its real path. */
 static bool is_source(
     const struct pictures *pictures, const struct picture_container *container, const char *source)
 {

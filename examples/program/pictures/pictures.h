@@ -15,8 +15,8 @@ struct picture_container;
 
 struct pictures {
     size_t count;
-    uint64_t digest; /* stands for the list: names within the sources, and sizes of those in archives */
-    bool kept;       /* the index was there and fits */
+    uint64_t digest; /* a digest of the list: names within the sources, and sizes of those in archives */
+    bool kept;       /* an existing index was used */
     size_t sources;
     size_t *source_begins; /* [sources] number of each one's first container */
     void *content;         /* of the index */
@@ -27,15 +27,15 @@ struct pictures {
     const char *names;
 };
 
-/* How to list them; NULL in place of a pointer to it: none of all that. */
+/* Options of the listing; a NULL pointer means the defaults. */
 struct pictures_options {
     const char *skip; /* a folder to leave out, because the run writes to it; NULL: none */
     const char *keys; /* which members of archives are taken (members.h); NULL: pictures by their names */
 };
 
 /*
- * Lists the pictures of `sources`, or takes the list in the file `index` when that still holds; the file is
- * replaced when it doesn't.
+ * Lists the pictures of `sources`, or uses the list in the file `index` if it is still valid; otherwise the
+ * file is replaced.
  *
  * sources  [count], each a folder (pictures and tar archives in it and the folders in it), a tar archive
  *          (.tar: the pictures in it), a picture, or a list: a text file with a path of a picture or a tar
@@ -51,10 +51,10 @@ bool pictures_open(struct pictures *pictures, const char *index, char *const *so
 
 void pictures_close(struct pictures *pictures);
 
-/* Where picture `i` lies, for messages and log: a path, or "archive.tar: member". */
+/* The place of picture `i`, for messages and log: a path, or "archive.tar: member". */
 void pictures_name(const struct pictures *pictures, size_t i, char *name, size_t size);
 
-/* From which source picture `i` comes, 0 ... sources - 1, and that source's name as it was given. */
+/* The source of picture `i`, 0 ... sources - 1, and the name of a source as it was given. */
 size_t pictures_source(const struct pictures *pictures, size_t i);
 const char *pictures_source_name(const struct pictures *pictures, size_t source);
 

@@ -1,7 +1,7 @@
 /*
- * How views are made from pictures: the settings of the augmentation. One table has the name, range, default
- * and help of each; options, records of runs and comparisons come from it. Defaults are those of the
- * published runs.
+ * The settings of the augmentation, which makes views from pictures. One table has the name, range, default
+ * and help of each; options, records of runs and comparisons use it. Defaults are those of the published
+ * runs.
  */
 #ifndef RECIPE_H
 #define RECIPE_H
@@ -30,7 +30,7 @@ struct recipe {
     double solarise[2];
     double solarise_threshold;    /* 0 ... 1: lighter values are inverted */
     double resampling;            /* enum recipe_resampling */
-    double mean[3], deviation[3]; /* with which pixels are normalised */
+    double mean[3], deviation[3]; /* for the normalisation of pixels */
 };
 
 enum { RECIPE_VALUES = 3 };
@@ -60,10 +60,10 @@ struct recipe recipe_published(void);
  */
 bool recipe_set(struct recipe *recipe, const char *name, const char *value, struct problem *problem);
 
-/* Do the settings fit each other? */
+/* Whether the settings are consistent. */
 bool recipe_check(const struct recipe *recipe, struct problem *problem);
 
-/* A setting's values as recipe_set takes them, exactly. */
+/* A setting's exact values in the form for recipe_set. */
 enum { RECIPE_TEXT = 80 };
 void recipe_print(const struct recipe *recipe, const struct recipe_setting *setting, char text[RECIPE_TEXT]);
 

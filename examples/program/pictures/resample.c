@@ -1,6 +1,6 @@
 /*
  * See resample.h. Rows are read once, top to bottom: each is resampled along x and added at once to the
- * output rows that have it among their taps, so nothing of the box's height is ever stored.
+ * output rows that have it among their taps, so no array of the box's height is stored.
  */
 #include "pictures/resample.h"
 

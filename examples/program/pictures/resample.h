@@ -16,7 +16,7 @@ struct box {
 };
 
 /*
- * Resamples `box`, which lies inside of the picture, to out [height][width][channels], 0 ... 255 with
+ * Resamples `box`, which is inside of the picture, to out [height][width][channels], 0 ... 255 with
  * overshoots clamped, not rounded. Colours of an RGBA picture come out multiplied by alpha / 255.
  */
 bool resample(

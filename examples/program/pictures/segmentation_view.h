@@ -1,10 +1,10 @@
 /*
- * A labelled picture as a memory sees it in the published evaluations: a random resized crop (area 1/2 ... 2
- * times the picture's where that fits, ratio 3/4 ... 4/3, bilinear) of the picture after colour jitter
+ * A view of a labelled picture for the memory of the published evaluations: a random resized crop (area 1/2
+ * ... 2 times the picture's where that fits, ratio 3/4 ... 4/3, bilinear) of the picture after colour jitter
  * (brightness, contrast, saturation and hue by at most 0.1, each with probability 1/2, in this order, rounded
  * to bytes as Pillow does).
  *
- * All chance comes in as SEGMENTATION_DRAWS uniform numbers, so a view is a function of (picture, draws).
+ * The random numbers are SEGMENTATION_DRAWS uniform draws, so a view is a function of (picture, draws).
  */
 #ifndef SEGMENTATION_VIEW_H
 #define SEGMENTATION_VIEW_H

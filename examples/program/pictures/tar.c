@@ -21,7 +21,7 @@ enum { TYPE_AT = 156, MAGIC_AT = 257 };
 
 struct archive {
     int file;
-    uint64_t bytes, at; /* where the header that is looked at begins */
+    uint64_t bytes, at; /* the beginning of the current header */
     uint8_t header[BLOCK];
     /* From extended headers of the next member. */
     char *name, *target; /* [MOST_NAME + 1]; "": nothing */
@@ -160,8 +160,8 @@ static bool read_extension(struct archive *archive, char type, uint64_t offset, 
 }
 
 /*
- * Passes over the zeros at an archive's end. *ended: nothing follows them but the file's end, or bytes
- * that are no header, which other programs do not look at either.
+ * Skips the zeros at an archive's end. *ended: only the file's end follows, or bytes that are not a header,
+ * which other programs also ignore.
  */
 static bool pass_zeros(struct archive *archive, bool *ended)
 {
@@ -221,7 +221,7 @@ static void name_member(const struct archive *archive, struct tar_member *member
     member->target = archive->target[0] ? archive->target : target;
 }
 
-/* The member whose header has been read, and where the next header begins. */
+/* The member whose header has been read, and the beginning of the next header. */
 static bool read_member(struct archive *archive, uint64_t *next,
     bool (*visit)(void *user, const struct tar_member *member), void *user)
 {

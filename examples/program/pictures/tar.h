@@ -1,7 +1,7 @@
 /*
- * The files in an uncompressed tar archive and where their bytes lie in it: ustar, with the long names and
- * large sizes of pax and GNU tar. An archive may be several that were joined by cat. Archives are untrusted
- * data.
+ * The files in an uncompressed tar archive and the places of their bytes in it: ustar, with the long names
+ * and large sizes of pax and GNU tar. An archive may consist of several archives joined by cat. Archives are
+ * untrusted data.
  */
 #ifndef TAR_H
 #define TAR_H
@@ -20,7 +20,7 @@ struct tar_member {
     enum tar_kind kind;
     const char *name;      /* until the next member */
     const char *target;    /* of a link; "" for a file. Until the next member */
-    uint64_t offset, size; /* of a file's bytes, which lie inside of the archive */
+    uint64_t offset, size; /* of a file's bytes, which are inside of the archive */
 };
 
 /*
@@ -28,8 +28,8 @@ struct tar_member {
  * `bytes` bytes; folders and devices are passed over. Ends when `visit` returns false.
  *
  * An archive ends with blocks of zeros or with the file, after a whole member; behind the zeros a further
- * archive may begin. An archive that is damaged, cut short, compressed or that holds sparse files is refused
- * with the offset of the header at fault, without the archive's name.
+ * archive may begin. An archive that is damaged, cut short, compressed or has sparse files is refused with
+ * the offset of the wrong header, without the archive's name.
  */
 bool tar_list(int file, uint64_t bytes, bool (*visit)(void *user, const struct tar_member *member),
     void *user, struct problem *problem);
