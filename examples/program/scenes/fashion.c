@@ -32,8 +32,8 @@ static uint32_t big_endian(const uint8_t *b)
 }
 
 /*
- * An IDX file of bytes: 0, 0, 8, the number of dimensions, each as 32 bits, then the bytes. The items of
- * `size` bytes each come back from malloc, NULL on failure, and their number in *count.
+ * An IDX file of bytes: 0, 0, 8, the number of dimensions, each as 32 bits, then the bytes. Returns the items
+ * of `size` bytes each, from malloc, NULL on failure, and their number in *count.
  */
 static uint8_t *read_idx(gzFile file, size_t size, size_t *count)
 {
@@ -103,7 +103,7 @@ void fashion_free(struct fashion *fashion)
     *fashion = (struct fashion){0};
 }
 
-/* Marks what is not of the item: faint pixels that are joined to the border through faint ones. */
+/* Marks the pixels outside of the item: faint pixels that are connected to the border through faint ones. */
 static void mark_outside(const uint8_t *grey, uint8_t outside[PIXELS])
 {
     int waiting[PIXELS], count = 0;

@@ -18,12 +18,12 @@ extern const char *const fashion_class_names[FASHION_CLASSES];
 
 struct fashion {
     size_t count;
-    uint8_t *pixels;                   /* [count][28][28], 0 where nothing is */
+    uint8_t *pixels;                   /* [count][28][28], 0: background */
     size_t first[FASHION_CLASSES + 1]; /* class k is items order[first[k]] ... order[first[k + 1] - 1] */
     uint32_t *order;                   /* [count] */
 };
 
-/* Does the folder hold such files? */
+/* Whether the folder has such files. */
 bool fashion_is_in(const char *folder);
 
 /* Reads one half. Free with fashion_free; on failure *fashion is empty and the problem names the file. */
@@ -31,9 +31,9 @@ bool fashion_load(struct fashion *fashion, const char *folder, bool validation, 
 void fashion_free(struct fashion *fashion);
 
 /*
- * Item `which` of class k as RGBA. Opaque is all that its outline encloses: pixels of (nearly) 0 that are
- * joined to the border are not of the item, those inside are its darkest parts. Grey becomes a ramp from a
- * dark to a bright colour by draws [FASHION_DRAWS]: a dyed cloth, whose colour is independent of its class.
+ * Item `which` of class k as RGBA. All pixels inside of its outline are opaque: pixels of (nearly) 0 that are
+ * connected to the border are outside, those inside are its darkest parts. Grey is replaced by a ramp from a
+ * dark to a bright colour by draws [FASHION_DRAWS], so the colour is independent of the class.
  */
 bool fashion_item(struct image *item, const struct fashion *fashion, size_t k, size_t which,
     const double *draws, struct problem *problem);

@@ -29,7 +29,7 @@ static const struct {
 };
 enum { STAMP_CLASSES = sizeof stamp_classes / sizeof *stamp_classes };
 
-/* Parts of a path that mark a drawing or a double: the red apple is the green one, mirrored. */
+/* Parts of a path that mark a drawing or a duplicate: the red apple is the green one, mirrored. */
 static const char *const drawn[] = {"/cartoon/", "/toys/", "/plastic/", "mirror", "/mammals/hedgehog.",
     "/insects/bee.", "/tools/toolbox.", "/fruit/apple_red."};
 
@@ -84,7 +84,7 @@ static bool begins_with(const char *text, const char *start)
     return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* Is file `i` of a sorted list of `count` in this half? */
+/* Whether file `i` of a sorted list of `count` is in this half. */
 static bool in_split(size_t i, size_t count, enum split split)
 {
     bool validation = i % 5 == 1 || i % 5 == 3;
@@ -99,7 +99,7 @@ static void keep_split(struct object_class *own, enum split split)
     own->count = kept;
 }
 
-/* Which class a stamp belongs to, by its path inside the folder: 0 ..., or -1. */
+/* The class of a stamp, by its path inside the folder: 0 ..., or -1. */
 static int stamp_class(const char *inside)
 {
     for (int k = 0; k < STAMP_CLASSES; k++)
@@ -133,7 +133,7 @@ static bool sort_stamps(struct pools *pools, size_t prefix)
     return true;
 }
 
-/* Each immediate folder is a class; the paths are sorted, so those of a folder stand together. */
+/* Each immediate folder is a class; the paths are sorted, so those of a folder are adjacent. */
 static bool sort_folders(struct pools *pools, size_t prefix)
 {
     struct object_class *current = NULL;

@@ -1,5 +1,5 @@
 /*
- * What scenes are made of: cut-out objects in classes, and background photographs, each split once into a
+ * The parts of scenes: cut-out objects in classes, and background photographs, each split once into a
  * training and a validation half that share no file.
  */
 #ifndef POOLS_H

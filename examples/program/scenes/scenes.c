@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Which draw decides what. */
+/* The use of each draw. */
 enum {
     DRAW_BACKGROUND,
     DRAW_SIDE,
@@ -65,7 +65,7 @@ static bool lay_background(
     return laid;
 }
 
-/* The box outside of which the stamp is all but transparent; false when all of it is. */
+/* The box of the stamp's visible pixels; false if all pixels are almost transparent. */
 static bool visible_box(const struct image *stamp, struct box *box)
 {
     int left = stamp->width, right = -1, top = stamp->height, bottom = -1;
@@ -83,7 +83,7 @@ static bool visible_box(const struct image *stamp, struct box *box)
     return right >= 0;
 }
 
-/* Where an object comes to lie, and as what. */
+/* The place and the class of an object. */
 struct placement {
     int left, top, width, height;
     bool flipped;
@@ -122,7 +122,7 @@ static bool place_object(struct scene *scene, const struct image *stamp, uint8_t
     struct placement place = {.label = label, .flipped = draws[5] < 0.5};
     place.width = (int)fmax(1, lround(box.width * scale));
     place.height = (int)fmax(1, lround(box.height * scale));
-    /* Centres keep clear of the edge by an eighth, so at least a good part of each object is seen. */
+    /* Centres keep a distance of an eighth from the edge, so a large part of each object is visible. */
     place.left = (int)lround(size * (0.125 + 0.75 * draws[3]) - place.width / 2.0);
     place.top = (int)lround(size * (0.125 + 0.75 * draws[4]) - place.height / 2.0);
     float *object = malloc(4 * (size_t)place.width * (size_t)place.height * sizeof *object);
@@ -133,7 +133,7 @@ static bool place_object(struct scene *scene, const struct image *stamp, uint8_t
     return placed;
 }
 
-/* Classes without objects in this half are passed over. */
+/* Classes without objects in this half are not used. */
 static size_t choose_class(const struct pools *pools, double draw)
 {
     size_t filled = 0, seen = 0;
@@ -261,13 +261,13 @@ static bool write_classes(const struct workshop *shop, struct problem *problem)
     return written;
 }
 
-/* OUT/incomplete is there while scenes are composed, so that a command that was stopped may begin again. */
+/* OUT/incomplete exists while scenes are composed, so that a stopped command may begin again. */
 static bool is_incomplete(const char *marker)
 {
     return access(marker, F_OK) == 0;
 }
 
-/* Removes the scenes that a stopped command has left. */
+/* Removes the scenes of a stopped command. */
 static void remove_scenes(const char *path)
 {
     glob_t found;

@@ -1,6 +1,6 @@
 /*
- * The checkpoints of a run: RUN/checkpoint-STEP.safetensors.gz, each the trainer with the place in the stream
- * of batches, so that a resumed run sees the same pictures in the same views.
+ * The checkpoints of a run: RUN/checkpoint-STEP.safetensors.gz, each with the trainer and the place in the
+ * stream of batches, so that a resumed run uses the same pictures in the same views.
  */
 #ifndef CHECKPOINTS_H
 #define CHECKPOINTS_H
@@ -11,19 +11,19 @@
 
 #include <cribo/trainer.h>
 
-/* What a checkpoint says besides the trainer's state. */
+/* The content of a checkpoint besides the trainer's state. */
 struct position {
     uint64_t batches; /* taken from the loader */
     uint64_t digest;  /* of the list of pictures */
-    size_t files;     /* how many pictures */
-    char preset[128]; /* with which the run was begun, separated by commas; "": none */
+    size_t files;     /* number of pictures */
+    char preset[128]; /* of the beginning of the run, separated by commas; "": none */
     uint32_t *broken; /* [broken_count] pictures found broken in these batches, by number */
     size_t broken_count;
     char recipe[RECIPE_WHOLE_TEXT]; /* of the views, as recipe_write wrote it; "": the published one */
     char watch[WATCH_TEXT];         /* as watch_print wrote it; "": of an earlier version, which had none */
 };
 
-/* What is saved: one of the two. */
+/* The state to save: one of the two. */
 struct state_source {
     const cribo_trainer *trainer;
     const cribo_snapshot *snapshot;
@@ -31,7 +31,7 @@ struct state_source {
 
 /* How checkpoints are written and kept. */
 struct keeping {
-    int keep;      /* how many stay, the newest ones; at least 1 */
+    int keep;      /* the number of newest ones that are kept; at least 1 */
     int64_t level; /* of gzip, 0 ... 9 */
 };
 
@@ -44,16 +44,16 @@ bool checkpoints_list(struct folder *checkpoints, const char *folder, struct pro
 bool checkpoints_newest(char **path, const char *folder, struct problem *problem);
 
 /*
- * Writes the checkpoint of step `step`, and then removes all but the newest ones. What cannot be removed is
- * a warning. On failure the older checkpoints are as they were.
+ * Writes the checkpoint of step `step`, and then removes all but the newest ones. A failure to remove one
+ * gives a warning. After a failed write the older checkpoints are unchanged.
  */
 bool checkpoints_save(const char *folder, struct state_source source, int64_t step,
     const struct position *position, struct keeping keeping, struct problem *problem);
 
-/* Puts a damaged checkpoint out of the way, as PATH.damaged; what fails is a warning. */
+/* Renames a damaged checkpoint to PATH.damaged; a failure gives a warning. */
 void checkpoints_set_aside(const char *path);
 
-/* Removes all but the newest `keep`, and what saves that were killed have left; with 0 damaged ones, too. */
+/* Removes all but the newest `keep`, and the files of killed saves; with 0 also damaged ones. */
 void checkpoints_prune(const char *folder, int keep);
 
 /* Free with position_free; on failure *position is empty. */

@@ -52,7 +52,7 @@ uint32_t events_masked_crc(const void *bytes, size_t size)
 struct message {
     uint8_t *bytes;
     size_t size, capacity;
-    bool failed; /* no memory; all that follows is nothing */
+    bool failed; /* no memory; later calls do nothing */
 };
 
 static void put_bytes(struct message *message, const void *bytes, size_t size)
@@ -141,7 +141,9 @@ static struct message begin_event(int64_t step)
 
 /* --- records --- */
 
-/* Takes over `event`; whole records or, after a failure, a torn one at the very end, which a resume cuts. */
+/*
+ * Takes over `event`. Writes a whole record or, after a failure, an incomplete last one, which a resume cuts.
+ */
 static void write_event(struct events *events, struct message *event)
 {
     struct message record = {0};
@@ -157,7 +159,7 @@ static void write_event(struct events *events, struct message *event)
                               fflush(events->file) == 0);
     if (!written)
         say_warning("cannot write %s: %s; training goes on without it", events->path, strerror(errno));
-    events->failed |= !written; /* a torn record would make all that follows unreadable */
+    events->failed |= !written; /* an incomplete record would make all later ones unreadable */
     free(record.bytes);
     free(event->bytes);
 }
@@ -187,7 +189,7 @@ static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
     return false;
 }
 
-/* The step of an event, 0 where it has none; -1 when it is no message. */
+/* The step of an event, 0 if it has none; -1 if it is not a message. */
 static int64_t step_of(const uint8_t *at, size_t size)
 {
     const uint8_t *end = at + size;
@@ -213,7 +215,7 @@ static int64_t step_of(const uint8_t *at, size_t size)
     return step;
 }
 
-/* Reads the next record if it is whole, sound and of a step before `first`. */
+/* Reads the next record if it is complete, undamaged and of a step before `first`. */
 static bool keep_record(FILE *file, uint64_t left, int64_t first, struct message *buffer)
 {
     uint8_t header[HEADER];
@@ -233,7 +235,7 @@ static bool keep_record(FILE *file, uint64_t left, int64_t first, struct message
     return step >= 0 && step < first;
 }
 
-/* Where the records to keep end. */
+/* The end of the records to keep. */
 static off_t find_end(FILE *file, int64_t first)
 {
     struct message buffer = {0};

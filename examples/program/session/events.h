@@ -18,8 +18,8 @@ struct events {
 };
 
 /*
- * Opens the file at `path`. Events from step `first` on, and what is torn or damaged, are cut off, so that a
- * resumed run has each event once; with first 0 the file starts empty.
+ * Opens the file at `path`. Events from step `first` on, and incomplete or damaged records, are cut off, so
+ * that a resumed run has each event once; with first 0 the file starts empty.
  */
 bool events_open(struct events *events, const char *path, int64_t first, struct problem *problem);
 
@@ -34,7 +34,7 @@ void events_picture(struct events *events, int64_t step, const char *tag, int wi
 /* NULL in `file` is fine. */
 void events_close(struct events *events);
 
-/* CRC-32C (Castagnoli), and as records carry it. */
+/* CRC-32C (Castagnoli), and its masked form in records. */
 uint32_t events_crc(const void *bytes, size_t size);
 uint32_t events_masked_crc(const void *bytes, size_t size);
 

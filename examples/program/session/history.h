@@ -14,8 +14,8 @@ enum { HISTORY_CURVES = 4 };
 extern const char *const history_names[HISTORY_CURVES];
 
 /*
- * Losses of each step: the mean of those that took part, [CLS], objects between views, objects between
- * images; one that took no part is NaN. The mean, unlike the sum, does not jump when the last of them begins.
+ * Losses of each step: the mean of those in use, [CLS], objects between views, objects between images; a loss
+ * that is not in use is NaN. The mean, unlike the sum, does not jump when the last of them begins.
  */
 struct history {
     double (*losses)[HISTORY_CURVES];
@@ -25,11 +25,12 @@ struct history {
 bool history_add(struct history *history, const cribo_report *report, struct problem *problem);
 void history_free(struct history *history);
 
-/* The mean of a curve over a stretch of steps, those that took part; NaN without any. */
+/* The mean of a curve's values over a range of steps, without NaN; NaN if there are none. */
 double history_mean(const struct history *history, int curve, size_t first, size_t end);
 
 /*
- * Draws the curves, smoothed over their own values in a paler tint, to a PNG file. Needs two steps at least.
+ * Draws the curves to a PNG file: smoothed, over the original values in a paler tint. Needs at least two
+ * steps.
  */
 bool history_draw(const struct history *history, const char *path, struct problem *problem);
 

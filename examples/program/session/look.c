@@ -14,7 +14,7 @@
 
 #include <jansson.h>
 
-/* Where the lines of looks up to `step` end, in bytes. */
+/* The end of the lines of looks up to `step`, in bytes. */
 static off_t find_end(FILE *log, int64_t step)
 {
     char *line = NULL;
@@ -45,7 +45,7 @@ static bool rewind_log(struct look *look, int64_t step, struct problem *problem)
            problem_set(problem, "cannot cut %s: %s", look->log, strerror(errno));
 }
 
-/* Pictures of looks that come after `step`, of a run that was replaced or resumed from an earlier step. */
+/* Pictures of looks after `step`, of a run that was replaced or resumed from an earlier step. */
 static void remove_later_pictures(const char *folder, int64_t step)
 {
     glob_t found;

@@ -20,18 +20,18 @@ struct look {
     const char *folder; /* of the run; borrowed */
     char *log;          /* path */
     struct dataset train, test;
-    bool warned; /* of classes that do not count */
+    bool warned; /* of classes that are not scored */
 };
 
 /*
- * Finds the labelled pictures, so that a mistake shows before the training, and cuts the log off behind step
+ * Finds the labelled pictures, so that errors appear before the training, and cuts the log off after step
  * `step`. Free with look_free, on failure too.
  */
 bool look_open(struct look *look, const struct look_options *options, const char *folder, int64_t step,
     struct problem *problem);
 void look_free(struct look *look);
 
-/* Is it time, `step` steps being done? The last step counts as the end of an epoch. */
+/* Whether a look is due after `step` steps. The last step counts as the end of an epoch. */
 bool look_is_due(const struct look *look, int64_t step, int64_t steps_per_epoch, bool last);
 
 bool look_now(struct look *look, cribo_trainer *trainer, const cribo_trainer_config *config,

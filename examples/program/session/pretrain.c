@@ -20,8 +20,8 @@ static volatile sig_atomic_t signal_heard;
 static volatile double signal_time;
 
 /*
- * The first signal asks to stop after the step; the second ends at once. One that follows within half a
- * second is the first again: programs like timeout signal both the process and its group.
+ * The first signal stops the run after the step; the second ends the process at once. A second signal within
+ * half a second counts as the first: programs like timeout signal both the process and its group.
  */
 static void hear_signal(int signal)
 {
@@ -41,7 +41,7 @@ static void listen_to_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     struct sigaction before;
-    bool ignored = sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN; /* by nohup */
+    bool ignored = sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN; /* set by nohup */
     if (!ignored) sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL); /* the reader of the messages may exit; the run continues */
@@ -57,7 +57,7 @@ static bool train(struct session *session)
         double began = session_now();
         trained = loader_next(session->loader, &batch, &session->problem);
         session->waited = session_now() - began;
-        if (!trained || batch.images == 0) continue; /* a batch of broken files only makes no step */
+        if (!trained || batch.images == 0) continue; /* a batch with only broken files gives no step */
         trained = session_step(session, &batch, began);
     }
     say_progress_end();
@@ -72,8 +72,8 @@ static bool failed(const struct session *session, bool worked)
 }
 
 /*
- * Also after a failed step, which leaves the trainer as it was before. Each part is tried, whatever fails
- * before.
+ * Also after a failed step, which leaves the trainer unchanged. Each part is tried, even if an earlier one
+ * fails.
  */
 static bool finish(struct session *session)
 {

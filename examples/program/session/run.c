@@ -79,7 +79,7 @@ static bool name_files(struct run *run, const char *folder)
            run->colours && run->pictures && run->board;
 }
 
-/* A run that was stopped before its first save has a log and its settings, and nothing that would be lost. */
+/* A run that was stopped before its first save has only a log and settings, so nothing would be lost. */
 static bool is_unused(const struct run *run, const char *folder, struct problem *problem)
 {
     struct stat log;
@@ -100,7 +100,7 @@ static bool locked(const char *folder, int file, struct problem *problem)
     return problem_set(problem, "%s: process %s is training in it", folder, owner[0] ? owner : "(unknown)");
 }
 
-/* Held until the process ends, however it ends. */
+/* Held until the process ends, in any way. */
 static bool take_lock(struct run *run, const char *folder, struct problem *problem)
 {
     char owner[32];
@@ -119,8 +119,8 @@ static bool take_lock(struct run *run, const char *folder, struct problem *probl
 }
 
 /*
- * Holds the folder open, so that all files go to it even when it is moved or another one takes its name;
- * without /proc its name has to do.
+ * Keeps the folder open, so that all files are written to it even when it is moved or replaced; without /proc
+ * its name is used.
  */
 static bool hold_folder(struct run *run, const char *folder, struct problem *problem)
 {
@@ -238,7 +238,7 @@ static bool is_measured(const cribo_report *report, int field)
            (at != offsetof(cribo_report, cross_image_loss) && at != offsetof(cribo_report, matched_share));
 }
 
-/* Steps are counted as those that are done: the first is 1. */
+/* The number of completed steps: the first is 1. */
 static int64_t count_at(const cribo_report *report, int field)
 {
     return integer_at(report, field) + (fields[field].offset == offsetof(cribo_report, step));
@@ -306,7 +306,7 @@ bool run_show(
     return written;
 }
 
-/* A line of the log; false when it is none. Logs of old have no batches: there one is a step. */
+/* Reads a line of the log; false if it is none. Old logs have no batches: in them a batch is a step. */
 static bool read_line(const char *text, size_t length, struct log_line *line)
 {
     json_t *root = json_loadb(text, length, 0, NULL), *batch = json_object_get(root, "batch");
@@ -325,7 +325,7 @@ static bool read_line(const char *text, size_t length, struct log_line *line)
     return read;
 }
 
-/* Where the log's lines before `batch` end, in bytes; -1 without memory. */
+/* The end of the log's lines before `batch`, in bytes; -1 without memory. */
 static off_t find_end(FILE *log, uint64_t batch, struct history *history, struct problem *problem)
 {
     char *text = NULL;
@@ -359,7 +359,7 @@ bool run_rewind(
 
 void run_flush(struct run *run)
 {
-    /* EINVAL: what cannot be flushed, as a pipe, is not to be. A failed write has been said already. */
+    /* EINVAL: the file, for example a pipe, cannot be flushed. A failed write has already been reported. */
     if (fsync(fileno(run->log_file)) && errno != EINVAL && !run->log_failed)
         say_warning("cannot write %s: %s; training goes on", run->log, strerror(errno));
 }

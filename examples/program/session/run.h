@@ -18,14 +18,14 @@
 struct run {
     char *config, *log, *weights, *losses, *clusters_start, *clusters, *colours, *pictures,
         *board;           /* paths */
-    int lock, folder;     /* both held open */
-    char place[PATH_MAX]; /* the folder, by what is held open */
+    int lock, folder;     /* both kept open */
+    char place[PATH_MAX]; /* the folder, through its open descriptor */
     FILE *log_file;
     struct events events; /* for TensorBoard */
     bool log_failed;      /* reported once; training continues */
 };
 
-/* What is meant to happen to a run that the folder holds already. */
+/* The treatment of an existing run in the folder. */
 enum run_mode { RUN_NEW, RUN_OVERWRITE, RUN_RESUME };
 
 /*
@@ -36,19 +36,19 @@ enum run_mode { RUN_NEW, RUN_OVERWRITE, RUN_RESUME };
 bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem);
 
 /*
- * Begins the log and TensorBoard's events anew, or, in RUN_RESUME, goes on behind those of the steps before
+ * Begins the log and TensorBoard's events anew, or, in RUN_RESUME, continues after those of the steps before
  * `step`; run_rewind then cuts the log.
  */
 bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem);
 
 /*
- * Cuts off the log's lines from batch `batch` on and what is torn, and adds the losses of those before to the
- * history, which then has `steps` of them if the log is whole.
+ * Cuts off the log's lines from batch `batch` on and an incomplete line, and adds the losses of the earlier
+ * lines to the history, which then has `steps` of them if the log is complete.
  */
 bool run_rewind(
     const struct run *run, uint64_t batch, int64_t steps, struct history *history, struct problem *problem);
 
-/* What a run was started with, besides its settings. */
+/* The inputs of a run besides its settings. */
 struct run_facts {
     char *const *sources; /* [source_count] of the pictures */
     size_t source_count;
@@ -70,7 +70,7 @@ struct log_line {
     double wait_ms;      /* for the batch */
     double loss_score;   /* watch_score of the loss */
     const char *warning; /* of the step; NULL or "": none */
-    bool skipped; /* its update was left out, and the step is made with the next batch: only losses hold */
+    bool skipped;        /* its update was skipped: only the losses are valid */
 };
 
 /* Appends a line of JSON, numbers that are not finite as null, and an event of all numbers of a step. */
@@ -83,7 +83,7 @@ void run_log(struct run *run, const struct log_line *line);
 bool run_show(struct run *run, const char *path, int64_t step, struct sheet *sheet, bool event,
     struct problem *problem);
 
-/* Before a checkpoint is written: lets the log reach the disk, or a loss of power could leave it behind. */
+/* Before a checkpoint is written: flushes the log to the disk, so that a power loss does not lose it. */
 void run_flush(struct run *run);
 
 void run_close(struct run *run);

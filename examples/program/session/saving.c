@@ -1,7 +1,7 @@
 /* See saving.h. */
 #include "session/saving.h"
 
-/* The library's message, behind that of the checkpoint when that was not kept either. */
+/* The library's message, after that of the checkpoint if that also failed. */
 static void add_failure(bool kept, struct problem *problem)
 {
     struct problem first = *problem;
@@ -17,7 +17,7 @@ bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, 
     struct state_source source = {.trainer = trainer};
     bool kept = checkpoints_save(place->folder, source, step, position, place->keeping, problem);
     position_free(position);
-    /* Weights are worth having without a checkpoint, too. */
+    /* Weights are saved even if the checkpoint fails. */
     bool saved = cribo_trainer_save_weights(trainer, place->weights) == CRIBO_OK;
     if (!saved) add_failure(kept, problem);
     return kept && saved;

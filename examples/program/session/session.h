@@ -13,10 +13,10 @@
 #include "drawing/showcase.h"
 #include "session/watch.h"
 
-/* Over how many steps losses are averaged in messages. */
+/* The number of steps in the mean losses of messages. */
 enum { SESSION_WINDOW = 20 };
 
-/* All that a run owns. */
+/* The state of a run. */
 struct session {
     const struct pretrain_options *options;
     struct problem problem;
@@ -24,13 +24,13 @@ struct session {
     struct recipe recipe; /* of the views */
     struct pictures pictures;
     enum run_mode mode;
-    struct folder checkpoints; /* that were there, the newest first; none in a fresh run */
+    struct folder checkpoints; /* existing ones, the newest first; none in a new run */
     struct run run;
     cribo_trainer *trainer;
     struct loader *loader;
     struct showcase showcase;
     struct history history;   /* of the whole run */
-    const char *checkpoint;   /* resumed from; NULL: a fresh run */
+    const char *checkpoint;   /* resumed from; NULL: a new run */
     struct position position; /* after the last step */
     struct saving saving;
     struct watch watch;
@@ -47,7 +47,7 @@ struct session {
     char warning[512];                        /* the newest of this step; "": none */
 };
 
-/* Seconds of a clock that never goes back. Safe in a signal's handler. */
+/* Seconds of a monotonic clock. Safe in a signal handler. */
 double session_now(void);
 
 /* A warning about the run, for its user and for the line of the step in the log. */

@@ -1,4 +1,4 @@
-/* See session.h: what comes before the first step, from cheap to expensive, so that mistakes show at once. */
+/* See session.h: the work before the first step, from cheap to expensive, so that errors appear early. */
 #include "session/session.h"
 
 #include "base/say.h"
@@ -66,7 +66,7 @@ static bool list_pictures(struct session *session)
                options->source_count > 1 ? " ..." : "", kind_formats);
 }
 
-/* Refuses other pictures than those of the run; where they are allowed, forgets which were broken. */
+/* Refuses other pictures than those of the run; if they are allowed, clears the list of broken ones. */
 static bool check_pictures(struct session *session)
 {
     const struct pretrain_options *options = session->options;
@@ -145,7 +145,7 @@ static bool take_recipe(struct session *session)
            settings_resume_recipe(&session->options->settings, &saved, &session->recipe, &session->problem);
 }
 
-/* A checkpoint that is damaged may be passed over; one that does not fit the command line may not. */
+/* A damaged checkpoint is skipped; one that does not match the command line is an error. */
 enum outcome { TAKEN, DAMAGED, REFUSED };
 
 static enum outcome take_checkpoint(struct session *session, const char *path)
@@ -167,8 +167,7 @@ static enum outcome take_checkpoint(struct session *session, const char *path)
 }
 
 /*
- * The newest checkpoint that is whole; damaged ones before it are put out of the way, so that later saves
- * count.
+ * The newest intact checkpoint; damaged newer ones are renamed, so that later saves are counted correctly.
  */
 static bool go_on(struct session *session)
 {
@@ -209,7 +208,7 @@ static bool begin(struct session *session)
                weights_load(session->trainer, options->weights, options->weights_heads, &session->problem));
 }
 
-/* The log stands where the trainer does. */
+/* The log ends at the trainer's step. */
 static bool open_log(struct session *session)
 {
     recipe_write(&session->recipe, session->position.recipe);
@@ -256,7 +255,7 @@ static bool open_look(struct session *session)
     return look_open(&session->look, &options->look, session->run.place, session->step, &session->problem);
 }
 
-/* The first picture of a run decides the colours of all later ones, also after a resume. */
+/* The first drawing of a run determines the colours of all later ones, also after a resume. */
 static bool keep_colours(struct session *session)
 {
     return session->checkpoint ||
@@ -291,7 +290,7 @@ bool session_prepare(struct session *session)
     /* A resumed run has the event of this step already. */
     if (prepared && !session_show_clusters(session, picture, !session->checkpoint))
         say_warning("%s", session->problem.text);
-    /* Before the first step, or a resume would continue the run that was replaced. */
+    /* Before the first step, because otherwise a resume would continue the replaced run. */
     if (prepared)
         checkpoints_prune(session->run.place, session->checkpoint ? session->options->keeping.keep : 0);
     session->total_steps =

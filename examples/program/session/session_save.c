@@ -1,4 +1,4 @@
-/* See session.h: when a run is saved, and what with it. */
+/* See session.h: saving a run. */
 #include "session/session.h"
 
 #include "base/say.h"
@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* Where the run stands, for its checkpoint; free with position_free. */
+/* The position of the run, for its checkpoint; free with position_free. */
 static bool copy_position(struct session *session, struct position *position)
 {
     *position = session->position;
@@ -49,7 +49,7 @@ bool session_save(struct session *session, bool in_background)
     return saving_now(&place, session->trainer, session->step, &position, &session->problem);
 }
 
-/* Are the ends of epochs rarer than saves? Then they are saved, too. */
+/* Whether the ends of epochs are rarer than saves; then they are saved, too. */
 static bool epochs_are_long(const struct session *session)
 {
     const struct pretrain_options *options = session->options;
@@ -70,7 +70,7 @@ static bool save_is_due(const struct session *session)
     return step % session->config.steps_per_epoch == 0 && epochs_are_long(session);
 }
 
-/* A save that fails may work the next time; until then the older checkpoint is there. */
+/* After a failed save the next may succeed; until then the older checkpoint is kept. */
 void session_save_when_due(struct session *session)
 {
     if (!save_is_due(session)) return;

@@ -94,7 +94,7 @@ static void say_losses(const struct history *history)
     }
 }
 
-/* Names a result that is there, in the folder's name as it is now. */
+/* Names an existing result, with the folder's present name. */
 static void say_result(const struct session *session, const char *what, const char *path)
 {
     char folder[PATH_MAX];

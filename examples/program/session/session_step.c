@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* What one batch came to. */
+/* The outcome of a batch. */
 struct outcome_of_step {
     cribo_report report;
     bool skipped;
@@ -23,7 +23,7 @@ static void warn_of_stall(struct session *session, double seconds)
             100 * share);
 }
 
-/* A batch has been made a step of, or has been skipped: keep it everywhere. */
+/* Records a batch that was used or skipped in log, history and watch. */
 static bool note_step(struct session *session, const struct outcome_of_step *done)
 {
     const cribo_report *report = &done->report;
@@ -46,7 +46,7 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
     return true;
 }
 
-/* Before a save, so that a run resumed from it does not look twice. A failure here does not stop the run. */
+/* Before a save, so that a resumed run does not repeat the look. A failure does not stop the run. */
 static void look_when_due(struct session *session)
 {
     bool last = session->step == session->last_step;
@@ -56,7 +56,7 @@ static void look_when_due(struct session *session)
         say_warning("%s; training goes on", session->problem.text);
 }
 
-/* The step in its phases, up to where it is known whether the update is to be made. */
+/* The phases of a step up to the decision about the update. */
 static cribo_status learn(struct session *session, const cribo_batch *batch, struct outcome_of_step *done)
 {
     cribo_report *report = &done->report;
@@ -68,7 +68,7 @@ static cribo_status learn(struct session *session, const cribo_batch *batch, str
     return status;
 }
 
-/* Which losses the sum has; it leaps when one more begins. */
+/* The losses in the sum, which jumps when another one begins. */
 static int parts_of(const cribo_report *report)
 {
     return report->cross_image_loss > 0 ? 3 : 2;
@@ -79,7 +79,7 @@ static double score_of(const struct session *session, const cribo_report *report
     return watch_score(&session->watch, report->loss, parts_of(report));
 }
 
-/* Leaves the update out when the loss leaps or is no number; the trainer is then as it was. */
+/* Skips the update after a spike or NaN of the loss; the trainer is then unchanged. */
 static cribo_status step_or_skip(
     struct session *session, const cribo_batch *batch, struct outcome_of_step *done)
 {
@@ -97,7 +97,7 @@ static cribo_status step_or_skip(
     }
     done->report.step = session->step;
     done->report.images = batch->images;
-    if (status != CRIBO_OK || done->skipped) { /* the message of what failed first stays */
+    if (status != CRIBO_OK || done->skipped) { /* the message of the first failure is kept */
         cribo_status forgotten = cribo_trainer_forget(session->trainer);
         if (status == CRIBO_OK) status = forgotten;
     }

@@ -1,8 +1,7 @@
 /*
- * Watches a run for losses that leap, for signs of collapse of the objects, and for
- * a loader that does not keep up. What it remembers is a function
- * of the steps, and goes with the checkpoint as text, so that a resumed run judges as one that never
- * stopped.
+ * Watches a run for spikes of the loss, for signs of collapse of the objects, and for a loader that is too
+ * slow. Its state is a function of the steps and is stored as text in checkpoints, so that a resumed run
+ * gives the same results as an uninterrupted one.
  */
 #ifndef WATCH_H
 #define WATCH_H
@@ -16,40 +15,41 @@
 enum { WATCH_WINDOW = 64, WATCH_MIN = 32, WATCH_MAX_SKIPS = 5, WATCH_TEXT = 2048 };
 
 /*
- * How many standard deviations above the mean of the window a loss is a spike, by default.
+ * The default of the score, in standard deviations above the mean of the window, from which a loss is a
+ * spike.
  */
 #define WATCH_SPIKE 6.0
 
-/* For how many steps a sign of collapse must hold. */
+/* The number of steps that a sign of collapse must last. */
 enum { WATCH_PATIENCE = 50 };
 
 struct watch {
-    double skip_from;            /* score from which updates are left out; 0: none are */
+    double skip_from;            /* score from which updates are skipped; 0: none are */
     double losses[WATCH_WINDOW]; /* of the newest steps; number t at t % WATCH_WINDOW */
     uint64_t count;              /* of losses since the window began */
     int parts;                   /* which losses they are sums of; other ones begin a new window */
     int skips;                   /* in a row */
-    int64_t unused;              /* for how many steps few object prototypes have been in use */
+    int64_t unused;              /* the number of steps with few object prototypes in use */
 };
 
 /*
- * How far the loss lies above the window's mean, in standard deviations of it (at least a hundredth of the
- * mean); NaN while the window has fewer than WATCH_MIN losses or is one of other parts.
+ * The distance of the loss from the window's mean, in standard deviations of the window (at least a hundredth
+ * of the mean); NaN while the window has fewer than WATCH_MIN losses or has other parts.
  */
 double watch_score(const struct watch *watch, double loss, int parts);
 
-/* Is a loss with this score to be warned of? */
+/* Whether a loss with this score gives a warning. */
 bool watch_warns(const struct watch *watch, double score);
 
-/* Is an update with this score to be left out? Not when WATCH_MAX_SKIPS were, one after the other. */
+/* Whether an update with this score is skipped. Not after WATCH_MAX_SKIPS skips in a row. */
 bool watch_skips(const struct watch *watch, double score);
 
-/* Notes what became of a loss; one that was skipped does not enter the window. */
+/* Records a loss; a skipped one is not added to the window. */
 void watch_note(struct watch *watch, double loss, int parts, bool skipped);
 
 /*
  * The collapse of the objects: less than a twentieth of the object prototypes in use that could be (the
- * library watches the collapse of [CLS]). True once each time that this has held for WATCH_PATIENCE steps.
+ * library watches the collapse of [CLS]). True once each time that this has lasted for WATCH_PATIENCE steps.
  */
 bool watch_objects_collapse(struct watch *watch, const cribo_report *report);
 
@@ -67,9 +67,8 @@ enum { STALL_SECONDS = 60 };
 #define STALL_SHARE 0.25
 
 /*
- * Adds a step that took `spent` seconds, `waited` of them for its batch. True when the last STALL_SECONDS had
- * a share of at least STALL_SHARE of waiting and this has not been said since it last was less; *share is
- * set.
+ * Adds a step that took `spent` seconds, `waited` of them for its batch. True, with *share set, once each
+ * time that the share of waiting in the last STALL_SECONDS rises to STALL_SHARE or more.
  */
 bool stall_note(struct stall *stall, double waited, double spent, double *share);
 
