@@ -24,7 +24,7 @@ typedef void work(void *context);
 
 static cb_pool *workers; /* the measured threads */
 
-/* Of this thread while it works alone, else of the clock on the wall. */
+/* CPU time of this thread if it works alone, otherwise wall-clock time. */
 static inline double seconds(void)
 {
     struct timespec now;
@@ -149,7 +149,7 @@ static inline void burn_bf16(void *context)
 }
 #endif
 
-/* Of products of bfloat16; where the CPU has none, floats are multiplied. */
+/* The peak of products of bfloat16; of floats if the CPU has no such instructions. */
 static inline ceiling bf16_peak(void)
 {
     ceiling peak = fma_peak();

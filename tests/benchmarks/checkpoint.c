@@ -33,7 +33,7 @@ static void need(cribo_status status)
     exit(1);
 }
 
-/* Moments are zero, and compress to nothing, until a step has been done. */
+/* Moments are zero, and compress too well, before the first step. */
 static void train_one_step(cribo_trainer *trainer, const cribo_trainer_config *config)
 {
     size_t pixels = 3 * (size_t)(config->image_size * config->image_size);

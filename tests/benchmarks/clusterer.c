@@ -95,7 +95,7 @@ static void time_runs(const sizes *s, const char *name, const float *tokens, con
     cribo_clusterer_free(clusterer);
 }
 
-/* The least time of a stage over a few goes, in microseconds. */
+/* The shortest time of a stage over a few runs, in microseconds. */
 #define TIME_STAGE(name, times, prepare, stage) \
     do { \
         double best_ = INFINITY; \

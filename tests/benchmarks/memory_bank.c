@@ -99,7 +99,7 @@ static void end(setting *s)
     cribo_memory_bank_free(s->bank);
 }
 
-/* Pushes until the bank holds `images`, the last of them timed. */
+/* Pushes until the bank has `images` images, and measures the last push. */
 static void fill(setting *s, int64_t images, uint64_t *number)
 {
     int64_t held = 0, pushed = 0;

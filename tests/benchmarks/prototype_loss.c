@@ -80,7 +80,7 @@ static double best_time(cb_pool *pool, cb_prototype_job *job, const cb_prototype
     return best;
 }
 
-/* `rows` student rows, as many teacher rows, every one taught by two. */
+/* `rows` student rows and the same number of teacher rows; each student row has two targets. */
 static int measure(cb_pool *pool, const cb_prototypes *student, const cb_prototypes *teacher, size_t rows,
     bool frozen, double peak)
 {

@@ -1,6 +1,6 @@
 /*
- * What a training step costs, and how that grows: ViT-S/16 on views of 224², 32 clusters, 65 536 + 65 536
- * prototypes, 8 images a batch and a full bank of 1000 images, if no NAME=VALUE says otherwise.
+ * The time of a training step, and its growth with the sizes: ViT-S/16 on views of 224², 32 clusters, 65 536
+ * + 65 536 prototypes, 8 images a batch and a full bank of 1000 images, if no NAME=VALUE says otherwise.
  *
  *     step [NAME=VALUE...]           this step, with a trainer's settings or threads changed
  *     step growth [NAME=VALUE...]    and with one of them changed at a time
@@ -82,7 +82,7 @@ static void set_from(problem *p, const char *assignment)
     set(p, name, equals + 1);
 }
 
-/* Half as many objects to an image as clusters. */
+/* The number of objects of an image is half the number of clusters. */
 static void fill_bank(cribo_trainer *trainer, const cribo_trainer_config *c)
 {
     int64_t each = c->clusters / 2 > 0 ? c->clusters / 2 : 1, images = c->bank_images;
@@ -178,7 +178,7 @@ static void print_head(void)
         "ms", "/ image", "MiB");
 }
 
-/* Measures in a child, whose memory is its own. */
+/* Measures in a child process, for separate figures of memory. */
 static void print_line(const char *title, const problem *p)
 {
     int ends[2], status;

@@ -45,7 +45,7 @@ static void compute(float cls[D])
     cribo_model_free(model);
 }
 
-/* A sum by the program's own team: exact, whatever the order. */
+/* A sum by the program's own OpenMP team: exact in any order. */
 static double sum(int *team)
 {
     double total = 0;

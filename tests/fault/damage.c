@@ -27,7 +27,7 @@ static void refused(const char *damage, size_t place)
         "%s %zu: \"%s\"", damage, place, cribo_last_error());
 }
 
-/* From the whole file down to nothing. */
+/* From the whole file down to an empty one. */
 static void cut_everywhere(size_t size)
 {
     for (size_t n = size; n-- > 0; cuts++) {

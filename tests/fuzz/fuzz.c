@@ -1,4 +1,4 @@
-/* What the fuzz targets share. See fuzz.h. */
+/* The common parts of the fuzz targets. See fuzz.h. */
 #define _POSIX_C_SOURCE 200809L
 #include "fuzz/fuzz.h"
 

@@ -1,7 +1,7 @@
 /*
- * What the fuzz targets share. A target is one file fuzz_NAME.c with a function fuzz_one, which is given
- * arbitrary bytes and aborts on a fault of the library. With clang it becomes a libFuzzer
- * program; with any compiler, by replay.c, a program that runs files, and files made from them.
+ * The common parts of the fuzz targets. A target is one file fuzz_NAME.c with a function fuzz_one, which is
+ * given arbitrary bytes and aborts on a fault of the library. With clang it becomes a libFuzzer program; with
+ * any compiler, by replay.c, a program that runs files, and files made from them.
  */
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
@@ -21,7 +21,7 @@ void fuzz_one(const uint8_t *data, size_t size);
  */
 size_t fuzz_mend(uint8_t *data, size_t size, size_t room);
 
-/* The bytes as a file, whose path is given; one file, which the next call replaces. */
+/* Writes the bytes to a file and returns its path; the next call replaces the file. */
 const char *fuzz_file(const uint8_t *data, size_t size);
 
 /*
@@ -32,7 +32,7 @@ extern faulty fuzz_memory;
 cb_allocator fuzz_allocator(void);
 void fuzz_memory_end(size_t most);
 
-/* Aborts with the words unless the condition holds. */
+/* Aborts with the message unless the condition is true. */
 #define FUZZ_EXPECT(condition, ...) \
     do { \
         if (!(condition)) fuzz_fail(__VA_ARGS__); \
@@ -49,7 +49,7 @@ fuzz_fail(const char *format, ...);
  */
 void fuzz_outcome(cribo_status status, const char *subject);
 
-/* The same for what tells no status: a refusal has words. */
+/* The same for calls without a status: a refusal has a message. */
 void fuzz_answer(bool taken, const char *words);
 extern size_t fuzz_taken, fuzz_refused;
 

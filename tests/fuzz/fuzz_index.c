@@ -20,7 +20,7 @@ void fuzz_one(const uint8_t *data, size_t size)
 {
     struct pictures pictures;
     bool mapped = index_read(&pictures, fuzz_file(data, size));
-    fuzz_answer(mapped, "no index"); /* it is made anew: nobody is told */
+    fuzz_answer(mapped, "no index"); /* it is made anew without a message */
     for (size_t i = 0; mapped && i < pictures.count; i++) {
         char name[300];
         pictures_name(&pictures, i, name, sizeof name);

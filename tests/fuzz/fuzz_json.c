@@ -1,4 +1,4 @@
-/* The JSON reader, led by what stands there; and what the writer makes of a string, read again. */
+/* The JSON reader on any content; and the writer's form of a string, read again. */
 #include "fuzz/fuzz.h"
 #include "io/json.h"
 
@@ -14,7 +14,7 @@ size_t fuzz_mend(uint8_t *data, size_t size, size_t room)
     return size;
 }
 
-/* What was read is written, and read again. */
+/* The value that was read is written, and read again. */
 static void write_back(const char *text)
 {
     cb_json_text measured = {0}, written = {0};

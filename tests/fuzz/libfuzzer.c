@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* Three of four inputs are mended, so that they get past the checksums. */
+/* Three of four inputs are repaired, so that their checksums are right. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed)
 {
     size = LLVMFuzzerMutate(data, size, room);

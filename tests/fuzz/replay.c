@@ -107,7 +107,7 @@ static size_t stretch(const input *in, size_t *at)
     return count < left ? count : left;
 }
 
-/* The next run of digits becomes another number. */
+/* Replaces the next run of digits by another number. */
 static void change_number(input *in)
 {
     size_t at = draw(in->size + 1), digits = 0;
@@ -159,7 +159,7 @@ static void change(input *in)
 
 static input made;
 
-/* When the program dies, by a signal or by a sanitizer. */
+/* Called when the program ends by a signal or by a sanitizer. */
 static void keep_input(void)
 {
     int file = open("hostile.input", O_WRONLY | O_CREAT | O_TRUNC, 0666);
@@ -231,5 +231,5 @@ int main(int count, char **arguments)
     for (size_t i = 0; i < input_count; i++) free(inputs[i].bytes);
     free(inputs);
     printf("%zu taken, %zu refused\n", fuzz_taken, fuzz_refused);
-    return hostile && fuzz_refused == 0; /* then nothing was hostile */
+    return hostile && fuzz_refused == 0; /* all inputs were accepted */
 }

@@ -69,14 +69,14 @@ static void assert_golden(const float *got, const golden *file, const char *pref
     assert_close(name, got, expected, count, TOLERANCE * max_magnitude(expected, count));
 }
 
-/* How the files name what belongs to one of the two outputs. */
+/* The names in the files for one of the two outputs. */
 typedef struct objective {
     const char *prefix, *last_layer, *mlp;
 } objective;
 static const objective cls = {"cls.", "cls.grad.last_layer.", "cls.grad.mlp."};
 static const objective objects = {"objects.", "objects.grad.last_layer_c.", "objects.grad.mlp."};
 
-/* The output of a last layer and the gradients of its parameters; what goes back is added to x's gradient. */
+/* The output of a last layer and the gradients of its parameters; the input's gradient is added to x's. */
 static void check_last_layer(const fixture *f, const objective *o, const cb_last_layer *layer, cb_tensor x)
 {
     size_t count = layer->direction.rows, size = x.rows * count;

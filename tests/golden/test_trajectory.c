@@ -331,7 +331,7 @@ START_TEST(test_trajectory_of_six_steps_equals_reference)
 }
 END_TEST
 
-/* With nothing frozen the first step shows every gradient, those of the last layers too. */
+/* Without frozen layers the first step has every gradient, also those of the last layers. */
 START_TEST(test_trajectory_first_gradients_equal_reference)
 {
     const char *mode = runs[_i].mode;

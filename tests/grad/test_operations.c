@@ -21,10 +21,10 @@
 #define MOST_ELEMENTS 120 /* of an input that are moved one by one */
 #define MOST_INPUTS 4
 
-/* Where an input keeps its gradient (tape.h). */
+/* The place of an input's gradient (tape.h). */
 typedef enum place {
     NOWHERE, /* it has none */
-    OWN,     /* its own memory, in which something stands already */
+    OWN,     /* its own memory, with earlier values in it */
     FRESH,   /* its own memory, zeroed */
     SHARED   /* the value's memory */
 } place;
@@ -443,7 +443,10 @@ static double loss_of(problem *p)
     return loss;
 }
 
-/* Runs both ways; copies the output, and the gradients less what stood there. The caller frees. */
+/*
+ * Runs forward and backward; copies the output, and the gradients minus their earlier values. The caller
+ * frees.
+ */
 static cb_real *both_ways(problem *p, cb_real *gradients[MOST_INPUTS])
 {
     cb_tape tape;
@@ -584,7 +587,7 @@ START_TEST(test_operations_without_recording_give_the_same_bits)
 }
 END_TEST
 
-/* Below ε the norm is taken as ε: y = 1e12 x, and nothing but the factor goes back. */
+/* Below ε the norm counts as ε: y = 1e12 x, and the gradient is only multiplied by the factor. */
 START_TEST(test_operations_normalise_tiny_row_is_scaled_by_a_constant)
 {
     static const table_row row = NORMALISE(3, 4);

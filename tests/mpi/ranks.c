@@ -90,7 +90,7 @@ int main(int argc, char **argv)
     if (leaves) { /* MPI_Finalize would wait for transfers that were given up */
         if (!failed) printf("rank %lld: as expected\n", (long long)communicator.rank);
         fflush(NULL);
-        sleep(4); /* so that no rank is gone while another waits, and the launcher kills none early */
+        sleep(4); /* so that no rank ends while another waits, and the launcher kills none early */
         _exit(0);
     }
     cribo_mpi_end(mpi);

@@ -1,5 +1,5 @@
 /*
- * What the loader costs: CPU time per picture to read it and to make its two views, beside the CPU time of a
+ * The cost of the loader: CPU time per picture to read it and to make its two views, beside the CPU time of a
  * training step of ViT-T/16 per picture.
  *
  *     benchmark_loader [SIZE [SOURCE...]]

@@ -16,7 +16,7 @@ const char *files_path(const char *folder, const char *name);
 
 void files_write(const char *path, const void *bytes, size_t size);
 
-/* An RGB picture whose red and green tell the place: (x, y) has (x % 256, y % 256, 77). */
+/* An RGB picture whose red and green are the place: (x, y) has (x % 256, y % 256, 77). */
 struct image files_ramp(int width, int height);
 
 /* A smooth picture that JPEG keeps well: red grows along x, green along y. */
@@ -29,7 +29,7 @@ struct image files_gradient(int width, int height);
 uint8_t *files_jpeg(
     const struct image *image, int quality, int orientation, int big_endian, int progressive, size_t *size);
 
-/* The same with more to choose from; restart_rows: rows of blocks between restart markers, 0: none. */
+/* The same with more options; restart_rows: rows of blocks between restart markers, 0: none. */
 struct files_jpeg_options {
     int quality, orientation, big_endian, progressive, restart_rows, arithmetic, subsampled;
     int profile; /* a colour profile, of nonsense */

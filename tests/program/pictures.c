@@ -17,7 +17,7 @@ static bool is_inside(int number, int x, int y)
     return x >= left && x < left + 24 && y >= top && y < top + 24;
 }
 
-/* A gradient with a box whose place and colour follow from the number. */
+/* A gradient with a box; its place and colour depend on the number. */
 static void draw(struct image *image, int number)
 {
     uint8_t *pixel = image->pixels;

@@ -1,4 +1,4 @@
-/* Views: crops match their boxes, and each operation does what its name says. */
+/* Views: crops match their boxes, and each operation has the effect of its name. */
 #include "pictures/augment.h"
 #include "files.h"
 #include "pictures/loader.h"
@@ -54,7 +54,7 @@ START_TEST(test_augment_crops_stay_inside_with_the_published_shapes)
 }
 END_TEST
 
-/* In a picture whose colours are its coordinates, a view's colours say where it came from. */
+/* In a picture whose colours are its coordinates, a view's colours give its place. */
 START_TEST(test_augment_pixels_come_from_the_crop_box)
 {
     struct image image = files_ramp(240, 200);
@@ -96,7 +96,10 @@ START_TEST(test_augment_of_a_reduced_picture_gives_boxes_of_the_original)
 }
 END_TEST
 
-/* The draws of one operation set, all others such that nothing else happens. Their places are augment.c's. */
+/*
+ * Sets the draws of one operation, and all others so that they have no effect. The indices are those of
+ * augment.c.
+ */
 enum { FLIP = 40, JITTER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GREY = 49, BLUR, DEVIATION, SOLARISE };
 
 static void quiet(double *draws)
@@ -224,7 +227,7 @@ static void expect_view(
 
 #define NOTHING "jitter=0;grey=0;blur=0;solarise=0;"
 
-/* Each setting does what its help says, in the view that it is given for. */
+/* Each setting has the effect that its help states, in the view that it is given for. */
 START_TEST(test_augment_follows_the_recipe)
 {
     expect_view(NOTHING, VIEW_FIRST, 0.5, 200, 100, 50);

@@ -1,4 +1,4 @@
-/* A run's checkpoints: what is kept and found, and what they say. */
+/* A run's checkpoints: the files that are kept and found, and their content. */
 #include "session/checkpoints.h"
 #include "files.h"
 #include "suite.h"

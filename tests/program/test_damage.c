@@ -179,7 +179,7 @@ START_TEST(test_damage_that_libjpeg_warns_of_is_refused)
 }
 END_TEST
 
-/* Where the last marker of a kind begins. */
+/* The place of the last marker of a kind. */
 static size_t last_marker(const uint8_t *bytes, size_t size, int marker)
 {
     size_t at = size - 2;
@@ -244,7 +244,7 @@ START_TEST(test_damage_end_marker_alone_may_be_missing)
         uint8_t *bytes;
         size_t size;
         if (!encode(&scene, kind, &bytes, &size)) continue;
-        bool knows = kind != 3; /* arithmetic codes do not say where they end */
+        bool knows = kind != 3; /* arithmetic codes have no recognisable end */
         ck_assert_msg(decodes(bytes, size - 2, &problem) == knows, "%s: %s", kind_names[kind], problem.text);
         ck_assert_int_eq(decodes(bytes, size - 1, &problem), knows);
         ck_assert(!decodes(bytes, size - 3, &problem));

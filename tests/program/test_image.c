@@ -70,8 +70,7 @@ START_TEST(test_image_grey_and_cmyk_jpeg_become_rgb)
     for (int i = 0; i < 3 * 256; i++) ck_assert_int_le(abs(read.pixels[i] - 90), 2);
     image_free(&read);
     free(bytes);
-    ck_assert(
-        image_make(&inks, 16, 16, 4, &problem)); /* inverted, as Adobe's marker says: light of each ink */
+    ck_assert(image_make(&inks, 16, 16, 4, &problem)); /* inverted, by Adobe's marker: light of each ink */
     for (int i = 0; i < 256; i++) memcpy(inks.pixels + 4 * i, (uint8_t[4]){255, 128, 0, 128}, 4);
     bytes = files_jpeg(&inks, 95, 0, 0, 0, &size);
     ck_assert(decode(&read, bytes, size, 3, &problem));
@@ -85,7 +84,7 @@ START_TEST(test_image_grey_and_cmyk_jpeg_become_rgb)
 }
 END_TEST
 
-/* Where the picture's top left and top right corners are in the file, by the standard's table. */
+/* The places of the picture's top left and top right corners in the file, by the standard's table. */
 START_TEST(test_image_orientation_is_applied)
 {
     static const int corners[9][2][2] = {{{0, 0}}, {{0, 0}, {1, 0}}, {{1, 0}, {0, 0}}, {{1, 1}, {0, 1}},
@@ -353,7 +352,7 @@ static uint8_t tile(int x, int y)
     return (uint8_t)(37 * (x / TILE) + 11 * (y / TILE));
 }
 
-/* Grey tiles, written row by row, since the whole picture is large; an eXIf chunk lies behind the pixels. */
+/* Grey tiles, written row by row, because the whole picture is large; an eXIf chunk follows the pixels. */
 static struct bytes make_large_png(int width, int height, int orientation)
 {
     struct bytes all = {0};
@@ -401,7 +400,7 @@ START_TEST(test_image_larger_than_the_limit_is_read_when_reduced)
 }
 END_TEST
 
-/* Rows and columns that fill no box are left out; alpha is laid on white before the mean is taken. */
+/* Rows and columns that fill no box are left out; pixels are blended with white before the mean. */
 START_TEST(test_image_reduced_png_has_the_means_of_its_boxes)
 {
     struct bytes png = make_large_png(8 * 1000 + 7, 8 * 600 + 5, 1);
@@ -606,7 +605,7 @@ END_TEST
 #define WEBP_TESTS
 #endif
 
-/* Pixels are taken as they are stored: neither a profile nor a gamma changes them. */
+/* Pixels are used as stored: a profile or a gamma does not change them. */
 START_TEST(test_image_colour_profiles_change_nothing)
 {
     struct image made = files_gradient(32, 24), plain, profiled;

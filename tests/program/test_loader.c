@@ -1,4 +1,4 @@
-/* Batches: the same for any number of workers, whatever files are broken. */
+/* Batches: the same for any number of workers, with any broken files. */
 #include "files.h"
 #include "pictures/complaints.h"
 #include "pictures/loader.h"

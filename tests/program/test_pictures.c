@@ -155,7 +155,7 @@ START_TEST(test_pictures_index_is_kept_while_nothing_changes)
 }
 END_TEST
 
-/* A flipped bit anywhere costs no more than another listing; so does any cut. */
+/* After a flipped bit anywhere, or any cut, the list is only made again. */
 START_TEST(test_pictures_damaged_index_is_made_anew)
 {
     char *root = files_make_folder();

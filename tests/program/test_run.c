@@ -19,7 +19,7 @@ static void log_steps(struct run *run, int64_t first, int64_t end)
 {
     struct log_line line = {.report.cross_image_on = 1, .images_per_second = 10};
     for (int64_t step = first; step < end; step++) {
-        line.batch = 2 * (uint64_t)step; /* each second batch came to nothing */
+        line.batch = 2 * (uint64_t)step; /* each second batch gave no step */
         line.report.step = step;
         line.report.loss = 0.3 * (double)step;
         line.report.global_loss = step == 1 ? NAN : 0.1;
@@ -129,7 +129,7 @@ START_TEST(test_run_modes_decide_about_a_run_that_is_there)
     run_close(&run);
     ck_assert(!run_open(&run, folder, RUN_NEW, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "--overwrite"));
-    files_write(files_path(folder, "config.json"), "{}", 2); /* ours, and nothing saved yet */
+    files_write(files_path(folder, "config.json"), "{}", 2); /* a run's settings, without a save */
     open_run(&run, folder, RUN_NEW);
     run_close(&run);
     files_write(files_path(folder, "weights.safetensors"), "x", 1);

@@ -175,7 +175,7 @@ START_TEST(test_scenes_are_the_same_for_any_number_of_workers)
     ck_assert_msg(scenes_write(&options, &problem), "%s", problem.text);
     ck_assert(!scenes_write(&options, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "already holds files"));
-    /* A command that was stopped may begin again, and leaves nothing of the one before. */
+    /* A stopped command may begin again, and no file of the earlier one remains. */
     files_write(files_path(root, "three/deep/incomplete"), "", 0);
     files_write(files_path(root, "three/deep/images/scene-00009.png"), "x", 1);
     ck_assert_msg(scenes_write(&options, &problem), "%s", problem.text);

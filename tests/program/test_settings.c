@@ -88,7 +88,7 @@ START_TEST(test_settings_of_weights_win_over_presets_and_given_ones_over_both)
     ck_assert_int_eq(config.width, 128);
     ck_assert_int_eq(config.registers, 3);
     ck_assert_double_gt(config.layer_scale, 0);
-    ck_assert_int_eq(config.position_grid, 4); /* the file's, whatever the size of the views */
+    ck_assert_int_eq(config.position_grid, 4); /* the file's, for any size of the views */
     ck_assert_int_eq(config.image_size, 56);
     ck_assert_double_eq(config.position_offset, 0);
     ck_assert_int_eq(config.prototypes, 4096);
@@ -217,7 +217,7 @@ START_TEST(test_settings_names_are_the_options)
     ck_assert_uint_eq(settings.override_count, 2);
     config = apply(&settings, 100);
     ck_assert_int_eq(config.total_steps, 7);
-    /* A run that counts its steps has no use for epochs, and says so. */
+    /* A run whose length is given in steps refuses epochs with a message. */
     saved = config;
     ck_assert(settings_override(&other, epochs, &problem));
     give(&other, "epochs", "9");

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* What tar_list said, one line a member: "name offset size". */
+/* The members from tar_list, one line each: "name offset size". */
 static char listed[1 << 18];
 
 static bool note_member(void *user, const struct tar_member *member)
@@ -81,7 +81,7 @@ START_TEST(test_tar_long_names_of_ustar_pax_and_gnu_are_read)
     archive_add(&archive, "nn", '0', NULL, 0);
     archive_add(&archive, "././@LongLink", 'L', name, 301);
     archive_add(&archive, "nn", '0', NULL, 0);
-    archive_add(&archive, "plain.png", '0', NULL, 0); /* what was said holds for one member */
+    archive_add(&archive, "plain.png", '0', NULL, 0); /* an extended header applies to one member */
     snprintf(wanted, sizeof wanted, "pre/fix/short.png 512 0\n%s 2048 0\n%s 3584 0\nplain.png 4096 0\n", name,
         name);
     expect(&archive, wanted);
@@ -104,7 +104,7 @@ START_TEST(test_tar_sizes_of_pax_and_gnu_are_read)
 }
 END_TEST
 
-/* Whatever the tar on this machine writes. */
+/* The archives of the tar on this machine. */
 START_TEST(test_tar_archives_of_the_system_s_tar_are_read)
 {
     static const char *const formats[] = {"gnu", "pax", "ustar", "v7"};

@@ -13,7 +13,7 @@ typedef struct faulty {
     size_t held;    /* blocks not yet given back */
     size_t bytes;   /* in them, as asked for */
     size_t peak;    /* the most bytes at once */
-    size_t fail_at; /* the call that fails, from 1; 0: none */
+    size_t fail_at; /* number of the failing call, from 1; 0: none */
     bool for_ever;  /* all later calls fail too */
     size_t most;    /* so that `bytes` never exceeds it; 0: no bound */
     size_t

@@ -49,7 +49,7 @@ static void mend_tensor(uint8_t *at, uint8_t *header, const uint8_t *end, const 
     put_sum(close + 3, end + offsets[0], offsets[1] - offsets[0]);
 }
 
-/* Where the header's text ends: behind the bracket that closes the first. */
+/* The end of the header's text: after the bracket that closes the first. */
 static size_t text_length(const uint8_t *text, size_t size)
 {
     size_t depth = 0;

@@ -5,7 +5,7 @@
 #include "model/model.h"
 #include "support/golden.h"
 
-/* A runtime with so many threads; end it with cb_runtime_end. */
+/* A runtime with this number of threads; end it with cb_runtime_end. */
 cb_runtime runtime_of(int64_t threads);
 
 /* A model that is to be trained. */

@@ -32,7 +32,7 @@ static inline cb_real *random_reals(size_t n, uint64_t index, double mean, doubl
     return values;
 }
 
-/* Every fourth row has both terms, one term, the other, none; teacher rows are shared. */
+/* In turn, rows have both terms, the first, the second, or none; teacher rows are shared. */
 static inline cb_row_targets *mixed_targets(size_t rows, size_t teacher_rows)
 {
     cb_row_targets *targets = malloc((rows + 1) * sizeof *targets);

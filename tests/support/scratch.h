@@ -16,7 +16,7 @@ void scratch_end(void);
 const char *scratch_folder(void);
 const char *scratch_path(const char *name);
 
-/* How many files are in it: a test's way to see that no temporary stays behind. */
+/* The number of files in it, to check that no temporary file remains. */
 size_t scratch_count(void);
 
 void write_bytes(const char *path, const void *bytes, size_t count);
@@ -24,7 +24,7 @@ void write_bytes(const char *path, const void *bytes, size_t count);
 /* The caller frees the bytes; a zero byte follows them. `count` may be NULL. */
 void *read_bytes(const char *path, size_t *count);
 
-/* The file holds exactly these bytes. */
+/* Asserts that the file has exactly these bytes. */
 void assert_bytes(const char *path, const void *bytes, size_t count);
 
 /* Two files of the folder, by their names, hold the same, which is not nothing. */

@@ -266,7 +266,7 @@ END_TEST
 
 /* --- learning rates --- */
 
-/* How far the parameter's first number that moves moves in the first step. */
+/* The change in the first step of the parameter's first number that changes. */
 static double moved(cribo_trainer *trainer, const cribo_parameter *p, const float *before)
 {
     float *after = copy_of(trainer, p, STUDENT);

@@ -125,7 +125,7 @@ START_TEST(test_checkpoint_bytes_depend_on_state_and_level_alone)
             OK(cribo_trainer_save(trainer, scratch_path("file"), &options));
             if (bytes) assert_bytes(scratch_path("file"), bytes, count);
             if (!bytes) bytes = read_bytes(scratch_path("file"), &count);
-            cribo_trainer *resumed = training_begin(&c, threads); /* the bank lies differently there */
+            cribo_trainer *resumed = training_begin(&c, threads); /* with another place of the bank */
             OK(cribo_trainer_load(resumed, scratch_path("file"), NULL));
             OK(cribo_trainer_save(resumed, scratch_path("again"), &options));
             assert_bytes(scratch_path("again"), bytes, count);
@@ -430,7 +430,7 @@ START_TEST(test_checkpoint_truncated_is_corrupt)
 }
 END_TEST
 
-/* Bits all over the compressed file: a flip is refused, or one of the few that mean nothing to gzip. */
+/* Bits all over the compressed file: a flip is refused, or is one of the few without a meaning in gzip. */
 START_TEST(test_checkpoint_flipped_bits_change_nothing)
 {
     cribo_trainer_config c = tiny_config();
@@ -487,7 +487,7 @@ static void deflated(const char *path, const unsigned char *bytes, size_t count)
     ck_assert_int_eq(gzclose(file), Z_OK);
 }
 
-/* The same behind gzip's back, whose own sums are then right: bits all over the header and the numbers. */
+/* The same before compression, so that gzip's sums are right: bits all over the header and the numbers. */
 START_TEST(test_checkpoint_flipped_bits_inside_are_refused)
 {
     cribo_trainer_config c = tiny_config();
@@ -591,7 +591,7 @@ START_TEST(test_checkpoint_forged_header_is_refused_by_name)
 }
 END_TEST
 
-/* Where element `index` of a tensor stands in a plain file. */
+/* The place of element `index` of a tensor in a plain file. */
 static size_t place_of(const char *path, const char *name, size_t index)
 {
     static const cb_allocator plain = {0};

@@ -438,7 +438,7 @@ START_TEST(test_clusterer_draws_are_without_replacement)
 }
 END_TEST
 
-/* An id moves the draw with its image, wherever that stands in the batch. */
+/* With an id, an image's draw does not depend on its place in the batch. */
 START_TEST(test_clusterer_ids_key_the_draws)
 {
     scene s = make_scene(2, 25, 12, 6);
@@ -640,7 +640,7 @@ START_TEST(test_clusterer_create_bad_sizes_are_named)
 }
 END_TEST
 
-/* Runs with something wrong: refused by name, and nothing is written. */
+/* Runs with a wrong argument: refused with its name, and nothing is written. */
 static void refuse(scene *s, const char *name)
 {
     const size_t size = assignment_bytes(s);

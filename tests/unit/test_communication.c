@@ -1,4 +1,4 @@
-/* What ranks exchange, between threads of this process. */
+/* The exchange between ranks, with threads of this process. */
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "communication/ranks.h"

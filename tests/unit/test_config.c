@@ -91,7 +91,7 @@ START_TEST(test_config_table_equals_the_struct_in_its_header)
     }
     ck_assert_uint_gt(fields, 0);
     ck_assert_uint_eq(fields, table->count);
-    ck_assert_uint_eq(table->size, offset); /* no padding, and nothing unseen */
+    ck_assert_uint_eq(table->size, offset); /* no padding and no missing field */
     ck_assert_uint_le(table->first_size, table->size);
     free(text);
 }
@@ -118,7 +118,7 @@ START_TEST(test_config_settings_are_complete_and_defaults_in_range)
 END_TEST
 
 /*
- * Lists of settings are sorted by name, so a description that goes on from the one before has lost its start.
+ * Lists of settings are sorted by name, so a description must not continue the one before.
  */
 static bool stands_alone(const char *help)
 {
@@ -187,7 +187,7 @@ static const cb_field grown_fields[] = {
 };
 static const cb_config_table grown_table = {"grown", sizeof(grown), offsetof(grown, rate), grown_fields, 3};
 
-/* A caller from the future: a field that this library does not know. */
+/* A caller with a newer header: a field that this library does not have. */
 typedef struct future {
     grown known;
     int64_t later;

@@ -222,7 +222,7 @@ END_TEST
 static timer_t storm;
 static volatile sig_atomic_t signals;
 
-/* Stops the storm after a while, so that a system whose calls never end between two signals gets through. */
+/* Stops the signals after a while, for systems whose calls do not end between two signals. */
 static void count_signal(int signal)
 {
     static const struct itimerspec never;

@@ -30,7 +30,7 @@ static const shape shapes[] = {{1, 1, 1}, {1, 1, 50}, {1, 100, 7}, {100, 1, 7}, 
 /* The product, and the operands stored in bfloat16. */
 typedef enum arithmetic { FLOAT, ROUND_BOTH, ROUND_A, ROUND_B, ROUND_NONE, ARITHMETICS } arithmetic;
 
-/* An operand, stored in rows that are `pad` longer than they need be; what lies between is NaN. */
+/* An operand, stored in rows with `pad` additional numbers, which are NaN. */
 typedef struct operand {
     size_t rows, columns, stride;
     float *numbers;
@@ -125,7 +125,7 @@ static double *doubles_of(size_t count)
     return calloc(count ? count : 1, sizeof(double));
 }
 
-/* B as [k, n], the shape whose rows are read in order. */
+/* B as [k, n], the form whose rows are read in order. */
 static double *right_side(const problem *p)
 {
     double *b = doubles_of(p->size.k * p->size.n);

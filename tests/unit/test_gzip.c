@@ -15,7 +15,7 @@
 
 static const cb_allocator plain = {0};
 
-/* Bytes that compress, but not to nothing. */
+/* Bytes that compress, but not completely. */
 static unsigned char *content_of(size_t count)
 {
     unsigned char *bytes = malloc(count + 1);

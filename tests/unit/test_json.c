@@ -14,7 +14,7 @@ static char *exact(const char *text, size_t length)
     return copy;
 }
 
-/* The string that `text` holds, or NULL when it is refused. The caller frees. */
+/* The string in `text`, or NULL if it is refused. The caller frees. */
 static char *decoded(const char *text)
 {
     size_t length = strlen(text);
@@ -252,7 +252,7 @@ END_TEST
 START_TEST(test_writer_bad_utf8_is_marked)
 {
     ck_assert_ptr_null(encoded(NULL, "\xff"));
-    ck_assert_ptr_null(encoded("\xc3", "\xa9")); /* each part is text of its own */
+    ck_assert_ptr_null(encoded("\xc3", "\xa9")); /* each part must be valid separately */
 }
 END_TEST
 

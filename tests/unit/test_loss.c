@@ -270,7 +270,7 @@ START_TEST(test_loss_logits_not_finite_are_refused_by_place)
     strange[8] = INFINITY;
     assert_refused(cribo_loss_set_centres(loss, l->student_cls, strange), "object_centre[8] = inf");
     ck_assert_int_eq(cribo_loss_get_centres(loss, centre, NULL), CRIBO_OK);
-    for (size_t p = 0; p < CLS; p++) ck_assert(centre[p] == 0); /* nor was the first one set */
+    for (size_t p = 0; p < CLS; p++) ck_assert(centre[p] == 0); /* the first one is not set, either */
     cribo_loss_free(loss);
     free_logits(l);
 }

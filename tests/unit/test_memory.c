@@ -92,7 +92,7 @@ START_TEST(test_allocate_overflow_refused_unasked)
 }
 END_TEST
 
-/* What a pass takes, with a part given back half-way. */
+/* The memory of a pass with a part that is released half-way. */
 static void pass(cb_arena *arena, unsigned char **blocks)
 {
     blocks[0] = cb_arena_take(arena, 10, 4);

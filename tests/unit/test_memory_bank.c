@@ -77,7 +77,7 @@ static cribo_memory_bank *new_bank(int64_t images, int64_t most, size_t width, i
     return bank;
 }
 
-/* What a bank holds, or a query found, in one block of memory each. */
+/* The content of a bank, or the result of a query, in one block of memory each. */
 typedef struct content {
     int64_t images, objects;
     int64_t *per_image, *ids;
@@ -123,7 +123,7 @@ static void assert_same_content(const content *a, const content *b, size_t width
         ck_assert(memcmp(a->view[view], b->view[view], (size_t)a->objects * width * sizeof(float)) == 0);
 }
 
-/* The naive push: new images, then as many old ones as there is room for. */
+/* The naive push: new images, then the old ones that fit. */
 static content pushed(
     const content *old, const own_batch *new, int64_t max_images, int64_t max_objects, size_t width)
 {
@@ -369,7 +369,7 @@ START_TEST(test_memory_bank_query_own_image_is_never_matched)
     ck_assert_int_eq(index[1], 1);
     ck_assert_int_eq(matches[0] + matches[1], 2);
 
-    /* A bank that holds nothing but the image itself. */
+    /* A bank with only the image itself. */
     cribo_object_batch twins = {sizeof twins, 2, one_each, x, x, same};
     ck_assert_int_eq(cribo_memory_bank_import(bank, &twins), CRIBO_OK);
     ck_assert_int_eq(cribo_memory_bank_query(bank, &twins, &match), CRIBO_OK);
@@ -491,7 +491,7 @@ START_TEST(test_memory_bank_export_then_import_is_the_same_bank)
 }
 END_TEST
 
-/* `part` of the message tells which argument was wrong. */
+/* `part` of the message names the wrong argument. */
 static void assert_refused(cribo_status status, const char *part)
 {
     ck_assert_int_eq(status, CRIBO_INVALID_ARGUMENT);
@@ -691,7 +691,7 @@ static size_t touched_bytes(const paged *p)
     return touched;
 }
 
-/* 400 MB of vectors: creation touches none of them, and entries touch no more than their own rows. */
+/* 400 MB of vectors: creation touches none of them, and entries touch only their own rows. */
 START_TEST(test_memory_bank_hooked_memory_is_touched_by_entries_alone)
 {
     enum { IMAGES = 16384, MOST = 8, WIDTH = 384, BATCH = 64 };

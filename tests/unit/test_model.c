@@ -1,4 +1,4 @@
-/* Models through their public functions: settings, parameters, features, files, and what goes wrong. */
+/* Models through their public functions: settings, parameters, features, files, and errors. */
 #include "io/safetensors.h"
 #include "model/model.h"
 #include "support/faulty.h"
@@ -768,7 +768,7 @@ START_TEST(test_model_load_passes_over_other_tensors)
 }
 END_TEST
 
-/* Are the parameters whose names begin with `start` the same? */
+/* Whether the parameters with names that begin with `start` are equal. */
 static bool same_part(const cribo_model *a, const cribo_model *b, const char *start)
 {
     int64_t count;
@@ -997,7 +997,10 @@ static cribo_status features_of(cribo_model *model, outputs *o)
     return cribo_model_features(model, 1, 9, 9, pixels, o->dense, o->cls, o->attention);
 }
 
-/* Runs `call` with every one of its allocations failing once: it says so, holds nothing, and then works. */
+/*
+ * Runs `call` with each of its allocations failing once: it reports the failure, leaks nothing, and then
+ * works.
+ */
 #define SWEEP(memory, call) \
     do { \
         size_t before_ = (memory).held, fail_at_ = 0; \

@@ -97,7 +97,7 @@ static void fill_one_sided(problem *p, cb_random *random)
     for (size_t i = 0; i < QUERIES * p->width; i++) p->query[i] = 1 + 1e-6f * uniform(random);
 }
 
-/* Lengths from the smallest to the largest there are, none at all among them. */
+/* Lengths from the smallest to the largest possible, zero included. */
 static void fill_extremes(problem *p, cb_random *random)
 {
     static const float scales[] = {0, 1e-45f, 1e-42f, 1e-38f, 1e-30f, 1e-13f, 1, 1e13f, 1e30f, 3e38f};

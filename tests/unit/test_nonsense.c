@@ -44,7 +44,7 @@ static double beyond(const cribo_setting *s, int how)
     }
 }
 
-/* Puts a number beyond a setting's range into its place; the fields stand in the order of the table. */
+/* Sets a setting to a number beyond its range; the fields are in the order of the table. */
 static void spoil(void *config, size_t index, const cribo_setting *s, int how)
 {
     double value = beyond(s, how);
@@ -92,7 +92,7 @@ CONFIG(objective, "tokens")
 CONFIG(probe, "neighbours")
 CONFIG(trainer, "batch_size")
 
-/* What every _create refuses; `...` are its arguments after the runtime, each with the comma before it. */
+/* The refusals of every _create; `...` are its arguments after the runtime, each with a comma before it. */
 #define BAD_CREATE(noun, config, ...) \
     do { \
         cribo_##noun *none = (cribo_##noun *)&none; \
@@ -340,7 +340,7 @@ static cribo_status predict_maps(cribo_probe *probe, const cribo_patch_maps *map
     return cribo_probe_predict(probe, CRIBO_PROBE_NEAREST, maps, shares, NULL);
 }
 
-/* What both calls that take maps refuse. */
+/* The refusals of both calls with maps. */
 static void bad_maps(maps_call *call)
 {
     cribo_probe *probe = empty_probe();
@@ -484,7 +484,7 @@ static void probe_search(void)
         BAD(cribo_probe_search(probe, wild_counts[i], patch_features, index, NULL), "count");
     patch_features[0] = (float)INFINITY;
     BAD(cribo_probe_search(probe, 1, patch_features, index, NULL), "features[0]");
-    OK(cribo_probe_search(probe, 1, patch_features + 1, index, NULL)); /* of nothing: nothing */
+    OK(cribo_probe_search(probe, 1, patch_features + 1, index, NULL)); /* no entries: no neighbours */
     ck_assert_int_eq(index[0], -1);
     OK(cribo_probe_search(probe, 0, NULL, NULL, NULL));
     cribo_probe_free(probe);
@@ -759,7 +759,7 @@ static cribo_status compute(cribo_loss *loss, const cribo_loss_input *input)
     return cribo_loss_compute(loss, input, &output);
 }
 
-/* What both calls that take logits refuse. */
+/* The refusals of both calls with logits. */
 static void bad_loss_inputs(cribo_loss *loss, loss_call *call)
 {
     static const int64_t counts[] = {-1, INT64_MIN, INT64_MAX, ((int64_t)1 << 31) + 1};
@@ -955,7 +955,7 @@ static cribo_status query(cribo_memory_bank *bank, const cribo_object_batch *obj
     return cribo_memory_bank_query(bank, objects, &match);
 }
 
-/* What all calls that take objects refuse. */
+/* The refusals of all calls with objects. */
 static void bad_objects(bank_call *call)
 {
     static const int64_t strange_counts[][3] = {
@@ -1237,7 +1237,7 @@ static void model_load(void)
     cribo_model_free(model);
 }
 
-/* What both choices of parts refuse; `parts` are int64_t, of which `plain` goes with the backbone alone. */
+/* The refusals of both choices of parts; `parts` are int64_t, and `plain` is only valid with the backbone. */
 #define BAD_PARTS(call, parts) \
     do { \
         const int64_t no_switch[] = {-1, 2, INT64_MIN, INT64_MAX}; \
@@ -1526,7 +1526,7 @@ static void bad_seeds(batch_call *call, cribo_trainer *trainer, const cribo_batc
     }
 }
 
-/* What all calls that take a batch refuse. */
+/* The refusals of all calls with a batch. */
 static void bad_batches(batch_call *call, cribo_trainer *trainer)
 {
     const int64_t images[] = {0, -1, 6, INT64_MIN, INT64_MAX};
@@ -2229,7 +2229,7 @@ static void bad_parameter_calls(
     BAD(call(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "objective");
     some_objective = objective_begin(&c, 1);
     batch = token_batch_of(&c, 5, 1);
-    if (!networks) { /* gradients are there after learn */
+    if (!networks) { /* gradients exist after learn */
         OK(cribo_objective_teach(some_objective, &batch.teacher));
         OK(cribo_objective_learn(some_objective, &batch.student));
     }

@@ -310,7 +310,7 @@ typedef struct half {
     float *gradients;
 } half;
 
-/* Teach and learn of images first ... of a batch by themselves, with the bank and ids of the whole. */
+/* Teach and learn of images first ... of a batch separately, with the bank and ids of the whole. */
 static half run_part(
     const cribo_objective_config *c, const token_batch *whole, int64_t first, int64_t images, int earlier)
 {
@@ -335,7 +335,7 @@ static half run_part(
     return part;
 }
 
-/* Two groups are two batches by themselves, whose losses and gradients are averaged. */
+/* Two groups equal two separate batches, whose losses and gradients are averaged. */
 START_TEST(test_objective_groups_are_batches_by_themselves)
 {
     cribo_objective_config c = objective_config();

@@ -45,7 +45,8 @@ static double distance(cribo_trainer *a, cribo_trainer *b, const cribo_parameter
 }
 
 /*
- * The largest distance of all parameters' gradients. A key's bias has none but for rounding: it is left out.
+ * The largest distance of all parameters' gradients. The bias of keys is left out: its gradient is only
+ * rounding.
  */
 static double furthest(cribo_trainer *a, cribo_trainer *b)
 {

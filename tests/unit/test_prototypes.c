@@ -2,7 +2,7 @@
 #include "support/prototype_problem.h"
 #include "support/suite.h"
 
-#define ALL_KEPT 0 /* the default workspace holds the tests' problems whole */
+#define ALL_KEPT 0 /* the default workspace is large enough for the whole test problems */
 
 static void assert_equals_direct(prototype_problem *p, size_t logit_count, double tolerance)
 {
@@ -239,7 +239,7 @@ START_TEST(test_prototypes_ranges_join_to_the_whole)
 }
 END_TEST
 
-/* What is planned for the most rows covers every job of fewer. */
+/* The plan for the most rows is sufficient for every job with fewer. */
 START_TEST(test_prototype_workspace_of_fewer_rows_is_no_larger)
 {
     size_t before = 0;

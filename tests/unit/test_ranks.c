@@ -81,7 +81,7 @@ static void *run_rank(void *context)
     return NULL;
 }
 
-/* Runs `job` on so many ranks; the jobs of all ranks are in `jobs`. */
+/* Runs `job` on `ranks` ranks; the jobs of all ranks are in `jobs`. */
 static void run_jobs(run_job *jobs, const run_job *job, size_t ranks)
 {
     pthread_t threads[MAX_RANKS];

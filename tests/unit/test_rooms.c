@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From the top; "cribo" stands for the public headers, which everybody may include. */
+/* From the top; "cribo" means the public headers, which every room may include. */
 static const char *const rooms[] = {"cribo", "base", "tensor", "search", "communication", "autograd", "model",
     "clustering", "distillation", "objective", "training", "evaluation", "io", "files", "api", "mpi"};
 enum { ROOMS = sizeof rooms / sizeof rooms[0], NOWHERE = ROOMS };
@@ -30,7 +30,7 @@ static size_t room_of(const char *name, size_t length)
     return room;
 }
 
-/* The room of "model/vit.h"; NOWHERE when it is in none. */
+/* The room of a path such as "model/vit.h"; NOWHERE if it is in none. */
 static size_t room_of_path(const char *path)
 {
     const char *slash = strchr(path, '/');
@@ -166,7 +166,7 @@ static unit_graph read_room(const char *room)
     return g;
 }
 
-/* Follows all arrows to their ends; a unit that then points at itself lies on a circle. NULL: none does. */
+/* Follows all includes to their ends; a unit that reaches itself is on a circle. NULL: there is none. */
 static const char *circle_of(unit_graph *g)
 {
     for (size_t via = 0; via < g->count; via++)

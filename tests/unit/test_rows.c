@@ -14,7 +14,7 @@
 static const size_t lengths[] = {0, 1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 65, 197, 384, MOST};
 #define LENGTHS (sizeof lengths / sizeof lengths[0])
 
-/* Rows with one guard on each side; kernels get addresses that are aligned to nothing but a number. */
+/* Rows with one guard on each side; kernels get addresses with only the alignment of a number. */
 static float x[MOST + 2], y[MOST + 2], z[MOST + 2], u[MOST + 2], v[MOST + 2];
 static double expected[MOST], expected_too[MOST];
 
@@ -52,7 +52,7 @@ static void assert_near(const char *what, size_t n, const float *got, const doub
     assert_within(what, n, got, want, 0, tolerance);
 }
 
-/* Of values that may span many magnitudes: each by itself, in units of the last place. */
+/* For values of many magnitudes: each is compared separately, in units of the last place. */
 static void assert_ulps(const char *what, float at, float got, double want, double ulps)
 {
     double unit = fmax(ldexp(1, ilogb(want) - 23), 0x1p-149);
@@ -105,7 +105,7 @@ END_TEST
 START_TEST(test_gelu_whole_range_accurate)
 {
     const double most =
-        6; /* relative to what erf in float can give, not to the value: the tail below -5 is nothing */
+        6; /* relative to the accuracy of erf in float, not to the value: the tail below -5 is negligible */
     for (double a = -most; a < most; a += 0.00137) {
         float in = (float)a, out, one = 1, slope;
         cb_rows()->gelu(&out, &in, 1);
@@ -306,7 +306,7 @@ START_TEST(test_running_sum_exp_any_blocks_close)
 }
 END_TEST
 
-/* A stretch of nothing else must not pass for an empty one. */
+/* A row of only NaN must not count as an empty row. */
 START_TEST(test_running_sum_exp_not_a_number_shows)
 {
     const cb_real strange[2] = {NAN, NAN}, sound[2] = {1, 2};

@@ -54,7 +54,7 @@ static size_t elements(const cb_tensor_entry *entry)
     return count;
 }
 
-/* `file` holds what write_all wrote. */
+/* Checks that `file` has the tensors of write_all. */
 static void assert_all(const cb_safetensors *file)
 {
     float values[8];
@@ -202,7 +202,7 @@ START_TEST(test_read_other_type_or_count_is_refused)
 }
 END_TEST
 
-/* What jansson finds in a header, tensor by tensor. */
+/* The header as read by jansson, tensor by tensor. */
 static void assert_same_header(const golden *expected, const cb_safetensors *file)
 {
     const char *name, *key;

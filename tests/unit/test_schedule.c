@@ -179,7 +179,7 @@ START_TEST(test_schedule_parts_of_epochs_round_to_steps)
 }
 END_TEST
 
-/* More steps than an integer holds. */
+/* More steps than the largest integer. */
 START_TEST(test_schedule_enormous_epochs_are_endless)
 {
     cribo_objective_config config = small_config();

@@ -89,7 +89,7 @@ START_TEST(test_snapshot_of_a_fresh_trainer_is_saved_by_default)
     OK(cribo_snapshot_create(&snapshot, trainer, NULL));
     OK(cribo_trainer_save(trainer, scratch_path("trainer"), NULL));
     OK(cribo_snapshot_save(snapshot, scratch_path("snapshot"), NULL));
-    assert_same_files("trainer", "snapshot"); /* with nothing in the bank */
+    assert_same_files("trainer", "snapshot"); /* with an empty bank */
     cribo_snapshot_free(snapshot);
     cribo_trainer_free(trainer);
 }
@@ -175,7 +175,7 @@ START_TEST(test_snapshot_save_without_memory_leaves_the_old_file)
 }
 END_TEST
 
-/* As the header says: 16 bytes per parameter, 8 D per object; and a little for lists and names. */
+/* As stated in the header: 16 bytes per parameter, 8 D per object; and a little for lists and names. */
 START_TEST(test_snapshot_takes_the_memory_that_is_promised)
 {
     cribo_trainer_config c = training_config();

@@ -74,7 +74,7 @@ END_TEST
 
 enum { B = 2, N = 9, D = 16 };
 
-/* What the calls below need; made for each test. */
+/* The objects for the calls below; made for each test. */
 static struct {
     cribo_trainer_config config;
     cribo_trainer *trainer;

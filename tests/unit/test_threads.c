@@ -121,7 +121,7 @@ static void send_all(int to, const void *bytes, size_t count)
     }
 }
 
-/* What a forked child has after two more steps. */
+/* The state of a forked child after two more steps. */
 static _Noreturn void train_on(cribo_trainer *trainer, const cribo_trainer_config *c, int to)
 {
     alarm(100); /* a child that hangs ends */

@@ -280,7 +280,7 @@ START_TEST(test_trainer_bytes_are_the_floats_they_stand_for)
 }
 END_TEST
 
-/* The centres (x, y) of a view's patches, as cribo_crop's comment says. */
+/* The centres (x, y) of a view's patches, by the comment of cribo_crop. */
 static void positions_of(const cribo_trainer_config *c, const cribo_crop *crop, float *positions)
 {
     int64_t grid = c->image_size / c->patch_size;
@@ -405,7 +405,7 @@ START_TEST(test_trainer_phases_out_of_turn_are_refused)
 }
 END_TEST
 
-/* A step that is given up after learn leaves no trace: what follows has the bits of a run without it. */
+/* A step that is discarded after learn has no effect: later steps have the bits of a run without it. */
 START_TEST(test_trainer_forgotten_step_changes_nothing)
 {
     cribo_trainer_config c = training_config();

@@ -177,7 +177,7 @@ END_TEST
 
 /* --- the bank --- */
 
-/* On from the first step that finds so many objects. */
+/* Continues from the first step that finds this number of objects. */
 START_TEST(test_trainer_cross_image_loss_waits_for_objects)
 {
     cribo_trainer_config c = training_config();

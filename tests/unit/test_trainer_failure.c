@@ -143,7 +143,7 @@ static void survives(cribo_trainer *trainer, const cribo_batch *batch, const cha
     training_state_free(&after);
 }
 
-/* Finite, but squares and products overflow; and nothing at all. */
+/* Finite, but squares and products overflow; and all zeros. */
 START_TEST(test_trainer_extreme_weights_move_all_or_nothing)
 {
     const float extremes[5] = {3e38f, 1e20f, 1e10f, 1e-38f, 0};
@@ -265,7 +265,7 @@ START_TEST(test_trainer_cancelled_step_changes_nothing)
 }
 END_TEST
 
-/* A teach that failed leaves nothing to learn from or to read. */
+/* After a failed teach there are no targets for learn or for reading. */
 START_TEST(test_trainer_cancelled_teach_leaves_no_targets)
 {
     cribo_trainer_config c = training_config();
