@@ -1,9 +1,9 @@
 /*
  * Clusters the dense features of another network, jointly in both views of an image.
  *
- * The features are made up here: a picture of four quarters, each with its own direction in feature
- * space, seen through two crops of which the second lies 32 pixels further right and down. What comes back
- * are a label for every token and, for every object that both views show, a pair of feature vectors.
+ * The features are made up here: a picture of four quarters, each with its own direction in feature space,
+ * seen through two crops; the second is 32 pixels further right and down. The results are a label for every
+ * token and, for every object that both views show, a pair of feature vectors.
  */
 #include "check.h"
 
@@ -13,12 +13,12 @@
 enum { B = 2, SIDE = 8, N = SIDE * SIDE, D = 16, K = 12, PATCH = 16, SHIFT = 32 };
 
 static float tokens[B][2][N][D];    /* the network's token of each patch */
-static float positions[B][2][N][2]; /* where the patch's centre lies in the original image, in pixels */
+static float positions[B][2][N][2]; /* the patch's centre in the original image, in pixels */
 static int64_t labels[B][2][N];
 static uint8_t valid[B][K];
 static float objects[B][2][K][D];
 
-/* The quarter of the picture in which a patch lies: 0 ... 3. */
+/* The quarter of the picture with the patch: 0 ... 3. */
 static int quarter(const float centre[2])
 {
     float middle = (SIDE * PATCH + SHIFT) / 2.0F;
@@ -56,7 +56,7 @@ static double cosine(const float *x, const float *y)
     return xy / sqrt(xx * yy);
 }
 
-/* No cluster reaches from one quarter into another, in either view. */
+/* No cluster extends over two quarters, in either view. */
 static void expect_pure(int b)
 {
     int home[K];

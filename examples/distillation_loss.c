@@ -1,9 +1,8 @@
 /*
  * The self-distillation losses and their gradients from the logits of any network.
  *
- * There is no network here: the student's logits are trained directly by gradient descent,
- * so that the loss must fall. In a training loop the two gradients are what goes into the student's
- * backward pass.
+ * There is no network here: the student's logits are trained directly by gradient descent, so that the loss
+ * must fall. In a training loop the two gradients are the input of the student's backward pass.
  */
 #include "check.h"
 
@@ -78,7 +77,7 @@ int main(void)
         .teacher_objects = &teacher_objects[0][0][0],
         .neighbours1 = &neighbours1[0][0], /* both NULL: no cross-image loss yet */
         .neighbours2 = &neighbours2[0][0],
-        .match1 = match1, /* as cribo_memory_bank_query gave them */
+        .match1 = match1, /* from cribo_memory_bank_query */
         .match2 = match2,
         .teacher_temperature = 0.5, /* mild, since these logits never sharpen; published: 0.04 to 0.07 */
         .object_teacher_temperature = 0.5};

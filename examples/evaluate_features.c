@@ -27,7 +27,7 @@ static void make_labels(int b, int32_t labels[PIXELS])
         }
 }
 
-/* A patch's feature points towards the class in its middle, more or less. */
+/* A patch's feature points approximately in the direction of the class in its middle. */
 static void make_features(int b, const int32_t labels[PIXELS], float features[N * D])
 {
     double noise[N * D];

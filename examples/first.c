@@ -1,4 +1,4 @@
-/* A first program: which library is this, and what will it use on this machine? */
+/* A first program: prints the library's version and its choices for this machine. */
 #include <cribo/cribo.h>
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
- * Features from a frozen model that a safetensors file holds: dense tokens, [CLS] and attention, at the
- * training size and at another one.
+ * Features from a frozen model in a safetensors file: dense tokens, [CLS] and attention, at the training size
+ * and at another one.
  *
  *   frozen_features [FILE]
  *
@@ -40,7 +40,7 @@ static void write_untrained(const char *path)
 
 static cribo_model *read_model(const char *path)
 {
-    cribo_model_config config = settings(2); /* the file's parameters take the place of those drawn */
+    cribo_model_config config = settings(2); /* the file's parameters replace the random ones */
     cribo_model *model;
     MUST(cribo_model_create(&model, &config, NULL));
     MUST(cribo_model_load(model, path, "teacher."));
@@ -62,7 +62,7 @@ static void make_pixels(float *pixels, size_t image, size_t channel_size)
     }
 }
 
-/* Of each head's attention from [CLS], what falls on the patches; the rest is [CLS]'s own. */
+/* The sum of each head's attention from [CLS] to the patches; the rest is attention to [CLS]. */
 static void expect_shares(const float *attention, int64_t rows, int64_t patches)
 {
     for (int64_t i = 0; i < rows; i++) {

@@ -1,10 +1,10 @@
 /*
  * The runtime of a handle: allocator, thread count, log and cancel callbacks.
  *
- * An allocator counts, and shows that a training step allocates nothing and that nothing is left behind. A
- * log receives a warning, since all images of this program's batches are the same one: the features cannot
- * tell them apart. Another thread then raises a flag, and the progress callback cancels the current step; the
- * trainer is then unchanged by that step.
+ * An allocator counts blocks, and shows that a training step allocates nothing and that no memory is leaked.
+ * A log receives a warning, because all images of this program's batches are equal and so are their features.
+ * Another thread then sets a flag, and the progress callback cancels the current step; this step leaves the
+ * trainer unchanged.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
@@ -38,22 +38,22 @@ static void count_release(void *user, void *memory)
     free(memory);
 }
 
-/* Called on the thread that made the call; the text lives only as long as the call of this hook. */
+/* Called on the thread of the library call; the text is valid only during this callback. */
 static void keep_message(void *user, int level, const char *message)
 {
     char *kept = user;
     if (level == CRIBO_LOG_WARNING) snprintf(kept, 256, "%s", message);
 }
 
-/* `user` is the flag that any thread may raise. */
+/* `user` is the flag that any thread may set. */
 static int asked_to_stop(void *user, const char *phase, double share)
 {
-    (void)phase; /* "teach", "learn" or "update", and how much of it is done */
+    (void)phase; /* "teach", "learn" or "update", and the finished share of it */
     (void)share;
     return atomic_load((atomic_int *)user);
 }
 
-/* Somebody at the keyboard, 50 ms from now. */
+/* In place of a user at the keyboard: sets the flag after 50 ms. */
 static void *press_stop(void *user)
 {
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
@@ -126,7 +126,7 @@ int main(void)
     printf("after %lld steps: %s\n", (long long)steps, cribo_last_error());
     EXPECT(status == CRIBO_CANCELLED);
     MUST(cribo_trainer_step_count(trainer, &counted));
-    EXPECT(counted == steps); /* the step that was cancelled never was */
+    EXPECT(counted == steps); /* the cancelled step had no effect */
 
     atomic_store(&stop, 0); /* training can continue */
     MUST(cribo_trainer_step(trainer, &batch, NULL));

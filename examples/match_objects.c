@@ -1,6 +1,6 @@
 /*
- * A memory bank of vectors of any source: pairs that show one thing from two views, stored image by image,
- * and looked up again with the cycle test that decides which neighbour is to be trusted.
+ * A memory bank of vectors from any source: pairs of vectors of one object in two views, stored image by
+ * image, and queried with the cycle test, which selects the reliable neighbours.
  *
  * The vectors are made up: every object is of one of SORTS sorts, and its two views are the sort's
  * direction with noise. The bank has seen sorts 0 ... 3; sort 4 is new and resembles sort 3.
@@ -110,7 +110,7 @@ int main(void)
 
     /*
      * Sorts 1 ... 4: the nearest to sort 4 is some object of sort 3, but what is nearest to that one in the
-     * query is the true sort 3. The circle does not close, so this neighbour teaches nothing.
+     * query is the true sort 3. The cycle test fails, so this neighbour is not used.
      */
     cribo_object_batch mixed = make_batch(&partly_new, 1, 1, 300);
     look_up(bank, &mixed, 1, index, found);

@@ -1,6 +1,6 @@
 /*
- * Pretraining in one's own loop, phase by phase: teach, learn, update. Between them the program looks at
- * the teacher's results.
+ * Pretraining in your own loop, phase by phase: teach, learn, update. Between them the program reads the
+ * teacher's results.
  *
  * The images are made up: four quarters of plain colours with noise, seen through two crops. Settings are
  * tiny; the published ones are what cribo_trainer_config_init sets.
@@ -81,7 +81,7 @@ static cribo_batch make_batch(int step, int64_t ids[B])
         .ids = ids};
 }
 
-/* What the clusterer made of the batch: the objects of image 0, and how many objects there are in all. */
+/* The clusterer's results for the batch: the objects of image 0, and the number of all objects. */
 static int64_t look(const cribo_trainer *trainer)
 {
     static int64_t labels[B][2][N], objects[B];
@@ -112,7 +112,7 @@ int main(void)
         int64_t objects = look(trainer);
         MUST(cribo_trainer_learn(trainer, &batch));
 
-        /* Gradients are there to be looked at; changing the student belongs before teach or after update. */
+        /* Gradients can be read here; change the student only before teach or after update. */
         float gradient[32];
         MUST(cribo_trainer_gradient(trainer, "backbone.norm.weight", gradient, 32));
 
@@ -125,10 +125,10 @@ int main(void)
     }
     EXPECT(report.cross_image_on == 1 && report.bank_fill == 1);
 
-    /* Out of turn: refused, and nothing is changed. */
+    /* A call in the wrong order is refused and changes nothing. */
     EXPECT(cribo_trainer_update(trainer, NULL) == CRIBO_WRONG_STATE);
 
-    /* The student and the teacher are models like others, but borrowed. */
+    /* The student and the teacher are ordinary models, but borrowed. */
     static float cls[B][32];
     MUST(cribo_model_features(
         cribo_trainer_teacher(trainer), B, SIZE, SIZE, &views[0][0][0][0][0], NULL, &cls[0][0], NULL));

@@ -1,6 +1,6 @@
 /*
- * Stopping and resuming: a checkpoint contains the complete state of a trainer, so that a run that was
- * stopped ends with the same bits as one that was not.
+ * Stopping and resuming: a checkpoint contains the complete state of a trainer, so a resumed run is
+ * bit-identical to an uninterrupted run.
  *
  *   resume [FILE]
  *
@@ -69,7 +69,7 @@ static void save(const cribo_trainer *trainer, const char *path)
     MUST(cribo_trainer_save(trainer, path, &options));
 }
 
-/* A trainer like the one that wrote the checkpoint, where that one stopped. */
+/* A trainer with the settings and the state of the checkpoint. */
 static cribo_trainer *resume(const char *path)
 {
     cribo_trainer_config config;
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     MUST(cribo_trainer_step_count(trainer, &steps));
     EXPECT(steps == STOP);
     double resumed = train(trainer, steps, STEPS);
-    EXPECT(resumed == never_stopped); /* not nearly: the same bits */
+    EXPECT(resumed == never_stopped); /* not only approximately: the same bits */
 
     float norm[D];
     MUST(cribo_model_load(cribo_trainer_teacher(trainer), path, "teacher."));

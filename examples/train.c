@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Two views of `n` images as [n, 3, size, size], and the crops that they are of images of 64 x 64. */
+/* Two views of `n` images as [n, 3, size, size], and their crops in images of 64 x 64. */
 static void make_views(int64_t n, int64_t size, float *view1, float *view2, cribo_crop *crops, int64_t *ids)
 {
     for (int64_t i = 0; i < n * 3 * size * size; i++) {

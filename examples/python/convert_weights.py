@@ -40,7 +40,7 @@ def library_network(weights: Weights) -> Weights:
 
 
 def chosen_network(networks: dict[str, Weights], network: str) -> Weights:
-    """The only network of a file, or the one that is asked for."""
+    """The only network of a file, or the chosen one."""
     if network not in networks and "" not in networks:
         raise ValueError(f"there is no {network} in the file, only {', '.join(networks)}")
     return networks.get(network) or networks[""]

@@ -129,7 +129,7 @@ class Step(NamedTuple):
 
 
 def batch_of(pictures: np.ndarray, seed: int, step: int, size: int, clusters: int) -> Step:
-    """What step number `step` trains on: a function of its arguments."""
+    """The batch of step number `step`: a function of its arguments."""
     epoch, place = divmod(step, len(pictures) // size)
     order = np.random.default_rng((seed, 1, epoch)).permutation(len(pictures))
     random = np.random.default_rng((seed, 2, step))
@@ -260,7 +260,7 @@ def plain(pictures: np.ndarray, more: bool) -> np.ndarray:
 
 
 def floors(o: argparse.Namespace) -> None:
-    """What scores without any learning."""
+    """The scores of features without any learning."""
     memory, queries = load(o.scenes / "train", MEMORY), load(o.scenes / "val", QUERIES)
     confusion = cribo.Confusion(CLASSES)
     confusion.add(queries.labels, np.zeros_like(queries.labels))
@@ -356,7 +356,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def table(paths: Iterable[Path]) -> str:
-    """What runs came to. points[side, method][step]: the lines of all seeds."""
+    """The results of runs. points[side, method][step]: the lines of all seeds."""
     points: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for path in paths:
         for line in map(json.loads, path.read_text().splitlines()[1:]):
@@ -380,7 +380,7 @@ def final_rows(points: Any, keys: Any) -> list[str]:
 
 
 def curve_rows(points: Any, keys: Any) -> list[str]:
-    """mIoU with the whole memory as training goes on, and the CPU seconds that it took."""
+    """mIoU with the whole memory during training, and its CPU seconds."""
     rows = ["| side | losses | mIoU (CPU seconds) as training goes on |", "| --- | --- | --- |"]
     for side, method in keys:
         cells = [

@@ -27,7 +27,7 @@ from torch import Tensor, distributed, nn
 
 
 class TokenLoss(torch.autograd.Function):
-    """A loss whose gradients with respect to tokens are known already."""
+    """A loss with precomputed gradients with respect to tokens."""
 
     @staticmethod
     def forward(
@@ -117,7 +117,7 @@ class Objective:
         )
         self._loss = found.loss
         own = slice(self.rank * images, (self.rank + 1) * images)
-        # Data parallelism takes the mean of gradients over processes, but losses are of the whole batch.
+        # Data parallelism averages gradients over processes, but losses are those of the whole batch.
         gradients = (
             self.ranks * torch.from_numpy(gradient)[own]
             for gradient in (found.dense_gradient, found.global_gradient)

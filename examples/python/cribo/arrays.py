@@ -30,7 +30,7 @@ def natural(name: str, value: Any) -> int:
 
 
 def resolved(value: Any, writable: bool) -> Any:
-    """A PyTorch tensor without pending negation and conjugation, of which DLPack says nothing."""
+    """A PyTorch tensor without pending negation and conjugation, which DLPack does not show."""
     for pending, resolve in (("is_neg", "resolve_neg"), ("is_conj", "resolve_conj")):
         if hasattr(value, pending) and hasattr(value, resolve) and getattr(value, pending)():
             if writable:
@@ -113,7 +113,7 @@ def converted(name: str, value: Array, array: np.ndarray, dtype: Any) -> np.ndar
 
 
 def is_aligned(array: np.ndarray) -> bool:
-    """Whether the library may read and write the array's elements where they lie."""
+    """Whether the library may read and write the array's elements in place."""
     alignment = 8 if array.dtype.names else array.dtype.alignment
     return bool(array.ctypes.data % alignment == 0)
 
@@ -165,5 +165,5 @@ def apart(inputs: Mapping[str, np.ndarray | None], outputs: Mapping[str, np.ndar
 
 
 def address(array: np.ndarray | None) -> int | None:
-    """Where an array's elements lie."""
+    """The address range of an array's elements."""
     return None if array is None else array.ctypes.data

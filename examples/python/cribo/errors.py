@@ -1,4 +1,4 @@
-"""The exceptions that stand for the library's statuses."""
+"""The exceptions for the library's statuses."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Probe(Handle):
             invoke("add_chosen", ctypes.byref(maps), address(truth), chosen.shape[1], address(chosen))
 
     def count(self) -> int:
-        """How many patches the memory holds."""
+        """The number of patches in the memory."""
         entries = ctypes.c_int64()
         with self._use() as invoke:
             invoke("count", ctypes.byref(entries))

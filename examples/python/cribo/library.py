@@ -17,7 +17,7 @@ FILE_NAMES = ("libcribo.so.0", "libcribo.so", "libcribo.so.*", "libcribo.0.dylib
 
 
 def folders() -> Iterator[Path]:
-    """Where the library may lie: beside the package or in it, or in a build folder of the source tree."""
+    """The places of the library: beside the package or in it, or in a build folder of the source tree."""
     here = Path(__file__).resolve().parent
     yield from (here.parent, here, here.parent / ".cribo.mesonpy.libs")
     source = here.parents[2]

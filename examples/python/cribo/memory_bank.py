@@ -115,7 +115,7 @@ class MemoryBank(Handle):
         return result
 
     def push(self, view1: Array, view2: Array, objects_per_image: Array, ids: Array | None = None) -> None:
-        """Remembers a batch of objects; its image 0 becomes the newest."""
+        """Adds a batch of objects; its image 0 becomes the newest."""
         batch, _arrays = self._batch(view1, view2, objects_per_image, ids)
         with self._use() as invoke:
             invoke("push", ctypes.byref(batch))
@@ -126,7 +126,7 @@ class MemoryBank(Handle):
         return images.value, objects.value
 
     def count(self) -> tuple[int, int]:
-        """How many images and objects the bank holds."""
+        """The numbers of images and objects in the bank."""
         with self._use() as invoke:
             return self._count(invoke)
 

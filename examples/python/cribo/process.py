@@ -18,19 +18,19 @@ def version() -> str:
 
 
 def build_info() -> dict[str, Any]:
-    """How the library was built and what it found on this machine."""
+    """The library's build options and its choices for this machine."""
     info: dict[str, Any] = json.loads(native.cribo_build_info())
     return info
 
 
 def default_threads() -> int:
-    """How many worker threads a handle gets that is made without `threads`."""
+    """The number of worker threads of a handle that is made without `threads`."""
     number: int = native.cribo_default_threads()
     return number
 
 
 def set_default_threads(threads: int) -> None:
-    """Chooses that number for the whole process; 0 goes back to the CPUs that it may use."""
+    """Sets the default number of threads for the whole process; 0: the number of CPUs that it may use."""
     check(native.cribo_set_default_threads(natural("threads", threads)))
 
 

@@ -221,7 +221,7 @@ class Trainer(Handle):
         save(self, path, level, metadata)
 
     def snapshot(self, threads: int = 1) -> Snapshot:
-        """A copy of all that the trainer remembers, for another thread to save while the trainer goes on."""
+        """A copy of the trainer's whole state, which another thread may save while the trainer continues."""
         return Snapshot(self, threads)
 
     def load(self, path: PathLike, overrides: Iterable[str] = ()) -> None:

@@ -114,7 +114,7 @@ def settings_of_run(arguments: Mapping[str, Any], student: Weights, steps_per_ep
 
 
 def bank_of(checkpoint: Mapping[str, Any]) -> Weights:
-    """The memory bank: of the authors' queues only as many rows are in use as objects are counted."""
+    """The memory bank: only the counted objects of the authors' queues are in use."""
     counts, objects = checkpoint["cpv_queue_cpu"].to(torch.int64), checkpoint["centroids_queue_cpu"].float()
     rows = int(counts.sum())
     return {

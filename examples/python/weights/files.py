@@ -1,4 +1,4 @@
-"""Reading files of weights, of whatever kind, and writing them. Nothing in a file is executed."""
+"""Reading and writing files of weights of all kinds. Nothing in a file is executed."""
 
 from __future__ import annotations
 

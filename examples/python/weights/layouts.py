@@ -194,7 +194,7 @@ def masked(weights: Weights) -> Weights:
 
 
 def library_names(weights: Weights, layout: Layout) -> tuple[Weights, list[str]]:
-    """Tensors under the library's names, and the names of those that the layout does not know."""
+    """Tensors under the library's names, and the names of those that are not in the layout."""
     table = {theirs: ours for ours, theirs in table_of(layout, is_gated(weights)).items()}
     found: Weights = {}
     unknown = []
@@ -208,7 +208,7 @@ def library_names(weights: Weights, layout: Layout) -> tuple[Weights, list[str]]
 
 
 def layout_of(weights: Weights) -> str:
-    """The layout that knows most of the tensors; those that it does not know are an error."""
+    """The layout with most of the tensors; tensors that are not in it are an error."""
     unknown = {name: library_names(weights, layout)[1] for name, layout in LAYOUTS.items()}
     best = min(unknown, key=lambda name: len(unknown[name]))
     if unknown[best]:
