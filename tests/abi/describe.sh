@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes down the binary interface that the public headers declare, as abidw sees it: describe.sh INCLUDE-FOLDER OUTPUT CC...
+# Writes the binary interface of the public headers in the form of abidw: describe.sh INCLUDE-FOLDER OUTPUT CC...
 #
 # Every function gets an empty body, so that the compiler writes debug information of the interface and of nothing else. That the
 # library exports just these functions is seen by exports.sh; that it defines them as declared, by the compiler.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the library exports, what its headers declare and the checked-in list are the same: exports.sh LIBRARY INCLUDE-FOLDER
+# The exports of the library, the declarations of its headers and the checked-in list are the same: exports.sh LIBRARY INCLUDE-FOLDER
 # A deliberate change of the interface is written down with: tests/abi/declared.sh include > tests/abi/exports.txt
 here=$(dirname "$0")
 work=$(mktemp -d "${TMPDIR:-.}/exports-XXXXXX") || exit 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What an evaluation of Pascal VOC's size costs, measured on a sample and extrapolated: 10 581 pictures remembered and
+"""The cost of an evaluation of Pascal VOC's size, measured on a sample and extrapolated: 10 581 pictures remembered and
 1449 scored at 504 x 504 with a ViT-S/14 of random weights. Prints CPU seconds, for the machine may be shared.
 
     CRIBO_LIBRARY=build/lib/libcribo.so.0.1.0 PYTHONPATH=examples/python python3 tests/benchmarks/evaluation_cost.py

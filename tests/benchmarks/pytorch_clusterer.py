@@ -31,7 +31,7 @@ run: Callable[[], Any]  # of this process: returns labels [B, 2N]
 
 
 def make_tokens(o: argparse.Namespace, positions: np.ndarray) -> np.ndarray:
-    """Tokens [B, 2, N, D] that follow what stands at their place, with noise."""
+    """Tokens [B, 2, N, D] that depend on their position, with noise."""
     random = np.random.default_rng(3)
     waves = random.standard_normal((2, o.width), np.float32) * 0.03
     noise = random.standard_normal((*positions.shape[:3], o.width), np.float32)

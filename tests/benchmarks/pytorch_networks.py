@@ -25,7 +25,7 @@ class Backbone(VisionTransformer):
 
 
 class Prototypes(nn.Module):
-    """A linear layer whose rows have lengths of their own (weight norm)."""
+    """A linear layer with a separate length for each row (weight norm)."""
 
     def __init__(self, bottleneck: int, prototypes: int):
         super().__init__()

@@ -158,7 +158,7 @@ def environment(added: dict[str, str]) -> Iterator[None]:
 
 
 class Side:
-    """One implementation in a process of its own."""
+    """One implementation in a separate process."""
 
     def __init__(self, name: str, o: argparse.Namespace, weights: str):
         context = multiprocessing.get_context("spawn")
@@ -255,7 +255,7 @@ def table(outcomes: dict[str, list[Outcome]], peaks: dict[str, float]) -> str:
 
 
 def machine(o: argparse.Namespace) -> str:
-    """What the figures were measured on."""
+    """A description of the machine."""
     found = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = line.partition(":")

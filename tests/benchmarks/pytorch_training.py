@@ -36,7 +36,7 @@ class FillingBank(pytorch_side.PublishedBank):
 class PyTorchTraining(pytorch_side.PyTorch):
     """Constant temperatures, no drop path, gains of 1, clipping of the global norm: what the experiment uses.
 
-    A loss that counts nothing costs nothing: without object losses there is no clustering."""
+    A loss of weight 0 is not computed: without object losses there is no clustering."""
 
     def __init__(self, settings: dict[str, float]):
         with cribo.Trainer(threads=1, **settings) as trainer:

@@ -1,4 +1,4 @@
-"""What both sides of pytorch_step.py share: rates, a batch, the bank's first content, a step's outcome."""
+"""Common parts of both sides of pytorch_step.py: rates, a batch, the bank's first content, a step's outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PHASES = {
 
 
 class Rates(NamedTuple):
-    """What the schedules would give, held fast. The moving average is quick so that two steps show it."""
+    """Constant values in place of the schedules'. The moving average is fast so that two steps show it."""
 
     learning_rate: float = 5e-4
     weight_decay: float = 0.04
@@ -75,6 +75,6 @@ def make_problem(o: argparse.Namespace) -> Problem:
 
 
 def make_bank(o: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors [2, V, D] of a full bank, and how many each image has: half as many as clusters."""
+    """Vectors [2, V, D] of a full bank, and the number for each image: half the number of clusters."""
     counts = np.full(o.bank, max(1, o.clusters // 2), np.int64)
     return np.random.default_rng(2).standard_normal((2, counts.sum(), o.width), np.float32), counts

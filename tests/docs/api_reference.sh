@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every public name is described: api_reference.sh DOXYGEN DOXYFILE SOURCE-FOLDER
-# doxygen's warnings are errors, and each function has a description of its own; a function without one must be found.
+# doxygen's warnings are errors, and each function has its own description; a function without one must be found.
 set -u
 doxygen=$1 doxyfile=$2 source=$3
 work=$(mktemp -d "${TMPDIR:-/tmp}/api-reference-XXXXXX") || exit 1

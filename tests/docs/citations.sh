@@ -1,9 +1,9 @@
 #!/bin/sh
-# What the documents cite in backticks exists in the sources: citations.sh SOURCE-FOLDER
+# Names that the documents cite in backticks exist in the sources: citations.sh SOURCE-FOLDER
 #
 #   `lib/base/pool.c`, `tests/`          a file or folder of the project, of lib/ or of include/
 #   `model/vit.c:cb_vit_forward`         a name in that file
-#   `cb_gemm`, `CRIBO_CPU`               one of the project's names that stands in some source, comments left out
+#   `cb_gemm`, `CRIBO_CPU`               one of the project's names that occurs in some source, comments left out
 #   `batch_cost`                         the same for any name with an underscore, in the documents that describe the sources
 #
 # Other backticked text is passed over. Documents and headings that sources name must exist as well. The check must find the wrong
@@ -57,7 +57,7 @@ END
 faults=$(check_document "$work/example.md" | grep -c .)
 [ "$faults" = 7 ] || { echo "the example has 7 faults, of which $faults were found:"; check_document "$work/example.md"; exit 1; }
 
-# The faults of what sources say of documents: docs/NAME.md, or docs/NAME.md, "Heading" in one line
+# The wrong references of sources to documents: docs/NAME.md, or docs/NAME.md, "Heading" in one line
 check_sources() {
     grep -rhoE 'docs/[a-z_]+\.md(, "[^"]*")?' "$@" | LC_ALL=C sort -u | while IFS=, read -r document heading; do
         heading=$(printf '%s' "$heading" | sed 's/^ "//; s/"$//')

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The code in the guide is in the programs: excerpts.sh SOURCE-FOLDER
 #
-# A block that begins with ```LANGUAGE PATH stands line by line in that file, shifted to the left as a whole. The check must find
+# A block that begins with ```LANGUAGE PATH occurs line by line in that file, shifted to the left as a whole. The check must find
 # the wrong blocks of its own example, too. Prints each block that does not, and the number of blocks.
 set -u
 cd "$1" || exit 2

@@ -49,7 +49,7 @@ def histograms(labels):
 
 
 def features(random, labels, centres):
-    """Features that tell the classes apart, but not well."""
+    """Features that separate the classes, but not well."""
     shares, _ = histograms(labels)
     mean = shares @ centres
     length = random.uniform(0.5, 3, mean.shape[:2] + (1,))

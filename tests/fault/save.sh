@@ -18,7 +18,7 @@ fail() {
 # The save begins with the first call that names the file.
 begin=$(awk '!/^execve/ && /"file/ { print NR; exit }' calls)
 
-# Starts from an old file; $status and the files tell what came of saving a new one under strace's option.
+# Starts from an old file, and saves a new one under strace's option; $status and the files show the outcome.
 attempt() {
     rm -f file*
     cp old file

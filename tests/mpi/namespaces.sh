@@ -22,7 +22,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM HUP
 
-# The bridge is in a namespace of its own, so that nothing of the machine's network changes.
+# The bridge is in a separate namespace, so that the machine's network does not change.
 ip netns add "$tag-switch" 2>/dev/null || { echo 'this machine refuses network namespaces'; exit 77; }
 ip netns exec "$tag-switch" ip link add bridge type bridge || { echo 'there is no bridge'; exit 77; }
 ip netns exec "$tag-switch" ip link set bridge up

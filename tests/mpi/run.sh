@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a program under one of the MPIs: run.sh openmpi|mpich RANKS each|exit PROGRAM [ARGUMENT ...]
 #
-#   exit   the launcher's exit status says whether it went well
+#   exit   the launcher's exit status shows success or failure
 #   each   every rank must print "rank R: as expected": for ranks that end without MPI_Finalize, which the launcher
 #          takes for a failure
 #

@@ -86,7 +86,7 @@ expect 1 "$work/cut.tar: damaged tar archive: " pretrain "$work/cut.tar" -o "$wo
 gzip -c "$work/twelve.tar" >"$work/packed.tar"
 expect 1 "$work/packed.tar: a compressed archive" pretrain "$work/packed.tar" -o "$work/cut" $small
 
-# A listing says what it leaves out, runs of the program among it.
+# A listing reports the files that it leaves out, and runs of the program.
 mkdir "$work/mixed"
 cp "$work/twelve.tar" "$work/mixed"
 gzip -c "$work/twelve.tar" >"$work/mixed/more.tar.gz"
@@ -110,7 +110,7 @@ expect 0 "" pretrain "$work/pictures" -o "$work/from-folder" $small --steps 1 --
 cmp -s "$work/from/weights.safetensors" "$work/from-folder/weights.safetensors" || fail "a run's folder is no --weights"
 expect 2 "--weights-heads" pretrain "$work/pictures" -o "$work/wider" $small --weights-heads
 
-# What cannot be logged or drawn at the start does not keep anybody from training; weights that cannot be saved are a failure.
+# A failure to log or draw at the start does not stop the training; a failure to save weights gives a failure status.
 mkdir "$work/full" "$work/undrawn" "$work/undrawn/clusters-start.png" "$work/blocked" "$work/blocked/weights.safetensors"
 (ulimit -f 64 && "$cribo" pretrain "$work/pictures" -o "$work/full" $small --epochs 40 --keep 1) >"$work/output" 2>&1
 status=$?
@@ -163,7 +163,7 @@ fi
 expect 0 "" pretrain "$work/pictures" -o "$work/narrow" $small --steps 30 --overwrite
 [ "$(grep -c '^step ' "$work/output")" -le 3 ] || fail "a file gets a line per step"
 
-# A run whose folder is moved goes on writing to it; one whose folder is gone claims no results.
+# A run continues to write to its folder after a move; a run with a removed folder reports no results.
 for change in mv rm; do
     run=$work/moving
     rm -rf "$run" "$work/elsewhere"

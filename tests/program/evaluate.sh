@@ -1,5 +1,5 @@
 #!/bin/sh
-# evaluate.sh CRIBO PICTURES: the commands that look at a trained model and at a run, on a small run of their own. CRIBO is the
+# evaluate.sh CRIBO PICTURES: the commands that use a trained model or a run, on a small run. CRIBO is the
 # program, PICTURES the one that makes pictures.
 . "$(dirname "$0")/expect.sh"
 
@@ -21,7 +21,7 @@ for step in 06 12 15; do is_png "$work/run/clusters-000000$step.png"; done
 expect 0 "" pretrain "$work/train/images" -o "$work/plain" $small --epochs 5
 cmp "$work/run/weights.safetensors" "$work/plain/weights.safetensors" || fail "evaluating changed the run"
 
-# A run that goes on from a checkpoint of step 12 looks once at step 15, whatever stood there.
+# A run that continues from a checkpoint of step 12 looks once at step 15, with any earlier results there.
 rm "$work/run/checkpoint-00000015.safetensors.gz"
 echo '{"step":15,"torn' >>"$work/run/evaluation.jsonl"
 expect 0 "" pretrain "$work/train/images" -o "$work/run" --evaluate "$work/train" --evaluate-test "$work/test" --evaluate-epochs 2
@@ -125,7 +125,7 @@ mkdir -p "$work/alone/train" "$work/alone/val" && cp -R "$work/kinds/train/a" "$
 expect 1 "pictures of one class only" evaluate "$work/run" "$work/alone" --protocol knn
 expect 1 "it is in no folder of a class" evaluate "$work/run" "$work/kinds/train/a" "$work/kinds/val" --protocol knn
 
-# What cannot be counted is said, and is an error where nothing is left; no message speaks of the library's functions.
+# Labels without a scored class are reported, and it is an error if no other is left; no message names the library's functions.
 kinds_of() { mkdir -p "$work/$1/images" "$work/$1/labels" && "$pictures" "$work/$1/images" 4 "$work/$1/labels" "$2"; }
 kinds_of mask mask
 kinds_of none none
@@ -183,7 +183,7 @@ expect 2 "name a file of weights" info
 expect 1 "this is a picture" info "$work/test/images/000.png"
 expect 1 "no_such" embed "$work/run" "$work/test/images" -o "$work/none.npy" --model no_such=1
 
-# Pixels are normalised as the run was, unless told otherwise; members of archives are chosen by their keys.
+# Pixels are normalised as in the run, unless options change it; members of archives are chosen by their keys.
 expect 0 "" embed "$work/run" "$work/train/images" -o "$work/plain.npy" -q
 expect 0 "" embed "$work/run" "$work/train/images" -o "$work/said.npy" -q --mean 0.485,0.456,0.406 --deviation 0.229,0.224,0.225
 cmp -s "$work/plain.npy" "$work/said.npy" || fail "ImageNet's mean and deviation are not the default"

@@ -1,5 +1,5 @@
-# What the tests of the command line share: the folder $work, which goes at the end, and the count $failures. To be read by a script
-# whose arguments are CRIBO, the program, and PICTURES, the one that makes pictures.
+# The common parts of the command line's tests: the folder $work, which is removed at the end, and the count $failures.
+# Read by scripts with the arguments CRIBO, the program, and PICTURES, the program that makes pictures.
 cribo=$1
 pictures=$2
 work=$(mktemp -d) || exit 1
@@ -11,7 +11,7 @@ fail() {
     failures=$((failures + 1))
 }
 
-# expect STATUS TEXT ARGUMENTS...: runs cribo, wants the exit status and TEXT in its messages ("" for none).
+# expect STATUS TEXT ARGUMENTS...: runs cribo, and expects the exit status and TEXT in its messages ("" for none).
 expect() {
     wanted=$1 text=$2
     shift 2

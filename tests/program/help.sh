@@ -7,7 +7,7 @@ set -u
 program=$1
 commands='pretrain embed info attention clusters neighbours evaluate report scenes'
 
-# From a help page: each option with the beginning of its text, which may stand in the next line.
+# From a help page: each option with the beginning of its text, which may be in the next line.
 texts() {
     awk '
         function show() { if (option != "") print option ": " text; option = text = "" }

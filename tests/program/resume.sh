@@ -61,7 +61,7 @@ grep -q '"solarise": "0,0.25"' "$work/views/config.json" || fail "the recipe was
 expect 1 "solarise is 0,0.25 in the checkpoint" pretrain "$work/pictures" -o "$work/views" $small --solarise 0.5 --stop-after 8
 expect 2 "hue=2: expected a number from 0 to 0.5" pretrain "$work/pictures" -o "$work/none" --hue 2
 
-# Interrupted twice; the same command line goes on, wherever the pictures lie now.
+# Interrupted twice; the same command line continues the run, with the pictures in another place.
 stop INT "$work/interrupted/log.jsonl" "$work/pictures" -o "$work/interrupted" $small --threads 1
 status=$?
 [ $status -eq 130 ] || fail "SIGINT: status $status"
@@ -90,7 +90,7 @@ status=$?
 expect 0 "" pretrain "$work/moved" -o "$work/ones-stopped" --resume --workers 1 --save-every 7 --save-in-background
 same "$work/ones" "$work/ones-stopped"
 
-# A run that is there is neither replaced nor resumed unless asked; what differs is refused by name.
+# An existing run is not replaced or resumed without an option; different settings are refused by name.
 run=$work/ones-stopped
 expect 1 "--batch-size is 1 in the checkpoint, not 4" pretrain "$work/moved" -o "$run" $small
 expect 2 "--resume goes on with a run, --overwrite replaces it" pretrain "$work/moved" -o "$run" --resume --overwrite
@@ -106,7 +106,7 @@ expect 0 "(--overwrite begins anew)" pretrain "$work/moved" -o "$run"
 expect 1 "by --override folder" pretrain "$work/moved" -o "$run" --resume
 cmp -s "$work/ones/$last" "$run/$last" || fail "a refusal changed the checkpoint"
 
-# Overridden, it goes on; the log and the checkpoints count on.
+# With --override the run continues; the log and the checkpoints continue their numbers.
 expect 0 "" pretrain "$work/moved" -o "$run" --resume --steps 104 --override folder,total-steps,learning-rate=0.003 --keep 1
 [ "$(wc -l <"$run/log.jsonl")" -eq 104 ] || fail "the log does not go on"
 [ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000104.safetensors.gz ] || fail "--keep 1: $(ls "$run")"

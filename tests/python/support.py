@@ -1,4 +1,4 @@
-"""What the tests share: the golden data, small problems, and where things are."""
+"""The common parts of the tests: the golden data, small problems, and paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log and progress: what they are told, and how their exceptions come home."""
+"""Log and progress: their arguments, and the exceptions that they raise."""
 
 import ctypes
 import signal

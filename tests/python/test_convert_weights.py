@@ -447,7 +447,7 @@ class Layouts(Temporary):
 
 
 class Onnx(Temporary):
-    """Graphs as an exporter leaves them: transposed weights and positions under names that say nothing."""
+    """Graphs of an exporter: transposed weights and positions under names without a meaning."""
 
     def graph(self, weights: dict) -> Path:
         try:

@@ -1,4 +1,4 @@
-"""Copies and pickles of handles: models of their own, and refusals."""
+"""Copies and pickles of handles: independent models, and refusals."""
 
 import copy
 import pickle

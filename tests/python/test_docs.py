@@ -12,7 +12,7 @@ from support import SOURCE
 
 
 def run(code: str) -> list[str]:
-    """The lines that code prints, run in a folder of its own, with the files that it left."""
+    """The output lines of code that runs in a separate folder, and the files that it has written."""
     before = os.getcwd()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as printed:
         os.chdir(folder)

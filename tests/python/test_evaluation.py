@@ -96,7 +96,7 @@ class Components(unittest.TestCase):
 
 
 def small_set(random, images, classes, present, side, patch, void):
-    """Label maps of ellipses of a few classes, and tokens that tell them apart, but not well."""
+    """Label maps of ellipses of a few classes, and tokens that separate them, but not well."""
     pixels = side * patch
     y, x = np.mgrid[:pixels, :pixels]
     labels = np.zeros((images, pixels, pixels), np.int32)

@@ -58,7 +58,7 @@ class Batches(unittest.TestCase):
         self.assertEqual(first.seeds.shape, (4, 6))
 
     def test_patch_centres_are_where_the_pixels_come_from(self):
-        """Red and green of an uncoloured view tell the place."""
+        """Red and green of an uncoloured view give the place."""
         self.addCleanup(setattr, experiment, "recolour", experiment.recolour)
         experiment.recolour = lambda view, random: view
         side = experiment.SIDE // experiment.PATCH

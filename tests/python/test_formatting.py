@@ -14,7 +14,7 @@ PROGRAM = Path(sys.executable).with_name("clang-format")  # of the same virtual 
 
 
 def misformatted(files, style):
-    """What clang-format says of files that it would change."""
+    """The messages of clang-format about files that it would change."""
     command = [str(PROGRAM), f"--style=file:{style}", "--dry-run", "--Werror", *map(str, files)]
     result = subprocess.run(command, capture_output=True, text=True)
     return result.stderr if result.returncode else ""

@@ -71,7 +71,7 @@ class Run:
         return [p.grad.clone() for p in self.student.parameters()]
 
     def state(self):
-        """What remains after a step."""
+        """The state after a step."""
         parts = self.objective.parts
         return [*parts.centres(), *parts.memory_bank.export(), *parts.state_dict().values()]
 

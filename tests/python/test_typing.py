@@ -46,7 +46,7 @@ class Public(unittest.TestCase):
 
 class Checked(unittest.TestCase):
     def check(self, program: str) -> str:
-        """What mypy --strict says of a program."""
+        """The messages of mypy --strict about a program."""
         try:
             import mypy  # noqa: F401
         except ImportError:

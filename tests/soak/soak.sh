@@ -36,7 +36,7 @@ pretrain() {
 
 steps() { grep -c . "$work/$1/log.jsonl"; }
 
-# ended RUN PROCESS: waits for the run that has been asked to stop.
+# ended RUN PROCESS: waits for the end of a run that got a signal.
 ended() {
     wait "$2"
     status=$?
