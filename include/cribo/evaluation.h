@@ -163,19 +163,34 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_search(
  * Fits the linear layer to all entries of the memory: multinomial logistic regression, minimising the mean
  * over entries of -sum_c h_c log p_c, h being an entry's histogram as shares and p = softmax(W x + b) with x
  * the normalised feature times sqrt(D), plus weight_penalty / 2 |W|^2. From W = 0 by L-BFGS (Liu and Nocedal
- * 1989), until the gradient's largest element is below 1e-6, `iterations` have passed, or rounding ends
+ * 1989), until the gradient's largest element is at most 1e-6, `iterations` have passed, or rounding ends
  * progress.
  *
  * loss  where that ended; NULL: not computed
  *
- * The log callback receives the iterations and the gradient's largest element, as a warning where it is not
- * below 1e-6.
+ * The log callback receives the iterations and the gradient's largest element, as a warning where it is above
+ * 1e-6; cribo_probe_fit_report returns them.
  *
  * Errors: CRIBO_WRONG_STATE (the memory is empty), CRIBO_OUT_OF_MEMORY, CRIBO_CANCELLED; an earlier layer is
  * then as it was.
  * Cost: about 4 M C D flop an iteration. Memory: 22 arrays of C (D + 1) float64.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_fit(cribo_probe *probe, double *loss);
+
+/* How the fit of a probe's linear layer ended. */
+typedef struct cribo_fit_report {
+    size_t struct_size; /* sizeof(cribo_fit_report), set by the caller */
+    double loss;        /* of the layer */
+    double gradient;    /* largest magnitude of an element of the loss's gradient at the layer */
+    int64_t iterations; /* of L-BFGS that were done */
+    int64_t reached; /* 1: the gradient is at most 1e-6; 0: `iterations` or rounding ended the fit before */
+} cribo_fit_report;
+
+/*
+ * Reports on the last fit that succeeded.
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_WRONG_STATE (no layer was fitted); *report is then unchanged.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_fit_report(cribo_probe *probe, cribo_fit_report *report);
 
 /* By what cribo_probe_predict reads classes. */
 enum {

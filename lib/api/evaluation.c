@@ -204,13 +204,33 @@ static cribo_status check_filled(const cribo_probe *probe)
 
 cribo_status cribo_probe_fit(cribo_probe *probe, double *loss)
 {
-    double reached;
     CB_ENTER(probe);
     CB_TRY(check_filled(probe));
     cb_linear_probe_options options = {probe->probe.config.weight_penalty, probe->probe.config.iterations};
-    CB_TRY(
-        cb_linear_probe_fit(&probe->runtime, &probe->probe.linear, &probe->probe.memory, &options, &reached));
-    if (loss) *loss = reached;
+    CB_TRY(cb_linear_probe_fit(&probe->runtime, &probe->probe.linear, &probe->probe.memory, &options));
+    if (loss) *loss = probe->probe.linear.loss;
+    return CRIBO_OK;
+}
+
+static cribo_status check_fitted(const cribo_probe *probe)
+{
+    if (!probe->probe.linear.weights)
+        return cb_fail(CRIBO_WRONG_STATE, "the probe has no linear layer: call cribo_probe_fit first");
+    return CRIBO_OK;
+}
+
+cribo_status cribo_probe_fit_report(cribo_probe *probe, cribo_fit_report *report)
+{
+    CB_ENTER(probe);
+    CB_REQUIRE_POINTER(report);
+    CB_TRY(cb_check_size("report", report->struct_size, CB_SIZE_THROUGH(*report, reached), sizeof *report));
+    CB_TRY(check_fitted(probe));
+    const cb_linear_probe *linear = &probe->probe.linear;
+    const cribo_fit_report full = {.loss = linear->loss,
+        .gradient = linear->gradient,
+        .iterations = linear->iterations,
+        .reached = linear->gradient <= CB_LINEAR_PROBE_FLAT};
+    cb_struct_export(report, &full, sizeof full);
     return CRIBO_OK;
 }
 
@@ -225,8 +245,7 @@ cribo_status cribo_probe_predict(
     CB_TRY(import(probe, &full, maps, &grid));
     CB_TRY(check_rows("maps.images", full.images * full.rows * full.columns, probe->probe.memory.classes));
     if (reader == CRIBO_PROBE_NEAREST) CB_TRY(check_filled(probe));
-    if (reader == CRIBO_PROBE_LINEAR && !probe->probe.linear.weights)
-        return cb_fail(CRIBO_WRONG_STATE, "the probe has no linear layer: call cribo_probe_fit first");
+    if (reader == CRIBO_PROBE_LINEAR) CB_TRY(check_fitted(probe));
     return cb_probe_predict(
         &probe->probe, reader == CRIBO_PROBE_LINEAR, &grid, full.features, shares, labels);
 }

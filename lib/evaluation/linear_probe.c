@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define PAIRS 10              /* of steps and gradient changes that L-BFGS stores */
-#define FLAT 1e-6             /* the largest element of a gradient that counts as zero */
 #define SUFFICIENT 1e-4       /* the share of the expected decrease that a step must reach */
 #define MOST_HALVINGS 30      /* of a step */
 #define LEAST_CURVATURE 1e-10 /* of a pair, relative to the gradient's change: below, it is rounding */
@@ -38,6 +37,7 @@ typedef struct fit {
     double *direction;
     pair pairs[PAIRS]; /* a ring; the newest is number `made` - 1 */
     size_t made;
+    int64_t iterations; /* done */
 } fit;
 
 static cribo_status allocate_fit(fit *f)
@@ -204,25 +204,25 @@ static void move_on(fit *f)
 }
 
 /* How far the fit came: a warning where it ended short of its aim. */
-static void log_end(const fit *f, int64_t iterations)
+static void log_end(const fit *f)
 {
     double largest = largest_magnitude(f->here.gradient, f->n);
-    cb_log(f->runtime, largest > FLAT ? CRIBO_LOG_WARNING : CRIBO_LOG_INFO,
+    cb_log(f->runtime, largest > CB_LINEAR_PROBE_FLAT ? CRIBO_LOG_WARNING : CRIBO_LOG_INFO,
         "linear probe: loss %.6g after %lld iterations; largest element of the gradient %.3g, expected <= %g",
-        f->here.loss, (long long)iterations, largest, FLAT);
+        f->here.loss, (long long)f->iterations, largest, CB_LINEAR_PROBE_FLAT);
 }
 
 static cribo_status minimise(fit *f, int64_t iterations)
 {
-    int64_t i = 0;
     evaluate(f, &f->here);
-    for (; i < iterations && largest_magnitude(f->here.gradient, f->n) > FLAT; i++) {
-        CB_TRY(cb_progress(f->runtime, "linear probe", (double)i / (double)iterations));
+    for (int64_t *i = &f->iterations;
+        *i < iterations && largest_magnitude(f->here.gradient, f->n) > CB_LINEAR_PROBE_FLAT; ++*i) {
+        CB_TRY(cb_progress(f->runtime, "linear probe", (double)*i / (double)iterations));
         choose_direction(f);
         if (!search_line(f)) break;
         move_on(f);
     }
-    log_end(f, i);
+    log_end(f);
     return CRIBO_OK;
 }
 
@@ -235,15 +235,20 @@ static cribo_status adopt(const fit *f, cb_linear_probe *linear)
     double root = sqrt((double)f->width);
     if (!linear->weights) {
         CB_TRY(CB_ALLOCATE(allocator, &linear->weights, weights + f->classes, "linear probe: layer"));
-        *linear = (cb_linear_probe){f->classes, f->width, linear->weights, linear->weights + weights};
+        linear->classes = f->classes;
+        linear->width = f->width;
+        linear->bias = linear->weights + weights;
     }
+    linear->loss = f->here.loss;
+    linear->gradient = largest_magnitude(f->here.gradient, f->n);
+    linear->iterations = f->iterations;
     for (size_t i = 0; i < f->n; i++)
         linear->weights[i] = (cb_real)(f->here.at[i] * (i < weights ? root : 1));
     return CRIBO_OK;
 }
 
 cribo_status cb_linear_probe_fit(const cb_runtime *runtime, cb_linear_probe *linear,
-    const cb_patch_memory *memory, const cb_linear_probe_options *options, double *loss)
+    const cb_patch_memory *memory, const cb_linear_probe_options *options)
 {
     fit f = {.runtime = runtime,
         .memory = memory,
@@ -254,7 +259,6 @@ cribo_status cb_linear_probe_fit(const cb_runtime *runtime, cb_linear_probe *lin
     cribo_status status = allocate_fit(&f);
     if (status == CRIBO_OK) status = minimise(&f, options->iterations);
     if (status == CRIBO_OK) status = adopt(&f, linear);
-    if (status == CRIBO_OK) *loss = f.here.loss;
     release_fit(&f);
     return status;
 }

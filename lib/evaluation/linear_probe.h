@@ -18,7 +18,11 @@ typedef struct cb_linear_probe {
     size_t classes, width;
     cb_real *weights; /* NULL: none was fitted */
     cb_real *bias;
+    double loss, gradient; /* f at the layer, and the largest magnitude in f's gradient there */
+    int64_t iterations;    /* of L-BFGS that led there */
 } cb_linear_probe;
+
+#define CB_LINEAR_PROBE_FLAT 1e-6 /* a gradient whose largest magnitude is at most this counts as zero */
 
 typedef struct cb_linear_probe_options {
     double penalty;
@@ -26,11 +30,10 @@ typedef struct cb_linear_probe_options {
 } cb_linear_probe_options;
 
 /*
- * Fits a new layer that replaces the old one; *loss is its f. On failure the old layer is kept. The memory
- * must not be empty.
+ * Fits a new layer that replaces the old one. On failure the old layer is kept. The memory must not be empty.
  */
 cribo_status cb_linear_probe_fit(const cb_runtime *runtime, cb_linear_probe *linear,
-    const cb_patch_memory *memory, const cb_linear_probe_options *options, double *loss);
+    const cb_patch_memory *memory, const cb_linear_probe_options *options);
 
 /* shares [rows, C] = softmax(W u + b) of features [rows, D] of any length; `unit` [rows, D] is scratch. */
 void cb_linear_probe_shares(cb_pool *pool, const cb_linear_probe *linear, size_t rows,

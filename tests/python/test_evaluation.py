@@ -56,7 +56,12 @@ class Retrieval(unittest.TestCase):
     def test_linear_layer_learns_the_memory(self):
         with self.assertRaises(cribo.WrongState):
             self.probe.predict(self.maps["test"], 24, 32, linear=True)
-        self.assertLess(self.probe.fit(), 0.9)
+        loss = self.probe.fit()
+        self.assertLess(loss, 0.9)
+        report = self.probe.fit_report()
+        self.assertEqual(report.loss, loss)
+        self.assertEqual(report.reached, report.gradient <= 1e-6)
+        self.assertGreater(report.iterations, 0)
         found = self.probe.predict(self.maps["train"], 24, 32, linear=True)
         truth = self.case["train.labels"]
         self.assertGreater(np.mean((found.labels == truth)[truth != 255]), 0.6)

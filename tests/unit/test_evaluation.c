@@ -561,6 +561,12 @@ START_TEST(test_probe_fit_that_ends_short_says_so)
         OK(cribo_probe_create(&probe, &config, &runtime));
         OK(cribo_probe_add(probe, &maps, labels));
         OK(cribo_probe_fit(probe, NULL));
+        cribo_fit_report report = {.struct_size = sizeof report};
+        OK(cribo_probe_fit_report(probe, &report));
+        ck_assert_int_eq(report.reached, i);
+        ck_assert_int_eq(report.gradient <= 1e-6, i);
+        ck_assert(i == 0 ? report.iterations == 1 : report.iterations > 1 && report.iterations < 200);
+        ck_assert(report.loss > 0 && report.loss < log(2));
         ck_assert_int_eq(h.level, i == 0 ? CRIBO_LOG_WARNING : CRIBO_LOG_INFO);
         ck_assert_ptr_nonnull(strstr(h.message, i == 0 ? "after 1 iterations" : "linear probe: loss"));
         cribo_probe_free(probe);

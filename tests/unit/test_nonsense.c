@@ -498,6 +498,21 @@ static void probe_fit(void)
     cribo_probe_free(probe);
 }
 
+static void probe_fit_report(void)
+{
+    cribo_probe *probe = empty_probe();
+    cribo_fit_report report = {.struct_size = sizeof report};
+    BAD(cribo_probe_fit_report(NULL, &report), "probe");
+    BAD(cribo_probe_fit_report(probe, NULL), "report");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        report.struct_size = bad_sizes[i];
+        BAD(cribo_probe_fit_report(probe, &report), "report.struct_size");
+    }
+    report.struct_size = sizeof report;
+    BAD(cribo_probe_fit_report(probe, &report), "cribo_probe_fit");
+    cribo_probe_free(probe);
+}
+
 static void probe_predict(void)
 {
     static const int64_t readers[] = {-1, 2, INT64_MIN, INT64_MAX};
@@ -2399,6 +2414,7 @@ static const entry table[] = {
     ENTRY(probe_count),
     ENTRY(probe_search),
     ENTRY(probe_fit),
+    ENTRY(probe_fit_report),
     ENTRY(probe_predict),
     ENTRY(confusion_add),
     ENTRY(confusion_scores),

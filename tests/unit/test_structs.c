@@ -154,6 +154,7 @@ typedef union room {
     cribo_patch_maps patch_maps;
     cribo_linear_layer linear_layer;
     cribo_scores scores;
+    cribo_fit_report fit_report;
 } room;
 
 /* Per struct: _fill sets fields so that the call is sound, _call makes it. */
@@ -425,6 +426,15 @@ static cribo_status scores_call(room *r)
     return status;
 }
 
+static cribo_status fit_report_call(room *r)
+{
+    const int32_t labels[2] = {0, 2};
+    const cribo_patch_maps maps = {sizeof maps, 2, 1, 1, numbers, 1, 1};
+    OK(cribo_probe_add(things.probe, &maps, labels));
+    OK(cribo_probe_fit(things.probe, NULL));
+    return cribo_probe_fit_report(things.probe, &r->fit_report);
+}
+
 static void step_values_fill(room *r)
 {
     r->step_values.teacher_temperature = r->step_values.object_teacher_temperature = 0.1;
@@ -501,6 +511,7 @@ static const struct sized {
     SIZED(patch_maps, "maps", width, INPUT, patch_maps_fill, patch_maps_call),
     SIZED(linear_layer, "layer", velocity, INPUT, linear_layer_fill, linear_layer_call),
     SIZED(scores, "scores", counted, OUTPUT, nothing_fill, scores_call),
+    SIZED(fit_report, "report", reached, OUTPUT, nothing_fill, fit_report_call),
     SIZED(load_options, "options", overrides, INPUT, nothing_fill, load_options_call),
 };
 enum { STRUCTS = sizeof table / sizeof table[0] };

@@ -38,6 +38,7 @@ from .errors import (
 )
 from .evaluation import (
     Confusion,
+    FitReport,
     KMeans,
     LinearLayer,
     Matching,
@@ -79,6 +80,7 @@ __all__ = [
     "Error",
     "Features",
     "FileNotFound",
+    "FitReport",
     "IOError_",
     "InvalidArgument",
     "KMeans",

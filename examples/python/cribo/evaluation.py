@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from .setting_types import ProbeSettings
 
 
+class FitReport(NamedTuple):
+    """How the fit of a linear layer ended."""
+
+    loss: float
+    gradient: float  # largest magnitude of an element of the loss's gradient
+    iterations: int
+    reached: bool  # whether the gradient is at most 1e-6, the aim of the fit
+
+
 class Prediction(NamedTuple):
     """Predicted classes of images. An output that was left out is None."""
 
@@ -108,6 +117,13 @@ class Probe(Handle):
         with self._use() as invoke:
             invoke("fit", ctypes.byref(loss))
         return loss.value
+
+    def fit_report(self) -> FitReport:
+        """How the last fit ended: short of its aim or not."""
+        found = new("cribo_fit_report")
+        with self._use() as invoke:
+            invoke("fit_report", ctypes.byref(found))
+        return FitReport(found.loss, found.gradient, found.iterations, bool(found.reached))
 
     def predict(
         self,
