@@ -143,6 +143,11 @@ static void never_called(void *user, void *memory)
 
 /* --- base --- */
 
+static void version_number(void)
+{
+    ck_assert_int_gt(cribo_version_number(), 0);
+}
+
 static void version(void)
 {
     ck_assert_str_ne(cribo_version(), "");
@@ -2392,6 +2397,7 @@ typedef struct entry {
 
 static const entry table[] = {
     ENTRY(version),
+    ENTRY(version_number),
     ENTRY(build_info),
     ENTRY(status_name),
     ENTRY(last_errno),
