@@ -1,9 +1,9 @@
 /*
- * The memory bank at several fills: what a push takes, what an entry takes in memory, and how fast the bank
- * is searched, as a share of the peak of float32 multiply-adds. The published bank has 25 000 images of about
- * 22 objects; by default 6000 are enough to leave every cache. Entries are spread evenly, which is the easy
- * case for the coarse search, and then clustered as objects of a trained network are: about as many of them
- * as there lie within its doubt of the nearest.
+ * The memory bank at several fills: the time of a push, the memory of an entry, and the speed of the search,
+ * as a share of the peak of float32 multiply-adds. The published bank has 25 000 images of about 22 objects;
+ * by default 6000 are enough to leave every cache. Entries are spread evenly, which is the easy case for the
+ * coarse search, and then clustered like objects of a trained network: about the same number of them is
+ * within the error bound of the nearest.
  *
  *   benchmark_memory_bank [images [batch [threads [width]]]]
  */

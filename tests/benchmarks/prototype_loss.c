@@ -1,9 +1,8 @@
 /*
  * The streamed loss at the published sizes: the [CLS] and object rows of one image (2, 40), of a micro-batch
  * of four (8, 160) and of eight (16, 350) over 65 536 prototypes of width 256. Prints the time of each, and
- * the rate of the products it cannot do without as a share of the rate of one large product: what is missing
- * to 100 % goes to the sweeps over the logits, to logits that are computed again, and with few rows to
- * reading the weights.
+ * the rate of the necessary products as a share of the rate of one large product. The remaining time is spent
+ * on the sweeps over the logits, on logits that are computed again, and with few rows on reading the weights.
  */
 #include "distillation/prototype_loss.h"
 #include "base/random.h"

@@ -1,4 +1,4 @@
-"""Common parts of both sides of pytorch_step.py: rates, a batch, the bank's first content, a step's outcome."""
+"""Common parts of both sides of pytorch_step.py: rates, a batch, the bank's first content, results."""
 
 from __future__ import annotations
 

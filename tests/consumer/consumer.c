@@ -1,6 +1,6 @@
 /*
- * A program of a user of the installed library, in C: clusters tokens, remembers the objects, finds them
- * again, and asks for the losses of some logits.
+ * A C program of a user of the installed library: clusters tokens, stores the objects in a memory bank, finds
+ * them again, and computes the losses of some logits.
  */
 #include <cribo/cribo.h>
 

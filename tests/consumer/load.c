@@ -1,9 +1,9 @@
 /*
- * A plug-in's life: libcribo is loaded, used and unloaded again and again, by several threads at once, in a
- * process whose other threads are older than it: load LIBRARY
+ * The library as a plug-in: libcribo is loaded, used and unloaded repeatedly, by several threads at once, in
+ * a process with older threads: load LIBRARY
  *
  * Threads that exist before dlopen get the library's thread-local message from dlopen's reserve or from the
- * heap: both must work in all of them, and none may be touched once the library is gone.
+ * heap: both must work in all of them, and no message may be accessed after the library is unloaded.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <cribo/cribo.h>

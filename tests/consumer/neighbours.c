@@ -1,6 +1,6 @@
 /*
- * libcribo beside others in one process: a program with OpenMP regions of its own, and with another BLAS if
- * one is there: neighbours [BLAS-LIBRARY]. Exit status 77: there is no such BLAS.
+ * libcribo and other libraries in one process: a program with OpenMP regions, and with another BLAS if there
+ * is one: neighbours [BLAS-LIBRARY]. Exit status 77: there is no such BLAS.
  *
  * Neither side changes the other: their products and the program's sums are the same before and after,
  * teams keep their size, and handles used from within a parallel region, one per thread, give what they

@@ -1,9 +1,9 @@
 /*
  * A short run that may be killed: resume PATH THREADS
  *
- * Goes on from the checkpoint PATH if it is there, trains to step 6, saving to PATH after steps 2 and 4, and
- * writes its last state to PATH.final. Around the second save it asks for files that are not there, which a
- * trace shows.
+ * Continues from the checkpoint PATH if it exists, trains to step 6, saves to PATH after steps 2 and 4, and
+ * writes its last state to PATH.final. Before and after the second save it tries to open missing files, which
+ * a trace shows.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "support/training.h"

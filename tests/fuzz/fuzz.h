@@ -16,8 +16,8 @@
 void fuzz_one(const uint8_t *data, size_t size);
 
 /*
- * The target's own, if it has one: repairs what would let most changed inputs fail early (checksums, say), in
- * place; returns the new size, at most `room`.
+ * Optional function of the target: repairs the parts that would make most changed inputs fail early (for
+ * example checksums), in place; returns the new size, at most `room`.
  */
 size_t fuzz_mend(uint8_t *data, size_t size, size_t room);
 
@@ -25,8 +25,8 @@ size_t fuzz_mend(uint8_t *data, size_t size, size_t room);
 const char *fuzz_file(const uint8_t *data, size_t size);
 
 /*
- * An allocator that counts in fuzz_memory, whose members may be set. fuzz_memory_end aborts when a block is
- * held or more than `most` bytes were held at once, and starts again.
+ * An allocator that counts in fuzz_memory, whose members may be set. fuzz_memory_end aborts if a block is not
+ * released or more than `most` bytes were allocated at once, and starts again.
  */
 extern faulty fuzz_memory;
 cb_allocator fuzz_allocator(void);
@@ -44,8 +44,8 @@ _Noreturn void
 fuzz_fail(const char *format, ...);
 
 /*
- * Takes down how an input fared. A refusal has one of the statuses invalid argument, corrupt and out of
- * memory, and a message that names `subject` and says more than that.
+ * Records the outcome of an input. A refusal has one of the statuses invalid argument, corrupt and out of
+ * memory, and a message with the name `subject` and further text.
  */
 void fuzz_outcome(cribo_status status, const char *subject);
 

@@ -1,6 +1,6 @@
 /*
- * gzip files: for any content, reading ends, after no more bytes than deflate can make of so many, in fixed
- * memory.
+ * gzip files: for any content, reading ends, gives at most the bytes that deflate can produce from the file's
+ * size, and uses fixed memory.
  */
 #include "fuzz/fuzz.h"
 #include "io/gzip.h"

@@ -1,6 +1,6 @@
 /*
- * Tar archives: members lie inside of the archive, one after the other, and have names; so do the pictures
- * that an index gets of them.
+ * Tar archives: members are inside of the archive, one after the other, and have names; the same holds for
+ * the pictures in an index.
  */
 #include "fuzz/fuzz.h"
 #include "pictures/members.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Headers whose sums are right: of every block that claims to be one. */
+/* Corrects the checksum of every block that looks like a header. */
 size_t fuzz_mend(uint8_t *data, size_t size, size_t room)
 {
     (void)room;

@@ -6,8 +6,8 @@
  *                                           made absurd, ...
  *
  * The same arguments make the same inputs. An input that takes more than 60 seconds ends the program
- * (SIGALRM), and a fault of the library does, too; "hostile.input" in the working folder then holds it. The
- * last line counts what was taken and what was refused.
+ * (SIGALRM), and a fault of the library does, too; "hostile.input" in the working folder is then this input.
+ * The last line counts accepted and refused inputs.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "fuzz/fuzz.h"

@@ -45,7 +45,7 @@ static void check_last_layer(const golden *file, const char *objective, const ch
 }
 
 /*
- * The files have no gradient of the bottleneck, but that of mlp.4.bias: Σ over the rows of what goes back
+ * The files have no gradient of the bottleneck, but that of mlp.4.bias: the sum over the rows of the gradient
  * through the normalisation, (dx - x <x, dx>) / |y|. |y| comes from the MLP, which this test computes from x
  * in double precision.
  */

@@ -1,7 +1,7 @@
 /*
  * Whole training runs against the authors' code: six steps of teach, learn and update, from stored weights,
  * bank, views, positions and seeds. Discrete decisions (labels, validity, neighbours, cycle tests) are
- * compared at every step, so the first step that parts company shows.
+ * compared at every step, so the test names the first step that differs.
  */
 #include "cribo/cribo.h"
 #include "support/golden.h"

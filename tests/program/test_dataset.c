@@ -1,6 +1,5 @@
 /*
- * Labelled pictures: layouts, what a stored label stands for, sizes, and every way in which labels can be
- * wrong.
+ * Labelled pictures: layouts, the classes of stored labels, sizes, and all kinds of wrong labels.
  */
 #include "pictures/dataset.h"
 #include "pictures/folder.h"

@@ -498,7 +498,8 @@ START_TEST(test_pictures_of_whole_archives_are_taken_beside_damaged_ones)
 END_TEST
 
 /*
- * A run's drawings are no photographs: neither those of a run in the source nor those of the source itself.
+ * A run's drawings are left out, both those of a run in the source and those of a source that is a run's
+ * folder.
  */
 START_TEST(test_pictures_of_runs_are_left_out)
 {

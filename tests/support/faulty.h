@@ -1,6 +1,6 @@
 /*
- * An allocator that counts, and fails on request: at one call, from that call on, or for large
- * blocks. What it gives is full of ones.
+ * An allocator that counts, and fails on request: at one call, from that call on, or for large blocks. The
+ * bits of its blocks are all ones.
  */
 #ifndef TESTS_FAULTY_H
 #define TESTS_FAULTY_H

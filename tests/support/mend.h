@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * Sets the header's length to where its text ends, each tensor's sum to that of the bytes that its offsets
- * claim, and the header's sum. What it cannot make sense of it leaves alone.
+ * Sets the header's length to the end of its text, each tensor's sum to that of the bytes at its offsets, and
+ * the header's sum. Parts that it cannot parse are unchanged.
  */
 void mend_checksums(uint8_t *data, size_t size);
 

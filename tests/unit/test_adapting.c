@@ -1,6 +1,6 @@
 /*
- * Adapting: frozen blocks whose tokens teacher and student share, steps in which only the heads learn, rates
- * that decay from layer to layer; and training of the transformer's family.
+ * Adapting: frozen blocks whose tokens teacher and student share, steps that train only the heads, rates that
+ * decay from layer to layer; and training of the transformer's family.
  */
 #include "support/scratch.h"
 #include "support/suite.h"

@@ -1,11 +1,11 @@
 /*
  * A training step allocates nothing: neither through the runtime's hooks nor, behind them, from the C
- * library, where BLIS and the library's other dependencies would take their memory. Under sanitizers, which
- * have a malloc of their own, the hooks alone are counted.
+ * library, which BLIS and the library's other dependencies use. Sanitizers replace malloc; with them only the
+ * hooks are counted.
  *
- * One allocation is beyond our reach: a BLIS that was built with OpenMP opens a parallel region of one thread
- * for every product, for which GNU's OpenMP runtime takes some 1.5 KB and gives them back. What that runtime
- * itself asks for is not counted.
+ * One allocation cannot be avoided: a BLIS that was built with OpenMP opens a parallel region of one thread
+ * for every product, for which GNU's OpenMP runtime allocates and releases about 1.5 KB. Allocations of that
+ * runtime are not counted.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* strdup, dladdr */

@@ -1,5 +1,5 @@
 /*
- * Settings tables: each says what its struct in the public header says, and the functions that they drive.
+ * Settings tables: each agrees with its struct in the public header; and the functions that use them.
  */
 #include "base/config.h"
 #include "clustering/clusterer.h"

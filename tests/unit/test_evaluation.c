@@ -165,8 +165,7 @@ END_TEST
 /* --- search --- */
 
 /*
- * Several blocks of memory, more queries than one search takes, as many entries with the same cosine as can
- * be.
+ * Several blocks of memory, more queries than in one search, and very many entries with equal cosines.
  */
 enum { MANY = 2500, QUERIES = 1100, COARSE = 6 };
 
@@ -541,7 +540,7 @@ static void hear(void *user, int level, const char *message)
 }
 
 /*
- * A fit that ends short of its aim is a warning with the gradient that is left; one that gets there is not.
+ * A fit that ends before convergence gives a warning with the remaining gradient; a converged fit does not.
  */
 START_TEST(test_probe_fit_that_ends_short_says_so)
 {

@@ -85,9 +85,9 @@ static void fill_last_places(problem *p, cb_random *random)
 }
 
 /*
- * Entries of some equal numbers and zeros, so that rounding moves all numbers of an entry the same way: the
- * error is as large as the bound allows. The more numbers, the nearer to the queries, whose numbers are
- * almost equal.
+ * Entries of some equal numbers and zeros, so that rounding changes all numbers of an entry in the same
+ * direction, and the error is as large as the bound permits. With more such numbers an entry is nearer to the
+ * queries, whose numbers are almost equal.
  */
 static void fill_one_sided(problem *p, cb_random *random)
 {

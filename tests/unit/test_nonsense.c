@@ -1,7 +1,7 @@
 /*
- * Nonsense to every public function: NULL for each pointer, sizes of structs that never were, counts below
- * nothing and beyond memory, numbers that are none. Each call must be refused with a message that names what
- * is wrong; none may crash. A last test reads the headers, and finds every function in the table.
+ * Invalid arguments to every public function: NULL for each pointer, impossible sizes of structs, counts
+ * below 0 and beyond memory, NaN. Each call must be refused with a message that names the wrong argument;
+ * none may crash. The last test reads the headers, and finds every function in the table.
  */
 #include "base/status.h"
 #include "support/objective.h"

@@ -1,6 +1,6 @@
 /*
  * The objective through its public functions: a trainer's losses from a trainer's tokens, chunks, strides,
- * groups, threads, files, and that a step which fails or is given up changes nothing.
+ * groups, threads, files; a failed or discarded step changes nothing.
  */
 #include "support/objective.h"
 #include "support/golden.h"

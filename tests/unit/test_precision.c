@@ -1,6 +1,6 @@
 /*
- * Training and features in bfloat16: near those in float32, and as independent of threads, micro-batches and
- * interruptions. What each operation does to single numbers is the products' and row kernels' affair;
+ * Training and features in bfloat16: close to those in float32, and also independent of threads,
+ * micro-batches and interruptions. The tests of products and row kernels check single operations;
  * golden-trajectory compares losses.
  */
 #include "support/suite.h"

@@ -1,6 +1,6 @@
 /*
- * Snapshots: the state of a trainer at one moment, saved by another thread during further steps, as
- * the trainer itself would have saved it then.
+ * Snapshots: the state of a trainer at one moment, saved by another thread during further steps, equals the
+ * file that the trainer would have saved at that moment.
  */
 #include "support/faulty.h"
 #include "support/scratch.h"

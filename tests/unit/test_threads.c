@@ -181,8 +181,8 @@ static void ring(int signal)
 }
 
 /*
- * A timer every 200 microseconds, whose handler makes system calls return early: steps, a save and a load are
- * the same, and so are the file and what comes of it.
+ * A timer every 200 microseconds, whose handler makes system calls return early, changes no result of steps,
+ * a save, a load, and later steps.
  */
 START_TEST(test_threads_signals_change_nothing)
 {

@@ -42,7 +42,8 @@ static double gradient_norm_of(cribo_trainer *trainer, const char *name)
 /* --- objects --- */
 
 /*
- * Two clusters, each begun in a view of its own that is far from the other: no object is seen in both views.
+ * Two clusters, each with its seed in another view, and the views far from each other: no object is in both
+ * views.
  */
 static cribo_trainer_config lonely_config(void)
 {

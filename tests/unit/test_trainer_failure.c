@@ -1,6 +1,6 @@
 /*
- * Steps that fail: numbers that are not finite, cancelling, no memory. Whatever happens, the trainer is as it
- * was before the call, and goes on as one that nothing happened to.
+ * Steps that fail: numbers that are not finite, cancelling, no memory. After each failure the trainer is
+ * unchanged, and continues like a trainer without the failure.
  */
 #include "api/handles.h"
 #include "support/faulty.h"
@@ -73,7 +73,8 @@ START_TEST(test_trainer_not_finite_weight_changes_nothing)
 END_TEST
 
 /*
- * Every parameter's gradient in turn, behind the trainer's back: update names it, and another learn mends it.
+ * The test makes each parameter's gradient not finite in turn: update names the parameter, and another learn
+ * corrects it.
  */
 START_TEST(test_trainer_not_finite_gradient_changes_nothing)
 {

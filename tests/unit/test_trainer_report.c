@@ -100,7 +100,7 @@ START_TEST(test_report_numbers_belong_together)
 END_TEST
 
 /*
- * The share of prototypes is of as many as there could be: one row uses one prototype, which is all it can.
+ * The share of prototypes is relative to the possible number: one row can use only one prototype.
  */
 START_TEST(test_report_scarce_rows_use_all_they_can)
 {
@@ -354,7 +354,7 @@ static const struct preset {
     {"authors", "clip_per_tensor", 1},
 };
 
-/* Where a setting stands, from the order of the table. */
+/* The value of a setting, by the order of the table. */
 static double setting_of(const cribo_trainer_config *c, const char *name)
 {
     cribo_setting s;
@@ -402,7 +402,9 @@ START_TEST(test_trainer_presets_stack)
 }
 END_TEST
 
-/* Whatever was set before: a published run is the published one, but for what its arguments do not have. */
+/*
+ * With any earlier settings, a published preset sets its whole run, except settings that its arguments lack.
+ */
 START_TEST(test_trainer_published_presets_set_all_of_their_run)
 {
     static const char *const runs[] = {"vits16-coco", "vits16-in1k", "vitb16-in1k"};

@@ -1,7 +1,7 @@
 /*
- * Calls out of turn: another batch for learn than for teach, changes while a step is under way, calls from
- * inside a callback and from two threads, borrowed handles that are freed. All are refused, none crashes, and
- * the step goes on as if they had not been made.
+ * Calls in the wrong order: different batches for teach and learn, changes during a step, calls from inside a
+ * callback and from two threads, borrowed handles that are freed. All are refused, none crashes, and they do
+ * not affect the step.
  */
 #include "support/objective.h"
 #include "support/suite.h"
@@ -156,7 +156,7 @@ static void refused_inside(cribo_status status)
     ck_assert_ptr_nonnull(strstr(cribo_last_error(), "busy"));
 }
 
-/* Tries everything on the handle whose call is under way. */
+/* Tries all calls on the handle during its own call. */
 static int call_trainer(void *user, const char *phase, double share)
 {
     cribo_trainer *t = inside.trainer;

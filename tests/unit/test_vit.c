@@ -79,8 +79,8 @@ static void multiply(cb_tensor x, float factor)
 }
 
 /*
- * A factor for one image's branch does to that image what it does to the branch's last layer, and nothing to
- * the others.
+ * A factor of one image's branch has the effect on this image of the same factor in the branch's last layer,
+ * and no effect on the other images.
  */
 static void check_factor(fixture *f, size_t block, size_t branch, size_t image, float factor)
 {
