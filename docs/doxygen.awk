@@ -1,8 +1,8 @@
 # Turns the comments of the public headers into what doxygen reads. In the headers they stay plain text:
 #
 #  - A comment before declarations belongs to each of them, up to the next empty line.
-#  - Lines "name, name  text" in it are a list. Before a struct they describe its fields, which need no comment of their own then.
-#  - A comment behind a field or an enumerator belongs to it; a comment on a line of its own within a struct, to the fields below it
+#  - Lines "name, name  text" in it are a list. Before a struct they describe its fields, which then need no separate comments.
+#  - A comment behind a field or an enumerator belongs to it; a comment on a separate line within a struct, to the fields below it
 #    that have none, up to the next empty line.
 #  - "Errors:", "Threads:" and so on begin a paragraph with that title.
 

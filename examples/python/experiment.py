@@ -1,6 +1,6 @@
 """Does it learn? The same small transformer, trained with random weights kept (random), with the global loss
 only (global), with the loss of objects between views added (views), and with all three losses (images), on
-scenes of clothes on photographs; scored by dense nearest-neighbour retrieval. docs/experiment.md tells of it,
+scenes of clothes on photographs; scored by dense nearest-neighbour retrieval. docs/experiment.md describes it,
 examples/experiment does all of it.
 
     experiment.py backgrounds --scenes DIR/train --out DIR2/train
@@ -174,7 +174,7 @@ def calm(background: np.ndarray, much: float) -> np.ndarray:
 
 
 def change_backgrounds(o: argparse.Namespace) -> None:
-    """Copies scenes with backgrounds of their own: with whole photographs there are too few of them. A scene
+    """Copies scenes with separate backgrounds: with whole photographs there are too few of them. A scene
     to train on gets two, one for each view, so that views share the clothes alone: networks learn to tell
     scenes apart by what is easiest, and that was the background."""
     from PIL import Image
@@ -231,8 +231,8 @@ def retrieve(kept: np.ndarray, asked: np.ndarray, memory: Scenes, queries: Scene
 
 
 def shape_of(tokens: np.ndarray) -> dict[str, float]:
-    """How normalised tokens lie: the share of their variance that their scenes' means explain (at 1 a token tells
-    only in which scene it is), and the effective rank of their covariance (Roy and Vetterli 2007)."""
+    """Measures of normalised tokens: the share of their variance explained by their scenes' means (at 1 a token
+    shows only its scene), and the effective rank of their covariance (Roy and Vetterli 2007)."""
     unit = tokens.reshape(len(tokens), -1, tokens.shape[-1])
     unit = unit / np.linalg.norm(unit, axis=-1, keepdims=True)
     share = unit.mean(1).var(0).sum() / unit.var((0, 1)).sum()

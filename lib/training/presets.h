@@ -1,4 +1,4 @@
-/* Presets of the trainer's settings; an objective uses those of its own settings. */
+/* Presets of the trainer's settings; an objective uses the part with its settings. */
 #ifndef CB_TRAINING_PRESETS_H
 #define CB_TRAINING_PRESETS_H
 

@@ -139,7 +139,7 @@ cribo_status cb_state_of(cb_learner *learner, cb_state *state)
     return complete(state, collect(learner, state));
 }
 
-/* --- places of its own --- */
+/* --- places in separate memory --- */
 
 /* Sets the place of each array, one after the other; returns the bytes of all. */
 static size_t lay_out(cb_state *state)

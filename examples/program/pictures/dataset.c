@@ -171,7 +171,7 @@ static bool add_folder(
     return added;
 }
 
-/* The pictures NAME.jpg of a layout that has lists of its own. */
+/* The pictures NAME.jpg of a layout with lists. */
 static bool add_listed(
     struct dataset *dataset, const struct half *half, const struct names *names, struct problem *problem)
 {

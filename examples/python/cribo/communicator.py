@@ -144,7 +144,7 @@ class _ThreadCommunicator(Communicator):
 
 class TorchCommunicator(Communicator):
     """The ranks of a torch.distributed process group with point-to-point transfers on the CPU (gloo); None:
-    the default group. Each transfer is awaited by a thread of its own, since the requests of gloo cannot be
+    the default group. Each transfer is awaited by a separate thread, because the requests of gloo cannot be
     polled."""
 
     def __init__(self, group: Any = None, deadline: float = 0):

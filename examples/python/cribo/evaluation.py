@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FitReport(NamedTuple):
-    """How the fit of a linear layer ended."""
+    """The outcome of the fit of a linear layer."""
 
     loss: float
     gradient: float  # largest magnitude of an element of the loss's gradient
@@ -119,7 +119,7 @@ class Probe(Handle):
         return loss.value
 
     def fit_report(self) -> FitReport:
-        """How the last fit ended: short of its aim or not."""
+        """The outcome of the last fit: converged or not."""
         found = new("cribo_fit_report")
         with self._use() as invoke:
             invoke("fit_report", ctypes.byref(found))
@@ -211,7 +211,7 @@ class LinearLayer:
 
 
 class Scores(NamedTuple):
-    """How well labels were predicted."""
+    """The scores of predicted labels."""
 
     mean_iou: float
     accuracy: float

@@ -95,7 +95,7 @@ class MemoryBank(Handle):
     ) -> Matches:
         """The nearest neighbours of objects view1, view2 [R, D], image by image; the bank does not change.
 
-        objects_per_image [B] sums to R; ids [B]: an image is never matched with entries of its own id.
+        objects_per_image [B] sums to R; ids [B]: an image is never matched with entries of the same id.
         """
         batch, arrays = self._batch(view1, view2, objects_per_image, ids)
         rows, width = arrays[1].shape

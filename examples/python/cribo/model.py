@@ -52,7 +52,7 @@ class Model(Handle):
         super().__init__(settings, threads, log, progress)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
-        """Copies and pickles are models of their own, with the same settings, parameters and number of
+        """Copies and pickles are independent models, with the same settings, parameters and number of
         threads, but without callbacks; also those of a trainer's model."""
         own = {setting.name: self.settings[setting.name] for setting in settings("model")}
         return model_of, (own, self._hooks.runtime.threads, self.state_dict())

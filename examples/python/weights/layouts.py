@@ -2,7 +2,7 @@
 
 The library's own names, without "backbone.", stand in the middle; they are those of DINO, iBOT and DINOv2. A
 layout is a table from these names to its own, and serves both directions. {} is a block's number.
-Queries, keys and values, and the halves of a gated MLP, are tensors of their own in some layouts."""
+Queries, keys and values, and the halves of a gated MLP, are separate tensors in some layouts."""
 
 from __future__ import annotations
 
