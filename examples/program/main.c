@@ -21,10 +21,10 @@ static const char usage[] =
     "  neighbours  draw objects and the most similar objects of other pictures\n"
     "  attention   draw a model's attention maps and its tokens in colours\n"
     "  embed       write a model's features of pictures to a file\n"
-    "  info        describe a file of weights: layout, settings, what it was trained with\n"
+    "  info        describe a file of weights: layout, model and training settings\n"
     "\n"
     "  --help     print this help; cribo COMMAND --help prints the help of a command\n"
-    "  --version  print the library's version, build and what it found on this machine\n"
+    "  --version  print the library's version, build and choices for this machine\n"
     "\n"
     "Exit status: 0 success, 1 failure, 2 usage error; 129, 130 and 143 after\n"
     "SIGHUP, Ctrl-C and SIGTERM.\n";

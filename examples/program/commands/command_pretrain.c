@@ -247,7 +247,7 @@ static void check(struct argp_state *state, struct parsing *parsing)
     if (parsing->options.resume && parsing->options.overwrite)
         argp_error(state, "--resume goes on with a run, --overwrite replaces it; give one of them");
     if (options->weights_heads && !options->weights)
-        argp_error(state, "--weights-heads says what of --weights is taken; give that, too");
+        argp_error(state, "--weights-heads applies only to --weights; give --weights, too");
     struct recipe recipe;
     if (!settings_apply(&parsing->options.settings, 0, &config, &parsing->problem) ||
         !settings_recipe(&parsing->options.settings, &recipe, &parsing->problem))

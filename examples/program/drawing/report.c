@@ -599,7 +599,7 @@ static void write_time(struct report *report)
             "<tr><td>%s<td class=n>%.1f ms<td class=n>%.1f %%<td style='width:50%%'><div class=bar "
             "style='width:%.2f%%'></div>",
             titles[k], means[k], 100 * means[k] / sum, 100 * means[k] / sum);
-    fputs("</table><p class=note>Means over all steps. Loading pictures goes on beside it.</p></figure>\n",
+    fputs("</table><p class=note>Means over all steps. Pictures are loaded at the same time.</p></figure>\n",
         report->page);
     draw(report,
         (struct chart){.title = "Pictures a second",

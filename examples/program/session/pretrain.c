@@ -90,7 +90,7 @@ static int train_and_finish(struct session *session)
     bool broke = failed(session, train(session));
     if (session->step > session->first_step) {
         if (signal_heard)
-            say_note("stopping early and saving; the same command%s goes on with the run",
+            say_note("stopping early and saving; the same command%s continues the run",
                 session->options->overwrite ? " without --overwrite" : "");
         broke |= finish(session);
         session_say_summary(session);

@@ -124,8 +124,7 @@ static bool take_watch(struct session *session)
     const char *text = session->position.watch;
     *watch = (struct watch){0};
     if (text[0] && !watch_parse(watch, text))
-        return problem_set(
-            &session->problem, "what the checkpoint says of the losses makes no sense: %s", text);
+        return problem_set(&session->problem, "the checkpoint's record of the losses is invalid: %s", text);
     double saved = watch->skip_from, given = options->skip_from;
     if (given < 0 || given == saved) return true;
     watch->skip_from = given;
