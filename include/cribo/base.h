@@ -136,9 +136,11 @@ enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
  * threads             worker threads, the caller included; 0 takes cribo_default_threads. Results do not
  *                     depend on it. At most 256.
  * log                 receives messages without a newline, on the thread of the call. NULL: no messages.
- * progress            called several times during a long call with the phase's name and the share done so
- *                     far, 0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED. NULL:
- *                     never cancelled.
+ * progress            called several times in step, teach, learn and update of trainers and objectives, in
+ *                     search, predict and fit of a probe, and in k-means, with the phase's name and the share
+ *                     done so far, 0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED.
+ *                     Other calls, such as features, files, clustering and the memory bank, do not call it.
+ *                     NULL: no calls
  * allocator_user, log_user, progress_user  passed to these callbacks as `user`
  *
  * All callbacks run on the thread that made the call. No exception and no longjmp may leave a callback. A

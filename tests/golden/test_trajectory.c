@@ -331,6 +331,23 @@ START_TEST(test_trajectory_of_six_steps_equals_reference)
 }
 END_TEST
 
+static void compare_first_gradients(const golden *file, const char *mode, const cribo_trainer *trainer)
+{
+    char name[128];
+    size_t compared = 0;
+    for (size_t p = 0; name_at(golden_text(file, "parameters"), p, name); p++) {
+        size_t n;
+        if (!golden_has(file, "%s.step0.grad.%s", mode, name)) continue;
+        const float *expected = golden_floats(file, &n, "%s.step0.grad.%s", mode, name);
+        float *got = calloc(n, sizeof *got);
+        OK(cribo_trainer_gradient(trainer, name, got, (int64_t)n));
+        assert_close(name, got, expected, n, 1e-5 * fmax(1, max_magnitude(expected, n)));
+        free(got);
+        compared++;
+    }
+    ck_assert_uint_gt(compared, 20);
+}
+
 /* Without frozen layers the first step has every gradient, also those of the last layers. */
 START_TEST(test_trajectory_first_gradients_equal_reference)
 {
@@ -342,20 +359,94 @@ START_TEST(test_trajectory_first_gradients_equal_reference)
     cribo_batch batch = batch_of(&file, &c, 0);
     OK(cribo_trainer_teach(trainer, &batch));
     OK(cribo_trainer_learn(trainer, &batch));
-    char name[128];
-    size_t compared = 0;
-    for (size_t p = 0; name_at(golden_text(&file, "parameters"), p, name); p++) {
-        size_t n;
-        if (!golden_has(&file, "%s.step0.grad.%s", mode, name)) continue;
-        const float *expected = golden_floats(&file, &n, "%s.step0.grad.%s", mode, name);
-        float *got = calloc(n, sizeof *got);
-        OK(cribo_trainer_gradient(trainer, name, got, (int64_t)n));
-        assert_close(name, got, expected, n, 1e-5 * fmax(1, max_magnitude(expected, n)));
-        free(got);
-        compared++;
-    }
-    ck_assert_uint_gt(compared, 20);
+    compare_first_gradients(&file, mode, trainer);
     cribo_trainer_free(trainer);
+    golden_close(&file);
+}
+END_TEST
+
+/* --- groups --- */
+
+/* Two copies of an array, to be freed. */
+static void *twice(const void *values, size_t bytes)
+{
+    char *both = malloc(2 * bytes);
+    ck_assert_ptr_nonnull(both);
+    memcpy(both, values, bytes);
+    memcpy(both + bytes, values, bytes);
+    return both;
+}
+
+/* The first batch of the reference, twice in one batch. */
+static cribo_batch batch_twice(const golden *file, const cribo_trainer_config *c)
+{
+    cribo_batch batch = batch_of(file, c, 0);
+    size_t images = (size_t)c->batch_size, side = (size_t)c->image_size, grid = side / (size_t)c->patch_size;
+    size_t view = images * 3 * side * side * sizeof(float);
+    batch.images *= 2;
+    batch.view1 = twice(batch.view1, view);
+    batch.view2 = twice(batch.view2, view);
+    batch.positions = twice(batch.positions, images * 4 * grid * grid * sizeof(float));
+    batch.seed_tokens = twice(batch.seed_tokens, images * (size_t)c->clusters * sizeof(int64_t));
+    return batch;
+}
+
+static void free_twice(cribo_batch *batch)
+{
+    free((void *)batch->view1);
+    free((void *)batch->view2);
+    free((void *)batch->positions);
+    free((void *)batch->seed_tokens);
+}
+
+/* The cycle tests of both copies against the reference's: how many differ. */
+static size_t wrong_matches(const golden *file, const char *mode, const cribo_trainer *trainer, size_t most)
+{
+    size_t n, wrong = 0;
+    cribo_targets t = {.struct_size = sizeof t, .match1 = calloc(most, 1), .match2 = calloc(most, 1)};
+    golden_integers(file, &n, "%s.step0.index1", mode);
+    const uint8_t *mask1 = golden_bytes(file, NULL, "%s.step0.mask1", mode);
+    const uint8_t *mask2 = golden_bytes(file, NULL, "%s.step0.mask2", mode);
+    OK(cribo_trainer_targets(trainer, &t));
+    for (size_t i = 0; i < 2 * n; i++) wrong += (t.match1[i] != mask1[i % n]) + (t.match2[i] != mask2[i % n]);
+    free(t.match1);
+    free(t.match2);
+    return wrong;
+}
+
+/*
+ * Two groups that are the reference's first batch each: cycle tests, losses and gradients are the reference's,
+ * as the mean of two equal processes of the authors' code is. As one batch the copies are each other's rivals
+ * in the cycle test.
+ */
+START_TEST(test_trajectory_two_groups_equal_reference)
+{
+    const char *mode = runs[_i].mode;
+    golden file = golden_open(runs[_i].file);
+    cribo_trainer_config c = config_of(&file, mode), grouped = c;
+    size_t most = 2 * (size_t)(c.batch_size * c.clusters);
+    double global, cross_view, cross_image;
+    grouped.batch_size *= 2;
+    grouped.group_images = c.batch_size;
+    grouped.freeze_last_layer_epochs = 0;
+    cribo_batch batch = batch_twice(&file, &c);
+    cribo_trainer *trainer = begin(&file, &grouped);
+    OK(cribo_trainer_teach(trainer, &batch));
+    ck_assert_uint_eq(wrong_matches(&file, mode, trainer, most), 0);
+    OK(cribo_trainer_learn(trainer, &batch));
+    OK(cribo_trainer_losses(trainer, NULL, &global, &cross_view, &cross_image));
+    compare_number("d_loss", 0, global, golden_floats(&file, NULL, "%s.d_loss", mode)[0], 1e-5);
+    compare_number("s_loss", 0, cross_view, golden_floats(&file, NULL, "%s.s_loss", mode)[0], 1e-5);
+    compare_number("nn_loss", 0, cross_image, golden_floats(&file, NULL, "%s.nn_loss", mode)[0], 1e-5);
+    if (_i % 2 == 0) compare_first_gradients(&file, mode, trainer); /* stored for these runs */
+    cribo_trainer_free(trainer);
+
+    grouped.group_images = 0;
+    trainer = begin(&file, &grouped);
+    OK(cribo_trainer_teach(trainer, &batch));
+    ck_assert_uint_gt(wrong_matches(&file, mode, trainer, most), 0);
+    cribo_trainer_free(trainer);
+    free_twice(&batch);
     golden_close(&file);
 }
 END_TEST
@@ -426,6 +517,7 @@ int main(void)
     tcase_set_timeout(test, 240);
     tcase_add_loop_test(test, test_trajectory_of_six_steps_equals_reference, 0, 4);
     tcase_add_loop_test(test, test_trajectory_first_gradients_equal_reference, 0, 1);
+    tcase_add_loop_test(test, test_trajectory_two_groups_equal_reference, 0, 4);
     tcase_add_loop_test(test, test_trajectory_first_gradients_equal_reference, 2, 3);
     tcase_add_loop_test(test, test_trajectory_in_bf16_keeps_reference_losses, 0, 4);
     suite_add_tcase(suite, test);
