@@ -415,8 +415,8 @@ static size_t wrong_matches(const golden *file, const char *mode, const cribo_tr
 }
 
 /*
- * Two groups that are the reference's first batch each: cycle tests, losses and gradients are the reference's,
- * as the mean of two equal processes of the authors' code is. As one batch the copies are each other's rivals
+ * Two groups, each the reference's first batch: cycle tests, losses and gradients equal the reference's, as
+ * the mean over two equal processes of the authors' code does. In one batch without groups the copies compete
  * in the cycle test.
  */
 START_TEST(test_trajectory_two_groups_equal_reference)
@@ -438,7 +438,7 @@ START_TEST(test_trajectory_two_groups_equal_reference)
     compare_number("d_loss", 0, global, golden_floats(&file, NULL, "%s.d_loss", mode)[0], 1e-5);
     compare_number("s_loss", 0, cross_view, golden_floats(&file, NULL, "%s.s_loss", mode)[0], 1e-5);
     compare_number("nn_loss", 0, cross_image, golden_floats(&file, NULL, "%s.nn_loss", mode)[0], 1e-5);
-    if (_i % 2 == 0) compare_first_gradients(&file, mode, trainer); /* stored for these runs */
+    if (_i % 2 == 0) compare_first_gradients(&file, mode, trainer); /* only these have them */
     cribo_trainer_free(trainer);
 
     grouped.group_images = 0;
