@@ -18,14 +18,10 @@
 static cribo_status create_leaves(const cb_allocator *allocator, cb_learner *l)
 {
     const cb_target_sizes *sizes = &l->objective->sizes;
-    cb_sum_array sums[CB_OBJECTIVE_SUMS];
-    cb_leaf_array arrays[1 + CB_OBJECTIVE_SUMS] = {
+    cb_sum_array arrays[CB_LEAF_ARRAYS] = {
         {l->student->gradients + l->student->frozen, l->student->total - l->student->frozen}};
-    cb_objective_sums(l->objective, sums);
-    for (size_t a = 0; a < CB_OBJECTIVE_SUMS; a++)
-        arrays[1 + a] = (cb_leaf_array){sums[a].values, sums[a].count};
-    return cb_leaves_create(
-        allocator, &l->leaves, sizes->shards / sizes->ranks, arrays, 1 + CB_OBJECTIVE_SUMS);
+    cb_objective_sums(l->objective, arrays + 1);
+    return cb_leaves_create(allocator, &l->leaves, sizes->shards / sizes->ranks, arrays);
 }
 
 cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *l, const cb_learner_parts *parts)
@@ -137,8 +133,8 @@ cribo_status cb_learner_learn(cb_learner *l, size_t m, cb_tape *tape, cb_tensor 
 static cribo_status join_sums(cb_learner *l)
 {
     size_t offsets[CB_MAX_RANKS + 1], ranks = cb_ranks_size(l->ranks);
-    for (size_t a = 1; a < l->leaves.array_count; a++) {
-        const cb_leaf_array *array = &l->leaves.arrays[a];
+    for (size_t a = 1; a < CB_LEAF_ARRAYS; a++) {
+        const cb_sum_array *array = &l->leaves.arrays[a];
         for (size_t p = 0; p <= ranks; p++) offsets[p] = array->count * p / ranks;
         CB_TRY(cb_ranks_sum(l->ranks, "signs of collapse", array->values, offsets));
         CB_TRY(cb_ranks_spread(l->ranks, "signs of collapse", array->values, sizeof(cb_real), offsets));

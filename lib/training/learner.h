@@ -82,10 +82,4 @@ cribo_status cb_learner_end_learning(cb_learner *learner, cribo_status status);
 /* Clipping, AdamW, the teacher, centres, memory bank, step count, report. */
 cribo_status cb_learner_update(cb_learner *learner, cribo_report *report);
 
-/* Whether the step has targets. */
-static inline bool cb_learner_has_targets(const cb_learner *learner)
-{
-    return learner->objective->targets.images > 0;
-}
-
 #endif

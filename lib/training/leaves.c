@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-cribo_status cb_leaves_create(const cb_allocator *allocator, cb_leaves *leaves, size_t count,
-    const cb_leaf_array *arrays, size_t array_count)
+cribo_status cb_leaves_create(
+    const cb_allocator *allocator, cb_leaves *leaves, size_t count, const cb_sum_array arrays[CB_LEAF_ARRAYS])
 {
-    *leaves = (cb_leaves){.count = count, .array_count = array_count};
-    memcpy(leaves->arrays, arrays, array_count * sizeof *arrays);
-    for (size_t a = 0; a < array_count; a++) leaves->total += arrays[a].count;
+    *leaves = (cb_leaves){.count = count};
+    memcpy(leaves->arrays, arrays, sizeof leaves->arrays);
+    for (size_t a = 0; a < CB_LEAF_ARRAYS; a++) leaves->total += arrays[a].count;
     for (size_t l = 0; (size_t)1 << l < count; l++)
         CB_TRY(CB_ALLOCATE(allocator, &leaves->level[l], leaves->total, "gradients of the shards"));
     return CRIBO_OK;
@@ -25,7 +25,7 @@ typedef enum sweep_kind { CLEAR, STORE, ADD } sweep_kind;
 /* One sweep over an array: clears it, stores it, or adds the stored array to it. */
 typedef struct sweep {
     sweep_kind kind;
-    cb_leaf_array array;
+    cb_sum_array array;
     cb_real *stored;
     size_t parts;
 } sweep;
@@ -45,7 +45,7 @@ static void sweep_part(void *context, size_t part, size_t worker)
 
 static void sweep_all(const cb_leaves *leaves, cb_pool *pool, sweep_kind kind, cb_real *stored)
 {
-    for (size_t a = 0; a < leaves->array_count; a++) {
+    for (size_t a = 0; a < CB_LEAF_ARRAYS; a++) {
         sweep s = {kind, leaves->arrays[a], stored, cb_pool_parts(pool, leaves->arrays[a].count)};
         cb_pool_run(pool, s.parts, sweep_part, &s);
         if (stored) stored += leaves->arrays[a].count;

@@ -9,22 +9,15 @@
 #ifndef CB_TRAINING_LEAVES_H
 #define CB_TRAINING_LEAVES_H
 
-#include "base/pool.h"
-#include "tensor/real.h"
+#include "objective/learn.h"
 
-/* Numbers that a leaf adds up. */
-typedef struct cb_leaf_array {
-    cb_real *values;
-    size_t count;
-} cb_leaf_array;
-
-#define CB_MAX_LEAF_ARRAYS 4
-#define CB_MAX_LEAF_LEVELS 16 /* 2^16 leaves */
+#define CB_LEAF_ARRAYS (1 + CB_OBJECTIVE_SUMS) /* the gradients, and the objective's sums */
+#define CB_MAX_LEAF_LEVELS 16                  /* 2^16 leaves */
 
 typedef struct cb_leaves {
     size_t count, ended; /* of this rank, a power of two; those that have ended in the current step */
-    size_t array_count, total;
-    cb_leaf_array arrays[CB_MAX_LEAF_ARRAYS];
+    size_t total;        /* numbers of all arrays */
+    cb_sum_array arrays[CB_LEAF_ARRAYS];
     cb_real *level[CB_MAX_LEAF_LEVELS]; /* [total] a sum of 2^l leaves, until the next is complete */
 } cb_leaves;
 
@@ -33,7 +26,7 @@ typedef struct cb_leaves {
  * cb_leaves_free.
  */
 cribo_status cb_leaves_create(const cb_allocator *allocator, cb_leaves *leaves, size_t count,
-    const cb_leaf_array *arrays, size_t array_count);
+    const cb_sum_array arrays[CB_LEAF_ARRAYS]);
 void cb_leaves_free(const cb_allocator *allocator, cb_leaves *leaves);
 
 /* Begins a step: the arrays are zero. */
