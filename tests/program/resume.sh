@@ -101,6 +101,14 @@ expect 1 "--steps is 100 in the checkpoint, not 104; leave it out, or change it 
 expect 1 "begun with no preset" pretrain "$work/moved" -o "$run" --resume --preset tiny
 expect 2 "--override speed: there is no such setting" pretrain "$work/moved" -o "$run" --resume --override epochs,speed
 expect 0 "nothing to do" pretrain "$work/moved" -o "$run" --resume
+# A kill between a checkpoint and its weights: the weights of an older step, or none, are replaced.
+cp "$run/weights.safetensors" "$work/newest"
+sed 's/"step":"100"/"step":"099"/' "$work/newest" >"$run/weights.safetensors"
+expect 0 "nothing to do" pretrain "$work/moved" -o "$run" --resume
+cmp "$work/newest" "$run/weights.safetensors" || fail "weights of another step than the checkpoint's stay"
+rm "$run/weights.safetensors"
+expect 0 "nothing to do" pretrain "$work/moved" -o "$run" --resume
+cmp "$work/newest" "$run/weights.safetensors" || fail "missing weights stay missing"
 expect 0 "(--overwrite begins anew)" pretrain "$work/moved" -o "$run"
 "$pictures" "$work/moved" 14
 expect 1 "by --override folder" pretrain "$work/moved" -o "$run" --resume

@@ -6,6 +6,7 @@
 #include "session/session.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -83,12 +84,21 @@ static bool finish(struct session *session)
     return failed(session, session_show_clusters(session, session->run.clusters, true)) || broke;
 }
 
+/* Whether the process before this one ended between the checkpoint and the weights of its last step. */
+static bool weights_lag(const struct session *session)
+{
+    char step[32];
+    return session->checkpoint &&
+           (cribo_checkpoint_metadata(session->run.weights, "step", step, sizeof step) != CRIBO_OK ||
+               strtoll(step, NULL, 10) != session->step);
+}
+
 static int train_and_finish(struct session *session)
 {
     session_say_plan(session);
     if (session->step >= session->last_step) say_note("nothing to do: these steps are done");
     bool broke = failed(session, train(session));
-    if (session->step > session->first_step) {
+    if (session->step > session->first_step || weights_lag(session)) {
         if (signal_heard)
             say_note("stopping early and saving; the same command%s continues the run",
                 session->options->overwrite ? " without --overwrite" : "");
