@@ -17,6 +17,7 @@
 #define CRIBO_EVALUATION_H
 
 #include "cribo/base.h"
+#include "cribo/objective.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -389,6 +390,34 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_k_means(int64_t rows, int64_t widt
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_nearest_centres(int64_t rows, int64_t width,
     const float *features, int64_t clusters, const float *centres, int32_t *labels, double *inertia,
     const cribo_runtime *runtime);
+
+/*
+ * Dense retrieval without labels: how many patches of the first views of images find, among all patches of
+ * all second views, the patch at the same place of their image. Two views of the training, with their jitter
+ * of colours, show what the features recognise again; equal features find nothing.
+ *
+ * The centre of a patch of view 1 is a place in the original image (cribo_crop_positions). The patch is asked
+ * if view 2 of that image shows the place; the right answer is the patch of view 2 that contains it. The
+ * patch finds it if, of all B N patches of the second views, the one with the largest cosine (equal ones: the
+ * first) belongs to the same image and is at most `reach` rows and columns beside the right one.
+ *
+ * images         B; B N is at most 2^31
+ * rows, columns  of the patches of a view, N = rows * columns
+ * width          D, 1 ... 65 536
+ * view1, view2   [B, N, D] features of any length, finite; cribo_model_features gives them
+ * crops1, crops2 [B] the crop of each view
+ * reach          0: the right patch only; 1: its neighbours count, too; 0 ... 4096
+ * asked          patches of view 1 that were asked; 0 if no views overlap
+ * found          those that found theirs; found / asked is the score. By chance it would be at most
+ *                (2 reach + 1)^2 / (B N)
+ * runtime        memory and threads; NULL: defaults. The results do not depend on the threads.
+ *
+ * Errors: CRIBO_INVALID_ARGUMENT, CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads).
+ * Cost: at most 2 (B N)^2 D flop; 12 B N bytes of memory, and some MB for each thread, during the call.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_view_retrieval(int64_t images, int64_t rows, int64_t columns,
+    int64_t width, const float *view1, const float *view2, const cribo_crop *crops1, const cribo_crop *crops2,
+    int64_t reach, int64_t *asked, int64_t *found, const cribo_runtime *runtime);
 
 /*
  * Principal components of rows: the directions of greatest variance, and where each row lies along them.

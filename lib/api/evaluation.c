@@ -12,9 +12,11 @@
 #include "evaluation/probe.h"
 #include "evaluation/rare_patches.h"
 #include "evaluation/segmentation.h"
+#include "evaluation/view_retrieval.h"
 #include "tensor/gemm.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #define MOST_CLASSES 65536
 
@@ -566,6 +568,69 @@ cribo_status cribo_nearest_centres(int64_t rows, int64_t width, const float *fea
         .labels = labels,
         .inertia = inertia ? inertia : &unwanted};
     return run_k_means(&problem, hooks, centres);
+}
+
+static cribo_status check_crops(const char *name, const cribo_crop *crops, int64_t images)
+{
+    char element[64];
+    CB_REQUIRE(crops, "%s is NULL", name);
+    for (int64_t i = 0; i < images; i++) {
+        snprintf(element, sizeof element, "%s[%lld]", name, (long long)i);
+        CB_TRY(cb_check_crop(element, &crops[i]));
+    }
+    return CRIBO_OK;
+}
+
+/* Sizes of which no product overflows. */
+static cribo_status check_views(int64_t images, int64_t rows, int64_t columns, int64_t width)
+{
+    const int64_t most = INT64_C(1) << 31;
+    CB_REQUIRE(images > 0 && images <= most, "images = %lld must be in 1 ... 2^31", (long long)images);
+    CB_TRY(check_side_count("rows", rows));
+    CB_TRY(check_side_count("columns", columns));
+    CB_TRY(check_side_count("width", width));
+    CB_REQUIRE(rows * columns <= most / images,
+        "images = %lld of %lld x %lld patches must be at most 2^31 patches", (long long)images,
+        (long long)rows, (long long)columns);
+    return CRIBO_OK;
+}
+
+static cribo_status run_view_retrieval(cb_view_retrieval *views, const cribo_runtime *hooks)
+{
+    cb_runtime runtime;
+    size_t count = views->images * views->rows * views->columns * views->width;
+    CB_TRY(cb_runtime_begin(&runtime, hooks));
+    cribo_status status = cb_gemm_begin(&runtime);
+    if (status == CRIBO_OK) status = cb_check_finite(runtime.pool, "view1", views->features[0], count);
+    if (status == CRIBO_OK) status = cb_check_finite(runtime.pool, "view2", views->features[1], count);
+    if (status == CRIBO_OK) status = cb_view_retrieval_run(&runtime, views);
+    cb_runtime_end(&runtime);
+    return status;
+}
+
+cribo_status cribo_view_retrieval(int64_t images, int64_t rows, int64_t columns, int64_t width,
+    const float *view1, const float *view2, const cribo_crop *crops1, const cribo_crop *crops2, int64_t reach,
+    int64_t *asked, int64_t *found, const cribo_runtime *hooks)
+{
+    CB_TRY(check_views(images, rows, columns, width));
+    CB_REQUIRE_POINTER(view1);
+    CB_REQUIRE_POINTER(view2);
+    CB_TRY(check_crops("crops1", crops1, images));
+    CB_TRY(check_crops("crops2", crops2, images));
+    CB_REQUIRE(reach >= 0 && reach <= 4096, "reach = %lld must be in 0 ... 4096", (long long)reach);
+    CB_REQUIRE_POINTER(asked);
+    CB_REQUIRE_POINTER(found);
+    cb_view_retrieval views = {.images = (size_t)images,
+        .rows = (size_t)rows,
+        .columns = (size_t)columns,
+        .width = (size_t)width,
+        .features = {view1, view2},
+        .crops = {crops1, crops2},
+        .reach = (size_t)reach};
+    CB_TRY(run_view_retrieval(&views, hooks));
+    *asked = (int64_t)views.asked;
+    *found = (int64_t)views.found;
+    return CRIBO_OK;
 }
 
 cribo_status cribo_principal_components(int64_t rows, int64_t width, const float *features,

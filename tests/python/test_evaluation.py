@@ -212,6 +212,46 @@ class Matching(unittest.TestCase):
             np.testing.assert_allclose(found.centres[k], x[found.labels == k].mean(0), atol=1e-4)
         np.testing.assert_array_equal(cribo.nearest_centres(x, found.centres).labels, found.labels)
 
+    def test_view_retrieval_counts_patches_that_find_their_place(self):
+        random = np.random.default_rng(5)
+        shape = images, rows, columns, _ = 3, 4, 6, 5
+        views = random.standard_normal((2, *shape)).astype(np.float32)
+        crops = np.empty((2, images, 5))
+        crops[..., :2] = random.uniform(0, 30, (2, images, 2))
+        crops[..., 2:4] = random.uniform(30, 90, (2, images, 2))
+        crops[..., 4] = random.integers(0, 2, (2, images))
+        # Some patches of view 2 are near copies of those of view 1 at their place.
+        right = {}
+        for b, r, c in np.ndindex(images, rows, columns):
+            x, y, width, height, flipped = crops[0, b]
+            place = (
+                x + ((columns - 1 - c if flipped else c) + 0.5) * width / columns,
+                y + (r + 0.5) * height / rows,
+            )
+            x, y, width, height, flipped = crops[1, b]
+            column = int(np.floor((place[0] - x) / width * columns))
+            row = int(np.floor((place[1] - y) / height * rows))
+            if 0 <= column < columns and 0 <= row < rows:
+                right[b, r, c] = row, columns - 1 - column if flipped else column
+                if random.random() < 0.7:
+                    views[(1, b, *right[b, r, c])] = 3 * views[0, b, r, c]
+        self.assertGreater(len(right), 30)
+        unit = (views / np.linalg.norm(views, axis=-1, keepdims=True)).astype(np.float64)
+        best = (unit[0].reshape(-1, 5) @ unit[1].reshape(-1, 5).T).argmax(1).reshape(images, rows, columns)
+        for reach in (0, 1):
+            found = sum(
+                bool(b == q and abs(r - s) <= reach and abs(c - t) <= reach)
+                for (b, *_), (r, c), (q, s, t) in (
+                    (p, w, np.unravel_index(best[p], (images, rows, columns))) for p, w in right.items()
+                )
+            )
+            score = cribo.view_retrieval(*views, *crops, reach=reach)
+            self.assertEqual(score, (len(right), found))
+            self.assertEqual(score.share, found / len(right))
+        self.assertEqual(cribo.view_retrieval(*views, crops[0], crops[1] + [500, 0, 0, 0, 0]).share, 0)
+        with self.assertRaisesRegex(ValueError, "view2"):
+            cribo.view_retrieval(views[0], views[1, :2], *crops)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,6 +1,7 @@
 /*
- * Assignments, matched predictions, patches with rare classes and k-means, each against its definition worked
- * out in another way: all permutations, all patches sorted, the means of the rows.
+ * Assignments, matched predictions, patches with rare classes, k-means and retrieval between views, each
+ * against its definition worked out in another way: all permutations, all patches sorted, the means of the
+ * rows, all pairs of patches.
  */
 #include "base/random.h"
 #include "cribo/evaluation.h"
@@ -367,6 +368,129 @@ START_TEST(test_linear_layer_learns_and_does_not_depend_on_threads)
 }
 END_TEST
 
+/* --- retrieval between views --- */
+
+enum { PHOTOS = 9, DOWN = 12, ACROSS = 11, CELLS = DOWN * ACROSS, CHANNELS = 8 };
+
+static struct {
+    float views[2][PHOTOS * CELLS * CHANNELS];
+    cribo_crop crops[2][PHOTOS];
+} album;
+
+/* Views of photographs whose features are noisy functions of the place. */
+static void fill_album(uint64_t seed)
+{
+    cb_random random = cb_random_begin(seed, CB_PURPOSE_CALLER, 7, 0);
+    for (int v = 0; v < 2; v++)
+        for (int b = 0; b < PHOTOS; b++) {
+            float positions[CELLS * 2];
+            cribo_crop *crop = &album.crops[v][b];
+            *crop = (cribo_crop){.x = 40 * cb_random_uniform(&random),
+                .y = 40 * cb_random_uniform(&random),
+                .width = 30 + 60 * cb_random_uniform(&random),
+                .height = 30 + 60 * cb_random_uniform(&random),
+                .flipped = (int64_t)cb_random_below(&random, 2)};
+            OK(cribo_crop_positions(crop, DOWN, ACROSS, positions));
+            for (int i = 0; i < CELLS; i++)
+                for (int d = 0; d < CHANNELS; d++)
+                    album.views[v][(b * CELLS + i) * CHANNELS + d] =
+                        (float)(sin(0.05 * (d + 1) * positions[2 * i] + b) +
+                                cos(0.04 * (d + 1) * positions[2 * i + 1] - b) +
+                                0.1 * cb_random_normal(&random));
+        }
+}
+
+static double cosine_of(const float *a, const float *b)
+{
+    double product = 0, aa = 0, bb = 0;
+    for (int d = 0; d < CHANNELS; d++) {
+        product += (double)a[d] * (double)b[d];
+        aa += (double)a[d] * (double)a[d];
+        bb += (double)b[d] * (double)b[d];
+    }
+    return product / sqrt(aa * bb);
+}
+
+static int best_of_all(const float *query)
+{
+    int best = 0;
+    double most = -2;
+    for (int i = 0; i < PHOTOS * CELLS; i++) {
+        double cosine = cosine_of(query, album.views[1] + i * CHANNELS);
+        if (cosine > most) most = cosine, best = i;
+    }
+    return best;
+}
+
+/* The cell of view 2 whose edges enclose the point, -1: none; by comparing with each cell. */
+static int enclosing_cell(int photo, double x, double y)
+{
+    const cribo_crop *crop = &album.crops[1][photo];
+    double width = crop->width / ACROSS, height = crop->height / DOWN;
+    for (int i = 0; i < CELLS; i++) {
+        int column = crop->flipped ? ACROSS - 1 - i % ACROSS : i % ACROSS;
+        double left = crop->x + column * width - 0.5, top = crop->y + i / ACROSS * height - 0.5;
+        if (x >= left && x < left + width && y >= top && y < top + height) return i;
+    }
+    return -1;
+}
+
+START_TEST(test_view_retrieval_is_that_of_all_pairs)
+{
+    int64_t asked, found, wanted_asked = 0, wanted_found[3] = {0};
+    fill_album((uint64_t)_i);
+    for (int i = 0; i < PHOTOS * CELLS; i++) {
+        float positions[CELLS * 2];
+        int photo = i / CELLS;
+        OK(cribo_crop_positions(&album.crops[0][photo], DOWN, ACROSS, positions));
+        int right = enclosing_cell(photo, positions[2 * (i % CELLS)], positions[2 * (i % CELLS) + 1]);
+        if (right < 0) continue;
+        int best = best_of_all(album.views[0] + i * CHANNELS), cell = best % CELLS;
+        int rows = abs(cell / ACROSS - right / ACROSS), columns = abs(cell % ACROSS - right % ACROSS);
+        wanted_asked++;
+        for (int reach = 0; reach < 3; reach++)
+            wanted_found[reach] += best / CELLS == photo && rows <= reach && columns <= reach;
+    }
+    ck_assert(wanted_found[0] > 0 && wanted_found[0] < wanted_found[2] && wanted_found[2] < wanted_asked);
+    for (int reach = 0; reach < 3; reach++)
+        for (int threads = 1; threads < 4; threads += 2) {
+            cribo_runtime runtime;
+            OK(cribo_runtime_init(&runtime, sizeof runtime));
+            runtime.threads = threads;
+            OK(cribo_view_retrieval(PHOTOS, DOWN, ACROSS, CHANNELS, album.views[0], album.views[1],
+                album.crops[0], album.crops[1], reach, &asked, &found, &runtime));
+            ck_assert_int_eq(asked, wanted_asked);
+            ck_assert_int_eq(found, wanted_found[reach]);
+        }
+}
+END_TEST
+
+START_TEST(test_view_retrieval_of_equal_and_of_disjoint_views)
+{
+    int64_t asked, found;
+    fill_album(1);
+    memcpy(album.crops[1], album.crops[0], sizeof album.crops[0]);
+    memcpy(album.views[1], album.views[0], sizeof album.views[0]);
+    OK(cribo_view_retrieval(PHOTOS, DOWN, ACROSS, CHANNELS, album.views[0], album.views[1], album.crops[0],
+        album.crops[1], 0, &asked, &found, NULL));
+    ck_assert(asked == PHOTOS * CELLS && found == asked);
+
+    /* Equal features, of length 0 too, find the first patch of all, which is right for one of the queries. */
+    for (int zero = 0; zero < 2; zero++) {
+        for (int i = 0; i < PHOTOS * CELLS * CHANNELS; i++)
+            album.views[0][i] = album.views[1][i] = 1.0F - zero;
+        OK(cribo_view_retrieval(PHOTOS, DOWN, ACROSS, CHANNELS, album.views[0], album.views[1],
+            album.crops[0], album.crops[1], 0, &asked, &found, NULL));
+        ck_assert(asked == PHOTOS * CELLS && found == 1);
+    }
+
+    for (int b = 0; b < PHOTOS; b++) album.crops[1][b].x += 1000;
+    OK(cribo_view_retrieval(PHOTOS, DOWN, ACROSS, CHANNELS, album.views[0], album.views[1], album.crops[0],
+        album.crops[1], 4096, &asked, &found, NULL));
+    ck_assert(asked == 0 && found == 0);
+}
+END_TEST
+
 /* --- memory --- */
 
 static cribo_status everything(const cribo_runtime *runtime)
@@ -377,11 +501,15 @@ static cribo_status everything(const cribo_runtime *runtime)
     cribo_patch_maps maps = {sizeof maps, 1, 1, 2, NULL, 1, 2};
     float centres[4];
     int32_t nearest[3];
-    int64_t index[2], class_of[3], matched[4];
+    int64_t index[2], class_of[3], matched[4], asked, found;
     cribo_status status = cribo_rare_patches(&maps, 2, 255, labels, draws, 2, index, runtime);
     if (status == CRIBO_OK) status = cribo_confusion_match(2, 3, confusion, 0, 0, NULL, matched, runtime);
     if (status == CRIBO_OK) status = cribo_confusion_match(2, 3, confusion, 0, 0, class_of, NULL, runtime);
-    return status == CRIBO_OK ? cribo_k_means(3, 2, x, 2, 0, 5, centres, nearest, NULL, runtime) : status;
+    if (status == CRIBO_OK) status = cribo_k_means(3, 2, x, 2, 0, 5, centres, nearest, NULL, runtime);
+    cribo_crop crop = {.width = 8, .height = 8};
+    return status == CRIBO_OK
+               ? cribo_view_retrieval(1, 1, 3, 2, x, x, &crop, &crop, 0, &asked, &found, runtime)
+               : status;
 }
 
 START_TEST(test_matching_out_of_memory_leaks_nothing)
@@ -417,6 +545,8 @@ int main(void)
     tcase_add_loop_test(tests, test_k_means_finds_separate_groups_and_their_means, 0, 3);
     tcase_add_test(tests, test_k_means_does_not_depend_on_threads);
     tcase_add_test(tests, test_k_means_more_iterations_are_no_worse_and_equal_rows_are_fine);
+    tcase_add_loop_test(tests, test_view_retrieval_is_that_of_all_pairs, 0, 2);
+    tcase_add_test(tests, test_view_retrieval_of_equal_and_of_disjoint_views);
     tcase_add_test(tests, test_linear_layer_step_follows_the_gradient);
     tcase_add_test(tests, test_linear_layer_learns_and_does_not_depend_on_threads);
     tcase_add_test(tests, test_matching_out_of_memory_leaks_nothing);

@@ -704,6 +704,37 @@ static void nearest_centres(void)
     BAD(cribo_nearest_centres(3, 2, x, 2, centres, labels, NULL, NULL), "centres[1]");
 }
 
+static void view_retrieval(void)
+{
+    float x[6] = {0}, bad[6] = {0};
+    int64_t asked = 5, found = 6;
+    cribo_crop crops[] = {{0, 0, 8, 8, 0}, {0, 0, 8, 8, 1}}, flat[] = {{0, 0, 8, 8, 0}, {0, 0, 8, 0, 0}};
+    const int64_t counts[] = {0, -1, INT64_MIN, INT64_MAX}, negative[] = {-1, 4097, INT64_MIN, INT64_MAX};
+    const int64_t most = INT64_C(1) << 31;
+#define VIEWS(b, r, c, d) b, r, c, d, x, x, crops, crops, 0, &asked, &found, NULL
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        BAD(cribo_view_retrieval(VIEWS(counts[i], 1, 1, 2)), "images");
+        BAD(cribo_view_retrieval(VIEWS(2, counts[i], 1, 2)), "rows");
+        BAD(cribo_view_retrieval(VIEWS(2, 1, counts[i], 2)), "columns");
+        BAD(cribo_view_retrieval(VIEWS(2, 1, 1, counts[i])), "width");
+    }
+    BAD(cribo_view_retrieval(VIEWS(most, 1, 2, 2)), "images");
+#undef VIEWS
+    for (size_t i = 0; i < COUNT(negative); i++)
+        BAD(cribo_view_retrieval(2, 1, 1, 2, x, x, crops, crops, negative[i], &asked, &found, NULL), "reach");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, NULL, x, crops, crops, 0, &asked, &found, NULL), "view1");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, x, NULL, crops, crops, 0, &asked, &found, NULL), "view2");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, x, x, NULL, crops, 0, &asked, &found, NULL), "crops1");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, x, x, crops, NULL, 0, &asked, &found, NULL), "crops2");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, x, x, crops, flat, 0, &asked, &found, NULL), "crops2[1]");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, x, x, crops, crops, 0, NULL, &found, NULL), "asked");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, x, x, crops, crops, 0, &asked, NULL, NULL), "found");
+    bad[3] = (float)NAN;
+    BAD(cribo_view_retrieval(2, 1, 1, 2, bad, x, crops, crops, 0, &asked, &found, NULL), "view1[3]");
+    BAD(cribo_view_retrieval(2, 1, 1, 2, x, bad, crops, crops, 0, &asked, &found, NULL), "view2[3]");
+    ck_assert(asked == 5 && found == 6);
+}
+
 static void principal_components(void)
 {
     float x[6] = {0};
@@ -2430,6 +2461,7 @@ static const entry table[] = {
     ENTRY(confusion_match),
     ENTRY(k_means),
     ENTRY(nearest_centres),
+    ENTRY(view_retrieval),
     ENTRY(principal_components),
     CONFIG_ENTRIES(loss),
     ENTRY(loss_create),

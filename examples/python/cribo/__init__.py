@@ -46,12 +46,14 @@ from .evaluation import (
     PrincipalComponents,
     Probe,
     Scores,
+    ViewRetrieval,
     assign,
     confusion_match,
     k_means,
     nearest_centres,
     principal_components,
     rare_patches,
+    view_retrieval,
 )
 from .loss import Loss, Losses
 from .memory_bank import BankContent, Matches, MemoryBank
@@ -115,6 +117,7 @@ __all__ = [
     "TimedOut",
     "TorchCommunicator",
     "Trainer",
+    "ViewRetrieval",
     "WeightsInfo",
     "WrongState",
     "__version__",
@@ -134,5 +137,6 @@ __all__ = [
     "set_default_threads",
     "settings",
     "version",
+    "view_retrieval",
     "weights_info",
 ]

@@ -12,6 +12,7 @@ from .callbacks import Hooks, Log, Progress
 from .configs import config_values, with_settings
 from .handles import Handle
 from .library import check, native, new
+from .step import crop_array
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -354,6 +355,40 @@ def nearest_centres(features: Array, centres: Array, *, threads: int = 0) -> KMe
             *outputs,
         )
     return KMeans(given, labels, inertia.value)
+
+
+class ViewRetrieval(NamedTuple):
+    """How many patches of first views found their place in the second views."""
+
+    asked: int
+    found: int
+
+    @property
+    def share(self) -> float:
+        """found / asked; 0 if no views overlap."""
+        return self.found / self.asked if self.asked else 0.0
+
+
+def view_retrieval(
+    view1: Array, view2: Array, crops1: Array, crops2: Array, *, reach: int = 0, threads: int = 0
+) -> ViewRetrieval:
+    """Dense retrieval without labels: for each patch of view1 whose place view2 of its image shows, whether
+    the patch with the largest cosine among all of view2 is the one at that place, or at most reach rows and
+    columns beside it. view1, view2 [B, rows, columns, D]; crops1, crops2 [B, 5] as in Batch."""
+    one = input_array("view1", view1, np.float32, ("B", "rows", "columns", "D"))
+    two = input_array("view2", view2, np.float32, one.shape)
+    crops = [crop_array(name, given, len(one)) for name, given in (("crops1", crops1), ("crops2", crops2))]
+    asked, found, hooks = ctypes.c_int64(), ctypes.c_int64(), Hooks(threads, None, None)
+    inputs = (*one.shape, *(address(array) for array in (one, two, *crops)), natural("reach", reach))
+    with hooks.signals_kept():
+        hooks.call(
+            native.cribo_view_retrieval,
+            *inputs,
+            ctypes.byref(asked),
+            ctypes.byref(found),
+            ctypes.byref(hooks.runtime),
+        )
+    return ViewRetrieval(asked.value, found.value)
 
 
 class PrincipalComponents(NamedTuple):
