@@ -37,6 +37,7 @@ fi
 if [ "$kind" != shared ]; then
     rm -f "$lib"/libcribo.so*
     compile static-c "$cc" "$here/consumer.c" c11 $(ask --libs --static)
+    compile static-own-names "$cc" "$here/own_names.c" c11 $(ask --libs --static)
     [ -z "$cxx" ] || compile static-cpp "$cxx" "$here/consumer.cpp" c++17 $(ask --libs --static)
     # A fully static program, where the system has all libraries for one. (A compiler prints a bare name for a missing one.)
     for needed in libblis.a libz.a libc.a; do
