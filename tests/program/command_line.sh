@@ -62,7 +62,7 @@ for file in config.json log.jsonl weights.safetensors loss.png clusters-start.pn
     [ -s "$work/run3/$file" ] || fail "no $file"
 done
 [ "$(wc -l <"$work/run3/log.jsonl")" -eq 9 ] || fail "the log has not one line for each of 9 steps"
-grep -vq '^{"batch":[0-9]*,"loss_score":[0-9.elnu-]*,"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
+grep -vq '^{"batch":[0-9]*,"loss_score":[0-9.elnu-]*,"view_retrieval_percent":[0-9.elnu-]*,"view_retrieval_start_percent":[0-9.e-]*,"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
     fail "a line of the log is malformed"
 
 # Underscores are hyphens; the same seed gives the same weights with other numbers of threads.

@@ -156,7 +156,48 @@ START_TEST(test_run_folder_is_one_process_s_at_a_time)
 }
 END_TEST
 
+static void log_retrievals(struct run *run, const double values[4])
+{
+    for (int step = 0; step < 4; step++) {
+        struct log_line line = {.batch = (uint64_t)step,
+            .report.step = step,
+            .view_retrieval = values[step],
+            .view_retrieval_start = 7.125};
+        run_log(run, &line);
+    }
+}
+
+/* A continued run knows what was measured before it, and what the network had before training. */
+START_TEST(test_run_rewind_restores_view_retrieval)
+{
+    char *folder = files_make_folder();
+    struct run run;
+    struct problem problem;
+    struct history history = {0};
+    const double values[] = {NAN, 12.5, NAN, 30.25};
+    open_run(&run, folder, RUN_NEW);
+    log_retrievals(&run, values);
+    ck_assert(isnan(history_retrieval_start(&history)) && isnan(history_retrieval_newest(&history)));
+    ck_assert(run_rewind(&run, 1, 1, &history, &problem) && history.retrieval_count == 1);
+    ck_assert_double_eq(history_retrieval_start(&history), 7.125);
+    run_close(&run);
+    history_free(&history);
+
+    open_run(&run, folder, RUN_OVERWRITE);
+    log_retrievals(&run, values);
+    ck_assert(run_rewind(&run, 9, 4, &history, &problem));
+    ck_assert_uint_eq(history.retrieval_count, 3);
+    ck_assert_double_eq(history_retrieval_start(&history), 7.125);
+    ck_assert_double_eq(history_retrieval_newest(&history), 30.25);
+    ck_assert_double_eq(history.retrievals[1].percent, 12.5);
+    ck_assert_double_eq(history.retrievals[1].step, 2);
+    run_close(&run);
+    history_free(&history);
+    files_remove(folder);
+}
+END_TEST
+
 RUN_TESTS("run", test_run_rewound_log_is_what_it_was,
     test_run_rewind_keeps_a_shorter_log_and_drops_what_is_torn,
-    test_run_rewind_keeps_skipped_steps_out_of_the_history, test_run_modes_decide_about_a_run_that_is_there,
-    test_run_folder_is_one_process_s_at_a_time)
+    test_run_rewind_keeps_skipped_steps_out_of_the_history, test_run_rewind_restores_view_retrieval,
+    test_run_modes_decide_about_a_run_that_is_there, test_run_folder_is_one_process_s_at_a_time)

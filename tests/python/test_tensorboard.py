@@ -66,6 +66,16 @@ class Events(unittest.TestCase):
         # Only in steps in which it takes part.
         self.assertEqual([scalar.step for scalar in events.Scalars("loss/cross_image")], list(range(4, 13)))
 
+    def test_view_retrieval_is_that_of_the_log(self):
+        self.pretrain()
+        log = [json.loads(line) for line in (self.run_folder / "log.jsonl").read_text().splitlines()]
+        scalars = self.read().Scalars("watch/view_retrieval_percent")
+        self.assertEqual([scalar.step for scalar in scalars], [0, 12])
+        self.assertEqual([line["view_retrieval_percent"] is None for line in log], [True] * 11 + [False])
+        for scalar, name in zip(scalars, ("view_retrieval_start_percent", "view_retrieval_percent"), strict=True):
+            self.assertAlmostEqual(scalar.value, log[-1][name], places=4)
+            self.assertTrue(0 <= scalar.value <= 100)
+
     def test_pictures_of_objects_are_there(self):
         self.pretrain()
         images = self.read().Images("objects")

@@ -70,6 +70,7 @@ struct report {
     json_t *config;      /* NULL: none */
     json_t *evaluations; /* array */
     json_t *warnings;    /* array of texts */
+    json_t *retrievals;  /* array of [step, per cent] of view retrieval; step 0: before training */
     double began, ended; /* of the log's lines, in seconds since 1970; 0: not known */
     double seconds;      /* of all steps */
 };
@@ -117,9 +118,24 @@ static void note_line(struct report *report, json_t *line)
     if (json_is_string(warning)) json_array_append(report->warnings, warning);
 }
 
+static void add_retrieval(struct report *report, double step, json_t *percent)
+{
+    if (json_is_number(percent))
+        json_array_append_new(report->retrievals, json_pack("[f,f]", step, json_number_value(percent)));
+}
+
+static void note_retrieval(struct report *report, json_t *line)
+{
+    if (json_array_size(report->retrievals) == 0)
+        add_retrieval(report, 0, json_object_get(line, "view_retrieval_start_percent"));
+    add_retrieval(report, json_number_value(json_object_get(line, "step")),
+        json_object_get(line, "view_retrieval_percent"));
+}
+
 static bool add_step(struct report *report, json_t *line, size_t number)
 {
     note_line(report, line);
+    note_retrieval(report, line);
     if (!is_step(report, line, number) || number >= report->steps) return false;
     size_t point = number * report->points / report->steps;
     bool third = json_number_value(json_object_get(line, "cross_image_on")) > 0;
@@ -162,6 +178,7 @@ static bool read_run(struct report *report, struct problem *problem)
     free(path);
     report->evaluations = json_array();
     report->warnings = json_array();
+    report->retrievals = json_array();
     if (!read_log(report, problem)) return false;
     read_lines(report, "evaluation.jsonl", add_evaluation);
     return true;
@@ -336,15 +353,34 @@ static void write_scores(const struct report *report)
             100 * first, 100 * last);
 }
 
+/* View retrieval in per cent: the measurement with this number, -1: the last; NaN without two of them. */
+static double view_retrieval_of(const struct report *report, int number)
+{
+    size_t count = json_array_size(report->retrievals), place = number < 0 ? count - 1 : (size_t)number;
+    json_t *percent = json_array_get(json_array_get(report->retrievals, place), 1);
+    return count >= 2 ? json_number_value(percent) : NAN;
+}
+
+static void write_view_retrieval(const struct report *report)
+{
+    double first = view_retrieval_of(report, 0), last = view_retrieval_of(report, -1);
+    if (isfinite(last))
+        fprintf(
+            report->page, "<li>View retrieval: %.1f %% before training, %.1f %% at the end.\n", first, last);
+}
+
 static void write_verdict(const struct report *report)
 {
     int there, fallen = count_fallen(report, &there);
     size_t planned = planned_steps(report);
-    bool collapsed = has_collapsed(report), good = fallen == there && json_array_size(report->warnings) == 0;
+    bool risen = !(view_retrieval_of(report, -1) <= view_retrieval_of(report, 0));
+    bool collapsed = has_collapsed(report),
+         good = fallen == there && risen && json_array_size(report->warnings) == 0;
     const char *class = collapsed ? "bad" : good ? "good" : "check";
     fprintf(report->page, "<div class='verdict %s'><p>%s</p><ul>\n", class,
         collapsed        ? "The run shows signs of collapse."
         : good           ? "The run looks healthy."
+        : !risen         ? "Look closer: view retrieval is no better than before training."
         : fallen < there ? "Look closer: not all losses fell."
                          : "Look closer: there were warnings.");
     if (planned > report->steps)
@@ -354,6 +390,7 @@ static void write_verdict(const struct report *report)
     write_fallen(report, "[CLS]", GLOBAL);
     write_fallen(report, "objects, other view", VIEW);
     write_fallen(report, "objects, other image", IMAGE);
+    write_view_retrieval(report);
     write_scores(report);
     write_warnings(report);
     fputs("</ul></div>\n", report->page);
@@ -421,6 +458,7 @@ static void write_head(const struct report *report)
     fputs("<div class=tiles>\n", page);
     write_number_tile(page, "%.0f", (double)report->steps, "steps");
     write_number_tile(page, "%.3f", end_of(report, LOSS), "loss at the end");
+    write_number_tile(page, "%.1f %%", view_retrieval_of(report, -1), "view retrieval");
     write_number_tile(page, "%.1f", end_of(report, SPEED), "pictures a second");
     write_number_tile(page, "%.1f", end_of(report, OBJECTS), "objects of a picture");
     write_number_tile(page, "%.0f %%", 100 * end_of(report, MATCHED), "of objects pass the cycle test");
@@ -650,12 +688,37 @@ static void write_classes(const struct report *report)
     fputs("</table></figure>\n", report->page);
 }
 
+static void draw_view_retrieval(const struct report *report)
+{
+    size_t count = json_array_size(report->retrievals);
+    double *steps = malloc(3 * count * sizeof *steps), *values = steps + count, *start = values + count;
+    if (!steps) return;
+    for (size_t i = 0; i < count; i++) {
+        json_t *pair = json_array_get(report->retrievals, i);
+        steps[i] = json_number_value(json_array_get(pair, 0));
+        values[i] = json_number_value(json_array_get(pair, 1)) / 100;
+        start[i] = view_retrieval_of(report, 0) / 100;
+    }
+    struct chart chart = {.title = "View retrieval",
+        .note = "Patches that find their place in another view, among those of all pictures.",
+        .steps = steps,
+        .points = count,
+        .percent = true,
+        .lines = 2,
+        .line = {{"view retrieval", values, sheet_colours[0], 0}, {"before training", start, sheet_ink, 0}}};
+    write_chart(report, &chart, false);
+    free(steps);
+}
+
 static void write_retrieval(const struct report *report)
 {
-    if (json_array_size(report->evaluations) == 0) return;
+    bool labelled = json_array_size(report->evaluations) > 0,
+         views = json_array_size(report->retrievals) >= 2;
+    if (!labelled && !views) return;
     begin_section(report, "Retrieval");
-    write_progress(report);
-    write_classes(report);
+    if (views) draw_view_retrieval(report);
+    if (labelled) write_progress(report);
+    if (labelled) write_classes(report);
     end_section(report);
 }
 
@@ -750,6 +813,7 @@ bool report_write(const char *run, const char *out, struct problem *problem)
     json_decref(report->config);
     json_decref(report->evaluations);
     json_decref(report->warnings);
+    json_decref(report->retrievals);
     free(report);
     return written;
 }

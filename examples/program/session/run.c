@@ -256,11 +256,23 @@ static void put_report(json_t *object, const cribo_report *report, const char *g
     }
 }
 
+static const char retrieval_name[] = "view_retrieval_percent",
+                  retrieval_start_name[] = "view_retrieval_start_percent";
+static const char retrieval_tag[] = "watch/view_retrieval_percent";
+
+void run_log_start(struct run *run, double view_retrieval)
+{
+    const char *tags[] = {retrieval_tag};
+    events_scalars(&run->events, 0, 1, tags, &view_retrieval);
+}
+
 static void write_event(struct run *run, const struct log_line *line)
 {
-    enum { MORE = 3 };
-    const char *tags[FIELDS + MORE] = {"time/wait_ms", "time/images_per_second", "watch/loss_score"};
-    double values[FIELDS + MORE] = {line->wait_ms, line->images_per_second, line->loss_score};
+    enum { MORE = 4 };
+    const char *tags[FIELDS + MORE] = {
+        "time/wait_ms", "time/images_per_second", "watch/loss_score", retrieval_tag};
+    double values[FIELDS + MORE] = {
+        line->wait_ms, line->images_per_second, line->loss_score, line->view_retrieval};
     size_t count = MORE;
     for (int i = 0; i < FIELDS; i++) {
         if (!fields[i].tag || !is_measured(&line->report, i)) continue;
@@ -279,6 +291,8 @@ void run_log(struct run *run, const struct log_line *line)
     put(object, "batch", json_integer((json_int_t)line->batch));
     if (line->skipped) put(object, "skipped", json_true());
     put(object, "loss_score", real(line->loss_score));
+    put(object, retrieval_name, real(line->view_retrieval));
+    put(object, retrieval_start_name, real(line->view_retrieval_start));
     put_report(object, &line->report, line->skipped ? "loss/" : NULL);
     put(object, "wait_ms", real(line->wait_ms));
     put(object, "images_per_second", real(line->images_per_second));
@@ -306,6 +320,12 @@ bool run_show(
     return written;
 }
 
+static double number_of(json_t *root, const char *name)
+{
+    json_t *value = json_object_get(root, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
 /* Reads a line of the log; false if it is none. Old logs have no batches: in them a batch is a step. */
 static bool read_line(const char *text, size_t length, struct log_line *line)
 {
@@ -314,15 +334,26 @@ static bool read_line(const char *text, size_t length, struct log_line *line)
     *line = (struct log_line){.report.struct_size = sizeof line->report};
     for (size_t i = 0; read && i < FIELDS; i++) {
         char *at = (char *)&line->report + fields[i].offset;
-        json_t *value = json_object_get(root, fields[i].name);
-        int64_t integer = json_integer_value(value);
-        double real = json_is_number(value) ? json_number_value(value) : NAN;
+        int64_t integer = json_integer_value(json_object_get(root, fields[i].name));
+        double real = number_of(root, fields[i].name);
         memcpy(at, fields[i].integer ? (void *)&integer : (void *)&real, sizeof integer);
     }
     line->batch = (uint64_t)(json_is_integer(batch) ? json_integer_value(batch) : line->report.step);
     line->skipped = json_is_true(json_object_get(root, "skipped"));
+    line->view_retrieval = number_of(root, retrieval_name);
+    line->view_retrieval_start = number_of(root, retrieval_start_name);
     json_decref(root);
     return read;
+}
+
+/* Adds a line of the log to the history; its steps count from 1. */
+static bool remember(struct history *history, const struct log_line *line, struct problem *problem)
+{
+    double start = line->view_retrieval_start, percent = line->view_retrieval;
+    if (line->skipped) return true;
+    return history_add(history, &line->report, problem) &&
+           (isnan(start) || history->retrieval_count || history_add_retrieval(history, 0, start, problem)) &&
+           (isnan(percent) || history_add_retrieval(history, (double)line->report.step, percent, problem));
 }
 
 /* The end of the log's lines before `batch`, in bytes; -1 without memory. */
@@ -335,7 +366,7 @@ static off_t find_end(FILE *log, uint64_t batch, struct history *history, struct
         struct log_line line;
         if (text[length - 1] != '\n' || !read_line(text, (size_t)length, &line)) continue;
         if (line.batch >= batch) break;
-        end = line.skipped || history_add(history, &line.report, problem) ? ftello(log) : -1;
+        end = remember(history, &line, problem) ? ftello(log) : -1;
     }
     free(text);
     return end;

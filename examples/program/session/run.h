@@ -42,8 +42,8 @@ bool run_open(struct run *run, const char *folder, enum run_mode mode, struct pr
 bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem);
 
 /*
- * Cuts off the log's lines from batch `batch` on and an incomplete line, and adds the losses of the earlier
- * lines to the history, which then has `steps` of them if the log is complete.
+ * Cuts off the log's lines from batch `batch` on and an incomplete line, and adds the losses and the view
+ * retrieval of the earlier lines to the history, which then has `steps` losses if the log is complete.
  */
 bool run_rewind(
     const struct run *run, uint64_t batch, int64_t steps, struct history *history, struct problem *problem);
@@ -67,11 +67,15 @@ struct log_line {
     cribo_report report;
     uint64_t batch; /* number of the batch; one without a picture made no step, so it may run ahead */
     double images_per_second;
-    double wait_ms;      /* for the batch */
-    double loss_score;   /* watch_score of the loss */
-    const char *warning; /* of the step; NULL or "": none */
-    bool skipped;        /* its update was skipped: only the losses are valid */
+    double wait_ms;                              /* for the batch */
+    double loss_score;                           /* watch_score of the loss */
+    double view_retrieval, view_retrieval_start; /* in per cent, after the step and before training; NaN */
+    const char *warning;                         /* of the step; NULL or "": none */
+    bool skipped;                                /* its update was skipped: only the losses are valid */
 };
+
+/* The event of view retrieval, in per cent, before training. */
+void run_log_start(struct run *run, double view_retrieval);
 
 /* Appends a line of JSON, numbers that are not finite as null, and an event of all numbers of a step. */
 void run_log(struct run *run, const struct log_line *line);

@@ -11,6 +11,7 @@
 #include "session/run.h"
 #include "session/saving.h"
 #include "drawing/showcase.h"
+#include "session/view_retrieval.h"
 #include "session/watch.h"
 
 /* The number of steps in the mean losses of messages. */
@@ -35,6 +36,7 @@ struct session {
     struct saving saving;
     struct watch watch;
     struct look look;
+    struct view_retrieval view_retrieval;
     struct complaints complaints; /* of pictures that cannot be read */
     struct stall stall;
     int64_t first_step, step; /* first and current step of this session */
@@ -61,6 +63,12 @@ bool session_prepare(struct session *session);
  * TensorBoard.
  */
 bool session_show_clusters(struct session *session, const char *path, bool event);
+
+/*
+ * Measures view retrieval after the present step and adds it to the history; NaN after a failure, which is a
+ * warning.
+ */
+double session_retrieve(struct session *session);
 
 /* One batch: a step, or one that is skipped; logged, watched, and saved when it is due. */
 bool session_step(struct session *session, const struct loader_batch *loaded, double began);

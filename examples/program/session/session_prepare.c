@@ -254,6 +254,16 @@ static bool open_look(struct session *session)
     return look_open(&session->look, &options->look, session->run.place, session->step, &session->problem);
 }
 
+/* A new run measures the untrained network; a continued run has that in its log. */
+static bool begin_retrieval(struct session *session)
+{
+    if (!view_retrieval_make(&session->view_retrieval, &session->pictures, &session->recipe, &session->config,
+            &session->problem))
+        return false;
+    if (!session->checkpoint) run_log_start(&session->run, session_retrieve(session));
+    return true;
+}
+
 /* The first drawing of a run determines the colours of all later ones, also after a resume. */
 static bool keep_colours(struct session *session)
 {
@@ -282,7 +292,8 @@ bool session_prepare(struct session *session)
         check_sources(session) && open_run(session) && list_pictures(session) &&
         (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
         open_look(session) && write_config(session) && make_loader(session) &&
-        showcase_make(&session->showcase, &session->pictures, &session->recipe, config, &session->problem);
+        showcase_make(&session->showcase, &session->pictures, &session->recipe, config, &session->problem) &&
+        begin_retrieval(session);
     if (prepared && session->checkpoint) showcase_load_colours(&session->showcase, session->run.colours);
     /* A failure to draw does not stop the training. */
     const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
@@ -307,6 +318,7 @@ void session_free(struct session *session)
     cribo_trainer_free(session->trainer);
     showcase_free(&session->showcase);
     look_free(&session->look);
+    view_retrieval_free(&session->view_retrieval);
     history_free(&session->history);
     run_close(&session->run);
     pictures_close(&session->pictures);

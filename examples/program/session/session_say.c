@@ -37,7 +37,7 @@ static bool line_is_due(const struct session *session, int64_t step)
 }
 
 /* The parts of the progress line; the last ones are left out first where the terminal is narrow. */
-enum { PARTS = 5, PART = 128 };
+enum { PARTS = 6, PART = 128 };
 
 /* Means over the newest steps, as the end of the run has them too. */
 static void print_losses(char parts[PARTS][PART], const struct history *history)
@@ -48,7 +48,19 @@ static void print_losses(char parts[PARTS][PART], const struct history *history)
     for (int k = 0; k < HISTORY_CURVES; k++) means[k] = history_mean(history, k, first, history->count);
     if (!isnan(means[3])) snprintf(between, sizeof between, "%.3f", means[3]);
     snprintf(parts[1], PART, "mean loss %.3f", means[0]);
-    snprintf(parts[3], PART, "[CLS] %.3f, other view %.3f, other image %s", means[1], means[2], between);
+    snprintf(parts[4], PART, "[CLS] %.3f, other view %.3f, other image %s", means[1], means[2], between);
+}
+
+/* The newest, and before training. */
+static void print_retrieval(char part[PART], const struct history *history)
+{
+    double start = history_retrieval_start(history), newest = history_retrieval_newest(history);
+    if (isnan(newest))
+        snprintf(part, PART, "view retrieval -");
+    else if (history->retrieval_count < 2 || isnan(start))
+        snprintf(part, PART, "view retrieval %.1f %%", newest);
+    else
+        snprintf(part, PART, "view retrieval %.1f %% (began at %.1f %%)", newest, start);
 }
 
 void session_say_step(struct session *session, const cribo_report *report)
@@ -61,8 +73,9 @@ void session_say_step(struct session *session, const cribo_report *report)
     snprintf(
         parts[0], PART, "step %lld/%lld, %s left", (long long)done, (long long)session->total_steps, left);
     print_losses(parts, &session->history);
-    snprintf(parts[2], PART, "%.1f pictures/s", session->images_per_step / session->seconds_per_step);
-    snprintf(parts[4], PART, "epoch %lld", (long long)report->epoch + 1);
+    print_retrieval(parts[2], &session->history);
+    snprintf(parts[3], PART, "%.1f pictures/s", session->images_per_step / session->seconds_per_step);
+    snprintf(parts[5], PART, "epoch %lld", (long long)report->epoch + 1);
     for (int i = 0; i < PARTS && strlen(line) + 2 + strlen(parts[i]) <= say_width(); i++) {
         strcat(line, i ? ", " : "");
         strcat(line, parts[i]);
@@ -94,6 +107,14 @@ static void say_losses(const struct history *history)
     }
 }
 
+static void say_retrieval(const struct history *history)
+{
+    double start = history_retrieval_start(history), newest = history_retrieval_newest(history);
+    if (history->retrieval_count < 2 || isnan(start)) return;
+    say_note("%-24s first %.1f %%, last %.1f %%%s", "view retrieval", start, newest,
+        newest > start ? "" : ": no better than before training");
+}
+
 /* Names an existing result, with the folder's present name. */
 static void say_result(const struct session *session, const char *what, const char *path)
 {
@@ -116,6 +137,7 @@ void session_say_summary(struct session *session)
     complaints_say_rest(&session->complaints);
     say_note("%lld steps in %s", (long long)(session->step - session->first_step), took);
     say_losses(&session->history);
+    say_retrieval(&session->history);
     say_result(session, "weights", session->run.weights);
     say_result(session, "losses", session->run.losses);
     say_result(session, "before", session->run.clusters_start);

@@ -11,6 +11,7 @@ struct outcome_of_step {
     bool skipped;
     double score;
     double seconds;
+    double view_retrieval; /* in per cent; NaN: not measured */
 };
 
 static void warn_of_stall(struct session *session, double seconds)
@@ -32,6 +33,8 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
         .images_per_second = done->seconds > 0 ? (double)report->images / done->seconds : 0,
         .wait_ms = 1e3 * session->waited,
         .loss_score = done->score,
+        .view_retrieval = done->view_retrieval,
+        .view_retrieval_start = history_retrieval_start(&session->history),
         .warning = session->warning,
         .skipped = done->skipped};
     run_log(&session->run, &line);
@@ -54,6 +57,48 @@ static void look_when_due(struct session *session)
         !look_now(&session->look, session->trainer, &session->config, &session->recipe, &session->showcase,
             session->step, &session->problem))
         say_warning("%s; training goes on", session->problem.text);
+}
+
+double session_retrieve(struct session *session)
+{
+    double percent = NAN;
+    struct frozen frozen =
+        frozen_of(cribo_trainer_teacher(session->trainer), &session->config, &session->recipe);
+    if (!view_retrieval_measure(
+            &session->view_retrieval, &frozen, session->options->threads, &percent, &session->problem) ||
+        (isfinite(percent) &&
+            !history_add_retrieval(&session->history, (double)session->step, percent, &session->problem)))
+        session_warn(session, "%s; training goes on", session->problem.text);
+    return percent;
+}
+
+/* What may help a run whose features find fewer places than before it. */
+static const char *advice(const struct session *session, const cribo_report *report)
+{
+    if (session->options->weights)
+        return "a lower --learning-rate or fewer steps keep more of the given weights";
+    double directions = session->config.authors_normalisation ? 1 : 2; /* the paper's loss is a sum of both */
+    if (report->global_loss > 0.95 * directions * report->uniform_loss && !session->config.sinkhorn_centring)
+        return "the loss of [CLS] is near that of equal distributions: try --sinkhorn-centring 3, or "
+               "--teacher-temperature 0.025 --teacher-temperature-start 0.025";
+    if (report->prototypes_used < 0.1)
+        return "few object prototypes are in use: try --cross-view-weight 0.3 --cross-image-weight 0.3, or "
+               "fewer --clusters";
+    return "try more steps or pictures, or a higher --learning-rate";
+}
+
+/* Measures when it is due, and warns once, after a third of the run, if nothing was gained. */
+static double retrieve_when_due(struct session *session, const cribo_report *report)
+{
+    double start = history_retrieval_start(&session->history), percent;
+    if (!view_retrieval_is_due(session->step, session->total_steps)) return NAN;
+    percent = session_retrieve(session);
+    if (view_retrieval_is_telling(session->step, session->total_steps) && percent <= start)
+        session_warn(session,
+            "step %lld: view retrieval is %.1f %%, before training it was %.1f %%; %s (docs/program.md, "
+            "\"View retrieval\")",
+            (long long)session->step, percent, start, advice(session, report));
+    return percent;
 }
 
 /* The phases of a step up to the decision about the update. */
@@ -145,6 +190,7 @@ bool session_step(struct session *session, const struct loader_batch *loaded, do
     session->step = done.report.step + !done.skipped;
     session->position.batches = loader_taken(session->loader);
     done.seconds = session_now() - began;
+    done.view_retrieval = done.skipped ? NAN : retrieve_when_due(session, &done.report);
     if (!note_step(session, &done)) return false;
     if (!done.skipped) look_when_due(session);
     if (!done.skipped) session_save_when_due(session);
