@@ -102,6 +102,10 @@ typedef struct cribo_objective_config {
     int64_t shards; /* parts of a batch summed by a fixed tree (docs/distributed.md); a power of two. 1 */
     int64_t sinkhorn_centring;   /* iterations of Sinkhorn-Knopp centring; 0: the moving mean. 0 */
     int64_t learning_rate_batch; /* batch size that learning_rate is given for; 0: absolute; 256 */
+
+    /* The KoLeo regulariser; weight 0: not computed. With it, learn takes a batch as one chunk. */
+    double koleo_weight;        /* of the student's global vectors; 0 */
+    double object_koleo_weight; /* of the student's objects; 0 */
 } cribo_objective_config;
 
 /*
@@ -221,7 +225,7 @@ typedef struct cribo_objective_batch {
  * first, images  images first ... first + images - 1 of the batch
  * dense, global  the student's tokens [images, 2, N, D] and global vectors [images, 2, D] of these images
  * ..._stride     as in cribo_objective_batch
- * dense_gradient, global_gradient  out: the gradients of the sum of the three losses with respect to `dense`
+ * dense_gradient, global_gradient  out: the gradients of the sum of all losses with respect to `dense`
  *                and `global`, at the same strides; NULL: not computed
  */
 typedef struct cribo_objective_chunk {
@@ -253,7 +257,7 @@ typedef struct cribo_report {
     int64_t step;            /* the step reported, from 0 */
     int64_t epoch;           /* from 0 */
     int64_t images;          /* of the batch */
-    double loss;             /* the sum of the three */
+    double loss;             /* the sum of all losses */
     double global_loss;      /* L_cv^g, times its weight, as the next two */
     double cross_view_loss;  /* L_cv^o */
     double cross_image_loss; /* L_ci^o */
@@ -281,6 +285,7 @@ typedef struct cribo_report {
     double match_ms;             /* of it, for the neighbours */
     double learn_ms;             /* time of the phase */
     double update_ms;            /* time of the phase */
+    double koleo_loss;           /* KoLeo of [CLS] and of objects, times their weights */
 } cribo_report;
 
 /*
@@ -291,8 +296,8 @@ typedef struct cribo_report {
  * learn   the student's tokens, chunk after chunk: losses, gradients of the tokens and of the heads. The
  *         first chunk begins at image 0 (which restarts learn), each further one where the last one ended.
  *         A chunk is a whole number of micro-batches (of micro_batch images; the last one of a group or of
- *         the batch may be smaller). Losses are normalised over the whole batch: gradients do not depend on
- *         the chunks
+ *         the batch may be smaller); with KoLeo it is the whole batch. Losses are normalised over the whole
+ *         batch: gradients do not depend on the chunks
  * update  after the last chunk: clips the heads' gradients, AdamW on the student's heads, moves the teacher's
  *         heads, the centres and the memory bank, and counts the step
  *

@@ -133,6 +133,10 @@ typedef struct cribo_trainer_config {
     double layer_decay;          /* factor of the learning rate from a block to the one before it; 1 */
     int64_t heads_only_steps;    /* first steps in which only the heads are trained; 0 */
     int64_t average_steps;       /* last steps over which the student's weights are averaged; 0: none */
+
+    /* The KoLeo regulariser (docs/algorithm.md, "KoLeo"); weight 0: not computed. */
+    double koleo_weight;        /* of the student's [CLS] vectors; 0 */
+    double object_koleo_weight; /* of the student's objects; 0 */
 } cribo_trainer_config;
 
 /*

@@ -99,6 +99,13 @@ cb_tensor cb_op_rotate(
 void cb_op_hold(cb_tape *tape, cb_tensor x, size_t first, size_t count);
 
 /*
+ * Adds a gradient [rows, columns] that is computed elsewhere to that of x, after all operations that are
+ * recorded later. The gradient is borrowed until the backward pass has ended; its content may be computed
+ * until then.
+ */
+void cb_op_add_gradient(cb_tape *tape, cb_tensor x, const cb_real *gradient);
+
+/*
  * x + keep[b] gain y, where keep (NULL: all 1) holds a factor for each image: 0 drops the branch, 1 / (1 − p)
  * compensates for it; gain [1, D] (zeroed: all 1) is LayerScale's. The sum uses x's gradient and, without
  * training, x's memory.

@@ -1,4 +1,4 @@
-/* The residual stream, which all blocks add to, and the pooling that ends it. */
+/* The residual stream, which all blocks add to, the pooling that ends it, and gradients from elsewhere. */
 #include "autograd/operations.h"
 #include "autograd/precision.h"
 
@@ -105,4 +105,30 @@ cb_tensor cb_op_pool(cb_tape *tape, cb_tensor x, const cb_pooling *pooling)
     cb_tape_record(tape, &f.node, sizeof f, pool_backward);
     if (cb_tape_runs(tape)) cb_pool_tokens(tape->pool, pooling, x.value, x.columns, f.y.value);
     return f.y;
+}
+
+typedef struct add_gradient_node {
+    cb_node node;
+    cb_tensor x;
+    const cb_real *gradient;
+} add_gradient_node;
+
+static void add_gradient_row(void *context, size_t row, size_t worker)
+{
+    const add_gradient_node *f = context;
+    size_t n = f->x.columns;
+    (void)worker;
+    cb_rows()->add_scaled(f->x.gradient + row * n, f->gradient + row * n, 1, n);
+}
+
+static void add_gradient_backward(cb_tape *tape, cb_node *node)
+{
+    add_gradient_node *f = (add_gradient_node *)node;
+    cb_pool_run(tape->pool, f->x.rows, add_gradient_row, f);
+}
+
+void cb_op_add_gradient(cb_tape *tape, cb_tensor x, const cb_real *gradient)
+{
+    add_gradient_node f = {.x = x, .gradient = gradient};
+    if (x.gradient || !cb_tape_runs(tape)) cb_tape_record(tape, &f.node, sizeof f, add_gradient_backward);
 }

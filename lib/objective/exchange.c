@@ -119,6 +119,17 @@ cribo_status cb_objective_exchange_bottlenecks(cb_objective *o)
     return CRIBO_OK;
 }
 
+cribo_status cb_objective_exchange_vectors(cb_objective *o)
+{
+    size_t row = o->sizes.width * sizeof(cb_real);
+    for (int v = 0; o->ranks && v < 2; v++) {
+        if (o->koleo_cls.x[v]) CB_TRY(share_by_image(o, "student's global vectors", o->koleo_cls.x[v], row));
+        if (o->koleo_objects.x[v])
+            CB_TRY(share_by_object(o, "student's objects", o->koleo_objects.x[v], row));
+    }
+    return CRIBO_OK;
+}
+
 /* --- sums --- */
 
 static cribo_status join_used(cb_objective *o, cb_prototype_signs *signs, size_t prototypes)

@@ -23,6 +23,9 @@ cribo_status cb_objective_exchange_matches(cb_objective *objective);
 /* After the last projection: the bottlenecks for Sinkhorn-Knopp centring. */
 cribo_status cb_objective_exchange_bottlenecks(cb_objective *objective);
 
+/* After the last collect: the student's vectors for KoLeo. */
+cribo_status cb_objective_exchange_vectors(cb_objective *objective);
+
 /* After the last shard: the sums of all shards, and the prototypes used. */
 cribo_status cb_objective_exchange_tallies(cb_objective *objective);
 

@@ -9,6 +9,7 @@
 #include "distillation/teachers.h"
 #include "objective/centring.h"
 #include "objective/exchange.h"
+#include "objective/koleo.h"
 #include "tensor/rows.h"
 
 #include <math.h>
@@ -131,7 +132,9 @@ static void learn_objects(
 void cb_objective_learn(cb_objective *o, size_t m, cb_tape *tape, cb_tensor tokens)
 {
     const cb_micro_batch *micro = &o->targets.micro[m];
-    cb_tensor x = cb_heads_forward(o->student.heads, tape, cb_op_pool(tape, tokens, &micro->pooling));
+    cb_tensor rows = cb_op_pool(tape, tokens, &micro->pooling);
+    cb_objective_learn_koleo(o, micro, tape, rows);
+    cb_tensor x = cb_heads_forward(o->student.heads, tape, rows);
     size_t neighbours = micro->teacher_objects - 2 * micro->objects;
     loss_scratch scratch = take_scratch(o, tape->arena, micro->images, micro->objects, neighbours);
     learn_cls(o, micro, x, &scratch);
@@ -142,7 +145,9 @@ void cb_objective_plan_learn(const cb_objective *o, cb_tape *tape, cb_tensor tok
 {
     size_t b = o->sizes.micro_images, objects = b * o->sizes.clusters;
     cb_pooling pooling = {.rows = 2 * b + 2 * objects};
-    cb_heads_forward(o->student.heads, tape, cb_op_pool(tape, tokens, &pooling));
+    cb_tensor rows = cb_op_pool(tape, tokens, &pooling);
+    cb_objective_plan_koleo(o, tape, rows);
+    cb_heads_forward(o->student.heads, tape, rows);
     take_scratch(o, tape->arena, b, objects, 2 * objects);
 }
 
@@ -163,6 +168,7 @@ void cb_objective_begin_learning(cb_objective *o)
 {
     cb_pool *pool = o->runtime->pool;
     clear_tally(&o->tally);
+    o->tally.koleo = 0;
     memset(o->tally.cls_signs.used, 0, o->student.cls.count);
     memset(o->tally.object_signs.used, 0, o->student.objects.count);
     cb_prototypes_refresh(pool, &o->student.cls);
@@ -237,9 +243,9 @@ cribo_status cb_objective_finish_learning(cb_objective *o)
 
 cribo_status cb_objective_check_losses(const cb_objective *o)
 {
-    const char *const names[3] = {"global", "object cross-view", "object cross-image"};
-    const double losses[3] = {o->tally.global, o->tally.cross_view, o->tally.cross_image};
-    for (int i = 0; i < 3; i++)
+    const char *const names[] = {"global", "object cross-view", "object cross-image", "KoLeo"};
+    const double losses[] = {o->tally.global, o->tally.cross_view, o->tally.cross_image, o->tally.koleo};
+    for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
         if (!isfinite(losses[i]))
             return cb_fail(
                 CRIBO_NOT_FINITE, "the %s loss is %g at step %lld", names[i], losses[i], (long long)o->step);

@@ -90,6 +90,40 @@ static void release_balance(const cb_allocator *allocator, cb_centring *centring
     cb_release(allocator, centring->x);
 }
 
+static cribo_status create_vectors(
+    const cb_allocator *allocator, cb_koleo_vectors *vectors, double weight, size_t count)
+{
+    for (int v = 0; weight > 0 && v < 2; v++) {
+        CB_TRY(CB_ALLOCATE(allocator, &vectors->x[v], count, "vectors for KoLeo"));
+        CB_TRY(CB_ALLOCATE(allocator, &vectors->dx[v], count, "vectors for KoLeo"));
+    }
+    return CRIBO_OK;
+}
+
+/* Does nothing if both weights are 0. */
+static cribo_status create_koleo(const cb_allocator *allocator, cb_objective *o)
+{
+    const cribo_objective_config *c = &o->config;
+    size_t images = o->sizes.images, objects = images * o->sizes.clusters, d = o->sizes.width;
+    size_t most = c->object_koleo_weight > 0 ? objects : images;
+    if (!cb_wants_koleo(c)) return CRIBO_OK;
+    CB_TRY(create_vectors(allocator, &o->koleo_cls, c->koleo_weight, images * d));
+    CB_TRY(create_vectors(allocator, &o->koleo_objects, c->object_koleo_weight, objects * d));
+    o->koleo_arena = cb_arena_measure();
+    cb_koleo_workspace_take(&o->koleo_arena, most);
+    CB_TRY(cb_arena_create(allocator, &o->koleo_arena, o->koleo_arena.peak, "KoLeo"));
+    o->koleo_work = cb_koleo_workspace_take(&o->koleo_arena, most);
+    return CRIBO_OK;
+}
+
+static void release_vectors(const cb_allocator *allocator, cb_koleo_vectors *vectors)
+{
+    for (int v = 0; v < 2; v++) {
+        cb_release(allocator, vectors->dx[v]);
+        cb_release(allocator, vectors->x[v]);
+    }
+}
+
 /* With batch_cost, the tokens of a group are kept until its last one and clustered together. */
 static cribo_status create_group_tokens(const cb_allocator *allocator, cb_objective *o)
 {
@@ -111,6 +145,7 @@ static cribo_status create_parts(
     CB_TRY(cb_targets_allocate(allocator, &o->targets, &o->sizes));
     CB_TRY(create_sums(allocator, o));
     CB_TRY(create_centring(allocator, o));
+    CB_TRY(create_koleo(allocator, o));
     return create_group_tokens(allocator, o);
 }
 
@@ -171,6 +206,9 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
         o->tally.cls_signs.used, o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale,
         o->student.objects.scale, o->student.cls.scale};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
+    cb_arena_destroy(allocator, &o->koleo_arena);
+    release_vectors(allocator, &o->koleo_objects);
+    release_vectors(allocator, &o->koleo_cls);
     release_balance(allocator, &o->object_centring);
     release_balance(allocator, &o->cls_centring);
     cb_targets_release(allocator, &o->targets, &o->sizes);

@@ -7,12 +7,13 @@
  *   match.c     objects → nearest neighbours in the memory bank, cycle test
  *   project.c   [CLS], objects and neighbours → the teacher's bottlenecks: the targets
  *   centring.c  the teacher's bottlenecks → the centres of this step, with Sinkhorn-Knopp centring
+ *   koleo.c     the student's vectors of the whole batch → their KoLeo regulariser
  *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
  *   commit.c updates the centres and the memory bank: the only permanent state
  *
  * A step calls begin; observe for each micro-batch in order; exchange; match; project for each;
- * begin_learning; learn for each, with end_leaf after each shard; finish_learning; commit. After creation
- * only what ranks exchange can fail.
+ * begin_learning; with KoLeo over several micro-batches collect for each and koleo; learn for each, with
+ * end_leaf after each shard; finish_learning; commit. After creation only what ranks exchange can fail.
  */
 #ifndef CB_OBJECTIVE_OBJECTIVE_H
 #define CB_OBJECTIVE_OBJECTIVE_H
@@ -20,6 +21,7 @@
 #include "clustering/clusterer.h"
 #include "communication/ranks.h"
 #include "distillation/balance.h"
+#include "distillation/koleo.h"
 #include "distillation/memory_bank.h"
 #include "distillation/prototype_loss.h"
 #include "model/backbone.h"
@@ -36,6 +38,7 @@ typedef struct cb_projection {
 /* Sums of a step, for its report. */
 typedef struct cb_tally {
     double global, cross_view, cross_image;
+    double koleo; /* of the batch, in every shard */
     cb_prototype_signs cls_signs, object_signs;
     double cluster_ms, match_ms;
 } cb_tally;
@@ -47,6 +50,11 @@ typedef struct cb_centring {
     cb_arena arena;  /* of the workspace */
     cb_balance_workspace work;
 } cb_centring;
+
+/* The student's vectors of the whole batch, of one kind, for KoLeo. */
+typedef struct cb_koleo_vectors {
+    cb_real *x[2], *dx[2]; /* [B or R, D] of each view, and the gradient; NULL where the weight is 0 */
+} cb_koleo_vectors;
 
 /* The sums of one shard. */
 typedef struct cb_leaf_tally {
@@ -76,6 +84,10 @@ typedef struct cb_objective {
 
     cb_centring cls_centring, object_centring; /* zeroed where the centre is the moving mean */
 
+    cb_koleo_vectors koleo_cls, koleo_objects;
+    cb_arena koleo_arena; /* of the workspace */
+    cb_koleo_workspace koleo_work;
+
     cb_target_sizes sizes;
     cb_real *group_tokens; /* [group, 2, T, D] with batch_cost, else NULL */
     cb_real *means;        /* [2, E] sums of the teacher's bottlenecks, for the centres */
@@ -90,10 +102,10 @@ cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
     const cb_heads *teacher, cb_ranks *ranks);
 void cb_objective_free(const cb_runtime *runtime, cb_objective *objective);
 
-/* The sum of the three losses so far. */
+/* The sum of the losses so far. */
 static inline double cb_tally_loss(const cb_tally *tally)
 {
-    return tally->global + tally->cross_view + tally->cross_image;
+    return tally->global + tally->cross_view + tally->cross_image + tally->koleo;
 }
 
 #endif

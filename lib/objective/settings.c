@@ -10,6 +10,7 @@ static const cb_field fields[] = {
     CB_SHARDS_SETTING(T),
     CB_CENTRING_SETTING(T),
     CB_RATE_SETTING(T),
+    CB_KOLEO_SETTINGS(T),
 };
 #undef T
 

@@ -123,6 +123,12 @@ extern const cb_config_table cb_objective_settings;
     CB_INTEGER(T, sinkhorn_centring, 0, 100, 0, \
         "iterations of Sinkhorn-Knopp centring of the teacher's distributions (DINOv2: 3); 0: moving mean")
 
+#define CB_KOLEO_SETTINGS(T) \
+    CB_REAL(T, koleo_weight, 0, 1e6, 0, \
+        "weight of the KoLeo regulariser of the student's [CLS] vectors (DINOv2: 0.1); 0: not computed"), \
+        CB_REAL(T, object_koleo_weight, 0, 1e6, 0, \
+            "weight of the KoLeo regulariser of the student's objects; 0: not computed")
+
 /*
  * A loss of weight 0 is not computed: objects are searched only for their losses, and stored only as
  * neighbours.
@@ -134,7 +140,12 @@ static inline bool cb_wants_neighbours(const cribo_objective_config *config)
 
 static inline bool cb_wants_objects(const cribo_objective_config *config)
 {
-    return config->cross_view_weight > 0 || cb_wants_neighbours(config);
+    return config->cross_view_weight > 0 || config->object_koleo_weight > 0 || cb_wants_neighbours(config);
+}
+
+static inline bool cb_wants_koleo(const cribo_objective_config *config)
+{
+    return config->koleo_weight > 0 || config->object_koleo_weight > 0;
 }
 
 #endif

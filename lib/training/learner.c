@@ -5,6 +5,7 @@
 #include "objective/centring.h"
 #include "objective/commit.h"
 #include "objective/exchange.h"
+#include "objective/koleo.h"
 #include "objective/learn.h"
 #include "objective/match.h"
 #include "objective/project.h"
@@ -110,6 +111,12 @@ void cb_learner_begin_learning(cb_learner *l)
     l->phase = CB_PHASE_TAUGHT;
     cb_leaves_begin(&l->leaves, l->runtime->pool);
     cb_objective_begin_learning(l->objective);
+}
+
+cribo_status cb_learner_end_collecting(cb_learner *l, cribo_status status)
+{
+    CB_TRY(cb_ranks_agree(l->ranks, status));
+    return cb_objective_koleo(l->objective);
 }
 
 /* Ends the shards before shard `next` of this rank. */

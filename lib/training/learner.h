@@ -3,9 +3,10 @@
  * average and the count of steps. It has all parts of training except the network: a trainer gives it tokens
  * of this library's networks (step.h), a token trainer those of another network (token_trainer.h).
  *
- * A step: begin; cb_objective_observe for each micro-batch; end_teaching; begin_learning; cb_learner_learn
- * for each micro-batch; end_learning; update. Permanent state changes only in update, after everything that
- * can fail, so after an error the learner is unchanged.
+ * A step: begin; cb_objective_observe for each micro-batch; end_teaching; begin_learning; with KoLeo over
+ * several micro-batches cb_objective_collect for each, and end_collecting; cb_learner_learn for each
+ * micro-batch; end_learning; update. Permanent state changes only in update, after everything that can
+ * fail, so after an error the learner is unchanged.
  *
  * Over several ranks every rank makes the same calls, each with its share of the batch. The calls that take a
  * status join it: all ranks get the failure of the lowest that failed (cb_ranks_agree).
@@ -72,6 +73,12 @@ void cb_learner_forget(cb_learner *learner);
 void cb_learner_forget_targets(cb_learner *learner);
 
 void cb_learner_begin_learning(cb_learner *learner);
+
+/*
+ * After cb_objective_collect for each micro-batch, with the outcome `status`: KoLeo of the whole batch.
+ * Only where cb_objective_collects.
+ */
+cribo_status cb_learner_end_collecting(cb_learner *learner, cribo_status status);
 
 /* The losses of micro-batch m's student tokens [b 2 T, D], and the backward pass of the whole tape. */
 cribo_status cb_learner_learn(cb_learner *learner, size_t m, cb_tape *tape, cb_tensor tokens);

@@ -90,6 +90,7 @@ void cb_report_fill(
         .feature_deviation = feature_deviation(o, scratch),
         .cluster_ms = tally->cluster_ms,
         .match_ms = tally->match_ms,
+        .koleo_loss = tally->koleo,
     };
 }
 

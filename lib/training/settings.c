@@ -28,6 +28,7 @@ static const cb_field fields[] = {
     CB_INTEGER(T, heads_only_steps, 0, 1e15, 0, "number of first steps in which only the heads are trained"),
     CB_INTEGER(T, average_steps, 0, 1e15, 0,
         "number of last steps over which the student's weights are averaged; 0: no average is kept"),
+    CB_KOLEO_SETTINGS(T),
 };
 #undef T
 

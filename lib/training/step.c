@@ -9,6 +9,7 @@
 #include "training/step.h"
 
 #include "base/clock.h"
+#include "objective/koleo.h"
 #include "tensor/rows.h"
 #include "training/batch_digest.h"
 #include "training/networks.h"
@@ -85,7 +86,6 @@ cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
 
 /* --- learn --- */
 
-/* On a tape that trains; while only the heads are trained, the backbone's pass is not recorded. */
 static cb_tensor student_tokens(
     cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, const cb_micro_batch *micro)
 {
@@ -98,22 +98,43 @@ static cb_tensor student_tokens(
         .keys = trainer->learner.objective->targets.keys + micro->first};
     cb_tensor trunk = trunk_of(trainer, micro);
     const cb_forward_options options = {.keep = cb_draw_depth(&draw, tape->arena), .trunk = &trunk};
-    tape->training = !trainer->learner.heads_only;
-    cb_tensor tokens = cb_backbone_forward(&trainer->student->backbone, tape, &images, &options);
-    tape->training = true;
-    return tokens;
+    return cb_backbone_forward(&trainer->student->backbone, tape, &images, &options);
+}
+
+static cribo_status collect_all(cb_trainer *trainer, const cribo_batch *batch)
+{
+    cb_objective *objective = trainer->learner.objective;
+    for (size_t m = 0; m < objective->targets.micro_batches; m++) {
+        CB_TRY(cb_progress(trainer->runtime, "learn", 0));
+        cb_tape tape = cb_pass_begin(&trainer->learner.pass, false);
+        cb_objective_collect(
+            objective, m, &tape, student_tokens(trainer, &tape, batch, &objective->targets.micro[m]));
+    }
+    return CRIBO_OK;
+}
+
+/*
+ * KoLeo compares the vectors of the whole batch: with several micro-batches they take a forward pass first.
+ */
+static cribo_status collect(cb_trainer *trainer, const cribo_batch *batch)
+{
+    if (!cb_objective_collects(trainer->learner.objective)) return CRIBO_OK;
+    return cb_learner_end_collecting(&trainer->learner, collect_all(trainer, batch));
 }
 
 static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, size_t m)
 {
     cb_tape tape = cb_pass_begin(&trainer->learner.pass, true);
+    tape.training = !trainer->learner.heads_only; /* then the backbone's pass is not recorded */
     cb_tensor tokens = student_tokens(trainer, &tape, batch, &trainer->learner.objective->targets.micro[m]);
+    tape.training = true;
     return cb_learner_learn(&trainer->learner, m, &tape, tokens);
 }
 
 static cribo_status learn_all(cb_trainer *trainer, const cribo_batch *batch)
 {
     size_t count = trainer->learner.objective->targets.micro_batches;
+    CB_TRY(collect(trainer, batch));
     for (size_t m = 0; m < count; m++) {
         CB_TRY(cb_progress(trainer->runtime, "learn", (double)m / (double)count));
         CB_TRY(learn_micro_batch(trainer, batch, m));

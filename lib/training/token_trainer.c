@@ -2,6 +2,7 @@
 #include "training/token_trainer.h"
 
 #include "base/clock.h"
+#include "objective/koleo.h"
 #include "objective/learn.h"
 #include "objective/project.h"
 #include "tensor/gemm.h"
@@ -96,6 +97,14 @@ static void measure_targets(const void *context, cb_tape *tape)
     cb_objective_plan_project(((const cb_token_trainer *)context)->learner.objective, tape);
 }
 
+static void measure_collection(const void *context, cb_tape *tape)
+{
+    const cb_token_trainer *t = context;
+    const cb_objective *objective = t->learner.objective;
+    if (cb_wants_koleo(&objective->config))
+        cb_objective_plan_collect(objective, tape, token_rows(t, tape, objective->sizes.micro_images));
+}
+
 static void measure_student(const void *context, cb_tape *tape)
 {
     const cb_token_trainer *t = context;
@@ -105,8 +114,8 @@ static void measure_student(const void *context, cb_tape *tape)
 
 static cribo_status create_parts(const cb_runtime *runtime, cb_token_trainer *t)
 {
-    static const cb_pass_plan plans[] = {
-        {measure_tokens, false}, {measure_targets, false}, {measure_student, true}};
+    static const cb_pass_plan plans[] = {{measure_tokens, false}, {measure_targets, false},
+        {measure_collection, false}, {measure_student, true}};
     CB_TRY(create_networks(runtime, t));
     cb_learner_parts parts = {.config = t->config,
         .layout = layout_of(&t->config),
@@ -190,6 +199,21 @@ bool cb_token_chunk_ends(const cb_token_trainer *t, size_t image)
     return false;
 }
 
+/* The chunk is the whole batch. */
+static cribo_status collect_all(cb_token_trainer *t, const cb_token_chunk *chunk)
+{
+    cb_objective *objective = t->learner.objective;
+    for (size_t m = 0; m < objective->targets.micro_batches; m++) {
+        const cb_micro_batch *micro = &objective->targets.micro[m];
+        CB_TRY(cb_progress(t->runtime, "learn", 0));
+        cb_tape tape = cb_pass_begin(&t->learner.pass, false);
+        cb_tensor tokens = token_rows(t, &tape, micro->images);
+        gather(t, &chunk->student, micro->first, micro->images, tokens.value);
+        cb_objective_collect(objective, m, &tape, tokens);
+    }
+    return CRIBO_OK;
+}
+
 static cribo_status learn_micro_batch(cb_token_trainer *t, const cb_token_chunk *chunk, size_t m)
 {
     const cb_micro_batch *micro = &t->learner.objective->targets.micro[m];
@@ -205,6 +229,8 @@ static cribo_status learn_micro_batch(cb_token_trainer *t, const cb_token_chunk 
 static cribo_status learn_chunk(cb_token_trainer *t, const cb_token_chunk *chunk)
 {
     const cb_targets *targets = &t->learner.objective->targets;
+    if (cb_objective_collects(t->learner.objective))
+        CB_TRY(cb_learner_end_collecting(&t->learner, collect_all(t, chunk)));
     while (cb_token_learned(t) < chunk->first + chunk->images) {
         CB_TRY(cb_progress(t->runtime, "learn", (double)t->learned / (double)targets->micro_batches));
         CB_TRY(learn_micro_batch(t, chunk, t->learned));

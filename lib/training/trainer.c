@@ -1,6 +1,7 @@
 /* Making a trainer: its networks, its learner, and the plan of its passes. See trainer.h. */
 #include "training/trainer.h"
 
+#include "objective/koleo.h"
 #include "objective/learn.h"
 #include "objective/project.h"
 #include "tensor/gemm.h"
@@ -91,22 +92,33 @@ static void measure_targets(const void *context, cb_tape *tape)
     cb_objective_plan_project(trainer->learner.objective, tape);
 }
 
-static void measure_student(const void *context, cb_tape *tape)
+static cb_tensor measure_tokens(const cb_trainer *trainer, cb_tape *tape)
 {
-    const cb_trainer *trainer = context;
     cb_images images = measured_images(trainer);
     const cb_real *keep =
         cb_arena_take(tape->arena, 2 * images.count * (size_t)trainer->config.depth, sizeof *keep);
     cb_tensor trunk = cb_trainer_trunk(trainer, 0, images.count / 2);
-    cb_tensor tokens = cb_backbone_forward(
+    return cb_backbone_forward(
         &trainer->student->backbone, tape, &images, &(cb_forward_options){.keep = keep, .trunk = &trunk});
-    cb_objective_plan_learn(trainer->learner.objective, tape, tokens);
+}
+
+static void measure_student(const void *context, cb_tape *tape)
+{
+    const cb_trainer *trainer = context;
+    cb_objective_plan_learn(trainer->learner.objective, tape, measure_tokens(trainer, tape));
+}
+
+static void measure_collection(const void *context, cb_tape *tape)
+{
+    const cb_trainer *trainer = context;
+    if (cb_wants_koleo(&trainer->learner.objective->config))
+        cb_objective_plan_collect(trainer->learner.objective, tape, measure_tokens(trainer, tape));
 }
 
 static cribo_status plan_passes(const cb_runtime *runtime, cb_trainer *trainer)
 {
-    static const cb_pass_plan plans[] = {
-        {measure_trunk, false}, {measure_teacher, false}, {measure_targets, false}, {measure_student, true}};
+    static const cb_pass_plan plans[] = {{measure_trunk, false}, {measure_teacher, false},
+        {measure_targets, false}, {measure_collection, false}, {measure_student, true}};
     return cb_pass_create(runtime, &trainer->learner.pass, trainer->config.precision == CRIBO_BF16, plans,
         sizeof plans / sizeof plans[0], trainer);
 }

@@ -97,11 +97,16 @@ static void check_tokens(problem *p)
     ck_assert_double_gt(largest, 1e-4);
 }
 
-/* The paper's losses, the authors' with shares, one loss alone, groups. */
+/*
+ * The paper's losses, the authors' with shares, one loss alone, groups; KoLeo in one micro-batch and in
+ * several.
+ */
 static const struct {
     int64_t authors, hard, group, micro;
-    double global, cross_view, cross_image;
-} cases[] = {{0, 1, 0, 2, 1, 1, 1}, {1, 0, 0, 3, 1, 1, 1}, {0, 1, 0, 1, 0, 0, 1}, {0, 1, 2, 2, 0.5, 1, 2}};
+    double global, cross_view, cross_image, koleo, object_koleo;
+} cases[] = {{0, 1, 0, 2, 1, 1, 1, 0, 0}, {1, 0, 0, 3, 1, 1, 1, 0, 0}, {0, 1, 0, 1, 0, 0, 1, 0, 0},
+    {0, 1, 2, 2, 0.5, 1, 2, 0, 0}, {0, 1, 0, 3, 0, 0, 1, 0.3, 0}, {0, 0, 0, 1, 0.01, 0, 0.01, 0, 0.3},
+    {0, 1, 2, 2, 0.5, 1, 2, 0.1, 0.4}};
 
 START_TEST(test_objective_gradients_of_tokens_equal_finite_differences)
 {
@@ -127,6 +132,8 @@ START_TEST(test_objective_gradients_of_tokens_equal_finite_differences)
     c.global_weight = cases[_i].global;
     c.cross_view_weight = cases[_i].cross_view;
     c.cross_image_weight = cases[_i].cross_image;
+    c.koleo_weight = cases[_i].koleo;
+    c.object_koleo_weight = cases[_i].object_koleo;
     problem_begin(&p, &c);
     ck_assert(p.trainer->learner.objective->targets.cross_image);
     ck_assert_uint_gt(p.trainer->learner.objective->targets.objects, IMAGES);
@@ -140,7 +147,8 @@ int main(void)
     Suite *suite = suite_create("gradients of the objective");
     TCase *group = tcase_create("objective");
     tcase_set_timeout(group, 120);
-    tcase_add_loop_test(group, test_objective_gradients_of_tokens_equal_finite_differences, 0, 4);
+    tcase_add_loop_test(group, test_objective_gradients_of_tokens_equal_finite_differences, 0,
+        (int)(sizeof cases / sizeof *cases));
     suite_add_tcase(suite, group);
     return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* Training runs for the tests. See training.h. */
 #include "support/training.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,14 @@ cribo_trainer_config training_config(void)
     c.steps_per_epoch = 4;
     c.seed = 7;
     return c;
+}
+
+void training_set(cribo_trainer_config *config, const char *settings)
+{
+    char name[64], value[64];
+    int length;
+    for (const char *at = settings; sscanf(at, " %63[^=]=%63s%n", name, value, &length) == 2; at += length)
+        OK(cribo_trainer_config_set(config, name, value));
 }
 
 cribo_runtime training_runtime(int64_t threads)

@@ -27,6 +27,9 @@
  */
 cribo_trainer_config training_config(void);
 
+/* Assigns settings, "name=value name=value". */
+void training_set(cribo_trainer_config *config, const char *settings);
+
 /* Default hooks but for the threads. */
 cribo_runtime training_runtime(int64_t threads);
 

@@ -11,20 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Assigns settings, "name=value name=value". */
-static void set_all(cribo_trainer_config *config, const char *settings)
-{
-    char name[64], value[64];
-    int length;
-    for (const char *at = settings; sscanf(at, " %63[^=]=%63s%n", name, value, &length) == 2; at += length)
-        OK(cribo_trainer_config_set(config, name, value));
-}
-
 static cribo_trainer_config config_with(const char *settings)
 {
     cribo_trainer_config config = training_config();
     config.drop_path = 0;
-    set_all(&config, settings);
+    training_set(&config, settings);
     return config;
 }
 
@@ -165,7 +156,7 @@ static const char *const parts[] = {"", "frozen_blocks=2",
 static cribo_trainer_config config_of(int number)
 {
     cribo_trainer_config config = config_with(families[(size_t)number / PARTS]);
-    set_all(&config, parts[(size_t)number % PARTS]);
+    training_set(&config, parts[(size_t)number % PARTS]);
     config.drop_path = 0.3;
     return config;
 }

@@ -173,6 +173,20 @@ START_TEST(test_ranks_give_the_same_bits_with_sinkhorn_centring)
 }
 END_TEST
 
+/* Losses beside the paper's three. */
+static const char *const ingredients[] = {
+    "koleo_weight=0.3 object_koleo_weight=0.2",
+    "koleo_weight=0.3 object_koleo_weight=0.2 group_images=4",
+};
+
+START_TEST(test_ranks_give_the_same_bits_with_further_losses)
+{
+    run_job job = make_job(4);
+    training_set(&job.config, ingredients[_i]);
+    assert_same_bits(&job);
+}
+END_TEST
+
 START_TEST(test_one_shard_is_as_before_shards)
 {
     run_job job = make_job(4), jobs[1];
@@ -281,6 +295,8 @@ int main(void)
     tcase_add_test(bits, test_ranks_give_the_same_bits_in_bf16);
     tcase_add_test(bits, test_ranks_give_the_same_bits_with_groups);
     tcase_add_test(bits, test_ranks_give_the_same_bits_with_sinkhorn_centring);
+    tcase_add_loop_test(bits, test_ranks_give_the_same_bits_with_further_losses, 0,
+        (int)(sizeof ingredients / sizeof *ingredients));
     tcase_add_test(bits, test_one_shard_is_as_before_shards);
     tcase_add_test(bits, test_checkpoints_pass_between_numbers_of_ranks);
     tcase_set_timeout(failures, 120);

@@ -60,6 +60,7 @@ static const struct {
     REAL(match_ms, "time/match_ms"),
     REAL(learn_ms, "time/learn_ms"),
     REAL(update_ms, "time/update_ms"),
+    REAL(koleo_loss, "loss/koleo"),
 };
 /* clang-format on */
 enum { FIELDS = sizeof fields / sizeof *fields };

@@ -123,6 +123,8 @@ class ObjectiveSettings(TypedDict, total=False):
     shards: int
     sinkhorn_centring: int
     learning_rate_batch: int
+    koleo_weight: float
+    object_koleo_weight: float
 
 
 class ProbeSettings(TypedDict, total=False):
@@ -219,3 +221,5 @@ class TrainerSettings(TypedDict, total=False):
     layer_decay: float
     heads_only_steps: int
     average_steps: int
+    koleo_weight: float
+    object_koleo_weight: float

@@ -67,6 +67,7 @@ class Report:
     match_ms: float
     learn_ms: float
     update_ms: float
+    koleo_loss: float
 
 
 def report_of(structure: Any) -> Report:

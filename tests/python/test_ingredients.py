@@ -1,0 +1,115 @@
+"""Losses beside the paper's three, against PyTorch: the gradient of a whole trainer step with such a loss, less
+that without it, is the one that automatic differentiation finds."""
+
+import unittest
+
+import numpy as np
+from support import SMALL, small_batch, small_trainer
+
+try:
+    import torch
+    from torch.nn import functional as F
+    from torch_networks import VisionTransformer
+except ImportError:
+    raise unittest.SkipTest("needs PyTorch") from None
+
+SETTINGS = {"drop_path": 0.0, "freeze_last_layer_epochs": 0, "threads": 1, "seed": 3}
+NETWORK = (SMALL["image_size"], SMALL["patch_size"], SMALL["width"], SMALL["depth"], SMALL["heads"])
+
+
+def network_of(model) -> VisionTransformer:
+    """The transformer of a model, in double precision."""
+    network = VisionTransformer(*NETWORK)
+    names = network.state_dict()
+    network.load_state_dict({name: torch.from_numpy(model.read(f"backbone.{name}")) for name in names})
+    return network.double()
+
+
+def gradients(trainer, batch) -> dict:
+    """Gradients by name, of teach and learn."""
+    trainer.teach(batch)
+    trainer.learn(batch)
+    return {name: trainer.gradient(name) for name in trainer.student.parameters()}
+
+
+class Difference(unittest.TestCase):
+    """Trainers that differ in one loss, after a step on another batch."""
+
+    batch = small_batch(seed=1)
+
+    def trained(self, **settings):
+        """A trainer without the loss after one step; its student and teacher differ."""
+        trainer = small_trainer(**SETTINGS, **settings)
+        trainer.step(small_batch(seed=2))
+        return trainer
+
+    def copy(self, trainer, **settings):
+        """A trainer with other settings and the same networks."""
+        other = small_trainer(**SETTINGS, **settings)
+        for mine, theirs in ((trainer.student, other.student), (trainer.teacher, other.teacher)):
+            for name in mine.parameters():
+                theirs.write(name, mine.read(name))
+        return other
+
+    def check(self, with_loss, without, expected, tolerance=2e-5):
+        """`expected` has the gradients of the backbone in PyTorch, by name."""
+        a, b = gradients(with_loss, self.batch), gradients(without, self.batch)
+        largest = max(float(gradient.abs().max()) for gradient in expected.values())
+        self.assertGreater(largest, 1e-3)
+        for name, gradient in expected.items():
+            found = a[f"backbone.{name}"].astype(np.float64) - b[f"backbone.{name}"]
+            error = np.abs(found - gradient.numpy()).max()
+            self.assertLess(error, tolerance * largest, name)
+
+
+def koleo(x: torch.Tensor) -> torch.Tensor:
+    """DINOv2's KoLeoLoss, without its epsilons."""
+    x = F.normalize(x, dim=-1)
+    cosines = (x @ x.T).fill_diagonal_(-2)
+    return -(x - x[cosines.argmax(1)]).norm(dim=1).log().mean()
+
+
+class KoLeo(Difference):
+    def expected(self, network, targets, groups, cls_weight, object_weight):
+        """The loss and the network's gradients, for lists of the images of each group."""
+        views = [torch.from_numpy(view).double() for view in (self.batch.view1, self.batch.view2)]
+        loss = torch.zeros((), dtype=torch.double)
+        for v, view in enumerate(views):
+            dense, cls = network(view)
+            for group in groups:
+                share = len(group) / len(view)
+                if len(group) > 1:
+                    loss = loss + share * cls_weight * koleo(cls[group])
+                objects = [
+                    dense[i, torch.from_numpy(targets.labels[i, v] == k)].mean(0)
+                    for i in group
+                    for k in np.flatnonzero(targets.valid[i])
+                ]
+                if len(objects) > 1:
+                    loss = loss + share * object_weight * koleo(torch.stack(objects))
+        loss.backward()
+        return loss.item(), {name: p.grad for name, p in network.named_parameters()}
+
+    def compare(self, groups, **settings):
+        plain = self.trained(**settings)
+        weights = {"koleo_weight": 2.0, "object_koleo_weight": 1.5}
+        with_loss = self.copy(plain, **weights, **settings)
+        without = self.copy(plain, **settings)
+        with_loss.teach(self.batch)
+        targets = with_loss.targets()
+        loss, expected = self.expected(network_of(plain.student), targets, groups, *weights.values())
+        self.check(with_loss, without, expected)
+        self.assertAlmostEqual(with_loss.update().koleo_loss, loss, places=4)
+
+    def test_one_micro_batch(self):
+        self.compare([[0, 1, 2, 3]], micro_batch=4)
+
+    def test_micro_batches(self):
+        self.compare([[0, 1, 2, 3]], micro_batch=1)
+
+    def test_groups(self):
+        self.compare([[0, 1, 2], [3]], micro_batch=2, group_images=3)
+
+
+if __name__ == "__main__":
+    unittest.main()
