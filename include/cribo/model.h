@@ -120,6 +120,33 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_create(
 CRIBO_API void cribo_model_free(cribo_model *model);
 
 /*
+ * Makes a model that shares the weights of `source`, with a runtime and a workspace of its own: several
+ * threads, each with its model, compute features at the same time from one set of weights. The features have
+ * the same bits as those of `source`.
+ * Ownership: free with cribo_model_free. The weights live until the last of the models that share them is
+ * freed, in any order. They are memory of the first one's allocator, which frees them in that call.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a model of a trainer, whose steps change its weights),
+ * CRIBO_OUT_OF_MEMORY, CRIBO_SYSTEM_ERROR (no threads), CRIBO_WRONG_STATE (a call on `source` is under way).
+ * Functions that change a model (write_parameter, load, load_partial, adopt, pack) give CRIBO_WRONG_STATE
+ * while its weights are shared.
+ * Threads: a call on `source` and on each model that shares its weights may run at the same time.
+ * Cost: no copy of the weights; the threads of the runtime.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_share(
+    cribo_model **out, const cribo_model *source, const cribo_runtime *runtime);
+
+/*
+ * Packs the weights of the backbone in the model's precision, once for all later calls for features, which
+ * otherwise pack them in every call. The features keep their bits. A change of the parameters discards the
+ * packed weights; call this function again after it. Call it before cribo_model_share.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, a model of a trainer), CRIBO_OUT_OF_MEMORY, CRIBO_WRONG_STATE (the
+ * weights are shared); the model is then unchanged.
+ * Cost: memory as large as the weights of the backbone, or half as large for bf16 on a CPU with instructions
+ * for it; none where BLIS multiplies with its own kernels (cribo_build_info). A second call does nothing.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_pack(cribo_model *model);
+
+/*
  * One parameter. Names are those of the authors' code: "backbone." + the names that timm and DINO use
  * ("cls_token", "blocks.0.attn.qkv.weight", ...), "head.mlp.{0,2,4}.{weight,bias}",
  * "head.last_layer.weight_g" and "weight_v" ([CLS]), "head.last_layer_c.weight_g" and "weight_v" (objects).

@@ -4,9 +4,11 @@
 #include "api/checks.h"
 #include "api/create.h"
 #include "api/handles.h"
+#include "api/model.h"
 #include "api/parameters.h"
 #include "base/structs.h"
 #include "files/model.h"
+#include "tensor/gemm.h"
 #include "tensor/finite.h"
 
 #include <stdio.h>
@@ -14,19 +16,28 @@
 
 CB_CONFIG_FUNCTIONS(model, &cb_model_settings)
 
+/* A handle with its own runtime, without a model. */
+static cribo_status begin(cribo_model **out, const cribo_runtime *runtime)
+{
+    cribo_model *model;
+    cb_runtime own;
+    CB_TRY(cb_handle_begin(&own, runtime, &model, sizeof *model, "model"));
+    model->guard = &model->own_guard;
+    model->own = own;
+    model->runtime = &model->own;
+    *out = model;
+    return CRIBO_OK;
+}
+
 cribo_status cribo_model_create(
     cribo_model **out, const cribo_model_config *config, const cribo_runtime *runtime)
 {
     cribo_model_config full;
     cribo_model *model;
-    cb_runtime own;
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_TRY(cb_config_import(&cb_model_settings, &full, config));
-    CB_TRY(cb_handle_begin(&own, runtime, &model, sizeof *model, "model"));
-    model->guard = &model->own_guard;
-    model->own = own;
-    model->runtime = &model->own;
+    CB_TRY(begin(&model, runtime));
     cribo_status status = cb_model_create(model->runtime, &model->model, &full, NULL);
     if (status == CRIBO_OK)
         *out = model;
@@ -41,9 +52,56 @@ void cribo_model_free(cribo_model *model)
     if (!CB_MAY_FREE(model)) return;
     cb_runtime runtime = model->own;
     cb_features_free(&runtime, &model->features);
-    cb_model_free(&runtime, model->model);
+    cb_model_free(model->model);
     cb_release(&runtime.allocator, model);
     cb_runtime_end(&runtime);
+}
+
+/* A model whose weights never change without a call on it: not one of a trainer, which steps change. */
+static cribo_status check_own(const cribo_model *model, const char *name)
+{
+    CB_REQUIRE(model->guard == &model->own_guard,
+        "%s belongs to a trainer, whose steps change its weights: save it and open the file", name);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_model_share(cribo_model **out, const cribo_model *source, const cribo_runtime *runtime)
+{
+    cribo_model *model;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_ENTER(source);
+    CB_TRY(check_own(source, "source"));
+    CB_TRY(begin(&model, runtime));
+    cribo_status status = cb_gemm_begin(model->runtime);
+    if (status == CRIBO_OK) {
+        model->model = cb_model_hold(source->model);
+        *out = model;
+    } else
+        cribo_model_free(model);
+    return status;
+}
+
+static cribo_status check_unshared(const cribo_model *model, const char *what)
+{
+    size_t holders = atomic_load(&model->model->holders);
+    if (holders == 1) return CRIBO_OK;
+    return cb_fail(CRIBO_WRONG_STATE,
+        "%zu models share these weights: %s only after cribo_model_free of all but one", holders, what);
+}
+
+cribo_status cb_check_writable(const cribo_model *model, const char *what)
+{
+    CB_TRY(check_unshared(model, what));
+    return cb_check_between_steps(model->guard, what);
+}
+
+cribo_status cribo_model_pack(cribo_model *model)
+{
+    CB_ENTER(model);
+    CB_TRY(check_own(model, "model"));
+    CB_TRY(check_unshared(model, "weights are packed"));
+    return cb_model_pack(model->runtime, model->model);
 }
 
 cribo_status cribo_model_parameter_count(const cribo_model *model, int64_t *count)
@@ -94,11 +152,12 @@ cribo_status cribo_model_write_parameter(
     const cb_parameter *parameter;
     CB_ENTER(model);
     CB_TRY(find_sized(model, name, values, count, &parameter));
-    CB_TRY(cb_check_between_steps(model->guard, "parameters are written"));
+    CB_TRY(cb_check_writable(model, "parameters are written"));
     char argument[CB_NAME_BYTES + 16];
     snprintf(argument, sizeof argument, "%s: values", parameter->name);
     CB_TRY(cb_check_finite(model->runtime->pool, argument, values, parameter->count));
     memcpy(model->model->parameters.values + parameter->offset, values, parameter->count * sizeof *values);
+    cb_model_unpack(model->model);
     return CRIBO_OK;
 }
 
@@ -183,8 +242,10 @@ cribo_status cribo_model_load_partial(
     CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
     CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
     CB_TRY(check_switch("resample_positions", chosen.resample_positions));
-    CB_TRY(cb_check_between_steps(model->guard, "weights are loaded"));
-    return cb_model_read(model->runtime, model->model, path, prefix ? prefix : "", &chosen);
+    CB_TRY(cb_check_writable(model, "weights are loaded"));
+    CB_TRY(cb_model_read(model->runtime, model->model, path, prefix ? prefix : "", &chosen));
+    cb_model_unpack(model->model);
+    return CRIBO_OK;
 }
 
 cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix)

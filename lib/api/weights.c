@@ -1,7 +1,7 @@
 /* cribo/model.h: models from files of weights in any layout. */
 #include "files/weights.h"
 
-#include "api/handles.h"
+#include "api/model.h"
 #include "base/structs.h"
 #include "cribo/model.h"
 #include "files/metadata.h"
@@ -78,9 +78,10 @@ cribo_status cribo_model_adopt(cribo_model *model, const char *path, const cribo
 {
     cribo_open_options chosen;
     cb_weights weights;
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     CB_REQUIRE_POINTER(path);
     CB_TRY(import_options(&chosen, options));
+    CB_TRY(cb_check_writable(model, "weights are loaded"));
     CB_TRY(cb_weights_open(&model->runtime->allocator, &weights, path, chosen.prefix));
     int64_t heads = weights.config.heads, own = model->model->config.heads;
     cribo_status status = CRIBO_OK;
@@ -89,6 +90,7 @@ cribo_status cribo_model_adopt(cribo_model *model, const char *path, const cribo
             path, (long long)heads, (long long)own);
     if (status == CRIBO_OK)
         status = cb_weights_read(&weights, model->runtime, model->model, chosen.heads != 0);
+    if (status == CRIBO_OK) cb_model_unpack(model->model);
     cb_weights_close(&weights);
     return status;
 }
@@ -96,7 +98,7 @@ cribo_status cribo_model_adopt(cribo_model *model, const char *path, const cribo
 cribo_status cribo_model_export(
     const cribo_model *model, const char *path, const char *layout, const char *prefix)
 {
-    CB_REQUIRE_POINTER(model);
+    CB_ENTER(model);
     CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(layout);
     const cb_layout *chosen = cb_layout_find(layout);

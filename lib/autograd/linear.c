@@ -10,9 +10,10 @@
 typedef struct linear_node {
     cb_node node;
     cb_tensor x, weight, bias, y;
-    cb_real *panels;      /* scratch: the second operand of a product, packed */
-    cb_row_buffers rows;  /* of the first one, packed */
-    cb_row_buffers tiles; /* of a product that is then rounded */
+    cb_gemm_packed packed; /* the weight, or zeroed */
+    cb_real *panels;       /* scratch: the second operand of a product, packed */
+    cb_row_buffers rows;   /* of the first one, packed */
+    cb_row_buffers tiles;  /* of a product that is then rounded */
 } linear_node;
 
 /* Rows of x that are packed at a time for the gradient of the weight. */
@@ -29,7 +30,7 @@ static void lay_out(linear_node *f, size_t workers, cb_arena *scratch)
     size_t in = f->x.columns, out = f->y.columns, rows = f->x.rows, widest = cb_max(in, out);
     size_t weight = cb_max(cb_gemm_packed_size(out, in), cb_gemm_packed_size(in, out));
     size_t x = cb_gemm_packed_size(in, cb_min(rows, ROWS_PACKED));
-    f->panels = cb_arena_take(scratch, cb_max(weight, x), sizeof(cb_real));
+    f->panels = cb_arena_take(scratch, f->packed.panels ? 0 : cb_max(weight, x), sizeof(cb_real));
     f->rows = cb_row_buffers_in(scratch, workers, cb_gemm_rows_size(CB_GEMM_TILE_ROWS, cb_max(rows, widest)));
     bool rounds = f->x.bf16 || f->y.bf16;
     f->tiles = cb_row_buffers_in(scratch, workers, rounds ? cb_min(rows, CB_GEMM_TILE_ROWS) * widest : 0);
@@ -63,13 +64,13 @@ static void finish_tile(const void *context, const cb_gemm_tile *tile, cb_real *
     }
 }
 
-/* Packs B [k, n], then multiplies the rows by it. */
+/* Packs B [k, n] unless it is, then multiplies the rows by it. */
 static void multiply(cb_tape *tape, product *p)
 {
     const linear_node *f = p->f;
     const cb_gemm_finish finish = {finish_tile, p, p->rounded ? &f->tiles : NULL};
     p->b.bf16 = tape->bf16;
-    p->b = cb_gemm_pack(tape->pool, p->b, f->panels);
+    if (!p->b.panels) p->b = cb_gemm_pack(tape->pool, p->b, f->panels);
     cb_gemm_in_tiles(tape->pool, &p->b, &p->rows, &f->rows, p->rounded || p->bias ? &finish : NULL);
 }
 
@@ -117,18 +118,32 @@ static void linear_backward(cb_tape *tape, cb_node *node)
     multiply(tape, &dx);
 }
 
-cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias, cb_storage storage)
+/* The weight as the second operand of x Wᵀ. */
+static cb_gemm_packed operand_of(const cb_tensor *weight, bool bf16)
 {
-    cb_tensor y = cb_tape_result(tape, x.rows, weight.rows, storage);
-    linear_node f = {.x = x, .weight = weight, .bias = bias, .y = y};
+    return (cb_gemm_packed){
+        .form = CB_NT, .n = weight->rows, .k = weight->columns, .b = cb_value_operand(weight), .bf16 = bf16};
+}
+
+cb_gemm_packed cb_affine_packed(const cb_affine *affine, bool bf16, cb_pool *pool, cb_arena *arena)
+{
+    cb_gemm_packed b = operand_of(&affine->weight, bf16);
+    cb_real *memory = cb_arena_take(arena, cb_gemm_panels_size(b), sizeof *memory);
+    return memory ? cb_gemm_pack(pool, b, memory) : (cb_gemm_packed){0};
+}
+
+cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, const cb_affine *affine, cb_storage storage)
+{
+    cb_tensor weight = affine->weight, y = cb_tape_result(tape, x.rows, weight.rows, storage);
+    linear_node f = {.x = x, .weight = weight, .bias = affine->bias, .y = y, .packed = affine->packed};
     take_scratch(tape, &f);
     cb_tape_record(tape, &f.node, sizeof f, linear_backward);
     if (!cb_tape_runs(tape)) return y;
     product p = {.f = &f,
         .rows = {x.rows, cb_value_operand(&x), {y.value, weight.rows, false}},
-        .b = {.form = CB_NT, .n = weight.rows, .k = x.columns, .b = cb_value_operand(&weight)},
+        .b = f.packed.panels ? f.packed : operand_of(&weight, tape->bf16),
         .rounded = y.bf16 ? y.value_bf16 : NULL,
-        .bias = bias.value};
+        .bias = f.bias.value};
     multiply(tape, &p);
     return y;
 }

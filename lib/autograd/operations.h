@@ -14,6 +14,7 @@
 #define CB_AUTOGRAD_OPERATIONS_H
 
 #include "autograd/tape.h"
+#include "tensor/gemm_packed.h"
 #include "tensor/pooling.h"
 
 /*
@@ -35,8 +36,20 @@ typedef struct cb_images {
  */
 cb_tensor cb_op_patches(cb_tape *tape, const cb_images *images, size_t patch);
 
-/* y = x Wᵀ + b; weight [out, in], bias [1, out], or zeroed: none. */
-cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, cb_tensor weight, cb_tensor bias, cb_storage storage);
+/*
+ * A linear map. Its weight may have been packed for inference (cb_affine_packed): `packed` then has panels,
+ * which are valid while the weight does not change.
+ */
+typedef struct cb_affine {
+    cb_tensor weight, bias; /* [out, in]; [1, out], or zeroed: none */
+    cb_gemm_packed packed;  /* zeroed: each use packs the weight */
+} cb_affine;
+
+/* y = x Wᵀ + b. */
+cb_tensor cb_op_linear(cb_tape *tape, cb_tensor x, const cb_affine *affine, cb_storage storage);
+
+/* The packed form of the weight, in memory of the arena; nothing but the size where the arena measures. */
+cb_gemm_packed cb_affine_packed(const cb_affine *affine, bool bf16, cb_pool *pool, cb_arena *arena);
 
 /* y = x (1 + erf(x / √2)) / 2. */
 cb_tensor cb_op_gelu(cb_tape *tape, cb_tensor x);

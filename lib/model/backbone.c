@@ -70,6 +70,11 @@ cb_tensor cb_backbone_trunk(const cb_backbone *backbone, cb_tape *tape, const cb
     return backbone->table->trunk(backbone->network, tape, images);
 }
 
+void cb_backbone_pack(cb_backbone *backbone, bool bf16, cb_pool *pool, cb_arena *arena)
+{
+    backbone->table->pack(backbone->network, bf16, pool, arena);
+}
+
 bool cb_backbone_resamples(const cb_backbone *backbone, const cb_parameter *parameter, size_t length)
 {
     return backbone->table->resamples(backbone->network, parameter, length);

@@ -70,6 +70,8 @@ typedef struct cb_forward_options {
  * layout     of the tokens of an image, whose sides are multiples of the patch size
  * forward    tokens [B T, D]; their gradient shares their memory. On a tape that measures it plans a pass
  * trunk      the outputs [B T, D] of the frozen blocks, on a tape that does not train
+ * pack       packs the weights of its linear maps for inference, in memory of the arena, which may measure;
+ *            arena NULL: each use packs them again
  * resamples  whether a tensor can be resampled to a parameter with another number of rows: positions of
  *            another image size
  * resample   resamples values [length, D] to the parameter's shape. Fails only for lack of memory
@@ -84,6 +86,7 @@ typedef struct cb_backbone_table {
     cb_tensor (*forward)(
         const void *network, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
     cb_tensor (*trunk)(const void *network, cb_tape *tape, const cb_images *images);
+    void (*pack)(void *network, bool bf16, cb_pool *pool, cb_arena *arena);
     bool (*resamples)(const void *network, const cb_parameter *parameter, size_t length);
     cribo_status (*resample)(const cb_runtime *runtime, const void *network, const cb_parameter *parameter,
         cb_real *values, size_t length, cb_real *to);
@@ -106,6 +109,7 @@ cb_token_layout cb_backbone_layout(const cb_backbone *backbone, size_t height, s
 cb_tensor cb_backbone_forward(
     const cb_backbone *backbone, cb_tape *tape, const cb_images *images, const cb_forward_options *options);
 cb_tensor cb_backbone_trunk(const cb_backbone *backbone, cb_tape *tape, const cb_images *images);
+void cb_backbone_pack(cb_backbone *backbone, bool bf16, cb_pool *pool, cb_arena *arena);
 bool cb_backbone_resamples(const cb_backbone *backbone, const cb_parameter *parameter, size_t length);
 cribo_status cb_backbone_resample(const cb_runtime *runtime, const cb_backbone *backbone,
     const cb_parameter *parameter, cb_real *values, size_t length, cb_real *to);

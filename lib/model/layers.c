@@ -34,12 +34,12 @@ cb_layer_norm cb_describe_norm(cb_parameters *parameters, const char *name, size
 
 cb_tensor cb_linear(cb_tape *tape, cb_tensor x, const cb_affine *f)
 {
-    return cb_op_linear(tape, x, f->weight, f->bias, CB_STORE_IN_PRECISION);
+    return cb_op_linear(tape, x, f, CB_STORE_IN_PRECISION);
 }
 
 cb_tensor cb_linear_real(cb_tape *tape, cb_tensor x, const cb_affine *f)
 {
-    return cb_op_linear(tape, x, f->weight, f->bias, CB_STORE_REAL);
+    return cb_op_linear(tape, x, f, CB_STORE_REAL);
 }
 
 cb_tensor cb_norm(cb_tape *tape, cb_tensor x, const cb_layer_norm *f)

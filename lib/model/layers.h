@@ -5,10 +5,6 @@
 #include "autograd/operations.h"
 #include "model/parameters.h"
 
-typedef struct cb_affine {
-    cb_tensor weight, bias; /* a linear map without bias: bias zeroed */
-} cb_affine;
-
 typedef struct cb_layer_norm {
     cb_tensor weight, bias;
     double epsilon;

@@ -100,12 +100,14 @@ static cribo_status create(const cb_runtime *runtime, cb_model **out, const crib
     cb_model *model;
     *out = NULL;
     CB_TRY(CB_ALLOCATE(&runtime->allocator, &model, 1, "model"));
+    model->allocator = runtime->allocator;
+    atomic_init(&model->holders, 1);
     model->config = *config;
     model->training = *training;
     cribo_status status = allocate(&runtime->allocator, model, gradients);
     if (status == CRIBO_OK) status = cb_gemm_begin(runtime);
     if (status != CRIBO_OK) {
-        cb_model_free(runtime, model);
+        cb_model_free(model);
         return status;
     }
     *out = model;
@@ -129,10 +131,36 @@ cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_m
     return CRIBO_OK;
 }
 
-void cb_model_free(const cb_runtime *runtime, cb_model *model)
+cb_model *cb_model_hold(cb_model *model)
 {
-    if (!model) return;
-    cb_parameters_release(&runtime->allocator, &model->parameters);
-    cb_backbone_free(&runtime->allocator, &model->backbone);
-    cb_release(&runtime->allocator, model);
+    atomic_fetch_add(&model->holders, 1);
+    return model;
+}
+
+void cb_model_free(cb_model *model)
+{
+    if (!model || atomic_fetch_sub(&model->holders, 1) > 1) return;
+    const cb_allocator allocator = model->allocator;
+    cb_arena_destroy(&allocator, &model->packed);
+    cb_parameters_release(&allocator, &model->parameters);
+    cb_backbone_free(&allocator, &model->backbone);
+    cb_release(&allocator, model);
+}
+
+cribo_status cb_model_pack(const cb_runtime *runtime, cb_model *model)
+{
+    bool bf16 = model->config.precision == CRIBO_BF16;
+    cb_arena measured = cb_arena_measure();
+    if (model->packed.base) return CRIBO_OK;
+    cb_backbone_pack(&model->backbone, bf16, runtime->pool, &measured);
+    CB_TRY(cb_arena_create(&model->allocator, &model->packed, measured.peak, "packed weights"));
+    cb_backbone_pack(&model->backbone, bf16, runtime->pool, &model->packed);
+    return CRIBO_OK;
+}
+
+void cb_model_unpack(cb_model *model)
+{
+    if (!model->packed.base) return;
+    cb_backbone_pack(&model->backbone, false, NULL, NULL);
+    cb_arena_destroy(&model->allocator, &model->packed);
 }

@@ -8,12 +8,17 @@
 #include "model/backbone.h"
 #include "model/heads.h"
 
+#include <stdatomic.h>
+
 typedef struct cb_model {
+    cb_allocator allocator; /* of all its memory */
+    atomic_size_t holders;  /* the handles that use it; while there are several, nothing changes it */
     cribo_model_config config;
     cb_parameters parameters;
     cb_backbone backbone;
     cb_training training;
-    cb_heads heads; /* prototypes = 0: there are none */
+    cb_heads heads;  /* prototypes = 0: there are none */
+    cb_arena packed; /* the backbone's weights, packed for inference; empty: they are not */
 } cb_model;
 
 extern const cb_config_table cb_model_settings;
@@ -64,6 +69,17 @@ cribo_status cb_model_create(
 /* A frozen copy of a model: the same settings and values, no gradients. */
 cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_model *source);
 
-void cb_model_free(const cb_runtime *runtime, cb_model *model);
+/* The same model for another holder, which frees it, too. */
+cb_model *cb_model_hold(cb_model *model);
+
+/* Gives up one hold; the last one frees the model. */
+void cb_model_free(cb_model *model);
+
+/*
+ * Packs the weights of the backbone for inference, once for all later passes; the results have the same bits.
+ * The model has no gradients and one holder. A change of its parameters calls cb_model_unpack.
+ */
+cribo_status cb_model_pack(const cb_runtime *runtime, cb_model *model);
+void cb_model_unpack(cb_model *model);
 
 #endif

@@ -283,6 +283,33 @@ static cb_tensor forward(
     return cb_vit_forward(network, tape, images, options);
 }
 
+/* --- packed weights --- */
+
+typedef struct packing {
+    bool bf16;
+    cb_pool *pool;
+    cb_arena *arena; /* NULL: weights are unpacked */
+} packing;
+
+static void pack_affine(cb_affine *affine, const packing *how)
+{
+    affine->packed =
+        how->arena ? cb_affine_packed(affine, how->bf16, how->pool, how->arena) : (cb_gemm_packed){0};
+}
+
+static void pack(void *network, bool bf16, cb_pool *pool, cb_arena *arena)
+{
+    cb_vit *vit = network;
+    const packing how = {bf16, pool, arena};
+    pack_affine(&vit->patch_embed, &how);
+    for (size_t i = 0; i < vit->depth; i++) {
+        pack_affine(&vit->blocks[i].qkv, &how);
+        pack_affine(&vit->blocks[i].proj, &how);
+        pack_affine(&vit->blocks[i].mlp_in, &how);
+        pack_affine(&vit->blocks[i].mlp_out, &how);
+    }
+}
+
 /* --- positions of another grid --- */
 
 #define MOST_GRID 16384 /* patches along the largest image's side */
@@ -326,6 +353,7 @@ const cb_backbone_table cb_vit_backbone = {
     .layout = layout_of,
     .forward = forward,
     .trunk = trunk,
+    .pack = pack,
     .resamples = resamples,
     .resample = resample,
 };

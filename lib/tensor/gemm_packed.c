@@ -55,6 +55,12 @@ size_t cb_gemm_packed_size(size_t n, size_t k)
     return (n + CB_GEMM_MOST_NR - 1) * k;
 }
 
+size_t cb_gemm_panels_size(cb_gemm_packed b)
+{
+    b.kernels = cb_gemm_own_kernels(b.bf16);
+    return b.kernels ? elements_of(&b) * panels_of(&b) * b.kernels->nr : 0;
+}
+
 size_t cb_gemm_rows_size(size_t m, size_t k)
 {
     return cb_min(m + CB_GEMM_MOST_MR - 1, CB_GEMM_MOST_MC) * cb_min(k, CB_GEMM_MOST_KC);

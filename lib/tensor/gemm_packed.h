@@ -47,6 +47,9 @@ cb_gemm_packed cb_gemm_pack(cb_pool *pool, cb_gemm_packed b, cb_real *memory);
  */
 void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, const cb_gemm_rows *rows, cb_real *memory);
 
+/* The numbers that cb_gemm_pack writes for this B; 0 where there is no kernel of ours. */
+size_t cb_gemm_panels_size(cb_gemm_packed b);
+
 /* The rows of A from one on. */
 static inline cb_gemm_operand cb_gemm_rows_from(const cb_gemm_packed *b, cb_gemm_operand a, size_t row)
 {

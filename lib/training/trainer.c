@@ -161,8 +161,8 @@ void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer)
     cb_learner_free(&trainer->learner);
     cb_ranks_free(runtime, trainer->ranks);
     cb_release(&runtime->allocator, trainer->trunk);
-    cb_model_free(runtime, trainer->average);
-    cb_model_free(runtime, trainer->teacher);
-    cb_model_free(runtime, trainer->student);
+    cb_model_free(trainer->average);
+    cb_model_free(trainer->teacher);
+    cb_model_free(trainer->student);
     cb_release(&runtime->allocator, trainer);
 }

@@ -51,7 +51,7 @@ static void fixture_close(fixture *f)
 {
     free(f->x.value);
     free(f->x.gradient);
-    cb_model_free(&f->runtime, f->model);
+    cb_model_free(f->model);
     cb_runtime_end(&f->runtime);
     golden_close(&f->file);
 }

@@ -49,7 +49,7 @@ static fixture fixture_open(const char *name, int64_t threads)
 
 static void fixture_close(fixture *f)
 {
-    cb_model_free(&f->runtime, f->model);
+    cb_model_free(f->model);
     cb_runtime_end(&f->runtime);
     golden_close(&f->file);
 }

@@ -60,7 +60,8 @@ struct problem {
 
 static cb_tensor linear(cb_tape *tape, problem *p)
 {
-    return cb_op_linear(tape, p->input[0], p->input[1], p->input[2], CB_STORE_REAL);
+    const cb_affine affine = {.weight = p->input[1], .bias = p->input[2]};
+    return cb_op_linear(tape, p->input[0], &affine, CB_STORE_REAL);
 }
 
 static cb_tensor gelu(cb_tape *tape, problem *p)
@@ -415,7 +416,7 @@ static void free_problem(problem *p)
     }
     free(p->functional);
     cb_arena_destroy(&p->runtime.allocator, &p->arena);
-    cb_model_free(&p->runtime, p->model);
+    cb_model_free(p->model);
     cb_runtime_end(&p->runtime);
 }
 

@@ -1,5 +1,6 @@
 """Copies and pickles of handles: independent models, and refusals."""
 
+import concurrent.futures
 import copy
 import pickle
 import unittest
@@ -45,6 +46,23 @@ class Models(unittest.TestCase):
 
 
 class Others(unittest.TestCase):
+    def test_threads_share_the_weights(self):
+        pixels = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+        with cribo.Model(**SMALL, threads=1) as model:
+            expected = model.features(pixels)
+            model.pack()
+            shares = [model.share(threads=1) for _ in range(3)]
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                for found in pool.map(lambda share: share.features(pixels), shares):
+                    np.testing.assert_array_equal(found.dense, expected.dense)
+            with self.assertRaisesRegex(cribo.WrongState, "4 models share these weights"):
+                model.write("backbone.norm.bias", np.ones(48, np.float32))
+            for share in shares[:2]:
+                share.close()
+        np.testing.assert_array_equal(shares[2].features(pixels).dense, expected.dense)
+        shares[2].write("backbone.norm.bias", np.ones(48, np.float32))
+        shares[2].close()
+
     def test_other_handles_are_refused(self):
         with small_trainer() as trainer:
             handles = [

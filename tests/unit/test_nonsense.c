@@ -1168,6 +1168,24 @@ static void model_free(void)
     cribo_model_free(NULL);
 }
 
+static void model_share(void)
+{
+    cribo_model *model = model_of(), *made = model;
+    cribo_runtime runtime;
+    BAD(cribo_model_share(NULL, model, NULL), "out");
+    BAD(cribo_model_share(&made, NULL, NULL), "source");
+    ck_assert_ptr_null(made);
+    OK(cribo_runtime_init(&runtime, sizeof runtime));
+    runtime.threads = -1;
+    BAD(cribo_model_share(&made, model, &runtime), "runtime.threads");
+    cribo_model_free(model);
+}
+
+static void model_pack(void)
+{
+    BAD(cribo_model_pack(NULL), "model");
+}
+
 static void model_parameter_count(void)
 {
     cribo_model *model = model_of();
@@ -2486,6 +2504,8 @@ static const entry table[] = {
     CONFIG_ENTRIES(model),
     ENTRY(model_create),
     ENTRY(model_free),
+    ENTRY(model_share),
+    ENTRY(model_pack),
     ENTRY(model_parameter_count),
     ENTRY(model_parameter),
     ENTRY(model_find_parameter),

@@ -45,7 +45,7 @@ static void fixture_open(fixture *f)
 
 static void fixture_close(fixture *f)
 {
-    cb_model_free(&f->runtime, f->model);
+    cb_model_free(f->model);
     cb_runtime_end(&f->runtime);
 }
 
@@ -180,7 +180,7 @@ START_TEST(test_vit_of_width_one_has_matrices_of_one_row)
     assert_view(vit->blocks[0].mlp_in.weight, 4, 1);
     assert_view(vit->blocks[0].mlp_out.weight, 1, 4);
     assert_view(vit->norm.weight, 1, 1);
-    cb_model_free(&f.runtime, narrow);
+    cb_model_free(narrow);
     fixture_close(&f);
 }
 END_TEST

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .arrays import Array, Found, Wanted, address, apart, input_array, output_array
-from .callbacks import Log, Progress
+from .callbacks import Hooks, Log, Progress
 from .configs import config_values, settings, with_settings
 from .handles import Handle
 from .library import PathLike, check, native, new, path_bytes, text_bytes
@@ -56,6 +56,22 @@ class Model(Handle):
         threads, but without callbacks; also those of a trainer's model."""
         own = {setting.name: self.settings[setting.name] for setting in settings("model")}
         return model_of, (own, self._hooks.runtime.threads, self.state_dict())
+
+    def share(self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None) -> Model:
+        """A model that shares this one's weights, for features in another thread at the same time. While it
+        lives, neither can be changed. The weights live until the last of them is closed."""
+        model = type(self).__new__(type(self))
+        model.settings = dict(self.settings)
+        model._hooks = Hooks(threads, log, progress)
+        with self._use():
+            model._create("cribo_model_share", self._pointer)
+        return model
+
+    def pack(self) -> None:
+        """Packs the weights once for all later calls of features, and before share. A change of the parameters
+        discards the packed weights."""
+        with self._use() as invoke:
+            invoke("pack")
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all parameters, in the library's order."""
