@@ -63,6 +63,25 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer *
 CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
 
 /*
+ * The settings with which the clusterer works now. _get_config: all of them, into a config whose
+ * struct_size is set (_config_init does). _get_setting: one by its name; of a choice its number.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, a size this library never had).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_get_config(
+    const cribo_clusterer *clusterer, cribo_clusterer_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_get_setting(
+    const cribo_clusterer *clusterer, const char *name, double *value);
+
+/*
+ * Changes a setting for later calls, as if the clusterer had been made with it. All can change but clusters,
+ * hard_assignment and batch_cost, for which the workspace is made.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
+ * out of range).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_set_setting(
+    cribo_clusterer *clusterer, const char *name, double value);
+
+/*
  * A batch to cluster.
  *
  * images      B, at most the clusterer's max_images

@@ -69,6 +69,25 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_create(
 CRIBO_API void cribo_probe_free(cribo_probe *probe);
 
 /*
+ * The settings with which the probe works now. _get_config: all of them, into a config whose struct_size is
+ * set (_config_init does). _get_setting: one by its name; of a choice its number.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, a size this library never had).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_get_config(
+    const cribo_probe *probe, cribo_probe_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_get_setting(
+    const cribo_probe *probe, const char *name, double *value);
+
+/*
+ * Changes a setting for later calls; memory and linear layer stay. These can change: temperature,
+ * weight_penalty and iterations.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
+ * out of range).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_probe_set_setting(
+    cribo_probe *probe, const char *name, double value);
+
+/*
  * Patch features of images of one size.
  *
  * images         B

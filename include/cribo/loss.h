@@ -53,6 +53,25 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_create(
 CRIBO_API void cribo_loss_free(cribo_loss *loss);
 
 /*
+ * The settings with which the loss works now. _get_config: all of them, into a config whose struct_size is
+ * set (_config_init does). _get_setting: one by its name; of a choice its number.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, a size this library never had).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_config(
+    const cribo_loss *loss, cribo_loss_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_setting(
+    const cribo_loss *loss, const char *name, double *value);
+
+/*
+ * Changes a setting for later calls; the centres stay. All can change but prototypes and object_prototypes,
+ * for which the centres are made.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
+ * out of range).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_set_setting(
+    cribo_loss *loss, const char *name, double value);
+
+/*
  * The logits of a batch. Arrays with an axis of two views hold view 1 first.
  *
  * images, objects            B, 1 ... 2^31, and R (of the whole batch), 0 ... 2^31

@@ -55,6 +55,16 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
 CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
 
 /*
+ * The settings with which the bank was made; they cannot change. _get_config: all of them, into a config
+ * whose struct_size is set (_config_init does). _get_setting: one by its name; of a choice its number.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, a size this library never had).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_get_config(
+    const cribo_memory_bank *bank, cribo_memory_bank_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_get_setting(
+    const cribo_memory_bank *bank, const char *name, double *value);
+
+/*
  * The objects of a batch: R rows, image by image.
  *
  * images            B

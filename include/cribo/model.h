@@ -120,6 +120,16 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_create(
 CRIBO_API void cribo_model_free(cribo_model *model);
 
 /*
+ * The settings with which the model was made; they cannot change. _get_config: all of them, into a config
+ * whose struct_size is set (_config_init does). _get_setting: one by its name; of a choice its number.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, a size this library never had).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_get_config(
+    const cribo_model *model, cribo_model_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_get_setting(
+    const cribo_model *model, const char *name, double *value);
+
+/*
  * Makes a model that shares the weights of `source`, with a runtime and a workspace of its own: several
  * threads, each with its model, compute features at the same time from one set of weights. The features have
  * the same bits as those of `source`.

@@ -138,6 +138,25 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_create(
 /* Frees an objective and the handles borrowed from it. */
 CRIBO_API void cribo_objective_free(cribo_objective *objective);
 
+/*
+ * The settings with which the objective works now. _get_config: all of them, into a config whose
+ * struct_size is set (_config_init does). _get_setting: one by its name; of a choice its number.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, a size this library never had).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_get_config(
+    const cribo_objective *objective, cribo_objective_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_get_setting(
+    const cribo_objective *objective, const char *name, double *value);
+
+/*
+ * Changes a setting between two steps; those of cribo_trainer_set_setting that an objective has can change.
+ * Its comment has the rules.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
+ * that is out of range or contradicts other settings), CRIBO_WRONG_STATE (a step is under way).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_set_setting(
+    cribo_objective *objective, const char *name, double value);
+
 /* --- patch positions --- */
 
 /*

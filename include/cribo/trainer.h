@@ -207,6 +207,41 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create_distributed(cribo_t
 CRIBO_API void cribo_trainer_free(cribo_trainer *trainer);
 
 /*
+ * The settings with which the trainer works now. _get_config: all of them, into a config whose struct_size is
+ * set (_config_init does). _get_setting: one by its name; of a choice its number.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, a size this library never had).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_config(
+    const cribo_trainer *trainer, cribo_trainer_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_setting(
+    const cribo_trainer *trainer, const char *name, double *value);
+
+/*
+ * Changes a setting between two steps; the next step uses it. The trainer then continues as one that was made
+ * with the new value and has this state. Schedules are functions of the settings and the step: learning_rate
+ * is the peak of its schedule, per learning_rate_batch images, and the rate of the next step follows from the
+ * new peak; a changed total_steps or epochs stretches or shortens what is left of every schedule.
+ *
+ * Checkpoints and weights store the changed settings. A trainer made by cribo_checkpoint_config continues bit
+ * for bit; one with the earlier settings is refused by cribo_trainer_load, unless it names them as overrides.
+ *
+ * These can change: drop_path; position_weight, position_weight_final, sinkhorn_lambda, sinkhorn_iterations,
+ * cluster_iterations, update_marginal; cross_image_epochs, _steps and _objects; all temperatures and the
+ * length of their warm-up; centre_momentum, authors_normalisation; learning_rate, _final and _batch;
+ * warmup_epochs and _steps; weight_decay, ema_momentum and their _final; clip_norm, clip_per_tensor;
+ * freeze_last_layer_epochs and _steps, heads_only_steps; epochs, steps_per_epoch, total_steps; the weights of
+ * the losses; those of KoLeo where they were above 0 at creation. All others cannot: networks and memory are
+ * made for them, and seed is the key of all draws.
+ *
+ * Over several ranks the call is collective; all ranks give the same setting and value.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
+ * that is out of range or contradicts other settings, ranks that differ), CRIBO_WRONG_STATE (a step is under
+ * way), CRIBO_TIMED_OUT.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_setting(
+    cribo_trainer *trainer, const char *name, double value);
+
+/*
  * A batch of two augmented views of each image.
  *
  * images       B, 1 ... batch_size

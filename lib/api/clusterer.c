@@ -3,7 +3,7 @@
 
 #include "api/checks.h"
 #include "api/create.h"
-#include "api/guard.h"
+#include "api/settings.h"
 #include "base/structs.h"
 #include "clustering/clusterer.h"
 #include "tensor/gemm.h"
@@ -13,10 +13,21 @@ struct cribo_clusterer {
     cb_runtime runtime;
     cb_clusterer *core;
     int64_t max_images;
-    double position_weight;
 };
 
 CB_CONFIG_FUNCTIONS(clusterer, &cb_clusterer_settings)
+CB_SETTING_GETTERS(clusterer, &cb_clusterer_settings, cb_clusterer_config(clusterer->core))
+
+cribo_status cribo_clusterer_set_setting(cribo_clusterer *clusterer, const char *name, double value)
+{
+    static const cb_setting_group groups[] = {
+        {"clusters, hard_assignment, batch_cost", "the workspace is made for it at creation"}, {NULL, NULL}};
+    CB_ENTER(clusterer);
+    cribo_clusterer_config changed = *cb_clusterer_config(clusterer->core);
+    CB_TRY(cb_config_change(&cb_clusterer_settings, groups, &changed, name, value));
+    cb_clusterer_configure(clusterer->core, &changed);
+    return CRIBO_OK;
+}
 
 static cribo_status check_sizes(int64_t max_images, int64_t tokens_per_view, int64_t width)
 {
@@ -35,7 +46,6 @@ static cribo_status build(cribo_clusterer *clusterer, const cribo_clusterer_conf
     CB_TRY(cb_clusterer_create(&clusterer->runtime, &clusterer->core, &full, (size_t)max_images,
         (size_t)tokens_per_view, (size_t)width));
     clusterer->max_images = max_images;
-    clusterer->position_weight = full.position_weight;
     return CRIBO_OK;
 }
 
@@ -116,7 +126,7 @@ cribo_status cribo_clusterer_run(
         .positions = given.positions,
         .seed_tokens = given.seed_tokens,
         .call = given.call,
-        .position_weight = clusterer->position_weight,
+        .position_weight = cb_clusterer_config(clusterer->core)->position_weight,
     };
     cb_clusterer_run(clusterer->core, &job);
     copy_out(clusterer, &job, &wanted);

@@ -3,7 +3,7 @@
 
 #include "api/checks.h"
 #include "api/create.h"
-#include "api/guard.h"
+#include "api/settings.h"
 #include "base/structs.h"
 #include "evaluation/k_means.h"
 #include "evaluation/linear_segmentation.h"
@@ -27,6 +27,15 @@ struct cribo_probe {
 };
 
 CB_CONFIG_FUNCTIONS(probe, &cb_probe_settings)
+CB_SETTING_GETTERS(probe, &cb_probe_settings, &probe->probe.config)
+
+cribo_status cribo_probe_set_setting(cribo_probe *probe, const char *name, double value)
+{
+    static const cb_setting_group groups[] = {{"temperature, weight_penalty, iterations", NULL},
+        {NULL, "the memory of patches and its search are made for it"}};
+    CB_ENTER(probe);
+    return cb_config_change(&cb_probe_settings, groups, &probe->probe.config, name, value);
+}
 
 static cribo_status build(cribo_probe *probe, const cribo_probe_config *config)
 {

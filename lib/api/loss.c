@@ -2,7 +2,7 @@
 #include "distillation/loss.h"
 
 #include "api/create.h"
-#include "api/guard.h"
+#include "api/settings.h"
 #include "base/structs.h"
 #include "tensor/finite.h"
 
@@ -16,6 +16,15 @@ struct cribo_loss {
 };
 
 CB_CONFIG_FUNCTIONS(loss, &cb_loss_settings)
+CB_SETTING_GETTERS(loss, &cb_loss_settings, cb_loss_config(loss->loss))
+
+cribo_status cribo_loss_set_setting(cribo_loss *loss, const char *name, double value)
+{
+    static const cb_setting_group groups[] = {
+        {"prototypes, object_prototypes", "the centres are made for it at creation"}, {NULL, NULL}};
+    CB_ENTER(loss);
+    return cb_config_change(&cb_loss_settings, groups, cb_loss_config(loss->loss), name, value);
+}
 
 cribo_status cribo_loss_create(
     cribo_loss **out, const cribo_loss_config *config, const cribo_runtime *runtime)

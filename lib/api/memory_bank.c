@@ -1,11 +1,13 @@
 /* cribo/memory_bank.h: arguments checked, then distillation/memory_bank.h. */
 #include "api/create.h"
 #include "api/handles.h"
+#include "api/settings.h"
 #include "base/structs.h"
 #include "files/bank.h"
 #include "tensor/gemm.h"
 
 CB_CONFIG_FUNCTIONS(memory_bank, &cb_memory_bank_settings)
+CB_SETTING_GETTERS(memory_bank, &cb_memory_bank_settings, cb_memory_bank_config(memory_bank->bank))
 
 static cribo_status build(cribo_memory_bank *bank, const cribo_memory_bank_config *config)
 {

@@ -6,6 +6,7 @@
 #include "api/handles.h"
 #include "api/model.h"
 #include "api/parameters.h"
+#include "api/settings.h"
 #include "base/structs.h"
 #include "files/model.h"
 #include "tensor/gemm.h"
@@ -15,6 +16,7 @@
 #include <string.h>
 
 CB_CONFIG_FUNCTIONS(model, &cb_model_settings)
+CB_SETTING_GETTERS(model, &cb_model_settings, &model->model->config)
 
 /* A handle with its own runtime, without a model. */
 static cribo_status begin(cribo_model **out, const cribo_runtime *runtime)

@@ -7,9 +7,11 @@
 #include "api/handles.h"
 #include "api/learner.h"
 #include "api/parameters.h"
+#include "api/settings.h"
 #include "base/structs.h"
 #include "clustering/positions.h"
 #include "tensor/finite.h"
+#include "training/live.h"
 #include "training/presets.h"
 #include "training/schedule.h"
 #include "training/token_trainer.h"
@@ -27,6 +29,15 @@ struct cribo_objective {
 #define HEADS "the heads" /* in messages */
 
 CB_CONFIG_FUNCTIONS(objective, &cb_objective_settings)
+CB_SETTING_GETTERS(objective, &cb_objective_settings, &objective->core->config)
+
+cribo_status cribo_objective_set_setting(cribo_objective *objective, const char *name, double value)
+{
+    CB_ENTER(objective);
+    CB_REQUIRE_POINTER(name);
+    CB_TRY(cb_check_between_steps(objective->guard, "settings are changed"));
+    return cb_token_trainer_change(objective->core, name, value);
+}
 
 cribo_status cribo_objective_config_preset(cribo_objective_config *config, const char *name)
 {

@@ -5,8 +5,10 @@
 #include "api/create.h"
 #include "api/learner.h"
 #include "api/parameters.h"
+#include "api/settings.h"
 #include "api/trainer.h"
 #include "base/structs.h"
+#include "training/live.h"
 #include "training/presets.h"
 #include "training/settings.h"
 #include "training/step.h"
@@ -14,6 +16,19 @@
 #include <string.h>
 
 CB_CONFIG_FUNCTIONS(trainer, &cb_trainer_settings)
+CB_SETTING_GETTERS(trainer, &cb_trainer_settings, &trainer->core->config)
+
+static cribo_status check_set_setting(const cribo_trainer *trainer, const char *name)
+{
+    CB_REQUIRE_POINTER(name);
+    return cb_check_between_steps(trainer->guard, "settings are changed");
+}
+
+cribo_status cribo_trainer_set_setting(cribo_trainer *trainer, const char *name, double value)
+{
+    CB_ENTER(trainer);
+    return cb_trainer_change(trainer->core, check_set_setting(trainer, name), name, value);
+}
 
 cribo_status cribo_trainer_config_preset(cribo_trainer_config *config, const char *name)
 {

@@ -5,6 +5,7 @@
 #include "base/config.h"
 
 #include "base/structs.h"
+#include "base/text.h"
 
 #include <locale.h>
 #include <inttypes.h>
@@ -150,6 +151,47 @@ cribo_status cb_config_set(const cb_config_table *table, void *config, const cha
     double number;
     CB_TRY(parse_value(field, value, &number));
     cb_config_put(field, config, number);
+    return CRIBO_OK;
+}
+
+/* --- settings of a handle --- */
+
+cribo_status cb_config_export(const cb_config_table *table, const void *full, void *config)
+{
+    CB_REQUIRE_POINTER(config);
+    CB_TRY(check_size(table, config, struct_size_of(config)));
+    cb_struct_export(config, full, table->size);
+    return CRIBO_OK;
+}
+
+static cribo_status find_setting(const cb_config_table *table, const char *name, const cb_field **field)
+{
+    CB_REQUIRE_POINTER(name);
+    *field = cb_config_find(table, name);
+    CB_REQUIRE(*field, "%s has no setting named \"%s\"", table->type, name);
+    return CRIBO_OK;
+}
+
+cribo_status cb_config_read(const cb_config_table *table, const void *full, const char *name, double *value)
+{
+    const cb_field *field = NULL;
+    CB_TRY(find_setting(table, name, &field));
+    CB_REQUIRE_POINTER(value);
+    *value = cb_config_get(field, full);
+    return CRIBO_OK;
+}
+
+cribo_status cb_config_change(
+    const cb_config_table *table, const cb_setting_group *groups, void *full, const char *name, double value)
+{
+    const cb_field *field = NULL;
+    CB_TRY(find_setting(table, name, &field));
+    while (groups->names && !cb_list_has(groups->names, name)) groups++;
+    CB_REQUIRE(!groups->fixed, "%s cannot change while the handle lives: %s", name, groups->fixed);
+    CB_TRY(check_value(field, value));
+    CB_REQUIRE(
+        !field->setting.integer || value == floor(value), "%s = %.10g must be a whole number", name, value);
+    cb_config_put(field, full, value);
     return CRIBO_OK;
 }
 

@@ -51,6 +51,23 @@ cribo_status cb_config_import(const cb_config_table *table, void *full, const vo
 /* Assigns by name from text; a choice by its own name or its number. */
 cribo_status cb_config_set(const cb_config_table *table, void *config, const char *name, const char *value);
 
+/* All settings of a full config into a caller's, older or newer; one setting by its name. */
+cribo_status cb_config_export(const cb_config_table *table, const void *full, void *config);
+cribo_status cb_config_read(const cb_config_table *table, const void *full, const char *name, double *value);
+
+/*
+ * Which settings of a handle can change while it lives: a list of groups that ends with one without names,
+ * for all other settings.
+ */
+typedef struct cb_setting_group {
+    const char *names; /* separated by commas; NULL: all others */
+    const char *fixed; /* why they cannot change; NULL: they can */
+} cb_setting_group;
+
+/* Changes one setting of a full config; it is unchanged where the value or the change is refused. */
+cribo_status cb_config_change(
+    const cb_config_table *table, const cb_setting_group *groups, void *full, const char *name, double value);
+
 /* Setting number `index` into *out; CRIBO_INVALID_ARGUMENT past the last. */
 cribo_status cb_config_setting(const cb_config_table *table, size_t index, cribo_setting *out);
 

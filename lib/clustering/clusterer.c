@@ -449,6 +449,18 @@ void cb_clusterer_run(cb_clusterer *clusterer, const cb_cluster_job *job)
     }
 }
 
+/* ---- settings ---- */
+
+const cribo_clusterer_config *cb_clusterer_config(const cb_clusterer *clusterer)
+{
+    return &clusterer->config;
+}
+
+void cb_clusterer_configure(cb_clusterer *clusterer, const cribo_clusterer_config *config)
+{
+    clusterer->config = *config;
+}
+
 /* ---- results ---- */
 
 const cb_real *cb_clusterer_assignment(const cb_clusterer *clusterer)

@@ -29,6 +29,10 @@ cribo_status cb_clusterer_create(const cb_runtime *runtime, cb_clusterer **out,
     const cribo_clusterer_config *config, size_t max_images, size_t tokens_per_view, size_t width);
 void cb_clusterer_free(const cb_runtime *runtime, cb_clusterer *clusterer);
 
+/* The settings; those that change must not concern its memory: clusters, hard_assignment, batch_cost. */
+const cribo_clusterer_config *cb_clusterer_config(const cb_clusterer *clusterer);
+void cb_clusterer_configure(cb_clusterer *clusterer, const cribo_clusterer_config *config);
+
 /*
  * A batch to cluster. All arrays are borrowed, and the caller has checked them.
  *

@@ -82,6 +82,11 @@ void cb_loss_free(const cb_runtime *runtime, cb_loss *loss)
     cb_release(&runtime->allocator, loss);
 }
 
+cribo_loss_config *cb_loss_config(cb_loss *loss)
+{
+    return &loss->config;
+}
+
 size_t cb_loss_prototypes(const cb_loss *loss, int head)
 {
     return loss->prototypes[head];

@@ -33,6 +33,9 @@ typedef struct cb_loss cb_loss;
 cribo_status cb_loss_create(const cb_runtime *runtime, cb_loss **out, const cribo_loss_config *config);
 void cb_loss_free(const cb_runtime *runtime, cb_loss *loss);
 
+/* The settings; all but the numbers of prototypes may change. */
+cribo_loss_config *cb_loss_config(cb_loss *loss);
+
 /* Number of prototypes, and the centre, of the [CLS] head (0) and of the object head (1). */
 size_t cb_loss_prototypes(const cb_loss *loss, int head);
 cb_real *cb_loss_centre(const cb_loss *loss, int head);

@@ -26,6 +26,7 @@ const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_ban
 #define CYCLE_ROWS 128 /* neighbours multiplied at a time with the batch: small, for there may be few */
 
 struct cb_memory_bank {
+    cribo_memory_bank_config config;
     cb_pool *pool;
     cb_object_queue queue;
     size_t max_objects;
@@ -42,6 +43,7 @@ static cribo_status create_parts(
     const cb_runtime *runtime, cb_memory_bank *bank, const cribo_memory_bank_config *config)
 {
     size_t width = (size_t)config->width, per_image = (size_t)config->objects_per_image;
+    bank->config = *config;
     bank->pool = runtime->pool;
     bank->max_objects = config->max_objects ? (size_t)config->max_objects : DEFAULT_MOST_IMAGES * per_image;
     CB_TRY(cb_object_queue_create(
@@ -91,6 +93,11 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank)
     }
     cb_object_queue_destroy(allocator, &bank->queue);
     cb_release(allocator, bank);
+}
+
+const cribo_memory_bank_config *cb_memory_bank_config(const cb_memory_bank *bank)
+{
+    return &bank->config;
 }
 
 void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely)

@@ -31,6 +31,9 @@ cribo_status cb_memory_bank_create(
     const cb_runtime *runtime, cb_memory_bank **out, const cribo_memory_bank_config *config);
 void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank);
 
+/* The settings with which it was made. */
+const cribo_memory_bank_config *cb_memory_bank_config(const cb_memory_bank *bank);
+
 /*
  * Whether to search with bfloat16 products first (nearest.h): a new bank does where the CPU is fast at them.
  * The results are the same either way; tests and benchmarks force one.

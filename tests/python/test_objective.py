@@ -182,6 +182,26 @@ class State(unittest.TestCase):
             self.assertEqual(objective.settings["authors_normalisation"], 1)
             self.assertEqual(objective.settings["width"], 12)
 
+    def test_settings_of_all_handles_are_read_and_changed(self):
+        with (
+            cribo.Objective(**SMALL) as objective,
+            cribo.Clusterer(1, 9, 4, clusters=2) as clusterer,
+            cribo.Loss(prototypes=4, object_prototypes=4) as loss,
+            cribo.Probe(width=4) as probe,
+        ):
+            objective.set(learning_rate=0.125, global_weight=2)
+            self.assertEqual(objective.settings["global_weight"], 2)
+            clusterer.set(position_weight=2, seed=3)
+            self.assertEqual((clusterer.settings["position_weight"], clusterer.settings["seed"]), (2, 3))
+            loss.set(centre_momentum=0.5)
+            self.assertEqual(loss.settings["centre_momentum"], 0.5)
+            probe.set(iterations=7)
+            self.assertEqual(probe.settings["iterations"], 7)
+            self.assertEqual(objective.memory_bank.settings["width"], SMALL["width"])
+            for handle in (objective, clusterer, loss, probe):
+                with self.assertRaisesRegex(cribo.InvalidArgument, "cannot change while the handle lives"):
+                    handle.set(**{next(iter(handle.settings)): 1})
+
 
 class Crops(unittest.TestCase):
     def test_positions_are_the_trainer_s(self):

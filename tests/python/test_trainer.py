@@ -180,6 +180,35 @@ class Steps(unittest.TestCase):
             self.assertEqual(trainer.settings["depth"], 1)
             self.assertEqual(trainer.settings["batch_cost"], 1)
 
+    def test_settings_change_between_steps(self):
+        with small_trainer() as trainer:
+            trainer.step(small_batch())
+            trainer.set(learning_rate=0.25, weight_decay=np.float32(0.5), clip_per_tensor=True)
+            self.assertEqual(trainer.settings["learning_rate"], 0.25)
+            self.assertEqual(trainer.settings["clip_per_tensor"], 1)
+            self.assertAlmostEqual(trainer.step(small_batch()).weight_decay, 0.5, places=4)
+            trainer.set(drop_path=0.75)
+            self.assertEqual(trainer.student.settings["drop_path"], 0.75)
+
+    def test_settings_that_cannot_change_leave_all_as_they_are(self):
+        with small_trainer() as trainer:
+            before = trainer.settings
+            for name, value in {"batch_size": 3, "precision": "bf16", "learning_rate": -1}.items():
+                with self.assertRaisesRegex(cribo.InvalidArgument, name):
+                    trainer.set(**{"clip_norm": 5.0, name: value})
+                self.assertEqual(trainer.settings, before)
+            for value in ("fast", None, [1]):
+                with self.assertRaisesRegex(TypeError, "learning_rate"):
+                    trainer.set(clip_norm=5.0, learning_rate=value)
+            trainer.teach(small_batch())
+            with self.assertRaisesRegex(cribo.WrongState, "settings are changed"):
+                trainer.set(clip_norm=5.0)
+            trainer.forget()
+            self.assertEqual(trainer.settings, before)
+            again = trainer.step(small_batch())
+        with small_trainer() as trainer:
+            self.assertEqual(trainer.step(small_batch()).loss, again.loss)
+
     def test_gradient_and_moments_by_name(self):
         name = "backbone.patch_embed.proj.weight"
         with small_trainer() as trainer:

@@ -64,6 +64,8 @@ class Checked(unittest.TestCase):
         program = """with cribo.Trainer("tiny", precision="bf16", threads=2, drop_path=0) as trainer:
     print(trainer.step(cribo.Batch([1], [2])).loss, trainer.student.features([3]).cls)
 cribo.Model(precision=1, width=48)
+    trainer.set(learning_rate=1e-3, clip_norm=2)
+    rate: float = trainer.settings["learning_rate"]
 cribo.Trainer(**cribo.checkpoint_settings("run.cribo"))
 try:
     pass
@@ -76,11 +78,15 @@ except cribo.IOError_ as error:
         program = """cribo.Model(precison="bf16")
 cribo.Trainer("tiny", precision="bf15")
 cribo.Clusterer(1, 2, 3, clusters="four")
+cribo.Loss().set(momentum=0.5)
+print(cribo.Probe().settings["temprature"])
 """
         found = self.check(program)
         self.assertIn('Unexpected keyword argument "precison" for "Model"', found)
         self.assertIn("program.py:3: error: Argument", found)
         self.assertIn("program.py:4: error: Argument", found)
+        self.assertIn('Unexpected keyword argument "momentum" for "set" of "Loss"', found)
+        self.assertIn('TypedDict "ProbeSettings" has no key "temprature"', found)
 
 
 if __name__ == "__main__":

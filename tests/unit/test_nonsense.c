@@ -2434,6 +2434,74 @@ static void objective_load(void)
     end_objective(objective, &batch);
 }
 
+/* --- settings of handles --- */
+
+static cribo_clusterer *clusterer_of(void)
+{
+    cribo_clusterer_config c = clusterer_config();
+    cribo_clusterer *made;
+    OK(cribo_clusterer_create(&made, &c, NULL, IMAGES, TOKENS, WIDTH));
+    return made;
+}
+
+static cribo_objective *idle_objective(void)
+{
+    cribo_objective_config c = objective_config();
+    return objective_begin(&c, 1);
+}
+
+#define READ(noun, make, some_setting) \
+    static void noun##_get_config(void) \
+    { \
+        cribo_##noun *handle = make(); \
+        cribo_##noun##_config got = {.struct_size = sizeof got}; \
+        BAD(cribo_##noun##_get_config(NULL, &got), #noun); \
+        BAD(cribo_##noun##_get_config(handle, NULL), "config"); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) { \
+            got.struct_size = bad_sizes[i]; \
+            BAD(cribo_##noun##_get_config(handle, &got), "struct_size"); \
+        } \
+        cribo_##noun##_free(handle); \
+    } \
+    static void noun##_get_setting(void) \
+    { \
+        cribo_##noun *handle = make(); \
+        double value; \
+        BAD(cribo_##noun##_get_setting(NULL, some_setting, &value), #noun); \
+        BAD(cribo_##noun##_get_setting(handle, NULL, &value), "name"); \
+        BAD(cribo_##noun##_get_setting(handle, "", &value), "setting"); \
+        BAD(cribo_##noun##_get_setting(handle, "nonsense", &value), "nonsense"); \
+        BAD(cribo_##noun##_get_setting(handle, some_setting, NULL), "value"); \
+        cribo_##noun##_free(handle); \
+    }
+
+#define CHANGE(noun, make, some_setting) \
+    static void noun##_set_setting(void) \
+    { \
+        cribo_##noun *handle = make(); \
+        const double strange[] = {NAN, INFINITY, -INFINITY, 1e300, -1e300}; \
+        BAD(cribo_##noun##_set_setting(NULL, some_setting, 1), #noun); \
+        BAD(cribo_##noun##_set_setting(handle, NULL, 1), "name"); \
+        BAD(cribo_##noun##_set_setting(handle, "", 1), "setting"); \
+        BAD(cribo_##noun##_set_setting(handle, "nonsense", 1), "nonsense"); \
+        for (size_t i = 0; i < COUNT(strange); i++) \
+            BAD(cribo_##noun##_set_setting(handle, some_setting, strange[i]), some_setting); \
+        cribo_##noun##_free(handle); \
+    }
+
+READ(clusterer, clusterer_of, "clusters")
+READ(loss, loss_of, "prototypes")
+READ(memory_bank, bank_of, "bank_images")
+READ(model, model_of, "depth")
+READ(objective, idle_objective, "tokens")
+READ(probe, empty_probe, "neighbours")
+READ(trainer, trainer_of, "batch_size")
+CHANGE(clusterer, clusterer_of, "position_weight")
+CHANGE(loss, loss_of, "centre_momentum")
+CHANGE(objective, idle_objective, "learning_rate")
+CHANGE(probe, empty_probe, "temperature")
+CHANGE(trainer, trainer_of, "learning_rate")
+
 /* --- the table --- */
 
 typedef struct entry {
@@ -2442,7 +2510,9 @@ typedef struct entry {
 } entry;
 
 #define ENTRY(name) {"cribo_" #name, name}
-#define CONFIG_ENTRIES(noun) ENTRY(noun##_config_init), ENTRY(noun##_config_set), ENTRY(noun##_config_setting)
+#define CONFIG_ENTRIES(noun) \
+    ENTRY(noun##_config_init), ENTRY(noun##_config_set), ENTRY(noun##_config_setting), \
+        ENTRY(noun##_get_config), ENTRY(noun##_get_setting)
 
 static const entry table[] = {
     ENTRY(version),
@@ -2459,10 +2529,12 @@ static const entry table[] = {
     CONFIG_ENTRIES(clusterer),
     ENTRY(clusterer_create),
     ENTRY(clusterer_free),
+    ENTRY(clusterer_set_setting),
     ENTRY(clusterer_run),
     CONFIG_ENTRIES(probe),
     ENTRY(probe_create),
     ENTRY(probe_free),
+    ENTRY(probe_set_setting),
     ENTRY(probe_add),
     ENTRY(probe_add_chosen),
     ENTRY(rare_patches),
@@ -2484,6 +2556,7 @@ static const entry table[] = {
     CONFIG_ENTRIES(loss),
     ENTRY(loss_create),
     ENTRY(loss_free),
+    ENTRY(loss_set_setting),
     ENTRY(loss_compute),
     ENTRY(loss_update_centres),
     ENTRY(loss_get_centres),
@@ -2527,6 +2600,7 @@ static const entry table[] = {
     ENTRY(objective_config_preset),
     ENTRY(objective_create),
     ENTRY(objective_free),
+    ENTRY(objective_set_setting),
     ENTRY(objective_schedule),
     ENTRY(objective_teach),
     ENTRY(objective_learn),
@@ -2553,6 +2627,7 @@ static const entry table[] = {
     ENTRY(trainer_create),
     ENTRY(trainer_create_distributed),
     ENTRY(trainer_free),
+    ENTRY(trainer_set_setting),
     ENTRY(trainer_step),
     ENTRY(trainer_teach),
     ENTRY(trainer_learn),

@@ -2,6 +2,7 @@
  * Training over several ranks, here threads of one process: the same bits as one rank, checkpoints that pass
  * between numbers of ranks, and failures that all ranks share.
  */
+#include "base/status.h"
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
@@ -22,6 +23,8 @@ typedef struct run_job {
     const char *load, *save;  /* checkpoints; NULL: none */
     int broken_rank, broken;  /* a rank whose batch `broken` has a NaN; rank -1: none */
     int leaving_rank, leaves; /* a rank that leaves before batch `leaves`; rank -1: none */
+    double rate;              /* learning_rate from the second step on; 0: unchanged */
+    int other_rank;           /* a rank that wants twice this rate; -1: none */
     cribo_status status;
     char message[512];
     cribo_report report; /* of the last step */
@@ -53,12 +56,19 @@ static cribo_status take_step(run_job *job, cribo_trainer *trainer, int number)
     return status;
 }
 
+static cribo_status change_rate(const run_job *job, cribo_trainer *trainer)
+{
+    double rate = job->rank == job->other_rank ? 2 * job->rate : job->rate;
+    return job->rate > 0 ? cribo_trainer_set_setting(trainer, "learning_rate", rate) : CRIBO_OK;
+}
+
 static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
 {
     cribo_status status = CRIBO_OK;
     if (job->load) status = cribo_trainer_load(trainer, job->load, NULL);
     for (int number = job->first; status == CRIBO_OK && number < job->first + job->steps; number++) {
         if (job->rank == job->leaving_rank && number == job->leaves) return CRIBO_OK;
+        if (number == job->first + 1) CB_TRY(change_rate(job, trainer));
         status = take_step(job, trainer, number);
     }
     if (status == CRIBO_OK && job->save) status = cribo_trainer_save(trainer, job->save, NULL);
@@ -106,8 +116,12 @@ static void assert_all_ok(const run_job *jobs, size_t ranks)
 
 static run_job make_job(int steps)
 {
-    run_job job = {
-        .config = training_config(), .deadline = 120, .steps = steps, .broken_rank = -1, .leaving_rank = -1};
+    run_job job = {.config = training_config(),
+        .deadline = 120,
+        .steps = steps,
+        .broken_rank = -1,
+        .leaving_rank = -1,
+        .other_rank = -1};
     job.config.batch_size = BATCH;
     job.config.shards = 8;
     job.config.drop_path = 0.2;
@@ -144,6 +158,33 @@ START_TEST(test_ranks_of_any_number_give_the_same_bits)
 {
     run_job job = make_job(6);
     assert_same_bits(&job);
+}
+END_TEST
+
+START_TEST(test_ranks_give_the_same_bits_with_a_changed_setting)
+{
+    run_job job = make_job(4);
+    job.rate = 0.01;
+    assert_same_bits(&job);
+}
+END_TEST
+
+START_TEST(test_ranks_that_change_a_setting_differently_are_refused)
+{
+    run_job jobs[MAX_RANKS], job = make_job(4);
+    job.rate = 0.01;
+    job.other_rank = 2;
+    run_jobs(jobs, &job, 4);
+    for (int r = 0; r < 4; r++) {
+        ck_assert_int_eq(jobs[r].status, CRIBO_INVALID_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(jobs[r].message, "learning_rate"));
+    }
+    job.rate = 6e5; /* twice of it is out of range */
+    run_jobs(jobs, &job, 4);
+    for (int r = 0; r < 4; r++) {
+        ck_assert_int_eq(jobs[r].status, CRIBO_INVALID_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(jobs[r].message, "learning_rate = 1200000 must be in"));
+    }
 }
 END_TEST
 
@@ -293,6 +334,8 @@ int main(void)
     tcase_add_checked_fixture(bits, scratch_begin, scratch_end);
     tcase_add_test(bits, test_ranks_of_any_number_give_the_same_bits);
     tcase_add_test(bits, test_ranks_give_the_same_bits_in_bf16);
+    tcase_add_test(bits, test_ranks_give_the_same_bits_with_a_changed_setting);
+    tcase_add_test(bits, test_ranks_that_change_a_setting_differently_are_refused);
     tcase_add_test(bits, test_ranks_give_the_same_bits_with_groups);
     tcase_add_test(bits, test_ranks_give_the_same_bits_with_sinkhorn_centring);
     tcase_add_loop_test(bits, test_ranks_give_the_same_bits_with_further_losses, 0,

@@ -45,6 +45,7 @@ class Clusterer(Handle):
     numbers."""
 
     _kind = "clusterer"
+    settings: ClustererSettings
 
     def __init__(
         self,
@@ -62,6 +63,11 @@ class Clusterer(Handle):
         super().__init__(
             settings, threads, log, progress, [natural(name, size) for name, size in sizes.items()]
         )
+
+    def set(self, **settings: Unpack[ClustererSettings]) -> None:
+        """Changes settings for later calls, all or none of them; clusters, hard_assignment and batch_cost
+        cannot change."""
+        self._set(settings)
 
     def run(
         self,

@@ -63,6 +63,18 @@ def setting_text(name: str, value: Any) -> bytes:
     raise TypeError(f"{name} must be a number or a name, not {type(value).__name__}")
 
 
+def setting_number(name: str, value: Any) -> float:
+    """A number, or the number of one of several choices."""
+    if isinstance(value, (numbers.Real, np.bool_)):
+        return float(value)
+    choice, number = text_bytes("name", name), 0
+    while isinstance(value, str) and (text := native.cribo_setting_choice(choice, number)) is not None:
+        if text == value.encode():
+            return float(number)
+        number += 1
+    raise TypeError(f"{name} must be a number or the name of a choice, not {value!r}")
+
+
 def config_of(kind: str, presets: Sequence[str], values: Mapping[str, Any]) -> Any:
     """A config struct with the defaults, then presets, then settings by name."""
     structure = STRUCTURES[f"cribo_{kind}_config"]

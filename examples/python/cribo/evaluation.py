@@ -42,6 +42,7 @@ class Probe(Handle):
     retrieval, k-NN) or fitted by a linear layer. Features of whole images are maps of one patch."""
 
     _kind = "probe"
+    settings: ProbeSettings
 
     def __init__(
         self,
@@ -52,6 +53,10 @@ class Probe(Handle):
         **settings: Unpack[ProbeSettings],
     ):
         super().__init__(settings, threads, log, progress)
+
+    def set(self, **settings: Unpack[ProbeSettings]) -> None:
+        """Changes temperature, weight_penalty or iterations for later calls, all or none of them."""
+        self._set(settings)
 
     def _maps(self, features: Array, height: int, width: int) -> tuple[Any, np.ndarray]:
         """The struct of patch maps, and the array to which it points."""

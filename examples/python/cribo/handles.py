@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, TypeVar
 
 from .callbacks import Hooks, Log, Progress
-from .configs import config_of, config_values
+from .configs import config_of, config_values, setting_number
 from .errors import WrongState
-from .library import native
+from .library import check, native, new, text_bytes
 
 H = TypeVar("H", bound="Handle")
 
@@ -21,6 +21,7 @@ class Handle:
     ends with it."""
 
     _kind = ""
+    settings: Any  # with which the handle works, by name: a dictionary, typed by the classes
 
     def __init__(
         self,
@@ -32,9 +33,9 @@ class Handle:
         presets: Sequence[str] = (),
     ):
         config = config_of(self._kind, presets, values)
-        self.settings: dict[str, Any] = config_values(config)
         self._hooks = Hooks(threads, log, progress)
         self._create(f"cribo_{self._kind}_create", ctypes.byref(config), *sizes)
+        self._read_settings()
 
     def _create(self, function: str, source: Any, *more: Any) -> None:
         """Makes the handle from its config, or from another handle. An exception after that frees it."""
@@ -52,8 +53,29 @@ class Handle:
     def _borrowed(cls: type[H], owner: Handle, pointer: int) -> H:
         handle = cls.__new__(cls)
         handle._pointer, handle._owner = pointer, owner
-        handle._lock, handle._hooks, handle.settings = owner._lock, owner._hooks, owner.settings
+        handle._lock, handle._hooks = owner._lock, owner._hooks
+        handle._read_settings()
         return handle
+
+    def _read_settings(self) -> None:
+        config = new(f"cribo_{self._kind}_config")
+        check(getattr(native, f"cribo_{self._kind}_get_config")(self._pointer, ctypes.byref(config)))
+        self.settings = config_values(config)
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        """Changes settings, all or none of them."""
+        wanted = {name: setting_number(name, value) for name, value in values.items()}
+        done: list[str] = []
+        with self._use() as invoke:
+            try:
+                for name, value in wanted.items():
+                    invoke("set_setting", text_bytes("name", name), value)
+                    done.append(name)
+            except Exception:
+                for name in reversed(done):
+                    invoke("set_setting", text_bytes("name", name), self.settings[name])
+                raise
+            self._read_settings()
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[Callable[..., None]]:

@@ -39,6 +39,7 @@ class Loss(Handle):
     """The self-distillation losses from logits, and the two centres that follow the teacher."""
 
     _kind = "loss"
+    settings: LossSettings
 
     def __init__(
         self,
@@ -49,6 +50,10 @@ class Loss(Handle):
         **settings: Unpack[LossSettings],
     ):
         super().__init__(settings, threads, log, progress)
+
+    def set(self, **settings: Unpack[LossSettings]) -> None:
+        """Changes settings for later calls, all or none of them; the numbers of prototypes cannot change."""
+        self._set(settings)
 
     def compute(
         self,

@@ -45,6 +45,7 @@ class MemoryBank(Handle):
     """The two aligned memory banks, first in, first out by images."""
 
     _kind = "memory_bank"
+    settings: MemoryBankSettings
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 
 from .arrays import Array, Found, Wanted, address, apart, input_array, output_array
 from .callbacks import Hooks, Log, Progress
-from .configs import config_values, settings, with_settings
+from .configs import config_values, with_settings
 from .handles import Handle
 from .library import PathLike, check, native, new, path_bytes, text_bytes
 
@@ -40,6 +40,7 @@ class Model(Handle):
     """A vision transformer with projection heads: its parameters by name, and features from it."""
 
     _kind = "model"
+    settings: ModelSettings
 
     def __init__(
         self,
@@ -54,14 +55,14 @@ class Model(Handle):
     def __reduce_ex__(self, _protocol: Any) -> Any:
         """Copies and pickles are independent models, with the same settings, parameters and number of
         threads, but without callbacks; also those of a trainer's model."""
-        own = {setting.name: self.settings[setting.name] for setting in settings("model")}
+        own = dict(self.settings)
         return model_of, (own, self._hooks.runtime.threads, self.state_dict())
 
     def share(self, *, threads: int = 0, log: Log | None = None, progress: Progress | None = None) -> Model:
         """A model that shares this one's weights, for features in another thread at the same time. While it
         lives, neither can be changed. The weights live until the last of them is closed."""
         model = type(self).__new__(type(self))
-        model.settings = dict(self.settings)
+        model.settings = self.settings.copy()
         model._hooks = Hooks(threads, log, progress)
         with self._use():
             model._create("cribo_model_share", self._pointer)

@@ -68,6 +68,7 @@ class Objective(Handle):
     Presets come first, by name, and settings on top of them."""
 
     _kind = "objective"
+    settings: ObjectiveSettings
 
     def __init__(
         self,
@@ -78,6 +79,11 @@ class Objective(Handle):
         **settings: Unpack[ObjectiveSettings],
     ):
         super().__init__(settings, threads, log, progress, presets=presets)
+
+    def set(self, **settings: Unpack[ObjectiveSettings]) -> None:
+        """Changes settings between two steps, all or none of them; the next step uses them. Those that can
+        change in a trainer can change here."""
+        self._set(settings)
 
     def _token_shapes(self, images: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         n, d = self.settings["tokens"], self.settings["width"]

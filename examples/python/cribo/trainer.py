@@ -67,6 +67,7 @@ class Trainer(Handle):
     """
 
     _kind = "trainer"
+    settings: TrainerSettings
 
     def __init__(
         self,
@@ -80,6 +81,11 @@ class Trainer(Handle):
         self._communicator = communicator
         super().__init__(settings, threads, log, progress, presets=presets)
         self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
+
+    def set(self, **settings: Unpack[TrainerSettings]) -> None:
+        """Changes settings between two steps, all or none of them; the next step uses them. Rates, weights,
+        temperatures, momenta and lengths can change: see cribo_trainer_set_setting in trainer.h."""
+        self._set(settings)
 
     def _create(self, function: str, source: Any, *more: Any) -> None:
         if self._communicator:
