@@ -305,6 +305,7 @@ typedef struct cribo_report {
     double learn_ms;             /* time of the phase */
     double update_ms;            /* time of the phase */
     double koleo_loss;           /* KoLeo of [CLS] and of objects, times their weights */
+    double gram_loss;            /* Gram anchoring, times its weight; a trainer's */
 } cribo_report;
 
 /*

@@ -137,6 +137,11 @@ typedef struct cribo_trainer_config {
     /* The KoLeo regulariser (docs/algorithm.md, "KoLeo"); weight 0: not computed. */
     double koleo_weight;        /* of the student's [CLS] vectors; 0 */
     double object_koleo_weight; /* of the student's objects; 0 */
+
+    /* Gram anchoring (docs/algorithm.md, "Gram anchoring"). */
+    double gram_weight;         /* weight of the loss; 0: not computed. 0 */
+    int64_t gram_start_steps;   /* step from which it is computed, whose teacher is the first anchor; 0 */
+    int64_t gram_refresh_steps; /* steps after which the teacher becomes the anchor again; 0: never. 0 */
 } cribo_trainer_config;
 
 /*

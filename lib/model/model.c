@@ -124,11 +124,23 @@ cribo_status cb_model_create(
     return CRIBO_OK;
 }
 
+static cribo_status copy(const cb_runtime *runtime, cb_model **out, const cb_model *source, bool heads)
+{
+    cribo_model_config config = source->config;
+    if (!heads) config.prototypes = config.object_prototypes = 0;
+    CB_TRY(create(runtime, out, &config, &source->training, false));
+    memcpy((*out)->parameters.values, source->parameters.values, (*out)->parameters.total * sizeof(cb_real));
+    return CRIBO_OK;
+}
+
 cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_model *source)
 {
-    CB_TRY(create(runtime, out, &source->config, &source->training, false));
-    memcpy((*out)->parameters.values, source->parameters.values, source->parameters.total * sizeof(cb_real));
-    return CRIBO_OK;
+    return copy(runtime, out, source, true);
+}
+
+cribo_status cb_model_copy_backbone(const cb_runtime *runtime, cb_model **out, const cb_model *source)
+{
+    return copy(runtime, out, source, false);
 }
 
 cb_model *cb_model_hold(cb_model *model)

@@ -69,6 +69,12 @@ cribo_status cb_model_create(
 /* A frozen copy of a model: the same settings and values, no gradients. */
 cribo_status cb_model_copy(const cb_runtime *runtime, cb_model **out, const cb_model *source);
 
+/*
+ * The same for its backbone alone, without heads. The parameters of a backbone come first in a model: those
+ * of the copy have the offsets of the source.
+ */
+cribo_status cb_model_copy_backbone(const cb_runtime *runtime, cb_model **out, const cb_model *source);
+
 /* The same model for another holder, which frees it, too. */
 cb_model *cb_model_hold(cb_model *model);
 

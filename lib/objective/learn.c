@@ -159,7 +159,7 @@ static void clear_signs(cb_prototype_signs *signs)
 
 static void clear_tally(cb_tally *tally)
 {
-    tally->global = tally->cross_view = tally->cross_image = 0;
+    tally->global = tally->cross_view = tally->cross_image = tally->gram = 0;
     clear_signs(&tally->cls_signs);
     clear_signs(&tally->object_signs);
 }
@@ -217,9 +217,9 @@ void cb_objective_end_leaf(cb_objective *o, size_t leaf)
     const cb_tally *tally = &o->tally;
     finish_last_layers(o);
     sum_bottlenecks(o, leaf);
-    o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] =
-        (cb_leaf_tally){tally->global, tally->cross_view, tally->cross_image, tally->cls_signs.entropy,
-            tally->object_signs.entropy, (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
+    o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] = (cb_leaf_tally){tally->global,
+        tally->cross_view, tally->cross_image, tally->gram, tally->cls_signs.entropy,
+        tally->object_signs.entropy, (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
     clear_tally(&o->tally);
 }
 
@@ -228,6 +228,7 @@ static void add_leaf(cb_tally *tally, const cb_leaf_tally *leaf)
     tally->global += leaf->global;
     tally->cross_view += leaf->cross_view;
     tally->cross_image += leaf->cross_image;
+    tally->gram += leaf->gram;
     tally->cls_signs.entropy += leaf->cls_entropy;
     tally->object_signs.entropy += leaf->object_entropy;
     tally->cls_signs.rows += (size_t)leaf->cls_rows;
@@ -243,8 +244,9 @@ cribo_status cb_objective_finish_learning(cb_objective *o)
 
 cribo_status cb_objective_check_losses(const cb_objective *o)
 {
-    const char *const names[] = {"global", "object cross-view", "object cross-image", "KoLeo"};
-    const double losses[] = {o->tally.global, o->tally.cross_view, o->tally.cross_image, o->tally.koleo};
+    const char *const names[] = {"global", "object cross-view", "object cross-image", "KoLeo", "Gram"};
+    const double losses[] = {
+        o->tally.global, o->tally.cross_view, o->tally.cross_image, o->tally.koleo, o->tally.gram};
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
         if (!isfinite(losses[i]))
             return cb_fail(

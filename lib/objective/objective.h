@@ -8,6 +8,7 @@
  *   project.c   [CLS], objects and neighbours → the teacher's bottlenecks: the targets
  *   centring.c  the teacher's bottlenecks → the centres of this step, with Sinkhorn-Knopp centring
  *   koleo.c     the student's vectors of the whole batch → their KoLeo regulariser
+ *   anchor.c    the student's patches and an earlier teacher's → Gram anchoring
  *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
  *   commit.c updates the centres and the memory bank: the only permanent state
  *
@@ -37,7 +38,7 @@ typedef struct cb_projection {
 
 /* Sums of a step, for its report. */
 typedef struct cb_tally {
-    double global, cross_view, cross_image;
+    double global, cross_view, cross_image, gram;
     double koleo; /* of the batch, in every shard */
     cb_prototype_signs cls_signs, object_signs;
     double cluster_ms, match_ms;
@@ -58,7 +59,7 @@ typedef struct cb_koleo_vectors {
 
 /* The sums of one shard. */
 typedef struct cb_leaf_tally {
-    double global, cross_view, cross_image, cls_entropy, object_entropy;
+    double global, cross_view, cross_image, gram, cls_entropy, object_entropy;
     int64_t cls_rows, object_rows;
 } cb_leaf_tally;
 
@@ -105,7 +106,7 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *objective);
 /* The sum of the losses so far. */
 static inline double cb_tally_loss(const cb_tally *tally)
 {
-    return tally->global + tally->cross_view + tally->cross_image + tally->koleo;
+    return tally->global + tally->cross_view + tally->cross_image + tally->koleo + tally->gram;
 }
 
 #endif

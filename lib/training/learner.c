@@ -59,7 +59,7 @@ cribo_status cb_learner_begin(cb_learner *l, size_t images, const int64_t *ids, 
     cribo_step_values now;
     size_t all;
     l->teach_start = cb_clock_ms();
-    l->heads_only = false;
+    l->heads_only = l->renews_anchor = false;
     cb_learner_forget_targets(l);
     CB_TRY(cb_objective_count_images(l->objective, images, &all));
     cb_schedule_at(&l->objective->config, l->step, &now);
@@ -224,6 +224,13 @@ static void average_student(cb_learner *l)
     cb_pool_run(l->runtime->pool, cb_pool_parts(l->runtime->pool, l->student->total), average_part, l);
 }
 
+/* The parameters of the backbone come first in the teacher. */
+static void renew_anchor(cb_learner *l)
+{
+    if (l->renews_anchor)
+        memcpy(l->anchor->values, l->teacher->values, l->anchor->total * sizeof *l->anchor->values);
+}
+
 static void report_step(cb_learner *l, double norm, double start, cribo_report *report)
 {
     cb_report_fill(l->objective, norm, &l->scratch, report);
@@ -249,6 +256,7 @@ cribo_status cb_learner_update(cb_learner *l, cribo_report *report)
     const cb_optimiser_step step = optimiser_step(l);
     CB_TRY(cb_optimiser_exchange(&l->optimiser, l->runtime->pool, &step));
     cb_objective_move_centres(l->objective);
+    renew_anchor(l);
     cb_optimiser_update(&l->optimiser, l->runtime->pool, &step);
     average_student(l);
     cb_objective_remember(l->objective);

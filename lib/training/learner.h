@@ -43,7 +43,9 @@ typedef struct cb_learner {
     cb_real *average;     /* flat mean of the student's values over the last steps; NULL: none is kept */
     int64_t average_from; /* the first of these steps; the owner sets both */
     int64_t averaged;     /* steps in the mean */
-    bool heads_only;      /* the current step trains only the heads; the owner sets it after begin */
+    const cb_parameters *anchor; /* of the Gram anchor, a copy of the teacher's backbone; NULL: none */
+    bool renews_anchor;          /* the current step's update copies the teacher; the owner sets both */
+    bool heads_only;             /* the current step trains only the heads; the owner sets it after begin */
 
     cb_phase phase;
     double teach_start, teach_ms, learn_ms; /* the owner adds to learn_ms */

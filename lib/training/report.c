@@ -91,6 +91,7 @@ void cb_report_fill(
         .cluster_ms = tally->cluster_ms,
         .match_ms = tally->match_ms,
         .koleo_loss = tally->koleo,
+        .gram_loss = tally->gram,
     };
 }
 

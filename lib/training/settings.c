@@ -29,6 +29,12 @@ static const cb_field fields[] = {
     CB_INTEGER(T, average_steps, 0, 1e15, 0,
         "number of last steps over which the student's weights are averaged; 0: no average is kept"),
     CB_KOLEO_SETTINGS(T),
+    CB_REAL(T, gram_weight, 0, 1e6, 0,
+        "weight of Gram anchoring to the patches' similarities in an earlier teacher (DINOv3: 2); 0: off"),
+    CB_INTEGER(T, gram_start_steps, 0, 1e15, 0,
+        "step from which Gram anchoring is computed; the teacher of that step is the first anchor"),
+    CB_INTEGER(T, gram_refresh_steps, 0, 1e15, 0,
+        "steps after which the teacher becomes the anchor of Gram anchoring again; 0: never"),
 };
 #undef T
 

@@ -49,6 +49,7 @@ static void list_all(cb_learner *learner, cb_state *state)
     state->count = 0;
     add_parameters(state, layout, CB_STUDENT_PREFIX, layout->values);
     add_parameters(state, layout, CB_TEACHER_PREFIX, learner->teacher->values);
+    if (learner->anchor) add_parameters(state, learner->anchor, CB_ANCHOR_PREFIX, learner->anchor->values);
     if (learner->average) {
         add_parameters(state, layout, CB_AVERAGE_PREFIX, learner->average);
         add_vector(state, "average_steps", true, &learner->averaged, 1);

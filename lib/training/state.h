@@ -3,6 +3,7 @@
  * settings and step.
  *
  *   student.NAME, teacher.NAME                        parameters
+ *   gram.NAME                                         the Gram anchor's parameters
  *   average.NAME, average_steps int64 [1]             the mean of the weights, and its number of steps
  *   optimiser.first.NAME, optimiser.second.NAME       moments
  *   optimiser.updates         int64 [parameters]      number of updates of each parameter
@@ -22,6 +23,7 @@
 #define CB_STUDENT_PREFIX "student."
 #define CB_TEACHER_PREFIX "teacher."
 #define CB_AVERAGE_PREFIX "average."
+#define CB_ANCHOR_PREFIX "gram."
 
 typedef struct cb_state_array {
     const char *prefix, *name; /* its name is the one after the other */

@@ -9,6 +9,7 @@
 #include "training/step.h"
 
 #include "base/clock.h"
+#include "objective/anchor.h"
 #include "objective/koleo.h"
 #include "tensor/rows.h"
 #include "training/batch_digest.h"
@@ -25,6 +26,19 @@ static cb_images images_of(const cb_trainer *trainer, const cribo_batch *batch, 
 
 /* --- teach --- */
 
+/* Steps since Gram anchoring began; below 0: it has not begun. */
+static int64_t anchored_steps(const cb_trainer *trainer)
+{
+    return trainer->anchor ? trainer->learner.step - trainer->config.gram_start_steps : -1;
+}
+
+/* Whether the anchor is the teacher as it is in this step. */
+static bool renews_anchor(const cb_trainer *trainer)
+{
+    int64_t steps = anchored_steps(trainer), every = trainer->config.gram_refresh_steps;
+    return steps == 0 || (steps > 0 && every > 0 && steps % every == 0);
+}
+
 static cribo_status begin_step(cb_trainer *trainer, const cribo_batch *batch)
 {
     float *positions;
@@ -33,6 +47,7 @@ static cribo_status begin_step(cb_trainer *trainer, const cribo_batch *batch)
     cb_batch_positions(
         batch, &trainer->learner.objective->layout, (size_t)trainer->config.patch_size, positions);
     trainer->learner.heads_only = trainer->learner.step < trainer->config.heads_only_steps;
+    trainer->learner.renews_anchor = renews_anchor(trainer);
     return CRIBO_OK;
 }
 
@@ -122,12 +137,30 @@ static cribo_status collect(cb_trainer *trainer, const cribo_batch *batch)
     return cb_learner_end_collecting(&trainer->learner, collect_all(trainer, batch));
 }
 
+/* The tokens of a micro-batch that Gram anchoring compares the student's with. */
+static void compute_anchor(cb_trainer *trainer, const cribo_batch *batch, const cb_micro_batch *micro)
+{
+    const cb_model *anchor = trainer->learner.renews_anchor ? trainer->teacher : trainer->anchor;
+    cb_images images = images_of(trainer, batch, micro);
+    cb_tensor trunk = trunk_of(trainer, micro);
+    cb_tape tape = cb_pass_begin(&trainer->learner.pass, false);
+    cb_tensor tokens =
+        cb_backbone_forward(&anchor->backbone, &tape, &images, &(cb_forward_options){.trunk = &trunk});
+    memcpy(trainer->anchor_tokens, tokens.value, tokens.rows * tokens.columns * sizeof *tokens.value);
+}
+
 static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, size_t m)
 {
+    cb_objective *objective = trainer->learner.objective;
+    const cb_micro_batch *micro = &objective->targets.micro[m];
+    const bool anchored = anchored_steps(trainer) >= 0;
+    if (anchored) compute_anchor(trainer, batch, micro);
     cb_tape tape = cb_pass_begin(&trainer->learner.pass, true);
     tape.training = !trainer->learner.heads_only; /* then the backbone's pass is not recorded */
-    cb_tensor tokens = student_tokens(trainer, &tape, batch, &trainer->learner.objective->targets.micro[m]);
+    cb_tensor tokens = student_tokens(trainer, &tape, batch, micro);
     tape.training = true;
+    if (anchored)
+        cb_objective_anchor(objective, &tape, tokens, trainer->anchor_tokens, trainer->config.gram_weight);
     return cb_learner_learn(&trainer->learner, m, &tape, tokens);
 }
 

@@ -1,6 +1,7 @@
 /* Making a trainer: its networks, its learner, and the plan of its passes. See trainer.h. */
 #include "training/trainer.h"
 
+#include "objective/anchor.h"
 #include "objective/koleo.h"
 #include "objective/learn.h"
 #include "objective/project.h"
@@ -43,6 +44,17 @@ static cribo_status create_average(const cb_runtime *runtime, cb_trainer *traine
     learner->average_from =
         cb_schedule_total_steps(&learner->objective->config) - trainer->config.average_steps;
     return CRIBO_OK;
+}
+
+static cribo_status create_anchor(const cb_runtime *runtime, cb_trainer *trainer)
+{
+    const cb_objective *objective = trainer->learner.objective;
+    if (!(trainer->config.gram_weight > 0)) return CRIBO_OK;
+    CB_TRY(cb_model_copy_backbone(runtime, &trainer->anchor, trainer->teacher));
+    trainer->learner.anchor = &trainer->anchor->parameters;
+    return cb_allocate(&runtime->allocator, &trainer->anchor_tokens,
+        2 * objective->sizes.micro_images * objective->layout.tokens,
+        objective->sizes.width * sizeof *trainer->anchor_tokens, "tokens of the Gram anchor");
 }
 
 static cribo_status create_trunk(const cb_runtime *runtime, cb_trainer *trainer)
@@ -105,7 +117,9 @@ static cb_tensor measure_tokens(const cb_trainer *trainer, cb_tape *tape)
 static void measure_student(const void *context, cb_tape *tape)
 {
     const cb_trainer *trainer = context;
-    cb_objective_plan_learn(trainer->learner.objective, tape, measure_tokens(trainer, tape));
+    cb_tensor tokens = measure_tokens(trainer, tape);
+    if (trainer->anchor) cb_objective_plan_anchor(trainer->learner.objective, tape, tokens);
+    cb_objective_plan_learn(trainer->learner.objective, tape, tokens);
 }
 
 static void measure_collection(const void *context, cb_tape *tape)
@@ -130,6 +144,7 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
     CB_TRY(create_models(runtime, trainer));
     CB_TRY(create_learner(runtime, trainer));
     CB_TRY(create_average(runtime, trainer));
+    CB_TRY(create_anchor(runtime, trainer));
     CB_TRY(create_trunk(runtime, trainer));
     CB_TRY(CB_ALLOCATE(&runtime->allocator, &trainer->digests, 2 * (size_t)trainer->config.batch_size,
         "digests of a batch"));
@@ -161,6 +176,8 @@ void cb_trainer_free(const cb_runtime *runtime, cb_trainer *trainer)
     cb_learner_free(&trainer->learner);
     cb_ranks_free(runtime, trainer->ranks);
     cb_release(&runtime->allocator, trainer->trunk);
+    cb_release(&runtime->allocator, trainer->anchor_tokens);
+    cb_model_free(trainer->anchor);
     cb_model_free(trainer->average);
     cb_model_free(trainer->teacher);
     cb_model_free(trainer->student);

@@ -14,6 +14,8 @@ typedef struct cb_trainer {
     cribo_trainer_config config;
     cb_ranks *ranks;                       /* NULL: one */
     cb_model *student, *teacher, *average; /* average NULL: none is kept */
+    cb_model *anchor;                      /* an earlier teacher's backbone; NULL: no Gram anchoring */
+    cb_real *anchor_tokens;                /* [b, 2, T, D] of a micro-batch */
     cb_real *trunk; /* [B, 2, T, D] outputs of the frozen blocks in this step; NULL: none are frozen */
     cb_learner learner;
     uint64_t *digests; /* [2, B] of teach's batch, and of the current one */

@@ -1,5 +1,5 @@
-"""Losses beside the paper's three, against PyTorch: the gradient of a whole trainer step with such a loss, less
-that without it, is the one that automatic differentiation finds."""
+"""Losses beside the paper's three, against PyTorch: the gradient of a whole trainer step with such a loss,
+less that without it, is the one that automatic differentiation finds."""
 
 import unittest
 
@@ -109,6 +109,40 @@ class KoLeo(Difference):
 
     def test_groups(self):
         self.compare([[0, 1, 2], [3]], micro_batch=2, group_images=3)
+
+
+ONLY = {"global_weight": 0.0, "cross_view_weight": 0.0, "cross_image_weight": 0.0}
+
+
+class Gram(unittest.TestCase):
+    def similarities(self, network, views):
+        dense = F.normalize(torch.cat([network(view)[0] for view in views]), dim=-1)
+        return dense @ dense.transpose(1, 2)
+
+    def check(self, trainer, anchor, batch):
+        """The loss is alone in the trainer, so its gradients are the trainer's."""
+        views = [torch.from_numpy(view).double() for view in (batch.view1, batch.view2)]
+        student = network_of(trainer.student)
+        with torch.no_grad():
+            target = self.similarities(anchor, views)
+        loss = 2.5 * F.mse_loss(self.similarities(student, views), target)
+        loss.backward()
+        found = gradients(trainer, batch)
+        largest = max(float(p.grad.abs().max()) for p in student.parameters() if p.grad is not None)
+        self.assertGreater(largest, 1e-4)
+        for name, p in student.named_parameters():
+            expected = np.zeros(p.shape) if p.grad is None else p.grad.numpy()
+            self.assertLess(np.abs(found[f"backbone.{name}"] - expected).max(), 2e-5 * largest, name)
+        self.assertAlmostEqual(trainer.update().gram_loss, loss.item(), places=6)
+
+    def test_anchor_is_an_earlier_teacher(self):
+        settings = {**SETTINGS, **ONLY, "gram_weight": 2.5, "micro_batch": 3, "ema_momentum": 0.5}
+        trainer = small_trainer(**settings, learning_rate=0.1, warmup_epochs=0)
+        for name in trainer.student.parameters():
+            trainer.student.write(name, 1.5 * trainer.student.read(name))
+        anchor = network_of(trainer.teacher)
+        self.check(trainer, anchor, small_batch(seed=1))  # the teacher of the step
+        self.check(trainer, anchor, small_batch(seed=2))  # that of the step before
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ static const char *const ingredients[] = {
     "object_koleo_weight=0.3",
     "koleo_weight=0.2 object_koleo_weight=0.1 group_images=3 frozen_blocks=1",
     "koleo_weight=0.2 global_weight=0 cross_view_weight=0 cross_image_weight=0 heads_only_steps=1",
+    "gram_weight=2",
+    "gram_weight=2 gram_start_steps=1 gram_refresh_steps=2 frozen_blocks=1 registers=2 heads_only_steps=2",
 };
 #define INGREDIENTS (int)(sizeof ingredients / sizeof *ingredients)
 
@@ -63,13 +65,13 @@ static double distance(cribo_trainer *a, cribo_trainer *b)
     return most / largest;
 }
 
-START_TEST(test_ingredients_change_the_gradients)
+START_TEST(test_ingredients_change_a_run)
 {
-    cribo_trainer_config c = config_with(ingredients[_i]), plain = training_config();
-    training_set(&plain, strstr(ingredients[_i], "frozen") ? "frozen_blocks=1" : "");
+    cribo_trainer_config c = config_with(ingredients[_i]), plain = c;
+    training_set(&plain, "koleo_weight=0 object_koleo_weight=0 gram_weight=0");
     cribo_trainer *with = training_begin(&c, 2), *without = training_begin(&plain, 2);
-    training_step(with, &c, 0);
-    training_step(without, &plain, 0);
+    training_steps(with, &c, 3);
+    training_steps(without, &plain, 3);
     ck_assert(!training_same(with, without));
     cribo_trainer_free(with);
     cribo_trainer_free(without);
@@ -135,6 +137,9 @@ START_TEST(test_ingredients_resumed_run_has_the_bits_of_an_uninterrupted_one)
         training_step(second, &c, i);
     }
     ck_assert(training_same(whole, second));
+    OK(cribo_trainer_save(whole, scratch_path("whole"), NULL));
+    OK(cribo_trainer_save(second, scratch_path("second"), NULL));
+    assert_same_files("whole", "second");
     cribo_trainer_free(whole);
     cribo_trainer_free(second);
 }
@@ -142,14 +147,14 @@ END_TEST
 
 START_TEST(test_ingredients_count_in_the_report)
 {
-    cribo_trainer_config c = config_with("koleo_weight=0.3 object_koleo_weight=0.1");
+    cribo_trainer_config c = config_with("koleo_weight=0.3 object_koleo_weight=0.1 gram_weight=2");
     cribo_trainer *trainer = training_begin(&c, 2);
     training_batch made = training_batch_of(&c, 5, 1);
     cribo_report r = {.struct_size = sizeof r};
     OK(cribo_trainer_step(trainer, &made.batch, &r));
-    ck_assert_double_ne(r.koleo_loss, 0);
-    ck_assert_double_eq_tol(
-        r.loss, r.global_loss + r.cross_view_loss + r.cross_image_loss + r.koleo_loss, 1e-12);
+    double paper = r.global_loss + r.cross_view_loss + r.cross_image_loss;
+    ck_assert(r.koleo_loss != 0 && r.gram_loss > 0);
+    ck_assert_double_eq_tol(r.loss, paper + r.koleo_loss + r.gram_loss, 1e-12);
     training_batch_free(&made);
     cribo_trainer_free(trainer);
 }
@@ -179,6 +184,47 @@ START_TEST(test_ingredients_koleo_of_one_or_equal_images)
     ck_assert(isfinite(r.gradient_norm));
     training_batch_free(&made);
     cribo_trainer_free(cls);
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
+/* The teacher is the student after each step, so the loss is 0 in the steps whose teacher is the anchor. */
+START_TEST(test_ingredients_gram_anchor_is_the_teacher_of_its_step)
+{
+    cribo_trainer_config c = config_with("gram_weight=2 gram_start_steps=2 gram_refresh_steps=3 drop_path=0");
+    c.ema_momentum = c.ema_momentum_final = 0;
+    cribo_trainer *trainer = training_begin(&c, 2);
+    for (int step = 0; step < 8; step++) {
+        training_batch made = training_batch_of(&c, 5, (uint64_t)step);
+        cribo_report r = {.struct_size = sizeof r};
+        OK(cribo_trainer_step(trainer, &made.batch, &r));
+        bool renewed = step == 2 || step == 5;
+        ck_assert_msg(
+            step < 2 ? r.gram_loss == 0 : (r.gram_loss < 1e-9) == renewed, "step %d: %g", step, r.gram_loss);
+        training_batch_free(&made);
+    }
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
+/* The anchor changes in update alone; a checkpoint without one is refused. */
+START_TEST(test_ingredients_gram_anchor_is_state)
+{
+    cribo_trainer_config c = config_with("gram_weight=2 gram_start_steps=1"), plain = training_config();
+    cribo_trainer *trainer = training_begin(&c, 2), *without = training_begin(&plain, 2);
+    const cribo_load_options any = {.struct_size = sizeof any, .overrides = "gram_weight,gram_start_steps"};
+    training_batch made = training_batch_of(&c, 5, 1);
+    training_step(trainer, &c, 0);
+    OK(cribo_trainer_save(trainer, scratch_path("before"), NULL));
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    OK(cribo_trainer_learn(trainer, &made.batch));
+    OK(cribo_trainer_forget(trainer));
+    OK(cribo_trainer_save(trainer, scratch_path("after"), NULL));
+    assert_same_files("before", "after");
+    OK(cribo_trainer_save(without, scratch_path("without"), NULL));
+    REFUSED(cribo_trainer_load(trainer, scratch_path("without"), &any), CRIBO_CORRUPT, "gram.");
+    training_batch_free(&made);
+    cribo_trainer_free(without);
     cribo_trainer_free(trainer);
 }
 END_TEST
@@ -213,7 +259,7 @@ int main(void)
     TCase *tests = tcase_create("ingredients");
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, scratch_begin, scratch_end);
-    tcase_add_loop_test(tests, test_ingredients_change_the_gradients, 0, INGREDIENTS);
+    tcase_add_loop_test(tests, test_ingredients_change_a_run, 0, INGREDIENTS);
     tcase_add_loop_test(tests, test_ingredients_threads_give_the_same_bits, 0, INGREDIENTS);
     tcase_add_loop_test(tests, test_ingredients_micro_batches_agree, 0, 2 * INGREDIENTS);
     tcase_add_loop_test(tests, test_ingredients_in_bf16_are_near_those_in_float32, 0, INGREDIENTS);
@@ -221,6 +267,8 @@ int main(void)
         tests, test_ingredients_resumed_run_has_the_bits_of_an_uninterrupted_one, 0, INGREDIENTS);
     tcase_add_test(tests, test_ingredients_count_in_the_report);
     tcase_add_test(tests, test_ingredients_koleo_of_one_or_equal_images);
+    tcase_add_test(tests, test_ingredients_gram_anchor_is_the_teacher_of_its_step);
+    tcase_add_test(tests, test_ingredients_gram_anchor_is_state);
     tcase_add_test(tests, test_ingredients_koleo_of_an_objective_takes_whole_batches);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

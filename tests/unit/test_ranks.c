@@ -218,6 +218,7 @@ END_TEST
 static const char *const ingredients[] = {
     "koleo_weight=0.3 object_koleo_weight=0.2",
     "koleo_weight=0.3 object_koleo_weight=0.2 group_images=4",
+    "gram_weight=3 gram_start_steps=1 gram_refresh_steps=2",
 };
 
 START_TEST(test_ranks_give_the_same_bits_with_further_losses)

@@ -61,6 +61,7 @@ static const struct {
     REAL(learn_ms, "time/learn_ms"),
     REAL(update_ms, "time/update_ms"),
     REAL(koleo_loss, "loss/koleo"),
+    REAL(gram_loss, "loss/gram"),
 };
 /* clang-format on */
 enum { FIELDS = sizeof fields / sizeof *fields };

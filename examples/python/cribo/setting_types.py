@@ -223,3 +223,6 @@ class TrainerSettings(TypedDict, total=False):
     average_steps: int
     koleo_weight: float
     object_koleo_weight: float
+    gram_weight: float
+    gram_start_steps: int
+    gram_refresh_steps: int

@@ -68,6 +68,7 @@ class Report:
     learn_ms: float
     update_ms: float
     koleo_loss: float
+    gram_loss: float
 
 
 def report_of(structure: Any) -> Report:
