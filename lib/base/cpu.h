@@ -8,10 +8,11 @@
 #include <stddef.h>
 
 typedef enum cb_cpu_level {
-    CB_CPU_GENERIC = 0,   /* the compiler's baseline: SSE2 on x86-64, NEON on arm64 */
-    CB_CPU_AVX2 = 1,      /* AVX2, FMA */
-    CB_CPU_AVX512 = 2,    /* AVX-512 F, BW, DQ, VL */
-    CB_CPU_AVX512BF16 = 3 /* and products of bfloat16 */
+    CB_CPU_GENERIC = 0,    /* the compiler's baseline: SSE2 on x86-64, NEON on arm64 */
+    CB_CPU_AVX2 = 1,       /* AVX2, FMA */
+    CB_CPU_AVX512 = 2,     /* AVX-512 F, BW, DQ, VL */
+    CB_CPU_AVX512BF16 = 3, /* and products of bfloat16 */
+    CB_CPU_AMX = 4         /* and tiles of bfloat16 */
 } cb_cpu_level;
 
 cb_cpu_level cb_cpu(void);

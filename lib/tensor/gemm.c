@@ -103,6 +103,7 @@ static void multiply_bf16_panels(dim_t m, dim_t n, dim_t k, float *alpha, float 
 /* An operand for our packing; BLIS only counts its elements. */
 typedef struct operand_lines {
     const cb_gemm_kernels *kernels;
+    cb_gemm_side side;
     cb_gemm_lines lines;
 } operand_lines;
 
@@ -119,13 +120,18 @@ static void pack_block(
     cb_gemm_lines lines = cb_gemm_lines_from(
         job->lines, (size_t)bli_obj_row_off(block), (size_t)bli_obj_col_off(block) * in_element);
     lines.length = cb_min(lines.length, length);
-    job->kernels->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed),
-        (size_t)bli_obj_panel_dim(packed), &lines, (size_t)bli_obj_length(packed));
+    job->kernels->pack(bli_obj_buffer(packed), (size_t)bli_obj_panel_stride(packed), job->side, &lines,
+        (size_t)bli_obj_length(packed));
 }
 
 static const cb_gemm_level *own_level(void)
 {
     switch (cb_cpu()) {
+#ifdef CB_AMX
+    case CB_CPU_AMX: return &cb_gemm_level_amx;
+#else
+    case CB_CPU_AMX:
+#endif
     case CB_CPU_AVX512BF16: return &cb_gemm_level_avx512bf16;
     case CB_CPU_AVX512: return &cb_gemm_level_avx512;
     case CB_CPU_AVX2: return &cb_gemm_level_avx2;
@@ -227,7 +233,7 @@ static void choose(void)
  * Slabs end at whole micro-tiles of our kernels, so that the division adds no partial tiles, and slabs have
  * similar sizes.
  */
-#define ROW_GRAIN 12
+#define LEAST_ROW_GRAIN 12
 #define COLUMN_GRAIN 32
 
 /* A product for one thread, or a part of one. */
@@ -264,23 +270,26 @@ static rntm_t alone(void)
     return runtime;
 }
 
-/* One operand; its lines are the rows or the columns of BLIS's object. */
+/*
+ * One operand; its lines are the rows or the columns of BLIS's object. Lines that end with zeros may have
+ * more elements than BLIS accepts for their distance, which only our packing uses.
+ */
 static obj_t view_lines(const cb_gemm_lines *x, size_t lines, size_t elements, bool rows)
 {
-    return rows ? view(x->numbers, lines, elements, x->line, x->step)
-                : view(x->numbers, elements, lines, x->step, x->line);
+    size_t line = x->line == 1 ? 1 : cb_max(x->line, elements);
+    return rows ? view(x->numbers, lines, elements, line, x->step)
+                : view(x->numbers, elements, lines, x->step, line);
 }
 
 /* One call of BLIS. */
 static void multiply_by(const path *by, const product *p)
 {
-    size_t in_element = by->own ? by->own->in_element : 1;
-    size_t k = (p->a.length + in_element - 1) / in_element;
+    size_t k = by->own ? cb_gemm_elements(by->own, p->a.length) : p->a.length;
     obj_t a = view_lines(&p->a, p->m, k, true), b = view_lines(&p->b, p->n, k, false);
     obj_t c = view(p->c.numbers, p->m, p->n, p->c.stride, 1);
     cntx_t *blis_context = NULL;
 #ifdef CB_OWN_KERNELS
-    operand_lines a_lines = {by->own, p->a}, b_lines = {by->own, p->b};
+    operand_lines a_lines = {by->own, CB_GEMM_A, p->a}, b_lines = {by->own, CB_GEMM_B, p->b};
     if (by->own) {
         bli_obj_set_pack_fn(pack_block, &a);
         bli_obj_set_pack_fn(pack_block, &b);
@@ -290,7 +299,9 @@ static void multiply_by(const path *by, const product *p)
     }
 #endif
     rntm_t runtime = alone();
+    if (by->own && by->own->begin) by->own->begin();
     bli_gemm_ex(&BLIS_ONE, &a, &b, p->c.accumulate ? &BLIS_ONE : &BLIS_ZERO, &c, blis_context, &runtime);
+    if (by->own && by->own->end) by->own->end();
 }
 
 /*
@@ -341,13 +352,17 @@ static size_t largest_part(size_t items, size_t parts, size_t grain)
     return most < items ? most : items;
 }
 
-cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is_packed)
+cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool bf16, bool b_is_packed)
 {
-    cb_gemm_grid grid = {.m = m, .n = n};
+    const cb_gemm_kernels *own = cb_gemm_own_kernels(bf16);
+    cb_gemm_grid grid = {.m = m,
+        .n = n,
+        .row_grain = cb_max(own ? own->mr : 0, LEAST_ROW_GRAIN),
+        .column_grain = COLUMN_GRAIN};
     double slabs = (double)m * (double)n * (double)k / SMALLEST_SLAB, least = 0;
     if (slabs < (double)threads) threads = slabs < 1 ? 1 : (size_t)slabs;
     for (size_t row_parts = 1; row_parts <= threads; row_parts++) {
-        double rows = (double)largest_part(m, row_parts, ROW_GRAIN);
+        double rows = (double)largest_part(m, row_parts, grid.row_grain);
         double columns = (double)largest_part(n, threads / row_parts, COLUMN_GRAIN);
         double cost = rows * columns + PACKING_COST * (b_is_packed ? rows : rows + columns);
         if (row_parts > 1 && cost >= least) continue;
@@ -360,8 +375,8 @@ cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is
 
 cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index)
 {
-    return (cb_gemm_tile){cb_part(grid->m, index / grid->column_parts, grid->row_parts, ROW_GRAIN),
-        cb_part(grid->n, index % grid->column_parts, grid->column_parts, COLUMN_GRAIN)};
+    return (cb_gemm_tile){cb_part(grid->m, index / grid->column_parts, grid->row_parts, grid->row_grain),
+        cb_part(grid->n, index % grid->column_parts, grid->column_parts, grid->column_grain)};
 }
 
 /* A product that several threads share. */
@@ -404,7 +419,7 @@ void cb_gemm(cb_pool *pool, const cb_gemm_job *job)
                             .b = cb_gemm_lines_of(job->b, job->form == CB_NT, job->k),
                             .c = job->c},
         .bf16 = job->bf16,
-        .grid = cb_gemm_cut(cb_pool_threads(pool), job->m, job->n, job->k, false)};
+        .grid = cb_gemm_cut(cb_pool_threads(pool), job->m, job->n, job->k, job->bf16, false)};
     cb_pool_run(pool, s.grid.row_parts * s.grid.column_parts, multiply_slab, &s);
 }
 

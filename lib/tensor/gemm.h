@@ -23,6 +23,7 @@ bool cb_gemm_bf16_is_faster(void);
 typedef struct cb_gemm_grid {
     size_t m, n;
     size_t row_parts, column_parts;
+    size_t row_grain, column_grain; /* tiles end at multiples of them */
 } cb_gemm_grid;
 
 typedef struct cb_gemm_tile {
@@ -33,7 +34,7 @@ typedef struct cb_gemm_tile {
  * Returns the grid for a number of threads that minimises the time of the largest tile. Each thread packs its
  * rows of A, and its columns of B unless they are packed already.
  */
-cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool b_is_packed);
+cb_gemm_grid cb_gemm_cut(size_t threads, size_t m, size_t n, size_t k, bool bf16, bool b_is_packed);
 cb_gemm_tile cb_gemm_tile_of(const cb_gemm_grid *grid, size_t index);
 
 /*

@@ -3,7 +3,8 @@
  *
  * C [MR, NR] stays in MR x 2 vector registers; per step along k it takes two vectors of B and MR broadcasts
  * from A. Each element is one chain of FMAs in the order of k, at any place of the tile. A
- * level without instructions for bfloat16 rounds to it while packing, and multiplies floats.
+ * level without instructions for bfloat16 rounds to it while packing, and multiplies floats. A level with
+ * tiles (AMX) multiplies bfloat16 by them: C [32, 32] stays in four.
  */
 #include "tensor/gemm_kernels.h"
 
@@ -128,7 +129,7 @@ static void multiply_unpacked(size_t n, size_t k, const float *a, size_t a_row, 
     multiply_along(n, k, a, a_row, a_step, b, accumulate, c, c_row, c_column, false);
 }
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
 
 static void multiply_pairs(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate,
     float *c, ptrdiff_t c_row, ptrdiff_t c_column)
@@ -140,6 +141,97 @@ static void multiply_unpacked_pairs(size_t n, size_t k, const float *a, size_t a
     const float *b, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column)
 {
     multiply_along(n, k, a, a_row, a_step, b, accumulate, c, c_row, c_column, true);
+}
+
+#endif
+
+#if defined(__AMX_BF16__)
+
+/*
+ * Tiles 0 ... 3 hold C, 4 and 5 two times 16 rows of A, 6 and 7 two times 16 columns of B. A panel of B takes
+ * KC_TILES * 128 bytes of the first-level cache, A's block half of a second-level cache of 1 MiB.
+ */
+#define SIDE 16 /* of a tile, in elements of 4 bytes */
+#define MR_TILES (2 * SIDE)
+#define NR_TILES (2 * SIDE)
+#define MC_TILES 224
+#define KC_TILES 192
+
+static void begin_tiles(void)
+{
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {.palette = 1,
+        .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+        .rows = {SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE}};
+    _tile_loadconfig(&shapes);
+}
+
+static void end_tiles(void)
+{
+    _tile_release();
+}
+
+/* The 32 x 32 sums, from tiles to memory. */
+INLINE void store_tiles(float *c, size_t c_row)
+{
+    _tile_stored(0, c, c_row * sizeof *c);
+    _tile_stored(1, c + SIDE, c_row * sizeof *c);
+    _tile_stored(2, c + SIDE * c_row, c_row * sizeof *c);
+    _tile_stored(3, c + SIDE * c_row + SIDE, c_row * sizeof *c);
+}
+
+/* The m x n corner of a tile's sums goes to C. */
+static void add_tiles(size_t m, size_t n, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    float sums[MR_TILES][NR_TILES] __attribute__((aligned(64)));
+    store_tiles(&sums[0][0], NR_TILES);
+    for (size_t i = 0; i < m; i++, c += c_row)
+        for (size_t j = 0; j < n; j++) {
+            float *c_ij = c + (ptrdiff_t)j * c_column;
+            *c_ij = accumulate ? *c_ij + sums[i][j] : sums[i][j];
+        }
+}
+
+/* A's tile at element p of row i is a + i * a_row + p * a_tile, with rows a_row elements apart. */
+INLINE void multiply_tiles(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_tile,
+    const float *b, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t p = 0; p < k; p += SIDE, a += a_tile, b += SIDE * NR_TILES) {
+        _tile_loadd(6, b, NR_TILES * sizeof *b);
+        _tile_loadd(4, a, a_row * sizeof *a);
+        _tile_loadd(7, b + SIDE, NR_TILES * sizeof *b);
+        _tile_loadd(5, a + SIDE * a_row, a_row * sizeof *a);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    if (m == MR_TILES && n == NR_TILES && c_column == 1 && !accumulate)
+        store_tiles(c, (size_t)c_row);
+    else if (n == NR_TILES && c_column == 1) /* constants make whole vectors */
+        add_tiles(m, NR_TILES, accumulate, c, c_row, 1);
+    else
+        add_tiles(m, n, accumulate, c, c_row, c_column);
+}
+
+static void multiply_pairs(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate,
+    float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    multiply_tiles(m, n, k, a, SIDE, SIDE * MR_TILES, b, accumulate, c, c_row, c_column);
+}
+
+static void multiply_unpacked_pairs(size_t n, size_t k, const float *a, size_t a_row, size_t a_step,
+    const float *b, bool accumulate, float *c, ptrdiff_t c_row, ptrdiff_t c_column)
+{
+    (void)a_step;
+    multiply_tiles(MR_TILES, n, k, a, a_row, SIDE, b, accumulate, c, c_row, c_column);
 }
 
 #endif
@@ -362,44 +454,104 @@ INLINE void pack_width(
 }
 
 INLINE void pack_as(
-    float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count, packing how)
+    float *panels, size_t panel_stride, cb_gemm_side side, const cb_gemm_lines *x, size_t count, packing how)
 {
-    if (width == MR) /* constant widths make constant copies */
+    if (side == CB_GEMM_A) /* constant widths make constant copies */
         pack_width(panels, panel_stride, MR, x, count, how);
     else
         pack_width(panels, panel_stride, NR, x, count, how);
 }
 
-static void pack(float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count)
+static void pack(float *panels, size_t panel_stride, cb_gemm_side side, const cb_gemm_lines *x, size_t count)
 {
-    pack_as(panels, panel_stride, width, x, count, REAL);
+    pack_as(panels, panel_stride, side, x, count, REAL);
 }
 
-static void pack_bf16(float *panels, size_t panel_stride, size_t width, const cb_gemm_lines *x, size_t count)
+#if defined(__AMX_BF16__)
+
+/* The tile of A with SIDE lines from one on, and SIDE elements from number q on. */
+INLINE void pack_tile(float *tile, const cb_gemm_lines *x, size_t line, size_t here, size_t q, packing how)
 {
-#if defined(__AVX512BF16__)
-    if (x->bf16)
-        pack_as(panels, panel_stride, width, x, count, STORED_PAIRS);
+    vector row[SIDE] = {{0}};
+    size_t steps = (x->length - q + 1) / 2;
+    if (x->line != 1)
+#pragma GCC unroll 16
+        for (size_t i = 0; i < SIDE; i++) {
+            if (i < here) row[i] = fetch_along(x, line + i, q, how);
+            __builtin_prefetch(number_at(x, line + MR_TILES + i, q, how), 0, 2);
+        }
+    else {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < SIDE; i++)
+            if (i < steps) row[i] = fetch_across(x, line, here, q + 2 * i, how);
+        transpose(row);
+    }
+    memcpy(tile, row, sizeof row);
+}
+
+INLINE void pack_a_tiles(
+    float *panels, size_t panel_stride, const cb_gemm_lines *x, size_t count, packing how)
+{
+    for (size_t line = 0; line < count; line += MR_TILES, panels += panel_stride)
+        for (size_t q = 0; q < x->length; q += 2 * SIDE)
+            for (size_t half = 0; half < MR_TILES; half += SIDE) {
+                size_t left = line + half < count ? count - line - half : 0,
+                       at = q / 2 * MR_TILES + half * SIDE;
+                pack_tile(panels + at, x, left ? line + half : line, left < SIDE ? left : SIDE, q, how);
+            }
+}
+
+INLINE void pack_b_tiles(
+    float *panels, size_t panel_stride, const cb_gemm_lines *x, size_t count, packing how)
+{
+    size_t elements = (x->length + 1) / 2, more = (SIDE - elements % SIDE) % SIDE;
+    pack_width(panels, panel_stride, NR_TILES, x, count, how);
+    for (size_t line = 0; line < count && more; line += NR_TILES, panels += panel_stride)
+        memset(panels + elements * NR_TILES, 0, more * NR_TILES * sizeof *panels);
+}
+
+INLINE void pack_tiles(
+    float *panels, size_t panel_stride, cb_gemm_side side, const cb_gemm_lines *x, size_t count, packing how)
+{
+    if (side == CB_GEMM_A)
+        pack_a_tiles(panels, panel_stride, x, count, how);
     else
-        pack_as(panels, panel_stride, width, x, count, ROUNDED_PAIRS);
-#else
-    if (x->bf16)
-        pack_as(panels, panel_stride, width, x, count, WIDENED);
-    else
-        pack_as(panels, panel_stride, width, x, count, ROUNDED);
+        pack_b_tiles(panels, panel_stride, x, count, how);
+}
+
 #endif
+
+/* Packs operands of products in bfloat16: stored numbers one way, real numbers another. */
+#if defined(__AMX_BF16__)
+#define PACK_BF16(...) \
+    (x->bf16 ? pack_tiles(__VA_ARGS__, STORED_PAIRS) : pack_tiles(__VA_ARGS__, ROUNDED_PAIRS))
+#elif defined(__AVX512BF16__)
+#define PACK_BF16(...) (x->bf16 ? pack_as(__VA_ARGS__, STORED_PAIRS) : pack_as(__VA_ARGS__, ROUNDED_PAIRS))
+#else
+#define PACK_BF16(...) (x->bf16 ? pack_as(__VA_ARGS__, WIDENED) : pack_as(__VA_ARGS__, ROUNDED))
+#endif
+
+static void pack_bf16(
+    float *panels, size_t panel_stride, cb_gemm_side side, const cb_gemm_lines *x, size_t count)
+{
+    PACK_BF16(panels, panel_stride, side, x, count);
 }
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
-#define SHAPE .name = "cribo-" TEXT(CB_LEVEL), .mr = MR, .nr = NR, .mc = MC, .kc = KC, .nc = NC
+#define NAME .name = "cribo-" TEXT(CB_LEVEL)
+#define SHAPE NAME, .mr = MR, .nr = NR, .mc = MC, .kc = KC, .nc = NC, .k_grain = 1
 
 const cb_gemm_level JOIN(cb_gemm_level_, CB_LEVEL) = {
     .real = {SHAPE, .in_element = 1, .multiply = multiply, .multiply_unpacked = multiply_unpacked,
         .pack = pack},
-#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__)
+    .bf16 = {NAME, .mr = MR_TILES, .nr = NR_TILES, .mc = MC_TILES, .kc = KC_TILES, .nc = NC, .k_grain = SIDE,
+        .in_element = 2, .begin = begin_tiles, .end = end_tiles, .multiply = multiply_pairs,
+        .multiply_unpacked = multiply_unpacked_pairs, .pack = pack_bf16},
+#elif defined(__AVX512BF16__)
     .bf16 = {SHAPE, .in_element = 2, .multiply = multiply_pairs, .multiply_unpacked = multiply_unpacked_pairs,
         .pack = pack_bf16},
 #else

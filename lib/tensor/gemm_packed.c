@@ -12,11 +12,11 @@
  * block that begins with element p is stored p times the number of columns (in whole panels) behind the
  * first.
  */
-#define BLOCK_GRAIN 16
+#define BLOCK_GRAIN CB_GEMM_MOST_K_GRAIN
 
 static size_t elements_of(const cb_gemm_packed *b)
 {
-    return (b->k + b->kernels->in_element - 1) / b->kernels->in_element;
+    return cb_gemm_elements(b->kernels, b->k);
 }
 
 static size_t blocks_of(const cb_gemm_packed *b)
@@ -52,7 +52,7 @@ static cb_gemm_lines lines_in(const cb_gemm_packed *b, cb_gemm_lines lines, size
 
 size_t cb_gemm_packed_size(size_t n, size_t k)
 {
-    return (n + CB_GEMM_MOST_NR - 1) * k;
+    return (n + CB_GEMM_MOST_NR - 1) * cb_max(k, CB_GEMM_MOST_K_GRAIN);
 }
 
 size_t cb_gemm_panels_size(cb_gemm_packed b)
@@ -63,7 +63,8 @@ size_t cb_gemm_panels_size(cb_gemm_packed b)
 
 size_t cb_gemm_rows_size(size_t m, size_t k)
 {
-    return cb_min(m + CB_GEMM_MOST_MR - 1, CB_GEMM_MOST_MC) * cb_min(k, CB_GEMM_MOST_KC);
+    size_t most_k = cb_min(cb_max(k, CB_GEMM_MOST_K_GRAIN), CB_GEMM_MOST_KC);
+    return cb_min(m + CB_GEMM_MOST_MR - 1, CB_GEMM_MOST_MC) * most_k;
 }
 
 typedef struct panel_job {
@@ -82,7 +83,8 @@ static void pack_part(void *context, size_t task, size_t worker)
     (void)worker;
     if (first >= end) return;
     cb_gemm_lines columns = lines_in(b, cb_gemm_lines_of(b->b, b->form == CB_NT, b->k), first, block);
-    b->kernels->pack(panel_at(b, block, first), (block.end - block.begin) * nr, nr, &columns, end - first);
+    b->kernels->pack(
+        panel_at(b, block, first), (block.end - block.begin) * nr, CB_GEMM_B, &columns, end - first);
 }
 
 cb_gemm_packed cb_gemm_pack(cb_pool *pool, cb_gemm_packed b, cb_real *memory)
@@ -104,7 +106,8 @@ static bool is_ready(const cb_gemm_packed *b, cb_gemm_operand a)
     if (b->n > FEW_COLUMNS) return false;
     if (!b->bf16) return true;
     bool pairs = b->kernels->in_element == 2 && a.bf16 && b->form != CB_TN;
-    return pairs && b->k % 2 == 0 && a.stride % 2 == 0 && (uintptr_t)a.numbers % sizeof(float) == 0;
+    return pairs && b->k % (2 * b->kernels->k_grain) == 0 && a.stride % 2 == 0 &&
+           (uintptr_t)a.numbers % sizeof(float) == 0;
 }
 
 /* Some rows of A within one block of k, and the destination of their products. */
@@ -127,7 +130,7 @@ static void multiply_block(
     size_t a_row = rows->lines.line == 1 ? 1 : rows->lines.line / kernels->in_element;
     bool accumulate = rows->accumulate;
     cb_gemm_lines others = cb_gemm_lines_from(rows->lines, unpacked, 0);
-    if (unpacked < m) kernels->pack(memory, k * mr, mr, &others, m - unpacked);
+    if (unpacked < m) kernels->pack(memory, k * mr, CB_GEMM_A, &others, m - unpacked);
     for (size_t j = columns.begin; j < columns.end; j += nr) {
         const float *panel = panel_at(b, block, j);
         float *c_j = rows->c + (j - columns.begin);
@@ -148,14 +151,17 @@ static void multiply_panels(
 {
     cb_gemm_lines lines = cb_gemm_lines_of(rows->a, b->form != CB_TN, b->k);
     bool ready = is_ready(b, rows->a);
-    for (size_t i = 0; i < rows->m; i += CB_GEMM_MOST_MC)
+    size_t most = b->kernels->mc;
+    if (b->kernels->begin) b->kernels->begin();
+    for (size_t i = 0; i < rows->m; i += most)
         for (size_t block = 0; block < blocks_of(b); block++) {
             cb_range elements = block_of(b, block);
-            block_rows some = {cb_min(rows->m - i, CB_GEMM_MOST_MC), lines_in(b, lines, i, elements), ready,
+            block_rows some = {cb_min(rows->m - i, most), lines_in(b, lines, i, elements), ready,
                 rows->c.accumulate || block > 0, (float *)rows->c.numbers + i * rows->c.stride,
                 rows->c.stride};
             multiply_block(b, columns, elements, &some, memory);
         }
+    if (b->kernels->end) b->kernels->end();
 }
 
 void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, const cb_gemm_rows *rows, cb_real *memory)
@@ -177,7 +183,7 @@ void cb_gemm_by_packed(const cb_gemm_packed *b, cb_range columns, const cb_gemm_
 
 cb_gemm_grid cb_gemm_tiles(const cb_gemm_packed *b, const cb_pool *pool, size_t m)
 {
-    cb_gemm_grid grid = cb_gemm_cut(cb_pool_threads(pool), m, b->n, b->k, b->panels != NULL);
+    cb_gemm_grid grid = cb_gemm_cut(cb_pool_threads(pool), m, b->n, b->k, b->bf16, b->panels != NULL);
     size_t rows = (m + grid.row_parts - 1) / grid.row_parts;
     if (b->panels || b->bf16) grid.row_parts *= (rows + CB_GEMM_TILE_ROWS - 1) / CB_GEMM_TILE_ROWS;
     return grid;

@@ -17,6 +17,7 @@ const cb_row_kernels *cb_rows(void)
 {
 #ifdef CB_ROW_LEVELS
     switch (cb_cpu()) {
+    case CB_CPU_AMX:
     case CB_CPU_AVX512BF16:
     case CB_CPU_AVX512: return &cb_row_kernels_avx512;
     case CB_CPU_AVX2: return &cb_row_kernels_avx2;

@@ -149,10 +149,48 @@ static inline void burn_bf16(void *context)
 }
 #endif
 
+#ifdef CB_AMX
+#define TILE_CHAINS 4
+
+__attribute__((target("amx-tile,amx-bf16"))) static inline void burn_tiles(void)
+{
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&shapes);
+    for (int round = 0; round < ROUNDS; round++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_release();
+}
+
+static inline void burn_tiles_task(void *context, size_t task, size_t worker)
+{
+    (void)context, (void)task, (void)worker;
+    burn_tiles();
+}
+
+static inline void burn_amx(void *context)
+{
+    (void)context;
+    cb_pool_run(workers, cb_pool_threads(workers), burn_tiles_task, NULL);
+}
+#endif
+
 /* The peak of products of bfloat16; of floats if the CPU has no such instructions. */
 static inline ceiling bf16_peak(void)
 {
     ceiling peak = fma_peak();
+#ifdef CB_AMX
+    if (cb_cpu() == CB_CPU_AMX)
+        return (ceiling){burn_amx, NULL,
+            2.0 * TILE_CHAINS * ROUNDS * 16 * 16 * 32 * (double)cb_pool_threads(workers), "GFLOP/s"};
+#endif
 #if defined(__x86_64__)
     if (cb_cpu() < CB_CPU_AVX512BF16) return peak;
     peak.run = burn_bf16;

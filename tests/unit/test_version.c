@@ -61,7 +61,7 @@ END_TEST
 START_TEST(test_build_info_features_are_those_of_the_level)
 {
     json_t *info = json_loads(cribo_build_info(), 0, NULL), *features = json_object_get(info, "cpu_features");
-    const char *const needed[] = {"", "avx2", "avx512f", "avx512bf16"};
+    const char *const needed[] = {"", "avx2", "avx512f", "avx512bf16", "amx-bf16"};
     bool found = cb_cpu() == CB_CPU_GENERIC;
     size_t index;
     json_t *feature;
