@@ -72,12 +72,12 @@ expect 0 "" pretrain "$work/moved" -o "$work/interrupted" $small --resume --thre
 same "$work/whole" "$work/interrupted"
 
 # Updates left out: with so low a bound many are. A run that is killed and resumed leaves out the same ones.
-expect 0 "its update is left out" pretrain "$work/moved" -o "$work/skips" $small --skip-spikes=1.5 --threads 2
+expect 0 "its update is left out" pretrain "$work/moved" -o "$work/skips" $small --skip-spikes=0.5 --threads 2
 [ "$(grep -c '"skipped":true' "$work/skips/log.jsonl")" -ge 3 ] || fail "nothing was skipped"
 [ "$(grep -vc '"skipped":true' "$work/skips/log.jsonl")" -eq $steps ] || fail "skipped steps count as steps"
-stop KILL "$work/skips-killed/checkpoint-00000060.safetensors.gz" "$work/moved" -o "$work/skips-killed" $small --skip-spikes=1.5 \
+stop KILL "$work/skips-killed/checkpoint-00000060.safetensors.gz" "$work/moved" -o "$work/skips-killed" $small --skip-spikes=0.5 \
     --save-every 10 --save-in-background
-expect 1 "--skip-spikes is 1.5 in the checkpoint" pretrain "$work/moved" -o "$work/skips-killed" --skip-spikes=0
+expect 1 "--skip-spikes is 0.5 in the checkpoint" pretrain "$work/moved" -o "$work/skips-killed" --skip-spikes=0
 expect 0 "" pretrain "$work/moved" -o "$work/skips-killed" --threads 1
 same "$work/skips" "$work/skips-killed"
 
@@ -134,6 +134,21 @@ grep -q 'going back to the checkpoint before it' "$work/output" || fail "no word
 [ "$(wc -l <"$run/log.jsonl")" -eq 106 ] || fail "the log does not go on after a damaged checkpoint"
 expect 0 "" pretrain "$work/moved" -o "$run" $small --steps 2 --overwrite
 [ "$(ls "$run" | grep ^checkpoint-)" = checkpoint-00000002.safetensors.gz ] || fail "--overwrite left: $(ls "$run")"
+
+# A length as a time: the number of steps that it gave repeats the run, and a continued run keeps it.
+timed=${small%--steps*}
+expect 0 "were timed), so the run has" pretrain "$work/moved" -o "$work/timed" $timed --time 2s --threads 1 --stop-after 1
+total=$(sed -n '/"time"/,/}/s/.*"steps": \([0-9]*\).*/\1/p' "$work/timed/config.json")
+[ "$total" -ge 1 ] || fail "no plan in config.json"
+grep -q "\"total_steps\": $total," "$work/timed/config.json" || fail "the settings have another length than the plan"
+expect 1 "--time is 2s in the checkpoint, not 1m" pretrain "$work/moved" -o "$work/timed" --time 1m
+expect 1 "--time is not given in the checkpoint, not 1m" pretrain "$work/moved" -o "$run" --time 1m
+expect 0 "$total steps of" pretrain "$work/moved" -o "$work/timed" --time 2s --threads 2 --keep 3
+expect 0 "" pretrain "$work/moved" -o "$work/counted" $timed --steps "$total" --threads 1
+cmp "$work/timed/weights.safetensors" "$work/counted/weights.safetensors" || fail "the same number of steps gave other weights"
+grep -q '"time": null' "$work/counted/config.json" || fail "a run without --time has a plan of time"
+expect 2 "give one of them" pretrain "$work/moved" -o "$work/both" --time 1h --steps 5
+expect 2 "expected a time" pretrain "$work/moved" -o "$work/both" --time soon
 
 [ $failures -eq 0 ] && echo "all as expected"
 exit $failures

@@ -5,6 +5,7 @@
 
 #include <cribo/model.h>
 
+#include <stdio.h>
 #include <string.h>
 
 static cribo_trainer_config apply(const struct settings *settings, size_t pictures)
@@ -25,13 +26,40 @@ START_TEST(test_settings_without_preset_suit_a_small_machine)
 {
     struct settings settings = {0};
     cribo_trainer_config config = apply(&settings, 330);
-    ck_assert_int_eq(config.width, 192);
+    ck_assert_int_eq(config.width, 128);
     ck_assert_int_le(config.prototypes, 4096);
     ck_assert_int_eq(config.steps_per_epoch, 330 / config.batch_size);
     int64_t total = (int64_t)(config.epochs * (double)config.steps_per_epoch);
     ck_assert_int_gt(config.warmup_steps, 0);
     ck_assert_int_lt(config.warmup_steps, total / 4);
     ck_assert_int_gt(config.cross_image_steps, 0);
+}
+END_TEST
+
+START_TEST(test_settings_time_decides_length_and_network)
+{
+    struct settings settings = {.time = 3600, .time_steps = 777};
+    struct problem problem;
+    char text[256];
+    cribo_trainer_config config = apply(&settings, 300), larger;
+    ck_assert_int_eq(config.total_steps, 777);
+    ck_assert_int_eq(config.warmup_steps, 77);
+    settings.time = 10 * 3600;
+    ck_assert_int_eq(apply(&settings, 300).width, config.width); /* too few pictures for a larger network */
+    settings_say_choice(&settings, 300, text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "300 pictures"));
+    larger = apply(&settings, 9000);
+    ck_assert(larger.width > config.width && larger.depth > config.depth);
+    give(&settings, "width", "64");
+    ck_assert_int_eq(apply(&settings, 9000).width, 64);
+    snprintf(settings.presets, sizeof settings.presets, "mini"); /* a preset decides about the network */
+    settings_say_choice(&settings, 9000, text, sizeof text);
+    ck_assert_str_eq(text, "");
+    config = apply(&settings, 9000);
+    ck_assert(config.depth == 2 && config.total_steps == 777);
+    give(&settings, "epochs", "3");
+    ck_assert(!settings_apply(&settings, 300, &config, &problem));
+    ck_assert_ptr_nonnull(strstr(problem.text, "--time and --epochs"));
 }
 END_TEST
 
@@ -174,7 +202,7 @@ START_TEST(test_settings_overridden_ones_may_differ)
     ck_assert_int_eq(config.warmup_steps, saved.warmup_steps);
     give(&settings, "clusters", "7");
     ck_assert(!settings_resume(&settings, &saved, 100, &config, &problem));
-    ck_assert_ptr_nonnull(strstr(problem.text, "--clusters is 12"));
+    ck_assert_ptr_nonnull(strstr(problem.text, "--clusters is 8"));
     ck_assert(!settings_override(&none, wrong, &problem));
     ck_assert_ptr_nonnull(strstr(problem.text, "--override rate: there is no such setting"));
 }
@@ -250,7 +278,7 @@ START_TEST(test_settings_warm_ups_longer_than_the_run_are_named)
 END_TEST
 
 RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
-    test_settings_given_win_over_presets_and_small_defaults,
+    test_settings_time_decides_length_and_network, test_settings_given_win_over_presets_and_small_defaults,
     test_settings_of_weights_win_over_presets_and_given_ones_over_both,
     test_settings_batch_is_no_larger_than_the_folder,
     test_settings_steps_per_epoch_of_0_are_those_of_the_folder, test_settings_wrong_ones_are_named,

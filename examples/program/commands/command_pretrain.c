@@ -11,6 +11,7 @@
 enum {
     KEY_PRESET = 256,
     KEY_STEPS,
+    KEY_TIME,
     KEY_STOP_AFTER,
     KEY_THREADS,
     KEY_WORKERS,
@@ -44,6 +45,11 @@ static const struct argp_option own[] = {
         "order",
         GROUP_OWN},
     {"total-steps", KEY_STEPS, "N", OPTION_HIDDEN, "", GROUP_OWN}, /* the library's name of --steps */
+    {"time", KEY_TIME, "BUDGET", 0,
+        "Length of the run as a time: 20m, 1h, 1h30m, 8h. Some steps are timed first, and the run gets as "
+        "many steps as fit, so that its schedules end with the time. Without a preset, the network's size "
+        "follows from the time and the number of pictures. A continued run keeps its number of steps",
+        GROUP_OWN},
     {"stop-after", KEY_STOP_AFTER, "N", 0,
         "Save and exit after step N of the run, as Ctrl-C does; the run can be continued later", GROUP_OWN},
     {"threads", KEY_THREADS, "N", 0,
@@ -275,6 +281,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "%s", parsing->problem.text);
         return 0;
     case KEY_STEPS: give(state, "total_steps", value); return 0;
+    case KEY_TIME:
+        if (!time_parse(value, &options->settings.time))
+            argp_error(state, "--time=%s: expected a time such as 20m, 1h, 1h30m or 8h", value);
+        return 0;
     case KEY_STOP_AFTER:
         options->stop_after = command_integer(state, "stop-after", value, 1, INT64_MAX);
         return 0;

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEYS = 7 };
+enum { KEYS = 8 };
 static const char *const keys[KEYS] = {
-    "batches", "pictures", "folder", "preset", "broken", "watch", "augmentation"};
+    "batches", "pictures", "folder", "preset", "broken", "watch", "augmentation", "time"};
 
 /* Its step when the name is that of a checkpoint, else -1. */
 static int64_t step_of(const char *name)
@@ -135,7 +135,7 @@ static bool write_checkpoint(const char *path, struct state_source source, const
 {
     char batches[32], files[32], digest[32];
     const char *const values[KEYS] = {
-        batches, files, digest, position->preset, broken, position->watch, position->recipe};
+        batches, files, digest, position->preset, broken, position->watch, position->recipe, position->time};
     cribo_save_options options = {.struct_size = sizeof options,
         .level = level,
         .metadata_count = KEYS,
@@ -234,6 +234,8 @@ bool position_read(struct position *position, const char *path, struct problem *
     if (read && cribo_checkpoint_metadata(path, "augmentation", position->recipe, sizeof position->recipe) !=
                     CRIBO_OK)
         position->recipe[0] = '\0';
+    if (read && cribo_checkpoint_metadata(path, "time", position->time, sizeof position->time) != CRIBO_OK)
+        position->time[0] = '\0';
     if (read && files > UINT32_MAX) read = problem_set(problem, "%s: \"pictures\" is too large", path);
     position->files = (size_t)files;
     if (read && read_broken(position, path, problem)) return true;

@@ -7,6 +7,7 @@
 
 #include "pictures/folder.h"
 #include "pictures/recipe.h"
+#include "session/time_budget.h"
 #include "session/watch.h"
 
 #include <cribo/trainer.h>
@@ -20,6 +21,7 @@ struct position {
     uint32_t *broken; /* [broken_count] pictures found broken in these batches, by number */
     size_t broken_count;
     char recipe[RECIPE_WHOLE_TEXT]; /* of the views, as recipe_write wrote it; "": the published one */
+    char time[TIME_TEXT];           /* as time_plan_print wrote it; "": the length was not given as a time */
     char watch[WATCH_TEXT];         /* as watch_print wrote it; "": of an earlier version, which had none */
 };
 

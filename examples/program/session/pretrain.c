@@ -110,7 +110,8 @@ static int train_and_finish(struct session *session)
 
 int pretrain(const struct pretrain_options *options)
 {
-    struct session session = {.options = options, .run = {.lock = -1, .folder = -1}};
+    struct session session = {
+        .options = options, .run = {.lock = -1, .folder = -1}, .started = session_now()};
     listen_to_signals();
     int status = failed(&session, session_prepare(&session)) ? 1 : train_and_finish(&session);
     session_free(&session);

@@ -190,6 +190,17 @@ static json_t *recipe_of(const struct run_facts *facts)
     return recipe;
 }
 
+static json_t *time_of(const struct time_plan *time)
+{
+    json_t *plan = json_object();
+    if (time->budget <= 0) return NULL;
+    put(plan, "budget_s", json_real(time->budget));
+    put(plan, "measured_steps", json_integer(time->measured));
+    put(plan, "seconds_per_step", json_real(time->seconds_per_step));
+    put(plan, "steps", json_integer(time->steps));
+    return plan;
+}
+
 bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     const struct run_facts *facts, struct problem *problem)
 {
@@ -199,6 +210,7 @@ bool run_write_config(const struct run *run, const cribo_trainer_config *config,
     put(root, "keys", facts->keys ? json_string(facts->keys) : json_null());
     put(root, "pictures", json_integer((json_int_t)facts->pictures));
     put(root, "preset", facts->preset ? json_string(facts->preset) : json_null());
+    put(root, "time", time_of(facts->time));
     char machine[512];
     machine_describe(machine, sizeof machine);
     put(root, "machine", json_string(machine));

@@ -9,6 +9,7 @@
 #include "session/events.h"
 #include "drawing/sheet.h"
 #include "session/history.h"
+#include "session/time_budget.h"
 
 #include <cribo/trainer.h>
 
@@ -56,7 +57,8 @@ struct run_facts {
     const char *preset;          /* NULL: none */
     const struct recipe *recipe; /* of the views */
     size_t pictures;
-    int threads, workers; /* threads 0: by the library */
+    const struct time_plan *time; /* of the run's length; budget 0: it was not given as a time */
+    int threads, workers;         /* threads 0: by the library */
 };
 
 bool run_write_config(const struct run *run, const cribo_trainer_config *config,

@@ -10,6 +10,7 @@
 #include "session/pretrain.h"
 #include "session/run.h"
 #include "session/saving.h"
+#include "session/time_budget.h"
 #include "drawing/showcase.h"
 #include "session/view_retrieval.h"
 #include "session/watch.h"
@@ -37,12 +38,13 @@ struct session {
     struct watch watch;
     struct look look;
     struct view_retrieval view_retrieval;
+    struct time_plan time;        /* of a run whose length was given as a time */
     struct complaints complaints; /* of pictures that cannot be read */
     struct stall stall;
     int64_t first_step, step; /* first and current step of this session */
     int64_t total_steps;      /* of the run */
     int64_t last_step;        /* of this session */
-    double began;             /* seconds */
+    double started, began;    /* seconds: the program, its first step */
     double last_line, last_save;
     double seconds_per_step, images_per_step; /* running means */
     double waited;                            /* seconds for the batch of this step */
@@ -69,6 +71,9 @@ bool session_show_clusters(struct session *session, const char *path, bool event
  * warning.
  */
 double session_retrieve(struct session *session);
+
+/* A batch of the loader for the trainer; the arrays are borrowed. */
+cribo_batch session_batch(const struct loader_batch *loaded, const struct recipe *recipe);
 
 /* One batch: a step, or one that is skipped; logged, watched, and saved when it is due. */
 bool session_step(struct session *session, const struct loader_batch *loaded, double began);

@@ -144,6 +144,22 @@ static bool take_recipe(struct session *session)
            settings_resume_recipe(&session->options->settings, &saved, &session->recipe, &session->problem);
 }
 
+/* The run's length stays what it was, whatever the speed now; another time is refused. */
+static bool take_time(struct session *session)
+{
+    char before[TIME_TEXT] = "not given", now[TIME_TEXT];
+    double given = session->options->settings.time;
+    if (!time_plan_read(&session->time, session->position.time))
+        return problem_set(
+            &session->problem, "the checkpoint's plan of time is invalid: %s", session->position.time);
+    if (given <= 0 || fabs(given - session->time.budget) < 1) return true;
+    if (session->time.budget > 0) time_print(before, session->time.budget);
+    time_print(now, given);
+    return problem_set(&session->problem,
+        "--time is %s in the checkpoint, not %s; leave it out, or change the length by --override steps=N",
+        before, now);
+}
+
 /* A damaged checkpoint is skipped; one that does not match the command line is an error. */
 enum outcome { TAKEN, DAMAGED, REFUSED };
 
@@ -155,7 +171,7 @@ static enum outcome take_checkpoint(struct session *session, const char *path)
     if (status == CRIBO_OK) status = cribo_checkpoint_config(path, &saved);
     if (status == CRIBO_OK &&
         !(position_read(&session->position, path, &session->problem) && check_pictures(session) &&
-            check_preset(session) && take_watch(session) && take_recipe(session) &&
+            check_preset(session) && take_watch(session) && take_time(session) && take_recipe(session) &&
             settings_resume(settings, &saved, session->pictures.count, &session->config, &session->problem) &&
             make_trainer(session)))
         return REFUSED;
@@ -189,6 +205,50 @@ static bool go_on(struct session *session)
     return false;
 }
 
+/* A trainer to time: all losses from the first step on, and weights that stay. */
+static bool make_trial(const struct session *session, const cribo_trainer_config *config,
+    cribo_trainer **trainer, struct problem *problem)
+{
+    cribo_trainer_config trial = *config;
+    cribo_runtime runtime;
+    trial.cross_image_steps = trial.freeze_last_layer_steps = trial.cross_image_objects = 1;
+    trial.learning_rate = trial.learning_rate_final = 0;
+    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK) return problem_library(problem);
+    runtime.threads = session->options->threads;
+    return cribo_trainer_create(trainer, &trial, &runtime) == CRIBO_OK || problem_library(problem);
+}
+
+static void say_nothing(void *user, const char *name, const char *reason)
+{
+    (void)user, (void)name, (void)reason;
+}
+
+/* The number of steps that fit into the given time, by timing some. */
+static bool plan_time(struct session *session, struct settings *settings)
+{
+    cribo_trainer_config config;
+    cribo_trainer *trainer = NULL;
+    session->time.budget = settings->time;
+    if (settings->time <= 0) return true;
+    if (!settings_apply(settings, session->pictures.count, &config, &session->problem) ||
+        !settings_recipe(settings, &session->recipe, &session->problem) ||
+        !make_trial(session, &config, &trainer, &session->problem))
+        return false;
+    say_note("timing some steps");
+    struct loader_options how = {.pictures = &session->pictures,
+        .recipe = session->recipe,
+        .image_size = (int)config.image_size,
+        .batch = (size_t)config.batch_size,
+        .workers = session->options->workers,
+        .seed = (uint64_t)config.seed,
+        .say_broken = say_nothing};
+    bool measured = time_measure(&session->time, trainer, &how, &session->problem);
+    cribo_trainer_free(trainer);
+    if (measured) time_plan_steps(&session->time, session_now() - session->started);
+    settings->time_steps = session->time.steps;
+    return measured;
+}
+
 static bool begin(struct session *session)
 {
     struct settings chosen = session->options->settings, *settings = &chosen;
@@ -199,6 +259,8 @@ static bool begin(struct session *session)
     position->files = session->pictures.count;
     snprintf(position->preset, sizeof position->preset, "%s", session->options->settings.presets);
     const struct pretrain_options *options = session->options;
+    if (!plan_time(session, settings)) return false;
+    time_plan_print(&session->time, position->time);
     if (!settings_apply(settings, session->pictures.count, &session->config, &session->problem)) return false;
     struct problem found;
     if (settings_too_long(&session->config, &found)) say_warning("%s", found.text);
@@ -243,6 +305,7 @@ static bool write_config(struct session *session)
         .preset = session->position.preset[0] ? session->position.preset : NULL,
         .recipe = &session->recipe,
         .pictures = session->pictures.count,
+        .time = &session->time,
         .threads = options->threads,
         .workers = options->workers};
     return run_write_config(&session->run, &session->config, &facts, &session->problem);

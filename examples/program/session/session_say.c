@@ -83,9 +83,28 @@ void session_say_step(struct session *session, const cribo_report *report)
     say_progress("%s", line[0] ? line : parts[0]);
 }
 
+/* The choice of the length and, without a preset, of the network. */
+static void say_time(const struct session *session)
+{
+    const struct time_plan *plan = &session->time;
+    char choice[256], budget[TIME_TEXT];
+    if (plan->budget <= 0 || session->checkpoint) return;
+    settings_say_choice(&session->options->settings, session->pictures.count, choice, sizeof choice);
+    if (choice[0] && !session->options->weights)
+        say_note("width %lld, depth %lld, batches of %lld: %s", (long long)session->config.width,
+            (long long)session->config.depth, (long long)session->config.batch_size, choice);
+    time_print(budget, plan->budget);
+    say_note(
+        "--time %s: a step takes %.3g s (%lld were timed), so the run has %lld steps; --steps %lld in place "
+        "of --time, with the same network, repeats it exactly",
+        budget, plan->seconds_per_step, (long long)plan->measured, (long long)plan->steps,
+        (long long)plan->steps);
+}
+
 void session_say_plan(const struct session *session)
 {
     const cribo_trainer_config *config = &session->config;
+    say_time(session);
     say_note("%zu pictures in %s; %lld steps of %lld pictures, %lld to an epoch; to %s",
         session->pictures.count, session->options->sources[0], (long long)session->total_steps,
         (long long)config->batch_size, (long long)config->steps_per_epoch, session->options->out);

@@ -166,11 +166,10 @@ static void warn_of_collapse(struct session *session, const cribo_report *report
             (long long)report->step + 1);
 }
 
-bool session_step(struct session *session, const struct loader_batch *loaded, double began)
+cribo_batch session_batch(const struct loader_batch *loaded, const struct recipe *recipe)
 {
-    struct outcome_of_step done = {.report.struct_size = sizeof done.report};
-    const double *mean = session->recipe.mean, *deviation = session->recipe.deviation;
-    cribo_batch batch = {.struct_size = sizeof batch,
+    const double *mean = recipe->mean, *deviation = recipe->deviation;
+    return (cribo_batch){.struct_size = sizeof(cribo_batch),
         .images = loaded->images,
         .view1_bytes = loaded->view1,
         .view2_bytes = loaded->view2,
@@ -179,6 +178,12 @@ bool session_step(struct session *session, const struct loader_batch *loaded, do
         .crops1 = loaded->crops1,
         .crops2 = loaded->crops2,
         .ids = loaded->ids};
+}
+
+bool session_step(struct session *session, const struct loader_batch *loaded, double began)
+{
+    struct outcome_of_step done = {.report.struct_size = sizeof done.report};
+    cribo_batch batch = session_batch(loaded, &session->recipe);
     cribo_status status = session->watch.skip_from > 0
                               ? step_or_skip(session, &batch, &done)
                               : cribo_trainer_step(session->trainer, &batch, &done.report);

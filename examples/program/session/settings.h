@@ -21,6 +21,8 @@ struct settings {
         const char *name, *value; /* borrowed */
     } given[MAX_SETTINGS];
     size_t count;
+    double time;         /* in seconds, for the run's length; 0: not given */
+    int64_t time_steps;  /* that fit into it; 0: not known yet */
     const char *weights; /* a file whose transformer the run has; NULL: none. Borrowed */
     struct {
         const char *name, *value; /* borrowed */
@@ -49,10 +51,16 @@ bool settings_give(struct settings *settings, const char *name, const char *valu
 /*
  * Presets or small defaults first, then the transformer's settings from the file of weights, then what was
  * given, in its order, whatever the order on the command line. Learned positions keep the file's grid.
- * `pictures` decides steps_per_epoch and, without a preset, warm-ups of a share of all steps.
+ * `pictures` decides steps_per_epoch and, without a preset, warm-ups of a share of all steps; with a time it
+ * also decides, together with the time, the size of the network.
  */
 bool settings_apply(
     const struct settings *settings, size_t pictures, cribo_trainer_config *config, struct problem *problem);
+
+/*
+ * Why a run has the network that it has; "" if a preset or weights decide it, or without a time.
+ */
+void settings_say_choice(const struct settings *settings, size_t pictures, char *text, size_t size);
 
 /* The published recipe of views, with what was given. */
 bool settings_recipe(const struct settings *settings, struct recipe *recipe, struct problem *problem);
