@@ -89,6 +89,8 @@ typedef struct cribo_model_config {
     int64_t rope_coordinates;   /* CRIBO_ROPE_..., as text "separate", "min" or "max"; separate */
     double norm_epsilon;        /* of the layer norms; 1e-6. 1e-12 ... 1 */
     int64_t qkv_bias;           /* CRIBO_QKV_BIAS_..., as text "all", "no_key" or "none"; all */
+    int64_t mask_token; /* 1: there is "backbone.mask_token" [1, D], which replaces masked patches in training
+                                     and is not used by features; 0 */
 } cribo_model_config;
 
 /*

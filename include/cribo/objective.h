@@ -306,6 +306,8 @@ typedef struct cribo_report {
     double update_ms;            /* time of the phase */
     double koleo_loss;           /* KoLeo of [CLS] and of objects, times their weights */
     double gram_loss;            /* Gram anchoring, times its weight; a trainer's */
+    double masked_loss;          /* L_m of a trainer that masks patches, times its weight; else 0 */
+    double masked_share;         /* share of the patches of both views that were masked */
 } cribo_report;
 
 /*
@@ -355,6 +357,7 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_forget(cribo_objective *
  * objects_per_image  [B] how many clusters are valid; their sum is R
  * index1, index2     [R] as in cribo_match
  * match1, match2     [R] as in cribo_match, in steps without the cross-image loss, too
+ * mask               [B, 2, N] 1: the student does not see the patch (masked_weight of a trainer); else 0
  */
 typedef struct cribo_targets {
     size_t struct_size; /* sizeof(cribo_targets) */
@@ -365,6 +368,7 @@ typedef struct cribo_targets {
     int64_t *index2;
     uint8_t *match1;
     uint8_t *match2;
+    uint8_t *mask;
 } cribo_targets;
 
 /*

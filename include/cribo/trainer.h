@@ -142,6 +142,15 @@ typedef struct cribo_trainer_config {
     double gram_weight;         /* weight of the loss; 0: not computed. 0 */
     int64_t gram_start_steps;   /* step from which it is computed, whose teacher is the first anchor; 0 */
     int64_t gram_refresh_steps; /* steps after which the teacher becomes the anchor again; 0: never. 0 */
+
+    /*
+     * Masked patches (docs/algorithm.md): the student does not see some blocks of patches and predicts the
+     * teacher's distributions of them. Not with frozen_blocks.
+     */
+    double masked_weight;    /* of L_m; 0: no patch is masked. 0 */
+    double masked_views;     /* share of the views that are masked; 0.5 */
+    double masked_share_min; /* smallest share of a masked view's patches that are masked; 0.1 */
+    double masked_share_max; /* largest; 0.5 */
 } cribo_trainer_config;
 
 /*

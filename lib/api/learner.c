@@ -56,6 +56,8 @@ cribo_status cb_export_targets(const cb_learner *learner, const char *teach, con
     if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets: %s finds them", teach);
     const cb_share *own = &t->own;
     size_t view = 2 * objective->sizes.tokens, k = objective->sizes.clusters;
+    if (wanted.mask && t->mask) memcpy(wanted.mask, t->mask + own->first * view, own->images * view);
+    if (wanted.mask && !t->mask) memset(wanted.mask, 0, own->images * view);
     for (size_t i = 0; wanted.labels && i < own->images * view; i++)
         wanted.labels[i] = t->labels[own->first * view + i];
     if (wanted.valid) memcpy(wanted.valid, t->valid + own->first * k, own->images * k);

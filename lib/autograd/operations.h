@@ -137,10 +137,12 @@ cb_tensor cb_op_recomputed(
 /*
  * x[b] = [cls; registers; embedded[b]] + positions, [B (1 + R + N), D] from embedded [B N, D], cls [1, D],
  * registers [R, D] (zeroed: none) and positions [1 + N, D], [N, D] or zeroed: those of [CLS] and the patches,
- * of the patches alone, or none. Registers have no position. The result starts a residual stream.
+ * of the patches alone, or none. Registers have no position. A masked patch has mask_token [1, D] in place of
+ * embedded[b, n]. The result starts a residual stream.
  */
 typedef struct cb_token_parts {
-    cb_tensor embedded, cls, registers, positions;
+    cb_tensor embedded, cls, registers, positions, mask_token;
+    const uint8_t *mask; /* [B, N] 1: masked; NULL: none. Borrowed until the backward pass has ended */
 } cb_token_parts;
 cb_tensor cb_op_tokens(cb_tape *tape, const cb_token_parts *parts, size_t images);
 

@@ -97,6 +97,7 @@ typedef struct tokens_node {
     cb_token_parts parts;
     cb_tensor x;
     size_t images, tokens, prefix, patches; /* of an image: all, those before the patches, and those */
+    size_t parts_of_columns;                /* tasks of the mask token's gradient */
 } tokens_node;
 
 /* The rows of positions before those of patches: one for [CLS], or none. */
@@ -116,11 +117,17 @@ static size_t position_of(const tokens_node *f, size_t token)
     return token < f->prefix ? 0 : token - f->prefix + rows_before(f);
 }
 
+static bool is_masked(const tokens_node *f, size_t image, size_t token)
+{
+    return f->parts.mask && token >= f->prefix && f->parts.mask[image * f->patches + token - f->prefix];
+}
+
 static const cb_real *content_of(const tokens_node *f, size_t image, size_t token)
 {
     size_t d = f->x.columns;
     if (token == 0) return f->parts.cls.value;
     if (token < f->prefix) return f->parts.registers.value + (token - 1) * d;
+    if (is_masked(f, image, token)) return f->parts.mask_token.value;
     return f->parts.embedded.value + (image * f->patches + token - f->prefix) * d;
 }
 
@@ -156,15 +163,34 @@ static void tokens_backward_token(void *context, size_t token, size_t worker)
         if (positions) cb_rows()->add_scaled(f->parts.positions.gradient + position * d, dx, 1, d);
         if (shared) cb_rows()->add_scaled(shared, dx, 1, d);
         if (token < f->prefix || !f->parts.embedded.gradient) continue;
-        memcpy(f->parts.embedded.gradient + (image * f->patches + token - f->prefix) * d, dx,
-            d * sizeof(cb_real));
+        cb_real *dembedded = f->parts.embedded.gradient + (image * f->patches + token - f->prefix) * d;
+        if (is_masked(f, image, token))
+            memset(dembedded, 0, d * sizeof *dembedded);
+        else
+            memcpy(dembedded, dx, d * sizeof *dembedded);
     }
+}
+
+/* A task is a stripe of columns: dmask_token += Σ dx over the masked patches, in order. */
+static void mask_token_backward(void *context, size_t part, size_t worker)
+{
+    const tokens_node *f = context;
+    size_t d = f->x.columns;
+    cb_range stripe = cb_part(d, part, f->parts_of_columns, 1);
+    (void)worker;
+    for (size_t row = 0; row < f->x.rows; row++)
+        if (is_masked(f, row / f->tokens, row % f->tokens))
+            cb_rows()->add_scaled(f->parts.mask_token.gradient + stripe.begin,
+                f->x.gradient + row * d + stripe.begin, 1, stripe.end - stripe.begin);
 }
 
 static void tokens_backward(cb_tape *tape, cb_node *node)
 {
     tokens_node *f = (tokens_node *)node;
     cb_pool_run(tape->pool, f->tokens, tokens_backward_token, f);
+    if (!f->parts.mask || !f->parts.mask_token.gradient) return;
+    f->parts_of_columns = cb_pool_parts(tape->pool, f->x.columns);
+    cb_pool_run(tape->pool, f->parts_of_columns, mask_token_backward, f);
 }
 
 cb_tensor cb_op_tokens(cb_tape *tape, const cb_token_parts *parts, size_t images)

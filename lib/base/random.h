@@ -15,7 +15,8 @@ typedef enum cb_purpose {
     CB_PURPOSE_SEED_TOKENS = 2, /* the initial tokens of the clusters */
     CB_PURPOSE_DROP_PATH = 3,
     CB_PURPOSE_PATCH_SAMPLE = 4, /* which patches a bounded memory keeps */
-    CB_PURPOSE_K_MEANS = 5
+    CB_PURPOSE_K_MEANS = 5,
+    CB_PURPOSE_MASKS = 6 /* the patches that are masked */
 } cb_purpose;
 
 /* A sequence of numbers. `stream` and `index` identify it: a step and an image, a parameter, ... */

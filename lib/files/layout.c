@@ -5,28 +5,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RULE(ours, ...) {ours, {__VA_ARGS__}, 0}
+
 /* A linear map or norm: its weight and its bias. */
-#define PAIR(ours, theirs) \
-    {ours ".weight", {theirs ".weight"}}, \
-    { \
-        ours ".bias", {theirs ".bias"} \
-    }
+#define PAIR(ours, theirs) RULE(ours ".weight", theirs ".weight"), RULE(ours ".bias", theirs ".bias")
 #define JOINED(ours, a, b) \
-    {ours ".weight", {a ".weight", b ".weight"}}, \
-    { \
-        ours ".bias", {a ".bias", b ".bias"} \
-    }
+    RULE(ours ".weight", a ".weight", b ".weight"), RULE(ours ".bias", a ".bias", b ".bias")
 #define BLOCK "blocks.#."
+
+/* Meta's DINO and DINOv2; iBOT has another name. */
+static const cb_layout_rule dino[] = {
+    RULE("mask_token", "mask_token"),
+    RULE("mask_token", "masked_embed"),
+};
 
 /* Meta's repository of DINOv3. */
 static const cb_layout_rule dinov3[] = {
-    {"register_tokens", {"storage_tokens"}},
+    RULE("register_tokens", "storage_tokens"),
     JOINED(BLOCK "mlp.w12", BLOCK "mlp.w1", BLOCK "mlp.w2"),
 };
 
 /* timm's VisionTransformer. */
 static const cb_layout_rule timm[] = {
-    {"register_tokens", {"reg_token"}},
+    RULE("mask_token", NULL),
+    RULE("register_tokens", "reg_token"),
     PAIR(BLOCK "mlp.w12", BLOCK "mlp.fc1"),
     JOINED(BLOCK "mlp.w12", BLOCK "mlp.fc1_g", BLOCK "mlp.fc1_x"),
     PAIR(BLOCK "mlp.w3", BLOCK "mlp.fc2"),
@@ -34,34 +36,35 @@ static const cb_layout_rule timm[] = {
 
 /* timm's Eva, which timm uses for DINOv3. */
 static const cb_layout_rule timm_eva[] = {
-    {"register_tokens", {"reg_token"}},
-    {BLOCK "ls1.gamma", {BLOCK "gamma_1"}},
-    {BLOCK "ls2.gamma", {BLOCK "gamma_2"}},
-    {BLOCK "attn.qkv.bias", {BLOCK "attn.q_bias", "?" BLOCK "attn.k_bias", BLOCK "attn.v_bias"}},
-    {BLOCK "attn.qkv.bias", {BLOCK "attn.qkv.bias"}},
+    RULE("mask_token", NULL),
+    RULE("register_tokens", "reg_token"),
+    RULE(BLOCK "ls1.gamma", BLOCK "gamma_1"),
+    RULE(BLOCK "ls2.gamma", BLOCK "gamma_2"),
+    RULE(BLOCK "attn.qkv.bias", BLOCK "attn.q_bias", "?" BLOCK "attn.k_bias", BLOCK "attn.v_bias"),
+    RULE(BLOCK "attn.qkv.bias", BLOCK "attn.qkv.bias"),
     JOINED(BLOCK "mlp.w12", BLOCK "mlp.fc1_g", BLOCK "mlp.fc1_x"),
     PAIR(BLOCK "mlp.w3", BLOCK "mlp.fc2"),
 };
 
 /* The common rules of the modules of Hugging Face's transformers. */
 #define EMBEDDINGS \
-    {"cls_token", {"embeddings.cls_token"}}, {"register_tokens", {"embeddings.register_tokens"}}, \
-        {"pos_embed", {"embeddings.position_embeddings"}}, \
+    RULE("cls_token", "embeddings.cls_token"), RULE("register_tokens", "embeddings.register_tokens"), \
+        RULE("pos_embed", "embeddings.position_embeddings"), \
         PAIR("patch_embed.proj", "embeddings.patch_embeddings.projection")
 #define LAYER "encoder.layer.#."
 #define ATTENTION LAYER "attention.attention."
 #define ATTENTION_RULES \
-    {BLOCK "attn.qkv.weight", {ATTENTION "query.weight", ATTENTION "key.weight", ATTENTION "value.weight"}}, \
-        {BLOCK "attn.qkv.bias", {ATTENTION "query.bias", ATTENTION "key.bias", ATTENTION "value.bias"}}, \
+    RULE(BLOCK "attn.qkv.weight", ATTENTION "query.weight", ATTENTION "key.weight", \
+        ATTENTION "value.weight"), \
+        RULE(BLOCK "attn.qkv.bias", ATTENTION "query.bias", ATTENTION "key.bias", ATTENTION "value.bias"), \
         PAIR(BLOCK "attn.proj", LAYER "attention.output.dense")
 #define SCALES(layer) \
-    {BLOCK "ls1.gamma", {layer "layer_scale1.lambda1"}}, \
-    { \
-        BLOCK "ls2.gamma", {layer "layer_scale2.lambda1"} \
-    }
+    RULE(BLOCK "ls1.gamma", layer "layer_scale1.lambda1"), \
+        RULE(BLOCK "ls2.gamma", layer "layer_scale2.lambda1")
 
 /* Dinov2Model and Dinov2WithRegistersModel. */
 static const cb_layout_rule hf_dinov2[] = {
+    RULE("mask_token", "embeddings.mask_token"),
     EMBEDDINGS,
     ATTENTION_RULES,
     SCALES(LAYER),
@@ -76,6 +79,7 @@ static const cb_layout_rule hf_dinov2[] = {
 
 /* ViTModel. */
 static const cb_layout_rule hf_vit[] = {
+    RULE("mask_token", NULL),
     EMBEDDINGS,
     ATTENTION_RULES,
     PAIR(BLOCK "norm1", LAYER "layernorm_before"),
@@ -89,13 +93,14 @@ static const cb_layout_rule hf_vit[] = {
 #define V3 "layer.#."
 #define V3_ATTENTION V3 "attention."
 static const cb_layout_rule hf_dinov3[] = {
-    {"cls_token", {"embeddings.cls_token"}},
-    {"register_tokens", {"embeddings.register_tokens"}},
+    {"mask_token", {"embeddings.mask_token"}, 3},
+    RULE("cls_token", "embeddings.cls_token"),
+    RULE("register_tokens", "embeddings.register_tokens"),
     PAIR("patch_embed.proj", "embeddings.patch_embeddings"),
-    {BLOCK "attn.qkv.weight",
-        {V3_ATTENTION "q_proj.weight", V3_ATTENTION "k_proj.weight", V3_ATTENTION "v_proj.weight"}},
-    {BLOCK "attn.qkv.bias",
-        {V3_ATTENTION "q_proj.bias", "?" V3_ATTENTION "k_proj.bias", V3_ATTENTION "v_proj.bias"}},
+    RULE(BLOCK "attn.qkv.weight", V3_ATTENTION "q_proj.weight", V3_ATTENTION "k_proj.weight",
+        V3_ATTENTION "v_proj.weight"),
+    RULE(BLOCK "attn.qkv.bias", V3_ATTENTION "q_proj.bias", "?" V3_ATTENTION "k_proj.bias",
+        V3_ATTENTION "v_proj.bias"),
     PAIR(BLOCK "attn.proj", V3_ATTENTION "o_proj"),
     SCALES(V3),
     PAIR(BLOCK "norm1", V3 "norm1"),
@@ -109,7 +114,7 @@ static const cb_layout_rule hf_dinov3[] = {
 #define LAYOUT(name, title, rules, backbone) {name, title, rules, sizeof rules / sizeof rules[0], backbone}
 static const cb_layout layouts[] = {
     {"cribo", "names of the authors' code, as this library writes them", NULL, 0, "backbone."},
-    {"dino", "Meta's DINO, iBOT, DINOv2, or a plain ViT of timm", NULL, 0, ""},
+    LAYOUT("dino", "Meta's DINO, iBOT, DINOv2, or a plain ViT of timm", dino, ""),
     LAYOUT("dinov3", "Meta's DINOv3", dinov3, ""),
     LAYOUT("timm", "timm's VisionTransformer", timm, ""),
     LAYOUT("timm-eva", "timm's Eva", timm_eva, ""),
@@ -153,7 +158,7 @@ static void fill_in(char *name, const char *pattern, unsigned long block)
 
 static cb_sources by_rule(const cb_layout_rule *rule, unsigned long block)
 {
-    cb_sources sources = {0};
+    cb_sources sources = {.axes = rule->axes};
     for (; sources.count < CB_MAX_SOURCES && rule->theirs[sources.count]; sources.count++) {
         const char *pattern = rule->theirs[sources.count];
         sources.optional[sources.count] = *pattern == '?';

@@ -16,11 +16,13 @@
 /*
  * One parameter. `ours` is its name after "backbone.", `theirs` are the tensors after the file's prefix; '#'
  * is the number of a block. A tensor after '?' may be absent: its rows are then 0. If a parameter has several
- * rules, reading uses the first rule whose tensors are in the file; writing uses the first rule.
+ * rules, reading uses the first rule whose tensors are in the file; writing uses the first rule. A rule
+ * without tensors: the layout lacks the parameter.
  */
 typedef struct cb_layout_rule {
     const char *ours;
     const char *theirs[CB_MAX_SOURCES];
+    size_t axes; /* of the tensors that are written, the first ones of length 1; 0: the parameter's */
 } cb_layout_rule;
 
 typedef struct cb_layout {
@@ -36,6 +38,7 @@ typedef struct cb_sources {
     size_t count; /* 0: there are no further rules */
     char name[CB_MAX_SOURCES][CB_TENSOR_NAME_BYTES];
     bool optional[CB_MAX_SOURCES];
+    size_t axes; /* as in the rule */
 } cb_sources;
 
 /* Layouts by name; NULL: there is none. `index` counts them from 0. */

@@ -61,4 +61,7 @@ cribo_status cb_weights_write(const cb_runtime *runtime, const cb_model *model, 
  */
 bool cb_weights_is_harmless(const char *name);
 
+/* Whether files of weights may lack a parameter, which then keeps its value: the mask token. */
+bool cb_weights_may_lack(const cb_parameter *parameter);
+
 #endif

@@ -32,12 +32,17 @@ static const char *name_of(const cb_parameter *parameter)
 bool cb_weights_is_harmless(const char *name)
 {
     static const char *const beginnings[] = {"head.", "head_dist.", "heads.", "head_drop", "fc_norm.",
-        "mask_token", "embeddings.mask_token", "decoder", "pooler.", "classifier.", "rope_embed.",
-        "rope_embeddings.", "rope.", "dino_head.", "ibot_head.", "projection_head.", "student.", "teacher.",
-        "optimiser.", "bank.", "collapse."};
+        "mask_token", "masked_embed", "backbone.mask_token", "embeddings.mask_token", "decoder", "pooler.",
+        "classifier.", "rope_embed.", "rope_embeddings.", "rope.", "dino_head.", "ibot_head.",
+        "projection_head.", "student.", "teacher.", "optimiser.", "bank.", "collapse."};
     for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++)
         if (cb_starts_with(name, beginnings[i])) return true;
     return strstr(name, ".bias_mask") != NULL;
+}
+
+bool cb_weights_may_lack(const cb_parameter *parameter)
+{
+    return strcmp(parameter->name, CB_BACKBONE_NAMES "mask_token") == 0;
 }
 
 static size_t index_of(const cb_weights *w, const cb_tensor_info *tensor)
@@ -85,6 +90,7 @@ static cribo_status place_parameter(loading *l, const cb_parameter *parameter)
     const cb_weights *w = l->weights;
     cb_sources sources = cb_weights_sources(w, name_of(parameter));
     size_t row = 0, third = parameter->shape[0] / CB_MAX_SOURCES;
+    if (sources.count == 0 && cb_weights_may_lack(parameter)) return CRIBO_OK;
     if (sources.count == 0) {
         cb_sources expected = cb_layout_sources(w->layout, name_of(parameter), 0);
         return cb_fail(CRIBO_INVALID_ARGUMENT, "%.200s: there is no tensor \"%.90s%.100s\"", w->path,
@@ -238,16 +244,18 @@ typedef struct document {
 
 /* Adds `rows` rows of a parameter from row `from` on as one tensor. */
 static void add_rows(document *d, const cb_parameters *parameters, const cb_parameter *p, const char *prefix,
-    const char *name, size_t from, size_t rows)
+    const cb_sources *sources, size_t source, size_t rows)
 {
+    size_t axes = sources->axes ? sources->axes : p->axes, more = axes - p->axes;
     cb_tensor_entry *entry = &d->entries[d->count];
-    snprintf(d->names[d->count], CB_TENSOR_NAME_BYTES, "%s", name);
+    snprintf(d->names[d->count], CB_TENSOR_NAME_BYTES, "%s", sources->name[source]);
     *entry = (cb_tensor_entry){.prefix = prefix,
         .name = d->names[d->count],
-        .axes = (int64_t)p->axes,
-        .values = parameters->values + p->offset + from * (p->count / p->shape[0])};
-    for (size_t i = 0; i < p->axes; i++) entry->shape[i] = (int64_t)p->shape[i];
-    entry->shape[0] = (int64_t)rows;
+        .axes = (int64_t)axes,
+        .values = parameters->values + p->offset + source * rows * (p->count / p->shape[0])};
+    for (size_t i = 0; i < more; i++) entry->shape[i] = 1;
+    for (size_t i = 0; i < p->axes; i++) entry->shape[more + i] = (int64_t)p->shape[i];
+    entry->shape[more] = (int64_t)rows;
     d->count++;
 }
 
@@ -255,11 +263,10 @@ static void add_parameter(
     document *d, const cb_model *model, const cb_parameter *p, const cb_layout *layout, const char *prefix)
 {
     cb_sources sources = cb_layout_sources(layout, name_of(p), 0);
-    size_t rows = p->shape[0] / sources.count;
+    size_t rows = sources.count ? p->shape[0] / sources.count : 0;
     bool no_key = model->config.qkv_bias == CRIBO_QKV_BIAS_NO_KEY;
     for (size_t i = 0; i < sources.count; i++)
-        if (!(sources.optional[i] && no_key))
-            add_rows(d, &model->parameters, p, prefix, sources.name[i], i * rows, rows);
+        if (!(sources.optional[i] && no_key)) add_rows(d, &model->parameters, p, prefix, &sources, i, rows);
 }
 
 static cribo_status write_document(document *d, const cb_runtime *runtime, const cb_model *model,

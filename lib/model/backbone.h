@@ -58,6 +58,8 @@ typedef struct cb_forward_options {
                             (cb_op_residual); NULL: all 1 */
     cb_real *attention;     /* [B, heads, T] shares of the last block's global query; NULL: not computed */
     const cb_tensor *trunk; /* outputs of the frozen blocks; NULL: they are computed */
+    const uint8_t *mask;    /* [B, N] 1: the patch is masked; NULL: none is. Needs the mask token, and no
+                            frozen blocks */
 } cb_forward_options;
 
 /*

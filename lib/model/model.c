@@ -35,6 +35,7 @@ static const cb_field fields[] = {
     CB_CHOICE(M, precision, cb_precisions, CRIBO_FLOAT32, CB_PRECISION_HELP),
     CB_INTEGER(M, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
     CB_TRANSFORMER_FIELDS(M),
+    CB_INTEGER(M, mask_token, 0, 1, 0, "1: the model has the token that replaces masked patches"),
 };
 #undef M
 

@@ -38,6 +38,7 @@ static cb_vit vit_of(const cribo_model_config *c)
         .learned = c->position_embedding == CRIBO_POSITIONS_LEARNED,
         .grid = {(size_t)c->cls_position, grid_of_config(c), c->position_offset, c->position_antialias != 0},
         .rotary = {c->rope_base, c->rope_min_period, c->rope_max_period, (cb_coordinates)c->rope_coordinates},
+        .masks = c->mask_token != 0,
         .recompute = c->recompute != 0,
     };
 }
@@ -126,6 +127,9 @@ static void describe(void *network, cb_parameters *parameters)
         (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {d, 3, p, p}});
     vit->patch_embed.bias = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.bias",
         (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {d}});
+    if (vit->masks)
+        vit->mask_token = cb_parameters_add(parameters, CB_BACKBONE_NAMES "mask_token",
+            (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {1, d}});
     for (size_t i = 0; i < vit->depth; i++) {
         begin_layer(parameters, vit, i + 1);
         vit->blocks[i] = describe_block(parameters, vit, i);
@@ -220,11 +224,14 @@ static cb_rotation rotation_for(const cb_vit *vit, cb_tape *tape, const cb_token
         tape, &vit->rotary, layout->dense, layout->rows, layout->columns, vit->width / vit->heads);
 }
 
-/* The tokens that enter the first block. */
-static cb_tensor embed(
-    const cb_vit *vit, cb_tape *tape, const cb_images *images, const cb_token_layout *layout)
+/* The tokens that enter the first block; mask as in cb_forward_options. */
+static cb_tensor embed(const cb_vit *vit, cb_tape *tape, const cb_images *images,
+    const cb_token_layout *layout, const uint8_t *mask)
 {
-    cb_token_parts parts = {.cls = vit->cls_token, .registers = vit->register_tokens};
+    cb_token_parts parts = {.cls = vit->cls_token,
+        .registers = vit->register_tokens,
+        .mask_token = vit->mask_token,
+        .mask = mask};
     parts.embedded = cb_linear_real(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
     parts.positions = positions_for(vit, tape, layout);
     return cb_op_tokens(tape, &parts, images->count);
@@ -250,7 +257,7 @@ static cb_tensor trunk(const void *network, cb_tape *tape, const cb_images *imag
     const cb_vit *vit = network;
     cb_token_layout layout = layout_of(vit, images->height, images->width);
     block_pass pass = {.vit = vit, .images = images->count, .rotation = rotation_for(vit, tape, &layout)};
-    cb_tensor x = embed(vit, tape, images, &layout);
+    cb_tensor x = embed(vit, tape, images, &layout, NULL);
     return run_blocks(pass, tape, x, 0, vit->training.frozen_blocks, &(cb_forward_options){0});
 }
 
@@ -273,7 +280,8 @@ cb_tensor cb_vit_forward(
     cb_token_layout layout = layout_of(vit, images->height, images->width);
     block_pass pass = {.vit = vit, .images = images->count, .rotation = rotation_for(vit, tape, &layout)};
     size_t frozen = vit->training.frozen_blocks;
-    cb_tensor x = frozen ? after_trunk(vit, tape, images, options->trunk) : embed(vit, tape, images, &layout);
+    cb_tensor x = frozen ? after_trunk(vit, tape, images, options->trunk)
+                         : embed(vit, tape, images, &layout, options->mask);
     return cb_norm_real(tape, run_blocks(pass, tape, x, frozen, vit->depth, options), &vit->norm);
 }
 

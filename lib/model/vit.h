@@ -27,7 +27,8 @@ typedef struct cb_vit {
     bool learned;          /* positions are learned, else rotary */
     cb_grid_sampling grid; /* of learned positions */
     cb_rotary rotary;
-    cb_tensor cls_token, register_tokens, pos_embed;
+    bool masks; /* there is a mask token */
+    cb_tensor cls_token, register_tokens, pos_embed, mask_token;
     cb_affine patch_embed;
     cb_block *blocks; /* [depth] */
     cb_layer_norm norm;

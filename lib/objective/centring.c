@@ -7,7 +7,7 @@
 
 /*
  * The teacher's bottlenecks in an order that depends on the batch alone: global vectors by image and view,
- * objects by view and number.
+ * objects by view and number, masked patches by image, view and place.
  */
 static void collect(cb_objective *o)
 {
@@ -20,6 +20,10 @@ static void collect(cb_objective *o)
             memcpy(o->object_centring.x + (v * t->objects + micro->first_object) * e,
                 micro->object_rows + v * micro->objects * e, micro->objects * e * sizeof(cb_real));
     }
+    size_t first = cb_targets_masked_before(t, t->own.first);
+    size_t end = cb_targets_masked_before(t, t->own.first + t->own.images);
+    if (end > first)
+        memcpy(o->masked_centring.x + first * e, t->masked_row, (end - first) * e * sizeof(cb_real));
 }
 
 static void balance(
@@ -44,5 +48,7 @@ cribo_status cb_objective_centre(cb_objective *o)
     cb_prototypes_refresh(o->runtime->pool, &o->teacher.objects);
     balance(o, &o->cls_centring, &o->teacher.cls, o->now.teacher_temperature, 2 * t->images);
     balance(o, &o->object_centring, &o->teacher.objects, o->now.object_teacher_temperature, 2 * t->objects);
+    balance(o, &o->masked_centring, &o->teacher.cls, o->now.teacher_temperature,
+        cb_targets_masked_before(t, t->images));
     return CRIBO_OK;
 }

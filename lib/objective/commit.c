@@ -18,6 +18,8 @@ void cb_objective_move_centres(cb_objective *o)
     if (o->config.sinkhorn_centring) return; /* each step computes its own centres */
     move_centre(o, &o->teacher.cls, cls, 2 * o->targets.images, o->centre);
     move_centre(o, &o->teacher.objects, objects, 2 * o->targets.objects, o->object_centre);
+    move_centre(o, &o->teacher.cls, objects + o->sizes.bottleneck,
+        cb_targets_masked_before(&o->targets, o->targets.images), o->masked_centre);
 }
 
 void cb_objective_remember(cb_objective *o)

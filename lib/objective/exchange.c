@@ -57,6 +57,15 @@ static cribo_status share_by_object(cb_objective *o, const char *what, void *all
     return cb_ranks_share(o->ranks, what, all, o->rank_offsets);
 }
 
+/* The same for each masked patch; their numbers in the whole batch are known. */
+static cribo_status share_by_masked(cb_objective *o, const char *what, void *all, size_t bytes)
+{
+    const cb_targets *t = &o->targets;
+    for (size_t r = 0; r <= o->sizes.ranks; r++)
+        o->rank_offsets[r] = bytes * cb_targets_masked_before(t, cb_targets_first(&o->sizes, t->images, r));
+    return cb_ranks_share(o->ranks, what, all, o->rank_offsets);
+}
+
 /* Computes the first object of each group and of this rank from the counts of all images. */
 static void place_objects(cb_targets *t)
 {
@@ -93,6 +102,7 @@ cribo_status cb_objective_exchange_objects(cb_objective *o)
     CB_TRY(share_by_image(o, "objects per image", t->per_image, sizeof *t->per_image));
     CB_TRY(share_by_image(o, "ids", t->ids, sizeof *t->ids));
     CB_TRY(share_by_image(o, "global vectors", t->cls, 2 * width));
+    if (t->masked) CB_TRY(share_by_image(o, "masked patches", t->masked, 2 * sizeof *t->masked));
     place_objects(t);
     move_own_objects(o);
     CB_TRY(share_by_object(o, "objects of view 1", t->object[0], width));
@@ -114,6 +124,7 @@ cribo_status cb_objective_exchange_bottlenecks(cb_objective *o)
     size_t e = o->sizes.bottleneck, row = e * sizeof(cb_real);
     if (!o->ranks) return CRIBO_OK;
     CB_TRY(share_by_image(o, "bottlenecks", o->cls_centring.x, 2 * row));
+    if (o->sizes.masked) CB_TRY(share_by_masked(o, "bottlenecks", o->masked_centring.x, row));
     for (size_t v = 0; v < 2; v++)
         CB_TRY(share_by_object(o, "bottlenecks", o->object_centring.x + v * o->targets.objects * e, row));
     return CRIBO_OK;

@@ -12,12 +12,13 @@ bool cb_objective_collects(const cb_objective *o)
 
 /*
  * The place of a micro-batch's row in the batch's arrays: view v of image i is row 2 i + v, then come the
- * objects of view 1 and of view 2. NULL where the row's kind has weight 0.
+ * objects of view 1 and of view 2. NULL where the row's kind has weight 0, and for masked patches.
  */
 static cb_real *place_of(const cb_objective *o, const cb_micro_batch *micro, size_t row, bool gradient)
 {
     size_t after = 2 * micro->images, d = o->sizes.width;
     const cb_koleo_vectors *vectors = row < after ? &o->koleo_cls : &o->koleo_objects;
+    if (row >= after + 2 * micro->objects) return NULL;
     size_t view = row < after ? row % 2 : (row - after) / micro->objects;
     size_t index =
         row < after ? micro->first + row / 2 : micro->first_object + (row - after) % micro->objects;
@@ -42,7 +43,7 @@ void cb_objective_collect(cb_objective *o, size_t m, cb_tape *tape, cb_tensor to
 
 void cb_objective_plan_collect(const cb_objective *o, cb_tape *tape, cb_tensor tokens)
 {
-    cb_pooling pooling = {.rows = 2 * o->sizes.micro_images * (1 + o->sizes.clusters)};
+    cb_pooling pooling = {.rows = 2 * o->sizes.micro_images * (1 + o->sizes.clusters + o->sizes.masked)};
     cb_op_pool(tape, tokens, &pooling);
 }
 

@@ -1,7 +1,7 @@
 /*
  * The losses of the student's rows and their targets, micro-batch by micro-batch. The losses' weights (1/B,
- * 1/R, 1/Z_1, 1/Z_2) are those of the whole batch or group, so the sum of the micro-batches' gradients is the
- * batch's gradient.
+ * 1/R, 1/Z_1, 1/Z_2, 1/M_v) are those of the whole batch or group, so the sum of the micro-batches' gradients
+ * is the batch's gradient.
  */
 #include "objective/learn.h"
 
@@ -18,13 +18,14 @@
 /* Scratch of a micro-batch: the loss's, and the targets of its rows. */
 typedef struct loss_scratch {
     cb_prototype_workspace workspace;
-    cb_row_targets *targets; /* [2 b + 2 R_b] */
+    cb_row_targets *targets; /* [2 b + 2 R_b] or [M_b], if that is more */
 } loss_scratch;
 
 static loss_scratch take_scratch(
-    const cb_objective *o, cb_arena *arena, size_t images, size_t objects, size_t neighbours)
+    const cb_objective *o, cb_arena *arena, size_t images, size_t objects, size_t neighbours, size_t masked)
 {
-    size_t rows = 2 * images + 2 * objects, cls = o->student.cls.count, object = o->student.objects.count;
+    size_t rows = cb_max(2 * images + 2 * objects, masked), cls = o->student.cls.count,
+           object = o->student.objects.count;
     loss_scratch scratch = {.targets = cb_arena_take(arena, rows, sizeof(cb_row_targets))};
     scratch.workspace =
         cb_prototype_workspace_take(arena, rows, rows + neighbours, cls > object ? cls : object, 0);
@@ -43,6 +44,16 @@ static cb_loss_weights weights_of(const cb_objective *o, const cb_micro_batch *m
     weights.cross_view *= c->cross_view_weight * share;
     for (int v = 0; v < 2; v++) weights.cross_image[v] *= c->cross_image_weight * share;
     return weights;
+}
+
+/* Of a masked view, whose patches share it equally. */
+static double masked_weight_of(const cb_objective *o, const cb_micro_batch *micro)
+{
+    const cb_group *group = &o->targets.group[micro->group];
+    double share = (double)group->images / (double)o->targets.images;
+    cb_loss_weights weights =
+        cb_loss_weights_of(o->config.authors_normalisation != 0, group->images, 0, 0, 0);
+    return weights.global * o->masking.weight * share;
 }
 
 /* Teacher rows of [CLS] have the student's order: view v of image i is row 2 i + v. */
@@ -129,6 +140,44 @@ static void learn_objects(
     o->tally.cross_image += job.loss[1];
 }
 
+/*
+ * A masked patch's target is the teacher's distribution of the same patch. The weight of a patch is that of
+ * an image over its view's masked patches.
+ */
+static void set_masked_targets(
+    const cb_targets *t, const cb_micro_batch *micro, cb_row_targets *targets, double weight)
+{
+    uint32_t row = 0;
+    for (size_t view = 2 * micro->first; view < 2 * (micro->first + micro->images); view++)
+        for (int64_t i = 0; i < t->masked[view]; i++, row++)
+            targets[row] =
+                (cb_row_targets){{row, CB_NO_ROW}, {(cb_real)(weight / (double)t->masked[view]), 0}};
+}
+
+static void learn_masked(
+    cb_objective *o, const cb_micro_batch *micro, cb_tensor x, const loss_scratch *scratch)
+{
+    const cb_targets *t = &o->targets;
+    set_masked_targets(t, micro, scratch->targets, masked_weight_of(o, micro));
+    size_t before = (x.rows - micro->masked) * x.columns;
+    cb_prototype_job job = {
+        .student = &o->student.cls,
+        .teacher = &o->teacher.cls,
+        .centre = cb_objective_centre_of(o, &o->masked_centring, o->masked_centre),
+        .student_temperature = (cb_real)o->config.student_temperature,
+        .teacher_temperature = (cb_real)o->now.teacher_temperature,
+        .rows = micro->masked,
+        .x = x.value + before,
+        .targets = scratch->targets,
+        .teacher_rows = micro->masked,
+        .teacher_x = t->masked_row + micro->first_masked * x.columns,
+        .dx = x.gradient + before,
+        .du = accumulator(o, &o->student.heads->cls),
+    };
+    cb_prototype_loss(o->runtime->pool, &job, &scratch->workspace);
+    o->tally.masked += job.loss[0];
+}
+
 void cb_objective_learn(cb_objective *o, size_t m, cb_tape *tape, cb_tensor tokens)
 {
     const cb_micro_batch *micro = &o->targets.micro[m];
@@ -136,19 +185,21 @@ void cb_objective_learn(cb_objective *o, size_t m, cb_tape *tape, cb_tensor toke
     cb_objective_learn_koleo(o, micro, tape, rows);
     cb_tensor x = cb_heads_forward(o->student.heads, tape, rows);
     size_t neighbours = micro->teacher_objects - 2 * micro->objects;
-    loss_scratch scratch = take_scratch(o, tape->arena, micro->images, micro->objects, neighbours);
+    loss_scratch scratch =
+        take_scratch(o, tape->arena, micro->images, micro->objects, neighbours, micro->masked);
     learn_cls(o, micro, x, &scratch);
     learn_objects(o, micro, x, &scratch);
+    if (micro->masked) learn_masked(o, micro, x, &scratch);
 }
 
 void cb_objective_plan_learn(const cb_objective *o, cb_tape *tape, cb_tensor tokens)
 {
-    size_t b = o->sizes.micro_images, objects = b * o->sizes.clusters;
-    cb_pooling pooling = {.rows = 2 * b + 2 * objects};
+    size_t b = o->sizes.micro_images, objects = b * o->sizes.clusters, masked = 2 * b * o->sizes.masked;
+    cb_pooling pooling = {.rows = 2 * b + 2 * objects + masked};
     cb_tensor rows = cb_op_pool(tape, tokens, &pooling);
     cb_objective_plan_koleo(o, tape, rows);
     cb_heads_forward(o->student.heads, tape, rows);
-    take_scratch(o, tape->arena, b, objects, 2 * objects);
+    take_scratch(o, tape->arena, b, objects, 2 * objects, masked);
 }
 
 static void clear_signs(cb_prototype_signs *signs)
@@ -159,7 +210,7 @@ static void clear_signs(cb_prototype_signs *signs)
 
 static void clear_tally(cb_tally *tally)
 {
-    tally->global = tally->cross_view = tally->cross_image = tally->gram = 0;
+    tally->global = tally->cross_view = tally->cross_image = tally->gram = tally->masked = 0;
     clear_signs(&tally->cls_signs);
     clear_signs(&tally->object_signs);
 }
@@ -181,7 +232,7 @@ void cb_objective_sums(const cb_objective *o, cb_sum_array arrays[CB_OBJECTIVE_S
 {
     arrays[0] = (cb_sum_array){o->tally.cls_signs.mean, o->student.cls.count};
     arrays[1] = (cb_sum_array){o->tally.object_signs.mean, o->student.objects.count};
-    arrays[2] = (cb_sum_array){o->means, 2 * o->sizes.bottleneck};
+    arrays[2] = (cb_sum_array){o->means, cb_objective_kinds(o) * o->sizes.bottleneck};
 }
 
 static void add_rows(cb_real *sum, const cb_real *x, size_t rows, size_t width)
@@ -198,6 +249,8 @@ static void sum_bottlenecks(cb_objective *o, size_t leaf)
         if (micro->leaf != leaf) continue;
         add_rows(o->means, micro->cls, 2 * micro->images, e);
         add_rows(o->means + e, micro->object_rows, 2 * micro->objects, e);
+        if (micro->masked)
+            add_rows(o->means + 2 * e, o->targets.masked_row + micro->first_masked * e, micro->masked, e);
     }
 }
 
@@ -218,7 +271,7 @@ void cb_objective_end_leaf(cb_objective *o, size_t leaf)
     finish_last_layers(o);
     sum_bottlenecks(o, leaf);
     o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] = (cb_leaf_tally){tally->global,
-        tally->cross_view, tally->cross_image, tally->gram, tally->cls_signs.entropy,
+        tally->cross_view, tally->cross_image, tally->gram, tally->masked, tally->cls_signs.entropy,
         tally->object_signs.entropy, (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
     clear_tally(&o->tally);
 }
@@ -229,6 +282,7 @@ static void add_leaf(cb_tally *tally, const cb_leaf_tally *leaf)
     tally->cross_view += leaf->cross_view;
     tally->cross_image += leaf->cross_image;
     tally->gram += leaf->gram;
+    tally->masked += leaf->masked;
     tally->cls_signs.entropy += leaf->cls_entropy;
     tally->object_signs.entropy += leaf->object_entropy;
     tally->cls_signs.rows += (size_t)leaf->cls_rows;
@@ -244,9 +298,10 @@ cribo_status cb_objective_finish_learning(cb_objective *o)
 
 cribo_status cb_objective_check_losses(const cb_objective *o)
 {
-    const char *const names[] = {"global", "object cross-view", "object cross-image", "KoLeo", "Gram"};
-    const double losses[] = {
-        o->tally.global, o->tally.cross_view, o->tally.cross_image, o->tally.koleo, o->tally.gram};
+    const cb_tally *t = &o->tally;
+    const char *const names[] = {
+        "global", "object cross-view", "object cross-image", "KoLeo", "Gram", "masked-patch"};
+    const double losses[] = {t->global, t->cross_view, t->cross_image, t->koleo, t->gram, t->masked};
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
         if (!isfinite(losses[i]))
             return cb_fail(

@@ -53,12 +53,13 @@ static cribo_status create_sums(const cb_allocator *allocator, cb_objective *o)
     CB_TRY(create_signs(allocator, &o->tally.object_signs, objects));
     CB_TRY(CB_ALLOCATE(allocator, &o->centre, cls, "centre"));
     CB_TRY(CB_ALLOCATE(allocator, &o->object_centre, objects, "centre"));
+    if (o->sizes.masked) CB_TRY(CB_ALLOCATE(allocator, &o->masked_centre, cls, "centre"));
     CB_TRY(CB_ALLOCATE(allocator, &o->leaf, o->sizes.shards, "sums of the shards"));
     CB_TRY(CB_ALLOCATE(allocator, &o->rank_offsets, o->sizes.ranks + 1, "exchange between ranks"));
     if (o->ranks)
         CB_TRY(CB_ALLOCATE(allocator, &o->rank_used, o->sizes.ranks * (cls > objects ? cls : objects),
             "exchange between ranks"));
-    return CB_ALLOCATE(allocator, &o->means, 2 * o->sizes.bottleneck, "mean bottlenecks");
+    return CB_ALLOCATE(allocator, &o->means, cb_objective_kinds(o) * o->sizes.bottleneck, "mean bottlenecks");
 }
 
 static cribo_status create_balance(
@@ -79,6 +80,8 @@ static cribo_status create_centring(const cb_allocator *allocator, cb_objective 
     size_t images = o->sizes.images;
     if (!o->config.sinkhorn_centring) return CRIBO_OK;
     CB_TRY(create_balance(allocator, &o->cls_centring, &o->teacher.cls, 2 * images));
+    if (o->sizes.masked)
+        CB_TRY(create_balance(allocator, &o->masked_centring, &o->teacher.cls, 2 * images * o->sizes.masked));
     return create_balance(
         allocator, &o->object_centring, &o->teacher.objects, 2 * images * o->sizes.clusters);
 }
@@ -158,8 +161,8 @@ static cribo_status check_shards(const cribo_objective_config *config, const cb_
     return CRIBO_OK;
 }
 
-static cb_target_sizes sizes_of(
-    const cribo_objective_config *config, const cb_token_layout *layout, const cb_ranks *ranks)
+static cb_target_sizes sizes_of(const cribo_objective_config *config, const cb_masking *masking,
+    const cb_token_layout *layout, const cb_ranks *ranks)
 {
     size_t batch = (size_t)config->batch_size, shards = (size_t)config->shards;
     size_t group = config->group_images ? cb_min((size_t)config->group_images, batch) : batch;
@@ -172,12 +175,13 @@ static cb_target_sizes sizes_of(
         .tokens = cb_layout_patches(layout),
         .width = (size_t)config->width,
         .clusters = (size_t)config->clusters,
-        .bottleneck = (size_t)config->head_bottleneck};
+        .bottleneck = (size_t)config->head_bottleneck,
+        .masked = cb_masks_most(masking, cb_layout_patches(layout))};
 }
 
 cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
-    const cribo_objective_config *config, const cb_token_layout *layout, const cb_heads *student,
-    const cb_heads *teacher, cb_ranks *ranks)
+    const cribo_objective_config *config, const cb_masking *masking, const cb_token_layout *layout,
+    const cb_heads *student, const cb_heads *teacher, cb_ranks *ranks)
 {
     cb_objective *o;
     *out = NULL;
@@ -185,9 +189,10 @@ cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
     CB_TRY(CB_ALLOCATE(&runtime->allocator, &o, 1, "objective"));
     o->runtime = runtime;
     o->config = *config;
+    o->masking = *masking;
     o->layout = *layout;
     o->ranks = ranks;
-    o->sizes = sizes_of(config, layout, ranks);
+    o->sizes = sizes_of(config, masking, layout, ranks);
     cribo_status status = create_parts(runtime, o, student, teacher);
     if (status != CRIBO_OK) {
         cb_objective_free(runtime, o);
@@ -202,13 +207,14 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
     if (!o) return;
     const cb_allocator *allocator = &runtime->allocator;
     void *const arrays[] = {o->rank_used, o->rank_offsets, o->leaf, o->group_tokens, o->means,
-        o->object_centre, o->centre, o->tally.object_signs.used, o->tally.object_signs.mean,
+        o->masked_centre, o->object_centre, o->centre, o->tally.object_signs.used, o->tally.object_signs.mean,
         o->tally.cls_signs.used, o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale,
         o->student.objects.scale, o->student.cls.scale};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
     cb_arena_destroy(allocator, &o->koleo_arena);
     release_vectors(allocator, &o->koleo_objects);
     release_vectors(allocator, &o->koleo_cls);
+    release_balance(allocator, &o->masked_centring);
     release_balance(allocator, &o->object_centring);
     release_balance(allocator, &o->cls_centring);
     cb_targets_release(allocator, &o->targets, &o->sizes);

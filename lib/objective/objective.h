@@ -6,6 +6,7 @@
  *   exchange.c  each rank's images and objects → all ranks
  *   match.c     objects → nearest neighbours in the memory bank, cycle test
  *   project.c   [CLS], objects and neighbours → the teacher's bottlenecks: the targets
+ *   masks.c     the patches that the student does not see
  *   centring.c  the teacher's bottlenecks → the centres of this step, with Sinkhorn-Knopp centring
  *   koleo.c     the student's vectors of the whole batch → their KoLeo regulariser
  *   anchor.c    the student's patches and an earlier teacher's → Gram anchoring
@@ -27,6 +28,7 @@
 #include "distillation/prototype_loss.h"
 #include "model/backbone.h"
 #include "model/heads.h"
+#include "objective/masks.h"
 #include "objective/settings.h"
 #include "objective/targets.h"
 
@@ -38,7 +40,7 @@ typedef struct cb_projection {
 
 /* Sums of a step, for its report. */
 typedef struct cb_tally {
-    double global, cross_view, cross_image, gram;
+    double global, cross_view, cross_image, gram, masked;
     double koleo; /* of the batch, in every shard */
     cb_prototype_signs cls_signs, object_signs;
     double cluster_ms, match_ms;
@@ -46,7 +48,7 @@ typedef struct cb_tally {
 
 /* Sinkhorn-Knopp centring of one head. */
 typedef struct cb_centring {
-    cb_real *x;      /* [2 B or 2 R, E] the teacher's bottlenecks of the whole batch */
+    cb_real *x;      /* [2 B, 2 R or M, E] the teacher's bottlenecks of the whole batch */
     cb_real *centre; /* [P] of the current step */
     cb_arena arena;  /* of the workspace */
     cb_balance_workspace work;
@@ -59,7 +61,7 @@ typedef struct cb_koleo_vectors {
 
 /* The sums of one shard. */
 typedef struct cb_leaf_tally {
-    double global, cross_view, cross_image, gram, cls_entropy, object_entropy;
+    double global, cross_view, cross_image, gram, masked, cls_entropy, object_entropy;
     int64_t cls_rows, object_rows;
 } cb_leaf_tally;
 
@@ -67,11 +69,13 @@ typedef struct cb_objective {
     const cb_runtime *runtime;
     cb_ranks *ranks; /* borrowed; NULL: one */
     cribo_objective_config config;
+    cb_masking masking;
     cb_token_layout layout; /* of a view's tokens, the teacher's and the student's */
     cb_projection student, teacher;
     cb_clusterer *clusterer;
     cb_memory_bank *bank;
     cb_real *centre, *object_centre; /* [P], [P'] */
+    cb_real *masked_centre;          /* [P] of masked patches; NULL: none are masked */
 
     /* Of the current step. */
     int64_t step;
@@ -83,7 +87,7 @@ typedef struct cb_objective {
     size_t *rank_offsets; /* [ranks + 1] of the exchanged bytes */
     uint8_t *rank_used;   /* [ranks, P or P'] prototypes used */
 
-    cb_centring cls_centring, object_centring; /* zeroed where the centre is the moving mean */
+    cb_centring cls_centring, object_centring, masked_centring; /* zeroed: the centre is the moving mean */
 
     cb_koleo_vectors koleo_cls, koleo_objects;
     cb_arena koleo_arena; /* of the workspace */
@@ -91,22 +95,30 @@ typedef struct cb_objective {
 
     cb_target_sizes sizes;
     cb_real *group_tokens; /* [group, 2, T, D] with batch_cost, else NULL */
-    cb_real *means;        /* [2, E] sums of the teacher's bottlenecks, for the centres */
+    cb_real *means;        /* [2 or 3, E] sums of the teacher's bottlenecks, for the centres */
 } cb_objective;
 
 /*
- * `config` is a full and checked one. The heads are borrowed; the student's have gradients. Errors: settings
- * that contradict each other, no memory.
+ * `config` is a full and checked one. The heads are borrowed; the student's have gradients. Where `masking`
+ * masks patches, the student's tokens are those of views without the patches in targets.mask. Errors:
+ * settings that contradict each other, no memory.
  */
 cribo_status cb_objective_create(const cb_runtime *runtime, cb_objective **out,
-    const cribo_objective_config *config, const cb_token_layout *layout, const cb_heads *student,
-    const cb_heads *teacher, cb_ranks *ranks);
+    const cribo_objective_config *config, const cb_masking *masking, const cb_token_layout *layout,
+    const cb_heads *student, const cb_heads *teacher, cb_ranks *ranks);
 void cb_objective_free(const cb_runtime *runtime, cb_objective *objective);
+
+/* The kinds of rows that have a centre: [CLS], objects and, if there are any, masked patches. */
+static inline size_t cb_objective_kinds(const cb_objective *objective)
+{
+    return objective->sizes.masked ? 3 : 2;
+}
 
 /* The sum of the losses so far. */
 static inline double cb_tally_loss(const cb_tally *tally)
 {
-    return tally->global + tally->cross_view + tally->cross_image + tally->koleo + tally->gram;
+    return tally->global + tally->cross_view + tally->cross_image + tally->koleo + tally->gram +
+           tally->masked;
 }
 
 #endif

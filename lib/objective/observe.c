@@ -17,6 +17,29 @@ static void clear_clusters(cb_targets *t, const cb_target_sizes *s)
     memset(t->per_image, 0, t->images * sizeof *t->per_image);
 }
 
+/* The masks of this rank's images, and where its micro-batches' masked patches begin. */
+static void draw_masks(cb_objective *o)
+{
+    cb_targets *t = &o->targets;
+    for (size_t i = t->own.first; i < t->own.first + t->own.images; i++) {
+        const cb_mask_draw draw = {.masking = &o->masking,
+            .rows = o->layout.rows,
+            .columns = o->layout.columns,
+            .seed = o->config.seed,
+            .step = o->step,
+            .key = t->keys[i]};
+        cb_masks_draw(&draw, t->mask + 2 * i * o->sizes.tokens, t->masked + 2 * i);
+    }
+    size_t masked = 0;
+    for (size_t m = 0; m < t->micro_batches; m++) {
+        cb_micro_batch *micro = &t->micro[m];
+        micro->first_masked = masked;
+        for (size_t view = 2 * micro->first; view < 2 * (micro->first + micro->images); view++)
+            micro->masked += (size_t)t->masked[view];
+        masked += micro->masked;
+    }
+}
+
 float *cb_objective_begin(cb_objective *o, const cb_objective_batch *batch)
 {
     cb_targets *t = &o->targets;
@@ -30,6 +53,7 @@ float *cb_objective_begin(cb_objective *o, const cb_objective_batch *batch)
         t->keys[i] = t->ids[i] == CB_NO_ID ? (int64_t)i : t->ids[i];
     }
     if (!cb_wants_objects(&o->config)) clear_clusters(t, &o->sizes);
+    if (t->mask) draw_masks(o);
     return t->positions + t->own.first * 2 * o->sizes.tokens * 2;
 }
 
@@ -58,9 +82,25 @@ static void cluster(cb_objective *o, const cb_real *tokens, size_t first, size_t
         t->per_image[first + i] = (int64_t)cb_clusterer_count(o->clusterer, i);
 }
 
+/* Appends each masked patch of a micro-batch as a row of one token. */
+static void plan_masked(const cb_objective *o, cb_micro_batch *micro)
+{
+    size_t n = o->sizes.tokens;
+    const uint8_t *mask = o->targets.mask + 2 * micro->first * n;
+    cb_pooling *pooling = &micro->pooling;
+    uint32_t end = pooling->begin[pooling->rows];
+    for (size_t patch = 0; patch < 2 * micro->images * n; patch++) {
+        if (!mask[patch]) continue;
+        pooling->token[end] = (uint32_t)(patch / n * o->layout.tokens + o->layout.dense + patch % n);
+        pooling->weight[end] = 1;
+        pooling->begin[++pooling->rows] = ++end;
+    }
+}
+
 /*
  * The rows that a micro-batch's tokens are pooled to: its 2 b global vectors, then the objects of view 1,
- * then of view 2. The clusterer has the results of the images from first_clustered on.
+ * then of view 2, then its masked patches. The clusterer has the results of the images from first_clustered
+ * on.
  */
 static void plan_pooling(cb_objective *o, cb_micro_batch *micro, size_t first_clustered)
 {
@@ -71,6 +111,7 @@ static void plan_pooling(cb_objective *o, cb_micro_batch *micro, size_t first_cl
     for (size_t v = 0; v < 2 && cb_wants_objects(&o->config); v++)
         micro->objects = cb_clusterer_objects(o->clusterer, micro->first - first_clustered, micro->images, v,
             pooling, v * stride + o->layout.dense, 2 * stride);
+    if (micro->masked) plan_masked(o, micro);
 }
 
 /* The teacher's objects: the pooled rows after the global vectors. */
@@ -91,11 +132,22 @@ static void pool_objects(cb_objective *o, cb_micro_batch *micro, const cb_real *
     }
 }
 
+/* The teacher's tokens of the masked patches: the last pooled rows. */
+static void copy_masked(const cb_objective *o, const cb_micro_batch *micro, const cb_real *tokens)
+{
+    size_t d = o->sizes.width;
+    cb_pooling masked = micro->pooling;
+    masked.rows = micro->masked;
+    masked.begin += micro->pooling.rows - micro->masked;
+    cb_pool_tokens(o->runtime->pool, &masked, tokens, d, o->targets.masked_token + micro->first_masked * d);
+}
+
 static void find_objects(
     cb_objective *o, cb_micro_batch *micro, const cb_real *tokens, size_t first_clustered)
 {
     plan_pooling(o, micro, first_clustered);
     pool_objects(o, micro, tokens);
+    if (micro->masked) copy_masked(o, micro, tokens);
 }
 
 /* Keeps a micro-batch's tokens until its group is complete, then clusters the group. */

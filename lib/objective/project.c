@@ -20,20 +20,28 @@ void cb_objective_project(cb_objective *o, size_t m, cb_tape *tape)
     const cb_targets *t = &o->targets;
     cb_micro_batch *micro = &o->targets.micro[m];
     size_t d = o->sizes.width, e = o->sizes.bottleneck, cls = 2 * micro->images, r = micro->objects;
-    cb_tensor x = cb_tape_tensor(tape, cls + 4 * r, d, false);
+    cb_tensor x = cb_tape_tensor(tape, cls + 4 * r + micro->masked, d, false);
     memcpy(x.value, t->cls + 2 * micro->first * d, cls * d * sizeof *x.value);
     for (size_t v = 0; v < 2; v++)
         memcpy(x.value + (cls + v * r) * d, t->object[v] + micro->first_object * d, r * d * sizeof *x.value);
     x.rows = cls + 2 * r + copy_neighbours(o, micro, x.value + (cls + 2 * r) * d);
+    micro->teacher_objects = x.rows - cls;
+    if (micro->masked)
+        memcpy(x.value + x.rows * d, t->masked_token + micro->first_masked * d,
+            micro->masked * d * sizeof *x.value);
+    x.rows += micro->masked;
 
     cb_tensor bottleneck = cb_heads_forward(o->teacher.heads, tape, x);
     memcpy(micro->cls, bottleneck.value, cls * e * sizeof *micro->cls);
-    memcpy(micro->object_rows, bottleneck.value + cls * e, (x.rows - cls) * e * sizeof *micro->object_rows);
-    micro->teacher_objects = x.rows - cls;
+    memcpy(micro->object_rows, bottleneck.value + cls * e,
+        micro->teacher_objects * e * sizeof *micro->object_rows);
+    if (micro->masked)
+        memcpy(t->masked_row + micro->first_masked * e, bottleneck.value + (cls + micro->teacher_objects) * e,
+            micro->masked * e * sizeof *t->masked_row);
 }
 
 void cb_objective_plan_project(const cb_objective *o, cb_tape *tape)
 {
-    size_t rows = o->sizes.micro_images * (2 + 4 * o->sizes.clusters);
+    size_t rows = o->sizes.micro_images * (2 + 4 * o->sizes.clusters + 2 * o->sizes.masked);
     cb_heads_forward(o->teacher.heads, tape, cb_tape_tensor(tape, rows, o->sizes.width, false));
 }

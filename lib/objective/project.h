@@ -6,7 +6,7 @@
 
 /*
  * Computes the bottlenecks of all targets of the student's rows of micro-batch m: global vectors, objects,
- * and the neighbours that passed the cycle test. On an inferring tape with enough memory.
+ * the neighbours that passed the cycle test, and masked patches. On an inferring tape with enough memory.
  */
 void cb_objective_project(cb_objective *objective, size_t m, cb_tape *tape);
 

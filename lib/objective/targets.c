@@ -21,7 +21,8 @@ static size_t max_micro_batches(const cb_target_sizes *s)
 static cribo_status allocate_micro_batch(
     const cb_allocator *allocator, cb_micro_batch *micro, const cb_target_sizes *s)
 {
-    size_t b = s->micro_images, rows = 2 * b * (1 + s->clusters), entries = 2 * b * s->entries;
+    size_t b = s->micro_images, rows = 2 * b * (1 + s->clusters + s->masked);
+    size_t entries = 2 * b * (s->entries + s->masked);
     CB_REQUIRE(entries < UINT32_MAX && rows < UINT32_MAX / 2,
         "micro_batch = %zu has more tokens in its objects than 32 bits can number", b);
     CB_TRY(CB_ALLOCATE(allocator, &micro->pooling.begin, rows + 1, what));
@@ -29,6 +30,17 @@ static cribo_status allocate_micro_batch(
     CB_TRY(CB_ALLOCATE(allocator, &micro->pooling.weight, entries, what));
     CB_TRY(CB_ALLOCATE(allocator, &micro->cls, 2 * b * s->bottleneck, what));
     return CB_ALLOCATE(allocator, &micro->object_rows, 4 * b * s->clusters * s->bottleneck, what);
+}
+
+/* Does nothing if no patch is masked. */
+static cribo_status allocate_masked(const cb_allocator *allocator, cb_targets *t, const cb_target_sizes *s)
+{
+    size_t views = 2 * s->images, rows = views * s->masked;
+    if (s->masked == 0) return CRIBO_OK;
+    CB_TRY(CB_ALLOCATE(allocator, &t->mask, views * s->tokens, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->masked, views, what));
+    CB_TRY(CB_ALLOCATE(allocator, &t->masked_token, rows * s->width, what));
+    return CB_ALLOCATE(allocator, &t->masked_row, rows * s->bottleneck, what);
 }
 
 cribo_status cb_targets_allocate(const cb_allocator *allocator, cb_targets *t, const cb_target_sizes *s)
@@ -46,6 +58,7 @@ cribo_status cb_targets_allocate(const cb_allocator *allocator, cb_targets *t, c
         CB_TRY(CB_ALLOCATE(allocator, &t->index[v], objects, what));
         CB_TRY(CB_ALLOCATE(allocator, &t->match[v], objects, what));
     }
+    CB_TRY(allocate_masked(allocator, t, s));
     CB_TRY(CB_ALLOCATE(allocator, &t->group, parts_of(batch, s->group_images), what));
     CB_TRY(CB_ALLOCATE(allocator, &t->micro, max_micro_batches(s), what));
     for (size_t m = 0; m < max_micro_batches(s); m++)
@@ -62,7 +75,8 @@ void cb_targets_release(const cb_allocator *allocator, cb_targets *t, const cb_t
         for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
     }
     void *const arrays[] = {t->positions, t->ids, t->keys, t->labels, t->valid, t->per_image, t->cls,
-        t->object[0], t->object[1], t->index[0], t->index[1], t->match[0], t->match[1], t->group, t->micro};
+        t->object[0], t->object[1], t->index[0], t->index[1], t->match[0], t->match[1], t->mask, t->masked,
+        t->masked_token, t->masked_row, t->group, t->micro};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
     *t = (cb_targets){0};
 }
@@ -85,7 +99,7 @@ static void cut_shard(cb_targets *t, const cb_target_sizes *s, size_t leaf)
         micro->leaf = leaf;
         micro->first = first;
         micro->images = cb_min(s->micro_images, left);
-        micro->objects = micro->teacher_objects = 0;
+        micro->objects = micro->teacher_objects = micro->first_masked = micro->masked = 0;
         first += micro->images;
     }
 }
@@ -111,4 +125,11 @@ cb_objects cb_targets_of_group(const cb_targets *t, const cb_group *group, size_
 cb_objects cb_targets_objects(const cb_targets *t)
 {
     return (cb_objects){t->images, t->per_image, {t->object[0], t->object[1]}, t->ids};
+}
+
+size_t cb_targets_masked_before(const cb_targets *t, size_t image)
+{
+    size_t masked = 0;
+    for (size_t view = 0; t->masked && view < 2 * image; view++) masked += (size_t)t->masked[view];
+    return masked;
 }

@@ -3,10 +3,11 @@
  * each with separate normalisers, cycle test and cost range, and each group into micro-batches, which go
  * through the networks one by one. With several ranks the arrays are those of the whole batch: each rank
  * writes its share of the images, and the ranks exchange them (exchange.h). Only the micro-batches, the
- * positions, labels and valid clusters are those of this rank.
+ * positions, labels, valid clusters and masks are those of this rank.
  *
  * View v of image i is number 2 i + v. The rows of a micro-batch of b images with R_b objects (pooled tokens,
- * bottlenecks) are its 2 b [CLS] rows in that order, then its objects in view 1, then in view 2.
+ * bottlenecks) are its 2 b [CLS] rows in that order, then its objects in view 1, then in view 2, then its
+ * masked patches.
  */
 #ifndef CB_OBJECTIVE_TARGETS_H
 #define CB_OBJECTIVE_TARGETS_H
@@ -25,7 +26,8 @@ typedef struct cb_micro_batch {
     size_t group, leaf;           /* leaf: of this rank's shards */
     size_t first, images;         /* of the batch */
     size_t first_object, objects; /* R_b, of the batch's R */
-    cb_pooling pooling;           /* the rows [2 b + 2 R_b] from the micro-batch's tokens [b, 2, T] */
+    size_t first_masked, masked;  /* M_b, of this rank's masked patches */
+    cb_pooling pooling;           /* the rows [2 b + 2 R_b + M_b] from the micro-batch's tokens [b, 2, T] */
     cb_real *cls;                 /* [2 b, E] the teacher's bottlenecks of [CLS] */
     size_t teacher_objects;       /* 2 R_b, and the matched neighbours */
     /* [teacher_objects, E] of the objects in view 1, in view 2, then of the neighbours, view 1's first */
@@ -52,6 +54,10 @@ typedef struct cb_targets {
     int64_t *index[2];     /* [R] nearest entries of the bank */
     uint8_t *match[2];     /* [R] which of them pass the cycle test */
     bool cross_image;      /* the cross-image loss is computed */
+    uint8_t *mask;         /* [B, 2, N] 1: the student does not see the patch; NULL: none are masked */
+    int64_t *masked;       /* [B, 2] number of a view's masked patches */
+    cb_real *masked_token; /* [M, D] the teacher's tokens of this rank's masked patches, by image and view */
+    cb_real *masked_row;   /* [M, E] its bottlenecks of them */
     cb_group *group;       /* [groups] */
     cb_micro_batch *micro; /* [micro_batches] */
 } cb_targets;
@@ -62,6 +68,7 @@ typedef struct cb_target_sizes {
     size_t shards, ranks, rank;                 /* a rank has shards / ranks of them */
     size_t tokens, width, clusters, bottleneck; /* N, D, K, E */
     size_t entries;                             /* of a view's pooling */
+    size_t masked;                              /* patches of a view; 0: none */
 } cb_target_sizes;
 
 /* On failure, allocated memory stays for cb_targets_release. */
@@ -78,5 +85,8 @@ void cb_targets_cut(cb_targets *targets, const cb_target_sizes *sizes, size_t im
 /* The objects of a group, and those of all groups, in the form of the memory bank. */
 cb_objects cb_targets_of_group(const cb_targets *targets, const cb_group *group, size_t width);
 cb_objects cb_targets_objects(const cb_targets *targets);
+
+/* The masked patches of the images before image `image`; image B: of the whole batch. */
+size_t cb_targets_masked_before(const cb_targets *targets, size_t image);
 
 #endif

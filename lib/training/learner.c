@@ -32,8 +32,8 @@ cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *l, const c
     *l = (cb_learner){
         .runtime = runtime, .student = parts->student, .teacher = parts->teacher, .ranks = parts->ranks};
     CB_TRY(cb_optimiser_create(runtime, &l->optimiser, parts->student, parts->teacher->values, l->ranks));
-    CB_TRY(cb_objective_create(runtime, &l->objective, &parts->config, &parts->layout, parts->student_heads,
-        parts->teacher_heads, l->ranks));
+    CB_TRY(cb_objective_create(runtime, &l->objective, &parts->config, &parts->masking, &parts->layout,
+        parts->student_heads, parts->teacher_heads, l->ranks));
     CB_TRY(create_leaves(allocator, l));
     CB_TRY(CB_ALLOCATE(allocator, &l->scratch.sums, 2 * d, "sums of a report"));
     return CB_ALLOCATE(allocator, &l->scratch.unit, d, "sums of a report");

@@ -25,6 +25,7 @@ typedef enum cb_phase { CB_PHASE_IDLE, CB_PHASE_TAUGHT, CB_PHASE_LEARNED } cb_ph
 /* The parts of a learner; all are borrowed except the config. */
 typedef struct cb_learner_parts {
     cribo_objective_config config;
+    cb_masking masking; /* zeroed: no patch is masked */
     cb_token_layout layout;
     const cb_parameters *student, *teacher; /* of one layout; the student's have gradients */
     const cb_heads *student_heads, *teacher_heads;

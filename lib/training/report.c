@@ -92,6 +92,9 @@ void cb_report_fill(
         .match_ms = tally->match_ms,
         .koleo_loss = tally->koleo,
         .gram_loss = tally->gram,
+        .masked_loss = tally->masked,
+        .masked_share =
+            share((double)cb_targets_masked_before(t, t->images), 2 * (double)(t->images * o->sizes.tokens)),
     };
 }
 

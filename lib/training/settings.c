@@ -35,11 +35,24 @@ static const cb_field fields[] = {
         "step from which Gram anchoring is computed; the teacher of that step is the first anchor"),
     CB_INTEGER(T, gram_refresh_steps, 0, 1e15, 0,
         "steps after which the teacher becomes the anchor of Gram anchoring again; 0: never"),
+    CB_REAL(T, masked_weight, 0, 1e6, 0,
+        "weight of the masked-patch loss (iBOT) in the total; 0: no patch is masked"),
+    CB_REAL(T, masked_views, 0, 1, 0.5, "share of the student's views with masked patches"),
+    CB_REAL(T, masked_share_min, 0, 1, 0.1, "smallest share of a masked view's patches that are masked"),
+    CB_REAL(T, masked_share_max, 0, 1, 0.5, "largest share of a masked view's patches that are masked"),
 };
 #undef T
 
 const cb_config_table cb_trainer_settings =
     CB_CONFIG_TABLE_GROWN(cribo_trainer_config, fields, global_weight);
+
+cb_masking cb_masking_of(const cribo_trainer_config *config)
+{
+    return (cb_masking){.weight = config->masked_weight,
+        .views = config->masked_views,
+        .share_min = config->masked_share_min,
+        .share_max = config->masked_share_max};
+}
 
 cribo_objective_config cb_objective_config_of(
     const cribo_trainer_config *config, const cb_token_layout *layout)

@@ -60,6 +60,9 @@ static void list_all(cb_learner *learner, cb_state *state)
     add_vector(state, "centre", false, learner->objective->centre, learner->objective->teacher.cls.count);
     add_vector(state, "object_centre", false, learner->objective->object_centre,
         learner->objective->teacher.objects.count);
+    if (learner->objective->masked_centre)
+        add_vector(state, "masked_centre", false, learner->objective->masked_centre,
+            learner->objective->teacher.cls.count);
     add_vector(state, "bank.objects_per_image", true, NULL, state->images);
     add_vector(state, "bank.ids", true, NULL, state->images);
     for (int v = 0; v < 2; v++)

@@ -2,8 +2,8 @@
  * A trainer's step:
  *
  *   teach   views → teacher → tokens → clusters → objects → neighbours → targets
- *   learn   views → student → tokens → objects → heads → losses ← targets, and back, micro-batch by
- *           micro-batch
+ *   learn   views, with masked patches → student → tokens → objects → heads → losses ← targets, and back,
+ *           micro-batch by micro-batch
  *   update  clipping, AdamW, the teacher, centres, memory bank, step count, report
  */
 #include "training/step.h"
@@ -112,7 +112,11 @@ static cb_tensor student_tokens(
         .step = trainer->learner.step,
         .keys = trainer->learner.objective->targets.keys + micro->first};
     cb_tensor trunk = trunk_of(trainer, micro);
-    const cb_forward_options options = {.keep = cb_draw_depth(&draw, tape->arena), .trunk = &trunk};
+    const cb_targets *targets = &trainer->learner.objective->targets;
+    size_t views = 2 * micro->first, patches = trainer->learner.objective->sizes.tokens;
+    const cb_forward_options options = {.keep = cb_draw_depth(&draw, tape->arena),
+        .trunk = &trunk,
+        .mask = targets->mask ? targets->mask + views * patches : NULL};
     return cb_backbone_forward(&trainer->student->backbone, tape, &images, &options);
 }
 

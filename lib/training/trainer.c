@@ -9,10 +9,24 @@
 #include "training/schedule.h"
 #include "training/settings.h"
 
+static cribo_status check_masking(const cribo_trainer_config *c)
+{
+    if (!(c->masked_weight > 0)) return CRIBO_OK;
+    CB_REQUIRE(c->masked_share_min <= c->masked_share_max,
+        "masked_share_min = %g must be at most masked_share_max = %g", c->masked_share_min,
+        c->masked_share_max);
+    CB_REQUIRE(c->frozen_blocks == 0,
+        "masked_weight = %g needs frozen_blocks = 0: frozen blocks have the same input in both networks",
+        c->masked_weight);
+    return CRIBO_OK;
+}
+
 static cribo_status create_models(const cb_runtime *runtime, cb_trainer *trainer)
 {
     cribo_model_config config = {.struct_size = sizeof config};
+    CB_TRY(check_masking(&trainer->config));
     cb_config_project(&cb_model_settings, &config, &cb_trainer_settings, &trainer->config);
+    config.mask_token = trainer->config.masked_weight > 0;
     const cb_training training = {(size_t)trainer->config.frozen_blocks, trainer->config.layer_decay};
     CB_REQUIRE(trainer->config.frozen_blocks <= trainer->config.depth,
         "frozen_blocks = %lld must be at most depth = %lld", (long long)trainer->config.frozen_blocks,
@@ -26,6 +40,7 @@ static cribo_status create_learner(const cb_runtime *runtime, cb_trainer *traine
     size_t side = (size_t)trainer->config.image_size;
     cb_token_layout layout = cb_backbone_layout(&trainer->student->backbone, side, side);
     cb_learner_parts parts = {.config = cb_objective_config_of(&trainer->config, &layout),
+        .masking = cb_masking_of(&trainer->config),
         .layout = layout,
         .student = &trainer->student->parameters,
         .teacher = &trainer->teacher->parameters,

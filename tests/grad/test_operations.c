@@ -19,7 +19,7 @@
 #define STEP 1e-5
 #define TOLERANCE 1e-7
 #define MOST_ELEMENTS 120 /* of an input that are moved one by one */
-#define MOST_INPUTS 4
+#define MOST_INPUTS 5
 
 /* The place of an input's gradient (tape.h). */
 typedef enum place {
@@ -98,7 +98,17 @@ static cb_tensor residual_whole(cb_tape *tape, problem *p)
 
 static cb_tensor tokens(cb_tape *tape, problem *p)
 {
-    cb_token_parts parts = {p->input[0], p->input[1], p->input[2], p->input[3]};
+    cb_token_parts parts = {
+        .embedded = p->input[0], .cls = p->input[1], .registers = p->input[2], .positions = p->input[3]};
+    return cb_op_tokens(tape, &parts, p->row->images);
+}
+
+static const uint8_t mask[] = {0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
+
+static cb_tensor masked_tokens(cb_tape *tape, problem *p)
+{
+    cb_token_parts parts = {
+        p->input[0], p->input[1], p->input[2], p->input[3], .mask_token = p->input[4], .mask = mask};
     return cb_op_tokens(tape, &parts, p->row->images);
 }
 
@@ -163,8 +173,9 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
         pixels[i] = (float)((i * 37 + 11) % 101) / 50 - 1;
     cb_images images = {.count = 2, .height = p->row->size[0], .width = p->row->size[1], .pixels = pixels};
     pooling = rows_of_tokens();
-    cb_tensor x =
-        cb_backbone_forward(&p->model->backbone, tape, &images, &(cb_forward_options){.keep = keep});
+    const uint8_t *masked = p->model->config.mask_token ? mask : NULL;
+    cb_tensor x = cb_backbone_forward(
+        &p->model->backbone, tape, &images, &(cb_forward_options){.keep = keep, .mask = masked});
     return cb_heads_forward(&p->model->heads, tape, cb_op_pool(tape, x, &pooling));
 }
 
@@ -234,6 +245,16 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
             {positions, columns, OWN} \
         } \
     }
+#define MASKED_TOKENS(images_, patches, columns, registers, positions, mask_gradient) \
+    { \
+        .name = "masked tokens", .run = masked_tokens, .images = images_, .input = { \
+            {(images_) * (patches), columns, SHARED}, \
+            {1, columns, OWN}, \
+            {registers, columns, OWN}, \
+            {positions, columns, OWN}, \
+            {1, columns, mask_gradient} \
+        } \
+    }
 #define RESAMPLE_AS(before, grid, offset, antialias, rows, columns, width) \
     { \
         .name = "resampled positions", .run = resample, .input = {{(before) + (grid) * (grid), width, OWN}}, \
@@ -294,6 +315,9 @@ static const table_row table[] = {
     TOKENS(3, 4, 7, 2, 5),
     TOKENS(2, 3, 5, 3, 3),
     TOKENS(2, 3, 5, 1, 0),
+    MASKED_TOKENS(3, 4, 7, 2, 5, OWN),
+    MASKED_TOKENS(2, 3, 70, 1, 3, OWN),
+    MASKED_TOKENS(2, 3, 5, 1, 4, NOWHERE),
     RESAMPLE(1, 1, 1, 3),
     RESAMPLE(1, 3, 2, 2),
     RESAMPLE(2, 2, 2, 3),
@@ -314,6 +338,8 @@ static const table_row table[] = {
     PATCHES(1, 4, 10, 2),
     WHOLE_MODEL(6, 6, ""),
     WHOLE_MODEL(9, 6, ""),
+    WHOLE_MODEL(6, 6, "mask_token=1"),
+    WHOLE_MODEL(9, 6, "mask_token=1 registers=2 position_embedding=rope recompute=1"),
     WHOLE_MODEL(9, 6, "layer_scale=0.5 registers=2 position_offset=0 position_antialias=1"),
     WHOLE_MODEL(
         6, 9, "layer_scale=0.5 mlp=swiglu mlp_hidden=7 cls_position=0 position_grid=4 norm_epsilon=0.01"),

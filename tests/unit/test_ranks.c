@@ -143,6 +143,8 @@ static void assert_same_bits(const run_job *job)
         for (size_t r = 0; r < ranks; r++) {
             ck_assert(several[r].report.loss == one[0].report.loss);
             ck_assert(several[r].report.cross_image_loss == one[0].report.cross_image_loss);
+            ck_assert(several[r].report.masked_loss == one[0].report.masked_loss);
+            ck_assert(several[r].report.masked_share == one[0].report.masked_share);
             ck_assert(several[r].report.gradient_norm == one[0].report.gradient_norm);
             ck_assert(several[r].report.matched_share == one[0].report.matched_share);
             ck_assert(several[r].report.mean_teacher_entropy == one[0].report.mean_teacher_entropy);
@@ -219,6 +221,8 @@ static const char *const ingredients[] = {
     "koleo_weight=0.3 object_koleo_weight=0.2",
     "koleo_weight=0.3 object_koleo_weight=0.2 group_images=4",
     "gram_weight=3 gram_start_steps=1 gram_refresh_steps=2",
+    "masked_weight=1 masked_views=0.6",
+    "masked_weight=1 masked_views=0.6 sinkhorn_centring=3",
 };
 
 START_TEST(test_ranks_give_the_same_bits_with_further_losses)

@@ -62,6 +62,8 @@ static const struct {
     REAL(update_ms, "time/update_ms"),
     REAL(koleo_loss, "loss/koleo"),
     REAL(gram_loss, "loss/gram"),
+    REAL(masked_loss, "loss/masked"),
+    REAL(masked_share, "schedule/masked_share"),
 };
 /* clang-format on */
 enum { FIELDS = sizeof fields / sizeof *fields };

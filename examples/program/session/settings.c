@@ -182,7 +182,8 @@ static bool set(cribo_trainer_config *config, const char *name, const char *valu
 static bool belongs_to_run(const char *name)
 {
     static const char *const names[] = {"image_size", "drop_path", "head_hidden", "head_bottleneck",
-        "prototypes", "object_prototypes", "normed_last_layer", "seed", "precision", "recompute"};
+        "prototypes", "object_prototypes", "normed_last_layer", "seed", "precision", "recompute",
+        "mask_token"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], name)) return true;
     return false;

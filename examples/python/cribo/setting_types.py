@@ -64,6 +64,7 @@ class ModelSettings(TypedDict, total=False):
     rope_coordinates: Literal["separate", "min", "max", 0, 1, 2]
     norm_epsilon: float
     qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
+    mask_token: int
 
 
 class ObjectiveSettings(TypedDict, total=False):
@@ -226,3 +227,7 @@ class TrainerSettings(TypedDict, total=False):
     gram_weight: float
     gram_start_steps: int
     gram_refresh_steps: int
+    masked_weight: float
+    masked_views: float
+    masked_share_min: float
+    masked_share_max: float

@@ -69,6 +69,8 @@ class Report:
     update_ms: float
     koleo_loss: float
     gram_loss: float
+    masked_loss: float
+    masked_share: float
 
 
 def report_of(structure: Any) -> Report:
@@ -86,6 +88,7 @@ class Targets(NamedTuple):
     index2: np.ndarray
     match1: np.ndarray  # [R] bool
     match2: np.ndarray
+    mask: np.ndarray  # [B, 2, N] bool: the student does not see the patch
 
 
 class Moments(NamedTuple):
@@ -107,13 +110,18 @@ def targets_of(handle: Handle, tokens: int) -> Targets:
         np.empty(most * k, np.int64),
         np.empty(most * k, np.bool_),
         np.empty(most * k, np.bool_),
+        np.empty((most, 2, tokens), np.bool_),
     )
     output = new("cribo_targets", **{name: address(array) for name, array in found._asdict().items()})
     with handle._use() as invoke:
         invoke("targets", ctypes.byref(output))
     images = int((found.objects_per_image >= 0).sum())
     objects = int(found.objects_per_image[:images].sum())
-    return Targets(*(array[:images] for array in found[:3]), *(array[:objects] for array in found[3:]))
+    return Targets(
+        *(array[:images] for array in found[:3]),
+        *(array[:objects] for array in found[3:7]),
+        found.mask[:images],
+    )
 
 
 def moments_of(handle: Handle, name: str, shape: Sequence[int]) -> Moments:
