@@ -10,6 +10,7 @@
 #include "cribo/memory_bank.h"
 #include "cribo/model.h"
 #include "cribo/objective.h"
+#include "cribo/stream.h"
 #include "cribo/trainer.h"
 
 #endif

@@ -9,6 +9,7 @@
 #define CRIBO_MEMORY_BANK_H
 
 #include "cribo/base.h"
+#include "cribo/stream.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -155,6 +156,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_import(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
     const cribo_memory_bank *bank, const char *path, const char *prefix);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save_to(
+    const cribo_memory_bank *bank, const cribo_writer *writer, const char *prefix);
 
 /*
  * Replaces the bank's content by what cribo_memory_bank_save wrote, or by that of a trainer's checkpoint
@@ -166,6 +169,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_save(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_load(
     cribo_memory_bank *bank, const char *path, const char *prefix);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_load_from(
+    cribo_memory_bank *bank, const cribo_reader *reader, const char *prefix);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #define CRIBO_MODEL_H
 
 #include "cribo/base.h"
+#include "cribo/stream.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -266,6 +267,14 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts);
 
 /*
+ * As cribo_model_load_partial, from a reader; `parts` NULL: backbone and heads, as cribo_model_load.
+ * Errors: as cribo_model_load_partial; the model is then unchanged.
+ * Cost: as cribo_model_load.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_load_from(
+    cribo_model *model, const cribo_reader *reader, const char *prefix, const cribo_load_parts *parts);
+
+/*
  * How a file of weights is opened.
  *
  * prefix    precedes the names of the model's tensors, "backbone." included or not; NULL: it is found, and is
@@ -297,6 +306,8 @@ typedef struct cribo_open_options {
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_open(
     cribo_model **out, const char *path, const cribo_open_options *options, const cribo_runtime *runtime);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_open_from(cribo_model **out, const cribo_reader *reader,
+    const cribo_open_options *options, const cribo_runtime *runtime);
 
 /*
  * The settings with which cribo_model_open makes the model. `config` has been initialised.
@@ -306,6 +317,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_open(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_from_file(
     const char *path, const cribo_open_options *options, cribo_model_config *config);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_from_reader(
+    const cribo_reader *reader, const cribo_open_options *options, cribo_model_config *config);
 
 /*
  * Reads weights of any layout into a model that exists, such as a trainer's student: its backbone, and
@@ -318,6 +331,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_config_from_file(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_adopt(
     cribo_model *model, const char *path, const cribo_open_options *options);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_adopt_from(
+    cribo_model *model, const cribo_reader *reader, const cribo_open_options *options);
 
 /*
  * Writes the backbone in a layout of cribo_weights_layout, so that other code loads it. `prefix` precedes
@@ -329,6 +344,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_adopt(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_export(
     const cribo_model *model, const char *path, const char *layout, const char *prefix);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_export_to(
+    const cribo_model *model, const cribo_writer *writer, const char *layout, const char *prefix);
 
 /*
  * The name of layout `index`, from 0 on: "cribo", "dino", "dinov3", "timm", "timm-eva", "hf-dinov2",
@@ -374,6 +391,8 @@ typedef struct cribo_weights_info {
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_weights_describe(
     const char *path, const cribo_open_options *options, cribo_weights_info *info);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_weights_describe_from(
+    const cribo_reader *reader, const cribo_open_options *options, cribo_weights_info *info);
 
 /*
  * Which parts of a model are written to a file; each is 0 or 1. At least one of backbone and heads is 1.
@@ -397,6 +416,14 @@ typedef struct cribo_save_parts {
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save_partial(
     const cribo_model *model, const char *path, const char *prefix, const cribo_save_parts *parts);
+
+/*
+ * As cribo_model_save_partial, to a writer; `parts` NULL: backbone and heads, as cribo_model_save.
+ * Errors: as cribo_model_save_partial; the writer has then received a part of the bytes.
+ * Cost: as cribo_model_save.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_save_to(
+    const cribo_model *model, const cribo_writer *writer, const char *prefix, const cribo_save_parts *parts);
 
 #ifdef __cplusplus
 }

@@ -497,8 +497,12 @@ typedef struct cribo_load_options {
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_save(
     const cribo_objective *objective, const char *path, const cribo_save_options *options);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_save_to(
+    const cribo_objective *objective, const cribo_writer *writer, const cribo_save_options *options);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_load(
     cribo_objective *objective, const char *path, const cribo_load_options *options);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_load_from(
+    cribo_objective *objective, const cribo_reader *reader, const cribo_load_options *options);
 
 #ifdef __cplusplus
 }

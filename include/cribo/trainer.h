@@ -413,6 +413,8 @@ CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *tra
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
     const cribo_trainer *trainer, const char *path);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights_to(
+    const cribo_trainer *trainer, const cribo_writer *writer);
 
 /*
  * Writes a checkpoint: the complete state (student, teacher, moments, update counts, centres, memory bank,
@@ -427,6 +429,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save(
     const cribo_trainer *trainer, const char *path, const cribo_save_options *options);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_to(
+    const cribo_trainer *trainer, const cribo_writer *writer, const cribo_save_options *options);
 
 /*
  * A copy of a trainer's state at one moment, to be saved while training continues; independent of the
@@ -462,8 +466,12 @@ CRIBO_API void cribo_snapshot_free(cribo_snapshot *snapshot);
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save(
     const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_to(
+    const cribo_snapshot *snapshot, const cribo_writer *writer, const cribo_save_options *options);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights(
     const cribo_snapshot *snapshot, const char *path);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights_to(
+    const cribo_snapshot *snapshot, const cribo_writer *writer);
 
 /*
  * Restores the state of the trainer that wrote the checkpoint: the next steps are bit-identical to those of
@@ -476,6 +484,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
     cribo_trainer *trainer, const char *path, const cribo_load_options *options);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load_from(
+    cribo_trainer *trainer, const cribo_reader *reader, const cribo_load_options *options);
 
 /*
  * The settings of the trainer that wrote a checkpoint, or a file of cribo_trainer_save_weights, to make one
@@ -485,6 +495,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_load(
  * Cost: reads the header only; memory comes from malloc.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_config_from(
+    const cribo_reader *reader, cribo_trainer_config *out);
 
 /*
  * Copies one of the caller's strings out of a checkpoint, with its terminating zero: at most `size` bytes.
@@ -494,6 +506,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_config(const char *path
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_metadata(
     const char *path, const char *key, char *buffer, size_t size);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_metadata_from(
+    const cribo_reader *reader, const char *key, char *buffer, size_t size);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 #include "api/checkpoint.h"
 
 #include "api/learner.h"
+#include "api/streams.h"
 #include "api/trainer.h"
 #include "base/structs.h"
 #include "base/text.h"
@@ -42,13 +43,12 @@ static cribo_status check_options(const cribo_save_options *options)
     return check_keys(options);
 }
 
-cribo_status cb_save_checkpoint(
-    const cb_subject *subject, const char *path, const cribo_save_options *options)
+cribo_status cb_save_checkpoint(const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
     cribo_save_options chosen = {.level = CB_DEFAULT_LEVEL};
     if (options) CB_TRY(CB_IMPORT(chosen, options, metadata_values));
     CB_TRY(check_options(&chosen));
-    return cb_checkpoint_write(subject, path, &chosen);
+    return cb_checkpoint_write(subject, place, &chosen);
 }
 
 /* Of several ranks the first writes: the state is the same on all. */
@@ -67,14 +67,38 @@ static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb
     return CRIBO_OK;
 }
 
-cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+static cribo_status save_weights(const cribo_trainer *trainer, cb_place place)
 {
     cb_state state;
     cb_subject subject;
+    CB_TRY(subject_of(trainer, &state, &subject));
+    cribo_status status = writes(trainer) ? cb_run_weights_write(&subject, place) : CRIBO_OK;
+    cb_state_free(&state);
+    return cb_ranks_agree(trainer->core->ranks, status);
+}
+
+cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+{
     CB_ENTER(trainer);
     CB_REQUIRE_POINTER(path);
+    return save_weights(trainer, cb_at(path));
+}
+
+cribo_status cribo_trainer_save_weights_to(const cribo_trainer *trainer, const cribo_writer *writer)
+{
+    cb_stream to;
+    CB_ENTER(trainer);
+    CB_TRY(cb_import_writer(&to, writer));
+    return save_weights(trainer, to.place);
+}
+
+static cribo_status save(const cribo_trainer *trainer, cb_place place, const cribo_save_options *options)
+{
+    cb_state state;
+    cb_subject subject;
+    CB_TRY(cb_check_idle(&trainer->core->learner, "a checkpoint is written"));
     CB_TRY(subject_of(trainer, &state, &subject));
-    cribo_status status = writes(trainer) ? cb_run_weights_write(&subject, path) : CRIBO_OK;
+    cribo_status status = writes(trainer) ? cb_save_checkpoint(&subject, place, options) : CRIBO_OK;
     cb_state_free(&state);
     return cb_ranks_agree(trainer->core->ranks, status);
 }
@@ -82,15 +106,18 @@ cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char
 cribo_status cribo_trainer_save(
     const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
 {
-    cb_state state;
-    cb_subject subject;
     CB_ENTER(trainer);
     CB_REQUIRE_POINTER(path);
-    CB_TRY(cb_check_idle(&trainer->core->learner, "a checkpoint is written"));
-    CB_TRY(subject_of(trainer, &state, &subject));
-    cribo_status status = writes(trainer) ? cb_save_checkpoint(&subject, path, options) : CRIBO_OK;
-    cb_state_free(&state);
-    return cb_ranks_agree(trainer->core->ranks, status);
+    return save(trainer, cb_at(path), options);
+}
+
+cribo_status cribo_trainer_save_to(
+    const cribo_trainer *trainer, const cribo_writer *writer, const cribo_save_options *options)
+{
+    cb_stream to;
+    CB_ENTER(trainer);
+    CB_TRY(cb_import_writer(&to, writer));
+    return save(trainer, to.place, options);
 }
 
 /* --- loading --- */
@@ -107,49 +134,75 @@ static cribo_status check_overrides(const cb_config_table *settings, const char 
     return CRIBO_OK;
 }
 
-static cribo_status open_checked(const cb_run_kind *kind, const cb_learner *learner, const char *path,
+static cribo_status open_checked(const cb_run_kind *kind, const cb_learner *learner, cb_place place,
     const cribo_load_options *options, const char **overrides, cb_checkpoint *checkpoint)
 {
     cribo_load_options chosen = {0};
     if (options) CB_TRY(CB_IMPORT(chosen, options, overrides));
     if (chosen.overrides) *overrides = chosen.overrides;
     CB_TRY(check_overrides(kind->settings, *overrides));
-    return cb_checkpoint_open(&learner->runtime->allocator, checkpoint, kind, path);
+    return cb_checkpoint_open(&learner->runtime->allocator, checkpoint, kind, place);
 }
 
 cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, const void *config,
-    const char *path, const cribo_load_options *options)
+    cb_place place, const cribo_load_options *options)
 {
     cb_checkpoint checkpoint;
     const char *overrides = "";
     CB_TRY(
-        cb_ranks_agree(learner->ranks, open_checked(kind, learner, path, options, &overrides, &checkpoint)));
+        cb_ranks_agree(learner->ranks, open_checked(kind, learner, place, options, &overrides, &checkpoint)));
     cribo_status status = cb_checkpoint_restore(&checkpoint, learner, config, overrides);
     cb_checkpoint_close(&checkpoint);
     return status;
+}
+
+static cribo_status load(cribo_trainer *trainer, cb_place place, const cribo_load_options *options)
+{
+    return cb_load_checkpoint(
+        &cb_trainer_run, &trainer->core->learner, &trainer->core->config, place, options);
 }
 
 cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)
 {
     CB_ENTER(trainer);
     CB_REQUIRE_POINTER(path);
-    return cb_load_checkpoint(
-        &cb_trainer_run, &trainer->core->learner, &trainer->core->config, path, options);
+    return load(trainer, cb_at(path), options);
+}
+
+cribo_status cribo_trainer_load_from(
+    cribo_trainer *trainer, const cribo_reader *reader, const cribo_load_options *options)
+{
+    cb_stream from;
+    CB_ENTER(trainer);
+    CB_TRY(cb_import_reader(&from, reader));
+    return load(trainer, from.place, options);
 }
 
 /* --- looking into a file --- */
 
 static const cb_allocator plain = {0};
 
-cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out)
+static cribo_status config_in(cb_place place, cribo_trainer_config *out)
 {
     cribo_trainer_config saved;
-    CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(out);
-    CB_TRY(cb_run_settings(&plain, &cb_trainer_run, path, &saved));
+    CB_TRY(cb_run_settings(&plain, &cb_trainer_run, place, &saved));
     CB_TRY(cb_check_size("out", out->struct_size, cb_trainer_settings.first_size, sizeof saved));
     cb_struct_export(out, &saved, sizeof saved);
     return CRIBO_OK;
+}
+
+cribo_status cribo_checkpoint_config(const char *path, cribo_trainer_config *out)
+{
+    CB_REQUIRE_POINTER(path);
+    return config_in(cb_at(path), out);
+}
+
+cribo_status cribo_checkpoint_config_from(const cribo_reader *reader, cribo_trainer_config *out)
+{
+    cb_stream from;
+    CB_TRY(cb_import_reader(&from, reader));
+    return config_in(from.place, out);
 }
 
 static cribo_status copy_metadata(const cb_checkpoint *checkpoint, const char *key, char *buffer, size_t size)
@@ -162,14 +215,27 @@ static cribo_status copy_metadata(const cb_checkpoint *checkpoint, const char *k
     return CRIBO_OK;
 }
 
-cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *buffer, size_t size)
+static cribo_status metadata_in(cb_place place, const char *key, char *buffer, size_t size)
 {
     cb_checkpoint checkpoint;
-    CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(key);
     CB_REQUIRE_POINTER(buffer);
-    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, NULL, path));
+    CB_TRY(cb_checkpoint_open(&plain, &checkpoint, NULL, place));
     cribo_status status = copy_metadata(&checkpoint, key, buffer, size);
     cb_checkpoint_close(&checkpoint);
     return status;
+}
+
+cribo_status cribo_checkpoint_metadata(const char *path, const char *key, char *buffer, size_t size)
+{
+    CB_REQUIRE_POINTER(path);
+    return metadata_in(cb_at(path), key, buffer, size);
+}
+
+cribo_status cribo_checkpoint_metadata_from(
+    const cribo_reader *reader, const char *key, char *buffer, size_t size)
+{
+    cb_stream from;
+    CB_TRY(cb_import_reader(&from, reader));
+    return metadata_in(from.place, key, buffer, size);
 }

@@ -5,11 +5,10 @@
 #include "files/checkpoint.h"
 
 /* Checks the options (NULL: the defaults) and writes a checkpoint. */
-cribo_status cb_save_checkpoint(
-    const cb_subject *subject, const char *path, const cribo_save_options *options);
+cribo_status cb_save_checkpoint(const cb_subject *subject, cb_place place, const cribo_save_options *options);
 
 /* Checks the options (NULL: the defaults) and reads a checkpoint into a learner with these settings. */
 cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, const void *config,
-    const char *path, const cribo_load_options *options);
+    cb_place place, const cribo_load_options *options);
 
 #endif

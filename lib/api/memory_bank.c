@@ -2,6 +2,7 @@
 #include "api/create.h"
 #include "api/handles.h"
 #include "api/settings.h"
+#include "api/streams.h"
 #include "base/structs.h"
 #include "files/bank.h"
 #include "tensor/gemm.h"
@@ -111,17 +112,45 @@ cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_objec
     return cb_memory_bank_import(bank->bank, &batch);
 }
 
+static cribo_status save(const cribo_memory_bank *bank, cb_place place, const char *prefix)
+{
+    return cb_bank_write(&bank->runtime.allocator, bank->bank, place, prefix);
+}
+
 cribo_status cribo_memory_bank_save(const cribo_memory_bank *bank, const char *path, const char *prefix)
 {
     CB_ENTER(bank);
     CB_REQUIRE_POINTER(path);
-    return cb_bank_write(&bank->runtime.allocator, bank->bank, path, prefix);
+    return save(bank, cb_at(path), prefix);
+}
+
+cribo_status cribo_memory_bank_save_to(
+    const cribo_memory_bank *bank, const cribo_writer *writer, const char *prefix)
+{
+    cb_stream to;
+    CB_ENTER(bank);
+    CB_TRY(cb_import_writer(&to, writer));
+    return save(bank, to.place, prefix);
+}
+
+static cribo_status load(cribo_memory_bank *bank, cb_place place, const char *prefix)
+{
+    CB_TRY(cb_check_between_steps(bank->guard, "the memory bank is replaced"));
+    return cb_bank_read(&bank->runtime.allocator, bank->bank, place, prefix ? prefix : "");
 }
 
 cribo_status cribo_memory_bank_load(cribo_memory_bank *bank, const char *path, const char *prefix)
 {
     CB_ENTER(bank);
     CB_REQUIRE_POINTER(path);
-    CB_TRY(cb_check_between_steps(bank->guard, "the memory bank is replaced"));
-    return cb_bank_read(&bank->runtime.allocator, bank->bank, path, prefix ? prefix : "");
+    return load(bank, cb_at(path), prefix);
+}
+
+cribo_status cribo_memory_bank_load_from(
+    cribo_memory_bank *bank, const cribo_reader *reader, const char *prefix)
+{
+    cb_stream from;
+    CB_ENTER(bank);
+    CB_TRY(cb_import_reader(&from, reader));
+    return load(bank, from.place, prefix);
 }

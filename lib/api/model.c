@@ -7,6 +7,7 @@
 #include "api/model.h"
 #include "api/parameters.h"
 #include "api/settings.h"
+#include "api/streams.h"
 #include "base/structs.h"
 #include "files/model.h"
 #include "tensor/gemm.h"
@@ -218,40 +219,72 @@ static cribo_status check_parts(int64_t backbone, int64_t heads, int64_t plain_n
     return CRIBO_OK;
 }
 
+/* The parts of a model that are saved and loaded unless the caller chooses others. */
+static const cribo_save_parts save_all = {.struct_size = sizeof save_all, .backbone = 1, .heads = 1};
+static const cribo_load_parts load_all = {.struct_size = sizeof load_all, .backbone = 1, .heads = 1};
+
+static cribo_status save(
+    const cribo_model *model, cb_place place, const char *prefix, const cribo_save_parts *parts)
+{
+    cribo_save_parts chosen = {0};
+    CB_TRY(CB_IMPORT(chosen, parts, plain_names));
+    CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
+    return cb_model_write(&model->runtime->allocator, model->model, place, prefix, &chosen);
+}
+
 cribo_status cribo_model_save_partial(
     const cribo_model *model, const char *path, const char *prefix, const cribo_save_parts *parts)
 {
-    cribo_save_parts chosen = {0};
     CB_ENTER(model);
     CB_REQUIRE_POINTER(path);
-    CB_TRY(CB_IMPORT(chosen, parts, plain_names));
-    CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
-    return cb_model_write(&model->runtime->allocator, model->model, path, prefix, &chosen);
+    return save(model, cb_at(path), prefix, parts);
 }
 
 cribo_status cribo_model_save(const cribo_model *model, const char *path, const char *prefix)
 {
-    const cribo_save_parts whole = {.struct_size = sizeof whole, .backbone = 1, .heads = 1};
-    return cribo_model_save_partial(model, path, prefix, &whole);
+    return cribo_model_save_partial(model, path, prefix, &save_all);
+}
+
+cribo_status cribo_model_save_to(
+    const cribo_model *model, const cribo_writer *writer, const char *prefix, const cribo_save_parts *parts)
+{
+    cb_stream to;
+    CB_ENTER(model);
+    CB_TRY(cb_import_writer(&to, writer));
+    return save(model, to.place, prefix, parts ? parts : &save_all);
+}
+
+static cribo_status load(
+    cribo_model *model, cb_place place, const char *prefix, const cribo_load_parts *parts)
+{
+    cribo_load_parts chosen = {0};
+    CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
+    CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
+    CB_TRY(check_switch("resample_positions", chosen.resample_positions));
+    CB_TRY(cb_check_writable(model, "weights are loaded"));
+    CB_TRY(cb_model_read(model->runtime, model->model, place, prefix ? prefix : "", &chosen));
+    cb_model_unpack(model->model);
+    return CRIBO_OK;
 }
 
 cribo_status cribo_model_load_partial(
     cribo_model *model, const char *path, const char *prefix, const cribo_load_parts *parts)
 {
-    cribo_load_parts chosen = {0};
     CB_ENTER(model);
     CB_REQUIRE_POINTER(path);
-    CB_TRY(CB_IMPORT(chosen, parts, resample_positions));
-    CB_TRY(check_parts(chosen.backbone, chosen.heads, chosen.plain_names));
-    CB_TRY(check_switch("resample_positions", chosen.resample_positions));
-    CB_TRY(cb_check_writable(model, "weights are loaded"));
-    CB_TRY(cb_model_read(model->runtime, model->model, path, prefix ? prefix : "", &chosen));
-    cb_model_unpack(model->model);
-    return CRIBO_OK;
+    return load(model, cb_at(path), prefix, parts);
 }
 
 cribo_status cribo_model_load(cribo_model *model, const char *path, const char *prefix)
 {
-    static const cribo_load_parts whole = {.struct_size = sizeof whole, .backbone = 1, .heads = 1};
-    return cribo_model_load_partial(model, path, prefix, &whole);
+    return cribo_model_load_partial(model, path, prefix, &load_all);
+}
+
+cribo_status cribo_model_load_from(
+    cribo_model *model, const cribo_reader *reader, const char *prefix, const cribo_load_parts *parts)
+{
+    cb_stream from;
+    CB_ENTER(model);
+    CB_TRY(cb_import_reader(&from, reader));
+    return load(model, from.place, prefix, parts ? parts : &load_all);
 }

@@ -8,6 +8,7 @@
 #include "api/learner.h"
 #include "api/parameters.h"
 #include "api/settings.h"
+#include "api/streams.h"
 #include "base/structs.h"
 #include "clustering/positions.h"
 #include "tensor/finite.h"
@@ -454,20 +455,40 @@ cribo_status cribo_objective_step_count(const cribo_objective *objective, int64_
 
 /* --- files --- */
 
-cribo_status cribo_objective_save(
-    const cribo_objective *objective, const char *path, const cribo_save_options *options)
+static cribo_status save(const cribo_objective *objective, cb_place place, const cribo_save_options *options)
 {
     cb_state state;
-    CB_ENTER(objective);
-    CB_REQUIRE_POINTER(path);
     CB_TRY(cb_check_between_steps(objective->guard, "a checkpoint is written"));
     cb_learner *learner = &objective->core->learner;
     CB_TRY(cb_state_of(learner, &state));
     cb_subject subject = {&objective->runtime, &cb_objective_run, &objective->core->config, learner->step,
         &state, learner->objective->bank};
-    cribo_status status = cb_save_checkpoint(&subject, path, options);
+    cribo_status status = cb_save_checkpoint(&subject, place, options);
     cb_state_free(&state);
     return status;
+}
+
+cribo_status cribo_objective_save(
+    const cribo_objective *objective, const char *path, const cribo_save_options *options)
+{
+    CB_ENTER(objective);
+    CB_REQUIRE_POINTER(path);
+    return save(objective, cb_at(path), options);
+}
+
+cribo_status cribo_objective_save_to(
+    const cribo_objective *objective, const cribo_writer *writer, const cribo_save_options *options)
+{
+    cb_stream to;
+    CB_ENTER(objective);
+    CB_TRY(cb_import_writer(&to, writer));
+    return save(objective, to.place, options);
+}
+
+static cribo_status load(cribo_objective *objective, cb_place place, const cribo_load_options *options)
+{
+    return cb_load_checkpoint(
+        &cb_objective_run, &objective->core->learner, &objective->core->config, place, options);
 }
 
 cribo_status cribo_objective_load(
@@ -475,6 +496,14 @@ cribo_status cribo_objective_load(
 {
     CB_ENTER(objective);
     CB_REQUIRE_POINTER(path);
-    return cb_load_checkpoint(
-        &cb_objective_run, &objective->core->learner, &objective->core->config, path, options);
+    return load(objective, cb_at(path), options);
+}
+
+cribo_status cribo_objective_load_from(
+    cribo_objective *objective, const cribo_reader *reader, const cribo_load_options *options)
+{
+    cb_stream from;
+    CB_ENTER(objective);
+    CB_TRY(cb_import_reader(&from, reader));
+    return load(objective, from.place, options);
 }

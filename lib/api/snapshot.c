@@ -4,6 +4,7 @@
 #include "api/checkpoint.h"
 #include "api/create.h"
 #include "api/learner.h"
+#include "api/streams.h"
 #include "api/trainer.h"
 
 struct cribo_snapshot {
@@ -54,19 +55,46 @@ static cb_subject subject_of(const cribo_snapshot *snapshot)
         &snapshot->runtime, &cb_trainer_run, &snapshot->config, snapshot->step, &snapshot->state, NULL};
 }
 
+static cribo_status save(const cribo_snapshot *snapshot, cb_place place, const cribo_save_options *options)
+{
+    cb_subject subject = subject_of(snapshot);
+    return cb_save_checkpoint(&subject, place, options);
+}
+
 cribo_status cribo_snapshot_save(
     const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options)
 {
     CB_REQUIRE_POINTER(snapshot);
     CB_REQUIRE_POINTER(path);
+    return save(snapshot, cb_at(path), options);
+}
+
+cribo_status cribo_snapshot_save_to(
+    const cribo_snapshot *snapshot, const cribo_writer *writer, const cribo_save_options *options)
+{
+    cb_stream to;
+    CB_REQUIRE_POINTER(snapshot);
+    CB_TRY(cb_import_writer(&to, writer));
+    return save(snapshot, to.place, options);
+}
+
+static cribo_status save_weights(const cribo_snapshot *snapshot, cb_place place)
+{
     cb_subject subject = subject_of(snapshot);
-    return cb_save_checkpoint(&subject, path, options);
+    return cb_run_weights_write(&subject, place);
 }
 
 cribo_status cribo_snapshot_save_weights(const cribo_snapshot *snapshot, const char *path)
 {
     CB_REQUIRE_POINTER(snapshot);
     CB_REQUIRE_POINTER(path);
-    cb_subject subject = subject_of(snapshot);
-    return cb_run_weights_write(&subject, path);
+    return save_weights(snapshot, cb_at(path));
+}
+
+cribo_status cribo_snapshot_save_weights_to(const cribo_snapshot *snapshot, const cribo_writer *writer)
+{
+    cb_stream to;
+    CB_REQUIRE_POINTER(snapshot);
+    CB_TRY(cb_import_writer(&to, writer));
+    return save_weights(snapshot, to.place);
 }

@@ -2,6 +2,7 @@
 #include "files/weights.h"
 
 #include "api/model.h"
+#include "api/streams.h"
 #include "base/structs.h"
 #include "cribo/model.h"
 #include "files/metadata.h"
@@ -23,9 +24,9 @@ static cribo_status import_options(cribo_open_options *chosen, const cribo_open_
 
 /* Opens a file with the caller's options; its settings are then those of the model. */
 static cribo_status open_weights(
-    const cb_allocator *allocator, cb_weights *weights, const char *path, const cribo_open_options *options)
+    const cb_allocator *allocator, cb_weights *weights, cb_place place, const cribo_open_options *options)
 {
-    CB_TRY(cb_weights_open(allocator, weights, path, options->prefix));
+    CB_TRY(cb_weights_open(allocator, weights, place, options->prefix));
     weights->has_heads &= options->heads != 0;
     if (!weights->has_heads) weights->config.prototypes = weights->config.object_prototypes = 0;
     cribo_status status = cb_weights_override(weights, options->settings);
@@ -44,50 +45,77 @@ static cribo_status make(cribo_model **out, const cb_weights *weights, const cri
     return status;
 }
 
-cribo_status cribo_model_open(
-    cribo_model **out, const char *path, const cribo_open_options *options, const cribo_runtime *runtime)
+static cribo_status open_model(
+    cribo_model **out, cb_place place, const cribo_open_options *options, const cribo_runtime *runtime)
 {
     cribo_open_options chosen;
     cb_weights weights;
-    CB_REQUIRE_POINTER(out);
-    *out = NULL;
-    CB_REQUIRE_POINTER(path);
     CB_TRY(import_options(&chosen, options));
-    CB_TRY(open_weights(&plain, &weights, path, &chosen));
+    CB_TRY(open_weights(&plain, &weights, place, &chosen));
     cribo_status status = make(out, &weights, runtime);
     cb_weights_close(&weights);
     return status;
 }
 
-cribo_status cribo_model_config_from_file(
-    const char *path, const cribo_open_options *options, cribo_model_config *config)
+cribo_status cribo_model_open(
+    cribo_model **out, const char *path, const cribo_open_options *options, const cribo_runtime *runtime)
+{
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_REQUIRE_POINTER(path);
+    return open_model(out, cb_at(path), options, runtime);
+}
+
+cribo_status cribo_model_open_from(cribo_model **out, const cribo_reader *reader,
+    const cribo_open_options *options, const cribo_runtime *runtime)
+{
+    cb_stream from;
+    CB_REQUIRE_POINTER(out);
+    *out = NULL;
+    CB_TRY(cb_import_reader(&from, reader));
+    return open_model(out, from.place, options, runtime);
+}
+
+static cribo_status config_in(cb_place place, const cribo_open_options *options, cribo_model_config *config)
 {
     cribo_open_options chosen;
     cb_weights weights;
-    CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(config);
     CB_TRY(import_options(&chosen, options));
     CB_TRY(cb_check_size("config", config->struct_size, cb_model_settings.first_size, sizeof weights.config));
-    CB_TRY(open_weights(&plain, &weights, path, &chosen));
+    CB_TRY(open_weights(&plain, &weights, place, &chosen));
     cb_struct_export(config, &weights.config, sizeof weights.config);
     cb_weights_close(&weights);
     return CRIBO_OK;
 }
 
-cribo_status cribo_model_adopt(cribo_model *model, const char *path, const cribo_open_options *options)
+cribo_status cribo_model_config_from_file(
+    const char *path, const cribo_open_options *options, cribo_model_config *config)
+{
+    CB_REQUIRE_POINTER(path);
+    return config_in(cb_at(path), options, config);
+}
+
+cribo_status cribo_model_config_from_reader(
+    const cribo_reader *reader, const cribo_open_options *options, cribo_model_config *config)
+{
+    cb_stream from;
+    CB_TRY(cb_import_reader(&from, reader));
+    return config_in(from.place, options, config);
+}
+
+static cribo_status adopt(cribo_model *model, cb_place place, const cribo_open_options *options)
 {
     cribo_open_options chosen;
     cb_weights weights;
-    CB_ENTER(model);
-    CB_REQUIRE_POINTER(path);
     CB_TRY(import_options(&chosen, options));
     CB_TRY(cb_check_writable(model, "weights are loaded"));
-    CB_TRY(cb_weights_open(&model->runtime->allocator, &weights, path, chosen.prefix));
+    CB_TRY(cb_weights_open(&model->runtime->allocator, &weights, place, chosen.prefix));
     int64_t heads = weights.config.heads, own = model->model->config.heads;
     cribo_status status = CRIBO_OK;
     if (weights.known && heads != own)
         status = cb_fail(CRIBO_INVALID_ARGUMENT, "%.200s: heads = %lld in the file, but %lld in the model",
-            path, (long long)heads, (long long)own);
+            place.path, (long long)heads, (long long)own);
     if (status == CRIBO_OK)
         status = cb_weights_read(&weights, model->runtime, model->model, chosen.heads != 0);
     if (status == CRIBO_OK) cb_model_unpack(model->model);
@@ -95,15 +123,46 @@ cribo_status cribo_model_adopt(cribo_model *model, const char *path, const cribo
     return status;
 }
 
+cribo_status cribo_model_adopt(cribo_model *model, const char *path, const cribo_open_options *options)
+{
+    CB_ENTER(model);
+    CB_REQUIRE_POINTER(path);
+    return adopt(model, cb_at(path), options);
+}
+
+cribo_status cribo_model_adopt_from(
+    cribo_model *model, const cribo_reader *reader, const cribo_open_options *options)
+{
+    cb_stream from;
+    CB_ENTER(model);
+    CB_TRY(cb_import_reader(&from, reader));
+    return adopt(model, from.place, options);
+}
+
+static cribo_status export_to(
+    const cribo_model *model, cb_place place, const char *layout, const char *prefix)
+{
+    CB_REQUIRE_POINTER(layout);
+    const cb_layout *chosen = cb_layout_find(layout);
+    CB_REQUIRE(chosen, "layout = \"%.50s\" is not one of cribo_weights_layout", layout);
+    return cb_weights_write(model->runtime, model->model, place, chosen, prefix);
+}
+
 cribo_status cribo_model_export(
     const cribo_model *model, const char *path, const char *layout, const char *prefix)
 {
     CB_ENTER(model);
     CB_REQUIRE_POINTER(path);
-    CB_REQUIRE_POINTER(layout);
-    const cb_layout *chosen = cb_layout_find(layout);
-    CB_REQUIRE(chosen, "layout = \"%.50s\" is not one of cribo_weights_layout", layout);
-    return cb_weights_write(model->runtime, model->model, path, chosen, prefix);
+    return export_to(model, cb_at(path), layout, prefix);
+}
+
+cribo_status cribo_model_export_to(
+    const cribo_model *model, const cribo_writer *writer, const char *layout, const char *prefix)
+{
+    cb_stream to;
+    CB_ENTER(model);
+    CB_TRY(cb_import_writer(&to, writer));
+    return export_to(model, to.place, layout, prefix);
 }
 
 const char *cribo_weights_layout(size_t index)
@@ -149,18 +208,31 @@ static cribo_weights_info describe_weights(const cb_weights *w)
     return info;
 }
 
-cribo_status cribo_weights_describe(
-    const char *path, const cribo_open_options *options, cribo_weights_info *info)
+static cribo_status describe(cb_place place, const cribo_open_options *options, cribo_weights_info *info)
 {
     cribo_open_options chosen;
     cb_weights weights;
-    CB_REQUIRE_POINTER(path);
     CB_REQUIRE_POINTER(info);
     CB_TRY(import_options(&chosen, options));
     CB_TRY(cb_check_size("info", info->struct_size, sizeof *info, sizeof *info));
-    CB_TRY(cb_weights_open(&plain, &weights, path, chosen.prefix));
+    CB_TRY(cb_weights_open(&plain, &weights, place, chosen.prefix));
     cribo_weights_info found = describe_weights(&weights);
     cb_struct_export(info, &found, sizeof found);
     cb_weights_close(&weights);
     return CRIBO_OK;
+}
+
+cribo_status cribo_weights_describe(
+    const char *path, const cribo_open_options *options, cribo_weights_info *info)
+{
+    CB_REQUIRE_POINTER(path);
+    return describe(cb_at(path), options, info);
+}
+
+cribo_status cribo_weights_describe_from(
+    const cribo_reader *reader, const cribo_open_options *options, cribo_weights_info *info)
+{
+    cb_stream from;
+    CB_TRY(cb_import_reader(&from, reader));
+    return describe(from.place, options, info);
 }

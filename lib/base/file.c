@@ -16,11 +16,23 @@
     ((size_t)1 << 30)         /* read and write of more than SSIZE_MAX are undefined, Linux stops at 2 GiB */
 #define MOST_TEMPORARIES 1000 /* left by killed processes with the same id */
 
-static cribo_status fail(const char *path, const char *what, int error)
+static cribo_status fail_as(cribo_status status, const char *path, const char *what, int error)
 {
     char reason[128];
     if (strerror_r(error, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", error);
-    return cb_fail_errno(CRIBO_IO_ERROR, error, "%s: cannot %s: %s", path, what, reason);
+    return cb_fail_errno(status, error, "%s: cannot %s: %s", path, what, reason);
+}
+
+static cribo_status fail(const char *path, const char *what, int error)
+{
+    return fail_as(CRIBO_IO_ERROR, path, what, error);
+}
+
+/* The outcome of a caller's function, which returned `error`. */
+static cribo_status stream_status(const char *name, const char *what, int error)
+{
+    if (error == 0) return CRIBO_OK;
+    return fail_as(error == ENOMEM ? CRIBO_OUT_OF_MEMORY : CRIBO_IO_ERROR, name, what, error);
 }
 
 /* Repeats a call that a signal interrupted. */
@@ -78,12 +90,15 @@ static int open_temporary(cb_file_writer *writer, mode_t mode)
     return descriptor;
 }
 
-cribo_status cb_file_writer_begin(cb_file_writer *writer, const char *path)
+cribo_status cb_file_writer_begin(cb_file_writer *writer, cb_place place)
 {
     struct stat old;
+    const char *path = place.path;
     writer->path = path;
+    writer->stream = place.writer;
     writer->temporary[0] = 0;
     writer->descriptor = writer->folder = -1;
+    if (writer->stream) return CRIBO_OK;
     if (strlen(path) + sizeof ".-9223372036854775808-999.tmp" > CB_PATH_BYTES)
         return fail(path, "write", ENAMETOOLONG);
 
@@ -104,6 +119,9 @@ cribo_status cb_file_writer_begin(cb_file_writer *writer, const char *path)
 cribo_status cb_file_writer_write(cb_file_writer *writer, const void *bytes, size_t count)
 {
     const char *from = bytes;
+    if (writer->stream && count > 0)
+        return stream_status(
+            writer->path, "write", writer->stream->write(writer->stream->user, bytes, count));
     while (count > 0) {
         ssize_t written;
         RETRY(written,
@@ -128,6 +146,7 @@ static bool flush_folder(int folder)
 cribo_status cb_file_writer_commit(cb_file_writer *writer)
 {
     int result, descriptor = writer->descriptor;
+    if (writer->stream) return CRIBO_OK;
     RETRY(result, fsync(descriptor));
     if (result != 0) return give_up(writer, "flush");
     writer->descriptor = -1;
@@ -141,11 +160,15 @@ cribo_status cb_file_writer_commit(cb_file_writer *writer)
     return CRIBO_OK;
 }
 
-cribo_status cb_file_reader_open(cb_file_reader *reader, const char *path)
+cribo_status cb_file_reader_open(cb_file_reader *reader, cb_place place)
 {
     struct stat status;
-    reader->path = path;
-    reader->size = 0;
+    const char *path = place.path;
+    *reader = (cb_file_reader){.path = path, .stream = place.reader, .descriptor = -1};
+    if (place.reader) {
+        reader->size = place.reader->size;
+        return CRIBO_OK;
+    }
     /* Without O_NONBLOCK, opening a pipe would wait for its writer. */
     RETRY(reader->descriptor, open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     if (reader->descriptor < 0) return fail(path, "open", errno);
@@ -169,6 +192,9 @@ cribo_status cb_file_reader_read(const cb_file_reader *reader, uint64_t offset, 
         return cb_fail(CRIBO_CORRUPT, "%s: ends at byte %llu, but bytes %llu ... %llu are needed",
             reader->path, (unsigned long long)reader->size, (unsigned long long)offset,
             (unsigned long long)(offset + count));
+    if (reader->stream && count > 0)
+        return stream_status(
+            reader->path, "read", reader->stream->read(reader->stream->user, offset, bytes, count));
     while (count > 0) {
         ssize_t got;
         RETRY(got, pread(reader->descriptor, to, count < MOST_BYTES_PER_CALL ? count : MOST_BYTES_PER_CALL,

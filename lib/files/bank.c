@@ -29,7 +29,7 @@ void cb_bank_list_stretches(
     }
 }
 
-static cribo_status write_arrays(const cb_allocator *allocator, const cb_memory_bank *bank, const char *path,
+static cribo_status write_arrays(const cb_allocator *allocator, const cb_memory_bank *bank, cb_place place,
     const char *prefix, int64_t *per_image, cb_stretch *stretches)
 {
     const int64_t images = (int64_t)cb_memory_bank_images(bank),
@@ -48,11 +48,11 @@ static cribo_status write_arrays(const cb_allocator *allocator, const cb_memory_
         cb_bank_list_stretches(
             bank, &entries[VIEW1 + view], view, stretches + (size_t)view * cb_memory_bank_stretches(bank));
     static const cb_metadata_pair kind[] = {{CB_FORMAT_KEY, CB_FORMAT}, {CB_KIND_KEY, CB_KIND_BANK}};
-    return cb_safetensors_write(allocator, path, entries, ARRAYS, kind, 2);
+    return cb_safetensors_write(allocator, place, entries, ARRAYS, kind, 2);
 }
 
 cribo_status cb_bank_write(
-    const cb_allocator *allocator, const cb_memory_bank *bank, const char *path, const char *prefix)
+    const cb_allocator *allocator, const cb_memory_bank *bank, cb_place place, const char *prefix)
 {
     int64_t *per_image = NULL;
     cb_stretch *stretches = NULL;
@@ -60,7 +60,7 @@ cribo_status cb_bank_write(
         CB_ALLOCATE(allocator, &per_image, 2 * cb_memory_bank_images(bank), "list of images");
     if (status == CRIBO_OK)
         status = CB_ALLOCATE(allocator, &stretches, 2 * cb_memory_bank_stretches(bank), "list of tensors");
-    if (status == CRIBO_OK) status = write_arrays(allocator, bank, path, prefix, per_image, stretches);
+    if (status == CRIBO_OK) status = write_arrays(allocator, bank, place, prefix, per_image, stretches);
     cb_release(allocator, stretches);
     cb_release(allocator, per_image);
     return status;
@@ -149,10 +149,10 @@ static cribo_status adopt(const loading *l)
 }
 
 cribo_status cb_bank_read(
-    const cb_allocator *allocator, cb_memory_bank *bank, const char *path, const char *prefix)
+    const cb_allocator *allocator, cb_memory_bank *bank, cb_place place, const char *prefix)
 {
-    loading l = {.allocator = allocator, .bank = bank, .path = path, .prefix = prefix};
-    CB_TRY(cb_safetensors_open(allocator, &l.file, path));
+    loading l = {.allocator = allocator, .bank = bank, .path = place.path, .prefix = prefix};
+    CB_TRY(cb_safetensors_open(allocator, &l.file, place));
     cribo_status status = check_shapes(&l);
     if (status == CRIBO_OK) status = read_arrays(&l);
     if (status == CRIBO_OK) status = adopt(&l);

@@ -8,13 +8,13 @@
 #include "distillation/memory_bank.h"
 #include "io/safetensors.h"
 
-/* Replaces `path` atomically. */
+/* Replaces the file at `place` atomically. */
 cribo_status cb_bank_write(
-    const cb_allocator *allocator, const cb_memory_bank *bank, const char *path, const char *prefix);
+    const cb_allocator *allocator, const cb_memory_bank *bank, cb_place place, const char *prefix);
 
 /* Replaces the bank's content; on failure the bank is unchanged. */
 cribo_status cb_bank_read(
-    const cb_allocator *allocator, cb_memory_bank *bank, const char *path, const char *prefix);
+    const cb_allocator *allocator, cb_memory_bank *bank, cb_place place, const char *prefix);
 
 /*
  * Makes `entry` refer to the vectors of a view in place. `stretches` has room for

@@ -32,13 +32,17 @@ typedef struct cb_subject {
 } cb_subject;
 
 /*
- * Replaces `path` atomically by a checkpoint with the caller's metadata. `options` is complete and checked.
+ * Replaces the file at `place` atomically by a checkpoint with the caller's metadata. `options` is complete
+ * and checked.
  */
 cribo_status cb_checkpoint_write(
-    const cb_subject *subject, const char *path, const cribo_save_options *options);
+    const cb_subject *subject, cb_place place, const cribo_save_options *options);
 
-/* Replaces `path` atomically by the parameters of student and teacher, with all settings as metadata. */
-cribo_status cb_run_weights_write(const cb_subject *subject, const char *path);
+/*
+ * Replaces the file at `place` atomically by the parameters of student and teacher, with all settings as
+ * metadata.
+ */
+cribo_status cb_run_weights_write(const cb_subject *subject, cb_place place);
 
 /* A checkpoint that is open for reading. */
 typedef struct cb_checkpoint {
@@ -52,7 +56,7 @@ typedef struct cb_checkpoint {
  * a checkpoint of this kind, or has another version.
  */
 cribo_status cb_checkpoint_open(
-    const cb_allocator *allocator, cb_checkpoint *checkpoint, const cb_run_kind *kind, const char *path);
+    const cb_allocator *allocator, cb_checkpoint *checkpoint, const cb_run_kind *kind, cb_place place);
 void cb_checkpoint_close(cb_checkpoint *checkpoint);
 
 /* The settings of the run; a setting that the file lacks gets its default. */
@@ -60,7 +64,7 @@ cribo_status cb_checkpoint_settings(const cb_checkpoint *checkpoint, void *confi
 
 /* The settings of the run that wrote a file: a checkpoint, or weights of student and teacher. */
 cribo_status cb_run_settings(
-    const cb_allocator *allocator, const cb_run_kind *kind, const char *path, void *config);
+    const cb_allocator *allocator, const cb_run_kind *kind, cb_place place, void *config);
 
 /* The caller's text of this key, valid until the checkpoint is closed; NULL: there is none. */
 const char *cb_checkpoint_text(const cb_checkpoint *checkpoint, const char *key);

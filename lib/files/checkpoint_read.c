@@ -43,11 +43,11 @@ static cribo_status check_format(cb_checkpoint *c)
 }
 
 cribo_status cb_checkpoint_open(
-    const cb_allocator *allocator, cb_checkpoint *c, const cb_run_kind *kind, const char *path)
+    const cb_allocator *allocator, cb_checkpoint *c, const cb_run_kind *kind, cb_place place)
 {
     c->kind = kind;
-    c->path = path;
-    CB_TRY(cb_safetensors_open(allocator, &c->file, path));
+    c->path = place.path;
+    CB_TRY(cb_safetensors_open(allocator, &c->file, place));
     cribo_status status = check_format(c);
     if (status != CRIBO_OK) cb_checkpoint_close(c);
     return status;
@@ -129,10 +129,10 @@ static bool is_weights(const cb_checkpoint *c)
 }
 
 cribo_status cb_run_settings(
-    const cb_allocator *allocator, const cb_run_kind *kind, const char *path, void *config)
+    const cb_allocator *allocator, const cb_run_kind *kind, cb_place place, void *config)
 {
-    cb_checkpoint c = {.kind = kind, .path = path};
-    CB_TRY(cb_safetensors_open(allocator, &c.file, path));
+    cb_checkpoint c = {.kind = kind, .path = place.path};
+    CB_TRY(cb_safetensors_open(allocator, &c.file, place));
     cribo_status status = is_weights(&c) ? CRIBO_OK : check_format(&c);
     if (status == CRIBO_OK) status = cb_checkpoint_settings(&c, config);
     cb_checkpoint_close(&c);

@@ -88,20 +88,20 @@ static bool is_weight(const cb_state *state, const cb_state_array *array)
     return strcmp(array->prefix, CB_STUDENT_PREFIX) == 0 || strcmp(array->prefix, CB_TEACHER_PREFIX) == 0;
 }
 
-static cribo_status write_weights(document *d, const cb_subject *subject, const char *path)
+static cribo_status write_weights(document *d, const cb_subject *subject, cb_place place)
 {
     CB_TRY(begin_document(d, subject, CB_KIND_WEIGHTS, 0));
     for (size_t i = 0; i < subject->state->count; i++) {
         const cb_state_array *array = &subject->state->arrays[i];
         if (is_weight(subject->state, array)) add_array(d, array);
     }
-    return cb_safetensors_write(d->allocator, path, d->entries, d->count, d->pairs, d->pair_count);
+    return cb_safetensors_write(d->allocator, place, d->entries, d->count, d->pairs, d->pair_count);
 }
 
-cribo_status cb_run_weights_write(const cb_subject *subject, const char *path)
+cribo_status cb_run_weights_write(const cb_subject *subject, cb_place place)
 {
     document d = {0};
-    cribo_status status = write_weights(&d, subject, path);
+    cribo_status status = write_weights(&d, subject, place);
     free_document(&d);
     return status;
 }
@@ -126,7 +126,7 @@ static cribo_status add_metadata(document *d, const cribo_save_options *options)
 }
 
 static cribo_status write_state(
-    document *d, const cb_subject *subject, const char *path, const cribo_save_options *options)
+    document *d, const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
     const cb_state *state = subject->state;
     cb_compression compression = {subject->runtime->pool, (int)options->level};
@@ -141,14 +141,13 @@ static cribo_status write_state(
             cb_bank_list_stretches(subject->bank, entry, view, d->stretches + (size_t)view * stretches);
     }
     return cb_safetensors_write_gzip(
-        d->allocator, &compression, path, d->entries, d->count, d->pairs, d->pair_count);
+        d->allocator, &compression, place, d->entries, d->count, d->pairs, d->pair_count);
 }
 
-cribo_status cb_checkpoint_write(
-    const cb_subject *subject, const char *path, const cribo_save_options *options)
+cribo_status cb_checkpoint_write(const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
     document d = {0};
-    cribo_status status = write_state(&d, subject, path, options);
+    cribo_status status = write_state(&d, subject, place, options);
     free_document(&d);
     return status;
 }

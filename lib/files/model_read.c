@@ -13,8 +13,9 @@ typedef struct loading {
     cb_model *model;
     const cribo_load_parts *parts;
     cb_safetensors *file;
-    const char *path, *prefix;
-    float *values; /* laid out as the model's parameters */
+    cb_place place;
+    const char *path, *prefix; /* path is the place's */
+    float *values;             /* laid out as the model's parameters */
 } loading;
 
 static bool is_wanted(const loading *l, const cb_parameter *parameter)
@@ -140,7 +141,7 @@ static cribo_status load(loading *l)
 {
     const cb_allocator *allocator = &l->runtime->allocator;
     const cb_parameters *parameters = &l->model->parameters;
-    CB_TRY(cb_safetensors_open(allocator, &l->file, l->path));
+    CB_TRY(cb_safetensors_open(allocator, &l->file, l->place));
     cribo_status status = CB_ALLOCATE(allocator, &l->values, parameters->total, "parameters that are read");
     if (status == CRIBO_OK) {
         memcpy(l->values, parameters->values, parameters->total * sizeof *l->values);
@@ -152,9 +153,14 @@ static cribo_status load(loading *l)
     return status;
 }
 
-cribo_status cb_model_read(const cb_runtime *runtime, cb_model *model, const char *path, const char *prefix,
+cribo_status cb_model_read(const cb_runtime *runtime, cb_model *model, cb_place place, const char *prefix,
     const cribo_load_parts *parts)
 {
-    loading l = {.runtime = runtime, .model = model, .parts = parts, .path = path, .prefix = prefix};
+    loading l = {.runtime = runtime,
+        .model = model,
+        .parts = parts,
+        .path = place.path,
+        .place = place,
+        .prefix = prefix};
     return load(&l);
 }

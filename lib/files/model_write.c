@@ -55,7 +55,7 @@ static cribo_status describe_model(const cb_allocator *allocator, const cb_model
     return CRIBO_OK;
 }
 
-cribo_status cb_model_write(const cb_allocator *allocator, const cb_model *model, const char *path,
+cribo_status cb_model_write(const cb_allocator *allocator, const cb_model *model, cb_place place,
     const char *prefix, const cribo_save_parts *parts)
 {
     cb_tensor_entry *entries = NULL;
@@ -64,7 +64,7 @@ cribo_status cb_model_write(const cb_allocator *allocator, const cb_model *model
     cribo_status status = describe_model(allocator, model, &d);
     if (status == CRIBO_OK) status = CB_ALLOCATE(allocator, &entries, most, "list of tensors");
     if (status == CRIBO_OK)
-        status = cb_safetensors_write(allocator, path, entries,
+        status = cb_safetensors_write(allocator, place, entries,
             list_parts(&model->parameters, prefix, parts, entries), d.pairs, d.count);
     cb_release(allocator, entries);
     cb_release(allocator, d.text);

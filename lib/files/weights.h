@@ -16,6 +16,7 @@
 typedef struct cb_weights {
     cb_safetensors *file;
     const char *path; /* borrowed, for messages */
+    bool alone;       /* there is no folder that could have config.json */
     const cb_layout *layout;
     char prefix[CB_PREFIX_BYTES];       /* precedes the backbone's names in the layout */
     char heads_prefix[CB_PREFIX_BYTES]; /* precedes "head.mlp.0.weight" */
@@ -31,7 +32,7 @@ typedef struct cb_weights {
  * file has no vision transformer, or one that this library does not support; the message names the tensor.
  */
 cribo_status cb_weights_open(
-    const cb_allocator *allocator, cb_weights *weights, const char *path, const char *prefix);
+    const cb_allocator *allocator, cb_weights *weights, cb_place place, const char *prefix);
 void cb_weights_close(cb_weights *weights);
 
 /* Applies the caller's "name=value,name=value" to the settings of the file. */
@@ -51,8 +52,8 @@ const cb_tensor_info *cb_weights_tensor(const cb_weights *weights, const char *n
 cribo_status cb_weights_read(
     const cb_weights *weights, const cb_runtime *runtime, cb_model *model, bool heads);
 
-/* Replaces `path` atomically by the backbone of a model in a layout. */
-cribo_status cb_weights_write(const cb_runtime *runtime, const cb_model *model, const char *path,
+/* Replaces the file at `place` atomically by the backbone of a model in a layout. */
+cribo_status cb_weights_write(const cb_runtime *runtime, const cb_model *model, cb_place place,
     const cb_layout *layout, const char *prefix);
 
 /*

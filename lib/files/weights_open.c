@@ -351,7 +351,7 @@ static cribo_status read_config_file(const cb_allocator *allocator, cb_weights *
     int length =
         snprintf(path, sizeof path, "%.*sconfig.json", slash ? (int)(slash - w->path + 1) : 0, w->path);
     *found = false;
-    if (length < 0 || (size_t)length >= sizeof path || cb_file_reader_open(&reader, path) != CRIBO_OK)
+    if (length < 0 || (size_t)length >= sizeof path || cb_file_reader_open(&reader, cb_at(path)) != CRIBO_OK)
         return CRIBO_OK;
     size_t size = reader.size < MAX_CONFIG_BYTES ? (size_t)reader.size : 0;
     cribo_status status = CB_ALLOCATE(allocator, &text, size + 1, "config.json");
@@ -382,7 +382,7 @@ static cribo_status derive(const cb_allocator *allocator, cb_weights *w)
     assume_rest(w);
     CB_TRY(read_heads(w));
     CB_TRY(read_own_settings(w, &w->known));
-    if (!w->known && has(w, HF_TOKEN)) CB_TRY(read_config_file(allocator, w, &w->known));
+    if (!w->known && !w->alone && has(w, HF_TOKEN)) CB_TRY(read_config_file(allocator, w, &w->known));
     if (w->known) {
         w->assumed[0] = 0;
         return CRIBO_OK;
@@ -420,10 +420,10 @@ static cribo_status recognise(const cb_allocator *allocator, cb_weights *w, cons
 }
 
 cribo_status cb_weights_open(
-    const cb_allocator *allocator, cb_weights *weights, const char *path, const char *prefix)
+    const cb_allocator *allocator, cb_weights *weights, cb_place place, const char *prefix)
 {
-    *weights = (cb_weights){.path = path};
-    CB_TRY(cb_safetensors_open(allocator, &weights->file, path));
+    *weights = (cb_weights){.path = place.path, .alone = place.reader != NULL};
+    CB_TRY(cb_safetensors_open(allocator, &weights->file, place));
     cribo_status status = recognise(allocator, weights, prefix);
     if (status != CRIBO_OK) cb_weights_close(weights);
     return status;

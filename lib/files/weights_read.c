@@ -270,7 +270,7 @@ static void add_parameter(
 }
 
 static cribo_status write_document(document *d, const cb_runtime *runtime, const cb_model *model,
-    const char *path, const cb_layout *layout, const char *prefix)
+    cb_place place, const cb_layout *layout, const char *prefix)
 {
     static const cb_metadata_pair format[] = {{CB_FORMAT_KEY, CB_FORMAT}};
     const cb_allocator *allocator = &runtime->allocator;
@@ -281,15 +281,15 @@ static cribo_status write_document(document *d, const cb_runtime *runtime, const
     for (size_t i = 0; i < parameters->count; i++)
         if (!cb_starts_with(parameters->list[i].name, CB_HEAD_NAMES))
             add_parameter(d, model, &parameters->list[i], layout, prefix);
-    return cb_safetensors_write(allocator, path, d->entries, d->count, format, 1);
+    return cb_safetensors_write(allocator, place, d->entries, d->count, format, 1);
 }
 
-cribo_status cb_weights_write(const cb_runtime *runtime, const cb_model *model, const char *path,
+cribo_status cb_weights_write(const cb_runtime *runtime, const cb_model *model, cb_place place,
     const cb_layout *layout, const char *prefix)
 {
     document d = {0};
     cribo_status status =
-        write_document(&d, runtime, model, path, layout, prefix ? prefix : layout->backbone);
+        write_document(&d, runtime, model, place, layout, prefix ? prefix : layout->backbone);
     cb_release(&runtime->allocator, d.names);
     cb_release(&runtime->allocator, d.entries);
     return status;

@@ -20,13 +20,13 @@
 typedef struct cb_gzip_writer cb_gzip_writer;
 
 /*
- * Begins to replace `path`, which is borrowed until the writer is finished, with level 0 (stored), 1 to 3
- * (runs only: fast) or up to 9. Writer calls fail as those of cb_file_writer, or with CRIBO_OUT_OF_MEMORY;
- * the old file is then as it was. commit and abandon always free the writer; *out is NULL after a failure,
- * and abandon accepts NULL.
+ * Begins to replace the file at `place`, which is borrowed until the writer is finished, with level 0
+ * (stored), 1 to 3 (runs only: fast) or up to 9. Writer calls fail as those of cb_file_writer, or with
+ * CRIBO_OUT_OF_MEMORY; the old file is then as it was. commit and abandon always free the writer; *out is
+ * NULL after a failure, and abandon accepts NULL.
  */
 cribo_status cb_gzip_writer_begin(
-    const cb_allocator *allocator, cb_pool *pool, cb_gzip_writer **out, const char *path, int level);
+    const cb_allocator *allocator, cb_pool *pool, cb_gzip_writer **out, cb_place place, int level);
 cribo_status cb_gzip_writer_write(cb_gzip_writer *writer, const void *bytes, size_t count);
 cribo_status cb_gzip_writer_commit(cb_gzip_writer *writer);
 void cb_gzip_writer_abandon(cb_gzip_writer *writer);

@@ -49,24 +49,24 @@ static void end_member(const cb_allocator *allocator, member *m)
     cb_release(allocator, m->output);
 }
 
-static cribo_status begin(cb_gzip_writer *writer, const char *path, int level)
+static cribo_status begin(cb_gzip_writer *writer, cb_place place, int level)
 {
     CB_TRY(CB_ALLOCATE(&writer->allocator, &writer->members, writer->count, "compression"));
     for (size_t i = 0; i < writer->count; i++) CB_TRY(begin_member(writer, &writer->members[i], level));
-    return cb_file_writer_begin(&writer->file, path);
+    return cb_file_writer_begin(&writer->file, place);
 }
 
 cribo_status cb_gzip_writer_begin(
-    const cb_allocator *allocator, cb_pool *pool, cb_gzip_writer **out, const char *path, int level)
+    const cb_allocator *allocator, cb_pool *pool, cb_gzip_writer **out, cb_place place, int level)
 {
     cb_gzip_writer *writer;
     *out = NULL;
     CB_TRY(CB_ALLOCATE(allocator, &writer, 1, "compression"));
     writer->allocator = *allocator;
     writer->pool = pool;
-    writer->file = (cb_file_writer){.path = path, .descriptor = -1, .folder = -1};
+    writer->file = (cb_file_writer){.path = place.path, .descriptor = -1, .folder = -1};
     writer->count = cb_pool_threads(pool);
-    cribo_status status = begin(writer, path, level);
+    cribo_status status = begin(writer, place, level);
     if (status == CRIBO_OK)
         *out = writer;
     else

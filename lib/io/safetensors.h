@@ -20,6 +20,7 @@
 #ifndef CB_IO_SAFETENSORS_H
 #define CB_IO_SAFETENSORS_H
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/pool.h"
 
@@ -61,12 +62,12 @@ typedef struct cb_tensor_entry {
 } cb_tensor_entry;
 
 /*
- * Replaces `path` atomically by a file with these tensors in this order and this metadata, streamed without
- * a second copy. Names differ from each other, keys too. Same arguments, same bytes. Errors:
+ * Replaces the file at `place` atomically by one with these tensors in this order and this metadata, streamed
+ * without a second copy. Names differ from each other, keys too. Same arguments, same bytes. Errors:
  * CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (a string is not UTF-8, the header would
  * exceed 100 MB); the old file is then as it was.
  */
-cribo_status cb_safetensors_write(const cb_allocator *allocator, const char *path,
+cribo_status cb_safetensors_write(const cb_allocator *allocator, cb_place place,
     const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs);
 
 /*
@@ -78,7 +79,7 @@ typedef struct cb_compression {
     int level;
 } cb_compression;
 cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression,
-    const char *path, const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata,
+    cb_place place, const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata,
     size_t pairs);
 
 /* A tensor in a file. */
@@ -98,7 +99,7 @@ typedef struct cb_safetensors cb_safetensors;
  * `allocator` is copied. Errors: CRIBO_IO_ERROR, CRIBO_OUT_OF_MEMORY, CRIBO_CORRUPT (file, tensor and
  * offset named); *out is then NULL.
  */
-cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, const char *path);
+cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, cb_place place);
 void cb_safetensors_close(cb_safetensors *file);
 
 /* Tensors and metadata pairs in the order of the file; the pointed-to data live as long as `file`. */

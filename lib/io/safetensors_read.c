@@ -2,7 +2,6 @@
  * Reading safetensors files: every claim of a header is checked before anybody relies on it. See
  * safetensors.h.
  */
-#include "base/file.h"
 #include "io/gzip.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -393,13 +392,14 @@ static cribo_status check_header_sum(cb_safetensors *file)
     return check_digits(file, "header", sum, kept);
 }
 
-static cribo_status open_file(cb_safetensors *file, const char *path)
+static cribo_status open_file(cb_safetensors *file, cb_place place)
 {
     char *copy;
-    size_t size = strlen(path) + 1;
+    size_t size = strlen(place.path) + 1;
     CB_TRY(CB_ALLOCATE(&file->allocator, &copy, size, "path"));
-    file->path = memcpy(copy, path, size);
-    CB_TRY(cb_file_reader_open(&file->reader, file->path));
+    file->path = memcpy(copy, place.path, size);
+    place.path = file->path;
+    CB_TRY(cb_file_reader_open(&file->reader, place));
     CB_TRY(check_kind(file));
     bool is_gzip;
     CB_TRY(cb_gzip_detect(&file->reader, &is_gzip));
@@ -413,14 +413,14 @@ static cribo_status open_file(cb_safetensors *file, const char *path)
     return check_keys(file);
 }
 
-cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, const char *path)
+cribo_status cb_safetensors_open(const cb_allocator *allocator, cb_safetensors **out, cb_place place)
 {
     cb_safetensors *file;
     *out = NULL;
     CB_TRY(CB_ALLOCATE(allocator, &file, 1, "safetensors file"));
     file->allocator = *allocator;
     file->reader.descriptor = -1;
-    cribo_status status = open_file(file, path);
+    cribo_status status = open_file(file, place);
     if (status == CRIBO_OK)
         *out = file;
     else

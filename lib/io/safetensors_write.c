@@ -1,5 +1,4 @@
 /* Writing safetensors files. See safetensors.h. */
-#include "base/file.h"
 #include "io/gzip.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -204,30 +203,30 @@ static cribo_status write_compressed(void *to, const void *bytes, size_t count)
     return cb_gzip_writer_write(to, bytes, count);
 }
 
-static cribo_status write_file(const char *path, const cb_json_text *header, const content *c)
+static cribo_status write_file(cb_place place, const cb_json_text *header, const content *c)
 {
     cb_file_writer writer;
-    CB_TRY(cb_file_writer_begin(&writer, path));
+    CB_TRY(cb_file_writer_begin(&writer, place));
     CB_TRY(write_content(&(sink){write_plain, &writer}, header, c));
     return cb_file_writer_commit(&writer);
 }
 
-cribo_status cb_safetensors_write(const cb_allocator *allocator, const char *path,
+cribo_status cb_safetensors_write(const cb_allocator *allocator, cb_place place,
     const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs)
 {
     const content c = {entries, count, metadata, pairs, NULL};
     cb_json_text header;
-    CB_TRY(make_header(allocator, &c, path, &header));
-    cribo_status status = write_file(path, &header, &c);
+    CB_TRY(make_header(allocator, &c, place.path, &header));
+    cribo_status status = write_file(place, &header, &c);
     cb_release(allocator, header.bytes);
     return status;
 }
 
 static cribo_status write_gzip(const cb_allocator *allocator, const cb_compression *compression,
-    const char *path, const cb_json_text *header, const content *c)
+    cb_place place, const cb_json_text *header, const content *c)
 {
     cb_gzip_writer *writer;
-    CB_TRY(cb_gzip_writer_begin(allocator, compression->pool, &writer, path, compression->level));
+    CB_TRY(cb_gzip_writer_begin(allocator, compression->pool, &writer, place, compression->level));
     cribo_status status = write_content(&(sink){write_compressed, writer}, header, c);
     if (status == CRIBO_OK) return cb_gzip_writer_commit(writer);
     cb_gzip_writer_abandon(writer);
@@ -235,15 +234,15 @@ static cribo_status write_gzip(const cb_allocator *allocator, const cb_compressi
 }
 
 cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression,
-    const char *path, const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata,
+    cb_place place, const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata,
     size_t pairs)
 {
     content c = {entries, count, metadata, pairs, NULL};
     cb_json_text header = {0};
     CB_TRY(CB_ALLOCATE(allocator, &c.checksums, count, "checksums"));
     cb_pool_run(compression->pool, count, sum_tensor, &c);
-    cribo_status status = make_header(allocator, &c, path, &header);
-    if (status == CRIBO_OK) status = write_gzip(allocator, compression, path, &header, &c);
+    cribo_status status = make_header(allocator, &c, place.path, &header);
+    if (status == CRIBO_OK) status = write_gzip(allocator, compression, place, &header, &c);
     cb_release(allocator, header.bytes);
     cb_release(allocator, c.checksums);
     return status;

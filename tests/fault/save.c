@@ -33,13 +33,13 @@ static int all_equal(void)
 static cribo_status save_weights(const char *path)
 {
     cb_tensor_entry entry = {NULL, "x", 1, {COUNT}, .values = values};
-    return cb_safetensors_write(&plain, path, &entry, 1, NULL, 0);
+    return cb_safetensors_write(&plain, cb_at(path), &entry, 1, NULL, 0);
 }
 
 static cribo_status load_weights(const char *path)
 {
     cb_safetensors *file;
-    CB_TRY(cb_safetensors_open(&plain, &file, path));
+    CB_TRY(cb_safetensors_open(&plain, &file, cb_at(path)));
     const cb_tensor_info *tensor = cb_safetensors_find(file, NULL, "x");
     cribo_status status = tensor ? cb_safetensors_read(file, tensor, values, COUNT) : CRIBO_CORRUPT;
     cb_safetensors_close(file);

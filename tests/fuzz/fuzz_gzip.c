@@ -39,7 +39,7 @@ void fuzz_one(const uint8_t *data, size_t size)
     cb_file_reader file;
     cb_gzip_reader *reader;
     bool is_gzip;
-    FUZZ_EXPECT(cb_file_reader_open(&file, path) == CRIBO_OK, "%s", cribo_last_error());
+    FUZZ_EXPECT(cb_file_reader_open(&file, cb_at(path)) == CRIBO_OK, "%s", cribo_last_error());
     FUZZ_EXPECT(cb_gzip_detect(&file, &is_gzip) == CRIBO_OK, "%s", cribo_last_error());
     FUZZ_EXPECT(!is_gzip || (data[0] == 0x1f && data[1] == 0x8b), "detected");
     FUZZ_EXPECT(cb_gzip_reader_create(&allocator, &reader, &file) == CRIBO_OK, "%s", cribo_last_error());

@@ -40,7 +40,7 @@ static cribo_status read_whole(const char *path)
 {
     cb_allocator allocator = fuzz_allocator();
     cb_safetensors *file;
-    CB_TRY(cb_safetensors_open(&allocator, &file, path));
+    CB_TRY(cb_safetensors_open(&allocator, &file, cb_at(path)));
     cribo_status status = CRIBO_OK;
     for (size_t i = 0; status == CRIBO_OK && i < cb_safetensors_count(file); i++)
         status = read_tensor(file, cb_safetensors_tensor(file, i));

@@ -142,7 +142,7 @@ static void write_wrong(int what)
     if (what == 5) entries[2].axes = 1;
     if (what >= 6 && what < 9) entries[0].values = counts[what - 5];
     if (what == 9) entries[2].values = strange;
-    OK(cb_safetensors_write(&plain, scratch_path("wrong"), entries, count, NULL, 0));
+    OK(cb_safetensors_write(&plain, cb_at(scratch_path("wrong")), entries, count, NULL, 0));
 }
 
 START_TEST(test_bank_file_that_does_not_fit_is_refused)

@@ -598,7 +598,7 @@ static size_t place_of(const char *path, const char *name, size_t index)
     cb_safetensors *file;
     uint64_t header;
     size_t count;
-    OK(cb_safetensors_open(&plain, &file, path));
+    OK(cb_safetensors_open(&plain, &file, cb_at(path)));
     const cb_tensor_info *tensor = cb_safetensors_find(file, NULL, name);
     ck_assert_msg(tensor != NULL, "there is no %s", name);
     size_t place = 8 + (size_t)tensor->begin + index * (cb_tensor_is(tensor, CB_I64) ? 8 : 4);

@@ -20,7 +20,7 @@
 static cribo_status replace(const char *path, const void *bytes, size_t count)
 {
     cb_file_writer writer;
-    CB_TRY(cb_file_writer_begin(&writer, path));
+    CB_TRY(cb_file_writer_begin(&writer, cb_at(path)));
     CB_TRY(cb_file_writer_write(&writer, bytes, count));
     return cb_file_writer_commit(&writer);
 }
@@ -35,7 +35,7 @@ START_TEST(test_writer_new_path_writes_what_was_given)
 {
     const char *path = scratch_path("new");
     cb_file_writer writer;
-    OK(cb_file_writer_begin(&writer, path));
+    OK(cb_file_writer_begin(&writer, cb_at(path)));
     ck_assert_int_ne(access(path, F_OK), 0); /* nothing is visible before the end */
     OK(cb_file_writer_write(&writer, "one", 3));
     OK(cb_file_writer_write(&writer, "", 0));
@@ -90,7 +90,7 @@ START_TEST(test_writer_abandoned_leaves_the_old_file)
     const char *path = scratch_path("old");
     cb_file_writer writer;
     write_bytes(path, "old", 3);
-    OK(cb_file_writer_begin(&writer, path));
+    OK(cb_file_writer_begin(&writer, cb_at(path)));
     OK(cb_file_writer_write(&writer, "new", 3));
     ck_assert_uint_eq(scratch_count(), 2);
     cb_file_writer_abandon(&writer);
@@ -104,8 +104,8 @@ START_TEST(test_writer_two_at_once_use_two_temporaries)
 {
     const char *path = scratch_path("both");
     cb_file_writer a, b;
-    OK(cb_file_writer_begin(&a, path));
-    OK(cb_file_writer_begin(&b, path));
+    OK(cb_file_writer_begin(&a, cb_at(path)));
+    OK(cb_file_writer_begin(&b, cb_at(path)));
     OK(cb_file_writer_write(&a, "a", 1));
     OK(cb_file_writer_write(&b, "b", 1));
     OK(cb_file_writer_commit(&b));
@@ -187,7 +187,7 @@ START_TEST(test_writer_failed_rename_removes_the_temporary)
 {
     const char *path = scratch_path("target");
     cb_file_writer writer;
-    OK(cb_file_writer_begin(&writer, path));
+    OK(cb_file_writer_begin(&writer, cb_at(path)));
     mkdir(path, 0777); /* comes in between */
     ck_assert_int_eq(cb_file_writer_commit(&writer), CRIBO_IO_ERROR);
     assert_message("rename");
@@ -201,7 +201,7 @@ START_TEST(test_writer_bad_descriptor_reports_every_stage)
     cb_file_writer writer;
     write_bytes(path, "old", 3);
     for (int stage = 0; stage < 2; stage++) {
-        OK(cb_file_writer_begin(&writer, path));
+        OK(cb_file_writer_begin(&writer, cb_at(path)));
         int descriptor = writer.descriptor, read_only = open("/dev/null", O_RDONLY);
         if (stage == 0) {
             dup2(read_only, descriptor); /* writes are refused */
@@ -269,7 +269,7 @@ START_TEST(test_reader_ranges_give_exact_bytes)
     cb_file_reader reader;
     write_bytes(scratch_path("ten"), "0123456789", 10);
     const char *path = scratch_path("ten");
-    OK(cb_file_reader_open(&reader, path));
+    OK(cb_file_reader_open(&reader, cb_at(path)));
     ck_assert_uint_eq(reader.size, 10);
     OK(cb_file_reader_read(&reader, 3, bytes, 4));
     ck_assert_mem_eq(bytes, "3456", 5);
@@ -290,11 +290,11 @@ START_TEST(test_reader_what_is_no_regular_file_is_refused)
 {
     cb_file_reader reader;
     ck_assert_int_eq(mkfifo(scratch_path("pipe"), 0600), 0);
-    ck_assert_int_eq(cb_file_reader_open(&reader, scratch_path("pipe")), CRIBO_IO_ERROR);
+    ck_assert_int_eq(cb_file_reader_open(&reader, cb_at(scratch_path("pipe"))), CRIBO_IO_ERROR);
     ck_assert_int_eq(reader.descriptor, -1);
-    ck_assert_int_eq(cb_file_reader_open(&reader, scratch_folder()), CRIBO_IO_ERROR);
-    ck_assert_int_eq(cb_file_reader_open(&reader, "/dev/zero"), CRIBO_IO_ERROR);
-    ck_assert_int_eq(cb_file_reader_open(&reader, scratch_path("none")), CRIBO_IO_ERROR);
+    ck_assert_int_eq(cb_file_reader_open(&reader, cb_at(scratch_folder())), CRIBO_IO_ERROR);
+    ck_assert_int_eq(cb_file_reader_open(&reader, cb_at("/dev/zero")), CRIBO_IO_ERROR);
+    ck_assert_int_eq(cb_file_reader_open(&reader, cb_at(scratch_path("none"))), CRIBO_IO_ERROR);
     assert_message(strerror(2)); /* ENOENT */
 }
 END_TEST

@@ -35,7 +35,7 @@ static cribo_status compress_to(const cb_allocator *allocator, const char *path,
     cb_pool *pool;
     cb_gzip_writer *writer;
     OK(cb_pool_create(&plain, &pool, threads));
-    cribo_status status = cb_gzip_writer_begin(allocator, pool, &writer, path, level);
+    cribo_status status = cb_gzip_writer_begin(allocator, pool, &writer, cb_at(path), level);
     for (size_t at = 0, n = 1; status == CRIBO_OK && at < count; at += n, n = 3 * n + 1) {
         if (n > count - at) n = count - at;
         status = cb_gzip_writer_write(writer, bytes + at, n);
@@ -54,7 +54,7 @@ static cribo_status read_whole(
 {
     cb_file_reader file;
     cb_gzip_reader *reader;
-    CB_TRY(cb_file_reader_open(&file, path));
+    CB_TRY(cb_file_reader_open(&file, cb_at(path)));
     cribo_status status = cb_gzip_reader_create(allocator, &reader, &file);
     for (size_t at = 0, n = 1; status == CRIBO_OK && at < count; at += n, n = 3 * n + 1) {
         if (n > count - at) n = count - at;
@@ -141,7 +141,7 @@ START_TEST(test_gzip_reads_at_any_offset)
     cb_file_reader file;
     cb_gzip_reader *reader;
     OK(compress_to(&plain, scratch_path("file"), 1, 1, bytes, count));
-    OK(cb_file_reader_open(&file, scratch_path("file")));
+    OK(cb_file_reader_open(&file, cb_at(scratch_path("file"))));
     OK(cb_gzip_reader_create(&plain, &reader, &file));
     for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
         OK(cb_gzip_reader_read(reader, offsets[i], got, sizeof got));
@@ -266,7 +266,7 @@ START_TEST(test_gzip_is_told_from_safetensors)
         cb_file_reader file;
         bool is_gzip;
         write_bytes(scratch_path("file"), cases[i].bytes, 10);
-        OK(cb_file_reader_open(&file, scratch_path("file")));
+        OK(cb_file_reader_open(&file, cb_at(scratch_path("file"))));
         OK(cb_gzip_detect(&file, &is_gzip));
         ck_assert_int_eq(is_gzip, cases[i].is_gzip);
         cb_file_reader_close(&file);

@@ -808,7 +808,7 @@ static size_t count_names(const char *path, const char *beginning)
     cb_allocator plain = {0};
     cb_safetensors *file;
     size_t found = 0;
-    OK(cb_safetensors_open(&plain, &file, path));
+    OK(cb_safetensors_open(&plain, &file, cb_at(path)));
     for (size_t i = 0; i < cb_safetensors_count(file); i++)
         if (strncmp(cb_safetensors_tensor(file, i)->name, beginning, strlen(beginning)) == 0) found++;
     cb_safetensors_close(file);

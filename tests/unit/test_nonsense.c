@@ -2502,6 +2502,331 @@ CHANGE(objective, idle_objective, "learning_rate")
 CHANGE(probe, empty_probe, "temperature")
 CHANGE(trainer, trainer_of, "learning_rate")
 
+/* --- streams --- */
+
+static int nothing_written(void *user, const void *bytes, size_t count)
+{
+    (void)user, (void)bytes, (void)count;
+    return 0;
+}
+
+static int nothing_read(void *user, uint64_t offset, void *bytes, size_t count)
+{
+    (void)user, (void)offset;
+    memset(bytes, 0, count);
+    return 0;
+}
+
+/* The refusals of a writer by the macro `call_with`, and of a reader. */
+#define BAD_WRITER(call_with) \
+    do { \
+        cribo_writer w = {.struct_size = sizeof w, .write = nothing_written}; \
+        BAD(call_with(NULL), "writer"); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) { \
+            w.struct_size = bad_sizes[i]; \
+            BAD(call_with(&w), "writer.struct_size"); \
+        } \
+        w = (cribo_writer){.struct_size = sizeof w}; \
+        BAD(call_with(&w), "writer.write"); \
+    } while (0)
+
+/* Sizes that no bytes have are found by their content: zeros are no file. */
+#define BAD_READER(call_with) \
+    do { \
+        cribo_reader r = {.struct_size = sizeof r, .read = nothing_read}; \
+        BAD(call_with(NULL), "reader"); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) { \
+            r.struct_size = bad_sizes[i]; \
+            BAD(call_with(&r), "reader.struct_size"); \
+        } \
+        r = (cribo_reader){.struct_size = sizeof r}; \
+        BAD(call_with(&r), "reader.read"); \
+        r.read = nothing_read; \
+        const uint64_t strange[] = {0, 1, 8, 100, INT64_MAX, UINT64_MAX}; \
+        for (size_t i = 0; i < COUNT(strange); i++) { \
+            r.size = strange[i]; \
+            BAD(call_with(&r), "reader: "); \
+        } \
+    } while (0)
+
+static void buffer_create(void)
+{
+    cribo_buffer *buffer = (cribo_buffer *)&buffer;
+    cribo_runtime runtime = training_runtime(1);
+    BAD(cribo_buffer_create(NULL, NULL), "out");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        runtime.struct_size = bad_sizes[i];
+        BAD(cribo_buffer_create(&buffer, &runtime), "runtime.struct_size");
+    }
+    runtime = training_runtime(1);
+    runtime.allocate = refuse_memory;
+    BAD(cribo_buffer_create(&buffer, &runtime), "runtime.allocate");
+    runtime.release = never_called;
+    BAD(cribo_buffer_create(&buffer, &runtime), "memory");
+    ck_assert_ptr_null(buffer);
+}
+
+static cribo_buffer *buffer_of(void)
+{
+    cribo_buffer *buffer;
+    OK(cribo_buffer_create(&buffer, NULL));
+    return buffer;
+}
+
+static void buffer_free(void)
+{
+    cribo_buffer_free(NULL);
+}
+
+static void buffer_writer(void)
+{
+    cribo_buffer *buffer = buffer_of();
+    cribo_writer writer = {.struct_size = sizeof writer};
+    BAD(cribo_buffer_writer(NULL, &writer), "buffer");
+    BAD(cribo_buffer_writer(buffer, NULL), "writer");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        writer.struct_size = bad_sizes[i];
+        BAD(cribo_buffer_writer(buffer, &writer), "writer.struct_size");
+    }
+    cribo_buffer_free(buffer);
+}
+
+static void buffer_bytes(void)
+{
+    cribo_buffer *buffer = buffer_of();
+    const void *bytes;
+    size_t count;
+    BAD(cribo_buffer_bytes(NULL, &bytes, &count), "buffer");
+    BAD(cribo_buffer_bytes(buffer, NULL, &count), "bytes");
+    BAD(cribo_buffer_bytes(buffer, &bytes, NULL), "count");
+    OK(cribo_buffer_bytes(buffer, &bytes, &count));
+    ck_assert_uint_eq(count, 0);
+    cribo_buffer_free(buffer);
+}
+
+static void buffer_clear(void)
+{
+    BAD(cribo_buffer_clear(NULL), "buffer");
+}
+
+static void memory_reader(void)
+{
+    cribo_reader reader = {.struct_size = sizeof reader};
+    BAD(cribo_memory_reader(NULL, 1, &reader), "bytes");
+    BAD(cribo_memory_reader("x", 1, NULL), "reader");
+    OK(cribo_memory_reader(NULL, 0, &reader));
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        reader.struct_size = bad_sizes[i];
+        BAD(cribo_memory_reader("x", 1, &reader), "reader.struct_size");
+    }
+}
+
+static const cribo_writer sound_writer = {.struct_size = sizeof sound_writer, .write = nothing_written};
+static const cribo_reader sound_reader = {.struct_size = sizeof sound_reader, .read = nothing_read};
+
+static void model_save_to(void)
+{
+    cribo_model *model = model_of();
+    const cribo_save_parts nothing = {.struct_size = sizeof nothing};
+#define CALL(w) cribo_model_save_to(model, w, NULL, NULL)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_model_save_to(NULL, &sound_writer, NULL, NULL), "model");
+    BAD(cribo_model_save_to(model, &sound_writer, "\xff", NULL), "UTF-8");
+    BAD(cribo_model_save_to(model, &sound_writer, NULL, &nothing), "parts.backbone");
+    cribo_model_free(model);
+}
+
+static void model_load_from(void)
+{
+    cribo_model *model = model_of();
+    const cribo_load_parts nothing = {.struct_size = sizeof nothing};
+#define CALL(r) cribo_model_load_from(model, r, NULL, NULL)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_model_load_from(NULL, &sound_reader, NULL, NULL), "model");
+    BAD(cribo_model_load_from(model, &sound_reader, NULL, &nothing), "parts.backbone");
+    cribo_model_free(model);
+}
+
+static void model_open_from(void)
+{
+    cribo_model *made = (cribo_model *)&made;
+    const cribo_open_options options = {.struct_size = sizeof options, .heads = 2};
+#define CALL(r) cribo_model_open_from(&made, r, NULL, NULL)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_model_open_from(NULL, &sound_reader, NULL, NULL), "out");
+    BAD(cribo_model_open_from(&made, &sound_reader, &options, NULL), "options.heads");
+    ck_assert_ptr_null(made);
+}
+
+static void model_config_from_reader(void)
+{
+    cribo_model_config config = {.struct_size = sizeof config};
+#define CALL(r) cribo_model_config_from_reader(r, NULL, &config)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_model_config_from_reader(&sound_reader, NULL, NULL), "config");
+    config.struct_size = 8;
+    BAD(cribo_model_config_from_reader(&sound_reader, NULL, &config), "config.struct_size");
+}
+
+static void model_adopt_from(void)
+{
+    cribo_model *model = model_of();
+    const cribo_open_options options = {.struct_size = sizeof options, .heads = 2};
+#define CALL(r) cribo_model_adopt_from(model, r, NULL)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_model_adopt_from(NULL, &sound_reader, NULL), "model");
+    BAD(cribo_model_adopt_from(model, &sound_reader, &options), "options.heads");
+    cribo_model_free(model);
+}
+
+static void model_export_to(void)
+{
+    cribo_model *model = model_of();
+#define CALL(w) cribo_model_export_to(model, w, "timm", NULL)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_model_export_to(NULL, &sound_writer, "timm", NULL), "model");
+    BAD(cribo_model_export_to(model, &sound_writer, NULL, NULL), "layout");
+    BAD(cribo_model_export_to(model, &sound_writer, "keras", NULL), "layout");
+    cribo_model_free(model);
+}
+
+static void weights_describe_from(void)
+{
+    cribo_weights_info info = {.struct_size = sizeof info};
+#define CALL(r) cribo_weights_describe_from(r, NULL, &info)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_weights_describe_from(&sound_reader, NULL, NULL), "info");
+    info.struct_size = 8;
+    BAD(cribo_weights_describe_from(&sound_reader, NULL, &info), "info.struct_size");
+}
+
+static void memory_bank_save_to(void)
+{
+    cribo_memory_bank *bank = bank_of();
+#define CALL(w) cribo_memory_bank_save_to(bank, w, NULL)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_memory_bank_save_to(NULL, &sound_writer, NULL), "bank");
+    BAD(cribo_memory_bank_save_to(bank, &sound_writer, "\xff"), "UTF-8");
+    cribo_memory_bank_free(bank);
+}
+
+static void memory_bank_load_from(void)
+{
+    cribo_memory_bank *bank = bank_of();
+#define CALL(r) cribo_memory_bank_load_from(bank, r, NULL)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_memory_bank_load_from(NULL, &sound_reader, NULL), "bank");
+    cribo_memory_bank_free(bank);
+}
+
+static void trainer_save_to(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    const cribo_save_options options = {.struct_size = sizeof options, .level = 10};
+#define CALL(w) cribo_trainer_save_to(trainer, w, NULL)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_trainer_save_to(NULL, &sound_writer, NULL), "trainer");
+    BAD(cribo_trainer_save_to(trainer, &sound_writer, &options), "options.level");
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_save_weights_to(void)
+{
+    cribo_trainer *trainer = trainer_of();
+#define CALL(w) cribo_trainer_save_weights_to(trainer, w)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_trainer_save_weights_to(NULL, &sound_writer), "trainer");
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_load_from(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    const cribo_load_options options = {.struct_size = sizeof options, .overrides = "nonsense"};
+#define CALL(r) cribo_trainer_load_from(trainer, r, NULL)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_trainer_load_from(NULL, &sound_reader, NULL), "trainer");
+    BAD(cribo_trainer_load_from(trainer, &sound_reader, &options), "nonsense");
+    cribo_trainer_free(trainer);
+}
+
+static void snapshot_save_to(void)
+{
+    cribo_snapshot *snapshot = snapshot_of();
+    const cribo_save_options options = {.struct_size = sizeof options, .level = 10};
+#define CALL(w) cribo_snapshot_save_to(snapshot, w, NULL)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_snapshot_save_to(NULL, &sound_writer, NULL), "snapshot");
+    BAD(cribo_snapshot_save_to(snapshot, &sound_writer, &options), "options.level");
+    cribo_snapshot_free(snapshot);
+}
+
+static void snapshot_save_weights_to(void)
+{
+    cribo_snapshot *snapshot = snapshot_of();
+#define CALL(w) cribo_snapshot_save_weights_to(snapshot, w)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_snapshot_save_weights_to(NULL, &sound_writer), "snapshot");
+    cribo_snapshot_free(snapshot);
+}
+
+static void objective_save_to(void)
+{
+    cribo_objective *objective = idle_objective();
+    const cribo_save_options options = {.struct_size = sizeof options, .level = 10};
+#define CALL(w) cribo_objective_save_to(objective, w, NULL)
+    BAD_WRITER(CALL);
+#undef CALL
+    BAD(cribo_objective_save_to(NULL, &sound_writer, NULL), "objective");
+    BAD(cribo_objective_save_to(objective, &sound_writer, &options), "options.level");
+    cribo_objective_free(objective);
+}
+
+static void objective_load_from(void)
+{
+    cribo_objective *objective = idle_objective();
+    const cribo_load_options options = {.struct_size = sizeof options, .overrides = "nonsense"};
+#define CALL(r) cribo_objective_load_from(objective, r, NULL)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_objective_load_from(NULL, &sound_reader, NULL), "objective");
+    BAD(cribo_objective_load_from(objective, &sound_reader, &options), "nonsense");
+    cribo_objective_free(objective);
+}
+
+static void checkpoint_config_from(void)
+{
+    cribo_trainer_config config = {.struct_size = sizeof config};
+#define CALL(r) cribo_checkpoint_config_from(r, &config)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_checkpoint_config_from(&sound_reader, NULL), "out");
+}
+
+static void checkpoint_metadata_from(void)
+{
+    char text[8];
+#define CALL(r) cribo_checkpoint_metadata_from(r, "key", text, sizeof text)
+    BAD_READER(CALL);
+#undef CALL
+    BAD(cribo_checkpoint_metadata_from(&sound_reader, NULL, text, sizeof text), "key");
+    BAD(cribo_checkpoint_metadata_from(&sound_reader, "key", NULL, 8), "buffer");
+}
+
 /* --- the table --- */
 
 typedef struct entry {
@@ -2526,6 +2851,30 @@ static const entry table[] = {
     ENTRY(runtime_init),
     ENTRY(setting_choice),
     ENTRY(random_uniform),
+    ENTRY(buffer_create),
+    ENTRY(buffer_free),
+    ENTRY(buffer_writer),
+    ENTRY(buffer_bytes),
+    ENTRY(buffer_clear),
+    ENTRY(memory_reader),
+    ENTRY(model_save_to),
+    ENTRY(model_load_from),
+    ENTRY(model_open_from),
+    ENTRY(model_config_from_reader),
+    ENTRY(model_adopt_from),
+    ENTRY(model_export_to),
+    ENTRY(weights_describe_from),
+    ENTRY(memory_bank_save_to),
+    ENTRY(memory_bank_load_from),
+    ENTRY(trainer_save_to),
+    ENTRY(trainer_save_weights_to),
+    ENTRY(trainer_load_from),
+    ENTRY(snapshot_save_to),
+    ENTRY(snapshot_save_weights_to),
+    ENTRY(objective_save_to),
+    ENTRY(objective_load_from),
+    ENTRY(checkpoint_config_from),
+    ENTRY(checkpoint_metadata_from),
     CONFIG_ENTRIES(clusterer),
     ENTRY(clusterer_create),
     ENTRY(clusterer_free),

@@ -44,7 +44,7 @@ enum { PAIRS = sizeof metadata / sizeof metadata[0] };
 
 static cribo_status write_all(const cb_allocator *allocator, const char *path)
 {
-    return cb_safetensors_write(allocator, path, entries, ENTRIES, metadata, PAIRS);
+    return cb_safetensors_write(allocator, cb_at(path), entries, ENTRIES, metadata, PAIRS);
 }
 
 static size_t elements(const cb_tensor_entry *entry)
@@ -80,7 +80,7 @@ START_TEST(test_write_then_open_gives_everything_back)
 {
     cb_safetensors *file;
     OK(write_all(&plain, scratch_path("a")));
-    OK(cb_safetensors_open(&plain, &file, scratch_path("a")));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("a"))));
     assert_all(file);
     ck_assert_ptr_null(cb_safetensors_find(file, NULL, "student"));
     ck_assert_ptr_null(cb_safetensors_find(file, "student.", ""));
@@ -121,14 +121,14 @@ END_TEST
 START_TEST(test_write_nothing_is_a_file_too)
 {
     cb_safetensors *file;
-    OK(cb_safetensors_write(&plain, scratch_path("a"), NULL, 0, NULL, 0));
+    OK(cb_safetensors_write(&plain, cb_at(scratch_path("a")), NULL, 0, NULL, 0));
     assert_bytes(scratch_path("a"), "\x08\0\0\0\0\0\0\0{}      ", 16);
-    OK(cb_safetensors_open(&plain, &file, scratch_path("a")));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("a"))));
     ck_assert_uint_eq(cb_safetensors_count(file), 0);
     ck_assert_ptr_null(cb_safetensors_find(file, NULL, "a"));
     cb_safetensors_close(file);
-    OK(cb_safetensors_write(&plain, scratch_path("a"), NULL, 0, metadata, 1));
-    OK(cb_safetensors_open(&plain, &file, scratch_path("a")));
+    OK(cb_safetensors_write(&plain, cb_at(scratch_path("a")), NULL, 0, metadata, 1));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("a"))));
     ck_assert_str_eq(cb_safetensors_metadata(file, "format"), "pt");
     cb_safetensors_close(file);
 }
@@ -139,16 +139,16 @@ START_TEST(test_write_impossible_entries_are_refused)
     cb_tensor_entry entry = {NULL, "x", 2, {INT64_MAX, 4}, .values = weights};
     const char *path = scratch_path("a");
     write_bytes(path, "old", 3);
-    ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cb_safetensors_write(&plain, cb_at(path), &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
     entry.shape[0] = -1;
-    ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cb_safetensors_write(&plain, cb_at(path), &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
     entry.axes = CB_MOST_AXES + 1;
-    ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cb_safetensors_write(&plain, cb_at(path), &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
     entry = (cb_tensor_entry){"\xff", "x", 1, {1}, .values = weights};
-    ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cb_safetensors_write(&plain, cb_at(path), &entry, 1, NULL, 0), CRIBO_INVALID_ARGUMENT);
     assert_message("UTF-8");
     cb_metadata_pair pair = {"x", "\x80"};
-    ck_assert_int_eq(cb_safetensors_write(&plain, path, NULL, 0, &pair, 1), CRIBO_INVALID_ARGUMENT);
+    ck_assert_int_eq(cb_safetensors_write(&plain, cb_at(path), NULL, 0, &pair, 1), CRIBO_INVALID_ARGUMENT);
     assert_bytes(path, "old", 3);
     ck_assert_uint_eq(scratch_count(), 1);
 }
@@ -165,15 +165,16 @@ START_TEST(test_write_refused_by_the_system_keeps_the_old_file)
     for (rlim_t bytes = 0; bytes < 200; bytes += 40) { /* within the length, the header, the tensor */
         struct rlimit limit = {bytes, RLIM_INFINITY};
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        ck_assert_int_eq(cb_safetensors_write(&plain, path, &entry, 1, NULL, 0), CRIBO_IO_ERROR);
+        ck_assert_int_eq(cb_safetensors_write(&plain, cb_at(path), &entry, 1, NULL, 0), CRIBO_IO_ERROR);
         assert_message("cannot write");
         assert_bytes(path, "old", 3);
         ck_assert_uint_eq(scratch_count(), 1);
     }
-    ck_assert_int_eq(cb_safetensors_write(&plain, "/dev/full", &entry, 1, NULL, 0), CRIBO_IO_ERROR);
-    ck_assert_int_eq(cb_safetensors_write(&plain, scratch_folder(), &entry, 1, NULL, 0), CRIBO_IO_ERROR);
+    ck_assert_int_eq(cb_safetensors_write(&plain, cb_at("/dev/full"), &entry, 1, NULL, 0), CRIBO_IO_ERROR);
     ck_assert_int_eq(
-        cb_safetensors_write(&plain, scratch_path("no/folder"), &entry, 1, NULL, 0), CRIBO_IO_ERROR);
+        cb_safetensors_write(&plain, cb_at(scratch_folder()), &entry, 1, NULL, 0), CRIBO_IO_ERROR);
+    ck_assert_int_eq(
+        cb_safetensors_write(&plain, cb_at(scratch_path("no/folder")), &entry, 1, NULL, 0), CRIBO_IO_ERROR);
     free(values);
 }
 END_TEST
@@ -189,7 +190,7 @@ START_TEST(test_read_other_type_or_count_is_refused)
     memcpy(bytes, &length, 8);
     memcpy(bytes + 8, header, length);
     write_bytes(scratch_path("a"), bytes, 8 + length + 16);
-    OK(cb_safetensors_open(&plain, &file, scratch_path("a")));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("a"))));
     const cb_tensor_info *a = cb_safetensors_find(file, NULL, "a"), *b = cb_safetensors_find(file, NULL, "b");
     ck_assert_int_eq(cb_safetensors_read(file, a, values, 2), CRIBO_INVALID_ARGUMENT);
     assert_message("I32");
@@ -259,7 +260,7 @@ static cribo_status write_mixed(const char *path, int level)
         {NULL, "none", 1, {0}, .dtype = CB_U8},
     };
     const cb_metadata_pair pair = {"key", "value"};
-    return cb_safetensors_write_gzip(&plain, &(cb_compression){NULL, level}, path, mixed, 4, &pair, 1);
+    return cb_safetensors_write_gzip(&plain, &(cb_compression){NULL, level}, cb_at(path), mixed, 4, &pair, 1);
 }
 
 START_TEST(test_write_compressed_gives_every_type_back_in_any_order)
@@ -269,7 +270,7 @@ START_TEST(test_write_compressed_gives_every_type_back_in_any_order)
     unsigned char bytes[5];
     float values[6];
     OK(write_mixed(scratch_path("a"), _i));
-    OK(cb_safetensors_open(&plain, &file, scratch_path("a")));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("a"))));
     ck_assert(cb_safetensors_has_checksums(file));
     ck_assert_str_eq(cb_safetensors_metadata(file, "key"), "value");
     OK(cb_safetensors_finish(file));
@@ -302,7 +303,7 @@ START_TEST(test_read_tensor_with_another_checksum_is_corrupt)
     packed = gzopen(scratch_path("b"), "wb");
     ck_assert_int_eq(gzwrite(packed, bytes, (unsigned)count), count);
     gzclose(packed);
-    OK(cb_safetensors_open(&plain, &file, scratch_path("b")));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("b"))));
     OK(cb_safetensors_finish(file));
     ck_assert_int_eq(
         cb_safetensors_read(file, cb_safetensors_find(file, "a.", "pieces"), values, 6), CRIBO_CORRUPT);
@@ -324,7 +325,7 @@ START_TEST(test_open_golden_files_agree_with_another_reader)
         snprintf(path, sizeof path, "%s/%s.safetensors", CRIBO_REFERENCE, name);
         golden expected = golden_open(name);
         cb_safetensors *file;
-        OK(cb_safetensors_open(&plain, &file, path));
+        OK(cb_safetensors_open(&plain, &file, cb_at(path)));
         assert_same_header(&expected, file);
         assert_same_floats(&expected, file);
         cb_safetensors_close(file);
@@ -346,8 +347,8 @@ START_TEST(test_open_every_truncation_and_extension_is_corrupt)
     for (size_t kept = 0; kept <= size + 1; kept++) {
         if (kept == size) continue;
         write_bytes(path, bytes, kept); /* size + 1: the zero byte behind the content */
-        ck_assert_msg(cb_safetensors_open(&plain, &file, path) == CRIBO_CORRUPT, "%zu of %zu bytes are taken",
-            kept, size);
+        ck_assert_msg(cb_safetensors_open(&plain, &file, cb_at(path)) == CRIBO_CORRUPT,
+            "%zu of %zu bytes are taken", kept, size);
         ck_assert_ptr_null(file);
         assert_message("/b");
     }
@@ -388,7 +389,7 @@ START_TEST(test_open_every_bit_flip_of_the_header_is_corrupt_or_harmless)
         bytes[bit / 8] ^= (char)(1 << bit % 8);
         write_bytes(path, bytes, size);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
-        cribo_status status = cb_safetensors_open(&plain, &file, path);
+        cribo_status status = cb_safetensors_open(&plain, &file, cb_at(path));
         ck_assert_msg(status == CRIBO_OK || status == CRIBO_CORRUPT, "bit %zu: %s", bit, cribo_last_error());
         if (status == CRIBO_CORRUPT) continue;
         ck_assert_uint_ge(bit, 64);
@@ -413,7 +414,7 @@ static cribo_status open_made(const char *header, size_t data)
     cb_safetensors *file;
     faulty counted = {0};
     cb_allocator allocator = {faulty_allocate, faulty_release, &counted};
-    cribo_status status = cb_safetensors_open(&allocator, &file, scratch_path("made"));
+    cribo_status status = cb_safetensors_open(&allocator, &file, cb_at(scratch_path("made")));
     ck_assert((status == CRIBO_OK) == (file != NULL));
     cb_safetensors_close(file);
     ck_assert_uint_eq(counted.held, 0);
@@ -528,7 +529,7 @@ static void read_numbers(const char *dtype, size_t count, const void *bytes, siz
     memcpy(whole + 8, header, (size_t)length);
     memcpy(whole + 8 + length, bytes, size);
     write_bytes(scratch_path("numbers"), whole, 8 + (size_t)length + size);
-    OK(cb_safetensors_open(&plain, &file, scratch_path("numbers")));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("numbers"))));
     OK(cb_safetensors_read(file, cb_safetensors_find(file, NULL, "a"), values, count));
     cb_safetensors_close(file);
 }
@@ -569,7 +570,7 @@ START_TEST(test_open_other_kinds_of_files_are_named)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         cb_safetensors *file;
         write_bytes(scratch_path("kind"), cases[i].begin, cases[i].length);
-        ck_assert_int_eq(cb_safetensors_open(&plain, &file, scratch_path("kind")), CRIBO_CORRUPT);
+        ck_assert_int_eq(cb_safetensors_open(&plain, &file, cb_at(scratch_path("kind"))), CRIBO_CORRUPT);
         assert_message(cases[i].message);
     }
 }
@@ -586,12 +587,12 @@ START_TEST(test_open_huge_header_length_costs_nothing)
         cb_allocator allocator = {faulty_allocate, faulty_release, &counted};
         memcpy(bytes, &lengths[i], 8);
         write_bytes(scratch_path("a"), bytes, 16);
-        ck_assert_int_eq(cb_safetensors_open(&allocator, &file, scratch_path("a")), CRIBO_CORRUPT);
+        ck_assert_int_eq(cb_safetensors_open(&allocator, &file, cb_at(scratch_path("a"))), CRIBO_CORRUPT);
         assert_message("at byte 0");
         ck_assert_uint_lt(counted.peak, 8192);
         ck_assert_int_eq(
             truncate(scratch_path("a"), 200000000), 0); /* a sparse file that is long enough for some */
-        ck_assert_int_eq(cb_safetensors_open(&allocator, &file, scratch_path("a")), CRIBO_CORRUPT);
+        ck_assert_int_eq(cb_safetensors_open(&allocator, &file, cb_at(scratch_path("a"))), CRIBO_CORRUPT);
         ck_assert_uint_lt(counted.peak, 8192);
     }
 }
@@ -608,7 +609,7 @@ START_TEST(test_open_compressed_tensors_beyond_what_it_can_hold_are_corrupt)
     ck_assert_int_eq(gzwrite(gz, &length, sizeof length), sizeof length);
     ck_assert_int_eq(gzwrite(gz, header, (unsigned)length), (int)length);
     gzclose(gz);
-    ck_assert_int_eq(cb_safetensors_open(&plain, &file, scratch_path("a")), CRIBO_CORRUPT);
+    ck_assert_int_eq(cb_safetensors_open(&plain, &file, cb_at(scratch_path("a"))), CRIBO_CORRUPT);
     assert_message("it ends after the file");
 }
 END_TEST
@@ -625,7 +626,7 @@ START_TEST(test_open_many_tensors_in_reverse_are_sorted_and_found)
     memcpy(header + length, "}", 2);
     ck_assert_int_eq(open_made(header, COUNT), CRIBO_OK);
     cb_safetensors *file;
-    OK(cb_safetensors_open(&plain, &file, scratch_path("made")));
+    OK(cb_safetensors_open(&plain, &file, cb_at(scratch_path("made"))));
     ck_assert_uint_eq(cb_safetensors_count(file), COUNT);
     for (size_t i = 0; i < COUNT; i++) {
         char name[16];
@@ -669,7 +670,7 @@ START_TEST(test_open_out_of_memory_at_any_call_leaks_nothing)
             faulty counted = {.fail_at = n, .for_ever = for_ever};
             cb_allocator allocator = {faulty_allocate, faulty_release, &counted};
             cb_safetensors *file;
-            cribo_status status = cb_safetensors_open(&allocator, &file, path);
+            cribo_status status = cb_safetensors_open(&allocator, &file, cb_at(path));
             if (status == CRIBO_OK) assert_all(file);
             cb_safetensors_close(file);
             ck_assert_uint_eq(counted.held, 0);

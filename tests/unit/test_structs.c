@@ -114,8 +114,12 @@ static void begin(void)
     OK(cribo_trainer_teach(things.trainer, &things.batch.batch)); /* something to ask for */
 }
 
+static void *saved_bytes; /* read by a reader */
+
 static void end(void)
 {
+    free(saved_bytes);
+    saved_bytes = NULL;
     cribo_objective_free(things.objective);
     token_batch_free(&things.tokens);
     cribo_probe_free(things.probe);
@@ -131,6 +135,8 @@ typedef union room {
     size_t struct_size;
     unsigned char bytes[1024];
     cribo_runtime runtime;
+    cribo_writer writer;
+    cribo_reader reader;
     cribo_cluster_input cluster_input;
     cribo_cluster_output cluster_output;
     cribo_loss_input loss_input;
@@ -373,6 +379,45 @@ static cribo_status save_options_call(room *r)
     return cribo_trainer_save(things.trainer, scratch_path("checkpoint"), &r->save_options);
 }
 
+static int write_nowhere(void *user, const void *bytes, size_t count)
+{
+    (void)user, (void)bytes, (void)count;
+    return 0;
+}
+
+static int read_saved(void *user, uint64_t offset, void *bytes, size_t count)
+{
+    memcpy(bytes, (const char *)user + offset, count);
+    return 0;
+}
+
+static void writer_fill(room *r)
+{
+    r->writer.write = write_nowhere;
+}
+
+static cribo_status writer_call(room *r)
+{
+    return cribo_trainer_save_weights_to(things.trainer, &r->writer);
+}
+
+static void reader_fill(room *r)
+{
+    size_t count;
+    OK(cribo_trainer_save_weights(things.trainer, scratch_path("weights")));
+    free(saved_bytes);
+    saved_bytes = read_bytes(scratch_path("weights"), &count);
+    r->reader.read = read_saved;
+    r->reader.size = count;
+    r->reader.user = saved_bytes;
+}
+
+static cribo_status reader_call(room *r)
+{
+    cribo_trainer_config config = {.struct_size = sizeof config};
+    return cribo_checkpoint_config_from(&r->reader, &config);
+}
+
 static cribo_status load_options_call(room *r)
 {
     OK(cribo_trainer_step(things.trainer, &things.batch.batch, NULL));
@@ -489,6 +534,8 @@ static const struct sized {
     {"cribo_" #noun, argument, sizeof(cribo_##noun), \
         offsetof(cribo_##noun, last) + sizeof((cribo_##noun *)0)->last, role, fill, call}
     SIZED(runtime, "runtime", progress_user, INPUT, nothing_fill, runtime_call),
+    SIZED(writer, "writer", user, INPUT, writer_fill, writer_call),
+    SIZED(reader, "reader", user, INPUT, reader_fill, reader_call),
     SIZED(cluster_input, "input", call, INPUT, cluster_input_fill, cluster_input_call),
     SIZED(cluster_output, "output", objects, INPUT, nothing_fill, cluster_output_call),
     SIZED(loss_input, "input", object_teacher_temperature, INPUT, loss_input_fill, loss_input_call),

@@ -506,7 +506,7 @@ START_TEST(test_saved_weights_are_read_by_ourselves)
     cribo_trainer *trainer = trained();
     cb_safetensors *file;
     OK(cribo_trainer_save_weights(trainer, scratch_path("weights")));
-    OK(cb_safetensors_open(&allocator, &file, scratch_path("weights")));
+    OK(cb_safetensors_open(&allocator, &file, cb_at(scratch_path("weights"))));
     ck_assert_str_eq(cb_safetensors_metadata(file, "image_size"), "24");
     ck_assert_str_eq(cb_safetensors_metadata(file, "step"), "2");
     const cb_tensor_info *tensor = cb_safetensors_find(file, "teacher.", "backbone.pos_embed");

@@ -88,7 +88,7 @@ class Hooks:
 
     def __init__(self, threads: int, log: Log | None, progress: Progress | None):
         self.log, self.progress = log, progress
-        self._raised: BaseException | None = None
+        self.raised: BaseException | None = None
         self._signals = Signals()
         self._callbacks = (LOG_CALLBACK(self.on_log), PROGRESS_CALLBACK(self.on_progress))
         self.runtime = STRUCTURES["cribo_runtime"]()
@@ -98,7 +98,7 @@ class Hooks:
         if log:
             self.runtime.log = ctypes.cast(self._callbacks[0], ctypes.c_void_p)
 
-    def _guarded(self, callback: Callable[[], object]) -> object:
+    def guarded(self, callback: Callable[[], object]) -> object:
         """The result of a callback, or True where it or a signal's handler raises."""
         try:
             try:
@@ -108,20 +108,20 @@ class Hooks:
             finally:
                 self._signals.caught = False
         except BaseException as error:
-            self._raised = self._raised or error
+            self.raised = self.raised or error
             return True
 
     def on_log(self, _user: Any, level: int, message: bytes) -> None:
         """Passes a message on."""
         log = self.log
         if log:
-            self._guarded(lambda: log(level, message.decode(errors="replace")))
+            self.guarded(lambda: log(level, message.decode(errors="replace")))
 
     def on_progress(self, _user: Any, phase: bytes, share: float) -> int:
         """1 ends the call."""
         progress = self.progress
-        answer = self._guarded(lambda: progress(phase.decode(), share) if progress else None)
-        return 1 if self._raised or answer else 0
+        answer = self.guarded(lambda: progress(phase.decode(), share) if progress else None)
+        return 1 if self.raised or answer else 0
 
     @contextlib.contextmanager
     def signals_kept(self) -> Iterator[None]:
@@ -137,12 +137,12 @@ class Hooks:
 
     def check(self, status: int) -> None:
         """Raises the exception of a callback, or that of the status."""
-        raised, self._raised = self._raised, None
+        raised, self.raised = self.raised, None
         if raised:
             raise raised
         check(status)
 
     def call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Calls a function of the library, with signals kept."""
-        self._raised = None
+        self.raised = None
         self.check(function(*arguments))

@@ -9,7 +9,8 @@ from typing import Any
 from .callbacks import Hooks
 from .configs import config_values
 from .handles import Handle
-from .library import PathLike, check, native, new, path_bytes, text_bytes
+from .library import native, new, text_bytes
+from .streams import File, Source, Target
 
 
 class Snapshot(Handle):
@@ -24,17 +25,16 @@ class Snapshot(Handle):
         with trainer._use():
             self._create("cribo_snapshot_create", trainer._pointer)
 
-    def save(self, path: PathLike, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
+    def save(self, path: File, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
         """Writes the checkpoint that the trainer would have written at that moment."""
         save(self, path, level, metadata)
 
-    def save_weights(self, path: PathLike) -> None:
+    def save_weights(self, path: File) -> None:
         """Writes the weights that the trainer would have written at that moment."""
-        with self._use() as invoke:
-            invoke("save_weights", path_bytes(path))
+        save_weights(self, path)
 
 
-def save(handle: Handle, path: PathLike, level: int, metadata: Mapping[str, str] | None) -> None:
+def save(handle: Handle, path: File, level: int, metadata: Mapping[str, str] | None) -> None:
     """Writes the checkpoint of a trainer, a snapshot or an objective."""
     metadata = metadata or {}
     texts = [
@@ -49,25 +49,42 @@ def save(handle: Handle, path: PathLike, level: int, metadata: Mapping[str, str]
         metadata_values=ctypes.addressof(values),
     )
     with handle._use() as invoke:
-        invoke("save", path_bytes(path), ctypes.byref(options))
+        target = Target(handle._hooks, path)
+        invoke(target.verb("save"), target.argument, ctypes.byref(options))
 
 
-def load(handle: Handle, path: PathLike, overrides: Iterable[str]) -> None:
+def save_weights(handle: Handle, path: File) -> None:
+    """Writes the weights of a trainer or a snapshot."""
+    with handle._use() as invoke:
+        target = Target(handle._hooks, path)
+        invoke(target.verb("save_weights"), target.argument)
+
+
+def load(handle: Handle, path: File, overrides: Iterable[str]) -> None:
     """Makes a trainer or an objective what the one that wrote the checkpoint was."""
     options = new("cribo_load_options", overrides=text_bytes("overrides", ",".join(overrides)))
     with handle._use() as invoke:
-        invoke("load", path_bytes(path), ctypes.byref(options))
+        source = Source(handle._hooks, path)
+        invoke(source.verb("load"), source.argument, ctypes.byref(options))
 
 
-def checkpoint_settings(path: PathLike) -> dict[str, Any]:
+def look(function: str, path: File, *more: Any) -> None:
+    """Calls a function, without a handle, that looks into a checkpoint."""
+    hooks = Hooks(1, None, None)
+    with hooks.signals_kept():
+        source = Source(hooks, path)
+        hooks.call(getattr(native, source.verb(function)), source.argument, *more)
+
+
+def checkpoint_settings(path: File) -> dict[str, Any]:
     """The settings of the trainer that wrote a checkpoint: `Trainer(**checkpoint_settings(path))`."""
     config = new("cribo_trainer_config")
-    check(native.cribo_checkpoint_config(path_bytes(path), ctypes.byref(config)))
+    look("cribo_checkpoint_config", path, ctypes.byref(config))
     return config_values(config)
 
 
-def checkpoint_metadata(path: PathLike, key: str, most_bytes: int = 65536) -> str:
+def checkpoint_metadata(path: File, key: str, most_bytes: int = 65536) -> str:
     """One of the caller's strings in a checkpoint."""
     buffer = ctypes.create_string_buffer(most_bytes)
-    check(native.cribo_checkpoint_metadata(path_bytes(path), text_bytes("key", key), buffer, most_bytes))
+    look("cribo_checkpoint_metadata", path, text_bytes("key", key), buffer, most_bytes)
     return buffer.value.decode()

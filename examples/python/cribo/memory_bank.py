@@ -11,7 +11,8 @@ from .arrays import FLAGS, Array, Found, Wanted, address, apart, input_array, op
 from .callbacks import Log, Progress
 from .configs import with_settings
 from .handles import Handle
-from .library import PathLike, new, path_bytes, text_bytes
+from .library import new, text_bytes
+from .streams import File, Source, Target
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -154,13 +155,15 @@ class MemoryBank(Handle):
         with self._use() as invoke:
             invoke("import", ctypes.byref(batch))
 
-    def save(self, path: PathLike, prefix: str = "") -> None:
+    def save(self, path: File, prefix: str = "") -> None:
         """Writes the bank's content to a safetensors file: prefix + objects_per_image, ids, view1, view2."""
         with self._use() as invoke:
-            invoke("save", path_bytes(path), text_bytes("prefix", prefix))
+            target = Target(self._hooks, path)
+            invoke(target.verb("save"), target.argument, text_bytes("prefix", prefix))
 
-    def load(self, path: PathLike, prefix: str = "") -> None:
+    def load(self, path: File, prefix: str = "") -> None:
         """Replaces the bank's content by that of a file that save wrote, or of a checkpoint, where the prefix
         is "bank."."""
         with self._use() as invoke:
-            invoke("load", path_bytes(path), text_bytes("prefix", prefix))
+            source = Source(self._hooks, path)
+            invoke(source.verb("load"), source.argument, text_bytes("prefix", prefix))

@@ -10,9 +10,11 @@ import numpy as np
 
 from .arrays import Array, Found, Wanted, address, apart, input_array, output_array
 from .callbacks import Hooks, Log, Progress
+from .checkpoints import look
 from .configs import config_values, with_settings
 from .handles import Handle
-from .library import PathLike, check, native, new, path_bytes, text_bytes
+from .library import native, new, text_bytes
+from .streams import File, Source, Target
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -148,7 +150,7 @@ class Model(Handle):
 
     def save(
         self,
-        path: PathLike,
+        path: File,
         prefix: str = "",
         *,
         backbone: bool = True,
@@ -159,11 +161,13 @@ class Model(Handle):
         plain_names (and heads=False) the backbone's names are timm's, without "backbone."."""
         parts = new("cribo_save_parts", backbone=backbone, heads=heads, plain_names=plain_names)
         with self._use() as invoke:
-            invoke("save_partial", path_bytes(path), text_bytes("prefix", prefix), ctypes.byref(parts))
+            target = Target(self._hooks, path)
+            verb = target.verb("save_partial", "save_to")
+            invoke(verb, target.argument, text_bytes("prefix", prefix), ctypes.byref(parts))
 
     def load(
         self,
-        path: PathLike,
+        path: File,
         prefix: str = "",
         *,
         backbone: bool = True,
@@ -182,12 +186,14 @@ class Model(Handle):
             plain_names=plain_names,
         )
         with self._use() as invoke:
-            invoke("load_partial", path_bytes(path), text_bytes("prefix", prefix), ctypes.byref(parts))
+            source = Source(self._hooks, path)
+            verb = source.verb("load_partial", "load_from")
+            invoke(verb, source.argument, text_bytes("prefix", prefix), ctypes.byref(parts))
 
     @classmethod
     def open(
         cls,
-        path: PathLike,
+        path: File,
         *,
         prefix: str | None = None,
         with_heads: bool = False,
@@ -201,9 +207,12 @@ class Model(Handle):
         are read too, where the file has them."""
         options = open_options(prefix, with_heads)
         config = new("cribo_model_config")
-        check(
-            native.cribo_model_config_from_file(path_bytes(path), ctypes.byref(options), ctypes.byref(config))
-        )
+        hooks = Hooks(1, None, None)
+        with hooks.signals_kept():
+            source = Source(hooks, path)
+            verb = source.verb("cribo_model_config_from_file", "cribo_model_config_from_reader")
+            hooks.call(getattr(native, verb), source.argument, ctypes.byref(options), ctypes.byref(config))
+            source.rewind()
         found = config_values(config)
         model = cls(threads=threads, log=log, progress=progress, **{**found, **settings})
         try:
@@ -213,17 +222,19 @@ class Model(Handle):
             raise
         return model
 
-    def adopt(self, path: PathLike, *, prefix: str | None = None, heads: bool = False) -> None:
+    def adopt(self, path: File, *, prefix: str | None = None, heads: bool = False) -> None:
         """Reads weights of any layout into this model: the backbone, and with heads the projection heads."""
         options = open_options(prefix, heads)
         with self._use() as invoke:
-            invoke("adopt", path_bytes(path), ctypes.byref(options))
+            source = Source(self._hooks, path)
+            invoke(source.verb("adopt"), source.argument, ctypes.byref(options))
 
-    def export(self, path: PathLike, layout: str = "cribo", *, prefix: str | None = None) -> None:
+    def export(self, path: File, layout: str = "cribo", *, prefix: str | None = None) -> None:
         """Writes the backbone in a layout of layouts(), for other code; prefix None: that of the layout."""
         text = None if prefix is None else text_bytes("prefix", prefix)
         with self._use() as invoke:
-            invoke("export", path_bytes(path), text_bytes("layout", layout), text)
+            target = Target(self._hooks, path)
+            invoke(target.verb("export"), target.argument, text_bytes("layout", layout), text)
 
 
 class WeightsInfo(NamedTuple):
@@ -247,10 +258,10 @@ def open_options(prefix: str | None, heads: bool) -> Any:
     return new("cribo_open_options", prefix=text, settings=None, heads=int(heads))
 
 
-def weights_info(path: PathLike, *, prefix: str | None = None) -> WeightsInfo:
+def weights_info(path: File, *, prefix: str | None = None) -> WeightsInfo:
     """Describes a file of weights."""
     options, info = open_options(prefix, True), new("cribo_weights_info")
-    check(native.cribo_weights_describe(path_bytes(path), ctypes.byref(options), ctypes.byref(info)))
+    look("cribo_weights_describe", path, ctypes.byref(options), ctypes.byref(info))
     texts = (getattr(info, name).decode() for name in WeightsInfo._fields[:6])
     numbers = info.tensors, info.parameters, bool(info.heads), info.step
     return WeightsInfo._make((*texts, *numbers))

@@ -14,10 +14,11 @@ from .checkpoints import load, save
 from .configs import config_values, with_settings
 from .declarations import CONSTANTS
 from .handles import Handle
-from .library import PathLike, native, new, text_bytes
+from .library import native, new, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
 from .step import Moments, Report, Targets, losses_of, moments_of, report_of, steps_of, targets_of
+from .streams import File
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -273,11 +274,11 @@ class Objective(Handle):
         """Steps done so far."""
         return steps_of(self)
 
-    def save(self, path: PathLike, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
+    def save(self, path: File, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
         """Writes a checkpoint: heads, moments, centres, bank, steps, settings and the caller's strings."""
         save(self, path, level, metadata)
 
-    def load(self, path: PathLike, overrides: Iterable[str] = ()) -> None:
+    def load(self, path: File, overrides: Iterable[str] = ()) -> None:
         """Continues from a checkpoint of an objective with the same settings, but for those in overrides.
         When it raises, the objective is as before."""
         load(self, path, overrides)

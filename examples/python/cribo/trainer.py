@@ -11,15 +11,16 @@ import numpy as np
 
 from .arrays import Array, address, input_array, optional_array
 from .callbacks import Log, Progress
-from .checkpoints import Snapshot, load, save
+from .checkpoints import Snapshot, load, save, save_weights
 from .communicator import Communicator
 from .configs import with_settings
 from .handles import H, Handle
-from .library import PathLike, native, new, path_bytes, text_bytes
+from .library import native, new, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
 from .model import Model
 from .step import Moments, Report, Targets, crop_array, losses_of, moments_of, report_of, steps_of, targets_of
+from .streams import File
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -217,12 +218,11 @@ class Trainer(Handle):
         """Replaces one centre or both."""
         set_centres(self, centre, object_centre)
 
-    def save_weights(self, path: PathLike) -> None:
+    def save_weights(self, path: File) -> None:
         """Writes student and teacher ("student." and "teacher." + name) to one safetensors file."""
-        with self._use() as invoke:
-            invoke("save_weights", path_bytes(path))
+        save_weights(self, path)
 
-    def save(self, path: PathLike, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
+    def save(self, path: File, level: int = 1, metadata: Mapping[str, str] | None = None) -> None:
         """Writes a checkpoint: all that the trainer remembers, its settings and the caller's strings."""
         save(self, path, level, metadata)
 
@@ -230,7 +230,7 @@ class Trainer(Handle):
         """A copy of the trainer's whole state, which another thread may save while the trainer continues."""
         return Snapshot(self, threads)
 
-    def load(self, path: PathLike, overrides: Iterable[str] = ()) -> None:
+    def load(self, path: File, overrides: Iterable[str] = ()) -> None:
         """Goes on from a checkpoint of a trainer with the same settings, but for those named in overrides.
         When it raises, the trainer is as before."""
         load(self, path, overrides)
