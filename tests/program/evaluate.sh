@@ -35,6 +35,8 @@ iou=$(sed -n 's/.*"retrieval":{"mean_iou":\([0-9.]*\),.*"step":15.*/\1/p' "$work
 grep -v seconds "$work/scores.json" >"$work/one"
 expect 0 '"linear_probe"' evaluate "$work/run" "$work/train" "$work/test" --linear --json - --threads 3 -q
 grep -v seconds "$work/output" | cmp - "$work/one" || fail "other threads gave other scores"
+expect 0 "colour + HOG   mIoU" evaluate "$work/run" "$work/train" "$work/test" --floor --json "$work/floor.json" --fractions 1,1/2
+grep -A 2 '"floor"' "$work/floor.json" | grep -q '"mean_iou": 0\.[0-9]' || fail "no floor in $(cat "$work/floor.json")"
 expect 0 "48 patches in memory" evaluate "$work/run/checkpoint-00000015.safetensors.gz" "$work/train" --memory-patches 48
 expect 0 "over" evaluate "$work/run" "$work/train" --size 64 --neighbours 5 --temperature 0.1
 

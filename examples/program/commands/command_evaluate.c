@@ -21,6 +21,7 @@ enum {
     KEY_RULE, /* one for each of `rules`, in their order */
     KEY_JSON = KEY_RULE + 16,
     KEY_LINEAR,
+    KEY_FLOOR,
     KEY_MEMORY_PATCHES,
     KEY_NEIGHBOURS,
     KEY_TEMPERATURE,
@@ -80,6 +81,10 @@ static const struct argp_option table[] = {
     {"temperature", KEY_TEMPERATURE, "X", 0,
         "Temperature of the softmax over the neighbours' cosines; default 0.02", 2},
     {"linear", KEY_LINEAR, NULL, 0, "Fit a linear layer to the patches of TRAIN as well and score it", 2},
+    {"floor", KEY_FLOOR, NULL, 0,
+        "Score features without a network by the same retrieval as well: mean colour, deviation and oriented "
+        "gradients (HOG) of each patch",
+        2},
     {"epochs", KEY_EPOCHS, "N", 0, "Epochs of --protocol linear; default 25", 2},
     {"rate", KEY_RATE, "X", 0, "Learning rate of --protocol linear in its first four fifths; default 0.01",
         2},
@@ -126,6 +131,7 @@ struct parsing {
     struct evaluation_options what;
     struct unsupervised_options clusters;
     size_t failure_count;
+    bool floor;  /* features without a network, too */
     int epochs;  /* of the linear layer */
     double rate; /* of its first steps */
     const char *json, *plot, *failures, *protocol, *rule[RULES];
@@ -136,6 +142,7 @@ struct work {
     struct run_plan plan;
     struct frozen frozen;
     struct evaluation results[MAX_RUNS];
+    struct evaluation floor; /* of the first run's pictures; only with the option */
 };
 
 static void take_argument(struct argp_state *state, struct parsing *parsing, char *value)
@@ -189,6 +196,7 @@ static error_t parse_memory(int key, char *value, struct argp_state *state, stru
     struct problem problem;
     switch (key) {
     case KEY_LINEAR: parsing->what.linear = true; return 0;
+    case KEY_FLOOR: parsing->floor = true; return 0;
     case KEY_MEMORY_PATCHES:
         parsing->what.memory_patches = command_integer(state, "memory-patches", value, 0, INT64_C(1) << 31);
         return 0;
@@ -347,6 +355,10 @@ static bool write_json(const struct parsing *parsing, const struct work *work, s
     json_t *root = evaluation_json(&work->results[0], &work->plan.test);
     json_object_set_new(root, "conditions", evaluation_conditions(&work->frozen, &parsing->what));
     json_object_set_new(root, "seed", json_integer((json_int_t)work->plan.runs[0].seed));
+    if (parsing->floor)
+        json_object_set_new(root, "floor",
+            json_pack("{s:f, s:f}", "mean_iou", work->floor.nearest.mean_iou, "accuracy",
+                work->floor.nearest.accuracy));
     if (work->plan.count > 1) {
         json_object_set_new(root, "runs", runs_json(work));
         json_object_set_new(root, "summary", summaries_json(work));
@@ -367,6 +379,7 @@ static bool publish(const struct parsing *parsing, struct work *work, struct pro
     if (has_table(parsing)) {
         if (work->plan.count == 1) print_table(&work->results[0], &work->plan.test);
         if (work->plan.count > 1) print_runs(work);
+        if (parsing->floor) print_scores("colour + HOG", &work->floor.nearest);
         print_foot(parsing, work);
     }
     size_t count = run_plan_summarise(&work->plan, work->results, summaries);
@@ -378,6 +391,19 @@ static bool publish(const struct parsing *parsing, struct work *work, struct pro
 
 /* --- the protocols --- */
 
+/* The first run with features without a network. */
+static bool find_floor(const struct parsing *parsing, struct work *work, struct problem *problem)
+{
+    struct frozen plain = frozen_plain(&work->frozen);
+    struct evaluation_options what = parsing->what;
+    what.protocol.blue_deviation = 0;
+    what.run_count = 1;
+    what.linear = false;
+    what.worst = 0;
+    what.record = NULL;
+    return evaluate(&work->floor, &plain, &what, problem);
+}
+
 static bool retrieve(struct parsing *parsing, struct work *work, struct problem *problem)
 {
     struct evaluation_options *what = &parsing->what;
@@ -387,7 +413,8 @@ static bool retrieve(struct parsing *parsing, struct work *work, struct problem 
     what->threads = parsing->model.threads;
     what->say = true;
     if (parsing->failures) what->worst = parsing->failure_count ? parsing->failure_count : 6;
-    return evaluate(work->results, &work->frozen, what, problem) && publish(parsing, work, problem);
+    return evaluate(work->results, &work->frozen, what, problem) &&
+           (!parsing->floor || find_floor(parsing, work, problem)) && publish(parsing, work, problem);
 }
 
 /* The mean and the deviation of the clusters' mean IoU over the seeds, and the last seed's classes. */
@@ -533,6 +560,7 @@ static bool work_through(struct parsing *parsing, struct problem *problem)
     struct work *work = calloc(1, sizeof *work);
     bool done = work ? run(parsing, work, problem) : problem_no_memory(problem);
     for (size_t r = 0; work && r < MAX_RUNS; r++) evaluation_free(&work->results[r]);
+    if (work) evaluation_free(&work->floor);
     if (work) frozen_free(&work->frozen);
     if (work) run_plan_free(&work->plan);
     free(work);

@@ -2,6 +2,7 @@
 #include "models/evaluation.h"
 
 #include "base/say.h"
+#include "models/plain_features.h"
 #include "pictures/augment.h"
 #include "pictures/segmentation_view.h"
 
@@ -201,6 +202,10 @@ static bool find_features(struct bench *bench, size_t at)
 {
     const struct frozen *frozen = bench->frozen;
     float *features = bench->features + at * frozen_tokens(frozen) * (size_t)frozen->width;
+    if (!frozen->model) {
+        plain_features(bench->pixels, frozen->size, frozen->patch, features);
+        return true;
+    }
     return cribo_model_features(frozen->model, 1, frozen->size, frozen->size, bench->pixels, features, NULL,
                NULL) == CRIBO_OK ||
            problem_library(bench->problem);

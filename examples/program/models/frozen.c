@@ -3,6 +3,7 @@
 
 #include "pictures/augment.h"
 #include "base/arguments.h"
+#include "models/plain_features.h"
 #include "pictures/folder.h"
 #include "pictures/resample.h"
 #include "base/say.h"
@@ -216,6 +217,15 @@ struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config, 
     struct frozen frozen = {.model = model, .config = *config, .recipe = *recipe};
     set_size(&frozen, 0);
     return frozen;
+}
+
+struct frozen frozen_plain(const struct frozen *frozen)
+{
+    struct frozen plain = *frozen;
+    plain.model = NULL;
+    plain.width = PLAIN_WIDTH;
+    for (int c = 0; c < 3; c++) plain.recipe.mean[c] = 0, plain.recipe.deviation[c] = 1;
+    return plain;
 }
 
 void frozen_free(struct frozen *frozen)

@@ -25,7 +25,7 @@ struct frozen_options {
 extern const struct argp frozen_argp;
 
 struct frozen {
-    cribo_model *model;
+    cribo_model *model;          /* NULL: features without a network (plain_features.h) */
     cribo_trainer_config config; /* with which it was trained */
     struct recipe recipe;        /* of its views; its mean and deviation normalise pixels */
     int size, patch, side;       /* of its pictures, of a patch, patches along a side */
@@ -39,6 +39,9 @@ bool frozen_open(struct frozen *frozen, const struct frozen_options *options, st
 
 /* frozen_open for a model that the caller owns. */
 struct frozen frozen_of(cribo_model *model, const cribo_trainer_config *config, const struct recipe *recipe);
+
+/* The same sizes with features that need no learning; nothing to be freed. */
+struct frozen frozen_plain(const struct frozen *frozen);
 
 void frozen_free(struct frozen *frozen);
 
