@@ -19,6 +19,7 @@ enum { B = 2, SIZE = 16, PATCH = 8 };
 typedef struct memory_count {
     atomic_long allocations;
     atomic_long blocks; /* not yet released */
+    atomic_long bytes;  /* of all allocations */
 } memory_count;
 
 static void *count_allocate(void *user, size_t bytes)
@@ -28,6 +29,7 @@ static void *count_allocate(void *user, size_t bytes)
     if (!memory) return NULL;
     count->allocations++;
     count->blocks++;
+    count->bytes += (long)bytes;
     return memory;
 }
 
@@ -61,10 +63,9 @@ static void *press_stop(void *user)
     return NULL;
 }
 
-static cribo_trainer *make_trainer(const cribo_runtime *runtime)
+static cribo_trainer_config settings(void)
 {
     cribo_trainer_config config;
-    cribo_trainer *trainer;
     MUST(cribo_trainer_config_init(&config, sizeof config));
     config.image_size = SIZE;
     config.patch_size = PATCH;
@@ -79,8 +80,7 @@ static cribo_trainer *make_trainer(const cribo_runtime *runtime)
     config.bank_images = 8;
     config.batch_size = B;
     config.steps_per_epoch = 1;
-    MUST(cribo_trainer_create(&trainer, &config, runtime));
-    return trainer;
+    return config;
 }
 
 int main(void)
@@ -102,9 +102,17 @@ int main(void)
     runtime.progress = asked_to_stop;
     runtime.progress_user = &stop;
 
-    cribo_trainer *trainer = make_trainer(&runtime);
+    cribo_trainer_config config = settings();
+    int64_t needed;
+    MUST(cribo_trainer_memory(&config, &runtime, &needed));
+    printf("%lld bytes are needed, %lld are available\n", (long long)needed,
+        (long long)cribo_memory_available());
+
+    cribo_trainer *trainer;
+    MUST(cribo_trainer_create(&trainer, &config, &runtime));
     long planned = atomic_load(&memory.allocations);
     printf("%ld blocks for everything that will ever be needed\n", planned);
+    EXPECT(atomic_load(&memory.bytes) == needed);
 
     cribo_batch batch = {.struct_size = sizeof batch,
         .images = B,

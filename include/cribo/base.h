@@ -180,6 +180,13 @@ CRIBO_API int64_t cribo_default_threads(void);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_set_default_threads(int64_t threads);
 
 /*
+ * The bytes of memory that the process can still use without swapping: those that the system has available,
+ * limited by the limits of its control group and the groups above it (versions 1 and 2). 0: not known.
+ * Cost: some system calls.
+ */
+CRIBO_API int64_t cribo_memory_available(void);
+
+/*
  * One setting of a config struct, for command lines and bindings.
  *
  * name     as in the struct and in cribo_..._config_set

@@ -59,6 +59,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_create(cribo_clusterer *
     const cribo_clusterer_config *config, const cribo_runtime *runtime, int64_t max_images,
     int64_t tokens_per_view, int64_t width);
 
+/*
+ * The bytes that cribo_clusterer_create takes from the allocator; later calls take none. See
+ * cribo_trainer_memory.
+ * Errors: as cribo_clusterer_create; CRIBO_OUT_OF_MEMORY only where the address space is too small.
+ * Cost: as cribo_trainer_memory.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_memory(const cribo_clusterer_config *config,
+    const cribo_runtime *runtime, int64_t max_images, int64_t tokens_per_view, int64_t width, int64_t *bytes);
+
 /* Frees a clusterer; NULL is fine. */
 CRIBO_API void cribo_clusterer_free(cribo_clusterer *clusterer);
 

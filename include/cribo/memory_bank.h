@@ -52,6 +52,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_config_setting(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_create(
     cribo_memory_bank **out, const cribo_memory_bank_config *config, const cribo_runtime *runtime);
 
+/*
+ * The bytes that cribo_memory_bank_create takes from the allocator; push and query take none. See
+ * cribo_trainer_memory.
+ * Errors: as cribo_memory_bank_create; CRIBO_OUT_OF_MEMORY only where the address space is too small.
+ * Cost: as cribo_trainer_memory.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_memory(
+    const cribo_memory_bank_config *config, const cribo_runtime *runtime, int64_t *bytes);
+
 /* Frees a bank that cribo_memory_bank_create made (not a trainer's); NULL is fine. */
 CRIBO_API void cribo_memory_bank_free(cribo_memory_bank *bank);
 

@@ -220,6 +220,17 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model,
     int64_t height, int64_t width, const float *pixels, float *dense, float *cls, float *attention);
 
 /*
+ * The most bytes at once that cribo_model_create and cribo_model_features of images of this size take from
+ * the allocator, for any number of images; height and width 0: without features. Not included: the arrays of
+ * the caller, reading a file, and cribo_model_pack. See cribo_trainer_memory.
+ * Errors: as cribo_model_create and cribo_model_features; CRIBO_OUT_OF_MEMORY only where the address space
+ * is too small.
+ * Cost: as cribo_trainer_memory.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_memory(const cribo_model_config *config,
+    const cribo_runtime *runtime, int64_t height, int64_t width, int64_t *bytes);
+
+/*
  * Writes the parameters to a safetensors file, each named prefix + name (prefix NULL: none), through a
  * temporary file that is renamed: at any moment the old file or the new one exists.
  * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL, a

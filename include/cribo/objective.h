@@ -135,6 +135,15 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_config_preset(
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_create(
     cribo_objective **out, const cribo_objective_config *config, const cribo_runtime *runtime);
 
+/*
+ * The most bytes at once that cribo_objective_create and all steps take from the allocator. See
+ * cribo_trainer_memory.
+ * Errors: as cribo_objective_create; CRIBO_OUT_OF_MEMORY only where the address space is too small.
+ * Cost: as cribo_trainer_memory.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_memory(
+    const cribo_objective_config *config, const cribo_runtime *runtime, int64_t *bytes);
+
 /* Frees an objective and the handles borrowed from it. */
 CRIBO_API void cribo_objective_free(cribo_objective *objective);
 

@@ -199,6 +199,17 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create(
     cribo_trainer **out, const cribo_trainer_config *config, const cribo_runtime *runtime);
 
 /*
+ * The most bytes at once that cribo_trainer_create and all steps take from the allocator, for the same
+ * `config` and the threads of `runtime` (NULL: the default number). The number is exact: the code of creation
+ * measures. Not included: the caller's batches, saving and loading, features of the lent models, and about
+ * 4 MB for each thread that BLIS and the system need. Compare with cribo_memory_available.
+ * Errors: as cribo_trainer_create; CRIBO_OUT_OF_MEMORY only where the address space is too small.
+ * Cost: some MB of memory and no threads; up to some tenths of a second for large settings.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_memory(
+    const cribo_trainer_config *config, const cribo_runtime *runtime, int64_t *bytes);
+
+/*
  * Makes a trainer that is one of several ranks (docs/distributed.md); `communicator` NULL or of one rank: as
  * cribo_trainer_create. All ranks call it with the same settings; config.batch_size is that of the whole
  * batch, and config.shards a multiple of the number of ranks. Rank r then gives each step its share of the

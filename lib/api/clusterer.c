@@ -69,6 +69,20 @@ cribo_status cribo_clusterer_create(cribo_clusterer **out, const cribo_clusterer
     return status;
 }
 
+cribo_status cribo_clusterer_memory(const cribo_clusterer_config *config, const cribo_runtime *runtime,
+    int64_t max_images, int64_t tokens_per_view, int64_t width, int64_t *bytes)
+{
+    cribo_clusterer *planned;
+    cribo_runtime hooks;
+    cb_memory_plan plan;
+    CB_REQUIRE_POINTER(bytes);
+    CB_TRY(cb_runtime_plan(&hooks, runtime, &plan));
+    CB_TRY(cribo_clusterer_create(&planned, config, &hooks, max_images, tokens_per_view, width));
+    cribo_clusterer_free(planned);
+    *bytes = (int64_t)plan.peak;
+    return CRIBO_OK;
+}
+
 void cribo_clusterer_free(cribo_clusterer *clusterer)
 {
     if (!CB_MAY_FREE(clusterer)) return;

@@ -201,6 +201,31 @@ cribo_status cribo_model_features(cribo_model *model, int64_t images, int64_t he
     return cb_features_compute(model->runtime, &model->features, model->model, &batch, dense, cls, attention);
 }
 
+/* What features of such an image need in addition; sides of 0: there is none. */
+static cribo_status reserve(cribo_model *model, int64_t height, int64_t width)
+{
+    if (height == 0 && width == 0) return CRIBO_OK;
+    CB_TRY(check_side(model->model, "height", height));
+    CB_TRY(check_side(model->model, "width", width));
+    return cb_features_reserve(model->runtime, &model->features, model->model, (size_t)height, (size_t)width);
+}
+
+cribo_status cribo_model_memory(const cribo_model_config *config, const cribo_runtime *runtime,
+    int64_t height, int64_t width, int64_t *bytes)
+{
+    cribo_model *planned;
+    cribo_runtime hooks;
+    cb_memory_plan plan;
+    CB_REQUIRE_POINTER(bytes);
+    CB_TRY(cb_runtime_plan(&hooks, runtime, &plan));
+    CB_TRY(cribo_model_create(&planned, config, &hooks));
+    cribo_status status = reserve(planned, height, width);
+    cribo_model_free(planned);
+    CB_TRY(status);
+    *bytes = (int64_t)plan.peak;
+    return CRIBO_OK;
+}
+
 static cribo_status check_switch(const char *name, int64_t value)
 {
     CB_REQUIRE(value == 0 || value == 1, "parts.%s = %lld must be 0 or 1", name, (long long)value);

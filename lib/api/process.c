@@ -1,4 +1,5 @@
 /* cribo/base.h: what holds for the whole process. */
+#include "base/cgroup.h"
 #include "base/pool.h"
 
 cribo_status cribo_set_default_threads(int64_t threads)
@@ -12,4 +13,9 @@ cribo_status cribo_set_default_threads(int64_t threads)
 int64_t cribo_default_threads(void)
 {
     return (int64_t)cb_pool_default_threads();
+}
+
+int64_t cribo_memory_available(void)
+{
+    return (int64_t)cb_available_memory("");
 }

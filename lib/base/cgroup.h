@@ -1,4 +1,4 @@
-/* The CPU time that the process's control groups grant. */
+/* The CPU time and the memory that the system and the process's control groups grant. */
 #ifndef CB_BASE_CGROUP_H
 #define CB_BASE_CGROUP_H
 
@@ -9,5 +9,11 @@
  * CPUs and at least 1; 0: there is no quota. `root` precedes "/proc" and "/sys": "" but in tests.
  */
 size_t cb_cgroup_cpus(const char *root);
+
+/*
+ * The bytes of memory that are available in the system, or in the process's control group or a group above
+ * it, whichever is less; 0: not known.
+ */
+size_t cb_available_memory(const char *root);
 
 #endif

@@ -1,9 +1,11 @@
-/* The handle's allocator, and arenas. See memory.h. */
+/* The handle's allocator, plans, and arenas. See memory.h. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "base/memory.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define CB_ASAN 1
@@ -27,6 +29,51 @@
 bool cb_multiply(size_t a, size_t b, size_t *out)
 {
     return !__builtin_mul_overflow(a, b, out);
+}
+
+#define PLAN_HEAD CB_ALIGNMENT        /* before a block stands its size */
+#define PLAN_MAPPED ((size_t)1 << 20) /* larger blocks are mapped */
+
+static void *map(size_t bytes)
+{
+    int protection = PROT_READ | PROT_WRITE, kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *block = mmap(NULL, bytes, protection, kind, -1, 0);
+    return block == MAP_FAILED ? NULL : block;
+}
+
+static void *plan_allocate(void *user, size_t bytes)
+{
+    cb_memory_plan *plan = user;
+    size_t whole = bytes + PLAN_HEAD;
+    void *block = whole > PLAN_MAPPED ? map(whole) : calloc(1, whole);
+    if (!block) return NULL;
+    *(size_t *)block = bytes;
+    plan->bytes += bytes;
+    plan->peak = cb_max(plan->peak, plan->bytes);
+    return (unsigned char *)block + PLAN_HEAD;
+}
+
+static void plan_release(void *user, void *memory)
+{
+    cb_memory_plan *plan = user;
+    void *block = (unsigned char *)memory - PLAN_HEAD;
+    size_t bytes = *(size_t *)block;
+    plan->bytes -= bytes;
+    if (bytes + PLAN_HEAD > PLAN_MAPPED)
+        munmap(block, bytes + PLAN_HEAD);
+    else
+        free(block);
+}
+
+cb_allocator cb_plan_allocator(cb_memory_plan *plan)
+{
+    *plan = (cb_memory_plan){0};
+    return (cb_allocator){plan_allocate, plan_release, plan};
+}
+
+bool cb_is_plan(const cb_allocator *allocator)
+{
+    return allocator->allocate == plan_allocate;
 }
 
 /* All object pointers have the same representation here, but C has no lvalue for any pointer type. */
@@ -59,7 +106,7 @@ static cribo_status allocate(
     uintptr_t address =
         ((uintptr_t)block + sizeof(void *) + CB_ALIGNMENT - 1) & ~(uintptr_t)(CB_ALIGNMENT - 1);
     ((void **)address)[-1] = block;
-    if (cleared && allocator->allocate) memset((void *)address, 0, bytes);
+    if (cleared && allocator->allocate && !cb_is_plan(allocator)) memset((void *)address, 0, bytes);
     set_pointer(out, (void *)address);
     return CRIBO_OK;
 }

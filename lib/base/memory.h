@@ -22,6 +22,19 @@ typedef struct cb_allocator {
 } cb_allocator;
 
 /*
+ * Counts the memory of a handle that is created only to be counted. Its large blocks are address space
+ * without memory while nothing touches them: creation code skips large writes where cb_is_plan.
+ */
+typedef struct cb_memory_plan {
+    size_t bytes; /* in use, as the hooks of an allocator would be asked for them */
+    size_t peak;
+} cb_memory_plan;
+
+/* The allocator of such a handle; `plan` outlives it. */
+cb_allocator cb_plan_allocator(cb_memory_plan *plan);
+bool cb_is_plan(const cb_allocator *allocator);
+
+/*
  * count * size bytes, zeroed, aligned to CB_ALIGNMENT. `out` is the address of a pointer of any type, which
  * receives the block (NULL on failure). `what` names the block in the message. A count of 0 gives a valid
  * block. Large blocks of the default allocator are fresh pages, which use no memory until they are touched.

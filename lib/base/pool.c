@@ -251,7 +251,7 @@ cribo_status cb_pool_create(const cb_allocator *allocator, cb_pool **out, size_t
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
 
-    int error = start_helpers(pool);
+    int error = cb_is_plan(allocator) ? 0 : start_helpers(pool);
     if (error) {
         cb_pool_free(pool);
         return cb_fail_errno(CRIBO_SYSTEM_ERROR, error,

@@ -37,6 +37,19 @@ cribo_status cb_runtime_begin(cb_runtime *runtime, const cribo_runtime *hooks)
     return cb_pool_create(&runtime->allocator, &runtime->pool, (size_t)runtime->hooks.threads);
 }
 
+cribo_status cb_runtime_plan(cribo_runtime *planned, const cribo_runtime *hooks, cb_memory_plan *plan)
+{
+    cribo_runtime given;
+    CB_TRY(import(&given, hooks));
+    const cb_allocator allocator = cb_plan_allocator(plan);
+    *planned = (cribo_runtime){.struct_size = sizeof *planned,
+        .threads = given.threads,
+        .allocate = allocator.allocate,
+        .release = allocator.release,
+        .allocator_user = allocator.user};
+    return CRIBO_OK;
+}
+
 void cb_runtime_end(cb_runtime *runtime)
 {
     cb_pool_free(runtime->pool);

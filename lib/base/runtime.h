@@ -17,6 +17,12 @@ typedef struct cb_runtime {
 cribo_status cb_runtime_begin(cb_runtime *runtime, const cribo_runtime *hooks);
 void cb_runtime_end(cb_runtime *runtime);
 
+/*
+ * Begins a plan: the hooks of a handle that is created only to count its memory, with the threads of `hooks`
+ * (NULL: defaults). Such a handle starts no thread and calls no callback.
+ */
+cribo_status cb_runtime_plan(cribo_runtime *planned, const cribo_runtime *hooks, cb_memory_plan *plan);
+
 /* Calls the log callback. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))

@@ -29,6 +29,14 @@ static cribo_status plan(const cb_runtime *runtime, cb_features *features, const
     return cb_arena_create(&runtime->allocator, &features->arena, bytes, "workspace of the features");
 }
 
+cribo_status cb_features_reserve(
+    const cb_runtime *runtime, cb_features *features, const cb_model *model, size_t height, size_t width)
+{
+    const cb_images image = {.count = 1, .height = height, .width = width};
+    size_t scratch_bytes;
+    return plan(runtime, features, model, &image, &scratch_bytes);
+}
+
 /* The shares of the dense tokens, from [H, T] to [H, N]. */
 static void copy_dense_shares(const cb_token_layout *layout, size_t heads, const cb_real *shares, cb_real *to)
 {

@@ -9,6 +9,10 @@ typedef struct cb_features {
     cb_arena arena;
 } cb_features;
 
+/* The workspace grows to what an image of this size needs; fails for lack of memory. */
+cribo_status cb_features_reserve(
+    const cb_runtime *runtime, cb_features *features, const cb_model *model, size_t height, size_t width);
+
 /*
  * Features of images [count, 3, height, width], as numbers, whose sides are multiples of the patch; dense
  * [count, N, D], global [count, D], attention [count, H, N], each NULL if not needed. Fails only for lack

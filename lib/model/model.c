@@ -121,7 +121,7 @@ cribo_status cb_model_create(
     *out = NULL;
     CB_TRY(check_combination(config));
     CB_TRY(create(runtime, out, config, training ? training : &cb_train_all, training != NULL));
-    cb_parameters_draw(&(*out)->parameters, runtime->pool, (uint64_t)config->seed);
+    cb_parameters_draw(runtime, &(*out)->parameters, (uint64_t)config->seed);
     return CRIBO_OK;
 }
 
@@ -130,7 +130,7 @@ static cribo_status copy(const cb_runtime *runtime, cb_model **out, const cb_mod
     cribo_model_config config = source->config;
     if (!heads) config.prototypes = config.object_prototypes = 0;
     CB_TRY(create(runtime, out, &config, &source->training, false));
-    memcpy((*out)->parameters.values, source->parameters.values, (*out)->parameters.total * sizeof(cb_real));
+    cb_parameters_copy(runtime, &(*out)->parameters, &source->parameters);
     return CRIBO_OK;
 }
 

@@ -130,10 +130,16 @@ static void draw_piece(void *context, size_t task, size_t worker)
     for (size_t i = piece * PIECE; i < end; i++) values[i] = draw_one(&random, parameter);
 }
 
-void cb_parameters_draw(const cb_parameters *parameters, cb_pool *pool, uint64_t seed)
+void cb_parameters_draw(const cb_runtime *runtime, const cb_parameters *parameters, uint64_t seed)
 {
     draw_job job = {parameters, seed};
     size_t pieces = 0;
+    if (cb_is_plan(&runtime->allocator)) return;
     for (size_t i = 0; i < parameters->count; i++) pieces += pieces_of(&parameters->list[i]);
-    cb_pool_run(pool, pieces, draw_piece, &job);
+    cb_pool_run(runtime->pool, pieces, draw_piece, &job);
+}
+
+void cb_parameters_copy(const cb_runtime *runtime, const cb_parameters *to, const cb_parameters *from)
+{
+    if (!cb_is_plan(&runtime->allocator)) memcpy(to->values, from->values, to->total * sizeof *to->values);
 }

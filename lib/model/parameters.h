@@ -74,7 +74,10 @@ void cb_parameters_release(const cb_allocator *allocator, cb_parameters *paramet
 /* The parameter of that name, or NULL. */
 const cb_parameter *cb_parameters_find(const cb_parameters *parameters, const char *name);
 
-/* Draws all values again: a function of the seed alone. */
-void cb_parameters_draw(const cb_parameters *parameters, cb_pool *pool, uint64_t seed);
+/* Draws all values again: a function of the seed alone. Nothing happens where the memory is a plan. */
+void cb_parameters_draw(const cb_runtime *runtime, const cb_parameters *parameters, uint64_t seed);
+
+/* Copies all values between parameters of one layout. Nothing happens where the memory is a plan. */
+void cb_parameters_copy(const cb_runtime *runtime, const cb_parameters *to, const cb_parameters *from);
 
 #endif

@@ -496,6 +496,7 @@ cribo_status cb_gemm_begin(const cb_runtime *runtime)
         return cb_fail(CRIBO_SYSTEM_ERROR,
             "the environment variable BLIS_ARCH_TYPE is set: with it BLIS may end the process; unset it "
             "(CRIBO_GEMM and CRIBO_CPU choose the library's own kernels)");
+    if (cb_is_plan(&runtime->allocator)) return CRIBO_OK;
     if (chosen.poor && runtime->hooks.log && !atomic_flag_test_and_set(&told))
         cb_log(runtime, CRIBO_LOG_WARNING,
             "BLIS %s has no kernels for this CPU, and ours do not fit it: matrix products will be slow",

@@ -36,8 +36,8 @@ static cribo_status create_networks(const cb_runtime *runtime, cb_token_trainer 
     t->student_heads = t->teacher_heads = heads_of(&t->config);
     CB_TRY(create_heads(&runtime->allocator, &t->student, &t->student_heads, true));
     CB_TRY(create_heads(&runtime->allocator, &t->teacher, &t->teacher_heads, false));
-    cb_parameters_draw(&t->student, runtime->pool, (uint64_t)t->config.seed);
-    memcpy(t->teacher.values, t->student.values, t->student.total * sizeof(cb_real));
+    cb_parameters_draw(runtime, &t->student, (uint64_t)t->config.seed);
+    cb_parameters_copy(runtime, &t->teacher, &t->student);
     return CRIBO_OK;
 }
 

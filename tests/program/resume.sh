@@ -36,7 +36,7 @@ steps=100
 last=checkpoint-00000100.safetensors.gz
 small="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
     --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 4 --learning-rate 0.004 --steps $steps --keep 3"
-expect 0 "" pretrain "$work/pictures" -o "$work/whole" $small --threads 2 --workers 2 --save-every 0
+expect 0 " GiB of memory for the trainer" pretrain "$work/pictures" -o "$work/whole" $small --threads 2 --workers 2 --save-every 0
 [ "$(ls "$work/whole" | grep -c ^checkpoint-)" -eq 1 ] || fail "saved more than the end"
 
 # Killed in an epoch, after which the log ran ahead and tore; resumed with other threads, its settings from the checkpoint.

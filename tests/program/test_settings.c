@@ -277,6 +277,18 @@ START_TEST(test_settings_warm_ups_longer_than_the_run_are_named)
 }
 END_TEST
 
+START_TEST(test_settings_more_memory_than_available_is_named)
+{
+    struct problem found;
+    const int64_t gib = 1 << 30;
+    ck_assert(!settings_too_large(3 * gib, 3 * gib, &found));
+    ck_assert(!settings_too_large(3 * gib, 0, &found));
+    ck_assert(settings_too_large(3 * gib, 3 * gib / 2, &found));
+    ck_assert_ptr_nonnull(strstr(found.text, "needs 3.0 GiB of memory, but 1.5 GiB are available"));
+    ck_assert_ptr_nonnull(strstr(found.text, "--bank-images"));
+}
+END_TEST
+
 RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
     test_settings_time_decides_length_and_network, test_settings_given_win_over_presets_and_small_defaults,
     test_settings_of_weights_win_over_presets_and_given_ones_over_both,
@@ -284,4 +296,4 @@ RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
     test_settings_steps_per_epoch_of_0_are_those_of_the_folder, test_settings_wrong_ones_are_named,
     test_settings_of_a_resumed_run_are_those_saved, test_settings_overridden_ones_may_differ,
     test_settings_presets_stack, test_settings_names_are_the_options,
-    test_settings_warm_ups_longer_than_the_run_are_named)
+    test_settings_warm_ups_longer_than_the_run_are_named, test_settings_more_memory_than_available_is_named)

@@ -15,6 +15,22 @@ COPIES = {
 }
 
 
+class Memory(unittest.TestCase):
+    def test_estimates_are_those_of_the_settings(self):
+        training = {**SMALL, "clusters": 4, "batch_size": 4, "bank_images": 8, "steps_per_epoch": 1}
+        small = cribo.Trainer.memory_bytes(**training, threads=1)
+        large = cribo.Trainer.memory_bytes(**{**training, "bank_images": 1000}, threads=1)
+        self.assertGreater(large - small, 992 * 4 * 8 * SMALL["width"])
+        weights = cribo.Model.memory_bytes(**SMALL, threads=1)
+        self.assertGreater(cribo.Model.memory_bytes((32, 32), **SMALL, threads=1), weights)
+        self.assertGreater(cribo.Clusterer.memory_bytes(2, 16, 8, clusters=4, threads=1), 2 * 4 * 32 * 4)
+        self.assertGreater(cribo.MemoryBank.memory_bytes(bank_images=10, width=8), 10 * 32 * 64)
+        self.assertGreater(cribo.Objective.memory_bytes("vits16-coco", steps_per_epoch=1), 1 << 30)
+        with self.assertRaisesRegex(cribo.InvalidArgument, "heads"):
+            cribo.Model.memory_bytes(heads=5)
+        self.assertGreaterEqual(cribo.memory_available(), 0)
+
+
 class Models(unittest.TestCase):
     def assert_equal(self, one: cribo.Model, other: cribo.Model):
         ours, theirs = one.state_dict(), other.state_dict()

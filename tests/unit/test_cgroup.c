@@ -1,4 +1,4 @@
-/* CPU quotas of nested control groups, in trees of files that stand for /proc and /sys. */
+/* CPU quotas and memory limits of nested control groups, in trees of files that stand for /proc and /sys. */
 #define _XOPEN_SOURCE 700
 #include "base/cgroup.h"
 #include "support/suite.h"
@@ -46,6 +46,7 @@ static void put(const char *name, const char *text)
 }
 
 #define V2 "sys/fs/cgroup/"
+#define V1_MEMORY "sys/fs/cgroup/memory/"
 #define V1 "sys/fs/cgroup/cpu,cpuacct/"
 
 START_TEST(test_cgroup_v2_smallest_quota_upwards_counts)
@@ -97,6 +98,45 @@ START_TEST(test_cgroup_nonsense_is_no_quota)
 }
 END_TEST
 
+START_TEST(test_memory_of_the_system_without_groups)
+{
+    ck_assert_uint_eq(cb_available_memory(root), 0);
+    put("proc/meminfo", "MemTotal: 8000000 kB\nMemFree: 1000 kB\nMemAvailable:    5000000 kB\n");
+    ck_assert_uint_eq(cb_available_memory(root), 5120000000u);
+}
+END_TEST
+
+START_TEST(test_memory_v2_least_left_upwards_counts)
+{
+    put("proc/meminfo", "MemAvailable: 5000000 kB\n");
+    put("proc/self/cgroup", "0::/user.slice/job/step\n");
+    put(V2 "user.slice/job/step/memory.max", "max\n");
+    put(V2 "user.slice/job/step/memory.current", "999\n");
+    ck_assert_uint_eq(cb_available_memory(root), 5120000000u);
+    put(V2 "user.slice/job/memory.max", "1000000\n");
+    put(V2 "user.slice/job/memory.current", "900000\n");
+    ck_assert_uint_eq(cb_available_memory(root), 100000);
+    put(V2 "user.slice/job/memory.stat", "anon 1\nworkingset_inactive_file 7\ninactive_file 300000\n");
+    ck_assert_uint_eq(cb_available_memory(root), 400000);
+    put(V2 "user.slice/memory.max", "500000\n");
+    put(V2 "user.slice/memory.current", "600000\n");
+    ck_assert_uint_eq(cb_available_memory(root), 1);
+}
+END_TEST
+
+START_TEST(test_memory_v1_least_left_upwards_counts)
+{
+    put("proc/self/cgroup", "5:memory:/a/b\n4:cpu,cpuacct:/batch/job\n");
+    put(V1_MEMORY "a/b/memory.limit_in_bytes", "9223372036854771712\n");
+    put(V1_MEMORY "a/b/memory.usage_in_bytes", "5\n");
+    ck_assert_uint_eq(cb_available_memory(root), 0);
+    put(V1_MEMORY "a/memory.limit_in_bytes", "8000\n");
+    put(V1_MEMORY "a/memory.usage_in_bytes", "5000\n");
+    put(V1_MEMORY "a/memory.stat", "inactive_file 1\ntotal_inactive_file 1000\n");
+    ck_assert_uint_eq(cb_available_memory(root), 4000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cgroup");
@@ -106,6 +146,9 @@ int main(void)
     tcase_add_test(tests, test_cgroup_v2_of_a_container_is_read_at_its_root);
     tcase_add_test(tests, test_cgroup_v1_smallest_quota_upwards_counts);
     tcase_add_test(tests, test_cgroup_nonsense_is_no_quota);
+    tcase_add_test(tests, test_memory_of_the_system_without_groups);
+    tcase_add_test(tests, test_memory_v2_least_left_upwards_counts);
+    tcase_add_test(tests, test_memory_v1_least_left_upwards_counts);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

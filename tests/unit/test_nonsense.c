@@ -93,6 +93,26 @@ CONFIG(probe, "neighbours")
 CONFIG(trainer, "batch_size")
 
 /* The refusals of every _create; `...` are its arguments after the runtime, each with a comma before it. */
+/* The estimate of a handle's memory. */
+#define BAD_MEMORY(noun, config, ...) \
+    do { \
+        int64_t bytes = 7; \
+        cribo_runtime runtime = training_runtime(1); \
+        BAD(cribo_##noun##_memory(NULL, NULL __VA_ARGS__, &bytes), "config"); \
+        BAD(cribo_##noun##_memory(&config, NULL __VA_ARGS__, NULL), "bytes"); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) { \
+            config.struct_size = bad_sizes[i]; \
+            BAD(cribo_##noun##_memory(&config, NULL __VA_ARGS__, &bytes), "struct_size"); \
+            config.struct_size = sizeof config; \
+            runtime.struct_size = bad_sizes[i]; \
+            BAD(cribo_##noun##_memory(&config, &runtime __VA_ARGS__, &bytes), "runtime.struct_size"); \
+            runtime.struct_size = sizeof runtime; \
+        } \
+        runtime.threads = -1; \
+        BAD(cribo_##noun##_memory(&config, &runtime __VA_ARGS__, &bytes), "runtime.threads"); \
+        ck_assert_int_eq(bytes, 7); \
+    } while (0)
+
 #define BAD_CREATE(noun, config, ...) \
     do { \
         cribo_##noun *none = (cribo_##noun *)&none; \
@@ -189,6 +209,11 @@ static void default_threads(void)
     ck_assert_int_ge(cribo_default_threads(), 1);
 }
 
+static void memory_available(void)
+{
+    ck_assert_int_ge(cribo_memory_available(), 0);
+}
+
 static void set_default_threads(void)
 {
     const int64_t numbers[] = {-1, 257, INT64_MIN, INT64_MAX};
@@ -239,6 +264,12 @@ static void clusterer_create(void)
     }
     c.clusters = 2 * TOKENS + 1;
     BAD(cribo_clusterer_create(&made, &c, NULL, IMAGES, TOKENS, WIDTH), "clusters");
+}
+
+static void clusterer_memory(void)
+{
+    cribo_clusterer_config c = clusterer_config();
+    BAD_MEMORY(clusterer, c, , IMAGES, TOKENS, WIDTH);
 }
 
 static void clusterer_free(void)
@@ -981,6 +1012,12 @@ static void memory_bank_create(void)
     BAD_CREATE(memory_bank, c, );
 }
 
+static void memory_bank_memory(void)
+{
+    cribo_memory_bank_config c = bank_config();
+    BAD_MEMORY(memory_bank, c, );
+}
+
 static void memory_bank_free(void)
 {
     cribo_memory_bank_free(NULL);
@@ -1166,6 +1203,12 @@ static void model_create(void)
 static void model_free(void)
 {
     cribo_model_free(NULL);
+}
+
+static void model_memory(void)
+{
+    cribo_model_config c = model_config();
+    BAD_MEMORY(model, c, , 0, 0);
 }
 
 static void model_share(void)
@@ -1501,6 +1544,12 @@ static void trainer_create(void)
     c = training_config();
     c.clusters = 19;
     BAD(cribo_trainer_create(&made, &c, NULL), "clusters");
+}
+
+static void trainer_memory(void)
+{
+    cribo_trainer_config c = training_config();
+    BAD_MEMORY(trainer, c, );
 }
 
 static void trainer_create_distributed(void)
@@ -2016,6 +2065,12 @@ static void objective_create(void)
     BAD_CREATE(objective, c, );
     c.clusters = 2 * c.tokens + 1;
     BAD(cribo_objective_create(&made, &c, NULL), "clusters");
+}
+
+static void objective_memory(void)
+{
+    cribo_objective_config c = objective_config();
+    BAD_MEMORY(objective, c, );
 }
 
 static void objective_free(void)
@@ -2848,6 +2903,7 @@ static const entry table[] = {
     ENTRY(last_error),
     ENTRY(default_threads),
     ENTRY(set_default_threads),
+    ENTRY(memory_available),
     ENTRY(runtime_init),
     ENTRY(setting_choice),
     ENTRY(random_uniform),
@@ -2877,6 +2933,7 @@ static const entry table[] = {
     ENTRY(checkpoint_metadata_from),
     CONFIG_ENTRIES(clusterer),
     ENTRY(clusterer_create),
+    ENTRY(clusterer_memory),
     ENTRY(clusterer_free),
     ENTRY(clusterer_set_setting),
     ENTRY(clusterer_run),
@@ -2915,6 +2972,7 @@ static const entry table[] = {
     ENTRY(thread_group_communicator),
     {"cribo_thread_group_free", thread_group_communicator},
     ENTRY(memory_bank_create),
+    ENTRY(memory_bank_memory),
     ENTRY(memory_bank_free),
     ENTRY(memory_bank_query),
     ENTRY(memory_bank_push),
@@ -2926,6 +2984,7 @@ static const entry table[] = {
     CONFIG_ENTRIES(model),
     ENTRY(model_create),
     ENTRY(model_free),
+    ENTRY(model_memory),
     ENTRY(model_share),
     ENTRY(model_pack),
     ENTRY(model_parameter_count),
@@ -2948,6 +3007,7 @@ static const entry table[] = {
     ENTRY(crop_positions),
     ENTRY(objective_config_preset),
     ENTRY(objective_create),
+    ENTRY(objective_memory),
     ENTRY(objective_free),
     ENTRY(objective_set_setting),
     ENTRY(objective_schedule),
@@ -2974,6 +3034,7 @@ static const entry table[] = {
     CONFIG_ENTRIES(trainer),
     ENTRY(trainer_config_preset),
     ENTRY(trainer_create),
+    ENTRY(trainer_memory),
     ENTRY(trainer_create_distributed),
     ENTRY(trainer_free),
     ENTRY(trainer_set_setting),

@@ -29,6 +29,7 @@ struct session {
     struct folder checkpoints; /* existing ones, the newest first; none in a new run */
     struct run run;
     cribo_trainer *trainer;
+    int64_t trainer_bytes, available_bytes; /* of memory: of the trainer, and before it was made */
     struct loader *loader;
     struct showcase showcase;
     struct history history;   /* of the whole run */

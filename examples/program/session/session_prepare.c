@@ -92,6 +92,18 @@ static bool check_preset(struct session *session)
                saved[0] ? "--preset=" : "no preset", saved);
 }
 
+/* Computes the memory of the trainer before it is made; a warning where it is more than there is. */
+static bool check_memory(struct session *session, const cribo_runtime *runtime)
+{
+    struct problem found;
+    session->available_bytes = cribo_memory_available();
+    if (cribo_trainer_memory(&session->config, runtime, &session->trainer_bytes) != CRIBO_OK)
+        return problem_library(&session->problem);
+    if (settings_too_large(session->trainer_bytes, session->available_bytes, &found))
+        say_warning("%s", found.text);
+    return true;
+}
+
 static bool make_trainer(struct session *session)
 {
     cribo_runtime runtime;
@@ -99,6 +111,7 @@ static bool make_trainer(struct session *session)
     runtime.threads = session->options->threads;
     runtime.log = say_message;
     runtime.log_user = session;
+    if (!check_memory(session, &runtime)) return false;
     return cribo_trainer_create(&session->trainer, &session->config, &runtime) == CRIBO_OK ||
            problem_library(&session->problem);
 }

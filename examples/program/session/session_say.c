@@ -101,6 +101,16 @@ static void say_time(const struct session *session)
         (long long)plan->steps);
 }
 
+static void say_memory(const struct session *session)
+{
+    const double gib = 1 << 30;
+    double needed = (double)session->trainer_bytes / gib, available = (double)session->available_bytes / gib;
+    if (session->available_bytes)
+        say_note("%.2f GiB of memory for the trainer, of %.2f GiB available", needed, available);
+    else
+        say_note("%.2f GiB of memory for the trainer", needed);
+}
+
 void session_say_plan(const struct session *session)
 {
     const cribo_trainer_config *config = &session->config;
@@ -108,6 +118,7 @@ void session_say_plan(const struct session *session)
     say_note("%zu pictures in %s; %lld steps of %lld pictures, %lld to an epoch; to %s",
         session->pictures.count, session->options->sources[0], (long long)session->total_steps,
         (long long)config->batch_size, (long long)config->steps_per_epoch, session->options->out);
+    say_memory(session);
     if (session->checkpoint)
         say_note("%lld steps are done: going on from %s%s", (long long)session->step, session->checkpoint,
             session->options->resume ? "" : " (--overwrite begins anew)");

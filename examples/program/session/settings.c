@@ -442,6 +442,18 @@ bool settings_resume_recipe(const struct settings *settings, const struct recipe
     return true;
 }
 
+bool settings_too_large(int64_t needed, int64_t available, struct problem *found)
+{
+    const double gib = 1 << 30;
+    if (available == 0 || needed <= available) return false;
+    snprintf(found->text, sizeof found->text,
+        "the trainer needs %.1f GiB of memory, but %.1f GiB are available: the system may end the run; "
+        "smaller --micro-batch, --bank-images, --prototypes, --object-prototypes or --width, or "
+        "--recompute=1, need less",
+        (double)needed / gib, (double)available / gib);
+    return true;
+}
+
 bool settings_too_long(const cribo_trainer_config *config, struct problem *found)
 {
     const struct {

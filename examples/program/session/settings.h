@@ -88,6 +88,12 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
  */
 bool settings_too_long(const cribo_trainer_config *config, struct problem *found);
 
+/*
+ * Whether a trainer of `needed` bytes is larger than the available memory (0: not known), and which settings
+ * reduce it, into found->text.
+ */
+bool settings_too_large(int64_t needed, int64_t available, struct problem *found);
+
 /* A setting's small default as text; NULL where the library's own holds. */
 const char *settings_small_default(const char *name);
 

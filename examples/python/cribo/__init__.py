@@ -59,7 +59,14 @@ from .loss import Loss, Losses
 from .memory_bank import BankContent, Matches, MemoryBank
 from .model import Features, Model, WeightsInfo, layouts, weights_info
 from .objective import Learned, Objective, StepValues
-from .process import build_info, default_threads, random_uniform, set_default_threads, version
+from .process import (
+    build_info,
+    default_threads,
+    memory_available,
+    random_uniform,
+    set_default_threads,
+    version,
+)
 from .step import CROP, Moments, Report, Targets, crop_positions
 from .trainer import IMAGENET_DEVIATION, IMAGENET_MEAN, Batch, Trainer
 
@@ -130,6 +137,7 @@ __all__ = [
     "default_threads",
     "k_means",
     "layouts",
+    "memory_available",
     "nearest_centres",
     "principal_components",
     "random_uniform",

@@ -69,6 +69,20 @@ class Clusterer(Handle):
         cannot change."""
         self._set(settings)
 
+    @classmethod
+    def memory_bytes(
+        cls,
+        max_images: int,
+        tokens_per_view: int,
+        width: int,
+        *,
+        threads: int = 0,
+        **settings: Unpack[ClustererSettings],
+    ) -> int:
+        """The bytes that such a clusterer needs; nothing is made."""
+        sizes = {"max_images": max_images, "tokens_per_view": tokens_per_view, "width": width}
+        return cls._memory(settings, threads, [natural(name, size) for name, size in sizes.items()])
+
     def run(
         self,
         tokens: Array,

@@ -37,6 +37,17 @@ class Handle:
         self._create(f"cribo_{self._kind}_create", ctypes.byref(config), *sizes)
         self._read_settings()
 
+    @classmethod
+    def _memory(
+        cls, values: Mapping[str, Any], threads: int, sizes: Sequence[int] = (), presets: Sequence[str] = ()
+    ) -> int:
+        """The most bytes at once that a handle with these settings takes from the allocator."""
+        config, count = config_of(cls._kind, presets, values), ctypes.c_int64()
+        runtime = ctypes.byref(Hooks(threads, None, None).runtime)
+        measure = getattr(native, f"cribo_{cls._kind}_memory")
+        check(measure(ctypes.byref(config), runtime, *sizes, ctypes.byref(count)))
+        return count.value
+
     def _create(self, function: str, source: Any, *more: Any) -> None:
         """Makes the handle from its config, or from another handle. An exception after that frees it."""
         self._pointer: int | None = None

@@ -58,6 +58,11 @@ class MemoryBank(Handle):
     ):
         super().__init__(settings, threads, log, progress)
 
+    @classmethod
+    def memory_bytes(cls, *, threads: int = 0, **settings: Unpack[MemoryBankSettings]) -> int:
+        """The bytes that such a bank needs when it is full; nothing is made."""
+        return cls._memory(settings, threads)
+
     def _batch(
         self, view1: Array, view2: Array, objects_per_image: Array, ids: Array | None
     ) -> tuple[Any, list[Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, Found, Wanted, address, apart, input_array, output_array
+from .arrays import Array, Found, Wanted, address, apart, input_array, natural, output_array
 from .callbacks import Hooks, Log, Progress
 from .checkpoints import look
 from .configs import config_values, with_settings
@@ -54,6 +54,14 @@ class Model(Handle):
     ):
         super().__init__(settings, threads, log, progress)
 
+    @classmethod
+    def memory_bytes(
+        cls, image: tuple[int, int] = (0, 0), *, threads: int = 0, **settings: Unpack[ModelSettings]
+    ) -> int:
+        """The most bytes at once that such a model needs, and with an image (height, width) its features of
+        such images. Nothing is made."""
+        return cls._memory(settings, threads, [natural("image", side) for side in image])
+
     def __reduce_ex__(self, _protocol: Any) -> Any:
         """Copies and pickles are independent models, with the same settings, parameters and number of
         threads, but without callbacks; also those of a trainer's model."""
@@ -71,8 +79,8 @@ class Model(Handle):
         return model
 
     def pack(self) -> None:
-        """Packs the weights once for all later calls of features, and before share. A change of the parameters
-        discards the packed weights."""
+        """Packs the weights once for all later calls of features. Call this method before share. A change of
+        the parameters discards the packed weights."""
         with self._use() as invoke:
             invoke("pack")
 

@@ -86,6 +86,11 @@ class Objective(Handle):
         change in a trainer can change here."""
         self._set(settings)
 
+    @classmethod
+    def memory_bytes(cls, *presets: str, threads: int = 0, **settings: Unpack[ObjectiveSettings]) -> int:
+        """The most bytes at once that creation and all steps of such an objective need; nothing is made."""
+        return cls._memory(settings, threads, presets=presets)
+
     def _token_shapes(self, images: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         n, d = self.settings["tokens"], self.settings["width"]
         return (images, 2, n, d), (images, 2, d)

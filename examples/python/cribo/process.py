@@ -34,6 +34,12 @@ def set_default_threads(threads: int) -> None:
     check(native.cribo_set_default_threads(natural("threads", threads)))
 
 
+def memory_available() -> int:
+    """The bytes of memory that the system and the process's control groups have available; 0: not known."""
+    number: int = native.cribo_memory_available()
+    return number
+
+
 def random_uniform(seed: int, stream: int, index: int, count: int) -> np.ndarray:
     """`count` numbers in [0, 1), a pure function of (seed, stream, index): float64 [count]."""
     values = np.empty(natural("count", count), np.float64)

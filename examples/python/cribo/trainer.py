@@ -88,6 +88,11 @@ class Trainer(Handle):
         temperatures, momenta and lengths can change: see cribo_trainer_set_setting in trainer.h."""
         self._set(settings)
 
+    @classmethod
+    def memory_bytes(cls, *presets: str, threads: int = 0, **settings: Unpack[TrainerSettings]) -> int:
+        """The most bytes at once that creation and all steps of such a trainer need; nothing is made."""
+        return cls._memory(settings, threads, presets=presets)
+
     def _create(self, function: str, source: Any, *more: Any) -> None:
         if self._communicator:
             function, more = f"{function}_distributed", (ctypes.byref(self._communicator.struct()),)
