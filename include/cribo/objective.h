@@ -419,15 +419,17 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_write_parameter(
     cribo_objective *objective, int64_t network, const char *name, const float *values, int64_t count);
 
 /*
- * The gradient of a parameter of the student's heads, as learn left it: read it, or replace it before update,
- * by its mean over several processes for example.
- * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, a number that is not finite); set:
- * CRIBO_WRONG_STATE unless all chunks have been learned and the step is not updated yet.
+ * The gradient of a parameter of the student's heads, as learn left it: read it, replace it before update, by
+ * its mean over several processes for example, or add to it, such as the gradient of another loss.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, a number that is not finite); set and
+ * add: CRIBO_WRONG_STATE unless all chunks have been learned and the step is not updated yet.
  * Cost: looks at every name; that of the copy.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_gradient(
     const cribo_objective *objective, const char *name, float *values, int64_t count);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_set_gradient(
+    cribo_objective *objective, const char *name, const float *values, int64_t count);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_add_gradient(
     cribo_objective *objective, const char *name, const float *values, int64_t count);
 
 /*

@@ -363,6 +363,21 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count);
 
 /*
+ * Between learn and update: replaces the gradient of a student's parameter, or adds to it, such as the
+ * gradient of another loss or of an earlier batch. update measures its norm, clips and applies what then
+ * stands there. A parameter that is not trained in this step stays as it is. `values` holds `count` numbers,
+ * copied.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such name, another count, a number that is not finite, a parameter
+ * of the frozen blocks), CRIBO_WRONG_STATE (not between learn and update, several ranks); the gradients are
+ * then unchanged.
+ * Cost: looks at every name; one sweep over the values.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_gradient(
+    cribo_trainer *trainer, const char *name, const float *values, int64_t count);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_add_gradient(
+    cribo_trainer *trainer, const char *name, const float *values, int64_t count);
+
+/*
  * The trainer's student and teacher, to read or write parameters and to compute features. Writing and
  * loading give CRIBO_WRONG_STATE while a step is under way. NULL trainer gives NULL.
  * Ownership: borrowed; they end with the trainer; cribo_model_free does nothing to them.

@@ -77,6 +77,19 @@ void cb_export_moments(
     if (updates) *updates = optimiser->updates[parameter - optimiser->student->list];
 }
 
+cribo_status cb_import_gradient(
+    cb_learner *learner, const cb_parameter *parameter, const float *values, cb_gradient_change change)
+{
+    size_t count = parameter->count;
+    cb_real *gradient = learner->student->gradients + parameter->offset;
+    CB_REQUIRE(!parameter->group.frozen,
+        "name = \"%s\" belongs to the frozen blocks, which have no gradients", parameter->name);
+    CB_TRY(cb_check_finite(learner->runtime->pool, "values", values, count));
+    for (size_t i = 0; i < count; i++)
+        gradient[i] = change == CB_GRADIENT_ADD ? gradient[i] + values[i] : values[i];
+    return CRIBO_OK;
+}
+
 void cb_export_centres(const cb_learner *learner, float *centre, float *object_centre)
 {
     const cb_objective *o = learner->objective;

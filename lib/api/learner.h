@@ -27,6 +27,11 @@ cribo_status cb_export_targets(const cb_learner *learner, const char *teach, con
 void cb_export_moments(
     const cb_learner *learner, const cb_parameter *parameter, float *first, float *second, int64_t *updates);
 
+/* Replaces the gradient of a student's parameter, or adds to it, between learn and update. */
+typedef enum cb_gradient_change { CB_GRADIENT_SET, CB_GRADIENT_ADD } cb_gradient_change;
+cribo_status cb_import_gradient(
+    cb_learner *learner, const cb_parameter *parameter, const float *values, cb_gradient_change change);
+
 void cb_export_centres(const cb_learner *learner, float *centre, float *object_centre);
 cribo_status cb_import_centres(cb_learner *learner, const float *centre, const float *object_centre);
 

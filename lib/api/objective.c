@@ -413,17 +413,27 @@ cribo_status cribo_objective_gradient(
     return CRIBO_OK;
 }
 
+static cribo_status change_gradient(cribo_objective *objective, const char *call, const char *name,
+    const float *values, int64_t count, cb_gradient_change change)
+{
+    const cb_parameter *p = NULL;
+    CB_TRY(find_counted(objective, name, values, count, &p));
+    CB_TRY(cb_check_phase(&objective->core->learner, CB_PHASE_LEARNED, call, "cribo_objective_learn"));
+    return cb_import_gradient(&objective->core->learner, p, values, change);
+}
+
 cribo_status cribo_objective_set_gradient(
     cribo_objective *objective, const char *name, const float *values, int64_t count)
 {
-    const cb_parameter *p = NULL;
     CB_ENTER(objective);
-    CB_TRY(find_counted(objective, name, values, count, &p));
-    CB_TRY(cb_check_phase(&objective->core->learner, CB_PHASE_LEARNED, "cribo_objective_set_gradient",
-        "cribo_objective_learn"));
-    CB_TRY(cb_check_finite(objective->runtime.pool, "values", values, p->count));
-    memcpy(objective->core->student.gradients + p->offset, values, p->count * sizeof *values);
-    return CRIBO_OK;
+    return change_gradient(objective, "cribo_objective_set_gradient", name, values, count, CB_GRADIENT_SET);
+}
+
+cribo_status cribo_objective_add_gradient(
+    cribo_objective *objective, const char *name, const float *values, int64_t count)
+{
+    CB_ENTER(objective);
+    return change_gradient(objective, "cribo_objective_add_gradient", name, values, count, CB_GRADIENT_ADD);
 }
 
 cribo_status cribo_objective_moments(const cribo_objective *objective, const char *name, float *first,

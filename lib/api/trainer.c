@@ -218,6 +218,32 @@ cribo_status cribo_trainer_gradient(
     return CRIBO_OK;
 }
 
+static cribo_status change_gradient(cribo_trainer *trainer, const char *call, const char *name,
+    const float *values, int64_t count, cb_gradient_change change)
+{
+    const cb_parameter *parameter = NULL;
+    cb_learner *learner = &trainer->core->learner;
+    CB_REQUIRE_POINTER(values);
+    CB_TRY(cb_find_counted(learner->student, "the student", name, count, &parameter));
+    CB_TRY(check_whole(trainer, "gradients"));
+    CB_TRY(cb_check_phase(learner, CB_PHASE_LEARNED, call, "cribo_trainer_learn"));
+    return cb_import_gradient(learner, parameter, values, change);
+}
+
+cribo_status cribo_trainer_set_gradient(
+    cribo_trainer *trainer, const char *name, const float *values, int64_t count)
+{
+    CB_ENTER(trainer);
+    return change_gradient(trainer, "cribo_trainer_set_gradient", name, values, count, CB_GRADIENT_SET);
+}
+
+cribo_status cribo_trainer_add_gradient(
+    cribo_trainer *trainer, const char *name, const float *values, int64_t count)
+{
+    CB_ENTER(trainer);
+    return change_gradient(trainer, "cribo_trainer_add_gradient", name, values, count, CB_GRADIENT_ADD);
+}
+
 cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *name, float *first,
     float *second, int64_t count, int64_t *updates)
 {

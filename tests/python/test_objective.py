@@ -132,6 +132,7 @@ class Steps(unittest.TestCase):
         before = self.objective.read(name)
         self.objective.teach(dense, vectors, positions)
         self.objective.learn(dense, vectors)
+        self.objective.add_gradient(name, np.ones_like(before))
         self.objective.set_gradient(name, np.zeros_like(before))
         self.objective.update()
         np.testing.assert_array_equal(self.objective.read(name), before)

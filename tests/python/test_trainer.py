@@ -221,6 +221,23 @@ class Steps(unittest.TestCase):
         self.assertEqual(moments.updates, 1)
         np.testing.assert_allclose(moments.first, 0.1 * gradient, rtol=1e-5, atol=1e-12)
 
+    def test_gradients_are_replaced_and_added_to(self):
+        name = "backbone.norm.bias"
+        with small_trainer() as trainer:
+            trainer.teach(small_batch())
+            with self.assertRaisesRegex(cribo.WrongState, "cribo_trainer_learn"):
+                trainer.set_gradient(name, np.zeros(48, np.float32))
+            trainer.learn(small_batch())
+            gradient = trainer.gradient(name)
+            trainer.add_gradient(name, gradient)
+            np.testing.assert_array_equal(trainer.gradient(name), 2 * gradient)
+            before = trainer.student.read(name)
+            trainer.set_gradient(name, np.zeros(48, np.float32))
+            with self.assertRaisesRegex(ValueError, "shape"):
+                trainer.add_gradient(name, np.zeros(47, np.float32))
+            trainer.update()
+            np.testing.assert_array_equal(trainer.student.read(name), before)
+
     def test_centres_written_are_read(self):
         with small_trainer() as trainer:
             centre = np.arange(40, dtype=np.float32)

@@ -1761,6 +1761,46 @@ static void trainer_targets(void)
     cribo_trainer_free(trainer);
 }
 
+typedef cribo_status gradient_call(
+    cribo_trainer *trainer, const char *name, const float *values, int64_t count);
+
+static void bad_gradient_writes(gradient_call *call)
+{
+    const int64_t counts[] = {0, -1, 15, INT64_MIN, INT64_MAX};
+    cribo_trainer *trainer = trainer_of();
+    cribo_trainer_config c = training_config();
+    training_batch made = training_batch_of(&c, 5, 0);
+    const char *name = "backbone.norm.weight";
+    float values[16] = {0};
+    BAD(call(NULL, name, values, 16), "trainer");
+    BAD(call(trainer, name, values, 16), "cribo_trainer_learn");
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    BAD(call(trainer, name, values, 16), "cribo_trainer_learn");
+    OK(cribo_trainer_learn(trainer, &made.batch));
+    OK(call(trainer, name, values, 16));
+    BAD(call(trainer, NULL, values, 16), "name");
+    BAD(call(trainer, "nonsense", values, 16), "nonsense");
+    BAD(call(trainer, name, NULL, 16), "values");
+    for (size_t i = 0; i < COUNT(counts); i++) BAD(call(trainer, name, values, counts[i]), "count");
+    values[15] = (float)INFINITY;
+    BAD(call(trainer, name, values, 16), "values[15]");
+    OK(cribo_trainer_update(trainer, NULL));
+    values[15] = 0;
+    BAD(call(trainer, name, values, 16), "cribo_trainer_learn");
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+}
+
+static void trainer_set_gradient(void)
+{
+    bad_gradient_writes(cribo_trainer_set_gradient);
+}
+
+static void trainer_add_gradient(void)
+{
+    bad_gradient_writes(cribo_trainer_add_gradient);
+}
+
 static void trainer_gradient(void)
 {
     const int64_t counts[] = {0, -1, 15, INT64_MIN, INT64_MAX};
@@ -2392,17 +2432,34 @@ static void objective_gradient(void)
     bad_parameter_calls(gradient_of_it, false);
 }
 
-static void objective_set_gradient(void)
+static cribo_status add_gradient_to_it(int64_t network, const char *name, float *values, int64_t count)
+{
+    (void)network;
+    return cribo_objective_add_gradient(some_objective, name, values, count);
+}
+
+static void bad_head_gradients(
+    cribo_status (*call)(int64_t network, const char *name, float *values, int64_t count))
 {
     token_batch batch;
     float values[20] = {0};
-    bad_parameter_calls(set_gradient_of_it, false);
+    bad_parameter_calls(call, false);
     some_objective = taught_objective(&batch);
-    BAD(set_gradient_of_it(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "cribo_objective_learn");
+    BAD(call(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "cribo_objective_learn");
     OK(cribo_objective_learn(some_objective, &batch.student));
     values[4] = (float)NAN;
-    BAD(set_gradient_of_it(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "values[4]");
+    BAD(call(CRIBO_STUDENT, "head.mlp.0.bias", values, 20), "values[4]");
     end_objective(some_objective, &batch);
+}
+
+static void objective_set_gradient(void)
+{
+    bad_head_gradients(set_gradient_of_it);
+}
+
+static void objective_add_gradient(void)
+{
+    bad_head_gradients(add_gradient_to_it);
 }
 
 static void objective_moments(void)
@@ -3024,6 +3081,7 @@ static const entry table[] = {
     ENTRY(objective_write_parameter),
     ENTRY(objective_gradient),
     ENTRY(objective_set_gradient),
+    ENTRY(objective_add_gradient),
     ENTRY(objective_moments),
     ENTRY(objective_get_centres),
     ENTRY(objective_set_centres),
@@ -3046,6 +3104,8 @@ static const entry table[] = {
     ENTRY(trainer_forget),
     ENTRY(trainer_targets),
     ENTRY(trainer_gradient),
+    ENTRY(trainer_set_gradient),
+    ENTRY(trainer_add_gradient),
     ENTRY(trainer_student),
     ENTRY(trainer_teacher),
     ENTRY(trainer_average),

@@ -275,6 +275,29 @@ START_TEST(test_objective_values_of_the_caller_take_the_schedules_place)
 }
 END_TEST
 
+START_TEST(test_objective_gradients_added_are_part_of_the_update)
+{
+    cribo_objective_config c = objective_config();
+    token_batch batch = token_batch_of(&c, B, 1);
+    cribo_objective *a = objective_begin(&c, 1), *b = objective_begin(&c, 1);
+    float bias[20], zero[20] = {0};
+    for (int i = 0; i < 2; i++) {
+        cribo_objective *objective = i ? b : a;
+        OK(cribo_objective_teach(objective, &batch.teacher));
+        OK(cribo_objective_learn(objective, &batch.student));
+    }
+    OK(cribo_objective_gradient(a, "head.mlp.0.bias", bias, 20));
+    OK(cribo_objective_set_gradient(b, "head.mlp.0.bias", zero, 20));
+    OK(cribo_objective_add_gradient(b, "head.mlp.0.bias", bias, 20));
+    OK(cribo_objective_update(a, NULL));
+    OK(cribo_objective_update(b, NULL));
+    ck_assert(objective_same(a, b));
+    token_batch_free(&batch);
+    cribo_objective_free(a);
+    cribo_objective_free(b);
+}
+END_TEST
+
 START_TEST(test_objective_gradients_given_back_are_those_of_the_update)
 {
     cribo_objective_config c = objective_config();
@@ -564,6 +587,7 @@ int main(void)
     tcase_add_loop_test(tests, test_objective_of_a_trainers_tokens_gives_the_trainers_losses, 0, 2);
     tcase_add_test(tests, test_objective_values_of_the_caller_take_the_schedules_place);
     tcase_add_test(tests, test_objective_gradients_given_back_are_those_of_the_update);
+    tcase_add_test(tests, test_objective_gradients_added_are_part_of_the_update);
     tcase_add_loop_test(tests, test_objective_groups_are_batches_by_themselves, 0, 2);
     tcase_add_test(tests, test_objective_group_of_all_is_the_batch);
     tcase_add_test(tests, test_objective_saved_and_loaded_goes_on_with_the_same_bits);

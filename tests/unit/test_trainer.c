@@ -406,6 +406,105 @@ START_TEST(test_trainer_phases_out_of_turn_are_refused)
 END_TEST
 
 /* A step that is discarded after learn has no effect: later steps have the bits of a run without it. */
+/* --- gradients that the caller writes --- */
+
+static void learn_batch(cribo_trainer *trainer, const cribo_trainer_config *config, uint64_t number)
+{
+    training_batch made = training_batch_of(config, 5, number);
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    OK(cribo_trainer_learn(trainer, &made.batch));
+    training_batch_free(&made);
+}
+
+typedef cribo_status write_gradient(
+    cribo_trainer *trainer, const char *name, const float *values, int64_t count);
+
+/* Gives every gradient of `from` to `to`, and returns the sum of the squares of what `to` then has. */
+static double pass_gradients(cribo_trainer *from, cribo_trainer *to, write_gradient *write)
+{
+    cribo_parameter p;
+    double squares = 0;
+    for (int64_t i = 0; training_parameter(from, i, &p); i++) {
+        float *values = calloc((size_t)p.count, sizeof *values);
+        ck_assert_ptr_nonnull(values);
+        OK(cribo_trainer_gradient(from, p.name, values, p.count));
+        OK(write(to, p.name, values, p.count));
+        OK(cribo_trainer_gradient(to, p.name, values, p.count));
+        for (int64_t k = 0; k < p.count; k++) squares += (double)values[k] * values[k];
+        free(values);
+    }
+    return squares;
+}
+
+START_TEST(test_trainer_gradients_written_are_those_of_the_update)
+{
+    cribo_trainer_config c = training_config();
+    c.drop_path = 0;
+    cribo_trainer *a = training_begin(&c, 1), *b = training_begin(&c, 2);
+    learn_batch(a, &c, 0);
+    learn_batch(b, &c, 0);
+    OK(cribo_trainer_set_gradient(b, "backbone.norm.bias", (const float[16]){7}, 16));
+    pass_gradients(a, b, cribo_trainer_set_gradient);
+    OK(cribo_trainer_update(a, NULL));
+    OK(cribo_trainer_update(b, NULL));
+    ck_assert(training_same(a, b));
+    cribo_trainer_free(a);
+    cribo_trainer_free(b);
+}
+END_TEST
+
+/* Gradient accumulation: the sum over two batches is measured, clipped and applied. */
+START_TEST(test_trainer_gradients_of_several_batches_add_up)
+{
+    cribo_trainer_config c = training_config();
+    cribo_trainer *a = training_begin(&c, 1), *b = training_begin(&c, 1);
+    cribo_report report = {.struct_size = sizeof report};
+    learn_batch(a, &c, 0);
+    learn_batch(b, &c, 1);
+    double squares = pass_gradients(a, b, cribo_trainer_add_gradient);
+    OK(cribo_trainer_update(b, &report));
+    ck_assert_double_gt(squares, 0);
+    ck_assert_double_eq_tol(report.gradient_norm, sqrt(squares), 1e-5 * sqrt(squares));
+    OK(cribo_trainer_update(a, NULL));
+    ck_assert(!training_same(a, b));
+    cribo_trainer_free(a);
+    cribo_trainer_free(b);
+}
+END_TEST
+
+START_TEST(test_trainer_gradients_of_frozen_blocks_are_refused)
+{
+    cribo_trainer_config c = training_config();
+    c.frozen_blocks = 1;
+    cribo_trainer *trainer = training_begin(&c, 1);
+    const float values[16] = {1};
+    learn_batch(trainer, &c, 0);
+    REFUSED(cribo_trainer_set_gradient(trainer, "backbone.blocks.0.norm1.bias", values, 16),
+        CRIBO_INVALID_ARGUMENT, "frozen blocks");
+    OK(cribo_trainer_set_gradient(trainer, "backbone.blocks.1.norm1.bias", values, 16));
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
+START_TEST(test_trainer_gradients_that_overflow_end_the_update)
+{
+    cribo_trainer_config c = training_config();
+    cribo_trainer *trainer = training_begin(&c, 1);
+    const float values[16] = {3e38F};
+    training_state before = training_state_of(trainer);
+    learn_batch(trainer, &c, 0);
+    OK(cribo_trainer_set_gradient(trainer, "backbone.norm.bias", values, 16));
+    OK(cribo_trainer_add_gradient(trainer, "backbone.norm.bias", values, 16));
+    REFUSED(cribo_trainer_update(trainer, NULL), CRIBO_NOT_FINITE, "backbone.norm.bias");
+    OK(cribo_trainer_forget(trainer));
+    training_state after = training_state_of(trainer);
+    ck_assert(training_state_equal(&before, &after));
+    training_state_free(&before);
+    training_state_free(&after);
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
 START_TEST(test_trainer_forgotten_step_changes_nothing)
 {
     cribo_trainer_config c = training_config();
@@ -458,6 +557,10 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, test_trainer_images_without_ids_draw_by_index);
     tcase_add_test(tests, test_trainer_phases_in_turn_are_a_step);
     tcase_add_test(tests, test_trainer_phases_out_of_turn_are_refused);
+    tcase_add_test(tests, test_trainer_gradients_written_are_those_of_the_update);
+    tcase_add_test(tests, test_trainer_gradients_of_several_batches_add_up);
+    tcase_add_test(tests, test_trainer_gradients_of_frozen_blocks_are_refused);
+    tcase_add_test(tests, test_trainer_gradients_that_overflow_end_the_update);
     tcase_add_test(tests, test_trainer_forgotten_step_changes_nothing);
 }
 

@@ -17,7 +17,17 @@ from .handles import Handle
 from .library import native, new, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
-from .step import Moments, Report, Targets, losses_of, moments_of, report_of, steps_of, targets_of
+from .step import (
+    Moments,
+    Report,
+    Targets,
+    losses_of,
+    moments_of,
+    report_of,
+    steps_of,
+    targets_of,
+    write_gradient,
+)
 from .streams import File
 
 if TYPE_CHECKING:
@@ -251,9 +261,11 @@ class Objective(Handle):
 
     def set_gradient(self, name: str, values: Array) -> None:
         """Replaces the gradient of a parameter between the last learn and update."""
-        array = input_array(name, values, np.float32, self.shape(name))
-        with self._use() as invoke:
-            invoke("set_gradient", text_bytes("name", name), address(array), array.size)
+        write_gradient(self, "set_gradient", name, values, self.shape(name))
+
+    def add_gradient(self, name: str, values: Array) -> None:
+        """Adds to the gradient of a parameter between the last learn and update."""
+        write_gradient(self, "add_gradient", name, values, self.shape(name))
 
     def moments(self, name: str) -> Moments:
         """The moments of AdamW of a parameter of the student's heads."""

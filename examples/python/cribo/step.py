@@ -117,11 +117,8 @@ def targets_of(handle: Handle, tokens: int) -> Targets:
         invoke("targets", ctypes.byref(output))
     images = int((found.objects_per_image >= 0).sum())
     objects = int(found.objects_per_image[:images].sum())
-    return Targets(
-        *(array[:images] for array in found[:3]),
-        *(array[:objects] for array in found[3:7]),
-        found.mask[:images],
-    )
+    of_images, of_objects = (array[:images] for array in found[:3]), (array[:objects] for array in found[3:7])
+    return Targets._make((*of_images, *of_objects, found.mask[:images]))
 
 
 def moments_of(handle: Handle, name: str, shape: Sequence[int]) -> Moments:
@@ -158,3 +155,10 @@ def crop_positions(crop: Sequence[float], rows: int, columns: int) -> np.ndarray
     positions = np.empty((natural("rows", rows) * natural("columns", columns), 2), np.float32)
     check(native.cribo_crop_positions(address(place), rows, columns, address(positions)))
     return positions
+
+
+def write_gradient(handle: Handle, verb: str, name: str, values: Array, shape: tuple[int, ...]) -> None:
+    """Replaces the gradient of a parameter, or adds to it."""
+    array = input_array(name, values, np.float32, shape)
+    with handle._use() as invoke:
+        invoke(verb, text_bytes("name", name), address(array), array.size)

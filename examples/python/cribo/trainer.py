@@ -19,7 +19,18 @@ from .library import native, new, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
 from .model import Model
-from .step import Moments, Report, Targets, crop_array, losses_of, moments_of, report_of, steps_of, targets_of
+from .step import (
+    Moments,
+    Report,
+    Targets,
+    crop_array,
+    losses_of,
+    moments_of,
+    report_of,
+    steps_of,
+    targets_of,
+    write_gradient,
+)
 from .streams import File
 
 if TYPE_CHECKING:
@@ -206,6 +217,14 @@ class Trainer(Handle):
         with self._use() as invoke:
             invoke("gradient", text_bytes("name", name), address(values), values.size)
         return values
+
+    def set_gradient(self, name: str, values: Array) -> None:
+        """Replaces the gradient of a student's parameter between learn and update."""
+        write_gradient(self, "set_gradient", name, values, self.student.shape(name))
+
+    def add_gradient(self, name: str, values: Array) -> None:
+        """Adds to the gradient of a student's parameter between learn and update: that of another loss, say."""
+        write_gradient(self, "add_gradient", name, values, self.student.shape(name))
 
     def moments(self, name: str) -> Moments:
         """The moments of AdamW of a student's parameter."""
