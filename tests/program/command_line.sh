@@ -65,6 +65,10 @@ done
 grep -vq '^{"batch":[0-9]*,"loss_score":[0-9.elnu-]*,"view_retrieval_percent":[0-9.elnu-]*,"view_retrieval_start_percent":[0-9.e-]*,"step":[0-9]*,.*"loss":[0-9.e-]*,.*"images_per_second":[0-9.e+]*,"time":[0-9.e+]*}$' "$work/run3/log.jsonl" &&
     fail "a line of the log is malformed"
 
+# A network that does not change finds no more patches than before it.
+expect 0 "step 25: view retrieval is" pretrain "$work/pictures" -o "$work/idle" $small --steps 30 --learning-rate 0 --learning-rate-final 0
+grep -q "view retrieval .*no better than before training" "$work/output" || fail "no word of view retrieval at the end"
+
 # Underscores are hyphens; the same seed gives the same weights with other numbers of threads.
 expect 0 "" pretrain "$work/pictures" -o "$work/run4" $small --epochs 3 --threads=1 --workers=1 --learning_rate=0.004 --quiet
 cmp -s "$work/run3/weights.safetensors" "$work/run4/weights.safetensors" || fail "other threads gave other weights"
