@@ -11,9 +11,9 @@ shift 3
 launcher=$(command -v "mpirun.$flavour") || { echo "there is no mpirun.$flavour"; exit 77; }
 options=
 if [ "$flavour" = openmpi ]; then
-    # More ranks than cores, and root in containers.
+    # Root in containers; more ranks than cores, which then need not yield them: waiting ranks sleep.
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    options='--oversubscribe --mca btl self,vader,tcp'
+    options='--oversubscribe --mca btl self,vader,tcp --mca mpi_yield_when_idle 0'
 fi
 if [ "$judge" = exit ]; then exec timeout -k 5 120 "$launcher" $options -n "$ranks" "$@"; fi
 output=$(timeout -k 5 120 "$launcher" $options -n "$ranks" "$@" 2>&1)

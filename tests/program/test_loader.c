@@ -297,6 +297,64 @@ START_TEST(test_loader_source_most_of_which_is_unreadable_ends_the_run)
 }
 END_TEST
 
+/* Compares images of a part with those of the whole batch from `first` on. */
+static void expect_images(const struct loader_batch *part, const struct loader_batch *whole, size_t first)
+{
+    size_t count = (size_t)part->images, view = 3 * S * S;
+    ck_assert(memcmp(part->view1, whole->view1 + first * view, count * view) == 0);
+    ck_assert(memcmp(part->view2, whole->view2 + first * view, count * view) == 0);
+    ck_assert(memcmp(part->crops1, whole->crops1 + first, count * sizeof *part->crops1) == 0);
+    ck_assert(memcmp(part->crops2, whole->crops2 + first, count * sizeof *part->crops2) == 0);
+    ck_assert(memcmp(part->ids, whole->ids + first, count * sizeof *part->ids) == 0);
+}
+
+START_TEST(test_loader_parts_join_to_the_whole_batch)
+{
+    enum { PARTS = 3, BROKEN = 2 };
+    char *root = make_pictures(FILES, 1 << 3 | 1 << 4);
+    struct pictures pictures;
+    struct problem problem;
+    struct loader *parts[PARTS];
+    list_pictures(&pictures, root);
+    struct loader *loader = make_loader(&pictures, 2, BATCH, 5);
+    for (size_t p = 0; p < PARTS; p++) {
+        struct loader_options options = options_of(&pictures, 2, BATCH, 5);
+        options.part = p;
+        options.parts = PARTS;
+        parts[p] = start_loader(&options);
+    }
+    for (int t = 0; t < 9; t++) {
+        struct loader_batch whole, part;
+        size_t at = 0;
+        ck_assert(loader_next(loader, &whole, &problem));
+        for (size_t p = 0; p < PARTS; p++) {
+            ck_assert(loader_next(parts[p], &part, &problem));
+            expect_images(&part, &whole, at);
+            at += (size_t)part.images;
+            struct loader_broken broken;
+            while (loader_take_broken(parts[p], &broken))
+                for (size_t other = 0; other < PARTS; other++)
+                    ck_assert(loader_add_broken(parts[other], &broken, &problem));
+        }
+        ck_assert_int_eq(at, whole.images);
+        /* Any images of the batch can be made by any part. */
+        ck_assert(loader_remake(parts[PARTS - 1], &part, 2, whole.ids + 1, whole.replaced + 1, &problem));
+        expect_images(&part, &whole, 1);
+    }
+    uint32_t expected[FILES], found[FILES];
+    size_t count = loader_broken_before(loader, 9, expected);
+    ck_assert_uint_eq(count, BROKEN);
+    for (size_t p = 0; p < PARTS; p++) {
+        ck_assert_uint_eq(loader_broken_before(parts[p], 9, found), count);
+        ck_assert(memcmp(found, expected, count * sizeof *found) == 0);
+        loader_free(parts[p]);
+    }
+    loader_free(loader);
+    pictures_close(&pictures);
+    files_remove(root);
+}
+END_TEST
+
 START_TEST(test_complaints_are_said_first_and_counted_then)
 {
     struct complaints complaints;
@@ -314,7 +372,8 @@ START_TEST(test_complaints_are_said_first_and_counted_then)
 END_TEST
 
 RUN_TESTS("loader", test_loader_source_most_of_which_is_unreadable_ends_the_run,
-    test_complaints_are_said_first_and_counted_then, test_loader_any_number_of_workers_gives_the_same_batches,
+    test_complaints_are_said_first_and_counted_then, test_loader_parts_join_to_the_whole_batch,
+    test_loader_any_number_of_workers_gives_the_same_batches,
     test_loader_epoch_has_each_file_at_most_once_in_a_new_order,
     test_loader_broken_pictures_are_replaced_and_reported_once, test_loader_replacement_has_views_of_its_own,
     test_loader_that_goes_on_makes_the_batches_of_one_that_did_not_stop,

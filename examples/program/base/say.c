@@ -13,7 +13,7 @@
 static struct {
     pthread_mutex_t lock;
     const char *name;
-    bool quiet;
+    bool quiet, silent;
     bool line_open; /* the terminal shows a progress line without its newline */
     char from[64];  /* the beginning of paths that messages replace by `to` */
     const char *to;
@@ -28,6 +28,11 @@ void say_name(const char *name)
 void say_quiet(bool quiet)
 {
     state.quiet = quiet;
+}
+
+void say_silent(bool silent)
+{
+    state.silent = silent;
 }
 
 bool say_on_terminal(void)
@@ -54,25 +59,37 @@ void say_alias(const char *from, const char *to)
     state.to = to;
 }
 
-/* Writes the text, with `to` in place of `from` at the beginning of paths. */
-static void print(const char *text)
+static void append(char *line, size_t size, const char *text, size_t length)
+{
+    size_t at = strlen(line);
+    snprintf(line + at, size - at, "%.*s", (int)length, text);
+}
+
+/* Appends the text, with `to` in place of `from` at the beginning of paths. */
+static void append_text(char *line, size_t size, const char *text)
 {
     const char *found;
     for (size_t length = strlen(state.from); length && (found = strstr(text, state.from));
-        text = found + length)
-        fprintf(stderr, "%.*s%s/", (int)(found - text), text, state.to);
-    fprintf(stderr, "%s\n", text);
+        text = found + length) {
+        append(line, size, text, (size_t)(found - text));
+        append(line, size, state.to, strlen(state.to));
+        append(line, size, "/", 1);
+    }
+    append(line, size, text, strlen(text));
 }
 
 static void say_line(bool named, const char *kind, const char *format, va_list arguments)
 {
-    char text[2048];
+    char text[2048], line[4096] = "";
+    if (state.silent) return;
     vsnprintf(text, sizeof text, format, arguments);
     tame(text);
     pthread_mutex_lock(&state.lock);
     clear_line();
-    if (named) fprintf(stderr, "%s: %s", state.name, kind);
-    print(text);
+    if (named) snprintf(line, sizeof line, "%s: %s", state.name, kind);
+    append_text(line, sizeof line - 1, text);
+    strcat(line, "\n");
+    fputs(line, stderr); /* in one write, since several processes may have one standard error */
     pthread_mutex_unlock(&state.lock);
 }
 
@@ -136,7 +153,7 @@ bool say_progress_due(void)
 
 void say_progress(const char *format, ...)
 {
-    if (state.quiet) return;
+    if (state.quiet || state.silent) return;
     char text[512];
     va_list arguments;
     va_start(arguments, format);

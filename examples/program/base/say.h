@@ -14,6 +14,9 @@ void say_name(const char *name);
 /* Suppresses progress lines and notes, but not warnings and errors. */
 void say_quiet(bool quiet);
 
+/* Suppresses everything: of several processes one speaks. */
+void say_silent(bool silent);
+
 /* One line each, after the name. */
 void say_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void say_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));

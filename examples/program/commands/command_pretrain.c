@@ -4,9 +4,11 @@
 #include "base/say.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     KEY_PRESET = 256,
@@ -31,6 +33,8 @@ enum {
     KEY_EVALUATE,
     KEY_EVALUATE_TEST,
     KEY_EVALUATE_EPOCHS,
+    KEY_COMMUNICATOR,
+    KEY_DEADLINE,
     KEY_SETTINGS = 1024,
     KEY_VIEWS = 2048
 };
@@ -53,9 +57,12 @@ static const struct argp_option own[] = {
     {"stop-after", KEY_STOP_AFTER, "N", 0,
         "Save and exit after step N of the run, as Ctrl-C does; the run can be continued later", GROUP_OWN},
     {"threads", KEY_THREADS, "N", 0,
-        "Number of compute threads; default: the CPUs. Results do not depend on it", GROUP_OWN},
+        "Number of compute threads of a process; default: its share of the CPUs. Results do not depend on it",
+        GROUP_OWN},
     {"workers", KEY_WORKERS, "N", 0,
-        "Number of threads that load pictures; default: the CPUs. Results do not depend on it", GROUP_OWN},
+        "Number of threads of a process that load pictures; default: its share of the CPUs. Results do not "
+        "depend on it",
+        GROUP_OWN},
     {"log-every", KEY_LOG_EVERY, "N", 0,
         "Steps between progress lines if standard error is not a terminal; default 0: every ten seconds",
         GROUP_OWN},
@@ -104,6 +111,13 @@ static const struct argp_option own[] = {
     {"evaluate-epochs", KEY_EVALUATE_EPOCHS, "N", 0,
         "Evaluate and draw RUN/clusters-STEP.png every N epochs and at the end; default: 10 with --evaluate, "
         "otherwise never",
+        GROUP_OWN},
+    {"communicator", KEY_COMMUNICATOR, "openmpi|mpich|none", 0,
+        "MPI that connects the processes that a launcher such as mpirun started; none: each trains alone. "
+        "Default: CRIBO_COMMUNICATOR in the environment, otherwise that of the launcher",
+        GROUP_OWN},
+    {"deadline", KEY_DEADLINE, "SECONDS", 0,
+        "Time after which a process that does not answer the others is lost, and they end; default 300",
         GROUP_OWN},
     {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run in RUN instead of continuing it", GROUP_OWN},
     {"quiet", 'q', NULL, 0, "Print warnings and errors only", GROUP_OWN},
@@ -247,7 +261,6 @@ static void check(struct argp_state *state, struct parsing *parsing)
     if (options->look.data.test && !options->look.data.train)
         argp_error(state, "--evaluate-test needs --evaluate, the pictures that are remembered");
     if (options->look.data.train && !options->look.epochs) options->look.epochs = 10;
-    options->look.threads = options->threads;
     if (!options->source_count) argp_error(state, "no folder of pictures; name one");
     if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
     if (parsing->options.resume && parsing->options.overwrite)
@@ -301,6 +314,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_EVALUATE_EPOCHS:
         options->look.epochs = command_integer(state, "evaluate-epochs", value, 1, 1000000);
         return 0;
+    case KEY_COMMUNICATOR: options->ranks.communicator = value; return 0;
+    case KEY_DEADLINE: options->ranks.deadline = command_positive(state, "deadline", value); return 0;
     case KEY_OVERWRITE: options->overwrite = true; return 0;
     case KEY_SAVE_MINUTES:
         options->save_minutes = command_integer(state, "save-minutes", value, 0, 1000000);
@@ -338,10 +353,27 @@ static void hyphenate(int count, char **arguments)
     }
 }
 
+/* argp writes its messages itself: of the processes of a launcher only the first writes them. */
+static error_t parse_line(const struct argp *argp, int count, char **arguments, struct parsing *parsing)
+{
+    const bool silent = launcher_find().rank > 0;
+    int null = silent ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1, saved[3];
+    for (int stream = STDOUT_FILENO; null >= 0 && stream <= STDERR_FILENO; stream++) {
+        saved[stream] = dup(stream);
+        dup2(null, stream);
+    }
+    error_t parsed = argp_parse(argp, count, arguments, 0, NULL, parsing);
+    for (int stream = STDOUT_FILENO; null >= 0 && stream <= STDERR_FILENO; stream++) {
+        dup2(saved[stream], stream);
+        close(saved[stream]);
+    }
+    if (null >= 0) close(null);
+    return parsed;
+}
+
 int command_pretrain(int count, char **arguments)
 {
-    struct parsing parsing = {
-        .options = {.workers = command_cpus(), .save_minutes = -1, .skip_from = -1, .keeping = {2, 1}}};
+    struct parsing parsing = {.options = {.save_minutes = -1, .skip_from = -1, .keeping = {2, 1}}};
     struct option_table *table = calloc(1, sizeof *table);
     say_name("cribo pretrain");
     parsing.options.sources = parsing.sources = calloc((size_t)count, sizeof *parsing.sources);
@@ -354,7 +386,7 @@ int command_pretrain(int count, char **arguments)
     struct argp argp = {
         .options = table->options, .parser = parse, .args_doc = "SOURCE... -o RUN", .doc = table->doc};
     hyphenate(count, arguments);
-    int status = argp_parse(&argp, count, arguments, 0, NULL, &parsing) ? 1 : pretrain(&parsing.options);
+    int status = parse_line(&argp, count, arguments, &parsing) ? 1 : pretrain(&parsing.options);
     free(table->doc);
     free(table);
     free(parsing.sources);

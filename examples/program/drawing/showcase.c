@@ -77,27 +77,6 @@ bool showcase_make(struct showcase *showcase, const struct pictures *pictures, c
     return made || problem_no_memory(problem);
 }
 
-bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem)
-{
-    const double *mean = showcase->recipe.mean, *deviation = showcase->recipe.deviation;
-    cribo_batch batch = {.struct_size = sizeof batch,
-        .images = showcase->images,
-        .view1_bytes = showcase->views[0],
-        .view2_bytes = showcase->views[1],
-        .mean = {mean[0], mean[1], mean[2]},
-        .deviation = {deviation[0], deviation[1], deviation[2]},
-        .crops1 = showcase->crops[0],
-        .crops2 = showcase->crops[1],
-        .ids = showcase->ids};
-    cribo_targets targets = {
-        .struct_size = sizeof targets, .labels = showcase->labels, .valid = showcase->valid};
-    if (showcase->images == 0) return true;
-    bool taught = cribo_trainer_teach(trainer, &batch) == CRIBO_OK &&
-                  cribo_trainer_targets(trainer, &targets) == CRIBO_OK;
-    if (!taught) problem_set(problem, "cannot cluster the pictures to show: %s", cribo_last_error());
-    return cribo_trainer_forget(trainer) == CRIBO_OK && taught;
-}
-
 bool showcase_cluster(struct showcase *showcase, struct object_finder *finder, struct problem *problem)
 {
     size_t bytes = 3 * (size_t)showcase->size * (size_t)showcase->size, tokens = tokens_of(showcase);

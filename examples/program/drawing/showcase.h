@@ -33,12 +33,7 @@ struct showcase {
 bool showcase_make(struct showcase *showcase, const struct pictures *pictures, const struct recipe *recipe,
     const cribo_trainer_config *config, struct problem *problem);
 
-/*
- * Computes the objects with the trainer between two steps; the trainer is between two steps again afterwards.
- */
-bool showcase_teach(struct showcase *showcase, cribo_trainer *trainer, struct problem *problem);
-
-/* The same by a frozen model and a clusterer with the training's settings. */
+/* Finds the objects by a frozen model and a clusterer with the training's settings. */
 bool showcase_cluster(struct showcase *showcase, struct object_finder *finder, struct problem *problem);
 
 /*

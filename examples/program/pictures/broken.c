@@ -22,9 +22,14 @@ static bool grow(struct broken *broken)
     return true;
 }
 
+uint64_t broken_since(const struct broken *broken, uint64_t picture)
+{
+    return broken->capacity > 0 ? find(broken, picture)->since : 0;
+}
+
 bool broken_has(const struct broken *broken, uint64_t picture)
 {
-    return broken->capacity > 0 && find(broken, picture)->since > 0;
+    return broken_since(broken, picture) > 0;
 }
 
 bool broken_add(struct broken *broken, uint64_t picture, uint64_t batch, bool *first)

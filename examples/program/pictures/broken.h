@@ -20,6 +20,9 @@ struct broken {
 
 bool broken_has(const struct broken *broken, uint64_t picture);
 
+/* 1 + the first batch in which it was found; 0: it was not found. */
+uint64_t broken_since(const struct broken *broken, uint64_t picture);
+
 /*
  * Records that a picture was broken in a batch; the earliest batch is kept. *first: whether it is new. False
  * without memory.

@@ -8,6 +8,7 @@
 #include "pictures/broken.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ struct slot {
     uint8_t *views[2]; /* [batch][3][S][S] */
     cribo_crop *crops[2];
     int64_t *ids;
-    bool *made; /* [batch] */
+    bool *made, *replaced; /* [batch] */
     uint64_t number;
     size_t begun, done; /* items */
 };
@@ -34,9 +35,12 @@ struct tally {
 
 struct loader {
     struct loader_options options;
-    size_t batch, epoch_batches, view_bytes;
-    struct order order; /* of the epoch of the newest slot */
+    size_t whole, epoch_batches, view_bytes; /* whole: images of a batch */
+    size_t first, batch;                     /* of them, this loader makes `batch` from `first` on */
+    struct order order;                      /* of the epoch of the newest slot */
     struct broken broken;
+    struct loader_broken *news; /* [news_count], for the other parts */
+    size_t news_count, news_capacity;
     struct tally *tallies; /* [sources] */
     struct slot slots[SLOTS];
     uint64_t opened;   /* batches opened for the workers */
@@ -79,7 +83,7 @@ static struct slot *open_slot(struct loader *loader)
         loader->order =
             loader_order(loader->options.seed, epoch_of(loader, slot), loader->options.pictures->count);
     for (size_t i = 0; i < loader->batch; i++)
-        slot->ids[i] = (int64_t)order_at(&loader->order, place * loader->batch + i);
+        slot->ids[i] = (int64_t)order_at(&loader->order, place * loader->whole + loader->first + i);
     loader->opened++;
     return slot;
 }
@@ -127,6 +131,24 @@ static bool make_views(
     return made;
 }
 
+/* Under the lock. */
+static void tell_broken(struct loader *loader, const struct task *task, const struct problem *problem)
+{
+    if (loader->news_count == loader->news_capacity) {
+        size_t capacity = loader->news_capacity ? 2 * loader->news_capacity : 16;
+        void *news = realloc(loader->news, capacity * sizeof *loader->news);
+        if (!news) {
+            loader->failed = problem_no_memory(&loader->failure) || true;
+            return;
+        }
+        loader->news = news;
+        loader->news_capacity = capacity;
+    }
+    struct loader_broken *broken = &loader->news[loader->news_count++];
+    *broken = (struct loader_broken){.picture = task->picture, .batch = task->slot->number};
+    if (problem) snprintf(broken->reason, sizeof broken->reason, "%.255s", problem->text);
+}
+
 /*
  * Under the lock; problem NULL if the picture was known to be broken: an earlier batch may be recorded later.
  */
@@ -134,9 +156,12 @@ static void note_broken(struct loader *loader, const struct task *task, const st
 {
     const struct loader_options *options = &loader->options;
     char name[1024];
+    uint64_t before = broken_since(&loader->broken, task->picture);
     bool first;
     if (!broken_add(&loader->broken, task->picture, task->slot->number, &first))
         loader->failed = problem_no_memory(&loader->failure) || true;
+    if (options->parts > 1 && broken_since(&loader->broken, task->picture) != before)
+        tell_broken(loader, task, problem);
     if (!first || !problem || !options->say_broken) return;
     pictures_name(options->pictures, (size_t)task->picture, name, sizeof name);
     options->say_broken(options->say_broken_user, name, problem->text);
@@ -182,7 +207,7 @@ static bool try_picture(struct loader *loader, const struct task *task, float *w
 static void choose_replacements(const struct loader *loader, const struct task *task, uint64_t *pictures)
 {
     double draws[LOADER_REPLACEMENTS] = {0};
-    uint64_t place = task->slot->number % loader->epoch_batches * loader->batch + task->item;
+    uint64_t place = task->slot->number % loader->epoch_batches * loader->whole + loader->first + task->item;
     if (cribo_random_uniform(loader->options.seed,
             order_stream | replacement_stream | epoch_of(loader, task->slot), place, LOADER_REPLACEMENTS,
             draws) != CRIBO_OK)
@@ -206,6 +231,7 @@ static void do_item(struct loader *loader, struct slot *slot, float *workspace)
     }
     slot->ids[task.item] = (int64_t)task.picture;
     slot->made[task.item] = made;
+    slot->replaced[task.item] = task.replacement;
     if (++slot->done == loader->batch) pthread_cond_signal(&loader->ready);
 }
 
@@ -225,7 +251,7 @@ static void *work(void *argument)
 }
 
 /* Moves the views that could be made to the front. */
-static int64_t close_ranks(const struct loader *loader, struct slot *slot)
+static int64_t close_up(const struct loader *loader, struct slot *slot)
 {
     size_t kept = 0;
     for (size_t i = 0; i < loader->batch; i++) {
@@ -235,6 +261,7 @@ static int64_t close_ranks(const struct loader *loader, struct slot *slot)
                 loader->view_bytes);
             slot->crops[v][kept] = slot->crops[v][i];
         }
+        slot->replaced[kept] = slot->replaced[i];
         slot->ids[kept++] = slot->ids[i];
     }
     return (int64_t)kept;
@@ -254,17 +281,74 @@ bool loader_next(struct loader *loader, struct loader_batch *batch, struct probl
     pthread_mutex_unlock(&loader->lock);
     if (failed) return false;
     loader->taken++;
-    batch->images = close_ranks(loader, slot);
-    loader->empty_in_a_row = batch->images ? 0 : loader->empty_in_a_row + 1;
-    if (loader->empty_in_a_row >= loader->epoch_batches)
-        return problem_set(
-            problem, "none of the %zu pictures could be read", loader->options.pictures->count);
-    batch->view1 = slot->views[0];
-    batch->view2 = slot->views[1];
-    batch->crops1 = slot->crops[0];
-    batch->crops2 = slot->crops[1];
-    batch->ids = slot->ids;
+    *batch = (struct loader_batch){.images = close_up(loader, slot),
+        .view1 = slot->views[0],
+        .view2 = slot->views[1],
+        .crops1 = slot->crops[0],
+        .crops2 = slot->crops[1],
+        .ids = slot->ids,
+        .replaced = slot->replaced};
+    return loader->options.parts > 1 || loader_count(loader, batch->images, problem);
+}
+
+bool loader_count(struct loader *loader, int64_t images, struct problem *problem)
+{
+    loader->empty_in_a_row = images ? 0 : loader->empty_in_a_row + 1;
+    return loader->empty_in_a_row < loader->epoch_batches ||
+           problem_set(problem, "none of the %zu pictures could be read", loader->options.pictures->count);
+}
+
+bool loader_remake(struct loader *loader, struct loader_batch *batch, int64_t images, const int64_t *ids,
+    const bool *replaced, struct problem *problem)
+{
+    struct slot *slot = &loader->slots[(loader->taken - 1) % SLOTS];
+    float *workspace = malloc(augment_workspace(loader->options.image_size) * sizeof *workspace);
+    bool made = workspace || problem_no_memory(problem);
+    for (int64_t i = 0; i < images && made; i++) {
+        struct task task = {slot, (size_t)i, (uint64_t)ids[i], replaced[i]};
+        made = make_views(loader, &task, workspace, problem);
+        slot->ids[i] = ids[i];
+    }
+    free(workspace);
+    batch->images = images;
+    return made;
+}
+
+size_t loader_news(struct loader *loader)
+{
+    pthread_mutex_lock(&loader->lock);
+    size_t count = loader->news_count;
+    pthread_mutex_unlock(&loader->lock);
+    return count;
+}
+
+bool loader_take_broken(struct loader *loader, struct loader_broken *broken)
+{
+    pthread_mutex_lock(&loader->lock);
+    bool found = loader->news_count > 0;
+    if (found) *broken = loader->news[--loader->news_count];
+    pthread_mutex_unlock(&loader->lock);
+    return found;
+}
+
+bool loader_add_broken(struct loader *loader, const struct loader_broken *broken, struct problem *problem)
+{
+    const struct loader_options *options = &loader->options;
+    char name[1024];
+    bool first;
+    pthread_mutex_lock(&loader->lock);
+    bool added = broken_add(&loader->broken, broken->picture, broken->batch, &first);
+    pthread_mutex_unlock(&loader->lock);
+    if (!added) return problem_no_memory(problem);
+    if (!first || !options->say_broken) return true;
+    pictures_name(options->pictures, (size_t)broken->picture, name, sizeof name);
+    options->say_broken(options->say_broken_user, name, broken->reason);
     return true;
+}
+
+size_t loader_whole(const struct loader *loader)
+{
+    return loader->whole;
 }
 
 size_t loader_epoch_batches(const struct loader *loader)
@@ -301,7 +385,9 @@ static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes)
     }
     slot->ids = calloc(batch, sizeof *slot->ids);
     slot->made = calloc(batch, sizeof *slot->made);
-    return slot->views[0] && slot->views[1] && slot->crops[0] && slot->crops[1] && slot->ids && slot->made;
+    slot->replaced = calloc(batch, sizeof *slot->replaced);
+    return slot->views[0] && slot->views[1] && slot->crops[0] && slot->crops[1] && slot->ids && slot->made &&
+           slot->replaced;
 }
 
 static void slot_free(struct slot *slot)
@@ -312,14 +398,15 @@ static void slot_free(struct slot *slot)
     }
     free(slot->ids);
     free(slot->made);
+    free(slot->replaced);
 }
 
 static bool allocate(struct loader *loader)
 {
     const struct loader_options *options = &loader->options;
     bool made = true;
-    for (int i = 0; i < SLOTS && made; i++)
-        made = slot_make(&loader->slots[i], loader->batch, loader->view_bytes);
+    size_t most = options->parts > 1 ? loader->whole / options->parts + 1 : loader->whole; /* loader_remake */
+    for (int i = 0; i < SLOTS && made; i++) made = slot_make(&loader->slots[i], most, loader->view_bytes);
     size_t sources = options->pictures->sources;
     loader->tallies = calloc(sources ? sources : 1, sizeof *loader->tallies);
     loader->threads = calloc((size_t)options->workers, sizeof *loader->threads);
@@ -346,6 +433,13 @@ static bool start(struct loader *loader)
     return loader->started > 0; /* fewer will do */
 }
 
+size_t loader_part(const struct loader_options *options, size_t images, size_t *first)
+{
+    size_t parts = options->parts ? options->parts : 1;
+    *first = images * options->part / parts;
+    return images * (options->part + 1) / parts - *first;
+}
+
 bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem)
 {
     *out = NULL;
@@ -353,8 +447,9 @@ bool loader_create(struct loader **out, const struct loader_options *options, st
     if (!loader) return problem_no_memory(problem);
     loader->options = *options;
     size_t count = options->pictures->count;
-    loader->batch = options->batch < count ? options->batch : count;
-    loader->epoch_batches = count / loader->batch;
+    loader->whole = options->batch < count ? options->batch : count;
+    loader->epoch_batches = count / loader->whole;
+    loader->batch = loader_part(options, loader->whole, &loader->first);
     loader->view_bytes = 3 * (size_t)options->image_size * (size_t)options->image_size;
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);
@@ -378,6 +473,7 @@ void loader_free(struct loader *loader)
     for (int i = 0; i < loader->started; i++) pthread_join(loader->threads[i], NULL);
     for (int i = 0; i < SLOTS; i++) slot_free(&loader->slots[i]);
     broken_free(&loader->broken);
+    free(loader->news);
     free(loader->tallies);
     free(loader->threads);
     pthread_cond_destroy(&loader->ready);

@@ -27,7 +27,8 @@ struct loader_options {
     struct recipe recipe;            /* of the views */
     int image_size;
     size_t batch;
-    int workers; /* at least 1 */
+    size_t part, parts; /* of each batch this loader makes part `part` of `parts`; 0 of 0 is the whole */
+    int workers;        /* at least 1 */
     uint64_t seed;
     uint64_t first;         /* number of the first batch: as if those before had been taken */
     const uint32_t *broken; /* [broken_count] known to be broken, copied; neither read nor reported again */
@@ -42,10 +43,23 @@ struct loader_batch {
     const uint8_t *view2;
     const cribo_crop *crops1; /* [images] */
     const cribo_crop *crops2;
-    const int64_t *ids; /* [images], the pictures' numbers */
+    const int64_t *ids;   /* [images], the pictures' numbers */
+    const bool *replaced; /* [images], whether each is there in place of an unreadable one */
 };
 
+/* A picture that was found broken. */
+struct loader_broken {
+    uint64_t picture, batch;
+    char reason[256];
+};
+
+/* The images of a whole batch of which this loader makes the part first ... first + count - 1. */
+size_t loader_part(const struct loader_options *options, size_t images, size_t *first);
+
 bool loader_create(struct loader **out, const struct loader_options *options, struct problem *problem);
+
+/* The images of a whole batch. */
+size_t loader_whole(const struct loader *loader);
 
 /* The number of batches of an epoch. */
 size_t loader_epoch_batches(const struct loader *loader);
@@ -55,6 +69,28 @@ size_t loader_epoch_batches(const struct loader *loader);
  * most pictures of a source could not be read, or none of a whole epoch. One thread calls this.
  */
 bool loader_next(struct loader *loader, struct loader_batch *batch, struct problem *problem);
+
+/*
+ * Of several parts, after each loader_next: counts the images of the whole batch, and fails when none of a
+ * whole epoch could be read, as loader_next does with one part.
+ */
+bool loader_count(struct loader *loader, int64_t images, struct problem *problem);
+
+/*
+ * Makes the batch that loader_next has returned again, of other pictures: ids, replaced [images], at most the
+ * images of a full part, rounded up. Fails when one of them cannot be read now.
+ */
+bool loader_remake(struct loader *loader, struct loader_batch *batch, int64_t images, const int64_t *ids,
+    const bool *replaced, struct problem *problem);
+
+/*
+ * Of several parts: takes a picture out of the list of those that were found broken since they were last
+ * taken, or in an earlier batch than was known; false when the list is empty. loader_add_broken records one
+ * that another part has taken out.
+ */
+size_t loader_news(struct loader *loader);
+bool loader_take_broken(struct loader *loader, struct loader_broken *broken);
+bool loader_add_broken(struct loader *loader, const struct loader_broken *broken, struct problem *problem);
 
 /* The number of batches taken, including those before the first: the first of a later loader. */
 uint64_t loader_taken(const struct loader *loader);

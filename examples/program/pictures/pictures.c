@@ -54,16 +54,21 @@ static bool still_holds(const struct pictures *pictures, char *const *sources, s
     return source == count && keyed == (keys != NULL);
 }
 
+bool pictures_read(struct pictures *pictures, const char *index, char *const *sources, size_t count,
+    const struct pictures_options *options)
+{
+    if (!index_read(pictures, index)) return false;
+    pictures->kept = still_holds(pictures, sources, count, options ? options->keys : NULL);
+    if (!pictures->kept) pictures_close(pictures);
+    return pictures->kept;
+}
+
 bool pictures_open(struct pictures *pictures, const char *index, char *const *sources, size_t count,
     const struct pictures_options *options, struct problem *problem)
 {
     static const struct pictures_options none;
     if (!options) options = &none;
-    if (index_read(pictures, index)) {
-        pictures->kept = still_holds(pictures, sources, count, options->keys);
-        if (pictures->kept) return true;
-        pictures_close(pictures);
-    }
+    if (pictures_read(pictures, index, sources, count, options)) return true;
     if (!listing_make(index, sources, count, options, problem)) return false;
     return index_read(pictures, index) || problem_set(problem, "cannot read %s again", index);
 }

@@ -49,6 +49,10 @@ struct pictures_options {
 bool pictures_open(struct pictures *pictures, const char *index, char *const *sources, size_t count,
     const struct pictures_options *options, struct problem *problem);
 
+/* The first part of it: false, without a problem, when the file has no list of these sources. */
+bool pictures_read(struct pictures *pictures, const char *index, char *const *sources, size_t count,
+    const struct pictures_options *options);
+
 void pictures_close(struct pictures *pictures);
 
 /* The place of picture `i`, for messages and log: a path, or "archive.tar: member". */

@@ -159,7 +159,7 @@ bool checkpoints_save(const char *folder, struct state_source source, int64_t st
                                 : problem_no_memory(problem);
     free(broken);
     free(path);
-    if (saved) checkpoints_prune(folder, keeping.keep);
+    if (saved && keeping.keep > 0) checkpoints_prune(folder, keeping.keep);
     return saved;
 }
 

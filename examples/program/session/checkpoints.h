@@ -33,7 +33,7 @@ struct state_source {
 
 /* How checkpoints are written and kept. */
 struct keeping {
-    int keep;      /* the number of newest ones that are kept; at least 1 */
+    int keep;      /* the number of newest ones that are kept; 0: all, and no file is removed */
     int64_t level; /* of gzip, 0 ... 9 */
 };
 

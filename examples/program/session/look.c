@@ -114,25 +114,39 @@ static bool score(struct look *look, const struct frozen *frozen, int64_t step, 
     return kept;
 }
 
+static bool find_objects(
+    struct showcase *showcase, const struct frozen *frozen, int threads, struct problem *problem)
+{
+    struct object_finder finder = {0};
+    struct frozen_options choice = {.threads = threads};
+    cribo_runtime runtime;
+    bool found = frozen_runtime(&choice, &runtime, problem) &&
+                 object_finder_make(&finder, frozen, &runtime, problem) &&
+                 showcase_cluster(showcase, &finder, problem);
+    object_finder_free(&finder);
+    return found;
+}
+
+bool look_cluster(struct showcase *showcase, cribo_trainer *trainer, const cribo_trainer_config *config,
+    const struct recipe *recipe, int threads, struct problem *problem)
+{
+    struct frozen frozen = frozen_of(cribo_trainer_teacher(trainer), config, recipe);
+    return find_objects(showcase, &frozen, threads, problem);
+}
+
 static bool draw(struct look *look, const struct frozen *frozen, struct showcase *showcase, int64_t step,
     struct problem *problem)
 {
-    struct object_finder finder = {0};
-    struct frozen_options choice = {.threads = look->options->threads};
-    cribo_runtime runtime;
     struct sheet sheet = {0};
     char *path, title[96];
     if (showcase->images == 0) return true;
     if (asprintf(&path, "%s/clusters-%08lld.png", look->folder, (long long)step) < 0)
         return problem_no_memory(problem);
     showcase_title(title, sizeof title, step);
-    bool drawn = frozen_runtime(&choice, &runtime, problem) &&
-                 object_finder_make(&finder, frozen, &runtime, problem) &&
-                 showcase_cluster(showcase, &finder, problem) &&
+    bool drawn = find_objects(showcase, frozen, look->options->threads, problem) &&
                  showcase_draw(showcase, title, SHEET_PNG, &sheet, problem) &&
                  sheet_write(&sheet, path, problem);
     sheet_free(&sheet);
-    object_finder_free(&finder);
     free(path);
     return drawn;
 }

@@ -34,6 +34,10 @@ void look_free(struct look *look);
 /* Whether a look is due after `step` steps. The last step counts as the end of an epoch. */
 bool look_is_due(const struct look *look, int64_t step, int64_t steps_per_epoch, bool last);
 
+/* Finds the objects in the pictures to show by the trainer's teacher, without a call on the trainer. */
+bool look_cluster(struct showcase *showcase, cribo_trainer *trainer, const cribo_trainer_config *config,
+    const struct recipe *recipe, int threads, struct problem *problem);
+
 bool look_now(struct look *look, cribo_trainer *trainer, const cribo_trainer_config *config,
     const struct recipe *recipe, struct showcase *showcase, int64_t step, struct problem *problem);
 

@@ -53,22 +53,34 @@ static bool train(struct session *session)
 {
     bool trained = true;
     session->began = session->last_line = session->last_save = session_now();
-    while (trained && !signal_heard && session->step < session->last_step) {
+    while (trained && !session->signal && session->step < session->last_step) {
         struct loader_batch batch;
         double began = session_now();
-        trained = loader_next(session->loader, &batch, &session->problem);
+        trained = session_next_batch(session, &batch, signal_heard);
         session->waited = session_now() - began;
-        if (!trained || batch.images == 0) continue; /* a batch with only broken files gives no step */
+        /* A batch with only broken files gives no step. */
+        if (!trained || session->signal || session->images == 0) continue;
         trained = session_step(session, &batch, began);
     }
     say_progress_end();
     return trained;
 }
 
+/* A failure of this rank alone, or one that rank 0 may not live to report. */
+static void say_own_failure(const struct session *session, int64_t rank)
+{
+    say_silent(false);
+    say_error("rank %lld: %s", (long long)rank, session->problem.text);
+    say_silent(true);
+}
+
 /* Reports a failure; returns whether there was one. */
 static bool failed(const struct session *session, bool worked)
 {
-    if (!worked) say_error("%s", session->problem.text);
+    if (!worked && session->ranks.broken && session->ranks.rank > 0)
+        say_own_failure(session, session->ranks.rank);
+    else if (!worked)
+        say_error("%s", session->problem.text);
     return !worked;
 }
 
@@ -79,18 +91,20 @@ static bool failed(const struct session *session, bool worked)
 static bool finish(struct session *session)
 {
     bool broke = failed(session, session_save(session, false));
-    if (session->history.count >= 2)
+    if (session->ranks.broken) return true;
+    if (session_writes(session) && session->history.count >= 2)
         broke |= failed(session, history_draw(&session->history, session->run.losses, &session->problem));
     return failed(session, session_show_clusters(session, session->run.clusters, true)) || broke;
 }
 
 /* Whether the process before this one ended between the checkpoint and the weights of its last step. */
-static bool weights_lag(const struct session *session)
+static bool weights_lag(struct session *session)
 {
     char step[32];
-    return session->checkpoint &&
-           (cribo_checkpoint_metadata(session->run.weights, "step", step, sizeof step) != CRIBO_OK ||
-               strtoll(step, NULL, 10) != session->step);
+    int64_t lag = session->checkpoint &&
+                  (cribo_checkpoint_metadata(session->run.weights, "step", step, sizeof step) != CRIBO_OK ||
+                      strtoll(step, NULL, 10) != session->step);
+    return ranks_follow(&session->ranks, &lag, &session->problem) && lag;
 }
 
 static int train_and_finish(struct session *session)
@@ -98,22 +112,57 @@ static int train_and_finish(struct session *session)
     session_say_plan(session);
     if (session->step >= session->last_step) say_note("nothing to do: these steps are done");
     bool broke = failed(session, train(session));
+    if (session->ranks.broken) {
+        say_note(
+            "the same command with --resume goes on from the newest checkpoint, with any number of ranks");
+        return 1;
+    }
     if (session->step > session->first_step || weights_lag(session)) {
-        if (signal_heard)
+        if (session->signal)
             say_note("stopping early and saving; the same command%s continues the run",
                 session->options->overwrite ? " without --overwrite" : "");
         broke |= finish(session);
         session_say_summary(session);
     }
-    return broke ? 1 : signal_heard ? 128 + signal_heard : 0;
+    return broke ? 1 : session->signal ? 128 + session->signal : 0;
 }
 
-int pretrain(const struct pretrain_options *options)
+/* Ranks on one machine divide its CPUs; a single one leaves the number of threads to the library. */
+static bool share_cpus(struct session *session, struct pretrain_options *options)
 {
+    int cpus;
+    if (!ranks_cpus(&session->ranks, &cpus, &session->problem)) return false;
+    if (options->workers == 0) options->workers = cpus;
+    if (options->threads == 0 && session->ranks.size > 1) options->threads = cpus;
+    options->look.threads = options->threads;
+    return true;
+}
+
+/* Rank 0 reports what all ranks find; only the library may be missing on one machine alone. */
+static bool connect(struct session *session, const struct launcher *launcher)
+{
+    const struct ranks_options *options = &session->options->ranks;
+    if (failed(session, ranks_check(options, launcher, &session->problem))) return false;
+    bool connected = ranks_open(&session->ranks, options, launcher, &session->problem);
+    if (connected) say_silent(session->ranks.rank > 0);
+    if (connected || session->ranks.library || launcher->rank == 0) return !failed(session, connected);
+    say_own_failure(session, launcher->rank);
+    return false;
+}
+
+int pretrain(const struct pretrain_options *given)
+{
+    const struct launcher launcher = launcher_find();
+    struct pretrain_options options = *given;
     struct session session = {
-        .options = options, .run = {.lock = -1, .folder = -1}, .started = session_now()};
+        .options = &options, .run = {.lock = -1, .folder = -1}, .ranks.size = 1, .started = session_now()};
+    int status = 1;
+    say_silent(launcher.rank > 0);
     listen_to_signals();
-    int status = failed(&session, session_prepare(&session)) ? 1 : train_and_finish(&session);
+    if (connect(&session, &launcher) && !failed(&session, share_cpus(&session, &options)) &&
+        !failed(&session, session_prepare(&session)))
+        status = train_and_finish(&session);
     session_free(&session);
+    ranks_close(&session.ranks);
     return status;
 }

@@ -4,6 +4,7 @@
 
 #include "session/checkpoints.h"
 #include "session/look.h"
+#include "session/ranks.h"
 #include "session/settings.h"
 
 struct pretrain_options {
@@ -15,7 +16,7 @@ struct pretrain_options {
     const char *weights; /* to begin with; NULL: random ones */
     bool weights_heads;  /* of the file, too, not only its backbone */
     int threads;         /* of the library; 0: its choice */
-    int workers;         /* that load pictures */
+    int workers;         /* that load pictures; 0: the CPUs */
     int64_t
         log_every; /* steps between progress lines where they are not rewritten; 0: about every ten seconds */
     int64_t stop_after;   /* end this session after this number of steps of the run; 0: at the run's end */
@@ -27,6 +28,7 @@ struct pretrain_options {
     struct look_options look; /* at the run during training */
     bool overwrite;           /* the run in `out`, instead of continuing it */
     bool resume;              /* there must be a checkpoint in `out` */
+    struct ranks_options ranks;
 };
 
 /*

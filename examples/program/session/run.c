@@ -145,6 +145,13 @@ bool run_open(struct run *run, const char *folder, enum run_mode mode, struct pr
     return opened;
 }
 
+bool run_name(struct run *run, const char *folder, struct problem *problem)
+{
+    *run = (struct run){.lock = -1, .folder = -1};
+    snprintf(run->place, sizeof run->place, "%s", folder);
+    return name_files(run, folder) || problem_no_memory(problem);
+}
+
 bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem)
 {
     run->log_file = output_append(run->log, mode != RUN_RESUME, problem);

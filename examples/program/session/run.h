@@ -36,6 +36,9 @@ enum run_mode { RUN_NEW, RUN_OVERWRITE, RUN_RESUME };
  */
 bool run_open(struct run *run, const char *folder, enum run_mode mode, struct problem *problem);
 
+/* Names the files of a run in which another process writes. Close with run_close. */
+bool run_name(struct run *run, const char *folder, struct problem *problem);
+
 /*
  * Begins the log and TensorBoard's events anew, or, in RUN_RESUME, continues after those of the steps before
  * `step`; run_rewind then cuts the log.

@@ -58,11 +58,11 @@ bool saving_begin(struct saving *saving, const struct saving_place *place, const
     runtime.threads = 1; /* the others train */
     begun = begun && cribo_snapshot_create(&saving->snapshot, trainer, &runtime) == CRIBO_OK;
     if (!begun) problem_library(problem);
-    if (begun) {
+    if (begun && place->writes) {
         saving->running = pthread_create(&saving->thread, NULL, save, saving) == 0;
         if (!saving->running) begun = problem_set(problem, "cannot start a thread to save in");
     }
-    if (!begun) {
+    if (!saving->running) {
         cribo_snapshot_free(saving->snapshot);
         position_free(&saving->position);
     }

@@ -13,6 +13,7 @@
 struct saving_place {
     const char *folder, *weights;
     struct keeping keeping;
+    bool writes; /* false: another rank writes the files, and this one takes part in the library's calls */
 };
 
 struct saving {

@@ -1,6 +1,8 @@
 /*
- * A training run from its command line to its end, in parts: the beginning (session_prepare.c), the steps
- * (session_step.c), saving (session_save.c), messages (session_say.c). pretrain.c joins them.
+ * A training run from its command line to its end, in parts: the beginning (session_prepare.c), batches
+ * (session_batch.c), steps (session_step.c), saving (session_save.c), messages (session_say.c). pretrain.c
+ * joins them.
+ * Of several ranks each makes all of these calls; rank 0 alone writes to the run's folder.
  */
 #ifndef SESSION_H
 #define SESSION_H
@@ -8,6 +10,7 @@
 #include "pictures/complaints.h"
 #include "pictures/loader.h"
 #include "session/pretrain.h"
+#include "session/ranks.h"
 #include "session/run.h"
 #include "session/saving.h"
 #include "session/time_budget.h"
@@ -21,6 +24,7 @@ enum { SESSION_WINDOW = 20 };
 /* The state of a run. */
 struct session {
     const struct pretrain_options *options;
+    struct ranks ranks;
     struct problem problem;
     cribo_trainer_config config;
     struct recipe recipe; /* of the views */
@@ -45,6 +49,8 @@ struct session {
     int64_t first_step, step; /* first and current step of this session */
     int64_t total_steps;      /* of the run */
     int64_t last_step;        /* of this session */
+    int signal;               /* that ends this session; 0: none */
+    int64_t images;           /* of the current batch, on all ranks */
     double started, began;    /* seconds: the program, its first step */
     double last_line, last_save;
     double seconds_per_step, images_per_step; /* running means */
@@ -61,6 +67,18 @@ void session_warn(struct session *session, const char *format, ...) __attribute_
 /* Everything up to the first step of this session. On failure the session is still to be freed. */
 bool session_prepare(struct session *session);
 
+/* Whether this process is the one that writes. */
+bool session_writes(const struct session *session);
+
+/* The loader of this rank's part of each batch. */
+void session_loader_options(struct session *session, struct loader_options *options);
+
+/*
+ * The next batch: this rank's part, and session->images of all ranks. `signal` is what this process has
+ * heard; if a rank has heard one, session->signal is set on all, and the batch is not to be used.
+ */
+bool session_next_batch(struct session *session, struct loader_batch *batch, int signal);
+
 /*
  * Draws the objects that the teacher finds in the pictures to show, to `path` and, with `event`, to
  * TensorBoard.
@@ -68,8 +86,8 @@ bool session_prepare(struct session *session);
 bool session_show_clusters(struct session *session, const char *path, bool event);
 
 /*
- * Measures view retrieval after the present step and adds it to the history; NaN after a failure, which is a
- * warning.
+ * Measures view retrieval after the present step and adds it to the history of rank 0; NaN on the others
+ * and after a failure, which is a warning.
  */
 double session_retrieve(struct session *session);
 

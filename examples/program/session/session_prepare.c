@@ -26,6 +26,17 @@ static void say_broken(void *user, const char *name, const char *reason)
     complaints_add(&session->complaints, name, reason, "others take its place");
 }
 
+bool session_writes(const struct session *session)
+{
+    return session->ranks.rank == 0;
+}
+
+/* Joins the outcomes of work that each rank does by itself. */
+static bool agree(struct session *session, bool worked)
+{
+    return ranks_agree(&session->ranks, worked, &session->problem);
+}
+
 /* Before the run's folder is made. */
 static bool check_sources(struct session *session)
 {
@@ -36,7 +47,7 @@ static bool check_sources(struct session *session)
     return true;
 }
 
-static bool open_run(struct session *session)
+static bool open_run_to_write(struct session *session)
 {
     const struct pretrain_options *options = session->options;
     if (!checkpoints_list(&session->checkpoints, options->out, &session->problem)) return false;
@@ -52,12 +63,81 @@ static bool open_run(struct session *session)
            checkpoints_list(&session->checkpoints, session->run.place, &session->problem);
 }
 
-static bool list_pictures(struct session *session)
+/* Of a run in which rank 0 writes: the same checkpoints. */
+static bool open_run_to_read(struct session *session, int64_t checkpoints)
+{
+    const char *folder = session->options->out;
+    if (!run_name(&session->run, folder, &session->problem)) return false;
+    if (checkpoints > 0 && !checkpoints_list(&session->checkpoints, folder, &session->problem)) return false;
+    return (int64_t)session->checkpoints.count == checkpoints ||
+           problem_set(&session->problem,
+               "%s: %zu checkpoints are here, but %lld on the machine of rank 0; all ranks must see the "
+               "same folder",
+               folder, session->checkpoints.count, (long long)checkpoints);
+}
+
+static bool open_run(struct session *session)
+{
+    bool writes = session_writes(session);
+    if (!agree(session, !writes || open_run_to_write(session))) return false;
+    int64_t mode = session->mode, checkpoints = (int64_t)session->checkpoints.count;
+    if (!ranks_follow(&session->ranks, &mode, &session->problem) ||
+        !ranks_follow(&session->ranks, &checkpoints, &session->problem))
+        return false;
+    session->mode = (enum run_mode)mode;
+    return agree(session, writes || open_run_to_read(session, checkpoints));
+}
+
+/* Rank 0 writes the list of pictures to the run's folder. */
+static bool list_and_keep(void *argument, struct problem *problem)
+{
+    struct session *session = argument;
+    const struct pretrain_options *options = session->options;
+    const struct pictures_options how = {.skip = options->out, .keys = options->keys};
+    return pictures_open(
+        &session->pictures, session->run.pictures, options->sources, options->source_count, &how, problem);
+}
+
+/* The other ranks read that list, or, where it is not readable, make one that they remove. */
+static bool list_again(struct session *session)
 {
     const struct pretrain_options *options = session->options;
     const struct pictures_options how = {.skip = options->out, .keys = options->keys};
-    if (!pictures_open(&session->pictures, session->run.pictures, options->sources, options->source_count,
-            &how, &session->problem))
+    const char *folder = getenv("TMPDIR");
+    char path[PATH_MAX];
+    if (pictures_read(
+            &session->pictures, session->run.pictures, options->sources, options->source_count, &how))
+        return true;
+    snprintf(path, sizeof path, "%s/cribo-pictures-XXXXXX", folder && *folder ? folder : "/tmp");
+    int file = mkstemp(path);
+    if (file < 0) return problem_set(&session->problem, "cannot write %s: %s", path, strerror(errno));
+    close(file);
+    bool listed = pictures_open(
+        &session->pictures, path, options->sources, options->source_count, &how, &session->problem);
+    unlink(path);
+    return listed;
+}
+
+/* All ranks must have the same list. */
+static bool compare_lists(struct session *session)
+{
+    int64_t digest = (int64_t)session->pictures.digest, count = (int64_t)session->pictures.count;
+    if (!ranks_follow(&session->ranks, &digest, &session->problem) ||
+        !ranks_follow(&session->ranks, &count, &session->problem))
+        return false;
+    bool same = digest == (int64_t)session->pictures.digest && count == (int64_t)session->pictures.count;
+    return agree(session,
+        same ||
+            problem_set(&session->problem, "%s%s: %zu pictures are here, which are not the %lld of rank 0",
+                session->options->sources[0], session->options->source_count > 1 ? " ..." : "",
+                session->pictures.count, (long long)count));
+}
+
+static bool list_pictures(struct session *session)
+{
+    const struct pretrain_options *options = session->options;
+    if (!ranks_alone(&session->ranks, list_and_keep, session, &session->problem) ||
+        !agree(session, session_writes(session) || list_again(session)) || !compare_lists(session))
         return false;
     if (session->pictures.count > UINT32_MAX)
         return problem_set(&session->problem, "%zu pictures are too many", session->pictures.count);
@@ -104,6 +184,21 @@ static bool check_memory(struct session *session, const cribo_runtime *runtime)
     return true;
 }
 
+/* Every rank has at least one image of a batch, and whole shards. */
+static bool check_ranks(struct session *session)
+{
+    int64_t size = session->ranks.size, batch = session->config.batch_size;
+    if ((int64_t)session->pictures.count < batch) batch = (int64_t)session->pictures.count;
+    if (session->config.shards % size != 0)
+        return problem_set(&session->problem,
+            "--shards is %lld, which %lld ranks do not divide; start at most %lld, or give %s%lld",
+            (long long)session->config.shards, (long long)size, (long long)session->config.shards,
+            session->checkpoint ? "--override shards=" : "--shards ", (long long)size);
+    return batch >= size ||
+           problem_set(&session->problem, "a batch of %lld pictures is too small for %lld ranks",
+               (long long)batch, (long long)size);
+}
+
 static bool make_trainer(struct session *session)
 {
     cribo_runtime runtime;
@@ -111,8 +206,9 @@ static bool make_trainer(struct session *session)
     runtime.threads = session->options->threads;
     runtime.log = say_message;
     runtime.log_user = session;
-    if (!check_memory(session, &runtime)) return false;
-    return cribo_trainer_create(&session->trainer, &session->config, &runtime) == CRIBO_OK ||
+    if (!check_ranks(session) || !check_memory(session, &runtime)) return false;
+    return cribo_trainer_create_distributed(&session->trainer, &session->config, &runtime,
+               ranks_communicator(&session->ranks)) == CRIBO_OK ||
            problem_library(&session->problem);
 }
 
@@ -176,22 +272,35 @@ static bool take_time(struct session *session)
 /* A damaged checkpoint is skipped; one that does not match the command line is an error. */
 enum outcome { TAKEN, DAMAGED, REFUSED };
 
-static enum outcome take_checkpoint(struct session *session, const char *path)
+static enum outcome outcome_of(struct session *session, cribo_status status)
+{
+    if (status == CRIBO_OK) return TAKEN;
+    problem_library(&session->problem);
+    return status == CRIBO_CORRUPT ? DAMAGED : REFUSED;
+}
+
+/* The run's settings and position: what each rank reads by itself. */
+static enum outcome take_settings(struct session *session, const char *path)
 {
     const struct settings *settings = &session->options->settings;
     cribo_trainer_config saved;
     cribo_status status = cribo_trainer_config_init(&saved, sizeof saved);
     if (status == CRIBO_OK) status = cribo_checkpoint_config(path, &saved);
-    if (status == CRIBO_OK &&
-        !(position_read(&session->position, path, &session->problem) && check_pictures(session) &&
-            check_preset(session) && take_watch(session) && take_time(session) && take_recipe(session) &&
-            settings_resume(settings, &saved, session->pictures.count, &session->config, &session->problem) &&
-            make_trainer(session)))
-        return REFUSED;
-    if (status == CRIBO_OK) status = load_trainer(session, path);
-    if (status == CRIBO_OK) return TAKEN;
-    problem_library(&session->problem);
-    return status == CRIBO_CORRUPT ? DAMAGED : REFUSED;
+    if (status != CRIBO_OK) return outcome_of(session, status);
+    bool taken =
+        position_read(&session->position, path, &session->problem) && check_pictures(session) &&
+        check_preset(session) && take_watch(session) && take_time(session) && take_recipe(session) &&
+        settings_resume(settings, &saved, session->pictures.count, &session->config, &session->problem);
+    return taken ? TAKEN : REFUSED;
+}
+
+static enum outcome take_checkpoint(struct session *session, const char *path)
+{
+    enum outcome outcome = take_settings(session, path);
+    session->checkpoint = path;
+    if (!agree(session, outcome != REFUSED)) return REFUSED;
+    if (!agree(session, outcome != DAMAGED)) return DAMAGED;
+    return make_trainer(session) ? outcome_of(session, load_trainer(session, path)) : REFUSED;
 }
 
 /*
@@ -204,8 +313,8 @@ static bool go_on(struct session *session)
         enum outcome outcome = take_checkpoint(session, checkpoints->paths[i]);
         if (outcome == REFUSED) return false;
         if (outcome == TAKEN) {
-            for (size_t k = 0; k < i; k++) checkpoints_set_aside(checkpoints->paths[k]);
-            session->checkpoint = checkpoints->paths[i];
+            for (size_t k = 0; session_writes(session) && k < i; k++)
+                checkpoints_set_aside(checkpoints->paths[k]);
             return cribo_trainer_step_count(session->trainer, &session->first_step) == CRIBO_OK ||
                    problem_library(&session->problem);
         }
@@ -213,6 +322,7 @@ static bool go_on(struct session *session)
             say_warning("%s; going back to the checkpoint before it", session->problem.text);
         cribo_trainer_free(session->trainer);
         session->trainer = NULL;
+        session->checkpoint = NULL;
         position_free(&session->position);
     }
     return false;
@@ -243,6 +353,8 @@ static bool plan_time(struct session *session, struct settings *settings)
     cribo_trainer *trainer = NULL;
     session->time.budget = settings->time;
     if (settings->time <= 0) return true;
+    if (session->ranks.size > 1)
+        return problem_set(&session->problem, "--time is for one process; give --steps to several");
     if (!settings_apply(settings, session->pictures.count, &config, &session->problem) ||
         !settings_recipe(settings, &session->recipe, &session->problem) ||
         !make_trial(session, &config, &trainer, &session->problem))
@@ -275,11 +387,14 @@ static bool begin(struct session *session)
     if (!plan_time(session, settings)) return false;
     time_plan_print(&session->time, position->time);
     if (!settings_apply(settings, session->pictures.count, &session->config, &session->problem)) return false;
+    /* So that the run can later have fewer ranks, but not more. */
+    if (!settings_was_given(settings, "shards") && session->config.shards < session->ranks.size)
+        session->config.shards = session->ranks.size;
     struct problem found;
     if (settings_too_long(&session->config, &found)) say_warning("%s", found.text);
     return settings_recipe(settings, &session->recipe, &session->problem) && make_trainer(session) &&
-           (!options->weights ||
-               weights_load(session->trainer, options->weights, options->weights_heads, &session->problem));
+           agree(session, !options->weights || weights_load(session->trainer, options->weights,
+                                                   options->weights_heads, &session->problem));
 }
 
 /* The log ends at the trainer's step. */
@@ -287,31 +402,41 @@ static bool open_log(struct session *session)
 {
     recipe_write(&session->recipe, session->position.recipe);
     session->step = session->first_step;
+    if (!session_writes(session)) return true;
     return run_open_log(&session->run, session->mode, session->step, &session->problem) &&
            (!session->checkpoint || run_rewind(&session->run, session->position.batches, session->step,
                                         &session->history, &session->problem));
 }
 
-static bool make_loader(struct session *session)
+void session_loader_options(struct session *session, struct loader_options *options)
 {
-    complaints_init(&session->complaints);
-    struct loader_options options = {.pictures = &session->pictures,
+    *options = (struct loader_options){.pictures = &session->pictures,
         .recipe = session->recipe,
         .image_size = (int)session->config.image_size,
         .batch = (size_t)session->config.batch_size,
+        .part = (size_t)session->ranks.rank,
+        .parts = (size_t)session->ranks.size,
         .workers = session->options->workers,
         .seed = (uint64_t)session->config.seed,
         .first = session->position.batches,
         .broken = session->position.broken,
         .broken_count = session->position.broken_count,
-        .say_broken = say_broken,
+        .say_broken = session_writes(session) ? say_broken : NULL,
         .say_broken_user = session};
+}
+
+static bool make_loader(struct session *session)
+{
+    struct loader_options options;
+    complaints_init(&session->complaints);
+    session_loader_options(session, &options);
     return loader_create(&session->loader, &options, &session->problem);
 }
 
 static bool write_config(struct session *session)
 {
     const struct pretrain_options *options = session->options;
+    if (!session_writes(session)) return true;
     struct run_facts facts = {.sources = options->sources,
         .source_count = options->source_count,
         .keys = options->keys,
@@ -326,58 +451,86 @@ static bool write_config(struct session *session)
 
 static bool open_look(struct session *session)
 {
-    const struct pretrain_options *options = session->options;
-    return look_open(&session->look, &options->look, session->run.place, session->step, &session->problem);
+    const struct look_options *options = &session->options->look;
+    session->look = (struct look){.options = options};
+    return !session_writes(session) ||
+           look_open(&session->look, options, session->run.place, session->step, &session->problem);
+}
+
+/* Rank 0 draws. */
+static bool make_showcase(struct session *session)
+{
+    return !session_writes(session) || showcase_make(&session->showcase, &session->pictures, &session->recipe,
+                                           &session->config, &session->problem);
+}
+
+static bool make_view_retrieval(struct session *session)
+{
+    return !session_writes(session) || view_retrieval_make(&session->view_retrieval, &session->pictures,
+                                           &session->recipe, &session->config, &session->problem);
 }
 
 /* A new run measures the untrained network; a continued run has that in its log. */
-static bool begin_retrieval(struct session *session)
+static void begin_retrieval(struct session *session)
 {
-    if (!view_retrieval_make(&session->view_retrieval, &session->pictures, &session->recipe, &session->config,
-            &session->problem))
-        return false;
-    if (!session->checkpoint) run_log_start(&session->run, session_retrieve(session));
-    return true;
+    double percent = session->checkpoint ? NAN : session_retrieve(session);
+    if (!session->checkpoint && session_writes(session)) run_log_start(&session->run, percent);
 }
 
 /* The first drawing of a run determines the colours of all later ones, also after a resume. */
-static bool keep_colours(struct session *session)
+static bool keep_colours(struct session *session, struct problem *problem)
 {
-    return session->checkpoint ||
-           showcase_save_colours(&session->showcase, session->run.colours, &session->problem);
+    return session->checkpoint || showcase_save_colours(&session->showcase, session->run.colours, problem);
+}
+
+struct drawing {
+    struct session *session;
+    const char *path;
+    bool event;
+};
+
+static bool show_clusters(void *argument, struct problem *problem)
+{
+    const struct drawing *drawing = argument;
+    struct session *session = drawing->session;
+    struct showcase *showcase = &session->showcase;
+    struct sheet sheet = {0};
+    char title[96];
+    if (showcase->images == 0) return true;
+    bool first = !showcase->reference;
+    showcase_title(title, sizeof title, session->step);
+    bool shown = look_cluster(showcase, session->trainer, &session->config, &session->recipe,
+                     session->options->threads, problem) &&
+                 showcase_draw(showcase, title, SHEET_PNG, &sheet, problem) &&
+                 run_show(&session->run, drawing->path, session->step, &sheet, drawing->event, problem);
+    sheet_free(&sheet);
+    return shown && (!first || keep_colours(session, problem));
 }
 
 bool session_show_clusters(struct session *session, const char *path, bool event)
 {
-    struct sheet sheet = {0};
-    char title[96];
-    if (session->showcase.images == 0) return true;
-    bool first = !session->showcase.reference;
-    showcase_title(title, sizeof title, session->step);
-    bool shown = showcase_teach(&session->showcase, session->trainer, &session->problem) &&
-                 showcase_draw(&session->showcase, title, SHEET_PNG, &sheet, &session->problem) &&
-                 run_show(&session->run, path, session->step, &sheet, event, &session->problem);
-    sheet_free(&sheet);
-    return shown && (!first || keep_colours(session));
+    struct drawing drawing = {session, path, event};
+    return ranks_alone(&session->ranks, show_clusters, &drawing, &session->problem);
 }
 
 bool session_prepare(struct session *session)
 {
     const cribo_trainer_config *config = &session->config;
     bool prepared =
-        check_sources(session) && open_run(session) && list_pictures(session) &&
-        (session->checkpoints.count ? go_on(session) : begin(session)) && open_log(session) &&
-        open_look(session) && write_config(session) && make_loader(session) &&
-        showcase_make(&session->showcase, &session->pictures, &session->recipe, config, &session->problem) &&
-        begin_retrieval(session);
-    if (prepared && session->checkpoint) showcase_load_colours(&session->showcase, session->run.colours);
+        agree(session, check_sources(session)) && open_run(session) && list_pictures(session) &&
+        (session->checkpoints.count ? go_on(session) : begin(session)) &&
+        agree(session, open_log(session) && open_look(session) && write_config(session) &&
+                           make_loader(session) && make_showcase(session) && make_view_retrieval(session));
+    if (prepared) begin_retrieval(session);
+    if (prepared && session->checkpoint && session_writes(session))
+        showcase_load_colours(&session->showcase, session->run.colours);
     /* A failure to draw does not stop the training. */
     const char *picture = session->checkpoint ? session->run.clusters : session->run.clusters_start;
     /* A resumed run has the event of this step already. */
     if (prepared && !session_show_clusters(session, picture, !session->checkpoint))
         say_warning("%s", session->problem.text);
     /* Before the first step, because otherwise a resume would continue the replaced run. */
-    if (prepared)
+    if (prepared && session_writes(session))
         checkpoints_prune(session->run.place, session->checkpoint ? session->options->keeping.keep : 0);
     session->total_steps =
         config->total_steps ? config->total_steps : llround(config->epochs * (double)config->steps_per_epoch);

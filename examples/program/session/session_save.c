@@ -36,14 +36,18 @@ bool session_save(struct session *session, bool in_background)
 {
     if (!is_sound(session)) return false;
     const struct pretrain_options *options = session->options;
-    struct saving_place place = {session->run.place, session->run.weights, options->keeping};
+    struct saving_place place = {
+        session->run.place, session->run.weights, options->keeping, session_writes(session)};
+    if (!place.writes) place.keeping.keep = 0;
     struct position position;
     session->last_save = session_now();
-    run_flush(&session->run);
-    if (!copy_position(session, &position)) return false;
+    if (session_writes(session)) run_flush(&session->run);
+    if (!ranks_agree(&session->ranks, copy_position(session, &position), &session->problem)) return false;
     if (in_background)
-        return saving_begin(
-            &session->saving, &place, session->trainer, session->step, &position, &session->problem);
+        return ranks_agree(&session->ranks,
+            saving_begin(
+                &session->saving, &place, session->trainer, session->step, &position, &session->problem),
+            &session->problem);
     struct problem before;
     if (!saving_end(&session->saving, &before)) say_warning("%s", before.text);
     return saving_now(&place, session->trainer, session->step, &position, &session->problem);
@@ -73,7 +77,8 @@ static bool save_is_due(const struct session *session)
 /* After a failed save the next may succeed; until then the older checkpoint is kept. */
 void session_save_when_due(struct session *session)
 {
-    if (!save_is_due(session)) return;
+    int64_t due = save_is_due(session); /* by the clock of rank 0 */
+    if (!ranks_follow(&session->ranks, &due, &session->problem) || !due) return;
     bool saved = session_save(session, session->options->save_in_background);
     if (!saved || !session_show_clusters(session, session->run.clusters, true))
         say_warning("%s; training goes on", session->problem.text);

@@ -37,7 +37,7 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
         .view_retrieval_start = history_retrieval_start(&session->history),
         .warning = session->warning,
         .skipped = done->skipped};
-    run_log(&session->run, &line);
+    if (session_writes(session)) run_log(&session->run, &line);
     session->warning[0] = '\0';
     warn_of_stall(session, done->seconds);
     if (done->skipped) return true;
@@ -49,27 +49,46 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
     return true;
 }
 
+static bool look(void *argument, struct problem *problem)
+{
+    struct session *session = argument;
+    return look_now(&session->look, session->trainer, &session->config, &session->recipe, &session->showcase,
+        session->step, problem);
+}
+
 /* Before a save, so that a resumed run does not repeat the look. A failure does not stop the run. */
 static void look_when_due(struct session *session)
 {
     bool last = session->step == session->last_step;
     if (look_is_due(&session->look, session->step, session->config.steps_per_epoch, last) &&
-        !look_now(&session->look, session->trainer, &session->config, &session->recipe, &session->showcase,
-            session->step, &session->problem))
+        !ranks_alone(&session->ranks, look, session, &session->problem))
         say_warning("%s; training goes on", session->problem.text);
+}
+
+/* A measurement by rank 0, and its result. */
+struct retrieval {
+    struct session *session;
+    double percent;
+};
+
+static bool retrieve(void *argument, struct problem *problem)
+{
+    struct retrieval *retrieval = argument;
+    struct session *session = retrieval->session;
+    struct frozen frozen =
+        frozen_of(cribo_trainer_teacher(session->trainer), &session->config, &session->recipe);
+    return view_retrieval_measure(
+               &session->view_retrieval, &frozen, session->options->threads, &retrieval->percent, problem) &&
+           (!isfinite(retrieval->percent) ||
+               history_add_retrieval(&session->history, (double)session->step, retrieval->percent, problem));
 }
 
 double session_retrieve(struct session *session)
 {
-    double percent = NAN;
-    struct frozen frozen =
-        frozen_of(cribo_trainer_teacher(session->trainer), &session->config, &session->recipe);
-    if (!view_retrieval_measure(
-            &session->view_retrieval, &frozen, session->options->threads, &percent, &session->problem) ||
-        (isfinite(percent) &&
-            !history_add_retrieval(&session->history, (double)session->step, percent, &session->problem)))
+    struct retrieval retrieval = {session, NAN};
+    if (!ranks_alone(&session->ranks, retrieve, &retrieval, &session->problem))
         session_warn(session, "%s; training goes on", session->problem.text);
-    return percent;
+    return retrieval.percent;
 }
 
 /* What may help a run whose features find fewer places than before it. */
@@ -141,7 +160,7 @@ static cribo_status step_or_skip(
         status = CRIBO_OK;
     }
     done->report.step = session->step;
-    done->report.images = batch->images;
+    done->report.images = session->images;
     if (status != CRIBO_OK || done->skipped) { /* the message of the first failure is kept */
         cribo_status forgotten = cribo_trainer_forget(session->trainer);
         if (status == CRIBO_OK) status = forgotten;

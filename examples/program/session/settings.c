@@ -238,7 +238,7 @@ bool settings_give(struct settings *settings, const char *name, const char *valu
     return true;
 }
 
-static bool was_given(const struct settings *settings, const char *name)
+bool settings_was_given(const struct settings *settings, const char *name)
 {
     for (size_t i = 0; i < settings->count; i++)
         if (!strcmp(settings->given[i].name, name)) return true;
@@ -253,14 +253,16 @@ static void shorten_warmups(const struct settings *settings, cribo_trainer_confi
     int64_t tenth = total >= 10 ? total / 10 : 1, quarter = total >= 4 ? total / 4 : 1,
             twentieth = total >= 20 ? total / 20 : 1; /* 0 would mean that the epochs count */
     int64_t epoch = config->steps_per_epoch < twentieth ? config->steps_per_epoch : twentieth;
-    if (!was_given(settings, "warmup_epochs") && !was_given(settings, "warmup_steps"))
+    if (!settings_was_given(settings, "warmup_epochs") && !settings_was_given(settings, "warmup_steps"))
         config->warmup_steps = tenth;
-    if (!was_given(settings, "teacher_temperature_epochs") &&
-        !was_given(settings, "teacher_temperature_steps"))
+    if (!settings_was_given(settings, "teacher_temperature_epochs") &&
+        !settings_was_given(settings, "teacher_temperature_steps"))
         config->teacher_temperature_steps = quarter;
-    if (!was_given(settings, "cross_image_epochs") && !was_given(settings, "cross_image_steps"))
+    if (!settings_was_given(settings, "cross_image_epochs") &&
+        !settings_was_given(settings, "cross_image_steps"))
         config->cross_image_steps = epoch;
-    if (!was_given(settings, "freeze_last_layer_epochs") && !was_given(settings, "freeze_last_layer_steps"))
+    if (!settings_was_given(settings, "freeze_last_layer_epochs") &&
+        !settings_was_given(settings, "freeze_last_layer_steps"))
         config->freeze_last_layer_steps = epoch;
 }
 
@@ -286,9 +288,9 @@ static bool apply_time(const struct settings *settings, cribo_trainer_config *co
 {
     if (settings->time <= 0) return true;
     config->total_steps = settings->time_steps ? settings->time_steps : PROVISIONAL_STEPS;
-    if (!was_given(settings, "epochs") && !was_given(settings, "total_steps")) return true;
+    if (!settings_was_given(settings, "epochs") && !settings_was_given(settings, "total_steps")) return true;
     return problem_set(problem, "--time and --%s both give the length of the run; give one of them",
-        was_given(settings, "epochs") ? "epochs" : "steps");
+        settings_was_given(settings, "epochs") ? "epochs" : "steps");
 }
 
 bool settings_apply(
@@ -302,7 +304,8 @@ bool settings_apply(
     if (settings->weights && !apply_weights(settings->weights, config, problem)) return false;
     for (size_t i = 0; i < settings->count; i++)
         if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
-    if (was_given(settings, "epochs") && was_given(settings, "total_steps") && config->total_steps > 0)
+    if (settings_was_given(settings, "epochs") && settings_was_given(settings, "total_steps") &&
+        config->total_steps > 0)
         return problem_set(problem, "--epochs and --steps both give the length of the run; give one of them");
     if (!apply_time(settings, config, problem)) return false;
     fit_folder(pictures, config);
@@ -406,7 +409,8 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
         if (!set(config, settings->given[i].name, settings->given[i].value, problem)) return false;
     if (config->steps_per_epoch == 0) config->steps_per_epoch = saved->steps_per_epoch; /* not given */
     /* As at the run's beginning, so that its command line with --resume means the same again. */
-    if (was_given(settings, "batch_size") || was_given(settings, "micro_batch")) fit_folder(pictures, config);
+    if (settings_was_given(settings, "batch_size") || settings_was_given(settings, "micro_batch"))
+        fit_folder(pictures, config);
     if (config->total_steps > 0 && is_overridden(settings, "epochs"))
         return problem_set(problem,
             "--override epochs: the run's length is counted in steps, of which it has %lld; override steps",

@@ -94,6 +94,9 @@ bool settings_too_long(const cribo_trainer_config *config, struct problem *found
  */
 bool settings_too_large(int64_t needed, int64_t available, struct problem *found);
 
+/* Whether a setting of the trainer was given a value. */
+bool settings_was_given(const struct settings *settings, const char *name);
+
 /* A setting's small default as text; NULL where the library's own holds. */
 const char *settings_small_default(const char *name);
 

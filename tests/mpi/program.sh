@@ -1,0 +1,148 @@
+#!/bin/sh
+# program.sh openmpi|mpich CRIBO PICTURES FOLDER: runs of the program under an MPI against runs of one process. CRIBO is the program,
+# PICTURES the one that makes pictures, FOLDER has libcribo-openmpi and libcribo-mpich. 77 where the MPI is not installed.
+flavour=$1 cribo=$2 pictures=$3
+LD_LIBRARY_PATH=$4${LD_LIBRARY_PATH+:$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH
+here=$(dirname "$0")
+command -v "mpirun.$flavour" >/dev/null || { echo "there is no mpirun.$flavour"; exit 77; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/program-XXXXXX") || exit 2
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+    echo "FAILED: $*"
+    cat "$work/output"
+    exit 1
+}
+
+# pretrain RANKS STATUS RUN ARGUMENTS...: 0 ranks is one process without a launcher.
+pretrain() {
+    ranks=$1 expected=$2 run=$3
+    shift 3
+    if [ "$ranks" = 0 ]; then
+        "$cribo" pretrain "$images" -o "$work/$run" "$@" >"$work/output" 2>&1
+    else
+        sh "$here/run.sh" "$flavour" "$ranks" exit "$cribo" pretrain "$images" -o "$work/$run" "$@" >"$work/output" 2>&1
+    fi
+    status=$?
+    [ $status = "$expected" ] || fail "$run on $ranks ranks: status $status, not $expected ($*)"
+}
+
+# says TEXT COUNT: the last run's output has the text in so many lines.
+says() { [ "$(grep -cF -- "$1" "$work/output")" = "$2" ] || fail "not $2 times: $1"; }
+
+# same WHOLE RUN [STEP]: the same weights, checkpoint, pictures of objects, and the same log but for times.
+same() {
+    for file in weights.safetensors "$(printf 'checkpoint-%08d.safetensors.gz' "${3-20}")" clusters-start.png clusters.png; do
+        cmp "$work/$1/$file" "$work/$2/$file" || fail "$2: another $file"
+    done
+    for run in "$1" "$2"; do sed 's/"\(teach_ms\|wait_ms\)".*//' "$work/$run/log.jsonl" >"$work/$run/steps"; done
+    cmp "$work/$1/steps" "$work/$2/steps" || fail "$2: another log"
+}
+
+# begin RANKS RUN ARGUMENTS...: starts a run, $launched, and waits for its log.
+begin() {
+    ranks=$1 run=$2
+    shift 2
+    sh "$here/run.sh" "$flavour" "$ranks" exit "$cribo" pretrain "$images" -o "$work/$run" "$@" >"$work/output" 2>&1 &
+    launched=$!
+    tries=0
+    while [ ! -s "$work/$run/log.jsonl" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 600 ] || fail "$run does not begin"
+        sleep 0.1
+    done
+}
+
+images=$work/pictures
+mkdir "$images"
+"$pictures" "$images" 24 >"$work/output" || fail "no pictures"
+echo nonsense >"$images/005-broken.jpg"
+echo nonsense >"$images/broken.jpg"
+size="--image-size 32 --patch-size 8 --width 48 --heads 2 --depth 2 --head-hidden 64 --head-bottleneck 32 --prototypes 64
+    --object-prototypes 64 --clusters 4 --bank-images 20 --batch-size 8 --learning-rate 0.004"
+small="$size --shards 4"
+
+# The same bits; only rank 0 speaks.
+pretrain 0 0 whole $small --steps 20
+for ranks in 1 2 4; do
+    pretrain $ranks 0 ranks-$ranks $small --steps 20
+    same whole ranks-$ranks
+    says 'broken.jpg: a text' 2
+    says '2 of 26 pictures could not be read' 1
+    says 'step 20/20' 1
+    says 'weights  ' 1
+done
+
+# A signal that one rank hears ends all after the same step. The run goes on with other numbers of ranks; drawings at the end of
+# each epoch and saves of rank 0 keep no one waiting too long.
+begin 4 stopped $small --steps 20000 --threads 1
+kill -TERM "$(sed 1q "$work/stopped/lock")"
+wait $launched
+status=$?
+[ $status = 143 ] || fail "SIGTERM: status $status"
+says 'stopping early and saving' 1
+done=$(wc -l <"$work/stopped/log.jsonl")
+more="--steps $((done + 6)) --override steps --save-every 2"
+pretrain 2 0 stopped $small $more --stop-after $((done + 2))
+pretrain 4 0 stopped $small $more --stop-after $((done + 4)) --save-in-background --evaluate-epochs 1 --deadline 20
+pretrain 0 0 stopped $small $more
+pretrain 0 0 straight $small --steps 20000 --stop-after "$done"
+pretrain 0 0 straight $small $more
+same straight stopped $((done + 6))
+
+# A run by default has as many shards as ranks.
+pretrain 4 0 shards $size --steps 3 -q
+grep -q '"shards": 4' "$work/shards/config.json" || fail "not 4 shards"
+pretrain 0 0 shards-alone $small --steps 3 -q
+same shards-alone shards 3
+
+# Updates that are skipped.
+pretrain 0 0 skips $small --steps 80 --skip-spikes=0.2 -q
+pretrain 4 0 skips-4 $small --steps 80 --skip-spikes=0.2 -q
+grep -q '"skipped":true' "$work/skips/log.jsonl" || fail "nothing was skipped"
+same skips skips-4 80
+
+# So many broken pictures that batches get smaller: the ranks' parts are cut anew.
+images=$work/few
+mkdir "$images"
+"$pictures" "$images" 6 >"$work/output"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    echo nonsense >"$images/$i.jpg"
+done
+pretrain 0 0 few $small --steps 20 -q
+grep -q '"images":7' "$work/few/log.jsonl" || fail "no batch got smaller: $(grep -o '"images":[0-9]*' "$work/few/log.jsonl" | sort | uniq -c)"
+pretrain 4 0 few-4 $small --steps 20 --stop-after 7 -q
+pretrain 2 0 few-4 $small --steps 20 --save-every 5 -q
+same few few-4
+images=$work/pictures
+
+# Errors are said once, change nothing, and name what is wrong.
+pretrain 4 1 none $small --shards 2
+says "--shards is 2, which 4 ranks do not divide; start at most 2, or give --shards 4" 1
+pretrain 4 1 none $small --batch-size 2 --shards 4
+says "a batch of 2 pictures is too small for 4 ranks" 1
+pretrain 3 1 none $small
+says "started 3 processes: their number must be a power of two" 1
+pretrain 2 1 none $small --communicator gloo
+says 'communicator "gloo": expected openmpi, mpich or none' 1
+pretrain 2 1 none $small --time 1h
+says "--time is for one process; give --steps to several" 1
+pretrain 2 2 none $small --no-such-option
+says "unrecognized option '--no-such-option'" 1
+pretrain 2 1 stopped $small --learning-rate 0.5
+says "--learning-rate is 0.004 in the checkpoint" 1
+pretrain 2 1 ranks-2 $small --shards 1 --override shards
+says "--shards is 1, which 2 ranks do not divide; start at most 1, or give --override shards=2" 1
+case $flavour in openmpi) other=mpich ;; *) other=openmpi ;; esac
+if [ -e "$4/libcribo-$other.so.0" ]; then
+    pretrain 2 1 none $small --communicator "$other"
+    says "started 2 processes, but the communicator $other finds 1" 1
+fi
+CRIBO_COMMUNICATOR=none pretrain 2 1 alone $small --steps 200000 --stop-after 200
+says "is training in it" 1
+LD_LIBRARY_PATH=/nonexistent pretrain 2 1 none $small
+says "cannot load the communicator $flavour: libcribo-$flavour.so.0" 2
+[ -e "$work/none/weights.safetensors" ] && fail "a refused run has weights"
+same whole ranks-2
+echo "all as expected"
