@@ -317,6 +317,7 @@ typedef struct cribo_report {
     double gram_loss;            /* Gram anchoring, times its weight; a trainer's */
     double masked_loss;          /* L_m of a trainer that masks patches, times its weight; else 0 */
     double masked_share;         /* share of the patches of both views that were masked */
+    double local_loss;           /* [CLS] loss of local crops, times its weight; a trainer's */
 } cribo_report;
 
 /*

@@ -151,6 +151,11 @@ typedef struct cribo_trainer_config {
     double masked_views;     /* share of the views that are masked; 0.5 */
     double masked_share_min; /* smallest share of a masked view's patches that are masked; 0.1 */
     double masked_share_max; /* largest; 0.5 */
+
+    /* Local crops for the [CLS] loss (docs/algorithm.md, "Local crops"), which only the student sees. */
+    int64_t local_crops; /* of an image in a batch; 0: none. 0 */
+    int64_t local_size;  /* their side in pixels, a multiple of patch_size; 96 */
+    double local_weight; /* of their loss; 0: not computed. 1 */
 } cribo_trainer_config;
 
 /*
@@ -281,6 +286,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_setting(
  * ids          [B] an id per image: the bank never matches an image with itself; also the key of the image's
  *              random draws. An image with id -1 has none: it is matched with any, and its index in the batch
  *              is the key. NULL: no image has one
+ * local_views, local_views_bytes  [B, local_crops, 3, s, s] (s = local_size) local crops of each image,
+ * float32
+ *              or bytes as the views; NULL both where local_crops is 0
  */
 typedef struct cribo_batch {
     size_t struct_size; /* sizeof(cribo_batch) */
@@ -296,6 +304,8 @@ typedef struct cribo_batch {
     const float *positions;
     const int64_t *seed_tokens;
     const int64_t *ids;
+    const float *local_views;
+    const uint8_t *local_views_bytes;
 } cribo_batch;
 
 /*

@@ -63,6 +63,24 @@ cribo_status cb_check_crop(const char *name, const cribo_crop *c)
     return CRIBO_OK;
 }
 
+/* Local crops, in the form of the views. */
+static cribo_status check_local(const cb_trainer *trainer, const cribo_batch *batch)
+{
+    const bool bytes = batch->view1_bytes != NULL;
+    const void *given = bytes ? (const void *)batch->local_views_bytes : batch->local_views;
+    const void *other = bytes ? (const void *)batch->local_views : batch->local_views_bytes;
+    const char *name = bytes ? "local_views_bytes" : "local_views";
+    size_t crops = (size_t)trainer->config.local_crops, side = (size_t)trainer->config.local_size;
+    if (crops == 0) {
+        CB_REQUIRE(!given && !other, "batch: local crops are given, but local_crops = 0");
+        return CRIBO_OK;
+    }
+    CB_REQUIRE(given, "batch.%s is NULL, but local_crops = %zu", name, crops);
+    CB_REQUIRE(!other, "batch: give local crops as the views: %s alone", name);
+    return cb_check_finite(trainer->runtime->pool, "batch.local_views", bytes ? NULL : given,
+        (size_t)batch->images * crops * 3 * side * side);
+}
+
 static cribo_status check_crops(const char *name, const cribo_crop *crops, size_t count)
 {
     char element[64];
@@ -94,6 +112,7 @@ cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const
         "batch.images = %lld must be in 1 ... batch_size = %lld", (long long)full->images,
         (long long)trainer->config.batch_size);
     CB_TRY(check_pixels(trainer, full));
+    CB_TRY(check_local(trainer, full));
     CB_TRY(check_positions(trainer, full));
     return cb_check_seed_tokens("batch.seed_tokens", full->seed_tokens, (size_t)full->images,
         cb_clusterer_shape(trainer->learner.objective->clusterer));

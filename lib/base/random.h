@@ -16,7 +16,8 @@ typedef enum cb_purpose {
     CB_PURPOSE_DROP_PATH = 3,
     CB_PURPOSE_PATCH_SAMPLE = 4, /* which patches a bounded memory keeps */
     CB_PURPOSE_K_MEANS = 5,
-    CB_PURPOSE_MASKS = 6 /* the patches that are masked */
+    CB_PURPOSE_MASKS = 6,          /* the patches that are masked */
+    CB_PURPOSE_LOCAL_DROP_PATH = 7 /* of local crops */
 } cb_purpose;
 
 /* A sequence of numbers. `stream` and `index` identify it: a step and an image, a parameter, ... */

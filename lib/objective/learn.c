@@ -210,7 +210,7 @@ static void clear_signs(cb_prototype_signs *signs)
 
 static void clear_tally(cb_tally *tally)
 {
-    tally->global = tally->cross_view = tally->cross_image = tally->gram = tally->masked = 0;
+    tally->global = tally->cross_view = tally->cross_image = tally->gram = tally->masked = tally->local = 0;
     clear_signs(&tally->cls_signs);
     clear_signs(&tally->object_signs);
 }
@@ -270,9 +270,10 @@ void cb_objective_end_leaf(cb_objective *o, size_t leaf)
     const cb_tally *tally = &o->tally;
     finish_last_layers(o);
     sum_bottlenecks(o, leaf);
-    o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] = (cb_leaf_tally){tally->global,
-        tally->cross_view, tally->cross_image, tally->gram, tally->masked, tally->cls_signs.entropy,
-        tally->object_signs.entropy, (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
+    o->leaf[o->sizes.rank * (o->sizes.shards / o->sizes.ranks) + leaf] =
+        (cb_leaf_tally){tally->global, tally->cross_view, tally->cross_image, tally->gram, tally->masked,
+            tally->local, tally->cls_signs.entropy, tally->object_signs.entropy,
+            (int64_t)tally->cls_signs.rows, (int64_t)tally->object_signs.rows};
     clear_tally(&o->tally);
 }
 
@@ -283,6 +284,7 @@ static void add_leaf(cb_tally *tally, const cb_leaf_tally *leaf)
     tally->cross_image += leaf->cross_image;
     tally->gram += leaf->gram;
     tally->masked += leaf->masked;
+    tally->local += leaf->local;
     tally->cls_signs.entropy += leaf->cls_entropy;
     tally->object_signs.entropy += leaf->object_entropy;
     tally->cls_signs.rows += (size_t)leaf->cls_rows;
@@ -300,8 +302,9 @@ cribo_status cb_objective_check_losses(const cb_objective *o)
 {
     const cb_tally *t = &o->tally;
     const char *const names[] = {
-        "global", "object cross-view", "object cross-image", "KoLeo", "Gram", "masked-patch"};
-    const double losses[] = {t->global, t->cross_view, t->cross_image, t->koleo, t->gram, t->masked};
+        "global", "object cross-view", "object cross-image", "KoLeo", "Gram", "masked-patch", "local-crop"};
+    const double losses[] = {
+        t->global, t->cross_view, t->cross_image, t->koleo, t->gram, t->masked, t->local};
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
         if (!isfinite(losses[i]))
             return cb_fail(

@@ -11,6 +11,7 @@
  *   koleo.c     the student's vectors of the whole batch → their KoLeo regulariser
  *   anchor.c    the student's patches and an earlier teacher's → Gram anchoring
  *   learn.c     the student's tokens → objects → heads → losses ← targets, and back
+ *   local.c     the student's local crops → heads → [CLS] loss ← targets, and back
  *   commit.c updates the centres and the memory bank: the only permanent state
  *
  * A step calls begin; observe for each micro-batch in order; exchange; match; project for each;
@@ -40,7 +41,7 @@ typedef struct cb_projection {
 
 /* Sums of a step, for its report. */
 typedef struct cb_tally {
-    double global, cross_view, cross_image, gram, masked;
+    double global, cross_view, cross_image, gram, masked, local;
     double koleo; /* of the batch, in every shard */
     cb_prototype_signs cls_signs, object_signs;
     double cluster_ms, match_ms;
@@ -61,7 +62,7 @@ typedef struct cb_koleo_vectors {
 
 /* The sums of one shard. */
 typedef struct cb_leaf_tally {
-    double global, cross_view, cross_image, gram, masked, cls_entropy, object_entropy;
+    double global, cross_view, cross_image, gram, masked, local, cls_entropy, object_entropy;
     int64_t cls_rows, object_rows;
 } cb_leaf_tally;
 
@@ -118,7 +119,7 @@ static inline size_t cb_objective_kinds(const cb_objective *objective)
 static inline double cb_tally_loss(const cb_tally *tally)
 {
     return tally->global + tally->cross_view + tally->cross_image + tally->koleo + tally->gram +
-           tally->masked;
+           tally->masked + tally->local;
 }
 
 #endif

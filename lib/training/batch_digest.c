@@ -5,7 +5,7 @@
 
 typedef struct digest_job {
     const cribo_batch *batch;
-    size_t pixels, positions; /* numbers of a view, and of an image */
+    const cb_batch_sizes *sizes;
     uint64_t *digests;
 } digest_job;
 
@@ -19,17 +19,20 @@ static void digest_image(void *context, size_t i, size_t worker)
 {
     const digest_job *job = context;
     const cribo_batch *b = job->batch;
+    const cb_batch_sizes *sizes = job->sizes;
     const struct {
         const void *array;
         size_t bytes;
     } parts[] = {
-        {b->view1, job->pixels * sizeof *b->view1},
-        {b->view2, job->pixels * sizeof *b->view2},
-        {b->view1_bytes, job->pixels},
-        {b->view2_bytes, job->pixels},
+        {b->view1, sizes->view * sizeof *b->view1},
+        {b->view2, sizes->view * sizeof *b->view2},
+        {b->view1_bytes, sizes->view},
+        {b->view2_bytes, sizes->view},
+        {b->local_views, sizes->local * sizeof *b->local_views},
+        {b->local_views_bytes, sizes->local},
         {b->crops1, sizeof *b->crops1},
         {b->crops2, sizeof *b->crops2},
-        {b->positions, job->positions * sizeof *b->positions},
+        {b->positions, sizes->positions * sizeof *b->positions},
         {b->ids, sizeof *b->ids},
     };
     uint64_t digest =
@@ -40,9 +43,8 @@ static void digest_image(void *context, size_t i, size_t worker)
     job->digests[i] = digest;
 }
 
-void cb_batch_digest(
-    cb_pool *pool, const cribo_batch *batch, size_t side, size_t positions, uint64_t *digests)
+void cb_batch_digest(cb_pool *pool, const cribo_batch *batch, const cb_batch_sizes *sizes, uint64_t *digests)
 {
-    digest_job job = {batch, 3 * side * side, positions, digests};
+    digest_job job = {batch, sizes, digests};
     cb_pool_run(pool, (size_t)batch->images, digest_image, &job);
 }

@@ -5,8 +5,12 @@
 #include "base/pool.h"
 #include "cribo/trainer.h"
 
-/* digests [B]: of each image's pixels in views of side * side, its crops or `positions` numbers, its id. */
-void cb_batch_digest(
-    cb_pool *pool, const cribo_batch *batch, size_t side, size_t positions, uint64_t *digests);
+/* The numbers of an image: of a view, of its local crops, and of its positions. */
+typedef struct cb_batch_sizes {
+    size_t view, local, positions;
+} cb_batch_sizes;
+
+/* digests [B]: of each image's pixels, its crops or positions, and its id. */
+void cb_batch_digest(cb_pool *pool, const cribo_batch *batch, const cb_batch_sizes *sizes, uint64_t *digests);
 
 #endif

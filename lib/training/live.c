@@ -23,7 +23,7 @@ static const cb_setting_group groups[] = {
      "weight_decay, weight_decay_final, ema_momentum, ema_momentum_final, clip_norm, clip_per_tensor, "
      "freeze_last_layer_epochs, freeze_last_layer_steps, heads_only_steps, "
      "epochs, steps_per_epoch, total_steps, global_weight, cross_view_weight, cross_image_weight, "
-     "koleo_weight, object_koleo_weight",
+     "koleo_weight, object_koleo_weight, local_weight",
         NULL},
     {"seed", "it is the key of every random draw of the run"},
     {NULL, "networks and memory are made for it at creation"},

@@ -95,6 +95,7 @@ void cb_report_fill(
         .masked_loss = tally->masked,
         .masked_share =
             share((double)cb_targets_masked_before(t, t->images), 2 * (double)(t->images * o->sizes.tokens)),
+        .local_loss = tally->local,
     };
 }
 

@@ -40,6 +40,10 @@ static const cb_field fields[] = {
     CB_REAL(T, masked_views, 0, 1, 0.5, "share of the student's views with masked patches"),
     CB_REAL(T, masked_share_min, 0, 1, 0.1, "smallest share of a masked view's patches that are masked"),
     CB_REAL(T, masked_share_max, 0, 1, 0.5, "largest share of a masked view's patches that are masked"),
+    CB_INTEGER(T, local_crops, 0, 64, 0,
+        "local crops of an image for the [CLS] loss, which only the student sees; 0: none"),
+    CB_INTEGER(T, local_size, 1, 16384, 96, "side of local crops in pixels; a multiple of patch_size"),
+    CB_REAL(T, local_weight, 0, 1e6, 1, "weight of the [CLS] loss of local crops; 0: not computed"),
 };
 #undef T
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "objective/anchor.h"
 #include "objective/koleo.h"
+#include "objective/local.h"
 #include "tensor/rows.h"
 #include "training/batch_digest.h"
 #include "training/networks.h"
@@ -101,20 +102,28 @@ cribo_status cb_train_teach(cb_trainer *trainer, const cribo_batch *batch)
 
 /* --- learn --- */
 
-static cb_tensor student_tokens(
-    cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, const cb_micro_batch *micro)
+static const cb_real *draw_depth(
+    const cb_trainer *trainer, cb_tape *tape, const cb_micro_batch *micro, cb_purpose purpose, size_t views)
 {
-    cb_images images = images_of(trainer, batch, micro);
-    const cb_depth_draw draw = {.depth = (size_t)trainer->config.depth,
+    const cb_depth_draw draw = {.purpose = purpose,
+        .depth = (size_t)trainer->config.depth,
         .images = micro->images,
+        .views = views,
         .drop_path = trainer->config.drop_path,
         .seed = trainer->config.seed,
         .step = trainer->learner.step,
         .keys = trainer->learner.objective->targets.keys + micro->first};
+    return cb_draw_depth(&draw, tape->arena);
+}
+
+static cb_tensor student_tokens(
+    cb_trainer *trainer, cb_tape *tape, const cribo_batch *batch, const cb_micro_batch *micro)
+{
+    cb_images images = images_of(trainer, batch, micro);
     cb_tensor trunk = trunk_of(trainer, micro);
     const cb_targets *targets = &trainer->learner.objective->targets;
     size_t views = 2 * micro->first, patches = trainer->learner.objective->sizes.tokens;
-    const cb_forward_options options = {.keep = cb_draw_depth(&draw, tape->arena),
+    const cb_forward_options options = {.keep = draw_depth(trainer, tape, micro, CB_PURPOSE_DROP_PATH, 2),
         .trunk = &trunk,
         .mask = targets->mask ? targets->mask + views * patches : NULL};
     return cb_backbone_forward(&trainer->student->backbone, tape, &images, &options);
@@ -168,6 +177,29 @@ static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *ba
     return cb_learner_learn(&trainer->learner, m, &tape, tokens);
 }
 
+/* The local crops of a micro-batch: a pass of their own. */
+static cribo_status learn_local(cb_trainer *trainer, const cribo_batch *batch, size_t m)
+{
+    cb_objective *objective = trainer->learner.objective;
+    const cb_micro_batch *micro = &objective->targets.micro[m];
+    size_t crops = (size_t)trainer->config.local_crops, side = (size_t)trainer->config.local_size;
+    if (!crops || !(trainer->config.local_weight > 0)) return CRIBO_OK;
+    cb_images images =
+        cb_batch_local_crops(batch, crops, side, micro->first - objective->targets.own.first, micro->images);
+    cb_tape tape = cb_pass_begin(&trainer->learner.pass, true);
+    const cb_forward_options options = {
+        .keep = draw_depth(trainer, &tape, micro, CB_PURPOSE_LOCAL_DROP_PATH, crops)};
+    tape.training = !trainer->learner.heads_only;
+    const cb_local_tokens local = {
+        .tokens = cb_backbone_forward(&trainer->student->backbone, &tape, &images, &options),
+        .layout = cb_backbone_layout(&trainer->student->backbone, side, side),
+        .crops = crops};
+    tape.training = true;
+    cb_objective_learn_local(objective, m, &tape, &local, trainer->config.local_weight);
+    cb_tape_backward(&tape);
+    return cb_objective_check_losses(objective);
+}
+
 static cribo_status learn_all(cb_trainer *trainer, const cribo_batch *batch)
 {
     size_t count = trainer->learner.objective->targets.micro_batches;
@@ -175,6 +207,7 @@ static cribo_status learn_all(cb_trainer *trainer, const cribo_batch *batch)
     for (size_t m = 0; m < count; m++) {
         CB_TRY(cb_progress(trainer->runtime, "learn", (double)m / (double)count));
         CB_TRY(learn_micro_batch(trainer, batch, m));
+        CB_TRY(learn_local(trainer, batch, m));
     }
     return CRIBO_OK;
 }
@@ -192,8 +225,11 @@ cribo_status cb_train_learn(cb_trainer *trainer, const cribo_batch *batch)
 
 static void digest_batch(const cb_trainer *trainer, const cribo_batch *batch, uint64_t *digests)
 {
-    cb_batch_digest(trainer->runtime->pool, batch, (size_t)trainer->config.image_size,
-        4 * trainer->learner.objective->sizes.tokens, digests);
+    size_t side = (size_t)trainer->config.image_size, local = (size_t)trainer->config.local_size;
+    const cb_batch_sizes sizes = {.view = 3 * side * side,
+        .local = (size_t)trainer->config.local_crops * 3 * local * local,
+        .positions = 4 * trainer->learner.objective->sizes.tokens};
+    cb_batch_digest(trainer->runtime->pool, batch, &sizes, digests);
 }
 
 void cb_train_note_batch(cb_trainer *trainer, const cribo_batch *batch)

@@ -4,6 +4,7 @@
 #include "objective/anchor.h"
 #include "objective/koleo.h"
 #include "objective/learn.h"
+#include "objective/local.h"
 #include "objective/project.h"
 #include "tensor/gemm.h"
 #include "training/schedule.h"
@@ -32,6 +33,10 @@ static cribo_status create_models(const cb_runtime *runtime, cb_trainer *trainer
         "frozen_blocks = %lld must be at most depth = %lld", (long long)trainer->config.frozen_blocks,
         (long long)trainer->config.depth);
     CB_TRY(cb_model_create(runtime, &trainer->student, &config, &training));
+    CB_REQUIRE(
+        trainer->config.local_crops == 0 || trainer->config.local_size % trainer->config.patch_size == 0,
+        "local_size = %lld must be a multiple of patch_size = %lld", (long long)trainer->config.local_size,
+        (long long)trainer->config.patch_size);
     return cb_model_copy(runtime, &trainer->teacher, trainer->student);
 }
 
@@ -137,6 +142,22 @@ static void measure_student(const void *context, cb_tape *tape)
     cb_objective_plan_learn(trainer->learner.objective, tape, tokens);
 }
 
+static void measure_local(const void *context, cb_tape *tape)
+{
+    const cb_trainer *trainer = context;
+    const cb_backbone *backbone = &trainer->student->backbone;
+    size_t crops = (size_t)trainer->config.local_crops, side = (size_t)trainer->config.local_size;
+    if (!crops) return;
+    cb_images images = {
+        .count = trainer->learner.objective->sizes.micro_images * crops, .height = side, .width = side};
+    const cb_forward_options options = {
+        .keep = cb_arena_take(tape->arena, 2 * images.count * backbone->depth, sizeof *options.keep)};
+    const cb_local_tokens local = {.tokens = cb_backbone_forward(backbone, tape, &images, &options),
+        .layout = cb_backbone_layout(backbone, side, side),
+        .crops = crops};
+    cb_objective_plan_local(trainer->learner.objective, tape, &local);
+}
+
 static void measure_collection(const void *context, cb_tape *tape)
 {
     const cb_trainer *trainer = context;
@@ -147,7 +168,8 @@ static void measure_collection(const void *context, cb_tape *tape)
 static cribo_status plan_passes(const cb_runtime *runtime, cb_trainer *trainer)
 {
     static const cb_pass_plan plans[] = {{measure_trunk, false}, {measure_teacher, false},
-        {measure_targets, false}, {measure_collection, false}, {measure_student, true}};
+        {measure_targets, false}, {measure_collection, false}, {measure_student, true},
+        {measure_local, true}};
     return cb_pass_create(runtime, &trainer->learner.pass, trainer->config.precision == CRIBO_BF16, plans,
         sizeof plans / sizeof plans[0], trainer);
 }

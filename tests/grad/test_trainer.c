@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IMAGES = 3, SIDE = 12, PIXELS = 3 * SIDE * SIDE, MOST_ELEMENTS = 4 };
+enum { IMAGES = 3, SIDE = 12, PIXELS = 3 * SIDE * SIDE, CROPS = 2, CROP = 3 * 8 * 8, MOST_ELEMENTS = 4 };
 #define STEP 1e-6
 
 typedef struct problem {
     cb_runtime runtime;
     cb_trainer *trainer;
-    float pixels[2][IMAGES * PIXELS], positions[IMAGES * 2 * 9 * 2];
+    float pixels[2][IMAGES * PIXELS], positions[IMAGES * 2 * 9 * 2], local[IMAGES * CROPS * CROP];
     cribo_batch batch;
 } problem;
 
@@ -41,6 +41,9 @@ static void fill(problem *p, uint64_t batch)
         .view1 = p->pixels[0],
         .view2 = p->pixels[1],
         .positions = p->positions};
+    for (uint64_t i = 0; i < IMAGES * CROPS * CROP; i++)
+        p->local[i] = (float)(normal(10 * batch + 3, i / CROP) + 0.5 * normal(10 * batch + 4, i));
+    if (p->trainer->config.local_crops) p->batch.local_views = p->local;
 }
 
 static void set_all(cribo_trainer_config *config, const char *settings)
@@ -114,6 +117,9 @@ static const char *const cases[] = {
     "masked_weight=0.5 masked_views=0.7 masked_share_max=0.9 authors_normalisation=1 group_images=2",
     "masked_weight=2 masked_views=1 sinkhorn_centring=3 recompute=1 layer_scale=0.5 registers=1 "
     "koleo_weight=0.1 object_koleo_weight=0.1",
+    "gram_weight=3 koleo_weight=0.2 object_koleo_weight=0.1 local_crops=2 local_size=8 local_weight=0.7",
+    "gram_weight=30 gram_start_steps=1 local_crops=2 local_size=8 local_weight=3 masked_weight=0.5 "
+    "registers=1 global_weight=0 authors_normalisation=1 recompute=1",
 };
 
 START_TEST(test_trainer_gradients_of_parameters_equal_finite_differences)

@@ -145,5 +145,91 @@ class Gram(unittest.TestCase):
         self.check(trainer, anchor, small_batch(seed=2))  # that of the step before
 
 
+def bottlenecks(model, x: torch.Tensor, parameters: dict) -> torch.Tensor:
+    """The head's MLP on global vectors; `parameters` receives its leaves."""
+    for i in (0, 2, 4):
+        for part in ("weight", "bias"):
+            name = f"head.mlp.{i}.{part}"
+            parameters[name] = torch.from_numpy(model.read(name)).double().requires_grad_()
+        x = F.linear(x, parameters[f"head.mlp.{i}.weight"], parameters[f"head.mlp.{i}.bias"])
+        x = F.gelu(x) if i < 4 else F.normalize(x, dim=-1)
+    return x
+
+
+def logits(model, x: torch.Tensor, parameters: dict) -> torch.Tensor:
+    """Of the [CLS] prototypes for bottlenecks."""
+    for part in ("weight_g", "weight_v"):
+        name = f"head.last_layer.{part}"
+        parameters[name] = torch.from_numpy(model.read(name)).double().requires_grad_()
+    v = F.normalize(parameters["head.last_layer.weight_v"], dim=-1)
+    return x @ (parameters["head.last_layer.weight_g"].reshape(-1, 1) * v).T
+
+
+class Resampled(VisionTransformer):
+    """With DINO's positions of another size."""
+
+    def tokens(self, pixels):
+        patches = self.patch_embed(pixels)
+        grid, side = round((self.pos_embed.shape[1] - 1) ** 0.5), round(patches.shape[1] ** 0.5)
+        positions = self.pos_embed[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+        positions = F.interpolate(positions, scale_factor=(side + 0.1) / grid, mode="bicubic")
+        positions = torch.cat([self.pos_embed[:, :1], positions.flatten(2).transpose(1, 2)], 1)
+        return self.norm(
+            self.blocks(torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], 1) + positions)
+        )
+
+
+class LocalCrops(unittest.TestCase):
+    def compare(self, **settings):
+        crops, images = 3, 4
+        settings = {
+            **SETTINGS,
+            **ONLY,
+            "local_crops": crops,
+            "local_size": 16,
+            "local_weight": 1.7,
+            **settings,
+        }
+        trainer = small_trainer(**settings, ema_momentum=0.5, learning_rate=0.1, warmup_epochs=0)
+        local = np.random.default_rng(4).standard_normal((2, images, crops, 3, 16, 16)).astype(np.float32)
+        trainer.step(small_batch(seed=2, local_views=local[0]))
+        centre = torch.from_numpy(trainer.centres()[0]).double()
+        batch = small_batch(seed=1, local_views=local[1])
+
+        parameters, ignored = {}, {}
+        network = Resampled(*NETWORK)
+        network.load_state_dict(network_of(trainer.student).state_dict())
+        _, cls = network.double()(torch.from_numpy(local[1]).double().flatten(0, 1))
+        student = F.log_softmax(
+            logits(trainer.student, bottlenecks(trainer.student, cls, parameters), parameters) / 0.1, -1
+        )
+        teacher, loss = network_of(trainer.teacher), torch.zeros((), dtype=torch.double)
+        temperature = 0.04
+        for view in (batch.view1, batch.view2):
+            with torch.no_grad():
+                _, cls = teacher(torch.from_numpy(view).double())
+                found = logits(trainer.teacher, bottlenecks(trainer.teacher, cls, ignored), ignored)
+                target = F.softmax((found - centre) / temperature, -1)
+            loss = loss - 1.7 / (images * crops) * (target.repeat_interleave(crops, 0) * student).sum()
+        loss.backward()
+
+        found = gradients(trainer, batch)
+        parameters.update({f"backbone.{name}": p for name, p in network.named_parameters()})
+        largest = max(float(p.grad.abs().max()) for p in parameters.values())
+        self.assertGreater(largest, 1e-3)
+        for name, p in parameters.items():
+            error = np.abs(found[name] - p.grad.numpy().reshape(found[name].shape)).max()
+            self.assertLess(error, 2e-5 * largest, name)
+        report = trainer.update()
+        self.assertEqual(report.teacher_temperature, temperature)
+        self.assertAlmostEqual(report.local_loss, loss.item(), places=4)
+
+    def test_micro_batches(self):
+        self.compare(micro_batch=3, teacher_temperature=0.04)
+
+    def test_one_micro_batch(self):
+        self.compare(micro_batch=4, teacher_temperature=0.04)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -93,6 +93,23 @@ static cribo_crop crop_of(uint64_t number, uint64_t image, uint64_t v)
     return crop;
 }
 
+/* Noise around a colour for each crop. */
+static void make_local_crops(const cribo_trainer_config *c, training_batch *made, uint64_t number)
+{
+    size_t side = (size_t)c->local_size, crop = 3 * side * side,
+           crops = (size_t)(made->batch.images * c->local_crops);
+    if (c->local_crops == 0) return;
+    made->local = calloc(crops * crop, sizeof *made->local);
+    ck_assert_ptr_nonnull(made->local);
+    for (size_t i = 0; i < crops; i++) {
+        double *u = draw(number, 1000000 + i, crop + 3);
+        for (size_t j = 0; j < crop; j++)
+            made->local[i * crop + j] = (float)(4 * u[j / (side * side)] - 2 + 0.3 * u[3 + j]);
+        free(u);
+    }
+    made->batch.local_views = made->local;
+}
+
 training_batch training_batch_of(const cribo_trainer_config *config, int64_t images, uint64_t number)
 {
     size_t b = (size_t)images, view = 3 * (size_t)config->image_size * (size_t)config->image_size;
@@ -110,11 +127,13 @@ training_batch training_batch_of(const cribo_trainer_config *config, int64_t ima
         .view2 = made.pixels + b * view,
         .crops1 = made.crops,
         .crops2 = made.crops + b};
+    make_local_crops(config, &made, number);
     return made;
 }
 
 void training_batch_free(training_batch *batch)
 {
+    free(batch->local);
     free(batch->pixels);
     free(batch->crops);
     *batch = (training_batch){0};

@@ -42,6 +42,7 @@ cribo_trainer *training_begin(const cribo_trainer_config *config, int64_t thread
 typedef struct training_batch {
     cribo_batch batch; /* points into what follows */
     float *pixels;     /* [2, B, 3, S, S] */
+    float *local;      /* [B, local_crops, 3, s, s]; NULL: none */
     cribo_crop *crops; /* [2, B] */
 } training_batch;
 training_batch training_batch_of(const cribo_trainer_config *config, int64_t images, uint64_t number);

@@ -18,6 +18,9 @@ static const char *const ingredients[] = {
     "koleo_weight=0.2 global_weight=0 cross_view_weight=0 cross_image_weight=0 heads_only_steps=1",
     "gram_weight=2",
     "gram_weight=2 gram_start_steps=1 gram_refresh_steps=2 frozen_blocks=1 registers=2 heads_only_steps=2",
+    "local_crops=3 local_size=16",
+    "local_crops=2 local_size=32 sinkhorn_centring=2 authors_normalisation=1 global_weight=0 frozen_blocks=1 "
+    "heads_only_steps=1",
 };
 #define INGREDIENTS (int)(sizeof ingredients / sizeof *ingredients)
 
@@ -68,7 +71,7 @@ static double distance(cribo_trainer *a, cribo_trainer *b)
 START_TEST(test_ingredients_change_a_run)
 {
     cribo_trainer_config c = config_with(ingredients[_i]), plain = c;
-    training_set(&plain, "koleo_weight=0 object_koleo_weight=0 gram_weight=0");
+    training_set(&plain, "koleo_weight=0 object_koleo_weight=0 gram_weight=0 local_weight=0");
     cribo_trainer *with = training_begin(&c, 2), *without = training_begin(&plain, 2);
     training_steps(with, &c, 3);
     training_steps(without, &plain, 3);
@@ -147,14 +150,15 @@ END_TEST
 
 START_TEST(test_ingredients_count_in_the_report)
 {
-    cribo_trainer_config c = config_with("koleo_weight=0.3 object_koleo_weight=0.1 gram_weight=2");
+    cribo_trainer_config c = config_with("koleo_weight=0.3 object_koleo_weight=0.1 gram_weight=2 "
+                                         "local_crops=2 local_size=16");
     cribo_trainer *trainer = training_begin(&c, 2);
     training_batch made = training_batch_of(&c, 5, 1);
     cribo_report r = {.struct_size = sizeof r};
     OK(cribo_trainer_step(trainer, &made.batch, &r));
     double paper = r.global_loss + r.cross_view_loss + r.cross_image_loss;
-    ck_assert(r.koleo_loss != 0 && r.gram_loss > 0);
-    ck_assert_double_eq_tol(r.loss, paper + r.koleo_loss + r.gram_loss, 1e-12);
+    ck_assert(r.koleo_loss != 0 && r.gram_loss > 0 && r.local_loss > 0);
+    ck_assert_double_eq_tol(r.loss, paper + r.koleo_loss + r.gram_loss + r.local_loss, 1e-12);
     training_batch_free(&made);
     cribo_trainer_free(trainer);
 }
@@ -229,6 +233,101 @@ START_TEST(test_ingredients_gram_anchor_is_state)
 }
 END_TEST
 
+/*
+ * A crop that shows the whole view has the view's loss: each of two terms against its own view and the
+ * other's.
+ */
+START_TEST(test_ingredients_local_crops_of_whole_views_have_their_losses)
+{
+    cribo_trainer_config c = config_with("local_crops=2 local_size=24 drop_path=0");
+    cribo_trainer *trainer = training_begin(&c, 2);
+    training_batch made = training_batch_of(&c, 5, 1);
+    cribo_report r = {.struct_size = sizeof r}, swapped = r;
+    size_t view = 3 * 24 * 24;
+    for (size_t i = 0; i < 10; i++)
+        memcpy(made.local + i * view, made.pixels + (i % 2 * 5 + i / 2) * view, view * sizeof(float));
+    OK(cribo_trainer_step(trainer, &made.batch, &r));
+    cribo_trainer_free(trainer);
+    /* Both views the same: every pair of student and teacher is one of the four sums. */
+    trainer = training_begin(&c, 2);
+    const float *second = made.batch.view2;
+    made.batch.view2 = made.batch.view1;
+    OK(cribo_trainer_step(trainer, &made.batch, &swapped));
+    double own = swapped.global_loss / 2; /* 1/B Σ H(p_1, s_1) */
+    cribo_trainer_free(trainer);
+    trainer = training_begin(&c, 2);
+    made.batch.view1 = made.batch.view2 = second;
+    OK(cribo_trainer_step(trainer, &made.batch, &swapped));
+    own += swapped.global_loss / 2; /* and 1/B Σ H(p_2, s_2) */
+    ck_assert_double_eq_tol(r.local_loss, (r.global_loss + own) / 2, 1e-4);
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
+START_TEST(test_ingredients_local_crops_in_bytes_are_the_floats_they_stand_for)
+{
+    cribo_trainer_config c = config_with("local_crops=2 local_size=16");
+    cribo_trainer *a = training_begin(&c, 2), *b = training_begin(&c, 2);
+    training_batch made = training_batch_of(&c, 5, 1);
+    uint8_t *bytes = calloc(2 * 5 * 3 * 24 * 24 + 10 * 3 * 16 * 16, 1), *local = bytes + 2 * 5 * 3 * 24 * 24;
+    cribo_batch given = made.batch;
+    for (size_t i = 0; i < 2 * 5 * 3 * 24 * 24; i++) {
+        bytes[i] = (uint8_t)(i * 7);
+        made.pixels[i] = ((float)bytes[i] / 255 - 0.5f) / 0.25f;
+    }
+    for (size_t i = 0; i < 10 * 3 * 16 * 16; i++) {
+        local[i] = (uint8_t)(i * 11);
+        made.local[i] = ((float)local[i] / 255 - 0.5f) / 0.25f;
+    }
+    given.view1 = given.view2 = given.local_views = NULL;
+    given.view1_bytes = bytes;
+    given.view2_bytes = bytes + 5 * 3 * 24 * 24;
+    given.local_views_bytes = local;
+    for (int ch = 0; ch < 3; ch++) {
+        given.mean[ch] = 0.5;
+        given.deviation[ch] = 0.25;
+    }
+    cribo_report x = {.struct_size = sizeof x}, y = x;
+    OK(cribo_trainer_step(a, &made.batch, &x));
+    OK(cribo_trainer_step(b, &given, &y));
+    ck_assert_double_eq_tol(x.local_loss, y.local_loss, 1e-5);
+    ck_assert_double_eq_tol(x.gradient_norm, y.gradient_norm, 1e-4 * x.gradient_norm);
+    free(bytes);
+    training_batch_free(&made);
+    cribo_trainer_free(a);
+    cribo_trainer_free(b);
+}
+END_TEST
+
+START_TEST(test_ingredients_local_crops_are_checked)
+{
+    cribo_trainer_config c = config_with("local_crops=2 local_size=16"),
+                         odd = config_with("local_crops=1 local_size=20");
+    cribo_trainer *trainer = training_begin(&c, 2), *none;
+    training_batch made = training_batch_of(&c, 5, 1);
+    cribo_batch given = made.batch;
+    uint8_t byte = 0;
+    given.local_views = NULL;
+    REFUSED(cribo_trainer_step(trainer, &given, NULL), CRIBO_INVALID_ARGUMENT, "batch.local_views is NULL");
+    given = made.batch;
+    given.local_views_bytes = &byte;
+    REFUSED(cribo_trainer_step(trainer, &given, NULL), CRIBO_INVALID_ARGUMENT, "local_views alone");
+    OK(cribo_trainer_teach(trainer, &made.batch));
+    made.local[7] += 1;
+    REFUSED(cribo_trainer_learn(trainer, &made.batch), CRIBO_INVALID_ARGUMENT, "image 0");
+    made.local[9] = NAN;
+    REFUSED(cribo_trainer_step(trainer, &made.batch, NULL), CRIBO_INVALID_ARGUMENT, "batch.local_views[9]");
+    REFUSED(cribo_trainer_create(&none, &odd, NULL), CRIBO_INVALID_ARGUMENT, "local_size = 20");
+    cribo_trainer_free(trainer);
+    c.local_crops = 0;
+    trainer = training_begin(&c, 2);
+    REFUSED(cribo_trainer_step(trainer, &made.batch, NULL), CRIBO_INVALID_ARGUMENT, "local_crops = 0");
+    training_batch_free(&made);
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
 /* Tokens of another network: the whole batch at once, in micro-batches of any size. */
 START_TEST(test_ingredients_koleo_of_an_objective_takes_whole_batches)
 {
@@ -269,6 +368,9 @@ int main(void)
     tcase_add_test(tests, test_ingredients_koleo_of_one_or_equal_images);
     tcase_add_test(tests, test_ingredients_gram_anchor_is_the_teacher_of_its_step);
     tcase_add_test(tests, test_ingredients_gram_anchor_is_state);
+    tcase_add_test(tests, test_ingredients_local_crops_of_whole_views_have_their_losses);
+    tcase_add_test(tests, test_ingredients_local_crops_in_bytes_are_the_floats_they_stand_for);
+    tcase_add_test(tests, test_ingredients_local_crops_are_checked);
     tcase_add_test(tests, test_ingredients_koleo_of_an_objective_takes_whole_batches);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

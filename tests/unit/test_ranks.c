@@ -42,6 +42,9 @@ static cribo_batch part_of(const run_job *job, const training_batch *whole)
     part.view2 += skipped;
     part.crops1 += first;
     part.crops2 += first;
+    if (part.local_views)
+        part.local_views +=
+            first * job->config.local_crops * 3 * job->config.local_size * job->config.local_size;
     return part;
 }
 
@@ -223,6 +226,7 @@ static const char *const ingredients[] = {
     "gram_weight=3 gram_start_steps=1 gram_refresh_steps=2",
     "masked_weight=1 masked_views=0.6",
     "masked_weight=1 masked_views=0.6 sinkhorn_centring=3",
+    "local_crops=2 local_size=16",
 };
 
 START_TEST(test_ranks_give_the_same_bits_with_further_losses)

@@ -192,7 +192,7 @@ static size_t try_all(int kind)
 
 START_TEST(test_settings_that_cannot_change_are_refused_with_the_reason)
 {
-    const size_t expected[] = {[TRAINER] = 42, [OBJECTIVE] = 40, [CLUSTERER] = 6, [LOSS] = 4, [PROBE] = 3};
+    const size_t expected[] = {[TRAINER] = 43, [OBJECTIVE] = 40, [CLUSTERER] = 6, [LOSS] = 4, [PROBE] = 3};
     ck_assert_uint_eq(try_all(_i), expected[_i]);
 }
 END_TEST

@@ -64,6 +64,7 @@ static const struct {
     REAL(gram_loss, "loss/gram"),
     REAL(masked_loss, "loss/masked"),
     REAL(masked_share, "schedule/masked_share"),
+    REAL(local_loss, "loss/local"),
 };
 /* clang-format on */
 enum { FIELDS = sizeof fields / sizeof *fields };

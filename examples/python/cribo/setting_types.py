@@ -231,3 +231,6 @@ class TrainerSettings(TypedDict, total=False):
     masked_views: float
     masked_share_min: float
     masked_share_max: float
+    local_crops: int
+    local_size: int
+    local_weight: float

@@ -71,6 +71,7 @@ class Report:
     gram_loss: float
     masked_loss: float
     masked_share: float
+    local_loss: float
 
 
 def report_of(structure: Any) -> Report:

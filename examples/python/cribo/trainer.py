@@ -50,7 +50,8 @@ class Batch:
     and deviation. crops1, crops2 [B, 5]: x, y, width, height of each crop in pixels of the original image,
     and 1 where it is mirrored (or arrays of dtype CROP, without a copy). positions [B, 2, N, 2]: the patch
     centres themselves, instead of crops. seed_tokens [B, K]: tokens that start the clusters. ids [B]: the
-    bank never matches an image with itself."""
+    bank never matches an image with itself. local_views [B, local_crops, 3, s, s], s = local_size: local
+    crops of each image, of the views' dtype."""
 
     view1: Array
     view2: Array
@@ -61,6 +62,7 @@ class Batch:
     ids: Array | None = None
     mean: Sequence[float] = IMAGENET_MEAN
     deviation: Sequence[float] = IMAGENET_DEVIATION
+    local_views: Array | None = None
 
 
 def channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
@@ -145,10 +147,14 @@ class Trainer(Handle):
         """The struct of a batch, and the arrays to which it points."""
         side, k = self.settings["image_size"], self.settings["clusters"]
         view1 = input_array("view1", batch.view1, (np.float32, np.uint8), ("B", 3, side, side))
+        crops, local = self.settings["local_crops"], self.settings["local_size"]
         images, suffix = len(view1), "_bytes" if view1.dtype == np.uint8 else ""
         arrays = {
             "view1" + suffix: view1,
             "view2" + suffix: input_array("view2", batch.view2, view1.dtype, view1.shape),
+            "local_views" + suffix: optional_array(
+                "local_views", batch.local_views, view1.dtype, (images, crops, 3, local, local)
+            ),
             "crops1": crop_array("crops1", batch.crops1, images),
             "crops2": crop_array("crops2", batch.crops2, images),
             "positions": optional_array(
