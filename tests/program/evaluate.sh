@@ -247,7 +247,7 @@ expect 1 "two pictures with objects are needed" neighbours "$work/run" "$work/te
 # The page of a run, whole and torn; it asks the network for nothing.
 echo '{"step":15,"loss":' >>"$work/run/log.jsonl"
 expect 0 "report.html" report "$work/run"
-for text in "<b>15</b>steps" "mIoU by dense retrieval" "After 12 steps" "Where a step's time goes" "data:image/png;base64,iVBOR" "</html>"; do
+for text in "<b>15</b>steps" "alt='View retrieval'" "mIoU by dense retrieval" "After 12 steps" "Where a step's time goes" "data:image/png;base64,iVBOR" "</html>"; do
     grep -qF -e "$text" "$work/run/report.html" || fail "no '$text' on the page"
 done
 sed "s/base64,[^']*//g" "$work/run/report.html" >"$work/page"
