@@ -26,6 +26,15 @@ extern "C" {
 #define CRIBO_MLP_SWIGLU 1
 
 /*
+ * The embedding of the pixels. PATCH: a linear map of each patch. CONVOLUTION (Xiao et al. 2021): log2 p
+ * convolutions of 3 x 3 with stride 2, each with a layer norm over its channels and GELU, of widths
+ * D / (p / 2), ..., D / 2, D, then one of 1 x 1. The patch size p is then a power of two, and p / 2
+ * divides D.
+ */
+#define CRIBO_STEM_PATCH 0
+#define CRIBO_STEM_CONVOLUTION 1
+
+/*
  * Positions. Learned ones are added to the tokens, and resampled (bicubic) for images of another size. Rotary
  * ones rotate queries and keys of the patches: number i of a head's d with number i + d/2, by 2 pi y /
  * period_i for i < d/4 and by 2 pi x / period_(i - d/4) for the others, where a patch's centre (y, x) is
@@ -92,6 +101,7 @@ typedef struct cribo_model_config {
     int64_t qkv_bias;           /* CRIBO_QKV_BIAS_..., as text "all", "no_key" or "none"; all */
     int64_t mask_token; /* 1: there is "backbone.mask_token" [1, D], which replaces masked patches in training
                                      and is not used by features; 0 */
+    int64_t stem;       /* CRIBO_STEM_..., as text "patch" or "convolution"; patch */
 } cribo_model_config;
 
 /*

@@ -156,6 +156,8 @@ typedef struct cribo_trainer_config {
     int64_t local_crops; /* of an image in a batch; 0: none. 0 */
     int64_t local_size;  /* their side in pixels, a multiple of patch_size; 96 */
     double local_weight; /* of their loss; 0: not computed. 1 */
+
+    int64_t stem; /* CRIBO_STEM_..., of both networks: as in cribo_model_config; patch */
 } cribo_trainer_config;
 
 /*

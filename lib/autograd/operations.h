@@ -6,9 +6,9 @@
  * Activations that other operations take have no other reader: their gradient is assigned.
  *
  * On a tape in bfloat16 the products of linear maps and of attention round their operands, and what goes from
- * operation to operation inside a block is stored in bfloat16: the x of linear, gelu, swiglu, rotate and
- * attention and the y of residual may be. The residual stream, parameters and their gradients, norms, softmax
- * and every sum are real.
+ * operation to operation inside a block or a stem is stored in bfloat16: the x of linear, gelu, swiglu,
+ * windows, rotate and attention and the y of residual may be. The residual stream, parameters and their
+ * gradients, norms, softmax and every sum are real.
  */
 #ifndef CB_AUTOGRAD_OPERATIONS_H
 #define CB_AUTOGRAD_OPERATIONS_H
@@ -35,6 +35,13 @@ typedef struct cb_images {
  * row.
  */
 cb_tensor cb_op_patches(cb_tape *tape, const cb_images *images, size_t patch);
+
+/*
+ * The windows of a convolution of 3 × 3 with stride 2 and one line of zeros around: x [B H W, C] of images
+ * with even sides, y [B H/2 W/2, 9 C], y[b, r, s, 9 c + 3 i + j] = x[b, 2 r + i − 1, 2 s + j − 1, c]. A
+ * linear map of them is the convolution, with the weight [out, C, 3, 3] of PyTorch.
+ */
+cb_tensor cb_op_windows(cb_tape *tape, cb_tensor x, size_t images, size_t height, size_t width);
 
 /*
  * A linear map. Its weight may have been packed for inference (cb_affine_packed): `packed` then has panels,

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "files/metadata.h"
 #include "files/weights.h"
+#include "model/vit.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -161,10 +162,33 @@ static cribo_status missing(const cb_weights *w, const char *ours)
         sources.name[0], w->layout->name);
 }
 
+/* The layers of a convolutional stem; 0: there is none. */
+static int64_t count_stem_layers(const cb_weights *w)
+{
+    for (int64_t layers = 0;; layers++) {
+        char name[64];
+        snprintf(name, sizeof name, "patch_embed.stem.%lld.conv.weight", (long long)layers);
+        if (layers == CB_MAX_STEM_LAYERS || !has(w, name)) return layers;
+    }
+}
+
+static cribo_status read_stem(cb_weights *w, const cb_tensor_info *last)
+{
+    CB_REQUIRE(last->axes == 4 && last->shape[2] == 1 && last->shape[3] == 1 && last->shape[0] >= 1 &&
+                   last->shape[0] <= 65536,
+        "%.200s: tensor \"%.100s\" has another shape than [width, width, 1, 1], which follows a stem",
+        w->path, last->name);
+    w->config.stem = CRIBO_STEM_CONVOLUTION;
+    w->config.width = (int64_t)last->shape[0];
+    w->config.patch_size = (int64_t)1 << count_stem_layers(w);
+    return CRIBO_OK;
+}
+
 static cribo_status read_patches(cb_weights *w)
 {
     const cb_tensor_info *patch = first_of(w, "patch_embed.proj.weight");
     if (!patch) return missing(w, "patch_embed.proj.weight");
+    if (count_stem_layers(w) > 0) return read_stem(w, patch);
     CB_REQUIRE(patch->axes == 4 && patch->shape[1] == 3 && patch->shape[2] == patch->shape[3],
         "%.200s: tensor \"%.100s\" has another shape than [width, 3, p, p]: no square patches of colour",
         w->path, patch->name);

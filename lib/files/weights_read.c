@@ -288,6 +288,8 @@ cribo_status cb_weights_write(const cb_runtime *runtime, const cb_model *model, 
     const cb_layout *layout, const char *prefix)
 {
     document d = {0};
+    CB_REQUIRE(model->config.stem == CRIBO_STEM_PATCH || strcmp(layout->name, "cribo") == 0,
+        "layout = \"%s\" has no convolutional stem: only \"cribo\" has one", layout->name);
     cribo_status status =
         write_document(&d, runtime, model, place, layout, prefix ? prefix : layout->backbone);
     cb_release(&runtime->allocator, d.names);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 const char *const cb_precisions[2] = {"float32", "bf16"};
+const char *const cb_stems[2] = {"patch", "convolution"};
 const char *const cb_mlps[2] = {"gelu", "swiglu"};
 const char *const cb_position_embeddings[2] = {"learned", "rope"};
 const char *const cb_rope_coordinates[3] = {"separate", "min", "max"};
@@ -36,6 +37,7 @@ static const cb_field fields[] = {
     CB_INTEGER(M, recompute, 0, 1, 0, CB_RECOMPUTE_HELP),
     CB_TRANSFORMER_FIELDS(M),
     CB_INTEGER(M, mask_token, 0, 1, 0, "1: the model has the token that replaces masked patches"),
+    CB_STEM_FIELD(M),
 };
 #undef M
 
@@ -53,6 +55,17 @@ static cribo_status check_rotary(const cribo_model_config *c)
     return CRIBO_OK;
 }
 
+static cribo_status check_stem(const cribo_model_config *c)
+{
+    int64_t p = c->patch_size;
+    CB_REQUIRE(p >= 2 && (p & (p - 1)) == 0,
+        "patch_size = %lld must be a power of two, at least 2, with stem = convolution", (long long)p);
+    CB_REQUIRE(c->width % (p / 2) == 0,
+        "width = %lld must be a multiple of patch_size / 2 = %lld with stem = convolution",
+        (long long)c->width, (long long)(p / 2));
+    return CRIBO_OK;
+}
+
 static cribo_status check_combination(const cribo_model_config *c)
 {
     CB_REQUIRE(c->image_size % c->patch_size == 0,
@@ -61,6 +74,7 @@ static cribo_status check_combination(const cribo_model_config *c)
     CB_REQUIRE(c->width % c->heads == 0, "heads = %lld must divide width = %lld", (long long)c->heads,
         (long long)c->width);
     if (c->position_embedding == CRIBO_POSITIONS_ROPE) CB_TRY(check_rotary(c));
+    if (c->stem == CRIBO_STEM_CONVOLUTION) CB_TRY(check_stem(c));
     CB_REQUIRE((c->prototypes == 0) == (c->object_prototypes == 0),
         "prototypes = %lld and object_prototypes = %lld: both are 0 (no heads) or neither is",
         (long long)c->prototypes, (long long)c->object_prototypes);

@@ -31,8 +31,9 @@ extern const char *const cb_precisions[2];
     "1: keep only each block's input and recompute the block in the backward pass (less memory); 0: keep all"
 
 /* The settings of the transformer's family, which a trainer has, too. */
-extern const char *const cb_mlps[2], *const cb_position_embeddings[2], *const cb_rope_coordinates[3],
-                                                                           *const cb_qkv_biases[3];
+extern const char *const cb_stems[2], *const cb_mlps[2], *const cb_position_embeddings[2],
+                                                             *const cb_rope_coordinates[3],
+                                                                 *const cb_qkv_biases[3];
 #define CB_TRANSFORMER_FIELDS(T) \
     CB_INTEGER(T, registers, 0, 1024, 0, "register tokens between [CLS] and the patches"), \
         CB_REAL(T, layer_scale, 0, 1000, 0, "first value of LayerScale's gains; 0: no LayerScale"), \
@@ -58,6 +59,11 @@ extern const char *const cb_mlps[2], *const cb_position_embeddings[2], *const cb
         CB_REAL(T, norm_epsilon, 1e-12, 1, 1e-6, "epsilon of the layer norms"), \
         CB_CHOICE(T, qkv_bias, cb_qkv_biases, CRIBO_QKV_BIAS_ALL, \
             "biases of queries, keys and values: all, no_key (the keys' stays 0), or none")
+
+#define CB_STEM_FIELD(T) \
+    CB_CHOICE(T, stem, cb_stems, CRIBO_STEM_PATCH, \
+        "embedding of the pixels: patch, a linear map of each patch; or convolution, a few strided " \
+        "convolutions, for patch sizes that are powers of two")
 
 /*
  * Makes a model with random parameters, and with gradients if `training` is not NULL. `config` is complete

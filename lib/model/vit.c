@@ -22,6 +22,14 @@ static size_t grid_of_config(const cribo_model_config *c)
     return (size_t)(c->position_grid ? c->position_grid : c->image_size / c->patch_size);
 }
 
+/* Each layer halves the sides, so that a patch becomes a pixel. */
+static size_t stem_layers_of(const cribo_model_config *c)
+{
+    size_t layers = 0;
+    while (c->stem == CRIBO_STEM_CONVOLUTION && (int64_t)1 << layers < c->patch_size) layers++;
+    return layers;
+}
+
 static cb_vit vit_of(const cribo_model_config *c)
 {
     return (cb_vit){
@@ -39,6 +47,7 @@ static cb_vit vit_of(const cribo_model_config *c)
         .grid = {(size_t)c->cls_position, grid_of_config(c), c->position_offset, c->position_antialias != 0},
         .rotary = {c->rope_base, c->rope_min_period, c->rope_max_period, (cb_coordinates)c->rope_coordinates},
         .masks = c->mask_token != 0,
+        .stem_layers = stem_layers_of(c),
         .recompute = c->recompute != 0,
     };
 }
@@ -113,18 +122,43 @@ static void begin_layer(cb_parameters *parameters, const cb_vit *vit, size_t lay
         .frozen = vit->training.frozen_blocks > 0 && layer <= vit->training.frozen_blocks};
 }
 
+/* [out, in, side, side] of a convolution. */
+static cb_tensor describe_convolution(
+    cb_parameters *parameters, const char *name, size_t out, size_t in, size_t side)
+{
+    return cb_parameters_add(
+        parameters, name, (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {out, in, side, side}});
+}
+
+/* The width doubles from layer to layer, up to D. Returns the stem's output width: pixels have 3 numbers. */
+static size_t describe_stem(cb_parameters *parameters, cb_vit *vit)
+{
+    size_t in = 3;
+    for (size_t i = 0; i < vit->stem_layers; i++) {
+        char name[CB_NAME_BYTES];
+        size_t out = vit->width >> (vit->stem_layers - 1 - i);
+        snprintf(name, sizeof name, CB_BACKBONE_NAMES "patch_embed.stem.%zu.conv.weight", i);
+        vit->stem[i].conv.weight = describe_convolution(parameters, name, out, in, 3);
+        snprintf(name, sizeof name, CB_BACKBONE_NAMES "patch_embed.stem.%zu.norm", i);
+        vit->stem[i].norm = cb_describe_norm(parameters, name, out, vit->norm_epsilon);
+        in = out;
+    }
+    return in;
+}
+
 static void describe(void *network, cb_parameters *parameters)
 {
     cb_vit *vit = network;
-    size_t d = vit->width, p = vit->patch;
+    size_t d = vit->width;
     begin_layer(parameters, vit, 0);
     vit->cls_token = describe_tokens(parameters, vit, CB_BACKBONE_NAMES "cls_token", 1);
     if (vit->registers)
         vit->register_tokens =
             describe_tokens(parameters, vit, CB_BACKBONE_NAMES "register_tokens", vit->registers);
     if (vit->learned) vit->pos_embed = describe_tokens(parameters, vit, POS_EMBED, position_rows(vit));
-    vit->patch_embed.weight = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.weight",
-        (cb_parameter_traits){CB_INITIAL_NORMAL, .shape = {d, 3, p, p}});
+    size_t in = describe_stem(parameters, vit);
+    vit->patch_embed.weight = describe_convolution(
+        parameters, CB_BACKBONE_NAMES "patch_embed.proj.weight", d, in, vit->stem_layers ? 1 : vit->patch);
     vit->patch_embed.bias = cb_parameters_add(parameters, CB_BACKBONE_NAMES "patch_embed.proj.bias",
         (cb_parameter_traits){CB_INITIAL_ZERO, .shape = {d}});
     if (vit->masks)
@@ -224,6 +258,19 @@ static cb_rotation rotation_for(const cb_vit *vit, cb_tape *tape, const cb_token
         tape, &vit->rotary, layout->dense, layout->rows, layout->columns, vit->width / vit->heads);
 }
 
+/* The rows that patch_embed maps to tokens: patches, or the stem's output for them. */
+static cb_tensor patch_rows(const cb_vit *vit, cb_tape *tape, const cb_images *images)
+{
+    size_t height = images->height, width = images->width;
+    cb_tensor x = cb_op_patches(tape, images, vit->stem_layers ? 1 : vit->patch);
+    for (size_t i = 0; i < vit->stem_layers; i++, height /= 2, width /= 2) {
+        cb_tensor windows = cb_op_windows(tape, x, images->count, height, width);
+        x = cb_linear_real(tape, windows, &vit->stem[i].conv);
+        x = cb_op_gelu(tape, cb_norm(tape, x, &vit->stem[i].norm));
+    }
+    return x;
+}
+
 /* The tokens that enter the first block; mask as in cb_forward_options. */
 static cb_tensor embed(const cb_vit *vit, cb_tape *tape, const cb_images *images,
     const cb_token_layout *layout, const uint8_t *mask)
@@ -232,7 +279,7 @@ static cb_tensor embed(const cb_vit *vit, cb_tape *tape, const cb_images *images
         .registers = vit->register_tokens,
         .mask_token = vit->mask_token,
         .mask = mask};
-    parts.embedded = cb_linear_real(tape, cb_op_patches(tape, images, vit->patch), &vit->patch_embed);
+    parts.embedded = cb_linear_real(tape, patch_rows(vit, tape, images), &vit->patch_embed);
     parts.positions = positions_for(vit, tape, layout);
     return cb_op_tokens(tape, &parts, images->count);
 }
@@ -309,6 +356,7 @@ static void pack(void *network, bool bf16, cb_pool *pool, cb_arena *arena)
 {
     cb_vit *vit = network;
     const packing how = {bf16, pool, arena};
+    for (size_t i = 0; i < vit->stem_layers; i++) pack_affine(&vit->stem[i].conv, &how);
     pack_affine(&vit->patch_embed, &how);
     for (size_t i = 0; i < vit->depth; i++) {
         pack_affine(&vit->blocks[i].qkv, &how);

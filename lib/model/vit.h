@@ -16,6 +16,14 @@ typedef struct cb_block {
     cb_tensor scale1, scale2;  /* LayerScale's gains; zeroed: none */
 } cb_block;
 
+/* A layer of the convolutional stem: 3 × 3 with stride 2, layer norm over the channels, GELU. */
+typedef struct cb_stem_layer {
+    cb_affine conv; /* without bias */
+    cb_layer_norm norm;
+} cb_stem_layer;
+
+#define CB_MAX_STEM_LAYERS 10 /* patches of 2^10 pixels are the largest */
+
 typedef struct cb_vit {
     size_t patch, width, depth, heads, hidden;
     size_t registers;
@@ -29,8 +37,10 @@ typedef struct cb_vit {
     cb_rotary rotary;
     bool masks; /* there is a mask token */
     cb_tensor cls_token, register_tokens, pos_embed, mask_token;
-    cb_affine patch_embed;
-    cb_block *blocks; /* [depth] */
+    size_t stem_layers; /* 0: the patches are embedded by patch_embed alone */
+    cb_stem_layer stem[CB_MAX_STEM_LAYERS];
+    cb_affine patch_embed; /* of patches, or of the stem's output */
+    cb_block *blocks;      /* [depth] */
     cb_layer_norm norm;
     bool recompute; /* training keeps only blocks' inputs; the backward pass computes blocks again */
 } cb_vit;

@@ -44,6 +44,7 @@ static const cb_field fields[] = {
         "local crops of an image for the [CLS] loss, which only the student sees; 0: none"),
     CB_INTEGER(T, local_size, 1, 16384, 96, "side of local crops in pixels; a multiple of patch_size"),
     CB_REAL(T, local_weight, 0, 1e6, 1, "weight of the [CLS] loss of local crops; 0: not computed"),
+    CB_STEM_FIELD(T),
 };
 #undef T
 

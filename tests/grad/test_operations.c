@@ -164,6 +164,11 @@ static cb_tensor patches(cb_tape *tape, problem *p)
     return cb_op_patches(tape, &images, p->row->size[2]);
 }
 
+static cb_tensor windows(cb_tape *tape, problem *p)
+{
+    return cb_op_windows(tape, p->input[0], p->row->images, p->row->size[0], p->row->size[1]);
+}
+
 /* Images of size[0] x size[1] through transformer, pooling and heads; all parameters are input 0. */
 static cb_tensor whole_model(cb_tape *tape, problem *p)
 {
@@ -275,6 +280,14 @@ static cb_tensor whole_model(cb_tape *tape, problem *p)
         .images = images_, \
         .size = {height, width, patch}, \
         .step = 0.5}
+#define WINDOWS(images_, height, width, channels) \
+    { \
+        .name = "windows", .run = windows, .input = {{(images_) * (height) * (width), channels, SHARED}}, \
+        .images = images_, .size = { \
+            height, \
+            width \
+        } \
+    }
 #define WHOLE_MODEL(height, width, settings) \
     {.name = "model", .run = whole_model, .input = {{1, 0, OWN}}, .size = {height, width}, .how = settings}
 
@@ -336,7 +349,12 @@ static const table_row table[] = {
     PATCHES(1, 1, 1, 1),
     PATCHES(2, 6, 9, 3),
     PATCHES(1, 4, 10, 2),
+    WINDOWS(1, 2, 2, 1),
+    WINDOWS(2, 4, 6, 3),
+    WINDOWS(1, 8, 2, 17),
     WHOLE_MODEL(6, 6, ""),
+    WHOLE_MODEL(6, 4, "patch_size=2 stem=convolution"),
+    WHOLE_MODEL(8, 8, "image_size=8 patch_size=4 stem=convolution mask_token=1 recompute=1"),
     WHOLE_MODEL(9, 6, ""),
     WHOLE_MODEL(6, 6, "mask_token=1"),
     WHOLE_MODEL(9, 6, "mask_token=1 registers=2 position_embedding=rope recompute=1"),

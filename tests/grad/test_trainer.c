@@ -115,6 +115,7 @@ static const char *const cases[] = {
     "drop_path=0",
     "masked_weight=1.5 masked_views=1 global_weight=0 cross_view_weight=0 cross_image_weight=0",
     "masked_weight=0.5 masked_views=0.7 masked_share_max=0.9 authors_normalisation=1 group_images=2",
+    "stem=convolution masked_weight=1 masked_views=1 image_size=8 patch_size=4",
     "masked_weight=2 masked_views=1 sinkhorn_centring=3 recompute=1 layer_scale=0.5 registers=1 "
     "koleo_weight=0.1 object_koleo_weight=0.1",
     "gram_weight=3 koleo_weight=0.2 object_koleo_weight=0.1 local_crops=2 local_size=8 local_weight=0.7",

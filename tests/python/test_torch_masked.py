@@ -1,4 +1,4 @@
-"""The loss of masked patches against PyTorch in float64: losses and all gradients of a step, and the centre."""
+"""The loss of masked patches against PyTorch in float64: losses and gradients of a step, and the centre."""
 
 import unittest
 
@@ -112,35 +112,37 @@ class Step:
         return entropies.sum() / count
 
 
-class Masked(unittest.TestCase):
-    def compare(self, **settings):
-        trainer = cribo.Trainer(threads=2, **{**SETTINGS, **settings})
-        centre = torch.zeros(SETTINGS["prototypes"], dtype=torch.float64)
-        for number in range(3):
-            made = batch(number)
-            trainer.teach(made)
-            step = Step(trainer, made, centre)
-            self.assertTrue(step.mask.any() and not step.mask.all(dim=1).any())
-            losses = [step.cls(), step.objects(), step.masked()]
-            sum(losses).backward()
-            trainer.learn(made)
-            for name, parameter in step.student.items():
-                found, expected = trainer.gradient(name), parameter.grad
-                expected = np.zeros(found.shape) if expected is None else expected.numpy()
-                scale = max(1e-3, float(np.abs(expected).max()))
-                np.testing.assert_allclose(found, expected, atol=1e-4 * scale, rtol=0, err_msg=name)
-            report = trainer.update()
-            found = [report.global_loss, report.cross_view_loss, report.masked_loss]
-            np.testing.assert_allclose(found, [loss.item() for loss in losses], rtol=1e-5)
-            self.assertAlmostEqual(report.masked_share, float(step.mask.double().mean()))
-            momentum = trainer.settings["centre_momentum"]
-            centre = momentum * centre + (1 - momentum) * step.masked_logits.mean(dim=0)
+def compare_steps(test: unittest.TestCase, settings: dict) -> None:
+    """Three steps of a trainer: losses, all gradients, and the centre of the masked patches."""
+    trainer = cribo.Trainer(threads=2, **settings)
+    centre = torch.zeros(SETTINGS["prototypes"], dtype=torch.float64)
+    for number in range(3):
+        made = batch(number)
+        trainer.teach(made)
+        step = Step(trainer, made, centre)
+        test.assertTrue(step.mask.any() and not step.mask.all(dim=1).any())
+        losses = [step.cls(), step.objects(), step.masked()]
+        sum(losses).backward()
+        trainer.learn(made)
+        for name, parameter in step.student.items():
+            found, expected = trainer.gradient(name), parameter.grad
+            expected = np.zeros(found.shape) if expected is None else expected.numpy()
+            scale = max(1e-3, float(np.abs(expected).max()))
+            np.testing.assert_allclose(found, expected, atol=1e-4 * scale, rtol=0, err_msg=name)
+        report = trainer.update()
+        found = [report.global_loss, report.cross_view_loss, report.masked_loss]
+        np.testing.assert_allclose(found, [loss.item() for loss in losses], rtol=1e-5)
+        test.assertAlmostEqual(report.masked_share, float(step.mask.double().mean()))
+        momentum = trainer.settings["centre_momentum"]
+        centre = momentum * centre + (1 - momentum) * step.masked_logits.mean(dim=0)
 
+
+class Masked(unittest.TestCase):
     def test_losses_and_gradients_are_those_of_pytorch(self):
-        self.compare()
+        compare_steps(self, SETTINGS)
 
     def test_with_sinkhorn_centring(self):
-        self.compare(sinkhorn_centring=3)
+        compare_steps(self, {**SETTINGS, "sinkhorn_centring": 3})
 
 
 if __name__ == "__main__":

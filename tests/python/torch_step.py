@@ -29,8 +29,14 @@ def _norm(p, name, x):
 
 def embed(p, pixels: torch.Tensor) -> torch.Tensor:
     """The patches' embeddings [V, N, D]."""
+    x, layer = pixels, 0
+    while f"backbone.patch_embed.stem.{layer}.conv.weight" in p:
+        name = f"backbone.patch_embed.stem.{layer}."
+        x = F.conv2d(x, p[name + "conv.weight"], stride=2, padding=1)
+        x = F.gelu(_norm(p, name + "norm", x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        layer += 1
     weight = p["backbone.patch_embed.proj.weight"]
-    x = F.conv2d(pixels, weight, p["backbone.patch_embed.proj.bias"], stride=weight.shape[-1])
+    x = F.conv2d(x, weight, p["backbone.patch_embed.proj.bias"], stride=weight.shape[-1])
     return x.flatten(2).transpose(1, 2)
 
 

@@ -180,7 +180,7 @@ END_TEST
 /* Settings that masked patches meet. */
 static const char *const kinds[] = {"seed=7", "sinkhorn_centring=3", "precision=bf16", "batch_cost=1",
     "group_images=2", "authors_normalisation=1", "registers=2", "position_embedding=rope", "shards=2",
-    "masked_share_max=1", "heads_only_steps=2", "koleo_weight=0.1"};
+    "masked_share_max=1", "heads_only_steps=2", "koleo_weight=0.1", "stem=convolution"};
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
 static cribo_trainer_config config_of(int kind)

@@ -65,6 +65,7 @@ class ModelSettings(TypedDict, total=False):
     norm_epsilon: float
     qkv_bias: Literal["all", "no_key", "none", 0, 1, 2]
     mask_token: int
+    stem: Literal["patch", "convolution", 0, 1]
 
 
 class ObjectiveSettings(TypedDict, total=False):
@@ -234,3 +235,4 @@ class TrainerSettings(TypedDict, total=False):
     local_crops: int
     local_size: int
     local_weight: float
+    stem: Literal["patch", "convolution", 0, 1]
