@@ -308,6 +308,52 @@ static void expect_images(const struct loader_batch *part, const struct loader_b
     ck_assert(memcmp(part->ids, whole->ids + first, count * sizeof *part->ids) == 0);
 }
 
+/* Other ones in each epoch, the same for any number of workers; ids, views and boxes are as without them. */
+START_TEST(test_loader_local_crops_are_of_their_pictures_and_leave_the_views)
+{
+    enum { CROPS = 3, SIDE = 16, BYTES = CROPS * 3 * SIDE * SIDE };
+    char *root = make_pictures(FILES, 1 << 3);
+    struct pictures pictures;
+    struct problem problem;
+    uint8_t *seen[FILES] = {0};
+    list_pictures(&pictures, root);
+    struct loader_options options = options_of(&pictures, 1, BATCH, 5);
+    struct loader *plain = start_loader(&options);
+    options.local_crops = CROPS;
+    options.local_size = SIDE;
+    struct loader *one = start_loader(&options);
+    options.workers = 3;
+    struct loader *three = start_loader(&options);
+    for (int t = 0; t < 6; t++) {
+        struct loader_batch a, b, c;
+        ck_assert(loader_next(plain, &a, &problem) && loader_next(one, &b, &problem));
+        ck_assert(loader_next(three, &c, &problem));
+        size_t count = (size_t)a.images;
+        ck_assert_ptr_null(a.local);
+        ck_assert_mem_eq(a.ids, b.ids, count * sizeof *a.ids);
+        ck_assert_mem_eq(a.crops1, b.crops1, count * sizeof *a.crops1);
+        ck_assert_mem_eq(a.view2, b.view2, count * 3 * S * S);
+        ck_assert_mem_eq(b.local, c.local, count * BYTES);
+        for (size_t i = 0; i < count; i++) {
+            const uint8_t *crops = b.local + i * BYTES;
+            uint8_t **before = &seen[a.ids[i]];
+            ck_assert(memcmp(crops, crops + BYTES / CROPS, BYTES / CROPS) != 0);
+            if (*before)
+                ck_assert(memcmp(*before, crops, BYTES) != 0);
+            else
+                *before = malloc(BYTES);
+            memcpy(*before, crops, BYTES);
+        }
+    }
+    for (int i = 0; i < FILES; i++) free(seen[i]);
+    loader_free(plain);
+    loader_free(one);
+    loader_free(three);
+    pictures_close(&pictures);
+    files_remove(root);
+}
+END_TEST
+
 START_TEST(test_loader_parts_join_to_the_whole_batch)
 {
     enum { PARTS = 3, BROKEN = 2 };
@@ -373,6 +419,7 @@ END_TEST
 
 RUN_TESTS("loader", test_loader_source_most_of_which_is_unreadable_ends_the_run,
     test_complaints_are_said_first_and_counted_then, test_loader_parts_join_to_the_whole_batch,
+    test_loader_local_crops_are_of_their_pictures_and_leave_the_views,
     test_loader_any_number_of_workers_gives_the_same_batches,
     test_loader_epoch_has_each_file_at_most_once_in_a_new_order,
     test_loader_broken_pictures_are_replaced_and_reported_once, test_loader_replacement_has_views_of_its_own,

@@ -7,6 +7,7 @@
 
 #include "pictures/broken.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +16,15 @@
 enum { SLOTS = 4 }; /* one in use by the consumer, three ahead */
 
 /*
- * Streams of the random numbers: epochs for the views, epochs above a bit for the order and for replacements.
+ * Streams of the random numbers: epochs for the views, epochs above a bit for the order, for replacements and
+ * for local crops.
  */
-static const uint64_t order_stream = UINT64_C(1) << 63, replacement_stream = UINT64_C(1) << 61;
+static const uint64_t order_stream = UINT64_C(1) << 63, replacement_stream = UINT64_C(1) << 61,
+                      local_stream = UINT64_C(1) << 60;
 
 struct slot {
     uint8_t *views[2]; /* [batch][3][S][S] */
+    uint8_t *local;    /* [batch][local_crops][3][s][s]; NULL: none */
     cribo_crop *crops[2];
     int64_t *ids;
     bool *made, *replaced; /* [batch] */
@@ -35,9 +39,10 @@ struct tally {
 
 struct loader {
     struct loader_options options;
-    size_t whole, epoch_batches, view_bytes; /* whole: images of a batch */
-    size_t first, batch;                     /* of them, this loader makes `batch` from `first` on */
-    struct order order;                      /* of the epoch of the newest slot */
+    size_t whole, epoch_batches;    /* whole: images of a batch */
+    size_t view_bytes, local_bytes; /* of a view, and of a picture's local crops */
+    size_t first, batch;            /* of them, this loader makes `batch` from `first` on */
+    struct order order;             /* of the epoch of the newest slot */
     struct broken broken;
     struct loader_broken *news; /* [news_count], for the other parts */
     size_t news_count, news_capacity;
@@ -109,6 +114,42 @@ struct task {
     bool replacement;
 };
 
+/* Numbers of their own for each crop: the views do not depend on the crops. */
+static bool make_local_crops(const struct loader *loader, const struct task *task, uint64_t stream,
+    const struct image *image, float *workspace, struct problem *problem)
+{
+    const struct loader_options *options = &loader->options;
+    const struct recipe recipe = recipe_of_local_crops(&options->recipe);
+    uint8_t *crops = task->slot->local ? task->slot->local + task->item * loader->local_bytes : NULL;
+    bool made = true;
+    for (int l = 0; l < options->local_crops && made; l++) {
+        double draws[AUGMENT_DRAWS];
+        cribo_crop unused;
+        uint64_t index = task->picture * (uint64_t)options->local_crops + (uint64_t)l;
+        if (cribo_random_uniform(options->seed, stream | local_stream, index, AUGMENT_DRAWS, draws) !=
+            CRIBO_OK)
+            memset(draws, 0, sizeof draws);
+        size_t bytes = loader->local_bytes / (size_t)options->local_crops;
+        made = augment_view(&recipe, image, VIEW_FIRST, options->local_size, draws, workspace,
+            crops + (size_t)l * bytes, &unused, problem);
+    }
+    return made;
+}
+
+/* The least side for the views and for the local crops. */
+static double least_side(const struct loader_options *options)
+{
+    const struct recipe local = recipe_of_local_crops(&options->recipe);
+    double views = augment_least_side(&options->recipe, options->image_size);
+    return options->local_crops ? fmax(views, augment_least_side(&local, options->local_size)) : views;
+}
+
+static size_t workspace_of(const struct loader_options *options)
+{
+    bool local = options->local_crops && options->local_size > options->image_size;
+    return augment_workspace(local ? options->local_size : options->image_size);
+}
+
 static bool make_views(
     const struct loader *loader, const struct task *task, float *workspace, struct problem *problem)
 {
@@ -116,8 +157,7 @@ static bool make_views(
     struct slot *slot = task->slot;
     double draws[2 * AUGMENT_DRAWS];
     struct image image;
-    if (!pictures_load(options->pictures, (size_t)task->picture, &image, 3,
-            augment_least_side(&options->recipe, options->image_size), problem))
+    if (!pictures_load(options->pictures, (size_t)task->picture, &image, 3, least_side(options), problem))
         return false;
     /* The views differ from those at the replacement's regular place in the epoch. */
     uint64_t stream = epoch_of(loader, slot) | (task->replacement ? replacement_stream : 0);
@@ -127,6 +167,7 @@ static bool make_views(
         made = augment_view(&options->recipe, &image, v ? VIEW_SECOND : VIEW_FIRST, options->image_size,
             draws + v * AUGMENT_DRAWS, workspace, slot->views[v] + task->item * loader->view_bytes,
             &slot->crops[v][task->item], problem);
+    made = made && make_local_crops(loader, task, stream, &image, workspace, problem);
     image_free(&image);
     return made;
 }
@@ -238,7 +279,7 @@ static void do_item(struct loader *loader, struct slot *slot, float *workspace)
 static void *work(void *argument)
 {
     struct loader *loader = argument;
-    float *workspace = malloc(augment_workspace(loader->options.image_size) * sizeof *workspace);
+    float *workspace = malloc(workspace_of(&loader->options) * sizeof *workspace);
     pthread_mutex_lock(&loader->lock);
     if (!workspace) {
         loader->failed = problem_no_memory(&loader->failure) || true;
@@ -261,6 +302,9 @@ static int64_t close_up(const struct loader *loader, struct slot *slot)
                 loader->view_bytes);
             slot->crops[v][kept] = slot->crops[v][i];
         }
+        if (slot->local && kept < i)
+            memcpy(slot->local + kept * loader->local_bytes, slot->local + i * loader->local_bytes,
+                loader->local_bytes);
         slot->replaced[kept] = slot->replaced[i];
         slot->ids[kept++] = slot->ids[i];
     }
@@ -284,6 +328,7 @@ bool loader_next(struct loader *loader, struct loader_batch *batch, struct probl
     *batch = (struct loader_batch){.images = close_up(loader, slot),
         .view1 = slot->views[0],
         .view2 = slot->views[1],
+        .local = slot->local,
         .crops1 = slot->crops[0],
         .crops2 = slot->crops[1],
         .ids = slot->ids,
@@ -302,7 +347,7 @@ bool loader_remake(struct loader *loader, struct loader_batch *batch, int64_t im
     const bool *replaced, struct problem *problem)
 {
     struct slot *slot = &loader->slots[(loader->taken - 1) % SLOTS];
-    float *workspace = malloc(augment_workspace(loader->options.image_size) * sizeof *workspace);
+    float *workspace = malloc(workspace_of(&loader->options) * sizeof *workspace);
     bool made = workspace || problem_no_memory(problem);
     for (int64_t i = 0; i < images && made; i++) {
         struct task task = {slot, (size_t)i, (uint64_t)ids[i], replaced[i]};
@@ -377,17 +422,18 @@ size_t loader_broken_before(struct loader *loader, uint64_t end, uint32_t *files
     return count;
 }
 
-static bool slot_make(struct slot *slot, size_t batch, size_t view_bytes)
+static bool slot_make(const struct loader *loader, struct slot *slot, size_t batch)
 {
+    if (loader->local_bytes) slot->local = calloc(batch, loader->local_bytes);
     for (int v = 0; v < 2; v++) {
-        slot->views[v] = calloc(batch, view_bytes);
+        slot->views[v] = calloc(batch, loader->view_bytes);
         slot->crops[v] = calloc(batch, sizeof *slot->crops[v]);
     }
     slot->ids = calloc(batch, sizeof *slot->ids);
     slot->made = calloc(batch, sizeof *slot->made);
     slot->replaced = calloc(batch, sizeof *slot->replaced);
     return slot->views[0] && slot->views[1] && slot->crops[0] && slot->crops[1] && slot->ids && slot->made &&
-           slot->replaced;
+           slot->replaced && (slot->local || !loader->local_bytes);
 }
 
 static void slot_free(struct slot *slot)
@@ -396,6 +442,7 @@ static void slot_free(struct slot *slot)
         free(slot->views[v]);
         free(slot->crops[v]);
     }
+    free(slot->local);
     free(slot->ids);
     free(slot->made);
     free(slot->replaced);
@@ -406,7 +453,7 @@ static bool allocate(struct loader *loader)
     const struct loader_options *options = &loader->options;
     bool made = true;
     size_t most = options->parts > 1 ? loader->whole / options->parts + 1 : loader->whole; /* loader_remake */
-    for (int i = 0; i < SLOTS && made; i++) made = slot_make(&loader->slots[i], most, loader->view_bytes);
+    for (int i = 0; i < SLOTS && made; i++) made = slot_make(loader, &loader->slots[i], most);
     size_t sources = options->pictures->sources;
     loader->tallies = calloc(sources ? sources : 1, sizeof *loader->tallies);
     loader->threads = calloc((size_t)options->workers, sizeof *loader->threads);
@@ -451,6 +498,8 @@ bool loader_create(struct loader **out, const struct loader_options *options, st
     loader->epoch_batches = count / loader->whole;
     loader->batch = loader_part(options, loader->whole, &loader->first);
     loader->view_bytes = 3 * (size_t)options->image_size * (size_t)options->image_size;
+    loader->local_bytes =
+        3 * (size_t)options->local_crops * (size_t)options->local_size * (size_t)options->local_size;
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);

@@ -26,6 +26,7 @@ struct loader_options {
     const struct pictures *pictures; /* at least 1, borrowed */
     struct recipe recipe;            /* of the views */
     int image_size;
+    int local_crops, local_size; /* local crops of a picture, and their side; 0: none */
     size_t batch;
     size_t part, parts; /* of each batch this loader makes part `part` of `parts`; 0 of 0 is the whole */
     int workers;        /* at least 1 */
@@ -41,6 +42,7 @@ struct loader_batch {
     int64_t images;       /* 0 when no picture of the batch could be read */
     const uint8_t *view1; /* [images][3][image_size][image_size] */
     const uint8_t *view2;
+    const uint8_t *local;     /* [images][local_crops][3][local_size][local_size]; NULL: none */
     const cribo_crop *crops1; /* [images] */
     const cribo_crop *crops2;
     const int64_t *ids;   /* [images], the pictures' numbers */

@@ -41,6 +41,12 @@ const struct recipe_setting recipe_settings[RECIPE_SETTINGS] = {
     PROBABILITY(solarise, 0.0, 0.2, "Probability of solarisation, which inverts the light values of a view"),
     {"solarise_threshold", AT(solarise_threshold), 1, {128.0 / 255.0}, 0, 1, NULL,
         "Smallest value that solarisation inverts (0 ... 1)"},
+    {"local_area_min", AT(local_area_min), 1, {0.05}, 0.001, 1, NULL,
+        "Smallest area of a local crop (--local-crops), as a share of the picture's"},
+    {"local_area_max", AT(local_area_max), 1, {0.4}, 0.001, 1, NULL,
+        "Largest area of a local crop (--local-crops), as a share of the picture's"},
+    {"local_blur", AT(local_blur), 1, {0.5}, 0, 1, NULL,
+        "Probability that a local crop (--local-crops) is blurred"},
     {"resampling", AT(resampling), 1, {RECIPE_BICUBIC}, 0, 1, resamplings,
         "Interpolation of a crop to the view's size: bicubic or bilinear, both antialiased"},
     {"mean", AT(mean), 3, {IMAGENET_MEAN}, 0, 1, NULL,
@@ -73,6 +79,16 @@ struct recipe recipe_published(void)
     for (size_t i = 0; i < RECIPE_SETTINGS; i++)
         put_values(&recipe, &recipe_settings[i], recipe_settings[i].initial);
     return recipe;
+}
+
+struct recipe recipe_of_local_crops(const struct recipe *recipe)
+{
+    struct recipe local = *recipe;
+    local.crop_area_min = recipe->local_area_min;
+    local.crop_area_max = recipe->local_area_max;
+    local.blur[0] = recipe->local_blur;
+    local.solarise[0] = 0;
+    return local;
 }
 
 /* A number or a word, up to a comma or the end; *end behind it, NULL when it is neither. */
@@ -123,6 +139,9 @@ bool recipe_check(const struct recipe *recipe, struct problem *problem)
     if (recipe->crop_area_min > recipe->crop_area_max)
         return problem_set(problem, "crop_area_min %g is more than crop_area_max %g", recipe->crop_area_min,
             recipe->crop_area_max);
+    if (recipe->local_area_min > recipe->local_area_max)
+        return problem_set(problem, "local_area_min %g is more than local_area_max %g",
+            recipe->local_area_min, recipe->local_area_max);
     if (recipe->crop_ratio_min > recipe->crop_ratio_max)
         return problem_set(problem, "crop_ratio_min %g is more than crop_ratio_max %g",
             recipe->crop_ratio_min, recipe->crop_ratio_max);

@@ -28,9 +28,10 @@ struct recipe {
     double blur[2];
     double blur_min, blur_max; /* deviation in pixels of the view */
     double solarise[2];
-    double solarise_threshold;    /* 0 ... 1: lighter values are inverted */
-    double resampling;            /* enum recipe_resampling */
-    double mean[3], deviation[3]; /* for the normalisation of pixels */
+    double solarise_threshold;                         /* 0 ... 1: lighter values are inverted */
+    double local_area_min, local_area_max, local_blur; /* of local crops, in place of the views' */
+    double resampling;                                 /* enum recipe_resampling */
+    double mean[3], deviation[3];                      /* for the normalisation of pixels */
 };
 
 enum { RECIPE_VALUES = 3 };
@@ -45,7 +46,7 @@ struct recipe_setting {
     const char *help;
 };
 
-enum { RECIPE_SETTINGS = 19 };
+enum { RECIPE_SETTINGS = 22 };
 extern const struct recipe_setting recipe_settings[RECIPE_SETTINGS];
 
 /* The setting of this name; NULL: none. */
@@ -53,6 +54,12 @@ const struct recipe_setting *recipe_find(const char *name);
 
 /* The published recipe. */
 struct recipe recipe_published(void);
+
+/*
+ * The recipe of local crops: as view 1 (pictures/augment.h), with their own areas and blur, never
+ * solarised.
+ */
+struct recipe recipe_of_local_crops(const struct recipe *recipe);
 
 /*
  * Gives a setting its values from a text: "0.4", a word, or numbers with commas between them. Of a setting of

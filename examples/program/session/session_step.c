@@ -196,7 +196,8 @@ cribo_batch session_batch(const struct loader_batch *loaded, const struct recipe
         .deviation = {deviation[0], deviation[1], deviation[2]},
         .crops1 = loaded->crops1,
         .crops2 = loaded->crops2,
-        .ids = loaded->ids};
+        .ids = loaded->ids,
+        .local_views_bytes = loaded->local};
 }
 
 bool session_step(struct session *session, const struct loader_batch *loaded, double began)
