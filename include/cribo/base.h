@@ -212,6 +212,42 @@ typedef struct cribo_setting {
 CRIBO_API const char *cribo_setting_choice(const char *name, int64_t value);
 
 /*
+ * The sizes of a handle, for the arrays that its functions read and write, by cribo_..._sizes. What a handle
+ * does not have is 0.
+ *
+ * images             maximum of B in a batch
+ * tokens             N, of a view of image_size
+ * width              D
+ * attention_heads    H
+ * clusters           K
+ * prototypes, object_prototypes  P and P'
+ * parameters         named arrays of a network (of the heads, for an objective)
+ * parameter_numbers  numbers in all of them
+ * largest_parameter  numbers in the largest of them
+ * bank_capacity      Q
+ * bank_images, bank_objects      in the memory bank now
+ * target_images, target_objects  B and R of the latest teach, of this rank; 0: there are no targets
+ */
+typedef struct cribo_sizes {
+    size_t struct_size; /* sizeof(cribo_sizes), set by the caller */
+    int64_t images;
+    int64_t tokens;
+    int64_t width;
+    int64_t attention_heads;
+    int64_t clusters;
+    int64_t prototypes;
+    int64_t object_prototypes;
+    int64_t parameters;
+    int64_t parameter_numbers;
+    int64_t largest_parameter;
+    int64_t bank_capacity;
+    int64_t bank_images;
+    int64_t bank_objects;
+    int64_t target_images;
+    int64_t target_objects;
+} cribo_sizes;
+
+/*
  * `count` uniform numbers in [0, 1) with 53 random bits each: a pure function of (seed, stream, index), from
  * Philox 4x32-10 (Salmon et al., SC 2011). Augmentations drawn from it depend only on (seed, image), not on
  * the number of loader threads.

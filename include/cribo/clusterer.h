@@ -82,6 +82,13 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_get_setting(
     const cribo_clusterer *clusterer, const char *name, double *value);
 
 /*
+ * The sizes of the clusterer (cribo_sizes): images, tokens, width, clusters.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_clusterer_sizes(
+    const cribo_clusterer *clusterer, cribo_sizes *sizes);
+
+/*
  * Changes a setting for later calls, as if the clusterer had been made with it. All can change but clusters,
  * hard_assignment and batch_cost, for which the workspace is made.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value

@@ -63,6 +63,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_setting(
     const cribo_loss *loss, const char *name, double *value);
 
 /*
+ * The sizes of the loss (cribo_sizes): prototypes, object_prototypes.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_sizes(const cribo_loss *loss, cribo_sizes *sizes);
+
+/*
  * Changes a setting for later calls; the centres stay. All can change but prototypes and object_prototypes,
  * for which the centres are made.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
@@ -143,6 +149,14 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_get_centres(
     const cribo_loss *loss, float *centre, float *object_centre);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_set_centres(
     cribo_loss *loss, const float *centre, const float *object_centre);
+
+/*
+ * cribo_loss_get_centres with the sizes of the arrays: count is P, object_count is P'; that of a NULL array
+ * is not read.
+ * Errors: CRIBO_INVALID_ARGUMENT (loss is NULL, another count); nothing is then written.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_loss_read_centres(
+    const cribo_loss *loss, float *centre, int64_t count, float *object_centre, int64_t object_count);
 
 #ifdef __cplusplus
 }

@@ -75,6 +75,13 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_get_setting(
     const cribo_memory_bank *bank, const char *name, double *value);
 
 /*
+ * The sizes of the bank (cribo_sizes): width, clusters (objects of an image), bank_....
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_sizes(
+    const cribo_memory_bank *bank, cribo_sizes *sizes);
+
+/*
  * The objects of a batch: R rows, image by image.
  *
  * images            B
@@ -144,6 +151,30 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_count(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2);
+
+/*
+ * Arrays for a copy of the bank, and what they hold. Any array may be NULL.
+ *
+ * objects_per_image, ids  [image_capacity]
+ * view1, view2            [object_capacity, D]
+ */
+typedef struct cribo_bank_arrays {
+    size_t struct_size; /* sizeof(cribo_bank_arrays) */
+    int64_t image_capacity;
+    int64_t object_capacity;
+    int64_t *objects_per_image;
+    int64_t *ids;
+    float *view1;
+    float *view2;
+} cribo_bank_arrays;
+
+/*
+ * cribo_memory_bank_export into arrays of known sizes.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set, a capacity that is too small, with the number
+ * that is needed); nothing is then written.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_copy(
+    const cribo_memory_bank *bank, const cribo_bank_arrays *arrays);
 
 /*
  * Replaces the bank's content by what cribo_memory_bank_export gave, newest image first; objects->images may

@@ -143,6 +143,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_get_setting(
     const cribo_model *model, const char *name, double *value);
 
 /*
+ * The sizes of the model (cribo_sizes): tokens, width, attention_heads, prototypes, parameters.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_sizes(const cribo_model *model, cribo_sizes *sizes);
+
+/*
  * Makes a model that shares the weights of `source`, with a runtime and a workspace of its own: several
  * threads, each with its model, compute features at the same time from one set of weights. The features have
  * the same bits as those of `source`.
@@ -228,6 +234,29 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_write_parameter(
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model, int64_t images,
     int64_t height, int64_t width, const float *pixels, float *dense, float *cls, float *attention);
+
+/*
+ * Arrays for features, with the numbers that each has room for; NULL: not computed. The shapes are those of
+ * cribo_model_features.
+ */
+typedef struct cribo_feature_arrays {
+    size_t struct_size; /* sizeof(cribo_feature_arrays) */
+    float *dense;
+    int64_t dense_capacity;
+    float *cls;
+    int64_t cls_capacity;
+    float *attention;
+    int64_t attention_capacity;
+} cribo_feature_arrays;
+
+/*
+ * cribo_model_features into arrays of known sizes.
+ * Errors: as cribo_model_features, and CRIBO_INVALID_ARGUMENT for a capacity that is too small, with the
+ * number that is needed; nothing is then written.
+ * Cost: as cribo_model_features.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features_within(cribo_model *model, int64_t images,
+    int64_t height, int64_t width, const float *pixels, const cribo_feature_arrays *arrays);
 
 /*
  * The most bytes at once that cribo_model_create and cribo_model_features of images of this size take from

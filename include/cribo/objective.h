@@ -158,6 +158,13 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_get_setting(
     const cribo_objective *objective, const char *name, double *value);
 
 /*
+ * The sizes of the objective (cribo_sizes): all but attention_heads.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_sizes(
+    const cribo_objective *objective, cribo_sizes *sizes);
+
+/*
  * Changes a setting between two steps; those of cribo_trainer_set_setting that an objective has can change.
  * Its comment has the rules.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
@@ -368,6 +375,9 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_forget(cribo_objective *
  * index1, index2     [R] as in cribo_match
  * match1, match2     [R] as in cribo_match, in steps without the cross-image loss, too
  * mask               [B, 2, N] 1: the student does not see the patch (masked_weight of a trainer); else 0
+ *
+ * image_capacity, object_capacity  images and objects that the arrays have room for, which must be at least B
+ *                    and R; 0: not checked
  */
 typedef struct cribo_targets {
     size_t struct_size; /* sizeof(cribo_targets) */
@@ -379,6 +389,8 @@ typedef struct cribo_targets {
     uint8_t *match1;
     uint8_t *match2;
     uint8_t *mask;
+    int64_t image_capacity;
+    int64_t object_capacity;
 } cribo_targets;
 
 /*
@@ -451,6 +463,14 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_get_centres(
     const cribo_objective *objective, float *centre, float *object_centre);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_set_centres(
     cribo_objective *objective, const float *centre, const float *object_centre);
+
+/*
+ * cribo_objective_get_centres with the sizes of the arrays: count is P, object_count is P'; that of a NULL
+ * array is not read.
+ * Errors: CRIBO_INVALID_ARGUMENT (objective is NULL, another count); nothing is then written.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_read_centres(const cribo_objective *objective,
+    float *centre, int64_t count, float *object_centre, int64_t object_count);
 
 /*
  * The objective's memory bank (cribo/memory_bank.h). Its content cannot be replaced while a step is under

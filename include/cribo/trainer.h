@@ -249,6 +249,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_setting(
     const cribo_trainer *trainer, const char *name, double *value);
 
 /*
+ * The sizes of the trainer (cribo_sizes): all.
+ * Errors: CRIBO_INVALID_ARGUMENT (NULL, struct_size not set).
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_sizes(const cribo_trainer *trainer, cribo_sizes *sizes);
+
+/*
  * Changes a setting between two steps; the next step uses it. The trainer then continues as one that was made
  * with the new value and has this state. Schedules are functions of the settings and the step: learning_rate
  * is the peak of its schedule, per learning_rate_batch images, and the rate of the next step follows from the
@@ -431,6 +437,14 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_get_centres(
     const cribo_trainer *trainer, float *centre, float *object_centre);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre);
+
+/*
+ * cribo_trainer_get_centres with the sizes of the arrays: count is P, object_count is P'; that of a NULL
+ * array is not read.
+ * Errors: CRIBO_INVALID_ARGUMENT (trainer is NULL, another count); nothing is then written.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_read_centres(
+    const cribo_trainer *trainer, float *centre, int64_t count, float *object_centre, int64_t object_count);
 
 /*
  * The trainer's memory bank, to inspect, export or import. Push, import and load give CRIBO_WRONG_STATE while

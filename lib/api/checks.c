@@ -117,3 +117,36 @@ cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const
     return cb_check_seed_tokens("batch.seed_tokens", full->seed_tokens, (size_t)full->images,
         cb_clusterer_shape(trainer->learner.objective->clusterer));
 }
+
+cribo_status cb_export_sizes(const cribo_sizes *full, cribo_sizes *sizes)
+{
+    CB_REQUIRE_POINTER(sizes);
+    CB_TRY(
+        cb_check_size("sizes", sizes->struct_size, CB_SIZE_THROUGH(*sizes, target_objects), sizeof *sizes));
+    cb_struct_export(sizes, full, sizeof *full);
+    return CRIBO_OK;
+}
+
+void cb_size_parameters(cribo_sizes *sizes, const cb_parameters *parameters)
+{
+    sizes->parameters = (int64_t)parameters->count;
+    for (size_t i = 0; i < parameters->count; i++) {
+        int64_t count = (int64_t)parameters->list[i].count;
+        sizes->parameter_numbers += count;
+        if (count > sizes->largest_parameter) sizes->largest_parameter = count;
+    }
+}
+
+cribo_status cb_check_count(const char *name, int64_t count, size_t expected)
+{
+    CB_REQUIRE(
+        count >= 0 && (uint64_t)count == expected, "%s = %lld must be %zu", name, (long long)count, expected);
+    return CRIBO_OK;
+}
+
+cribo_status cb_check_capacity(const char *name, int64_t capacity, size_t needed)
+{
+    CB_REQUIRE(capacity >= 0 && (uint64_t)capacity >= needed, "%s = %lld must be at least %zu", name,
+        (long long)capacity, needed);
+    return CRIBO_OK;
+}

@@ -25,4 +25,16 @@ cribo_status cb_check_crop(const char *name, const cribo_crop *crop);
  */
 cribo_status cb_import_batch(const cb_trainer *trainer, cribo_batch *full, const cribo_batch *batch);
 
+/* Gives the sizes of a handle to the caller, whose struct may be older or newer. */
+cribo_status cb_export_sizes(const cribo_sizes *full, cribo_sizes *sizes);
+
+/* The sizes of named parameters. */
+void cb_size_parameters(cribo_sizes *sizes, const cb_parameters *parameters);
+
+/* Refuses another number than the one that is expected. */
+cribo_status cb_check_count(const char *name, int64_t count, size_t expected);
+
+/* Refuses room for fewer numbers than are needed; `name` is the argument. */
+cribo_status cb_check_capacity(const char *name, int64_t capacity, size_t needed);
+
 #endif

@@ -18,6 +18,17 @@ struct cribo_clusterer {
 CB_CONFIG_FUNCTIONS(clusterer, &cb_clusterer_settings)
 CB_SETTING_GETTERS(clusterer, &cb_clusterer_settings, cb_clusterer_config(clusterer->core))
 
+cribo_status cribo_clusterer_sizes(const cribo_clusterer *clusterer, cribo_sizes *sizes)
+{
+    CB_ENTER(clusterer);
+    const cb_cluster_shape shape = cb_clusterer_shape(clusterer->core);
+    const cribo_sizes full = {.images = clusterer->max_images,
+        .tokens = (int64_t)shape.tokens,
+        .width = (int64_t)shape.width,
+        .clusters = (int64_t)shape.clusters};
+    return cb_export_sizes(&full, sizes);
+}
+
 cribo_status cribo_clusterer_set_setting(cribo_clusterer *clusterer, const char *name, double value)
 {
     static const cb_setting_group groups[] = {

@@ -40,6 +40,26 @@ void cb_export_losses(
     if (cross_image) *cross_image = tally->cross_image;
 }
 
+cribo_sizes cb_learner_sizes(const cb_learner *learner)
+{
+    const cb_objective *o = learner->objective;
+    const cb_share *own = &o->targets.own;
+    bool taught = o->targets.images > 0;
+    cribo_sizes sizes = {.images = o->config.batch_size,
+        .tokens = (int64_t)o->sizes.tokens,
+        .width = (int64_t)o->sizes.width,
+        .clusters = (int64_t)o->sizes.clusters,
+        .prototypes = (int64_t)o->teacher.cls.count,
+        .object_prototypes = (int64_t)o->teacher.objects.count,
+        .bank_capacity = o->config.bank_images,
+        .bank_images = (int64_t)cb_memory_bank_images(o->bank),
+        .bank_objects = (int64_t)cb_memory_bank_count(o->bank),
+        .target_images = taught ? (int64_t)own->images : 0,
+        .target_objects = taught ? (int64_t)own->objects : 0};
+    cb_size_parameters(&sizes, learner->student);
+    return sizes;
+}
+
 static void copy_match(const cb_targets *t, int v, int64_t *index, uint8_t *match)
 {
     const cb_share *own = &t->own;
@@ -56,6 +76,10 @@ cribo_status cb_export_targets(const cb_learner *learner, const char *teach, con
     if (t->images == 0) return cb_fail(CRIBO_WRONG_STATE, "there are no targets: %s finds them", teach);
     const cb_share *own = &t->own;
     size_t view = 2 * objective->sizes.tokens, k = objective->sizes.clusters;
+    if (wanted.image_capacity)
+        CB_TRY(cb_check_capacity("targets.image_capacity", wanted.image_capacity, own->images));
+    if (wanted.object_capacity)
+        CB_TRY(cb_check_capacity("targets.object_capacity", wanted.object_capacity, own->objects));
     if (wanted.mask && t->mask) memcpy(wanted.mask, t->mask + own->first * view, own->images * view);
     if (wanted.mask && !t->mask) memset(wanted.mask, 0, own->images * view);
     for (size_t i = 0; wanted.labels && i < own->images * view; i++)
@@ -96,6 +120,16 @@ void cb_export_centres(const cb_learner *learner, float *centre, float *object_c
     if (centre) memcpy(centre, o->centre, o->teacher.cls.count * sizeof *centre);
     if (object_centre)
         memcpy(object_centre, o->object_centre, o->teacher.objects.count * sizeof *object_centre);
+}
+
+cribo_status cb_read_centres(
+    const cb_learner *learner, float *centre, int64_t count, float *object_centre, int64_t object_count)
+{
+    const cb_objective *o = learner->objective;
+    if (centre) CB_TRY(cb_check_count("count", count, o->teacher.cls.count));
+    if (object_centre) CB_TRY(cb_check_count("object_count", object_count, o->teacher.objects.count));
+    cb_export_centres(learner, centre, object_centre);
+    return CRIBO_OK;
 }
 
 cribo_status cb_import_centres(cb_learner *learner, const float *centre, const float *object_centre)

@@ -21,6 +21,9 @@ void cb_export_report(const cribo_report *done, cribo_report *report);
 void cb_export_losses(
     const cb_learner *learner, double *loss, double *global, double *cross_view, double *cross_image);
 
+/* The sizes that trainers and objectives have in common. */
+cribo_sizes cb_learner_sizes(const cb_learner *learner);
+
 /* CRIBO_WRONG_STATE, naming `teach`, where there are none. */
 cribo_status cb_export_targets(const cb_learner *learner, const char *teach, const cribo_targets *targets);
 
@@ -33,6 +36,8 @@ cribo_status cb_import_gradient(
     cb_learner *learner, const cb_parameter *parameter, const float *values, cb_gradient_change change);
 
 void cb_export_centres(const cb_learner *learner, float *centre, float *object_centre);
+cribo_status cb_read_centres(
+    const cb_learner *learner, float *centre, int64_t count, float *object_centre, int64_t object_count);
 cribo_status cb_import_centres(cb_learner *learner, const float *centre, const float *object_centre);
 
 #endif

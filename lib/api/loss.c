@@ -1,6 +1,7 @@
 /* cribo/loss.h: arguments checked, then distillation/loss.h. */
 #include "distillation/loss.h"
 
+#include "api/checks.h"
 #include "api/create.h"
 #include "api/settings.h"
 #include "base/structs.h"
@@ -17,6 +18,14 @@ struct cribo_loss {
 
 CB_CONFIG_FUNCTIONS(loss, &cb_loss_settings)
 CB_SETTING_GETTERS(loss, &cb_loss_settings, cb_loss_config(loss->loss))
+
+cribo_status cribo_loss_sizes(const cribo_loss *loss, cribo_sizes *sizes)
+{
+    CB_ENTER(loss);
+    const cribo_sizes full = {.prototypes = (int64_t)cb_loss_prototypes(loss->loss, 0),
+        .object_prototypes = (int64_t)cb_loss_prototypes(loss->loss, 1)};
+    return cb_export_sizes(&full, sizes);
+}
 
 cribo_status cribo_loss_set_setting(cribo_loss *loss, const char *name, double value)
 {
@@ -181,14 +190,29 @@ cribo_status cribo_loss_update_centres(cribo_loss *loss, const cribo_loss_input 
     return CRIBO_OK;
 }
 
-cribo_status cribo_loss_get_centres(const cribo_loss *loss, float *centre, float *object_centre)
+static void copy_centres(const cribo_loss *loss, float *const to[2])
 {
-    float *to[2] = {centre, object_centre};
-    CB_ENTER(loss);
     for (int head = 0; head < 2; head++)
         if (to[head])
             memcpy(to[head], cb_loss_centre(loss->loss, head),
-                cb_loss_prototypes(loss->loss, head) * sizeof *centre);
+                cb_loss_prototypes(loss->loss, head) * sizeof *to[head]);
+}
+
+cribo_status cribo_loss_get_centres(const cribo_loss *loss, float *centre, float *object_centre)
+{
+    CB_ENTER(loss);
+    copy_centres(loss, (float *const[2]){centre, object_centre});
+    return CRIBO_OK;
+}
+
+cribo_status cribo_loss_read_centres(
+    const cribo_loss *loss, float *centre, int64_t count, float *object_centre, int64_t object_count)
+{
+    CB_ENTER(loss);
+    if (centre) CB_TRY(cb_check_count("count", count, cb_loss_prototypes(loss->loss, 0)));
+    if (object_centre)
+        CB_TRY(cb_check_count("object_count", object_count, cb_loss_prototypes(loss->loss, 1)));
+    copy_centres(loss, (float *const[2]){centre, object_centre});
     return CRIBO_OK;
 }
 

@@ -1,4 +1,5 @@
 /* cribo/memory_bank.h: arguments checked, then distillation/memory_bank.h. */
+#include "api/checks.h"
 #include "api/create.h"
 #include "api/handles.h"
 #include "api/settings.h"
@@ -115,6 +116,33 @@ cribo_status cribo_memory_bank_export(
     CB_ENTER(bank);
     cb_memory_bank_export(bank->bank, objects_per_image, ids, view1, view2);
     return CRIBO_OK;
+}
+
+cribo_status cribo_memory_bank_copy(const cribo_memory_bank *bank, const cribo_bank_arrays *arrays)
+{
+    cribo_bank_arrays to = {0};
+    CB_ENTER(bank);
+    CB_TRY(CB_IMPORT(to, arrays, view2));
+    if (to.objects_per_image || to.ids)
+        CB_TRY(
+            cb_check_capacity("arrays.image_capacity", to.image_capacity, cb_memory_bank_images(bank->bank)));
+    if (to.view1 || to.view2)
+        CB_TRY(cb_check_capacity(
+            "arrays.object_capacity", to.object_capacity, cb_memory_bank_count(bank->bank)));
+    cb_memory_bank_export(bank->bank, to.objects_per_image, to.ids, to.view1, to.view2);
+    return CRIBO_OK;
+}
+
+cribo_status cribo_memory_bank_sizes(const cribo_memory_bank *bank, cribo_sizes *sizes)
+{
+    CB_ENTER(bank);
+    const cribo_memory_bank_config *config = cb_memory_bank_config(bank->bank);
+    const cribo_sizes full = {.width = config->width,
+        .clusters = config->objects_per_image,
+        .bank_capacity = config->bank_images,
+        .bank_images = (int64_t)cb_memory_bank_images(bank->bank),
+        .bank_objects = (int64_t)cb_memory_bank_count(bank->bank)};
+    return cb_export_sizes(&full, sizes);
 }
 
 cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_object_batch *objects)

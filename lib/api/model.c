@@ -226,6 +226,42 @@ cribo_status cribo_model_memory(const cribo_model_config *config, const cribo_ru
     return CRIBO_OK;
 }
 
+cribo_status cribo_model_features_within(cribo_model *model, int64_t images, int64_t height, int64_t width,
+    const float *pixels, const cribo_feature_arrays *arrays)
+{
+    cb_images batch;
+    cribo_feature_arrays to = {0};
+    CB_ENTER(model);
+    CB_TRY(CB_IMPORT(to, arrays, attention_capacity));
+    CB_TRY(check_images(model->runtime->pool, model->model, images, height, width, pixels, &batch));
+    const cribo_model_config *c = &model->model->config;
+    size_t patch = (size_t)c->patch_size, patches = (batch.height / patch) * (batch.width / patch);
+    if (to.dense)
+        CB_TRY(cb_check_capacity(
+            "arrays.dense_capacity", to.dense_capacity, batch.count * patches * (size_t)c->width));
+    if (to.cls)
+        CB_TRY(cb_check_capacity("arrays.cls_capacity", to.cls_capacity, batch.count * (size_t)c->width));
+    if (to.attention)
+        CB_TRY(cb_check_capacity(
+            "arrays.attention_capacity", to.attention_capacity, batch.count * (size_t)c->heads * patches));
+    return cb_features_compute(
+        model->runtime, &model->features, model->model, &batch, to.dense, to.cls, to.attention);
+}
+
+cribo_status cribo_model_sizes(const cribo_model *model, cribo_sizes *sizes)
+{
+    CB_ENTER(model);
+    const cribo_model_config *c = &model->model->config;
+    int64_t side = c->image_size / c->patch_size;
+    cribo_sizes full = {.tokens = side * side,
+        .width = c->width,
+        .attention_heads = c->heads,
+        .prototypes = c->prototypes,
+        .object_prototypes = c->object_prototypes};
+    cb_size_parameters(&full, &model->model->parameters);
+    return cb_export_sizes(&full, sizes);
+}
+
 static cribo_status check_switch(const char *name, int64_t value)
 {
     CB_REQUIRE(value == 0 || value == 1, "parts.%s = %lld must be 0 or 1", name, (long long)value);

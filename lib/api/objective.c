@@ -456,6 +456,20 @@ cribo_status cribo_objective_get_centres(
     return CRIBO_OK;
 }
 
+cribo_status cribo_objective_read_centres(const cribo_objective *objective, float *centre, int64_t count,
+    float *object_centre, int64_t object_count)
+{
+    CB_ENTER(objective);
+    return cb_read_centres(&objective->core->learner, centre, count, object_centre, object_count);
+}
+
+cribo_status cribo_objective_sizes(const cribo_objective *objective, cribo_sizes *sizes)
+{
+    CB_ENTER(objective);
+    const cribo_sizes full = cb_learner_sizes(&objective->core->learner);
+    return cb_export_sizes(&full, sizes);
+}
+
 cribo_status cribo_objective_set_centres(
     cribo_objective *objective, const float *centre, const float *object_centre)
 {

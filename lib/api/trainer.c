@@ -290,6 +290,21 @@ cribo_status cribo_trainer_get_centres(const cribo_trainer *trainer, float *cent
     return CRIBO_OK;
 }
 
+cribo_status cribo_trainer_read_centres(
+    const cribo_trainer *trainer, float *centre, int64_t count, float *object_centre, int64_t object_count)
+{
+    CB_ENTER(trainer);
+    return cb_read_centres(&trainer->core->learner, centre, count, object_centre, object_count);
+}
+
+cribo_status cribo_trainer_sizes(const cribo_trainer *trainer, cribo_sizes *sizes)
+{
+    CB_ENTER(trainer);
+    cribo_sizes full = cb_learner_sizes(&trainer->core->learner);
+    full.attention_heads = trainer->core->config.heads;
+    return cb_export_sizes(&full, sizes);
+}
+
 cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre)
 {

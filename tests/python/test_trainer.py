@@ -238,6 +238,25 @@ class Steps(unittest.TestCase):
             trainer.update()
             np.testing.assert_array_equal(trainer.student.read(name), before)
 
+    def test_sizes_are_those_of_the_arrays(self):
+        with small_trainer() as trainer:
+            trainer.step(small_batch())
+            trainer.teach(small_batch())
+            sizes, bank = trainer.sizes(), trainer.memory_bank.export()
+            self.assertEqual(sizes.target_objects, trainer.targets().objects_per_image.sum())
+            self.assertEqual((sizes.bank_images, sizes.bank_objects), (len(bank.ids), len(bank.view1)))
+            self.assertEqual(sizes.prototypes, trainer.centres()[0].size)
+            shapes = trainer.student.parameters().values()
+            numbers = [int(np.prod(shape)) for shape in shapes]
+            student = trainer.student.sizes()
+            self.assertEqual(
+                (student.parameters, student.parameter_numbers, student.largest_parameter),
+                (len(numbers), sum(numbers), max(numbers)),
+            )
+            self.assertEqual(trainer.memory_bank.sizes().width, sizes.width)
+        with cribo.Clusterer(3, 9, 4, clusters=2) as clusterer:
+            self.assertEqual(clusterer.sizes()[:5], (3, 9, 4, 0, 2))
+
     def test_centres_written_are_read(self):
         with small_trainer() as trainer:
             centre = np.arange(40, dtype=np.float32)

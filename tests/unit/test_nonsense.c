@@ -2939,6 +2939,89 @@ static void checkpoint_metadata_from(void)
     BAD(cribo_checkpoint_metadata_from(&sound_reader, "key", NULL, 8), "buffer");
 }
 
+/* --- sizes, and arrays with capacities --- */
+
+#define SIZES(noun, make) \
+    static void noun##_sizes(void) \
+    { \
+        cribo_##noun *handle = make(); \
+        cribo_sizes sizes = {.struct_size = sizeof sizes}; \
+        BAD(cribo_##noun##_sizes(NULL, &sizes), "is NULL"); \
+        BAD(cribo_##noun##_sizes(handle, NULL), "sizes"); \
+        for (size_t i = 0; i < COUNT(bad_sizes); i++) { \
+            sizes.struct_size = bad_sizes[i]; \
+            BAD(cribo_##noun##_sizes(handle, &sizes), "sizes.struct_size"); \
+        } \
+        cribo_##noun##_free(handle); \
+    }
+#define CENTRES(noun, make) \
+    static void noun##_read_centres(void) \
+    { \
+        const int64_t counts[] = {0, -1, 1000, INT64_MIN, INT64_MAX}; \
+        cribo_##noun *handle = make(); \
+        float centre[64]; \
+        BAD(cribo_##noun##_read_centres(NULL, centre, 4, NULL, 0), #noun); \
+        for (size_t i = 0; i < COUNT(counts); i++) { \
+            BAD(cribo_##noun##_read_centres(handle, centre, counts[i], NULL, 0), "count"); \
+            BAD(cribo_##noun##_read_centres(handle, NULL, 0, centre, counts[i]), "object_count"); \
+        } \
+        OK(cribo_##noun##_read_centres(handle, NULL, -5, NULL, -5)); \
+        cribo_##noun##_free(handle); \
+    }
+
+SIZES(clusterer, clusterer_of)
+SIZES(loss, loss_of)
+SIZES(memory_bank, bank_of)
+SIZES(model, model_of)
+SIZES(objective, idle_objective)
+SIZES(trainer, trainer_of)
+CENTRES(loss, loss_of)
+CENTRES(objective, idle_objective)
+CENTRES(trainer, trainer_of)
+
+static void memory_bank_copy(void)
+{
+    cribo_memory_bank *bank = bank_of();
+    cribo_bank_arrays arrays = {.struct_size = sizeof arrays};
+    int64_t ids[4];
+    float view[4 * WIDTH];
+    BAD(cribo_memory_bank_copy(NULL, &arrays), "bank");
+    BAD(cribo_memory_bank_copy(bank, NULL), "arrays");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        arrays.struct_size = bad_sizes[i];
+        BAD(cribo_memory_bank_copy(bank, &arrays), "arrays.struct_size");
+    }
+    arrays = (cribo_bank_arrays){.struct_size = sizeof arrays, .ids = ids, .image_capacity = -1};
+    BAD(cribo_memory_bank_copy(bank, &arrays), "arrays.image_capacity");
+    arrays = (cribo_bank_arrays){.struct_size = sizeof arrays, .view2 = view, .object_capacity = INT64_MIN};
+    BAD(cribo_memory_bank_copy(bank, &arrays), "arrays.object_capacity");
+    cribo_memory_bank_free(bank);
+}
+
+static void model_features_within(void)
+{
+    cribo_model *model = model_of();
+    cribo_model_config c = {.struct_size = sizeof c};
+    cribo_feature_arrays arrays = {.struct_size = sizeof arrays};
+    OK(cribo_model_get_config(model, &c));
+    int64_t side = c.patch_size;
+    float *pixels = calloc((size_t)(3 * side * side), sizeof *pixels);
+    BAD(cribo_model_features_within(NULL, 1, side, side, pixels, &arrays), "model");
+    BAD(cribo_model_features_within(model, 1, side, side, pixels, NULL), "arrays");
+    BAD(cribo_model_features_within(model, 1, side, side, NULL, &arrays), "pixels");
+    BAD(cribo_model_features_within(model, 0, side, side, pixels, &arrays), "images");
+    BAD(cribo_model_features_within(model, 1, side + 1, side, pixels, &arrays), "height");
+    BAD(cribo_model_features_within(model, 1, side, 0, pixels, &arrays), "width");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        arrays.struct_size = bad_sizes[i];
+        BAD(cribo_model_features_within(model, 1, side, side, pixels, &arrays), "arrays.struct_size");
+    }
+    arrays = (cribo_feature_arrays){.struct_size = sizeof arrays, .cls = pixels, .cls_capacity = 0};
+    BAD(cribo_model_features_within(model, 1, side, side, pixels, &arrays), "arrays.cls_capacity");
+    free(pixels);
+    cribo_model_free(model);
+}
+
 /* --- the table --- */
 
 typedef struct entry {
@@ -2989,6 +3072,7 @@ static const entry table[] = {
     ENTRY(checkpoint_config_from),
     ENTRY(checkpoint_metadata_from),
     CONFIG_ENTRIES(clusterer),
+    ENTRY(clusterer_sizes),
     ENTRY(clusterer_create),
     ENTRY(clusterer_memory),
     ENTRY(clusterer_free),
@@ -3017,6 +3101,8 @@ static const entry table[] = {
     ENTRY(view_retrieval),
     ENTRY(principal_components),
     CONFIG_ENTRIES(loss),
+    ENTRY(loss_sizes),
+    ENTRY(loss_read_centres),
     ENTRY(loss_create),
     ENTRY(loss_free),
     ENTRY(loss_set_setting),
@@ -3025,6 +3111,8 @@ static const entry table[] = {
     ENTRY(loss_get_centres),
     ENTRY(loss_set_centres),
     CONFIG_ENTRIES(memory_bank),
+    ENTRY(memory_bank_sizes),
+    ENTRY(memory_bank_copy),
     ENTRY(thread_group_create),
     ENTRY(thread_group_communicator),
     {"cribo_thread_group_free", thread_group_communicator},
@@ -3039,6 +3127,8 @@ static const entry table[] = {
     ENTRY(memory_bank_save),
     ENTRY(memory_bank_load),
     CONFIG_ENTRIES(model),
+    ENTRY(model_sizes),
+    ENTRY(model_features_within),
     ENTRY(model_create),
     ENTRY(model_free),
     ENTRY(model_memory),
@@ -3061,6 +3151,8 @@ static const entry table[] = {
     ENTRY(weights_layout),
     ENTRY(weights_describe),
     CONFIG_ENTRIES(objective),
+    ENTRY(objective_sizes),
+    ENTRY(objective_read_centres),
     ENTRY(crop_positions),
     ENTRY(objective_config_preset),
     ENTRY(objective_create),
@@ -3090,6 +3182,8 @@ static const entry table[] = {
     ENTRY(objective_save),
     ENTRY(objective_load),
     CONFIG_ENTRIES(trainer),
+    ENTRY(trainer_sizes),
+    ENTRY(trainer_read_centres),
     ENTRY(trainer_config_preset),
     ENTRY(trainer_create),
     ENTRY(trainer_memory),

@@ -137,6 +137,9 @@ typedef union room {
     cribo_runtime runtime;
     cribo_writer writer;
     cribo_reader reader;
+    cribo_sizes sizes;
+    cribo_bank_arrays bank_arrays;
+    cribo_feature_arrays feature_arrays;
     cribo_cluster_input cluster_input;
     cribo_cluster_output cluster_output;
     cribo_loss_input loss_input;
@@ -418,6 +421,22 @@ static cribo_status reader_call(room *r)
     return cribo_checkpoint_config_from(&r->reader, &config);
 }
 
+static cribo_status sizes_call(room *r)
+{
+    return cribo_trainer_sizes(things.trainer, &r->sizes);
+}
+
+static cribo_status bank_arrays_call(room *r)
+{
+    return cribo_memory_bank_copy(cribo_trainer_memory_bank(things.trainer), &r->bank_arrays);
+}
+
+static cribo_status feature_arrays_call(room *r)
+{
+    return cribo_model_features_within(
+        cribo_trainer_teacher(things.trainer), 1, 24, 24, things.batch.pixels, &r->feature_arrays);
+}
+
 static cribo_status load_options_call(room *r)
 {
     OK(cribo_trainer_step(things.trainer, &things.batch.batch, NULL));
@@ -536,6 +555,9 @@ static const struct sized {
     SIZED(runtime, "runtime", progress_user, INPUT, nothing_fill, runtime_call),
     SIZED(writer, "writer", user, INPUT, writer_fill, writer_call),
     SIZED(reader, "reader", user, INPUT, reader_fill, reader_call),
+    SIZED(sizes, "sizes", target_objects, OUTPUT, nothing_fill, sizes_call),
+    SIZED(bank_arrays, "arrays", view2, INPUT, nothing_fill, bank_arrays_call),
+    SIZED(feature_arrays, "arrays", attention_capacity, INPUT, nothing_fill, feature_arrays_call),
     SIZED(cluster_input, "input", call, INPUT, cluster_input_fill, cluster_input_call),
     SIZED(cluster_output, "output", objects, INPUT, nothing_fill, cluster_output_call),
     SIZED(loss_input, "input", object_teacher_temperature, INPUT, loss_input_fill, loss_input_call),

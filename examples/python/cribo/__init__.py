@@ -55,6 +55,7 @@ from .evaluation import (
     rare_patches,
     view_retrieval,
 )
+from .handles import Sizes
 from .loss import Loss, Losses
 from .memory_bank import BankContent, Matches, MemoryBank
 from .model import Features, Model, WeightsInfo, layouts, weights_info
@@ -116,6 +117,7 @@ __all__ = [
     "Report",
     "Scores",
     "Setting",
+    "Sizes",
     "Snapshot",
     "StepValues",
     "SystemError_",

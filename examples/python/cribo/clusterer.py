@@ -21,7 +21,7 @@ from .arrays import (
 )
 from .callbacks import Log, Progress
 from .configs import with_settings
-from .handles import Handle
+from .handles import Handle, Sizes
 from .library import new
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class Clusterer(Handle):
         super().__init__(
             settings, threads, log, progress, [natural(name, size) for name, size in sizes.items()]
         )
+
+    def sizes(self) -> Sizes:
+        """The sizes of the clusterer, for arrays."""
+        return self._sizes()
 
     def set(self, **settings: Unpack[ClustererSettings]) -> None:
         """Changes settings for later calls, all or none of them; clusters, hard_assignment and batch_cost

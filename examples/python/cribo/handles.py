@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 
 from .callbacks import Hooks, Log, Progress
 from .configs import config_of, config_values, setting_number
@@ -14,6 +14,26 @@ from .errors import WrongState
 from .library import check, native, new, text_bytes
 
 H = TypeVar("H", bound="Handle")
+
+
+class Sizes(NamedTuple):
+    """The sizes of a handle; what it does not have is 0. See cribo_sizes in base.h."""
+
+    images: int  # B, at most
+    tokens: int  # N
+    width: int  # D
+    attention_heads: int
+    clusters: int  # K
+    prototypes: int
+    object_prototypes: int
+    parameters: int  # named arrays
+    parameter_numbers: int
+    largest_parameter: int
+    bank_capacity: int
+    bank_images: int
+    bank_objects: int
+    target_images: int  # of the latest teach
+    target_objects: int
 
 
 class Handle:
@@ -72,6 +92,12 @@ class Handle:
         config = new(f"cribo_{self._kind}_config")
         check(getattr(native, f"cribo_{self._kind}_get_config")(self._pointer, ctypes.byref(config)))
         self.settings = config_values(config)
+
+    def _sizes(self) -> Sizes:
+        with self._use() as invoke:
+            sizes = new("cribo_sizes")
+            invoke("sizes", ctypes.byref(sizes))
+        return Sizes._make(getattr(sizes, name) for name in Sizes._fields)
 
     def _set(self, values: Mapping[str, Any]) -> None:
         """Changes settings, all or none of them."""

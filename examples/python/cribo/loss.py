@@ -10,7 +10,7 @@ import numpy as np
 from .arrays import FLAGS, Array, Found, Wanted, address, apart, input_array, optional_array, output_array
 from .callbacks import Log, Progress
 from .configs import with_settings
-from .handles import Handle
+from .handles import Handle, Sizes
 from .library import new
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Loss(Handle):
         **settings: Unpack[LossSettings],
     ):
         super().__init__(settings, threads, log, progress)
+
+    def sizes(self) -> Sizes:
+        """The sizes of the loss, for arrays."""
+        return self._sizes()
 
     def set(self, **settings: Unpack[LossSettings]) -> None:
         """Changes settings for later calls, all or none of them; the numbers of prototypes cannot change."""
@@ -141,7 +145,7 @@ def get_centres(handle: Handle) -> tuple[np.ndarray, np.ndarray]:
     centre = np.empty(handle.settings["prototypes"], np.float32)
     object_centre = np.empty(handle.settings["object_prototypes"], np.float32)
     with handle._use() as invoke:
-        invoke("get_centres", address(centre), address(object_centre))
+        invoke("read_centres", address(centre), centre.size, address(object_centre), object_centre.size)
     return centre, object_centre
 
 

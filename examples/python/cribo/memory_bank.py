@@ -10,7 +10,7 @@ import numpy as np
 from .arrays import FLAGS, Array, Found, Wanted, address, apart, input_array, optional_array, output_array
 from .callbacks import Log, Progress
 from .configs import with_settings
-from .handles import Handle
+from .handles import Handle, Sizes
 from .library import new, text_bytes
 from .streams import File, Source, Target
 
@@ -57,6 +57,10 @@ class MemoryBank(Handle):
         **settings: Unpack[MemoryBankSettings],
     ):
         super().__init__(settings, threads, log, progress)
+
+    def sizes(self) -> Sizes:
+        """The sizes of the bank and of its content, for arrays."""
+        return self._sizes()
 
     @classmethod
     def memory_bytes(cls, *, threads: int = 0, **settings: Unpack[MemoryBankSettings]) -> int:
@@ -145,13 +149,13 @@ class MemoryBank(Handle):
             content = BankContent(
                 vectors[0], vectors[1], np.empty(images, np.int64), np.empty(images, np.int64)
             )
-            invoke(
-                "export",
-                address(content.objects_per_image),
-                address(content.ids),
-                address(content.view1),
-                address(content.view2),
+            arrays = new(
+                "cribo_bank_arrays",
+                image_capacity=images,
+                object_capacity=objects,
+                **{name: address(array) for name, array in content._asdict().items()},
             )
+            invoke("copy", ctypes.byref(arrays))
         return content
 
     def import_(self, view1: Array, view2: Array, objects_per_image: Array, ids: Array | None = None) -> None:

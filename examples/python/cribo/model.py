@@ -12,7 +12,7 @@ from .arrays import Array, Found, Wanted, address, apart, input_array, natural, 
 from .callbacks import Hooks, Log, Progress
 from .checkpoints import look
 from .configs import config_values, with_settings
-from .handles import Handle
+from .handles import Handle, Sizes
 from .library import native, new, text_bytes
 from .streams import File, Source, Target
 
@@ -53,6 +53,10 @@ class Model(Handle):
         **settings: Unpack[ModelSettings],
     ):
         super().__init__(settings, threads, log, progress)
+
+    def sizes(self) -> Sizes:
+        """The sizes of the model, for arrays."""
+        return self._sizes()
 
     @classmethod
     def memory_bytes(
@@ -152,8 +156,12 @@ class Model(Handle):
             output_array("attention", attention, np.float32, (images, heads, n)),
         )
         apart({"pixels": read}, result._asdict())
+        arrays = new("cribo_feature_arrays")
+        for name, array in result._asdict().items():
+            setattr(arrays, name, address(array))
+            setattr(arrays, f"{name}_capacity", 0 if array is None else array.size)
         with self._use() as invoke:
-            invoke("features", images, height, width, address(read), *map(address, result))
+            invoke("features_within", images, height, width, address(read), ctypes.byref(arrays))
         return result
 
     def save(

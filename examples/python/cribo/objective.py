@@ -13,7 +13,7 @@ from .callbacks import Log, Progress
 from .checkpoints import load, save
 from .configs import config_values, with_settings
 from .declarations import CONSTANTS
-from .handles import Handle
+from .handles import Handle, Sizes
 from .library import native, new, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
@@ -90,6 +90,10 @@ class Objective(Handle):
         **settings: Unpack[ObjectiveSettings],
     ):
         super().__init__(settings, threads, log, progress, presets=presets)
+
+    def sizes(self) -> Sizes:
+        """The sizes of the objective, its bank and its latest targets, for arrays."""
+        return self._sizes()
 
     def set(self, **settings: Unpack[ObjectiveSettings]) -> None:
         """Changes settings between two steps, all or none of them; the next step uses them. Those that can

@@ -113,7 +113,12 @@ def targets_of(handle: Handle, tokens: int) -> Targets:
         np.empty(most * k, np.bool_),
         np.empty((most, 2, tokens), np.bool_),
     )
-    output = new("cribo_targets", **{name: address(array) for name, array in found._asdict().items()})
+    output = new(
+        "cribo_targets",
+        image_capacity=most,
+        object_capacity=most * k,
+        **{name: address(array) for name, array in found._asdict().items()},
+    )
     with handle._use() as invoke:
         invoke("targets", ctypes.byref(output))
     images = int((found.objects_per_image >= 0).sum())

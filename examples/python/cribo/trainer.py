@@ -14,7 +14,7 @@ from .callbacks import Log, Progress
 from .checkpoints import Snapshot, load, save, save_weights
 from .communicator import Communicator
 from .configs import with_settings
-from .handles import H, Handle
+from .handles import H, Handle, Sizes
 from .library import native, new, text_bytes
 from .loss import get_centres, set_centres
 from .memory_bank import MemoryBank
@@ -95,6 +95,10 @@ class Trainer(Handle):
         self._communicator = communicator
         super().__init__(settings, threads, log, progress, presets=presets)
         self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
+
+    def sizes(self) -> Sizes:
+        """The sizes of the trainer, its bank and its latest targets, for arrays."""
+        return self._sizes()
 
     def set(self, **settings: Unpack[TrainerSettings]) -> None:
         """Changes settings between two steps, all or none of them; the next step uses them. Rates, weights,
@@ -229,7 +233,7 @@ class Trainer(Handle):
         write_gradient(self, "set_gradient", name, values, self.student.shape(name))
 
     def add_gradient(self, name: str, values: Array) -> None:
-        """Adds to the gradient of a student's parameter between learn and update: that of another loss, say."""
+        """Adds to the gradient of a student's parameter between learn and update (of another loss, say)."""
         write_gradient(self, "add_gradient", name, values, self.student.shape(name))
 
     def moments(self, name: str) -> Moments:
