@@ -72,7 +72,9 @@ class Events(unittest.TestCase):
         scalars = self.read().Scalars("watch/view_retrieval_percent")
         self.assertEqual([scalar.step for scalar in scalars], [0, 12])
         self.assertEqual([line["view_retrieval_percent"] is None for line in log], [True] * 11 + [False])
-        for scalar, name in zip(scalars, ("view_retrieval_start_percent", "view_retrieval_percent"), strict=True):
+        for scalar, name in zip(
+            scalars, ("view_retrieval_start_percent", "view_retrieval_percent"), strict=True
+        ):
             self.assertAlmostEqual(scalar.value, log[-1][name], places=4)
             self.assertTrue(0 <= scalar.value <= 100)
 
