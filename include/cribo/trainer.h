@@ -268,8 +268,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_sizes(const cribo_trainer 
  * length of their warm-up; centre_momentum, authors_normalisation; learning_rate, _final and _batch;
  * warmup_epochs and _steps; weight_decay, ema_momentum and their _final; clip_norm, clip_per_tensor;
  * freeze_last_layer_epochs and _steps, heads_only_steps; epochs, steps_per_epoch, total_steps; the weights of
- * the losses; those of KoLeo where they were above 0 at creation. All others cannot: networks and memory are
- * made for them, and seed is the key of all draws.
+ * the losses, but not masked_weight; those of KoLeo and gram_weight where they were above 0 at creation. All
+ * others cannot: networks and memory are made for them, and seed is the key of all draws.
  *
  * Over several ranks the call is collective; all ranks give the same setting and value.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value

@@ -23,7 +23,7 @@ static const cb_setting_group groups[] = {
      "weight_decay, weight_decay_final, ema_momentum, ema_momentum_final, clip_norm, clip_per_tensor, "
      "freeze_last_layer_epochs, freeze_last_layer_steps, heads_only_steps, "
      "epochs, steps_per_epoch, total_steps, global_weight, cross_view_weight, cross_image_weight, "
-     "koleo_weight, object_koleo_weight, local_weight",
+     "koleo_weight, object_koleo_weight, local_weight, gram_weight",
         NULL},
     {"seed", "it is the key of every random draw of the run"},
     {NULL, "networks and memory are made for it at creation"},
@@ -99,6 +99,8 @@ static cribo_status check_change(const cb_trainer *trainer, cribo_status status,
     CB_TRY(status);
     CB_TRY(cb_config_change(&cb_trainer_settings, groups, changed, name, value));
     CB_TRY(cb_schedule_settle(&cb_trainer_settings, changed));
+    CB_REQUIRE(changed->gram_weight == 0 || trainer->anchor,
+        "gram_weight cannot change while the handle lives: it was 0 at creation, so there is no anchor");
     const cribo_objective_config method = cb_objective_config_of(changed, &objective->layout);
     return check_memory(objective, &method);
 }

@@ -192,7 +192,7 @@ static size_t try_all(int kind)
 
 START_TEST(test_settings_that_cannot_change_are_refused_with_the_reason)
 {
-    const size_t expected[] = {[TRAINER] = 43, [OBJECTIVE] = 40, [CLUSTERER] = 6, [LOSS] = 4, [PROBE] = 3};
+    const size_t expected[] = {[TRAINER] = 44, [OBJECTIVE] = 40, [CLUSTERER] = 6, [LOSS] = 4, [PROBE] = 3};
     ck_assert_uint_eq(try_all(_i), expected[_i]);
 }
 END_TEST
@@ -220,6 +220,8 @@ START_TEST(test_settings_that_contradict_others_are_refused)
     ck_assert(value_of(TRAINER, "steps_per_epoch") == 4);
     REFUSED(cribo_trainer_set_setting(things.trainer, "koleo_weight", 0.1), CRIBO_INVALID_ARGUMENT,
         "koleo_weight cannot change while the handle lives: it was 0");
+    REFUSED(cribo_trainer_set_setting(things.trainer, "gram_weight", 0.1), CRIBO_INVALID_ARGUMENT,
+        "gram_weight cannot change while the handle lives: it was 0");
     REFUSED(cribo_objective_set_setting(things.objective, "object_koleo_weight", 0.1), CRIBO_INVALID_ARGUMENT,
         "object_koleo_weight cannot change while the handle lives: it was 0");
 }
@@ -237,7 +239,7 @@ static void compare_trainers(const cribo_setting *s)
     char text[40];
     double before;
     c.cross_image_weight = c.cross_view_weight = 0.5;
-    c.koleo_weight = c.object_koleo_weight = 0.25;
+    c.koleo_weight = c.object_koleo_weight = c.gram_weight = 0.25;
     cribo_trainer *changed = training_begin(&c, 1);
     OK(cribo_trainer_get_setting(changed, s->name, &before));
     double value = other_value(s, before);
