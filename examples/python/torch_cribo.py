@@ -59,7 +59,7 @@ class Objective:
     processes. With several processes (`group`, by default all of torch.distributed) tokens are gathered, so
     that every process has the same heads, centres and memory bank."""
 
-    def __init__(self, *presets: str, group: Any = None, **settings: Any):
+    def __init__(self, *presets: cribo.Preset, group: Any = None, **settings: Any):
         self.parts = cribo.Objective(*presets, **settings)
         several = distributed.is_available() and distributed.is_initialized()
         self.group = group

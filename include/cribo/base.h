@@ -135,7 +135,9 @@ enum { CRIBO_LOG_WARNING = 1, CRIBO_LOG_INFO = 2 };
  *                     and memory aligned as malloc's. A training step allocates nothing.
  * threads             worker threads, the caller included; 0 takes cribo_default_threads. Results do not
  *                     depend on it. At most 256.
- * log                 receives messages without a newline, on the thread of the call. NULL: no messages.
+ * log                 receives messages without a newline, on the thread of the call. NULL: no messages. The
+ *                     text of messages and errors counts steps from 1, as people do; numbers in structs such
+ *                     as cribo_report.step are indices from 0.
  * progress            called several times in step, teach, learn and update of trainers and objectives, in
  *                     search, predict and fit of a probe, and in k-means, with the phase's name and the share
  *                     done so far, 0 to 1; a return value other than 0 ends the call with CRIBO_CANCELLED.

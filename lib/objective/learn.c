@@ -307,7 +307,7 @@ cribo_status cb_objective_check_losses(const cb_objective *o)
         t->global, t->cross_view, t->cross_image, t->koleo, t->gram, t->masked, t->local};
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
         if (!isfinite(losses[i]))
-            return cb_fail(
-                CRIBO_NOT_FINITE, "the %s loss is %g at step %lld", names[i], losses[i], (long long)o->step);
+            return cb_fail(CRIBO_NOT_FINITE, "the %s loss is %g at step %lld", names[i], losses[i],
+                (long long)o->step + 1);
     return CRIBO_OK;
 }

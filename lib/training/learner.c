@@ -29,6 +29,7 @@ cribo_status cb_learner_create(const cb_runtime *runtime, cb_learner *l, const c
 {
     const cb_allocator *allocator = &runtime->allocator;
     size_t d = (size_t)parts->config.width;
+    cb_schedule_warn(runtime, &parts->config);
     *l = (cb_learner){
         .runtime = runtime, .student = parts->student, .teacher = parts->teacher, .ranks = parts->ranks};
     CB_TRY(cb_optimiser_create(runtime, &l->optimiser, parts->student, parts->teacher->values, l->ranks));
@@ -174,8 +175,9 @@ static cribo_status check_gradients(const cb_learner *l, double norm)
     for (size_t p = 0; p < l->student->count; p++)
         if (!isfinite(l->optimiser.norms[p]))
             return cb_fail(CRIBO_NOT_FINITE, "the gradient of %s is not finite at step %lld",
-                l->student->list[p].name, (long long)l->step);
-    return cb_fail(CRIBO_NOT_FINITE, "the gradient's norm is not finite at step %lld", (long long)l->step);
+                l->student->list[p].name, (long long)l->step + 1);
+    return cb_fail(
+        CRIBO_NOT_FINITE, "the gradient's norm is not finite at step %lld", (long long)l->step + 1);
 }
 
 static cb_resting resting(const cb_learner *l)

@@ -139,7 +139,7 @@ void cb_collapse_look(cb_collapse_watch *watch, const cb_runtime *runtime,
             cb_log(runtime, CRIBO_LOG_WARNING,
                 "collapse at step %lld: %s ([CLS] loss %.4g, uniform %.4g; teacher entropy %.4g of ln P = "
                 "%.4g, of its mean %.4g, feature deviation %.4g)",
-                (long long)report->step, what[sign], report->global_loss, uniform_loss(config, report),
+                (long long)report->step + 1, what[sign], report->global_loss, uniform_loss(config, report),
                 report->teacher_entropy, report->uniform_loss, report->mean_teacher_entropy,
                 report->feature_deviation);
     }

@@ -1,6 +1,8 @@
 /* Schedules. See schedule.h; the formulas are those of the authors' code. */
 #include "training/schedule.h"
 
+#include "objective/settings.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,14 +37,15 @@ double cb_schedule_position_weight(double first, double last, int64_t epochs, in
 
 /* --- epochs --- */
 
+/* The length of a run, and of its beginnings. */
 static const struct {
-    const char *epochs, *steps;
+    const char *epochs, *steps, *what;
 } spans[] = {
-    {"epochs", "total_steps"},
-    {"warmup_epochs", "warmup_steps"},
-    {"teacher_temperature_epochs", "teacher_temperature_steps"},
-    {"cross_image_epochs", "cross_image_steps"},
-    {"freeze_last_layer_epochs", "freeze_last_layer_steps"},
+    {"epochs", "total_steps", NULL},
+    {"warmup_epochs", "warmup_steps", "the warm-up of the learning rate"},
+    {"teacher_temperature_epochs", "teacher_temperature_steps", "the rise of the teacher's temperature"},
+    {"cross_image_epochs", "cross_image_steps", "the wait for the cross-image loss"},
+    {"freeze_last_layer_epochs", "freeze_last_layer_steps", "the freeze of the prototype layers"},
 };
 
 static double value_of(const cb_config_table *table, const void *config, const char *name)
@@ -100,6 +103,21 @@ int64_t cb_schedule_total_steps(const cribo_objective_config *config)
 {
     int64_t total = span_steps(config, config->total_steps, config->epochs);
     return total > 1 ? total : 1;
+}
+
+void cb_schedule_warn(const cb_runtime *runtime, const cribo_objective_config *config)
+{
+    char text[400] = "";
+    int64_t total = cb_schedule_total_steps(config);
+    for (size_t i = 1; i < sizeof spans / sizeof spans[0]; i++) {
+        int64_t steps = span_steps(config, (int64_t)value_of(&cb_objective_settings, config, spans[i].steps),
+            value_of(&cb_objective_settings, config, spans[i].epochs));
+        size_t length = strlen(text);
+        if (steps < total || steps <= 1) continue;
+        snprintf(text + length, sizeof text - length, "%s %s takes %lld (%s)", length ? "," : "",
+            spans[i].what, (long long)steps, spans[i].steps);
+    }
+    if (text[0]) cb_log(runtime, CRIBO_LOG_WARNING, "the run has %lld steps, but%s", (long long)total, text);
 }
 
 static double temperature(

@@ -6,6 +6,7 @@
 #define CB_TRAINING_SCHEDULE_H
 
 #include "base/config.h"
+#include "base/runtime.h"
 #include "cribo/objective.h"
 
 /*
@@ -37,6 +38,12 @@ cribo_status cb_schedule_settle(const cb_config_table *table, void *config);
 
 /* How many steps a training has: total_steps, or epochs * steps_per_epoch. At least 1. */
 int64_t cb_schedule_total_steps(const cribo_objective_config *config);
+
+/*
+ * A warning that names the beginnings (warm-ups, waits, freezes) that are not over when the training is, if
+ * there are any.
+ */
+void cb_schedule_warn(const cb_runtime *runtime, const cribo_objective_config *config);
 
 /*
  * The values of step >= 0; of cross_image as far as the schedule goes. A number of epochs that isn't whole is

@@ -79,7 +79,7 @@ static cribo_status observe(cb_trainer *trainer, const cribo_batch *batch, size_
         &trainer->teacher->backbone, &tape, &images, &(cb_forward_options){.trunk = &trunk});
     if (!isfinite(cb_rows()->sum_squares(tokens.value, tokens.rows * tokens.columns)))
         return cb_fail(CRIBO_NOT_FINITE, "the teacher's tokens are not finite at step %lld",
-            (long long)trainer->learner.step);
+            (long long)trainer->learner.step + 1);
     cb_objective_observe(objective, m, tokens.value);
     return CRIBO_OK;
 }

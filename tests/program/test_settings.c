@@ -257,26 +257,6 @@ START_TEST(test_settings_names_are_the_options)
 }
 END_TEST
 
-START_TEST(test_settings_warm_ups_longer_than_the_run_are_named)
-{
-    struct settings settings = {.presets = "tiny"}, small = {0};
-    struct problem found;
-    cribo_trainer_config config;
-    give(&settings, "total_steps", "20");
-    give(&small, "total_steps", "20");
-    config = apply(&settings, 3200);
-    ck_assert(settings_too_long(&config, &found));
-    ck_assert_ptr_nonnull(
-        strstr(found.text, "the run has 20 steps, but the warm-up of the learning rate takes "));
-    ck_assert_ptr_nonnull(strstr(found.text, "(--warmup-steps)"));
-    config = apply(&small, 3200);
-    ck_assert(!settings_too_long(&config, &found));
-    settings.count = 0;
-    config = apply(&settings, 3200);
-    ck_assert(!settings_too_long(&config, &found));
-}
-END_TEST
-
 START_TEST(test_settings_more_memory_than_available_is_named)
 {
     struct problem found;
@@ -296,4 +276,4 @@ RUN_TESTS("settings", test_settings_without_preset_suit_a_small_machine,
     test_settings_steps_per_epoch_of_0_are_those_of_the_folder, test_settings_wrong_ones_are_named,
     test_settings_of_a_resumed_run_are_those_saved, test_settings_overridden_ones_may_differ,
     test_settings_presets_stack, test_settings_names_are_the_options,
-    test_settings_warm_ups_longer_than_the_run_are_named, test_settings_more_memory_than_available_is_named)
+    test_settings_more_memory_than_available_is_named)

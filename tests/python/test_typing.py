@@ -63,9 +63,11 @@ class Checked(unittest.TestCase):
     def test_programs_pass(self):
         program = """with cribo.Trainer("tiny", precision="bf16", threads=2, drop_path=0) as trainer:
     print(trainer.step(cribo.Batch([1], [2])).loss, trainer.student.features([3]).cls)
-cribo.Model(precision=1, width=48)
     trainer.set(learning_rate=1e-3, clip_norm=2)
     rate: float = trainer.settings["learning_rate"]
+cribo.Model(precision=1, width=48)
+preset: cribo.Preset = "adapt"
+print(cribo.Objective(preset, "authors").settings, cribo.Trainer.memory_bytes(preset))
 cribo.Trainer(**cribo.checkpoint_settings("run.cribo"))
 try:
     pass
@@ -79,6 +81,7 @@ except cribo.IOError_ as error:
 cribo.Trainer("tiny", precision="bf15")
 cribo.Clusterer(1, 2, 3, clusters="four")
 cribo.Loss().set(momentum=0.5)
+cribo.Trainer("adopt")
 print(cribo.Probe().settings["temprature"])
 """
         found = self.check(program)
@@ -86,6 +89,7 @@ print(cribo.Probe().settings["temprature"])
         self.assertIn("program.py:3: error: Argument", found)
         self.assertIn("program.py:4: error: Argument", found)
         self.assertIn('Unexpected keyword argument "momentum" for "set" of "Loss"', found)
+        self.assertRegex(found, 'program.py:6: error: Argument 1 to "Trainer" .*"adopt"')
         self.assertIn('TypedDict "ProbeSettings" has no key "temprature"', found)
 
 

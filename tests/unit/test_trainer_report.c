@@ -166,6 +166,25 @@ static void expect_warning(cribo_trainer *trainer, const training_batch *made, m
     ck_assert_msg(strstr(m->last, words) != NULL, "%s", m->last);
 }
 
+START_TEST(test_report_of_beginnings_longer_than_the_run_is_a_warning)
+{
+    messages m = {0};
+    cribo_trainer_config c = training_config();
+    c.total_steps = 20;
+    c.warmup_steps = 19;
+    c.teacher_temperature_steps = c.cross_image_steps = c.freeze_last_layer_steps = 1;
+    cribo_trainer_free(watched(&c, &m));
+    ck_assert_int_eq(m.count, 0);
+    c.warmup_steps = 20;
+    c.freeze_last_layer_steps = 33;
+    cribo_trainer_free(watched(&c, &m));
+    ck_assert_int_eq(m.count, 1);
+    ck_assert_str_eq(m.last,
+        "the run has 20 steps, but the warm-up of the learning rate takes 20 (warmup_steps), "
+        "the freeze of the prototype layers takes 33 (freeze_last_layer_steps)");
+}
+END_TEST
+
 /* A loss that stays above that of uniform distributions is no healthy one, whatever the teacher's entropy. */
 START_TEST(test_report_of_a_loss_above_uniform_is_a_sign)
 {
@@ -193,6 +212,7 @@ START_TEST(test_report_of_a_loss_above_uniform_is_a_sign)
             cb_collapse_look(&watch, &runtime, &c, 5000, &report);
             ck_assert_msg(m.count == authors + (step >= 150), "%d at %d", m.count, (int)step);
         }
+        ck_assert_ptr_nonnull(strstr(m.last, "collapse at step 151: ")); /* counted from 1 */
         ck_assert_ptr_nonnull(strstr(m.last, "uniform"));
         report.global_loss = uniform - 0.01;
         cb_collapse_look(&watch, &runtime, &c, 5000, &report);
@@ -212,6 +232,7 @@ START_TEST(test_report_of_steps_beyond_the_schedules_is_a_warning)
     cribo_trainer_config c = training_config();
     messages m = {0};
     c.total_steps = 3;
+    c.warmup_steps = c.teacher_temperature_steps = c.cross_image_steps = c.freeze_last_layer_steps = 1;
     cribo_trainer *trainer = watched(&c, &m);
     for (uint64_t i = 0; i < 6; i++) {
         report_of(trainer, &c, i);
@@ -595,6 +616,7 @@ int main(void)
     tcase_add_loop_test(report, test_report_numbers_belong_together, 0, 3);
     tcase_add_test(report, test_report_scarce_rows_use_all_they_can);
     tcase_add_test(report, test_report_of_a_healthy_run_shows_no_collapse);
+    tcase_add_test(report, test_report_of_beginnings_longer_than_the_run_is_a_warning);
     tcase_add_test(report, test_report_of_balanced_distributions_shows_uniform_mean);
     tcase_add_test(report, test_report_of_a_loss_above_uniform_is_a_sign);
     tcase_add_test(report, test_report_of_steps_beyond_the_schedules_is_a_warning);

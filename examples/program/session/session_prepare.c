@@ -392,8 +392,6 @@ static bool begin(struct session *session)
     /* So that the run can later have fewer ranks, but not more. */
     if (!settings_was_given(settings, "shards") && session->config.shards < session->ranks.size)
         session->config.shards = session->ranks.size;
-    struct problem found;
-    if (settings_too_long(&session->config, &found)) say_warning("%s", found.text);
     return settings_recipe(settings, &session->recipe, &session->problem) && make_trainer(session) &&
            agree(session, !options->weights || weights_load(session->trainer, options->weights,
                                                    options->weights_heads, &session->problem));

@@ -457,33 +457,3 @@ bool settings_too_large(int64_t needed, int64_t available, struct problem *found
         (double)needed / gib, (double)available / gib);
     return true;
 }
-
-bool settings_too_long(const cribo_trainer_config *config, struct problem *found)
-{
-    const struct {
-        const char *what, *option;
-        int64_t steps;
-        double epochs;
-    } beginnings[] = {
-        {"the warm-up of the learning rate", "warmup-steps", config->warmup_steps, config->warmup_epochs},
-        {"the rise of the teacher's temperature", "teacher-temperature-steps",
-            config->teacher_temperature_steps, config->teacher_temperature_epochs},
-        {"the wait for the cross-image loss", "cross-image-steps", config->cross_image_steps,
-            config->cross_image_epochs},
-        {"the freeze of the prototype layers", "freeze-last-layer-steps", config->freeze_last_layer_steps,
-            config->freeze_last_layer_epochs},
-    };
-    double total =
-        config->total_steps ? (double)config->total_steps : config->epochs * (double)config->steps_per_epoch;
-    int length = snprintf(found->text, sizeof found->text, "the run has %.0f steps, but", total),
-        none = length;
-    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
-        double steps = beginnings[i].steps ? (double)beginnings[i].steps
-                                           : beginnings[i].epochs * (double)config->steps_per_epoch;
-        if (steps < total || steps <= 1) continue;
-        length +=
-            snprintf(found->text + length, sizeof found->text - (size_t)length, "%s %s takes %.0f (--%s)",
-                length > none ? "," : "", beginnings[i].what, steps, beginnings[i].option);
-    }
-    return length > none;
-}

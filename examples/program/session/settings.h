@@ -83,12 +83,6 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
     cribo_trainer_config *config, struct problem *problem);
 
 /*
- * Describes the schedules' beginnings that are not over when the run is, with the options that shorten them;
- * false when there are none.
- */
-bool settings_too_long(const cribo_trainer_config *config, struct problem *found);
-
-/*
  * Whether a trainer of `needed` bytes is larger than the available memory (0: not known), and which settings
  * reduce it, into found->text.
  */

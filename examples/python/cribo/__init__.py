@@ -68,6 +68,7 @@ from .process import (
     set_default_threads,
     version,
 )
+from .setting_types import Preset
 from .step import CROP, Moments, Report, Targets, crop_positions
 from .trainer import IMAGENET_DEVIATION, IMAGENET_MEAN, Batch, Trainer
 
@@ -111,6 +112,7 @@ __all__ = [
     "OutOfMemory",
     "PermissionDenied",
     "Prediction",
+    "Preset",
     "PrincipalComponents",
     "Probe",
     "Progress",

@@ -33,7 +33,7 @@ from .streams import File
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .setting_types import ObjectiveSettings
+    from .setting_types import ObjectiveSettings, Preset
 
 NETWORKS = {"student": CONSTANTS["CRIBO_STUDENT"], "teacher": CONSTANTS["CRIBO_TEACHER"]}
 
@@ -83,7 +83,7 @@ class Objective(Handle):
 
     def __init__(
         self,
-        *presets: str,
+        *presets: Preset,
         threads: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
@@ -101,7 +101,7 @@ class Objective(Handle):
         self._set(settings)
 
     @classmethod
-    def memory_bytes(cls, *presets: str, threads: int = 0, **settings: Unpack[ObjectiveSettings]) -> int:
+    def memory_bytes(cls, *presets: Preset, threads: int = 0, **settings: Unpack[ObjectiveSettings]) -> int:
         """The most bytes at once that creation and all steps of such an objective need; nothing is made."""
         return cls._memory(settings, threads, presets=presets)
 

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+Preset = Literal[
+    "adapt",
+    "authors",
+    "base",
+    "mini",
+    "small",
+    "tiny",
+    "vitb16-in1k",
+    "vits16-coco",
+    "vits16-in1k",
+]
+
 
 class ClustererSettings(TypedDict, total=False):
     clusters: int

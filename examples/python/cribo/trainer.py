@@ -36,7 +36,7 @@ from .streams import File
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .setting_types import TrainerSettings
+    from .setting_types import Preset, TrainerSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -85,7 +85,7 @@ class Trainer(Handle):
 
     def __init__(
         self,
-        *presets: str,
+        *presets: Preset,
         threads: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
@@ -106,7 +106,7 @@ class Trainer(Handle):
         self._set(settings)
 
     @classmethod
-    def memory_bytes(cls, *presets: str, threads: int = 0, **settings: Unpack[TrainerSettings]) -> int:
+    def memory_bytes(cls, *presets: Preset, threads: int = 0, **settings: Unpack[TrainerSettings]) -> int:
         """The most bytes at once that creation and all steps of such a trainer need; nothing is made."""
         return cls._memory(settings, threads, presets=presets)
 
