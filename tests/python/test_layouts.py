@@ -77,6 +77,45 @@ class Layouts(unittest.TestCase):
         for name, values in expected.items():
             self.assertEqual(found[name].tobytes(), values.tobytes(), name)
 
+    def test_mask_tokens(self):
+        token = np.arange(128, dtype=np.float32)[None]
+        rope = {"position_embedding": "rope", "qkv_bias": "no_key", "layer_scale": 1.0, "registers": 1}
+        names = {
+            "cribo": ("backbone.mask_token", (1, 128), {}),
+            "dino": ("mask_token", (1, 128), {}),
+            "dinov3": ("mask_token", (1, 128), {"registers": 1}),
+            "hf-dinov2": ("embeddings.mask_token", (1, 128), {"layer_scale": 1.0}),
+            "hf-dinov3": ("embeddings.mask_token", (1, 1, 128), rope),
+            "timm": (None, None, {}),
+            "hf-vit": (None, None, {}),
+        }
+        for layout, (name, shape, settings) in names.items():
+            with self.subTest(layout):
+                path = self.folder / f"{layout}.safetensors"
+                model = cribo.Model(**SMALL, prototypes=0, object_prototypes=0, mask_token=1, **settings)
+                model.write("backbone.mask_token", token)
+                model.export(path, layout)
+                found = read_safetensors(path)
+                self.assertEqual([key for key in found if "mask_token" in key], [name] if name else [])
+                if name:
+                    self.assertEqual(found[name].shape, shape)
+                self.assertNotIn("backbone.mask_token", cribo.Model.open(path).parameters())
+                opened = cribo.Model.open(path, mask_token=1)
+                expected = token if name else np.zeros_like(token)
+                np.testing.assert_array_equal(opened.read("backbone.mask_token"), expected)
+
+    def test_mask_token_of_ibot(self):
+        path = self.folder / "ibot.safetensors"
+        model = cribo.Model(**SMALL, prototypes=0, object_prototypes=0, mask_token=1)
+        model.write("backbone.mask_token", np.full((1, 128), 2, np.float32))
+        model.export(path, "dino")
+        arrays = read_safetensors(path)
+        arrays["masked_embed"] = arrays.pop("mask_token")
+        write_safetensors(path, arrays)
+        cribo.Model.open(path)
+        opened = cribo.Model.open(path, mask_token=1)
+        np.testing.assert_array_equal(opened.read("backbone.mask_token"), model.read("backbone.mask_token"))
+
     @unittest.skipUnless(timm and torch, "timm is not installed")
     def test_files_of_timm(self):
         plain = {
