@@ -96,8 +96,8 @@ typedef struct cribo_trainer_config {
 
     /*
      * Weights of the losses in their sum; a report has the weighted losses. A loss of weight 0 is not
-     * computed: with cross_image_weight 0 the bank stays empty, with both object weights 0 there is no
-     * clustering and no cluster is valid.
+     * computed: with cross_image_weight 0 the bank stays empty, with both object weights and
+     * object_koleo_weight 0 there is no clustering and no cluster is valid.
      */
     double global_weight;      /* of L_cv^g; 1 */
     double cross_view_weight;  /* of L_cv^o; 1 */
