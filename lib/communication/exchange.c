@@ -19,10 +19,18 @@ typedef struct direction {
     int64_t request[CB_CHUNKS];
 } direction;
 
+/* The notices: requests under way, and their content. */
+typedef struct notice {
+    bool sending, receiving;
+    int64_t sent, received; /* CB_NONE or the rank that is lost */
+    int64_t out, in;        /* requests */
+} notice;
+
 typedef struct transfer {
     const cribo_communicator *communicator;
     const cb_exchange *exchange;
     direction out, in;
+    notice notice;
 } transfer;
 
 static size_t chunk_at(const direction *d, size_t offset)
@@ -50,6 +58,20 @@ static cribo_status broken_transport(const transfer *t, const char *action)
 {
     return cb_fail(CRIBO_SYSTEM_ERROR, "the communicator cannot %s rank %zu (%s)", action, t->exchange->peer,
         t->exchange->what);
+}
+
+static cribo_status start_notices(transfer *t)
+{
+    const cribo_communicator *c = t->communicator;
+    notice *n = &t->notice;
+    int64_t peer = (int64_t)t->exchange->peer;
+    if (c->receive(c->context, peer, &n->received, sizeof n->received, &n->in) != 0)
+        return broken_transport(t, "receive from");
+    n->receiving = true;
+    if (c->send(c->context, peer, &n->sent, sizeof n->sent, &n->out) != 0)
+        return broken_transport(t, "send to");
+    n->sending = true;
+    return CRIBO_OK;
 }
 
 static cribo_status start(transfer *t)
@@ -84,6 +106,18 @@ static int end_oldest(const transfer *t, direction *d)
     return outcome;
 }
 
+/* Returns 1 if a notice has come or gone, negative after a failure. */
+static int end_notices(transfer *t)
+{
+    const cribo_communicator *c = t->communicator;
+    notice *n = &t->notice;
+    int in = n->receiving ? c->test(c->context, n->in) : 0,
+        out = n->sending ? c->test(c->context, n->out) : 0;
+    if (in != 0) n->receiving = false;
+    if (out != 0) n->sending = false;
+    return in < 0 || out < 0 ? -1 : in > 0 || out > 0;
+}
+
 /*
  * Ends all requests that are complete and passes on the received chunks. Returns 1 if there were any,
  * negative after a failure.
@@ -91,12 +125,21 @@ static int end_oldest(const transfer *t, direction *d)
 static int advance(transfer *t)
 {
     size_t at = t->in.ended;
+    int notices = end_notices(t);
+    if (notices != 0) return notices;
     int in = end_oldest(t, &t->in);
     if (in < 0) return in;
     if (in > 0 && t->exchange->arrived)
         t->exchange->arrived(t->exchange->context, place_of(t->exchange, at), at, t->in.ended - at);
     int out = end_oldest(t, &t->out);
     return out < 0 ? out : in > 0 || out > 0;
+}
+
+static void cancel_notices(const transfer *t)
+{
+    const cribo_communicator *c = t->communicator;
+    if (t->notice.receiving) c->cancel(c->context, t->notice.in);
+    if (t->notice.sending) c->cancel(c->context, t->notice.out);
 }
 
 static void cancel(const transfer *t, const direction *d)
@@ -110,19 +153,25 @@ static void pause_for(long nanoseconds)
     nanosleep(&(struct timespec){.tv_nsec = nanoseconds}, NULL);
 }
 
+static cribo_status lose(const transfer *t, int64_t rank)
+{
+    *t->exchange->lost = rank;
+    return cb_fail(CRIBO_TIMED_OUT, "rank %lld did not answer within %g seconds (%s)", (long long)rank,
+        t->communicator->deadline, t->exchange->what);
+}
+
 /* Waits until some request has ended. */
 static cribo_status wait_for_progress(transfer *t)
 {
-    const double begin = cb_clock_ms(), deadline = t->communicator->deadline;
+    const double begin = cb_clock_ms(), deadline = t->communicator->deadline + t->exchange->patience;
     long sleep = SHORTEST_SLEEP;
     for (int polls = 0;; polls++) {
         int progress = advance(t);
-        if (progress > 0) return CRIBO_OK;
+        bool told = !t->notice.receiving && t->notice.received != CB_NONE;
+        if (progress > 0) return told ? lose(t, t->notice.received) : CRIBO_OK;
         if (progress < 0) return broken_transport(t, "reach");
         if (polls < PATIENT_POLLS) continue;
-        if (cb_clock_ms() - begin > 1000 * deadline)
-            return cb_fail(CRIBO_TIMED_OUT, "rank %zu did not answer within %g seconds (%s)",
-                t->exchange->peer, deadline, t->exchange->what);
+        if (cb_clock_ms() - begin > 1000 * deadline) return lose(t, (int64_t)t->exchange->peer);
         pause_for(sleep);
         sleep = 2 * sleep < LONGEST_SLEEP ? 2 * sleep : LONGEST_SLEEP;
     }
@@ -130,20 +179,34 @@ static cribo_status wait_for_progress(transfer *t)
 
 static bool has_ended(const transfer *t)
 {
-    return t->in.ended == t->in.bytes && t->out.ended == t->out.bytes;
+    return t->in.ended == t->in.bytes && t->out.ended == t->out.bytes && !t->notice.receiving &&
+           !t->notice.sending;
 }
 
 cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_exchange *exchange)
 {
-    transfer t = {
-        communicator, exchange, {.bytes = exchange->send_bytes}, {.bytes = exchange->receive_bytes}};
-    cribo_status status = CRIBO_OK;
+    transfer t = {communicator, exchange, {.bytes = exchange->send_bytes}, {.bytes = exchange->receive_bytes},
+        {.sent = CB_NONE, .received = CB_NONE}};
+    *exchange->lost = CB_NONE;
+    cribo_status status = start_notices(&t);
     while (status == CRIBO_OK && !has_ended(&t)) {
         status = start(&t);
         if (status == CRIBO_OK) status = wait_for_progress(&t);
     }
     if (status == CRIBO_OK) return CRIBO_OK;
+    cancel_notices(&t);
     cancel(&t, &t.in);
     cancel(&t, &t.out);
     return status;
+}
+
+void cb_exchange_tell(const cribo_communicator *c, size_t peer, int64_t lost, double seconds)
+{
+    const double begin = cb_clock_ms();
+    int64_t request;
+    int outcome = c->send(c->context, (int64_t)peer, &lost, sizeof lost, &request);
+    if (outcome != 0) return;
+    while ((outcome = c->test(c->context, request)) == 0 && cb_clock_ms() - begin < 1000 * seconds)
+        pause_for(SHORTEST_SLEEP);
+    if (outcome == 0) c->cancel(c->context, request);
 }

@@ -2,6 +2,8 @@
  * One exchange with another rank: bytes are sent in both directions in chunks, and each received chunk is
  * processed during the transfer of the next. Requests are polled with short sleeps, so that a waiting rank
  * uses almost no CPU time; a deadline ends the wait.
+ *
+ * Before its bytes each side sends a notice: that all is well, or the number of a rank that is lost.
  */
 #ifndef CB_COMMUNICATION_EXCHANGE_H
 #define CB_COMMUNICATION_EXCHANGE_H
@@ -25,12 +27,22 @@ typedef struct cb_exchange {
     unsigned char *chunks; /* [CB_CHUNKS, CB_CHUNK_BYTES] */
     cb_arrival *arrived;
     void *context;
+    double patience; /* seconds beyond the deadline in which a notice may come */
+    int64_t *lost;   /* out: the rank that did not answer, by the peer's notice or the deadline; or CB_NONE */
 } cb_exchange;
+
+#define CB_NONE (-1)
 
 /*
  * Fails with CRIBO_TIMED_OUT after the communicator's deadline without progress, and with CRIBO_SYSTEM_ERROR
  * if the transport fails. Afterwards no request is in progress.
  */
 cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_exchange *exchange);
+
+/*
+ * Sends the notice that rank `lost` is lost, which the peer reads at the beginning of its next exchange with
+ * this rank. Waits for at most `seconds`; a peer that has gone, too, needs none.
+ */
+void cb_exchange_tell(const cribo_communicator *communicator, size_t peer, int64_t lost, double seconds);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define DEFAULT_DEADLINE 300 /* seconds */
+#define NOTICE_SECONDS 0.8   /* beyond the deadline, until all ranks know of a loss */
 #define MESSAGE_BYTES 512    /* of cribo_last_error */
 
 /* A rank's status. */
@@ -20,6 +21,7 @@ struct cb_ranks {
     cribo_communicator communicator;
     size_t rank, size;
     outcome failure;       /* what broke the connection; status CRIBO_OK: nothing */
+    bool descending;       /* the present exchanges begin with the highest bit of the ranks' numbers */
     outcome *outcomes;     /* [size] */
     size_t *offsets;       /* [size + 1] of equal parts */
     unsigned char *chunks; /* [CB_CHUNKS, CB_CHUNK_BYTES] */
@@ -110,12 +112,51 @@ cribo_status cb_ranks_check(const cb_ranks *ranks)
         (cribo_status)ranks->failure.status, "the ranks lost each other: %s", ranks->failure.message);
 }
 
+/* The index of the highest bit of n > 0. */
+static size_t highest_bit(size_t n)
+{
+    size_t bit = 0;
+    while (n >>= 1) bit++;
+    return bit;
+}
+
+/*
+ * The rank that waits for the lost one reaches its deadline first and tells the others. Those that wait for
+ * it in a later round of exchanges are more patient, so that they name the rank that is lost.
+ */
+static double patience_with(const cb_ranks *ranks, size_t peer)
+{
+    size_t rounds = highest_bit(ranks->size), bit = highest_bit(ranks->rank ^ peer);
+    double longest = fmin(NOTICE_SECONDS, ranks->communicator.deadline);
+    return longest * (double)(ranks->descending ? rounds - 1 - bit : bit) / (double)rounds;
+}
+
+/*
+ * All partners of later exchanges learn of the loss, and through them all ranks. The present peer is the lost
+ * rank or knows it.
+ */
+static void tell_partners(const cb_ranks *ranks, size_t peer, int64_t lost)
+{
+    double seconds = NOTICE_SECONDS / (4.0 * (double)highest_bit(ranks->size));
+    for (size_t bit = 1; bit < ranks->size; bit *= 2) {
+        size_t partner = ranks->rank ^ bit;
+        if (partner != peer && (int64_t)partner != lost)
+            cb_exchange_tell(&ranks->communicator, partner, lost, seconds);
+    }
+}
+
 static cribo_status run(cb_ranks *ranks, const cb_exchange *exchange)
 {
     CB_TRY(cb_ranks_check(ranks));
-    cribo_status status = cb_exchange_run(&ranks->communicator, exchange);
-    if (status != CRIBO_OK) ranks->failure = outcome_of(status);
-    return status;
+    cb_exchange whole = *exchange;
+    int64_t lost = CB_NONE;
+    whole.patience = patience_with(ranks, exchange->peer);
+    whole.lost = &lost;
+    cribo_status status = cb_exchange_run(&ranks->communicator, &whole);
+    if (status == CRIBO_OK) return status;
+    ranks->failure = outcome_of(status);
+    tell_partners(ranks, exchange->peer, lost != CB_NONE ? lost : (int64_t)exchange->peer);
+    return cb_fail(status, "%s", ranks->failure.message);
 }
 
 /* Parts first ... first + count - 1 go to rank `peer`, and those from other_first on come from it. */
@@ -224,11 +265,14 @@ cribo_status cb_ranks_spread(
     cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets)
 {
     size_t first = cb_ranks_part(ranks), count = 1;
-    for (size_t bit = cb_ranks_size(ranks) / 2; ranks && bit > 0; bit /= 2) {
-        CB_TRY(
-            swap_parts(ranks, what, values, size, offsets, ranks->rank ^ bit, first, first ^ count, count));
+    cribo_status status = CRIBO_OK;
+    if (ranks) ranks->descending = true;
+    for (size_t bit = cb_ranks_size(ranks) / 2; ranks && bit > 0 && status == CRIBO_OK; bit /= 2) {
+        status =
+            swap_parts(ranks, what, values, size, offsets, ranks->rank ^ bit, first, first ^ count, count);
         first &= ~count;
         count *= 2;
     }
-    return CRIBO_OK;
+    if (ranks) ranks->descending = false;
+    return status;
 }

@@ -302,7 +302,7 @@ START_TEST(test_a_rank_that_is_gone_ends_the_others_steps)
     for (size_t r = 0; r < 4; r++) {
         if (r == 1) continue;
         ck_assert_int_eq(jobs[r].status, CRIBO_TIMED_OUT);
-        ck_assert_msg(strstr(jobs[r].message, "did not answer") != NULL, "%s", jobs[r].message);
+        ck_assert_msg(strstr(jobs[r].message, "rank 1 did not answer") != NULL, "%s", jobs[r].message);
     }
 }
 END_TEST

@@ -204,11 +204,13 @@ static enum outcome receive_from(struct ranks *ranks, int64_t peer, void *data, 
     return wait_for(ranks, request, seconds);
 }
 
-static bool is_whole(const struct ranks *ranks, struct problem *problem)
+/* When a call of the trainer broke the connection, its message is still in *problem at the next call. */
+static bool is_whole(struct ranks *ranks, struct problem *problem)
 {
     if (!ranks->broken) return true;
-    return problem_set(
-        problem, "%s", ranks->failure.text[0] ? ranks->failure.text : "the ranks are not connected");
+    if (!ranks->failure.text[0]) ranks->failure = *problem;
+    *problem = ranks->failure;
+    return false;
 }
 
 static bool lose(struct ranks *ranks, int64_t peer, enum outcome outcome, struct problem *problem)
@@ -316,7 +318,7 @@ bool ranks_agree(struct ranks *ranks, bool worked, struct problem *problem)
     if (!is_whole(ranks, problem)) return false;
     char own = worked, *all = malloc((size_t)ranks->size);
     if (!all) return problem_no_memory(problem);
-    struct problem lost;
+    struct problem lost = *problem;
     bool gathered = ranks_gather(ranks, &own, 1, all, &lost);
     int64_t first = 0;
     while (gathered && first < ranks->size && all[first]) first++;

@@ -24,7 +24,7 @@ struct ranks {
     void *library, *mpi;       /* of dlopen; of cribo_mpi_begin */
     void (*end)(void *mpi);
     bool broken;            /* a transfer was given up */
-    struct problem failure; /* of this file's transfers that broke it; "": the trainer's */
+    struct problem failure; /* the message about that; "": not known yet */
 };
 
 struct ranks_options {

@@ -64,6 +64,9 @@ double session_now(void);
 /* A warning about the run, for its user and for the line of the step in the log. */
 void session_warn(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The problem as a warning, unless the ranks are no longer connected, which ends the run. */
+void session_warn_and_go_on(struct session *session);
+
 /* Everything up to the first step of this session. On failure the session is still to be freed. */
 bool session_prepare(struct session *session);
 

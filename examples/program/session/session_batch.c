@@ -111,7 +111,7 @@ static bool join_batch(struct session *session, struct loader_batch *batch, bool
         loaded ? (int64_t)loader_news(session->loader) : 0};
     struct turn *turns = malloc((size_t)ranks->size * sizeof *turns);
     if (!turns) return problem_no_memory(&session->problem);
-    struct problem lost;
+    struct problem lost = session->problem;
     bool gathered = ranks_gather(ranks, &turn, sizeof turn, turns, &lost);
     if (gathered) turn = join(session, turns);
     free(turns);

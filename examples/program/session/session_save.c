@@ -81,5 +81,5 @@ void session_save_when_due(struct session *session)
     if (!ranks_follow(&session->ranks, &due, &session->problem) || !due) return;
     bool saved = session_save(session, session->options->save_in_background);
     if (!saved || !session_show_clusters(session, session->run.clusters, true))
-        say_warning("%s; training goes on", session->problem.text);
+        session_warn_and_go_on(session);
 }

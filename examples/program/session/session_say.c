@@ -20,6 +20,11 @@ void session_warn(struct session *session, const char *format, ...)
     say_warning("%s", session->warning);
 }
 
+void session_warn_and_go_on(struct session *session)
+{
+    if (!session->ranks.broken) say_warning("%s; training goes on", session->problem.text);
+}
+
 static void format_time(char *text, size_t size, double seconds)
 {
     long whole = lround(fmax(seconds, 0));

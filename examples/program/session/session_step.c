@@ -62,7 +62,7 @@ static void look_when_due(struct session *session)
     bool last = session->step == session->last_step;
     if (look_is_due(&session->look, session->step, session->config.steps_per_epoch, last) &&
         !ranks_alone(&session->ranks, look, session, &session->problem))
-        say_warning("%s; training goes on", session->problem.text);
+        session_warn_and_go_on(session);
 }
 
 /* A measurement by rank 0, and its result. */
@@ -86,7 +86,7 @@ static bool retrieve(void *argument, struct problem *problem)
 double session_retrieve(struct session *session)
 {
     struct retrieval retrieval = {session, NAN};
-    if (!ranks_alone(&session->ranks, retrieve, &retrieval, &session->problem))
+    if (!ranks_alone(&session->ranks, retrieve, &retrieval, &session->problem) && !session->ranks.broken)
         session_warn(session, "%s; training goes on", session->problem.text);
     return retrieval.percent;
 }
