@@ -474,7 +474,7 @@ static Suite *suite_of(void)
     tcase_add_test(effect, test_settings_changed_in_a_loss_take_effect);
     for (int i = 0; i < 3; i++) {
         tcase_add_checked_fixture(cases[i], begin, end);
-        tcase_set_timeout(cases[i], 120);
+        tcase_set_timeout(cases[i], 240);
         suite_add_tcase(suite, cases[i]);
     }
     return suite;

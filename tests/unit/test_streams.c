@@ -438,7 +438,7 @@ static Suite *suite_of(void)
     tcase_add_test(memory, test_streams_buffers_use_the_allocator);
     for (int i = 0; i < 3; i++) {
         tcase_add_checked_fixture(cases[i], begin, end);
-        tcase_set_timeout(cases[i], 120);
+        tcase_set_timeout(cases[i], 240);
         suite_add_tcase(suite, cases[i]);
     }
     return suite;
