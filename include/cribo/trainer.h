@@ -459,7 +459,11 @@ CRIBO_API struct cribo_memory_bank *cribo_trainer_memory_bank(cribo_trainer *tra
  * Writes student and teacher ("student." and "teacher." + name), and the average of cribo_trainer_average
  * ("average." + name) where there is one, with the settings as metadata to one
  * safetensors file, atomically.
- * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL); an old
+ *
+ * _with adds the options' metadata, which cribo_checkpoint_metadata reads; the options' level is not used,
+ * and NULL means no metadata.
+ * Errors: CRIBO_IO_ERROR with the system's reason, CRIBO_OUT_OF_MEMORY, CRIBO_INVALID_ARGUMENT (NULL; the
+ * options, as cribo_trainer_save); an old
  * file is then unchanged.
  * Cost: no copy of the weights.
  */
@@ -467,6 +471,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights(
     const cribo_trainer *trainer, const char *path);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights_to(
     const cribo_trainer *trainer, const cribo_writer *writer);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_save_weights_with(
+    const cribo_trainer *trainer, const char *path, const cribo_save_options *options);
 
 /*
  * Writes a checkpoint: the complete state (student, teacher, moments, update counts, centres, memory bank,
@@ -524,6 +530,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights(
     const cribo_snapshot *snapshot, const char *path);
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights_to(
     const cribo_snapshot *snapshot, const cribo_writer *writer);
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_snapshot_save_weights_with(
+    const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options);
 
 /*
  * Restores the state of the trainer that wrote the checkpoint: the next steps are bit-identical to those of
@@ -551,7 +559,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_checkpoint_config_from(
     const cribo_reader *reader, cribo_trainer_config *out);
 
 /*
- * Copies one of the caller's strings out of a checkpoint, with its terminating zero: at most `size` bytes.
+ * Copies one of the caller's strings out of a checkpoint or a file of cribo_trainer_save_weights_with, with
+ * its terminating zero: at most `size` bytes.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such key, size is too small for the string, which the message
  * says), and as cribo_checkpoint_config; *buffer is then unchanged.
  * Cost: as cribo_checkpoint_config.

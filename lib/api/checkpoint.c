@@ -43,12 +43,25 @@ static cribo_status check_options(const cribo_save_options *options)
     return check_keys(options);
 }
 
+static cribo_status choose_options(cribo_save_options *chosen, const cribo_save_options *options)
+{
+    *chosen = (cribo_save_options){.level = CB_DEFAULT_LEVEL};
+    if (options) CB_TRY(CB_IMPORT(*chosen, options, metadata_values));
+    return check_options(chosen);
+}
+
 cribo_status cb_save_checkpoint(const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
-    cribo_save_options chosen = {.level = CB_DEFAULT_LEVEL};
-    if (options) CB_TRY(CB_IMPORT(chosen, options, metadata_values));
-    CB_TRY(check_options(&chosen));
+    cribo_save_options chosen;
+    CB_TRY(choose_options(&chosen, options));
     return cb_checkpoint_write(subject, place, &chosen);
+}
+
+cribo_status cb_save_weights(const cb_subject *subject, cb_place place, const cribo_save_options *options)
+{
+    cribo_save_options chosen;
+    CB_TRY(choose_options(&chosen, options));
+    return cb_run_weights_write(subject, place, &chosen);
 }
 
 /* Of several ranks the first writes: the state is the same on all. */
@@ -67,21 +80,28 @@ static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb
     return CRIBO_OK;
 }
 
-static cribo_status save_weights(const cribo_trainer *trainer, cb_place place)
+static cribo_status save_weights(
+    const cribo_trainer *trainer, cb_place place, const cribo_save_options *options)
 {
     cb_state state;
     cb_subject subject;
     CB_TRY(subject_of(trainer, &state, &subject));
-    cribo_status status = writes(trainer) ? cb_run_weights_write(&subject, place) : CRIBO_OK;
+    cribo_status status = writes(trainer) ? cb_save_weights(&subject, place, options) : CRIBO_OK;
     cb_state_free(&state);
     return cb_ranks_agree(trainer->core->ranks, status);
 }
 
-cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+cribo_status cribo_trainer_save_weights_with(
+    const cribo_trainer *trainer, const char *path, const cribo_save_options *options)
 {
     CB_ENTER(trainer);
     CB_REQUIRE_POINTER(path);
-    return save_weights(trainer, cb_at(path));
+    return save_weights(trainer, cb_at(path), options);
+}
+
+cribo_status cribo_trainer_save_weights(const cribo_trainer *trainer, const char *path)
+{
+    return cribo_trainer_save_weights_with(trainer, path, NULL);
 }
 
 cribo_status cribo_trainer_save_weights_to(const cribo_trainer *trainer, const cribo_writer *writer)
@@ -89,7 +109,7 @@ cribo_status cribo_trainer_save_weights_to(const cribo_trainer *trainer, const c
     cb_stream to;
     CB_ENTER(trainer);
     CB_TRY(cb_import_writer(&to, writer));
-    return save_weights(trainer, to.place);
+    return save_weights(trainer, to.place, NULL);
 }
 
 static cribo_status save(const cribo_trainer *trainer, cb_place place, const cribo_save_options *options)

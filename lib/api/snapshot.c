@@ -78,17 +78,24 @@ cribo_status cribo_snapshot_save_to(
     return save(snapshot, to.place, options);
 }
 
-static cribo_status save_weights(const cribo_snapshot *snapshot, cb_place place)
+static cribo_status save_weights(
+    const cribo_snapshot *snapshot, cb_place place, const cribo_save_options *options)
 {
     cb_subject subject = subject_of(snapshot);
-    return cb_run_weights_write(&subject, place);
+    return cb_save_weights(&subject, place, options);
+}
+
+cribo_status cribo_snapshot_save_weights_with(
+    const cribo_snapshot *snapshot, const char *path, const cribo_save_options *options)
+{
+    CB_REQUIRE_POINTER(snapshot);
+    CB_REQUIRE_POINTER(path);
+    return save_weights(snapshot, cb_at(path), options);
 }
 
 cribo_status cribo_snapshot_save_weights(const cribo_snapshot *snapshot, const char *path)
 {
-    CB_REQUIRE_POINTER(snapshot);
-    CB_REQUIRE_POINTER(path);
-    return save_weights(snapshot, cb_at(path));
+    return cribo_snapshot_save_weights_with(snapshot, path, NULL);
 }
 
 cribo_status cribo_snapshot_save_weights_to(const cribo_snapshot *snapshot, const cribo_writer *writer)
@@ -96,5 +103,5 @@ cribo_status cribo_snapshot_save_weights_to(const cribo_snapshot *snapshot, cons
     cb_stream to;
     CB_REQUIRE_POINTER(snapshot);
     CB_TRY(cb_import_writer(&to, writer));
-    return save_weights(snapshot, to.place);
+    return save_weights(snapshot, to.place, NULL);
 }

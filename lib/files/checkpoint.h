@@ -39,10 +39,11 @@ cribo_status cb_checkpoint_write(
     const cb_subject *subject, cb_place place, const cribo_save_options *options);
 
 /*
- * Replaces the file at `place` atomically by the parameters of student and teacher, with all settings as
- * metadata.
+ * Replaces the file at `place` atomically by the parameters of student and teacher, with all settings and the
+ * caller's strings as metadata. `options` is complete and checked; its level is not used.
  */
-cribo_status cb_run_weights_write(const cb_subject *subject, cb_place place);
+cribo_status cb_run_weights_write(
+    const cb_subject *subject, cb_place place, const cribo_save_options *options);
 
 /* A checkpoint that is open for reading. */
 typedef struct cb_checkpoint {
@@ -52,8 +53,8 @@ typedef struct cb_checkpoint {
 } cb_checkpoint;
 
 /*
- * `kind` NULL: a checkpoint of any kind. Errors: those of cb_safetensors_open; CRIBO_CORRUPT: the file is not
- * a checkpoint of this kind, or has another version.
+ * `kind` NULL: a checkpoint of any kind, or the weights of a run, for their metadata. Errors: those of
+ * cb_safetensors_open; CRIBO_CORRUPT: the file is not a checkpoint of this kind, or has another version.
  */
 cribo_status cb_checkpoint_open(
     const cb_allocator *allocator, cb_checkpoint *checkpoint, const cb_run_kind *kind, cb_place place);

@@ -20,6 +20,14 @@ static const char *kind_of(const cb_checkpoint *c)
     return old ? format + strlen(CB_OLD_FORMAT_BEGIN) : kind;
 }
 
+/* Whether the file has the weights of a run; early ones have no kind, but the step. */
+static bool is_weights(const cb_checkpoint *c)
+{
+    const char *kind = kind_of(c);
+    if (!kind) return cb_safetensors_metadata(c->file, CB_CHECKPOINT_STEP_KEY) != NULL;
+    return strcmp(kind, CB_KIND_WEIGHTS) == 0;
+}
+
 /* The kind of run with this name; a trainer's where there is none. */
 static const cb_run_kind *run_kind(const char *kind)
 {
@@ -48,7 +56,7 @@ cribo_status cb_checkpoint_open(
     c->kind = kind;
     c->path = place.path;
     CB_TRY(cb_safetensors_open(allocator, &c->file, place));
-    cribo_status status = check_format(c);
+    cribo_status status = !kind && is_weights(c) ? CRIBO_OK : check_format(c);
     if (status != CRIBO_OK) cb_checkpoint_close(c);
     return status;
 }
@@ -118,14 +126,6 @@ static cribo_status read_step(const cb_checkpoint *c, int64_t *step)
     *step = 0;
     for (size_t i = 0; i < digits; i++) *step = 10 * *step + (text[i] - '0');
     return CRIBO_OK;
-}
-
-/* Whether the file has the weights of a run; early ones have no kind, but the step. */
-static bool is_weights(const cb_checkpoint *c)
-{
-    const char *kind = kind_of(c);
-    if (!kind) return cb_safetensors_metadata(c->file, CB_CHECKPOINT_STEP_KEY) != NULL;
-    return strcmp(kind, CB_KIND_WEIGHTS) == 0;
 }
 
 cribo_status cb_run_settings(

@@ -66,6 +66,23 @@ static cribo_status begin_document(
     return CRIBO_OK;
 }
 
+/* The caller's strings; their keys get a prefix. */
+static cribo_status add_metadata(document *d, const cribo_save_options *options)
+{
+    size_t bytes = 0;
+    for (int64_t i = 0; i < options->metadata_count; i++)
+        bytes += sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->keys, bytes, "metadata"));
+    char *key = d->keys;
+    for (int64_t i = 0; i < options->metadata_count; i++) {
+        size_t length = sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
+        snprintf(key, length, "%s%s", CB_CHECKPOINT_CALLER, options->metadata_keys[i]);
+        d->pairs[d->pair_count++] = (cb_metadata_pair){key, options->metadata_values[i]};
+        key += length;
+    }
+    return CRIBO_OK;
+}
+
 static cb_tensor_entry *add_array(document *d, const cb_state_array *array)
 {
     cb_tensor_entry *entry = &d->entries[d->count++];
@@ -88,9 +105,11 @@ static bool is_weight(const cb_state *state, const cb_state_array *array)
     return strcmp(array->prefix, CB_STUDENT_PREFIX) == 0 || strcmp(array->prefix, CB_TEACHER_PREFIX) == 0;
 }
 
-static cribo_status write_weights(document *d, const cb_subject *subject, cb_place place)
+static cribo_status write_weights(
+    document *d, const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
-    CB_TRY(begin_document(d, subject, CB_KIND_WEIGHTS, 0));
+    CB_TRY(begin_document(d, subject, CB_KIND_WEIGHTS, (size_t)options->metadata_count));
+    CB_TRY(add_metadata(d, options));
     for (size_t i = 0; i < subject->state->count; i++) {
         const cb_state_array *array = &subject->state->arrays[i];
         if (is_weight(subject->state, array)) add_array(d, array);
@@ -98,32 +117,16 @@ static cribo_status write_weights(document *d, const cb_subject *subject, cb_pla
     return cb_safetensors_write(d->allocator, place, d->entries, d->count, d->pairs, d->pair_count);
 }
 
-cribo_status cb_run_weights_write(const cb_subject *subject, cb_place place)
+cribo_status cb_run_weights_write(
+    const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
     document d = {0};
-    cribo_status status = write_weights(&d, subject, place);
+    cribo_status status = write_weights(&d, subject, place, options);
     free_document(&d);
     return status;
 }
 
 /* --- the whole state --- */
-
-/* The caller's strings; their keys get a prefix. */
-static cribo_status add_metadata(document *d, const cribo_save_options *options)
-{
-    size_t bytes = 0;
-    for (int64_t i = 0; i < options->metadata_count; i++)
-        bytes += sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
-    CB_TRY(CB_ALLOCATE(d->allocator, &d->keys, bytes, "metadata"));
-    char *key = d->keys;
-    for (int64_t i = 0; i < options->metadata_count; i++) {
-        size_t length = sizeof CB_CHECKPOINT_CALLER + strlen(options->metadata_keys[i]);
-        snprintf(key, length, "%s%s", CB_CHECKPOINT_CALLER, options->metadata_keys[i]);
-        d->pairs[d->pair_count++] = (cb_metadata_pair){key, options->metadata_values[i]};
-        key += length;
-    }
-    return CRIBO_OK;
-}
 
 static cribo_status write_state(
     document *d, const cb_subject *subject, cb_place place, const cribo_save_options *options)

@@ -390,6 +390,29 @@ START_TEST(test_checkpoint_of_weights_alone_is_refused)
 }
 END_TEST
 
+START_TEST(test_weights_with_metadata_return_it)
+{
+    const char *const keys[] = {"score", "step"}, *const values[] = {"0.25", "nine"};
+    const cribo_save_options options = {
+        .struct_size = sizeof options, .metadata_count = 2, .metadata_keys = keys, .metadata_values = values};
+    cribo_trainer_config c = config_of(), found;
+    cribo_trainer *trainer = trained(&c, 1, 1);
+    char text[8];
+    OK(cribo_trainer_config_init(&found, sizeof found));
+    OK(cribo_trainer_save_weights_with(trainer, scratch_path("weights"), &options));
+    OK(cribo_checkpoint_config(scratch_path("weights"), &found));
+    ck_assert_mem_eq(&found, &c, sizeof c);
+    for (int i = 0; i < 2; i++) {
+        OK(cribo_checkpoint_metadata(scratch_path("weights"), keys[i], text, sizeof text));
+        ck_assert_str_eq(text, values[i]);
+    }
+    OK(cribo_trainer_save_weights(trainer, scratch_path("plain")));
+    REFUSED(cribo_checkpoint_metadata(scratch_path("plain"), "score", text, sizeof text),
+        CRIBO_INVALID_ARGUMENT, "score");
+    cribo_trainer_free(trainer);
+}
+END_TEST
+
 /* --- damage --- */
 
 /* A trainer small enough for thousands of loads. */
@@ -778,6 +801,7 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, test_checkpoint_larger_bank_takes_a_smaller_one);
     tcase_add_test(tests, test_checkpoint_during_a_step_is_refused);
     tcase_add_test(tests, test_checkpoint_of_weights_alone_is_refused);
+    tcase_add_test(tests, test_weights_with_metadata_return_it);
     tcase_add_loop_test(tests, test_checkpoint_truncated_is_corrupt, 0, 2);
     tcase_add_loop_test(tests, test_checkpoint_flipped_bits_change_nothing, 0, 2);
     tcase_add_loop_test(tests, test_checkpoint_flipped_bits_inside_are_refused, 0, 2);

@@ -1894,6 +1894,24 @@ static void trainer_save_weights(void)
     cribo_trainer_free(trainer);
 }
 
+static void trainer_save_weights_with(void)
+{
+    cribo_trainer *trainer = trainer_of();
+    const char *keys[1] = {""}, *values[1] = {"1"};
+    cribo_save_options o = {.struct_size = sizeof o, .metadata_keys = keys, .metadata_values = values};
+    BAD(cribo_trainer_save_weights_with(NULL, scratch_path("file"), NULL), "trainer");
+    BAD(cribo_trainer_save_weights_with(trainer, NULL, NULL), "path");
+    BAD(cribo_trainer_save_weights_with(trainer, scratch_path("none/file"), NULL), "none/file");
+    o.level = -1;
+    BAD(cribo_trainer_save_weights_with(trainer, scratch_path("file"), &o), "options.level");
+    o.level = 1, o.metadata_count = 1;
+    BAD(cribo_trainer_save_weights_with(trainer, scratch_path("file"), &o), "options.metadata_keys[0]");
+    o.struct_size = 0;
+    BAD(cribo_trainer_save_weights_with(trainer, scratch_path("file"), &o), "struct_size");
+    ck_assert_uint_eq(scratch_count(), 0);
+    cribo_trainer_free(trainer);
+}
+
 /* --- checkpoints --- */
 
 static void trainer_save(void)
@@ -1992,6 +2010,16 @@ static void snapshot_save_weights(void)
     BAD(cribo_snapshot_save_weights(NULL, scratch_path("file")), "snapshot");
     BAD(cribo_snapshot_save_weights(snapshot, NULL), "path");
     BAD(cribo_snapshot_save_weights(snapshot, scratch_path("none/file")), "none/file");
+    cribo_snapshot_free(snapshot);
+}
+
+static void snapshot_save_weights_with(void)
+{
+    cribo_snapshot *snapshot = snapshot_of();
+    cribo_save_options o = {.struct_size = sizeof o, .level = 10};
+    BAD(cribo_snapshot_save_weights_with(NULL, scratch_path("file"), NULL), "snapshot");
+    BAD(cribo_snapshot_save_weights_with(snapshot, NULL, NULL), "path");
+    BAD(cribo_snapshot_save_weights_with(snapshot, scratch_path("file"), &o), "options.level");
     cribo_snapshot_free(snapshot);
 }
 
@@ -3209,11 +3237,13 @@ static const entry table[] = {
     ENTRY(trainer_set_centres),
     ENTRY(trainer_memory_bank),
     ENTRY(trainer_save_weights),
+    ENTRY(trainer_save_weights_with),
     ENTRY(trainer_save),
     ENTRY(snapshot_create),
     ENTRY(snapshot_free),
     ENTRY(snapshot_save),
     ENTRY(snapshot_save_weights),
+    ENTRY(snapshot_save_weights_with),
     ENTRY(trainer_load),
     ENTRY(checkpoint_config),
     ENTRY(checkpoint_metadata),

@@ -37,7 +37,7 @@ static void *save(void *context)
 {
     background *b = context;
     b->saved = cribo_snapshot_save(b->snapshot, b->checkpoint, b->options);
-    b->weighed = cribo_snapshot_save_weights(b->snapshot, b->weights);
+    b->weighed = cribo_snapshot_save_weights_with(b->snapshot, b->weights, b->options);
     return NULL;
 }
 
@@ -58,7 +58,7 @@ START_TEST(test_snapshot_saved_beside_steps_has_the_bytes_of_a_save)
     strcpy(b.checkpoint, scratch_path("late"));
     strcpy(b.weights, scratch_path("late weights"));
     OK(cribo_trainer_save(trainer, scratch_path("at once"), &options));
-    OK(cribo_trainer_save_weights(trainer, scratch_path("weights at once")));
+    OK(cribo_trainer_save_weights_with(trainer, scratch_path("weights at once"), &options));
     if (_i == 0) {
         cribo_trainer_free(trainer);
         trainer = training_begin(&c, 1);
