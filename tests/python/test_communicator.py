@@ -1,5 +1,7 @@
-"""Training over several ranks from Python: threads, and processes joined by torch.distributed."""
+"""Training over several ranks from Python: threads, and processes joined by torch.distributed or mpi4py."""
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,6 +57,18 @@ def train(path: Path, communicator: "cribo.Communicator | None" = None) -> None:
         for step in range(STEPS):
             trainer.step(share(step, rank, size))
         trainer.save(path)
+
+
+def mpi_launcher() -> list[str]:
+    """The command that starts processes of mpi4py's MPI; none without mpi4py or the command."""
+    version = "from mpi4py import MPI; print(MPI.Get_library_version())"
+    program = "import mpi4py; mpi4py.rc.initialize = False; " + version
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if found.returncode:
+        return []
+    open_mpi = "Open MPI" in found.stdout
+    command = shutil.which("mpirun.openmpi" if open_mpi else "mpirun.mpich") or shutil.which("mpirun")
+    return [command, *(["--oversubscribe"] if open_mpi else [])] if command else []
 
 
 class Pipes(cribo.Communicator):
@@ -142,9 +156,24 @@ class Ranks(unittest.TestCase):
         self.assertEqual([rank.wait(300) for rank in ranks], [0, 0])
         self.assertEqual(path.read_bytes(), self.one.read_bytes())
 
+    @unittest.skipUnless(mpi_launcher(), "needs mpi4py and the mpirun of its MPI")
+    def test_processes_over_mpi_write_the_bytes_of_one_rank(self) -> None:
+        path = Path(self.folder.name, "mpi")
+        as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        ranks = [*mpi_launcher(), "-n", "2", sys.executable, "-B", __file__, str(path)]
+        subprocess.run(ranks, env={**os.environ, **as_root}, timeout=300, check=True)
+        self.assertEqual(path.read_bytes(), self.one.read_bytes())
 
-def main() -> None:
+
+def over_mpi() -> None:
     """One of the processes of the test above."""
+    from mpi4py import MPI
+
+    train(Path(sys.argv[1]), cribo.MpiCommunicator(MPI.COMM_WORLD, deadline=120))
+
+
+def over_gloo() -> None:
+    """One of the processes of the test over gloo."""
     rank, size, meeting, path = sys.argv[1:]
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(size)
@@ -156,6 +185,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 5:
-        main()
+        over_gloo()
+    elif len(sys.argv) == 2 and os.path.isabs(sys.argv[1]):
+        over_mpi()
     else:
         unittest.main()
