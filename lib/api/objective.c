@@ -263,7 +263,7 @@ static cribo_status check_range(const cb_token_trainer *core, const cribo_object
                    cb_token_chunk_ends(core, (size_t)(chunk->first + chunk->images)),
         "chunk.images = %lld from image %lld on: a chunk is a whole number of micro-batches of %lld images",
         (long long)chunk->images, (long long)chunk->first, (long long)core->config.micro_batch);
-    CB_REQUIRE(!cb_wants_koleo(&core->config) || chunk->images == batch,
+    CB_REQUIRE(!cb_uses_koleo(&core->config) || chunk->images == batch,
         "chunk.images = %lld must be %lld: with koleo_weight or object_koleo_weight above 0 a chunk is the "
         "whole batch",
         (long long)chunk->images, (long long)batch);

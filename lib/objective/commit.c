@@ -25,5 +25,5 @@ void cb_objective_move_centres(cb_objective *o)
 void cb_objective_remember(cb_objective *o)
 {
     cb_objects objects = cb_targets_objects(&o->targets);
-    if (cb_wants_neighbours(&o->config)) cb_memory_bank_push(o->bank, &objects);
+    if (cb_uses_neighbours(&o->config)) cb_memory_bank_push(o->bank, &objects);
 }

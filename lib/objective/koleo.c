@@ -7,7 +7,7 @@
 
 bool cb_objective_collects(const cb_objective *o)
 {
-    return cb_wants_koleo(&o->config) && (o->ranks || o->targets.micro_batches > 1);
+    return cb_uses_koleo(&o->config) && (o->ranks || o->targets.micro_batches > 1);
 }
 
 /*
@@ -86,7 +86,7 @@ cribo_status cb_objective_koleo(cb_objective *o)
 void cb_objective_learn_koleo(cb_objective *o, const cb_micro_batch *micro, cb_tape *tape, cb_tensor rows)
 {
     size_t d = o->sizes.width;
-    if (!cb_wants_koleo(&o->config)) return;
+    if (!cb_uses_koleo(&o->config)) return;
     if (!cb_objective_collects(o)) {
         store_vectors(o, micro, rows.value);
         compare_all(o);
@@ -104,7 +104,7 @@ void cb_objective_learn_koleo(cb_objective *o, const cb_micro_batch *micro, cb_t
 
 void cb_objective_plan_koleo(const cb_objective *o, cb_tape *tape, cb_tensor rows)
 {
-    if (!cb_wants_koleo(&o->config)) return;
+    if (!cb_uses_koleo(&o->config)) return;
     cb_arena_take(tape->arena, rows.rows * rows.columns, sizeof(cb_real));
     cb_op_add_gradient(tape, rows, NULL);
 }

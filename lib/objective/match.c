@@ -40,7 +40,7 @@ cribo_status cb_objective_match(cb_objective *o)
     for (size_t g = 0; g < t->groups; g++) match_group(o, &t->group[g]);
     CB_TRY(cb_objective_exchange_matches(o));
     for (size_t g = 0; g < t->groups; g++) count_matches(t, &t->group[g]);
-    t->cross_image = o->now.cross_image && cb_wants_neighbours(&o->config) &&
+    t->cross_image = o->now.cross_image && cb_uses_neighbours(&o->config) &&
                      cb_memory_bank_count(o->bank) >= (size_t)o->config.cross_image_objects;
     o->tally.match_ms += cb_clock_ms() - start;
     return CRIBO_OK;

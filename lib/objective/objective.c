@@ -109,7 +109,7 @@ static cribo_status create_koleo(const cb_allocator *allocator, cb_objective *o)
     const cribo_objective_config *c = &o->config;
     size_t images = o->sizes.images, objects = images * o->sizes.clusters, d = o->sizes.width;
     size_t most = c->object_koleo_weight > 0 ? objects : images;
-    if (!cb_wants_koleo(c)) return CRIBO_OK;
+    if (!cb_uses_koleo(c)) return CRIBO_OK;
     CB_TRY(create_vectors(allocator, &o->koleo_cls, c->koleo_weight, images * d));
     CB_TRY(create_vectors(allocator, &o->koleo_objects, c->object_koleo_weight, objects * d));
     o->koleo_arena = cb_arena_measure();

@@ -52,7 +52,7 @@ float *cb_objective_begin(cb_objective *o, const cb_objective_batch *batch)
         t->ids[i] = batch->ids ? batch->ids[i - t->own.first] : CB_NO_ID;
         t->keys[i] = t->ids[i] == CB_NO_ID ? (int64_t)i : t->ids[i];
     }
-    if (!cb_wants_objects(&o->config)) clear_clusters(t, &o->sizes);
+    if (!cb_uses_objects(&o->config)) clear_clusters(t, &o->sizes);
     if (t->mask) draw_masks(o);
     return t->positions + t->own.first * 2 * o->sizes.tokens * 2;
 }
@@ -108,7 +108,7 @@ static void plan_pooling(cb_objective *o, cb_micro_batch *micro, size_t first_cl
     size_t stride = o->layout.tokens;
     pooling->rows = 0;
     for (size_t i = 0; i < 2 * micro->images; i++) cb_layout_pool_global(&o->layout, i * stride, pooling);
-    for (size_t v = 0; v < 2 && cb_wants_objects(&o->config); v++)
+    for (size_t v = 0; v < 2 && cb_uses_objects(&o->config); v++)
         micro->objects = cb_clusterer_objects(o->clusterer, micro->first - first_clustered, micro->images, v,
             pooling, v * stride + o->layout.dense, 2 * stride);
     if (micro->masked) plan_masked(o, micro);
@@ -171,7 +171,7 @@ static void observe_group(cb_objective *o, size_t m, const cb_real *tokens)
 void cb_objective_observe(cb_objective *o, size_t m, const cb_real *tokens)
 {
     cb_micro_batch *micro = &o->targets.micro[m];
-    bool wanted = cb_wants_objects(&o->config);
+    bool wanted = cb_uses_objects(&o->config);
     cb_layout_copy_global(&o->layout, tokens, 2 * micro->images, o->sizes.width,
         o->targets.cls + 2 * micro->first * o->sizes.width);
     if (wanted && o->config.batch_cost) {

@@ -133,17 +133,17 @@ extern const cb_config_table cb_objective_settings;
  * A loss of weight 0 is not computed: objects are searched only for their losses, and stored only as
  * neighbours.
  */
-static inline bool cb_wants_neighbours(const cribo_objective_config *config)
+static inline bool cb_uses_neighbours(const cribo_objective_config *config)
 {
     return config->cross_image_weight > 0;
 }
 
-static inline bool cb_wants_objects(const cribo_objective_config *config)
+static inline bool cb_uses_objects(const cribo_objective_config *config)
 {
-    return config->cross_view_weight > 0 || config->object_koleo_weight > 0 || cb_wants_neighbours(config);
+    return config->cross_view_weight > 0 || config->object_koleo_weight > 0 || cb_uses_neighbours(config);
 }
 
-static inline bool cb_wants_koleo(const cribo_objective_config *config)
+static inline bool cb_uses_koleo(const cribo_objective_config *config)
 {
     return config->koleo_weight > 0 || config->object_koleo_weight > 0;
 }

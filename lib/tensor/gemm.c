@@ -490,14 +490,14 @@ static void warm_up(void *context, size_t task, size_t worker)
 
 cribo_status cb_gemm_begin(const cb_runtime *runtime)
 {
-    static atomic_flag told = ATOMIC_FLAG_INIT;
+    static atomic_flag warned = ATOMIC_FLAG_INIT;
     pthread_once(&choose_once, choose);
     if (chosen.blocked)
         return cb_fail(CRIBO_SYSTEM_ERROR,
             "the environment variable BLIS_ARCH_TYPE is set: with it BLIS may end the process; unset it "
             "(CRIBO_GEMM and CRIBO_CPU choose the library's own kernels)");
     if (cb_is_plan(&runtime->allocator)) return CRIBO_OK;
-    if (chosen.poor && runtime->hooks.log && !atomic_flag_test_and_set(&told))
+    if (chosen.poor && runtime->hooks.log && !atomic_flag_test_and_set(&warned))
         cb_log(runtime, CRIBO_LOG_WARNING,
             "BLIS %s has no kernels for this CPU, and ours do not fit it: matrix products will be slow",
             bli_info_get_version_str());

@@ -180,16 +180,17 @@ static cribo_status check_gradients(const cb_learner *l, double norm)
         CRIBO_NOT_FINITE, "the gradient's norm is not finite at step %lld", (long long)l->step + 1);
 }
 
-static cb_resting resting(const cb_learner *l)
+static cb_frozen_parts frozen_parts(const cb_learner *l)
 {
-    return (cb_resting){.last_layers = l->objective->now.last_layer_frozen != 0, .backbone = l->heads_only};
+    return (cb_frozen_parts){
+        .last_layers = l->objective->now.last_layer_frozen != 0, .backbone = l->heads_only};
 }
 
 /* The last part of a step that can fail. */
 static cribo_status measure_gradients(cb_learner *l, double *norm)
 {
     CB_TRY(cb_ranks_agree(l->ranks, cb_progress(l->runtime, "update", 0)));
-    CB_TRY(cb_optimiser_measure(&l->optimiser, l->runtime->pool, resting(l), norm));
+    CB_TRY(cb_optimiser_measure(&l->optimiser, l->runtime->pool, frozen_parts(l), norm));
     return check_gradients(l, *norm);
 }
 
@@ -198,7 +199,7 @@ static cb_optimiser_step optimiser_step(const cb_learner *l)
     const cribo_objective_config *c = &l->objective->config;
     const cribo_step_values *now = &l->objective->now;
     return (cb_optimiser_step){now->learning_rate, now->weight_decay, now->ema_momentum, c->clip_norm,
-        c->clip_per_tensor != 0, resting(l)};
+        c->clip_per_tensor != 0, frozen_parts(l)};
 }
 
 /* mean ← mean + (θ − mean) / n after n steps; the first mean is a copy, of the frozen parameters, too. */

@@ -93,10 +93,10 @@ void cb_optimiser_free(const cb_runtime *runtime, cb_optimiser *optimiser)
     *optimiser = (cb_optimiser){0};
 }
 
-static bool rests(const cb_parameter *parameter, cb_resting resting)
+static bool is_frozen(const cb_parameter *parameter, cb_frozen_parts frozen_parts)
 {
-    return parameter->fixed || (parameter->last_layer && resting.last_layers) ||
-           (parameter->group.backbone && resting.backbone);
+    return parameter->fixed || (parameter->last_layer && frozen_parts.last_layers) ||
+           (parameter->group.backbone && frozen_parts.backbone);
 }
 
 static void measure_piece(void *context, size_t task, size_t worker)
@@ -113,7 +113,8 @@ cribo_status cb_optimiser_sum_gradients(cb_optimiser *o)
     return cb_ranks_sum(o->ranks, "gradients", o->student->gradients, o->part_numbers);
 }
 
-cribo_status cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, cb_resting resting, double *norm)
+cribo_status cb_optimiser_measure(
+    cb_optimiser *optimiser, cb_pool *pool, cb_frozen_parts frozen_parts, double *norm)
 {
     cb_optimiser *o = optimiser;
     double total = 0;
@@ -121,7 +122,7 @@ cribo_status cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, cb_res
     CB_TRY(cb_ranks_spread(o->ranks, "gradient norms", o->squares, sizeof *o->squares, o->part_pieces));
     for (size_t p = 0; p < o->student->count; p++) o->norms[p] = 0;
     for (size_t i = 0; i < o->piece_count; i++)
-        if (!rests(&o->student->list[o->pieces[i].parameter], resting))
+        if (!is_frozen(&o->student->list[o->pieces[i].parameter], frozen_parts))
             o->norms[o->pieces[i].parameter] += o->squares[i];
     for (size_t p = 0; p < o->student->count; p++) {
         total += o->norms[p];
@@ -163,7 +164,7 @@ static cb_adamw step_of(const update_job *job, size_t parameter)
 
 static bool moves(const update_job *job, const cb_piece *piece)
 {
-    return !rests(&job->optimiser->student->list[piece->parameter], job->step->resting);
+    return !is_frozen(&job->optimiser->student->list[piece->parameter], job->step->frozen_parts);
 }
 
 /* One sweep: the new values and the teacher's average. */
@@ -252,7 +253,7 @@ void cb_optimiser_update(cb_optimiser *o, cb_pool *pool, const cb_optimiser_step
     update_job job = job_of(o, step);
     cb_pool_run(pool, o->piece_count, o->ranks ? follow_piece : update_piece, &job);
     for (size_t p = 0; p < o->student->count; p++)
-        if (!rests(&o->student->list[p], step->resting)) o->updates[p]++;
+        if (!is_frozen(&o->student->list[p], step->frozen_parts)) o->updates[p]++;
 }
 
 cribo_status cb_optimiser_spread_moments(cb_optimiser *o)

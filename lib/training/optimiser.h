@@ -47,15 +47,15 @@ cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimi
 void cb_optimiser_free(const cb_runtime *runtime, cb_optimiser *optimiser);
 
 /* Parts that are not trained in a step. */
-typedef struct cb_resting {
+typedef struct cb_frozen_parts {
     bool last_layers, backbone;
-} cb_resting;
+} cb_frozen_parts;
 
 typedef struct cb_optimiser_step {
     double learning_rate, weight_decay, ema_momentum;
     double clip_norm; /* 0: no clipping */
     bool clip_per_tensor;
-    cb_resting resting;
+    cb_frozen_parts frozen_parts;
 } cb_optimiser_step;
 
 /* This rank's part of the gradients becomes the sum over all ranks. Collective. */
@@ -65,7 +65,8 @@ cribo_status cb_optimiser_sum_gradients(cb_optimiser *optimiser);
  * Computes the global L2 norm of the gradients. It is not finite if some gradient is not; `norms` then shows
  * which. Collective.
  */
-cribo_status cb_optimiser_measure(cb_optimiser *optimiser, cb_pool *pool, cb_resting resting, double *norm);
+cribo_status cb_optimiser_measure(
+    cb_optimiser *optimiser, cb_pool *pool, cb_frozen_parts frozen_parts, double *norm);
 
 /*
  * With several ranks: updates this rank's part, with the norms of the last measure, and gives every rank the

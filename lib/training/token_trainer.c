@@ -101,7 +101,7 @@ static void measure_collection(const void *context, cb_tape *tape)
 {
     const cb_token_trainer *t = context;
     const cb_objective *objective = t->learner.objective;
-    if (cb_wants_koleo(&objective->config))
+    if (cb_uses_koleo(&objective->config))
         cb_objective_plan_collect(objective, tape, token_rows(t, tape, objective->sizes.micro_images));
 }
 

@@ -161,7 +161,7 @@ static void measure_local(const void *context, cb_tape *tape)
 static void measure_collection(const void *context, cb_tape *tape)
 {
     const cb_trainer *trainer = context;
-    if (cb_wants_koleo(&trainer->learner.objective->config))
+    if (cb_uses_koleo(&trainer->learner.objective->config))
         cb_objective_plan_collect(trainer->learner.objective, tape, measure_tokens(trainer, tape));
 }
 

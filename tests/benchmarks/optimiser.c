@@ -44,7 +44,7 @@ static void measure(void *context)
 {
     problem *p = context;
     double norm;
-    if (cb_optimiser_measure(&p->optimiser, workers, (cb_resting){0}, &norm) != CRIBO_OK) abort();
+    if (cb_optimiser_measure(&p->optimiser, workers, (cb_frozen_parts){0}, &norm) != CRIBO_OK) abort();
 }
 
 static void update(void *context)

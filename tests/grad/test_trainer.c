@@ -131,7 +131,7 @@ START_TEST(test_trainer_gradients_of_parameters_equal_finite_differences)
     cb_real *gradients = malloc(parameters->total * sizeof *gradients);
     learn(&p);
     memcpy(gradients, parameters->gradients, parameters->total * sizeof *gradients);
-    bool objects = cb_wants_objects(&p.trainer->learner.objective->config);
+    bool objects = cb_uses_objects(&p.trainer->learner.objective->config);
     for (size_t i = 0; i < parameters->count; i++) {
         const cb_parameter *parameter = &parameters->list[i];
         if (!objects && strstr(parameter->name, "last_layer_c")) continue;

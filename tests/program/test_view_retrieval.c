@@ -8,7 +8,7 @@ START_TEST(test_view_retrieval_is_due_at_intervals_and_at_the_end)
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
         int64_t total = totals[i], due = 0, telling = 0;
         for (int64_t step = 1; step <= total; step++) {
-            bool tells = view_retrieval_is_telling(step, total);
+            bool tells = view_retrieval_is_conclusive(step, total);
             ck_assert(!tells || (view_retrieval_is_due(step, total) && 3 * step >= total - 2));
             due += view_retrieval_is_due(step, total);
             telling += tells;

@@ -270,11 +270,11 @@ static void check_moves(
     training_step(trainer, c, number);
     for (int64_t i = 0; training_parameter(trainer, i, &p); i++) {
         bool last = strstr(p.name, "last_layer") != NULL, gain = strstr(p.name, "weight_g") != NULL;
-        bool rests = last && (frozen || (gain && c->normed_last_layer));
+        bool unchanged = last && (frozen || (gain && c->normed_last_layer));
         int64_t counted;
         OK(cribo_trainer_moments(trainer, p.name, NULL, NULL, p.count, &counted));
-        assert_moved(trainer, p.name, before[i], p.count, !rests);
-        ck_assert_int_eq(counted, rests ? 0 : last ? updates : (int64_t)number + 1);
+        assert_moved(trainer, p.name, before[i], p.count, !unchanged);
+        ck_assert_int_eq(counted, unchanged ? 0 : last ? updates : (int64_t)number + 1);
         free(before[i]);
     }
 }

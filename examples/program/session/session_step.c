@@ -112,7 +112,7 @@ static double retrieve_when_due(struct session *session, const cribo_report *rep
     double start = history_retrieval_start(&session->history), percent;
     if (!view_retrieval_is_due(session->step, session->total_steps)) return NAN;
     percent = session_retrieve(session);
-    if (view_retrieval_is_telling(session->step, session->total_steps) && percent <= start)
+    if (view_retrieval_is_conclusive(session->step, session->total_steps) && percent <= start)
         session_warn(session,
             "step %lld: view retrieval is %.1f %%, before training it was %.1f %%; %s (docs/program.md, "
             "\"View retrieval\")",

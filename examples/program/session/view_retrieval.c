@@ -93,7 +93,7 @@ bool view_retrieval_is_due(int64_t step, int64_t total_steps)
     return step % interval_of(total_steps) == 0 || step == total_steps;
 }
 
-bool view_retrieval_is_telling(int64_t step, int64_t total_steps)
+bool view_retrieval_is_conclusive(int64_t step, int64_t total_steps)
 {
     int64_t interval = interval_of(total_steps), third = total_steps / 3;
     return step == (third + interval - 1) / interval * interval && step < total_steps;

@@ -35,7 +35,7 @@ void view_retrieval_free(struct view_retrieval *retrieval);
 bool view_retrieval_is_due(int64_t step, int64_t total_steps);
 
 /* Whether it is the first that is due after a third of the run. */
-bool view_retrieval_is_telling(int64_t step, int64_t total_steps);
+bool view_retrieval_is_conclusive(int64_t step, int64_t total_steps);
 
 /*
  * Measures a model between two steps, in per cent; a patch beside the right one counts, too. NaN if no views
