@@ -106,6 +106,9 @@ typedef struct cribo_objective_config {
     /* The KoLeo regulariser; weight 0: not computed. With it, learn takes a batch as one chunk. */
     double koleo_weight;        /* of the student's global vectors; 0 */
     double object_koleo_weight; /* of the student's objects; 0 */
+
+    /* Gradients are rounded to it before ranks or shards add them (docs/distributed.md); CRIBO_FLOAT32 */
+    int64_t exchange_precision;
 } cribo_objective_config;
 
 /*

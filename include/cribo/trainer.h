@@ -158,6 +158,9 @@ typedef struct cribo_trainer_config {
     double local_weight; /* of their loss; 0: not computed. 1 */
 
     int64_t stem; /* CRIBO_STEM_..., of both networks: as in cribo_model_config; patch */
+
+    /* Gradients are rounded to it before ranks or shards add them (docs/distributed.md); CRIBO_FLOAT32 */
+    int64_t exchange_precision;
 } cribo_trainer_config;
 
 /*
@@ -225,12 +228,16 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_memory(
  * Step, teach, learn, update, load, save, save_weights and cribo_snapshot_create are collective: all ranks
  * call them in the same order. A call that fails on one rank fails on all, with the message of the lowest
  * rank that failed, and changes no state. CRIBO_TIMED_OUT names a rank that did not answer; every later
- * collective call then fails at once. Of several ranks, rank 0 writes the files. Reports are of the whole
- * batch, targets of the rank's share; gradients and moments are divided over the ranks and cannot be read.
+ * collective call then fails at once. Of several ranks, rank 0 writes the files; a snapshot holds the state
+ * on rank 0 only, and saving it on another rank does nothing. Reports are of the whole batch, targets of the
+ * rank's share. Gradients, moments and the memory bank's vectors are divided over the ranks: they cannot be
+ * read, and the bank cannot be queried or saved (CRIBO_WRONG_STATE). All ranks push to the bank, import or
+ * load it with the same objects.
  * Ownership: as cribo_trainer_create; the communicator's struct is copied; everything it refers to must
  * outlive the trainer.
  * Errors: as cribo_trainer_create, CRIBO_TIMED_OUT.
- * Cost: as cribo_trainer_create; of the moments each rank uses its part.
+ * Cost: as cribo_trainer_create, but of moments and memory bank each rank holds one part of `size` equal
+ * parts.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_create_distributed(cribo_trainer **out,
     const cribo_trainer_config *config, const cribo_runtime *runtime, const cribo_communicator *communicator);

@@ -53,7 +53,8 @@ static cribo_status choose_options(cribo_save_options *chosen, const cribo_save_
 cribo_status cb_save_checkpoint(const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
     cribo_save_options chosen;
-    CB_TRY(choose_options(&chosen, options));
+    cribo_status status = choose_options(&chosen, options);
+    CB_TRY(cb_ranks_agree(subject->learner ? subject->learner->ranks : NULL, status));
     return cb_checkpoint_write(subject, place, &chosen);
 }
 
@@ -64,19 +65,15 @@ cribo_status cb_save_weights(const cb_subject *subject, cb_place place, const cr
     return cb_run_weights_write(subject, place, &chosen);
 }
 
-/* Of several ranks the first writes: the state is the same on all. */
-static bool writes(const cribo_trainer *trainer)
-{
-    return cb_ranks_own(trainer->core->ranks) == 0;
-}
-
 /* A trainer's state in place; free with cb_state_free. */
 static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb_subject *subject)
 {
     cb_trainer *core = trainer->core;
-    CB_TRY(cb_state_of(&core->learner, state));
-    *subject = (cb_subject){&trainer->runtime, &cb_trainer_run, &core->config, core->learner.step, state,
-        core->learner.objective->bank};
+    cribo_status own = cb_state_of(&core->learner, state), status = cb_ranks_agree(core->ranks, own);
+    if (status != CRIBO_OK && own == CRIBO_OK) cb_state_free(state);
+    CB_TRY(status);
+    *subject = (cb_subject){
+        &trainer->runtime, &cb_trainer_run, &core->config, core->learner.step, state, &core->learner};
     return CRIBO_OK;
 }
 
@@ -86,7 +83,8 @@ static cribo_status save_weights(
     cb_state state;
     cb_subject subject;
     CB_TRY(subject_of(trainer, &state, &subject));
-    cribo_status status = writes(trainer) ? cb_save_weights(&subject, place, options) : CRIBO_OK;
+    bool writes = cb_ranks_own(trainer->core->ranks) == 0; /* weights are the same on all ranks */
+    cribo_status status = writes ? cb_save_weights(&subject, place, options) : CRIBO_OK;
     cb_state_free(&state);
     return cb_ranks_agree(trainer->core->ranks, status);
 }
@@ -118,7 +116,7 @@ static cribo_status save(const cribo_trainer *trainer, cb_place place, const cri
     cb_subject subject;
     CB_TRY(cb_check_idle(&trainer->core->learner, "a checkpoint is written"));
     CB_TRY(subject_of(trainer, &state, &subject));
-    cribo_status status = writes(trainer) ? cb_save_checkpoint(&subject, place, options) : CRIBO_OK;
+    cribo_status status = cb_save_checkpoint(&subject, place, options);
     cb_state_free(&state);
     return cb_ranks_agree(trainer->core->ranks, status);
 }

@@ -14,7 +14,7 @@ CB_SETTING_GETTERS(memory_bank, &cb_memory_bank_settings, cb_memory_bank_config(
 static cribo_status build(cribo_memory_bank *bank, const cribo_memory_bank_config *config)
 {
     CB_TRY(cb_gemm_begin(&bank->runtime));
-    return cb_memory_bank_create(&bank->runtime, &bank->bank, config);
+    return cb_memory_bank_create(&bank->runtime, &bank->bank, config, NULL);
 }
 
 cribo_status cribo_memory_bank_create(
@@ -78,12 +78,21 @@ static cribo_status check_batch(const cribo_memory_bank *bank, const cribo_objec
     return cb_memory_bank_check(bank->bank, to, SIZE_MAX, cb_memory_bank_max_objects(bank->bank));
 }
 
+/* Of several ranks each has a part only. */
+static cribo_status check_whole(const cribo_memory_bank *bank)
+{
+    size_t ranks = cb_memory_bank_ranks(bank->bank);
+    if (ranks == 1) return CRIBO_OK;
+    return cb_fail(CRIBO_WRONG_STATE, "the memory bank is divided over %zu ranks", ranks);
+}
+
 cribo_status cribo_memory_bank_query(
     cribo_memory_bank *bank, const cribo_object_batch *objects, const cribo_match *match)
 {
     cb_objects batch;
     cribo_match wanted = {0};
     CB_ENTER(bank);
+    CB_TRY(check_whole(bank));
     CB_TRY(check_batch(bank, objects, &batch));
     CB_TRY(CB_IMPORT(wanted, match, neighbours2));
     cb_match found = {{wanted.index1, wanted.index2}, {wanted.match1, wanted.match2},
@@ -114,6 +123,7 @@ cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2)
 {
     CB_ENTER(bank);
+    if (view1 || view2) CB_TRY(check_whole(bank));
     cb_memory_bank_export(bank->bank, objects_per_image, ids, view1, view2);
     return CRIBO_OK;
 }
@@ -129,6 +139,7 @@ cribo_status cribo_memory_bank_copy(const cribo_memory_bank *bank, const cribo_b
     if (to.view1 || to.view2)
         CB_TRY(cb_check_capacity(
             "arrays.object_capacity", to.object_capacity, cb_memory_bank_count(bank->bank)));
+    if (to.view1 || to.view2) CB_TRY(check_whole(bank));
     cb_memory_bank_export(bank->bank, to.objects_per_image, to.ids, to.view1, to.view2);
     return CRIBO_OK;
 }
@@ -156,6 +167,7 @@ cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_objec
 
 static cribo_status save(const cribo_memory_bank *bank, cb_place place, const char *prefix)
 {
+    CB_TRY(check_whole(bank));
     return cb_bank_write(&bank->runtime.allocator, bank->bank, place, prefix);
 }
 

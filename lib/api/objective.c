@@ -499,8 +499,8 @@ static cribo_status save(const cribo_objective *objective, cb_place place, const
     CB_TRY(cb_check_between_steps(objective->guard, "a checkpoint is written"));
     cb_learner *learner = &objective->core->learner;
     CB_TRY(cb_state_of(learner, &state));
-    cb_subject subject = {&objective->runtime, &cb_objective_run, &objective->core->config, learner->step,
-        &state, learner->objective->bank};
+    cb_subject subject = {
+        &objective->runtime, &cb_objective_run, &objective->core->config, learner->step, &state, learner};
     cribo_status status = cb_save_checkpoint(&subject, place, options);
     cb_state_free(&state);
     return status;

@@ -11,7 +11,7 @@ struct cribo_snapshot {
     cb_runtime runtime;
     cribo_trainer_config config;
     int64_t step;
-    cb_state state; /* a copy */
+    cb_state state; /* a copy; without arrays on the ranks that do not write */
 };
 
 static cribo_status take(cribo_snapshot *snapshot, const cribo_trainer *trainer)
@@ -57,6 +57,7 @@ static cb_subject subject_of(const cribo_snapshot *snapshot)
 
 static cribo_status save(const cribo_snapshot *snapshot, cb_place place, const cribo_save_options *options)
 {
+    if (!snapshot->state.arrays) return CRIBO_OK;
     cb_subject subject = subject_of(snapshot);
     return cb_save_checkpoint(&subject, place, options);
 }
@@ -81,6 +82,7 @@ cribo_status cribo_snapshot_save_to(
 static cribo_status save_weights(
     const cribo_snapshot *snapshot, cb_place place, const cribo_save_options *options)
 {
+    if (!snapshot->state.arrays) return CRIBO_OK;
     cb_subject subject = subject_of(snapshot);
     return cb_save_weights(&subject, place, options);
 }

@@ -3,6 +3,7 @@
 
 #include "base/structs.h"
 #include "communication/exchange.h"
+#include "tensor/rounding.h"
 
 #include <math.h>
 #include <string.h>
@@ -159,18 +160,34 @@ static cribo_status run(cb_ranks *ranks, const cb_exchange *exchange)
     return cb_fail(status, "%s", ranks->failure.message);
 }
 
+cribo_status cb_ranks_swap(cb_ranks *ranks, const char *what, size_t peer, const void *send,
+    size_t send_bytes, void *receive, size_t receive_bytes)
+{
+    return run(ranks, &(cb_exchange){.what = what,
+                          .peer = peer,
+                          .send = send,
+                          .send_bytes = send_bytes,
+                          .receive = receive,
+                          .receive_bytes = receive_bytes});
+}
+
+cribo_status cb_ranks_collect(
+    cb_ranks *ranks, const char *what, size_t from, const void *bytes, size_t count, void *to)
+{
+    size_t own = cb_ranks_own(ranks);
+    if (own == from && own == 0 && count > 0) memcpy(to, bytes, count);
+    if (own == from && own != 0) return cb_ranks_swap(ranks, what, 0, bytes, count, NULL, 0);
+    if (own != from && own == 0) return cb_ranks_swap(ranks, what, from, NULL, 0, to, count);
+    return CRIBO_OK;
+}
+
 /* Parts first ... first + count - 1 go to rank `peer`, and those from other_first on come from it. */
 static cribo_status swap_parts(cb_ranks *ranks, const char *what, unsigned char *all, size_t item,
     const size_t *offsets, size_t peer, size_t first, size_t other_first, size_t count)
 {
-    return run(ranks, &(cb_exchange){
-                          .what = what,
-                          .peer = peer,
-                          .send = all + item * offsets[first],
-                          .send_bytes = item * (offsets[first + count] - offsets[first]),
-                          .receive = all + item * offsets[other_first],
-                          .receive_bytes = item * (offsets[other_first + count] - offsets[other_first]),
-                      });
+    return cb_ranks_swap(ranks, what, peer, all + item * offsets[first],
+        item * (offsets[first + count] - offsets[first]), all + item * offsets[other_first],
+        item * (offsets[other_first + count] - offsets[other_first]));
 }
 
 /* --- gathering --- */
@@ -226,41 +243,95 @@ size_t cb_ranks_part(const cb_ranks *ranks)
     return ranks ? part_of(ranks->rank, ranks->size) : 0;
 }
 
-static void add_arrived(void *context, const void *data, size_t offset, size_t bytes)
+size_t cb_ranks_owner(const cb_ranks *ranks, size_t part)
 {
-    cb_real *values = (cb_real *)context + offset / sizeof(cb_real);
-    const cb_real *more = data;
-    for (size_t i = 0; i < bytes / sizeof(cb_real); i++) values[i] += more[i];
+    return part_of(part, cb_ranks_size(ranks)); /* reversing twice changes nothing */
+}
+
+/* What the ranks do with values. */
+typedef struct reduction {
+    const char *what;
+    size_t size, sent_size;                   /* bytes of a value, and of one that is sent */
+    void (*pack)(void *values, size_t count); /* makes values that are sent, in place; NULL: they are */
+    cb_join *join;
+} reduction;
+
+/* The target of an exchange's chunks. */
+typedef struct joined {
+    cb_join *join;
+    void *values;
+} joined;
+
+static void join_arrived(void *context, const void *data, size_t offset, size_t bytes)
+{
+    const joined *to = context;
+    to->join(to->values, data, offset, bytes);
 }
 
 /*
- * Recursive halving, beginning with neighbours: each rank keeps half of its parts, adds the same parts of the
- * rank whose number differs in bit `bit`, and sends that rank the other half. The lowest bit selects half of
- * all parts, so a rank's last part is part_of its number, and the sums are those of the tree.
+ * Recursive halving, beginning with neighbours: each rank keeps half of its parts, joins them with the same
+ * parts of the rank whose number differs in bit `bit`, and sends that rank the other half. The lowest bit
+ * selects half of all parts, so a rank's last part is part_of its number, and the order is that of the tree.
  */
-cribo_status cb_ranks_sum(cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets)
+static cribo_status reduce(cb_ranks *ranks, const reduction *r, unsigned char *values, const size_t *offsets)
 {
     size_t first = 0, count = cb_ranks_size(ranks);
     for (size_t bit = 1; ranks && bit < ranks->size; bit *= 2) {
         count /= 2;
         size_t upper = first + count, kept = ranks->rank & bit ? upper : first;
-        size_t given = kept == first ? upper : first;
+        size_t given = kept == first ? upper : first, sent = offsets[given + count] - offsets[given];
+        unsigned char *send = values + r->size * offsets[given];
+        joined to = {r->join, values + r->size * offsets[kept]};
+        if (r->pack) r->pack(send, sent);
         CB_TRY(run(ranks, &(cb_exchange){
-                              .what = what,
+                              .what = r->what,
                               .peer = ranks->rank ^ bit,
-                              .send = (const unsigned char *)(values + offsets[given]),
-                              .send_bytes = sizeof *values * (offsets[given + count] - offsets[given]),
-                              .receive_bytes = sizeof *values * (offsets[kept + count] - offsets[kept]),
+                              .send = send,
+                              .send_bytes = r->sent_size * sent,
+                              .receive_bytes = r->sent_size * (offsets[kept + count] - offsets[kept]),
                               .chunks = ranks->chunks,
-                              .arrived = add_arrived,
-                              .context = values + offsets[kept],
+                              .arrived = join_arrived,
+                              .context = &to,
                           }));
         first = kept;
     }
     return CRIBO_OK;
 }
 
-/* The exchanges of cb_ranks_sum in reverse order. */
+cribo_status cb_ranks_reduce(
+    cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets, cb_join *join)
+{
+    return reduce(ranks, &(reduction){what, size, size, NULL, join}, values, offsets);
+}
+
+static void add_real(void *values, const void *other, size_t offset, size_t bytes)
+{
+    cb_real *sum = (cb_real *)values + offset / sizeof *sum;
+    const cb_real *more = other;
+    for (size_t i = 0; i < bytes / sizeof *more; i++) sum[i] += more[i];
+}
+
+static void add_bf16(void *values, const void *other, size_t offset, size_t bytes)
+{
+    cb_add_rounded((cb_real *)values + offset / sizeof(cb_bf16), other, bytes / sizeof(cb_bf16));
+}
+
+static void pack_bf16(void *values, size_t count)
+{
+    cb_pack_bf16(values, count);
+}
+
+cribo_status cb_ranks_sum(
+    cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets, bool rounded)
+{
+    static const reduction plain = {NULL, sizeof(cb_real), sizeof(cb_real), NULL, add_real};
+    static const reduction in_bf16 = {NULL, sizeof(cb_real), sizeof(cb_bf16), pack_bf16, add_bf16};
+    reduction r = rounded ? in_bf16 : plain;
+    r.what = what;
+    return reduce(ranks, &r, (unsigned char *)values, offsets);
+}
+
+/* The exchanges of a reduction in reverse order. */
 cribo_status cb_ranks_spread(
     cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets)
 {

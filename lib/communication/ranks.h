@@ -50,15 +50,36 @@ cribo_status cb_ranks_gather(cb_ranks *ranks, const char *what, const void *mine
  */
 cribo_status cb_ranks_share(cb_ranks *ranks, const char *what, void *all, const size_t *offsets);
 
+/* Exchanges bytes with rank `peer` alone, which makes the same call. */
+cribo_status cb_ranks_swap(cb_ranks *ranks, const char *what, size_t peer, const void *send,
+    size_t send_bytes, void *receive, size_t receive_bytes);
+
+/* `bytes` bytes of rank `from` get to `to` of rank 0; other ranks do nothing. */
+cribo_status cb_ranks_collect(
+    cb_ranks *ranks, const char *what, size_t from, const void *bytes, size_t count, void *to);
+
 /*
  * Values that are divided over the ranks: part p are the numbers offsets[p] ... offsets[p + 1] - 1, and the
  * rank that owns part p is the one whose number has p's bits in reverse order.
  *
- * sum      each rank's own part becomes the sum over all ranks; the other parts are undefined afterwards
+ * reduce   each rank's own part becomes that of all ranks, joined by `join`; the other parts are undefined
+ *          afterwards. A value has `size` bytes
+ * sum      the same for sums. `rounded`: both terms of every addition are first rounded to bfloat16, and are
+ *          sent in it
  * spread   every rank gets each part from its owner
  */
 size_t cb_ranks_part(const cb_ranks *ranks);
-cribo_status cb_ranks_sum(cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets);
+size_t cb_ranks_owner(const cb_ranks *ranks, size_t part);
+
+/*
+ * Joins another rank's values, those from byte `offset` on, with the values from `values` on. Either order of
+ * the operands gives the same bits.
+ */
+typedef void cb_join(void *values, const void *other, size_t offset, size_t bytes);
+cribo_status cb_ranks_reduce(
+    cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets, cb_join *join);
+cribo_status cb_ranks_sum(
+    cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets, bool rounded);
 cribo_status cb_ranks_spread(
     cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets);
 

@@ -28,32 +28,37 @@ const cb_config_table cb_memory_bank_settings = CB_CONFIG_TABLE(cribo_memory_ban
 struct cb_memory_bank {
     cribo_memory_bank_config config;
     cb_pool *pool;
+    cb_ranks *ranks; /* borrowed; NULL: one */
     cb_object_queue queue;
     size_t max_objects;
     cb_parallel_search search; /* of both views at the same time */
 
     /* The query under way. */
-    cb_range rows;         /* of the objects, those that are queried */
     cb_queries queries[2]; /* the objects of each view; ids are shared */
     int64_t *index[2];     /* [max_objects] nearest entries */
     uint8_t *match[2];     /* [max_objects] results of the cycle test */
+    size_t *row[2];        /* [max_objects] the objects whose cycles are tested */
+    size_t rows[2];        /* number of them */
 };
 
 static cribo_status create_parts(
-    const cb_runtime *runtime, cb_memory_bank *bank, const cribo_memory_bank_config *config)
+    const cb_runtime *runtime, cb_memory_bank *bank, const cribo_memory_bank_config *config, cb_ranks *ranks)
 {
     size_t width = (size_t)config->width, per_image = (size_t)config->objects_per_image;
     bank->config = *config;
     bank->pool = runtime->pool;
+    bank->ranks = ranks;
     bank->max_objects = config->max_objects ? (size_t)config->max_objects : DEFAULT_MOST_IMAGES * per_image;
-    CB_TRY(cb_object_queue_create(
-        &runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image, width));
+    CB_TRY(cb_object_queue_create(&runtime->allocator, &bank->queue, (size_t)config->bank_images, per_image,
+        width, (cb_division){cb_ranks_own(ranks), cb_ranks_size(ranks)}));
     for (int view = 0; view < 2; view++) {
         CB_TRY(cb_queries_create(&runtime->allocator, &bank->queries[view], bank->max_objects, width));
         CB_TRY(CB_ALLOCATE(
             &runtime->allocator, &bank->index[view], bank->max_objects, "memory bank: indices found"));
         CB_TRY(CB_ALLOCATE(
             &runtime->allocator, &bank->match[view], bank->max_objects, "memory bank: matches found"));
+        CB_TRY(CB_ALLOCATE(
+            &runtime->allocator, &bank->row[view], bank->max_objects, "memory bank: tested objects"));
     }
     CB_TRY(CB_ALLOCATE(
         &runtime->allocator, &bank->queries[0].id, bank->max_objects, "memory bank: ids of queries"));
@@ -67,12 +72,12 @@ static cribo_status create_parts(
 }
 
 cribo_status cb_memory_bank_create(
-    const cb_runtime *runtime, cb_memory_bank **out, const cribo_memory_bank_config *config)
+    const cb_runtime *runtime, cb_memory_bank **out, const cribo_memory_bank_config *config, cb_ranks *ranks)
 {
     cb_memory_bank *bank;
     *out = NULL;
     CB_TRY(CB_ALLOCATE(&runtime->allocator, &bank, 1, "memory bank: handle"));
-    cribo_status status = create_parts(runtime, bank, config);
+    cribo_status status = create_parts(runtime, bank, config, ranks);
     if (status == CRIBO_OK)
         *out = bank;
     else
@@ -87,6 +92,7 @@ void cb_memory_bank_free(const cb_runtime *runtime, cb_memory_bank *bank)
     cb_parallel_search_destroy(runtime, &bank->search);
     cb_release(allocator, bank->queries[0].id);
     for (int view = 0; view < 2; view++) {
+        cb_release(allocator, bank->row[view]);
         cb_release(allocator, bank->match[view]);
         cb_release(allocator, bank->index[view]);
         cb_queries_destroy(allocator, &bank->queries[view]);
@@ -106,11 +112,10 @@ void cb_memory_bank_search_coarsely(cb_memory_bank *bank, bool coarsely)
 }
 
 /* Normalises the objects and gives each its image's id. */
-static void begin_query(cb_memory_bank *bank, const cb_objects *objects, cb_range queried)
+static void begin_query(cb_memory_bank *bank, const cb_objects *objects)
 {
     size_t rows = cb_objects_count(objects, objects->images), row = 0;
-    assert(rows <= bank->max_objects && queried.end <= rows);
-    bank->rows = queried;
+    assert(rows <= bank->max_objects);
     for (int view = 0; view < 2; view++) {
         bank->queries[view].rows = rows;
         for (size_t r = 0; r < rows; r++)
@@ -138,45 +143,77 @@ static cb_entries entries_of_view2(const void *queue, size_t index)
     return entries_of(queue, 1, index);
 }
 
-/* Queries some rows on; the ids are shared. */
-static cb_queries queries_from(const cb_queries *all, cb_range rows)
-{
-    cb_queries some = *all;
-    some.rows = rows.end - rows.begin;
-    some.unit += rows.begin * all->width;
-    some.coarse += rows.begin * all->width;
-    some.doubt += rows.begin;
-    some.id += rows.begin;
-    return some;
-}
-
-/* Finds the nearest entry of each queried object, both views at the same time. */
+/*
+ * Finds the nearest stored entry of each object, both views at the same time. Stored entries are in the order
+ * of all, so of equal cosines the lowest number among all entries wins.
+ */
 static void search_views(cb_memory_bank *bank)
 {
-    size_t blocks = cb_object_queue_blocks(&bank->queue), begin = bank->rows.begin;
-    const cb_queries queries[2] = {
-        queries_from(&bank->queries[0], bank->rows), queries_from(&bank->queries[1], bank->rows)};
+    size_t blocks = cb_object_queue_blocks(&bank->queue);
     const cb_search_job jobs[2] = {
-        {&queries[0], blocks, entries_of_view1, &bank->queue, bank->max_objects},
-        {&queries[1], blocks, entries_of_view2, &bank->queue, bank->max_objects},
+        {&bank->queries[0], blocks, entries_of_view1, &bank->queue, bank->max_objects},
+        {&bank->queries[1], blocks, entries_of_view2, &bank->queue, bank->max_objects},
     };
     cb_parallel_search_run(&bank->search, jobs);
-    for (size_t view = 0; view < 2; view++)
-        for (size_t r = 0; r < queries[view].rows; r++)
-            bank->index[view][begin + r] = bank->search.workers[0].best[view][r].index;
 }
 
-/* The neighbours' other views, normalised; zero where there is no neighbour. */
-static void fetch_other_views(
-    const cb_object_queue *queue, size_t view, const int64_t *index, size_t rows, cb_real *unit)
+static cb_neighbour found(const cb_memory_bank *bank, int view, size_t row)
 {
+    cb_neighbour nearest = bank->search.workers[0].best[view][row];
+    if (nearest.index >= 0)
+        nearest.index =
+            (int64_t)cb_object_queue_index(&bank->queue, bank->queue.division.part, (size_t)nearest.index);
+    return nearest;
+}
+
+void cb_memory_bank_search(cb_memory_bank *bank, const cb_objects *objects, cb_neighbour *const nearest[2])
+{
+    begin_query(bank, objects);
+    search_views(bank);
+    for (int view = 0; view < 2; view++)
+        for (size_t r = 0; r < bank->queries[view].rows; r++) nearest[view][r] = found(bank, view, r);
+}
+
+size_t cb_memory_bank_ranks(const cb_memory_bank *bank)
+{
+    return bank->queue.division.parts;
+}
+
+size_t cb_memory_bank_owner(const cb_memory_bank *bank, int64_t index)
+{
+    return cb_object_queue_part_with(&bank->queue, (size_t)index);
+}
+
+/* The row of an entry that this rank stores. */
+static size_t row_of(const cb_object_queue *queue, int64_t index)
+{
+    return cb_object_queue_row(queue, (size_t)index / queue->division.parts);
+}
+
+/* The objects whose nearest entry is on this rank. */
+static void select_rows(cb_memory_bank *bank, int64_t *const index[2])
+{
+    for (int view = 0; view < 2; view++) {
+        bank->rows[view] = 0;
+        for (size_t r = 0; r < bank->queries[view].rows; r++) {
+            int64_t entry = bank->index[view][r] = index[view][r];
+            bank->match[view][r] = 0;
+            if (entry >= 0 && cb_memory_bank_owner(bank, entry) == bank->queue.division.part)
+                bank->row[view][bank->rows[view]++] = r;
+        }
+    }
+}
+
+/* The other views of some objects' neighbours, normalised. */
+static void fetch_other_views(
+    const cb_memory_bank *bank, size_t view, const size_t *rows, size_t count, cb_real *unit)
+{
+    const cb_object_queue *queue = &bank->queue;
     size_t width = queue->width;
-    memset(unit, 0, rows * width * sizeof *unit);
-    for (size_t r = 0; r < rows; r++) {
-        if (index[r] < 0) continue;
-        size_t row = cb_object_queue_row(queue, (size_t)index[r]);
+    for (size_t i = 0; i < count; i++) {
+        size_t row = row_of(queue, bank->index[view][rows[i]]);
         cb_rows()->scale(
-            unit + r * width, queue->vector[1 - view] + row * width, queue->inverse[1 - view][row], width);
+            unit + i * width, queue->vector[1 - view] + row * width, queue->inverse[1 - view][row], width);
     }
 }
 
@@ -185,20 +222,21 @@ static size_t cycle_rows(const cb_memory_bank *bank)
     return cb_min(CYCLE_ROWS, bank->queue.block_rows); /* capacity of a worker's scratch */
 }
 
-/* Task: do the neighbours of some queried objects of one view lead back to them? */
+/* Task: do the neighbours of some objects of one view lead back to them? */
 static void test_cycle(void *context, size_t task, size_t worker)
 {
     const cb_memory_bank *bank = context;
     const cb_search_worker *own = &bank->search.workers[worker];
     size_t view = task % 2, stripe = cycle_rows(bank), width = bank->queue.width;
-    size_t begin = bank->rows.begin + task / 2 * stripe;
+    size_t begin = task / 2 * stripe;
+    if (begin >= bank->rows[view]) return;
     const cb_queries *objects = &bank->queries[1 - view];
-    const int64_t *index = bank->index[view] + begin;
-    size_t rows = cb_min(bank->rows.end - begin, stripe);
+    const size_t *row = bank->row[view] + begin;
+    size_t rows = cb_min(bank->rows[view] - begin, stripe);
     cb_real *cosines = own->search.cosines;
     cb_neighbour *back = own->best[view]; /* free: the search's result was copied */
 
-    fetch_other_views(&bank->queue, view, index, rows, own->search.copies);
+    fetch_other_views(bank, view, row, rows, own->search.copies);
     cb_neighbours_forget(back, rows);
     for (size_t from = 0; from < objects->rows; from += CB_SEARCH_ROWS) {
         size_t n = cb_min(objects->rows - from, CB_SEARCH_ROWS);
@@ -210,8 +248,23 @@ static void test_cycle(void *context, size_t task, size_t worker)
             cb_neighbours_keep(&back[r], 1, candidate);
         }
     }
-    for (size_t r = 0; r < rows; r++)
-        bank->match[view][begin + r] = index[r] >= 0 && back[r].index == (int64_t)(begin + r);
+    for (size_t r = 0; r < rows; r++) bank->match[view][row[r]] = back[r].index == (int64_t)row[r];
+}
+
+static void test_cycles(cb_memory_bank *bank, int64_t *const index[2])
+{
+    select_rows(bank, index);
+    size_t most = cb_max(bank->rows[0], bank->rows[1]), stripe = cycle_rows(bank);
+    cb_pool_run(bank->pool, 2 * ((most + stripe - 1) / stripe), test_cycle, bank);
+}
+
+void cb_memory_bank_test(
+    cb_memory_bank *bank, const cb_objects *objects, int64_t *const index[2], uint8_t *const match[2])
+{
+    begin_query(bank, objects);
+    test_cycles(bank, index);
+    for (int view = 0; view < 2; view++)
+        memcpy(match[view], bank->match[view], bank->queries[view].rows * sizeof *match[view]);
 }
 
 void cb_memory_bank_copy(const cb_memory_bank *bank, int view, int64_t index, cb_real *to)
@@ -220,38 +273,30 @@ void cb_memory_bank_copy(const cb_memory_bank *bank, int view, int64_t index, cb
     if (index < 0)
         memset(to, 0, width * sizeof *to);
     else
-        memcpy(to, bank->queue.vector[view] + cb_object_queue_row(&bank->queue, (size_t)index) * width,
-            width * sizeof *to);
+        memcpy(to, bank->queue.vector[view] + row_of(&bank->queue, index) * width, width * sizeof *to);
 }
 
 static void give_findings(const cb_memory_bank *bank, const cb_match *to)
 {
-    size_t begin = bank->rows.begin, rows = bank->rows.end - begin;
+    size_t rows = bank->queries[0].rows;
     for (int view = 0; view < 2; view++) {
-        if (to->index[view])
-            memcpy(to->index[view] + begin, bank->index[view] + begin, rows * sizeof *to->index[view]);
-        if (to->match[view])
-            memcpy(to->match[view] + begin, bank->match[view] + begin, rows * sizeof *to->match[view]);
-        for (size_t r = begin; to->neighbour[view] && r < bank->rows.end; r++)
+        if (to->index[view]) memcpy(to->index[view], bank->index[view], rows * sizeof *to->index[view]);
+        if (to->match[view]) memcpy(to->match[view], bank->match[view], rows * sizeof *to->match[view]);
+        for (size_t r = 0; to->neighbour[view] && r < rows; r++)
             cb_memory_bank_copy(
                 bank, view, bank->index[view][r], to->neighbour[view] + r * bank->queue.width);
     }
 }
 
-void cb_memory_bank_query_some(
-    cb_memory_bank *bank, const cb_objects *objects, cb_range rows, const cb_match *match)
-{
-    size_t stripe = cycle_rows(bank);
-    begin_query(bank, objects, rows);
-    search_views(bank);
-    cb_pool_run(bank->pool, 2 * ((rows.end - rows.begin + stripe - 1) / stripe), test_cycle, bank);
-    give_findings(bank, match);
-}
-
 void cb_memory_bank_query(cb_memory_bank *bank, const cb_objects *objects, const cb_match *match)
 {
-    cb_memory_bank_query_some(
-        bank, objects, (cb_range){0, cb_objects_count(objects, objects->images)}, match);
+    begin_query(bank, objects);
+    search_views(bank);
+    for (int view = 0; view < 2; view++)
+        for (size_t r = 0; r < bank->queries[view].rows; r++)
+            bank->index[view][r] = found(bank, view, r).index;
+    test_cycles(bank, bank->index);
+    give_findings(bank, match);
 }
 
 void cb_memory_bank_push(cb_memory_bank *bank, const cb_objects *objects)
@@ -343,16 +388,67 @@ const cb_real *cb_memory_bank_stretch(const cb_memory_bank *bank, int view, size
     return bank->queue.vector[view] + block.row * bank->queue.width;
 }
 
-void cb_memory_bank_replace(cb_memory_bank *bank, const cb_objects *objects)
+/* --- over several ranks --- */
+
+/* This rank's vectors among entries first ... first + rows - 1, one after the other; returns how many. */
+static size_t pack(const cb_memory_bank *bank, int view, size_t first, size_t rows, cb_real *to)
 {
-    cb_object_queue_clear(&bank->queue);
-    cb_object_queue_push(&bank->queue, objects);
+    const cb_object_queue *queue = &bank->queue;
+    size_t part = queue->division.part, width = queue->width;
+    size_t begin = cb_object_queue_stored_before(queue, part, first);
+    size_t end = cb_object_queue_stored_before(queue, part, first + rows);
+    for (size_t own = begin; own < end; own++)
+        memcpy(to + (own - begin) * width, queue->vector[view] + cb_object_queue_row(queue, own) * width,
+            width * sizeof *to);
+    return end - begin;
+}
+
+/* Puts the packed vectors of rank `part` to their places among the entries from `first` on. */
+static void unpack(
+    const cb_object_queue *queue, size_t part, size_t first, size_t count, const cb_real *packed, cb_real *to)
+{
+    size_t width = queue->width, begin = cb_object_queue_stored_before(queue, part, first);
+    for (size_t i = 0; i < count; i++)
+        memcpy(to + (cb_object_queue_index(queue, part, begin + i) - first) * width, packed + i * width,
+            width * sizeof *to);
+}
+
+cribo_status cb_memory_bank_collect(
+    const cb_memory_bank *bank, int view, size_t first, size_t rows, cb_real *packed, cb_real *to)
+{
+    const cb_object_queue *queue = &bank->queue;
+    size_t own = cb_ranks_own(bank->ranks);
+    if (own != 0) {
+        size_t count = pack(bank, view, first, rows, packed);
+        return cb_ranks_collect(
+            bank->ranks, "memory bank", own, packed, count * queue->width * sizeof *packed, NULL);
+    }
+    unpack(queue, 0, first, pack(bank, view, first, rows, packed), packed, to);
+    for (size_t r = 1; r < cb_ranks_size(bank->ranks); r++) {
+        size_t count = cb_object_queue_stored_before(queue, r, first + rows) -
+                       cb_object_queue_stored_before(queue, r, first);
+        CB_TRY(cb_ranks_collect(
+            bank->ranks, "memory bank", r, NULL, count * queue->width * sizeof *packed, packed));
+        unpack(queue, r, first, count, packed, to);
+    }
+    return CRIBO_OK;
+}
+
+void cb_memory_bank_restore(cb_memory_bank *bank, const cb_objects *objects)
+{
+    cb_object_queue_restore(&bank->queue, objects);
+}
+
+size_t cb_memory_bank_restored_offset(const cb_memory_bank *bank, size_t count)
+{
+    return cb_object_queue_restored_offset(&bank->queue, count);
 }
 
 cribo_status cb_memory_bank_import(cb_memory_bank *bank, const cb_objects *objects)
 {
     const cb_object_queue *queue = &bank->queue;
     CB_TRY(cb_memory_bank_check(bank, objects, queue->max_images, queue->max_images * queue->max_per_image));
-    cb_memory_bank_replace(bank, objects);
+    cb_object_queue_clear(&bank->queue);
+    cb_object_queue_push(&bank->queue, objects);
     return CRIBO_OK;
 }

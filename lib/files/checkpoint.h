@@ -27,13 +27,13 @@ typedef struct cb_subject {
     const void *config; /* of the kind's settings */
     int64_t step;
     const cb_state *state;
-    const cb_memory_bank
-        *bank; /* has the vectors that are not in `state`; NULL: `state` is a complete copy */
+    cb_learner *learner; /* has the values that are not in `state`; NULL: `state` is a complete copy */
 } cb_subject;
 
 /*
  * Replaces the file at `place` atomically by a checkpoint with the caller's metadata. `options` is complete
  * and checked.
+ * Of several ranks rank 0 writes; the others send it their parts of the state. Collective.
  */
 cribo_status cb_checkpoint_write(
     const cb_subject *subject, cb_place place, const cribo_save_options *options);

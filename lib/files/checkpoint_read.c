@@ -177,22 +177,42 @@ static cribo_status read_length(const cb_checkpoint *c, const char *name, size_t
     return CRIBO_OK;
 }
 
+/* A divided array of a stage. */
+typedef struct storing {
+    const cb_learner *learner;
+    const cb_state *stage;
+    const cb_state_array *array;
+} storing;
+
+static void store(void *context, size_t first, const float *piece, size_t count)
+{
+    const storing *s = context;
+    cb_state_store(s->learner, s->stage, s->array, first, count, piece);
+}
+
+static cribo_status read_array(
+    const cb_checkpoint *c, const cb_learner *learner, const cb_state *stage, const cb_tensor_info *tensor)
+{
+    const cb_state_array *array = cb_state_find(stage, tensor->name);
+    storing to = {learner, stage, array};
+    if (array->divided)
+        return cb_safetensors_read_pieces(c->file, tensor, stage->piece, cb_state_piece(array), store, &to);
+    return cb_safetensors_read_as(
+        c->file, tensor, array->integers ? CB_I64 : CB_F32, array->values, array->count);
+}
+
 /*
  * Reads in the order of the file, so that one pass over it is enough. Names in a file are unique: if the file
  * has the same number of tensors as the stage and all tensors of the stage, it has no others.
  */
-static cribo_status read_arrays(const cb_checkpoint *c, const cb_state *stage)
+static cribo_status read_arrays(const cb_checkpoint *c, const cb_learner *learner, const cb_state *stage)
 {
     for (size_t i = 0; i < stage->count; i++) CB_TRY(check_array(c, &stage->arrays[i]));
     if (cb_safetensors_count(c->file) != stage->count)
         return cb_fail(CRIBO_CORRUPT, "%.200s: there are %zu tensors, not %zu", c->path,
             cb_safetensors_count(c->file), stage->count);
-    for (size_t i = 0; i < stage->count; i++) {
-        const cb_tensor_info *tensor = cb_safetensors_tensor(c->file, i);
-        const cb_state_array *array = cb_state_find(stage, tensor->name);
-        CB_TRY(cb_safetensors_read_as(
-            c->file, tensor, array->integers ? CB_I64 : CB_F32, array->values, array->count));
-    }
+    for (size_t i = 0; i < stage->count; i++)
+        CB_TRY(read_array(c, learner, stage, cb_safetensors_tensor(c->file, i)));
     return cb_safetensors_finish(c->file);
 }
 
@@ -205,7 +225,7 @@ static cribo_status read_state(const cb_checkpoint *c, cb_learner *learner, cb_s
     CB_TRY(read_length(c, "bank.objects_per_image", most, &images));
     CB_TRY(read_length(c, "bank.view1", most * objective->sizes.clusters, &objects));
     CB_TRY(cb_state_stage(learner, images, objects, stage));
-    CB_TRY(read_arrays(c, stage));
+    CB_TRY(read_arrays(c, learner, stage));
     return cb_state_check(learner, stage, c->path);
 }
 

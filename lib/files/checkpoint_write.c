@@ -32,11 +32,21 @@ static void describe_run(
     pairs[count + 2] = (cb_metadata_pair){CB_KIND_KEY, kind};
 }
 
+/* A divided array that is fetched from the ranks. */
+typedef struct fetching {
+    cb_learner *learner;
+    const cb_state *state;
+    const cb_state_array *array;
+} fetching;
+
 /* The tensors and metadata of a file, in separate memory. */
 typedef struct document {
     const cb_allocator *allocator;
     cb_tensor_entry *entries;
     cb_stretch *stretches;
+    cb_fetched *fetched;
+    fetching *fetching;
+    cb_real *piece;
     cb_metadata_pair *pairs;
     number_text *text;
     char *keys;
@@ -48,6 +58,9 @@ static void free_document(document *d)
     cb_release(d->allocator, d->keys);
     cb_release(d->allocator, d->text);
     cb_release(d->allocator, d->pairs);
+    cb_release(d->allocator, d->piece);
+    cb_release(d->allocator, d->fetching);
+    cb_release(d->allocator, d->fetched);
     cb_release(d->allocator, d->stretches);
     cb_release(d->allocator, d->entries);
 }
@@ -128,21 +141,62 @@ cribo_status cb_run_weights_write(
 
 /* --- the whole state --- */
 
+static cribo_status fetch(void *context, size_t offset, size_t bytes, void *piece)
+{
+    const fetching *f = context;
+    return cb_state_fetch(
+        f->learner, f->state, f->array, offset / sizeof(cb_real), bytes / sizeof(cb_real), piece);
+}
+
+/* Memory for the values that are not in the state. */
+static cribo_status prepare_values(document *d, const cb_subject *subject)
+{
+    size_t count = subject->state->count, most = 0;
+    if (!subject->learner) return CRIBO_OK;
+    const cb_memory_bank *bank = subject->learner->objective->bank;
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->stretches, 2 * cb_memory_bank_stretches(bank), "list of tensors"));
+    if (!subject->learner->ranks) return CRIBO_OK;
+    for (size_t i = 0; i < count; i++) most = cb_max(most, cb_state_piece(&subject->state->arrays[i]));
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->fetched, count, "list of tensors"));
+    CB_TRY(CB_ALLOCATE(d->allocator, &d->fetching, count, "list of tensors"));
+    return CB_ALLOCATE(d->allocator, &d->piece, most, "piece of a state");
+}
+
+/* The values of array `i`, which are not in the state. */
+static void find_values(document *d, const cb_subject *subject, size_t i, cb_tensor_entry *entry)
+{
+    const cb_state_array *array = &subject->state->arrays[i];
+    const cb_memory_bank *bank = subject->learner->objective->bank;
+    if (!array->divided) {
+        int view = array->kind == CB_STATE_VIEW2;
+        cb_bank_list_stretches(
+            bank, entry, view, d->stretches + (size_t)view * cb_memory_bank_stretches(bank));
+        return;
+    }
+    d->fetching[i] = (fetching){subject->learner, subject->state, array};
+    d->fetched[i] = (cb_fetched){fetch, &d->fetching[i], d->piece, cb_state_piece(array) * sizeof(cb_real)};
+    entry->fetched = &d->fetched[i];
+}
+
+static cribo_status list_state(document *d, const cb_subject *subject, const cribo_save_options *options)
+{
+    CB_TRY(begin_document(d, subject, subject->kind->format, (size_t)options->metadata_count));
+    CB_TRY(add_metadata(d, options));
+    CB_TRY(prepare_values(d, subject));
+    for (size_t i = 0; i < subject->state->count; i++) {
+        cb_tensor_entry *entry = add_array(d, &subject->state->arrays[i]);
+        if (!entry->values) find_values(d, subject, i, entry);
+    }
+    return CRIBO_OK;
+}
+
 static cribo_status write_state(
     document *d, const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
-    const cb_state *state = subject->state;
     cb_compression compression = {subject->runtime->pool, (int)options->level};
-    CB_TRY(begin_document(d, subject, subject->kind->format, (size_t)options->metadata_count));
-    CB_TRY(add_metadata(d, options));
-    size_t stretches = subject->bank ? cb_memory_bank_stretches(subject->bank) : 0;
-    CB_TRY(CB_ALLOCATE(d->allocator, &d->stretches, 2 * stretches, "list of tensors"));
-    for (size_t i = 0; i < state->count; i++) {
-        cb_tensor_entry *entry = add_array(d, &state->arrays[i]);
-        int view = state->arrays[i].view;
-        if (!entry->values)
-            cb_bank_list_stretches(subject->bank, entry, view, d->stretches + (size_t)view * stretches);
-    }
+    cb_ranks *ranks = subject->learner ? subject->learner->ranks : NULL;
+    CB_TRY(cb_ranks_agree(ranks, list_state(d, subject, options)));
+    if (cb_ranks_own(ranks) != 0) return cb_safetensors_fetch_only(d->entries, d->count);
     return cb_safetensors_write_gzip(
         d->allocator, &compression, place, d->entries, d->count, d->pairs, d->pair_count);
 }

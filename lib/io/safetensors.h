@@ -48,6 +48,17 @@ typedef struct cb_stretch {
     size_t count;
 } cb_stretch;
 
+/*
+ * Values that are fetched piece by piece. fetch puts the `bytes` bytes from `offset` on into `piece`, which
+ * has room for piece_bytes.
+ */
+typedef struct cb_fetched {
+    cribo_status (*fetch)(void *context, size_t offset, size_t bytes, void *piece);
+    void *context;
+    void *piece;
+    size_t piece_bytes;
+} cb_fetched;
+
 /* A tensor to write, named prefix + name. */
 typedef struct cb_tensor_entry {
     const char *prefix; /* NULL: none */
@@ -59,6 +70,7 @@ typedef struct cb_tensor_entry {
     const cb_stretch
         *stretches; /* the values in pieces, when `values` is NULL; as many bytes as the shape has */
     size_t stretch_count;
+    const cb_fetched *fetched; /* in a compressed file: where the values come from; NULL: from above */
 } cb_tensor_entry;
 
 /*
@@ -70,6 +82,9 @@ typedef struct cb_tensor_entry {
 cribo_status cb_safetensors_write(const cb_allocator *allocator, cb_place place,
     const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata, size_t pairs);
 
+/* Only makes the fetches of cb_safetensors_write_gzip: for a rank whose part of them another rank writes. */
+cribo_status cb_safetensors_fetch_only(const cb_tensor_entry *entries, size_t count);
+
 /*
  * The same compressed by gzip, level 0 to 9, by all workers of the pool, with checksums. Same arguments but
  * for the pool, same bytes.
@@ -78,6 +93,7 @@ typedef struct cb_compression {
     cb_pool *pool;
     int level;
 } cb_compression;
+/* Every fetch is made twice, to the end, also after a failure, unless a fetch fails. */
 cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_compression *compression,
     cb_place place, const cb_tensor_entry *entries, size_t count, const cb_metadata_pair *metadata,
     size_t pairs);
@@ -130,6 +146,14 @@ bool cb_tensor_is(const cb_tensor_info *tensor, cb_dtype dtype);
  */
 cribo_status cb_safetensors_read_as(
     const cb_safetensors *file, const cb_tensor_info *tensor, cb_dtype dtype, void *values, size_t count);
+
+/*
+ * The same for float32, piece by piece: `take` gets `count` numbers from number `first` on, in `piece` with
+ * room for `most` numbers. All but the last piece have `most` numbers.
+ */
+typedef void cb_take_piece(void *context, size_t first, const float *piece, size_t count);
+cribo_status cb_safetensors_read_pieces(const cb_safetensors *file, const cb_tensor_info *tensor,
+    float *piece, size_t most, cb_take_piece *take, void *context);
 
 /*
  * The same for float32; tensors of float16, bfloat16 and float64 are converted (to nearest, ties to even).

@@ -562,6 +562,25 @@ cribo_status cb_safetensors_read_as(
     return read_whole(file, tensor, values);
 }
 
+cribo_status cb_safetensors_read_pieces(const cb_safetensors *file, const cb_tensor_info *tensor,
+    float *piece, size_t most, cb_take_piece *take, void *context)
+{
+    uint64_t begin = sizeof(uint64_t) + file->header_length + tensor->begin;
+    uLong sum = crc32_z(0, NULL, 0);
+    CB_REQUIRE(cb_tensor_is(tensor, CB_F32),
+        "%.200s: tensor \"%.100s\" has dtype %s, but only F32 can be read", file->path, tensor->name,
+        tensor->dtype);
+    for (uint64_t first = 0; first < tensor->elements; first += most) {
+        size_t count = (size_t)cb_min(most, (size_t)(tensor->elements - first)),
+               bytes = count * sizeof *piece;
+        CB_TRY(read_bytes(file, begin + first * sizeof *piece, piece, bytes));
+        sum = crc32_z(sum, (const unsigned char *)piece, bytes);
+        take(context, (size_t)first, piece, count);
+    }
+    const char *digits = digits_of(file, tensor);
+    return digits ? check_digits(file, tensor->name, sum, digits) : CRIBO_OK;
+}
+
 /* --- numbers of other types --- */
 
 static float number_of_bits(uint32_t bits)

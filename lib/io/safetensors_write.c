@@ -23,11 +23,17 @@ typedef struct content {
     uint32_t *checksums; /* of the tensors; NULL: the file has none */
 } content;
 
-/* Where the bytes go. */
+/* Where the bytes go: nowhere after the first failure. */
 typedef struct sink {
-    cribo_status (*write)(void *to, const void *bytes, size_t count);
+    cribo_status (*write)(void *to, const void *bytes, size_t count); /* NULL: nowhere */
     void *to;
+    cribo_status status;
 } sink;
+
+static void put(sink *to, const void *bytes, size_t count)
+{
+    if (to->write && to->status == CRIBO_OK) to->status = to->write(to->to, bytes, count);
+}
 
 /* Bytes of a tensor; false when they are more than an address can hold. */
 static bool tensor_bytes(const cb_tensor_entry *entry, size_t *bytes)
@@ -59,6 +65,31 @@ static size_t stretches_of(const cb_tensor_entry *entry, cb_stretch *whole, cons
     return entry->values ? 1 : entry->stretch_count;
 }
 
+/* Passes on a tensor's values. Fails only if a fetch fails; others fetch along, so all pieces are fetched. */
+static cribo_status put_tensor(sink *to, const cb_tensor_entry *entry)
+{
+    cb_stretch whole;
+    const cb_stretch *stretches;
+    size_t count = stretches_of(entry, &whole, &stretches);
+    const cb_fetched *f = entry->fetched;
+    for (size_t i = 0; !f && i < count; i++) put(to, stretches[i].bytes, stretches[i].count);
+    for (size_t at = 0; f && at < whole.count; at += f->piece_bytes) {
+        size_t bytes = cb_min(f->piece_bytes, whole.count - at);
+        CB_TRY(f->fetch(f->context, at, bytes, f->piece));
+        put(to, f->piece, bytes);
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cb_safetensors_fetch_only(const cb_tensor_entry *entries, size_t count)
+{
+    sink nowhere = {0};
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < count; i++)
+            if (entries[i].fetched) CB_TRY(put_tensor(&nowhere, &entries[i]));
+    return CRIBO_OK;
+}
+
 /* --- checksums --- */
 
 static void sum_tensor(void *context, size_t task, size_t worker)
@@ -69,9 +100,30 @@ static void sum_tensor(void *context, size_t task, size_t worker)
     size_t count = stretches_of(&c->entries[task], &whole, &stretches);
     uLong sum = crc32_z(0, NULL, 0);
     (void)worker;
+    if (c->entries[task].fetched) return;
     for (size_t i = 0; i < count; i++)
         if (stretches[i].count > 0) sum = crc32_z(sum, stretches[i].bytes, stretches[i].count);
     c->checksums[task] = (uint32_t)sum;
+}
+
+static cribo_status add_to_sum(void *to, const void *bytes, size_t count)
+{
+    uLong *sum = to;
+    *sum = crc32_z(*sum, bytes, count);
+    return CRIBO_OK;
+}
+
+/* Those of fetched tensors, on this thread. c->checksums may be NULL: then there is no memory for them. */
+static cribo_status sum_fetched(const content *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        uLong sum = crc32_z(0, NULL, 0);
+        sink to = {add_to_sum, &sum, CRIBO_OK};
+        if (!c->entries[i].fetched) continue;
+        CB_TRY(put_tensor(&to, &c->entries[i]));
+        if (c->checksums) c->checksums[i] = (uint32_t)sum;
+    }
+    return CRIBO_OK;
 }
 
 /* Puts the header's sum into its place. */
@@ -175,22 +227,13 @@ static cribo_status make_header(
 
 /* --- the file --- */
 
-static cribo_status write_tensor(const sink *to, const cb_tensor_entry *entry)
-{
-    cb_stretch whole;
-    const cb_stretch *stretches;
-    size_t count = stretches_of(entry, &whole, &stretches);
-    for (size_t i = 0; i < count; i++) CB_TRY(to->write(to->to, stretches[i].bytes, stretches[i].count));
-    return CRIBO_OK;
-}
-
-static cribo_status write_content(const sink *to, const cb_json_text *header, const content *c)
+static cribo_status write_content(sink *to, const cb_json_text *header, const content *c)
 {
     uint64_t length = header->length;
-    CB_TRY(to->write(to->to, &length, sizeof length));
-    CB_TRY(to->write(to->to, header->bytes, header->length));
-    for (size_t i = 0; i < c->count; i++) CB_TRY(write_tensor(to, &c->entries[i]));
-    return CRIBO_OK;
+    put(to, &length, sizeof length);
+    put(to, header->bytes, header->length);
+    for (size_t i = 0; i < c->count; i++) CB_TRY(put_tensor(to, &c->entries[i]));
+    return to->status;
 }
 
 static cribo_status write_plain(void *to, const void *bytes, size_t count)
@@ -207,7 +250,7 @@ static cribo_status write_file(cb_place place, const cb_json_text *header, const
 {
     cb_file_writer writer;
     CB_TRY(cb_file_writer_begin(&writer, place));
-    CB_TRY(write_content(&(sink){write_plain, &writer}, header, c));
+    CB_TRY(write_content(&(sink){write_plain, &writer, CRIBO_OK}, header, c));
     return cb_file_writer_commit(&writer);
 }
 
@@ -222,14 +265,16 @@ cribo_status cb_safetensors_write(const cb_allocator *allocator, cb_place place,
     return status;
 }
 
+/* `status`: whether the header could be made. */
 static cribo_status write_gzip(const cb_allocator *allocator, const cb_compression *compression,
-    cb_place place, const cb_json_text *header, const content *c)
+    cb_place place, const cb_json_text *header, const content *c, cribo_status status)
 {
-    cb_gzip_writer *writer;
-    CB_TRY(cb_gzip_writer_begin(allocator, compression->pool, &writer, place, compression->level));
-    cribo_status status = write_content(&(sink){write_compressed, writer}, header, c);
+    cb_gzip_writer *writer = NULL;
+    if (status == CRIBO_OK)
+        status = cb_gzip_writer_begin(allocator, compression->pool, &writer, place, compression->level);
+    status = write_content(&(sink){write_compressed, writer, status}, header, c);
     if (status == CRIBO_OK) return cb_gzip_writer_commit(writer);
-    cb_gzip_writer_abandon(writer);
+    if (writer) cb_gzip_writer_abandon(writer);
     return status;
 }
 
@@ -239,10 +284,11 @@ cribo_status cb_safetensors_write_gzip(const cb_allocator *allocator, const cb_c
 {
     content c = {entries, count, metadata, pairs, NULL};
     cb_json_text header = {0};
-    CB_TRY(CB_ALLOCATE(allocator, &c.checksums, count, "checksums"));
-    cb_pool_run(compression->pool, count, sum_tensor, &c);
-    cribo_status status = make_header(allocator, &c, place.path, &header);
-    if (status == CRIBO_OK) status = write_gzip(allocator, compression, place, &header, &c);
+    cribo_status status = CB_ALLOCATE(allocator, &c.checksums, count, "checksums");
+    if (status == CRIBO_OK) cb_pool_run(compression->pool, count, sum_tensor, &c);
+    cribo_status fetched = sum_fetched(&c);
+    if (status == CRIBO_OK) status = make_header(allocator, &c, place.path, &header);
+    status = fetched != CRIBO_OK ? fetched : write_gzip(allocator, compression, place, &header, &c, status);
     cb_release(allocator, header.bytes);
     cb_release(allocator, c.checksums);
     return status;

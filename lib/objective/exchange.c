@@ -44,8 +44,8 @@ static cribo_status share_by_image(cb_objective *o, const char *what, void *all,
     return cb_ranks_share(o->ranks, what, all, o->rank_offsets);
 }
 
-/* The same for each object; per_image of the whole batch is known. */
-static cribo_status share_by_object(cb_objective *o, const char *what, void *all, size_t bytes)
+/* Where the objects of each rank's images begin, times `bytes`; per_image of the whole batch is known. */
+static void place_ranks(cb_objective *o, size_t bytes)
 {
     const cb_targets *t = &o->targets;
     size_t objects = 0, r = 0;
@@ -54,6 +54,12 @@ static cribo_status share_by_object(cb_objective *o, const char *what, void *all
             o->rank_offsets[r++] = bytes * objects;
         if (i < t->images) objects += (size_t)t->per_image[i];
     }
+}
+
+/* The same for each object. */
+static cribo_status share_by_object(cb_objective *o, const char *what, void *all, size_t bytes)
+{
+    place_ranks(o, bytes);
     return cb_ranks_share(o->ranks, what, all, o->rank_offsets);
 }
 
@@ -109,12 +115,86 @@ cribo_status cb_objective_exchange_objects(cb_objective *o)
     return share_by_object(o, "objects of view 2", t->object[1], width);
 }
 
+/* --- neighbours --- */
+
+/* Joins values that all ranks have, each for its part of the memory bank. */
+static cribo_status join_all(
+    cb_objective *o, const char *what, void *values, size_t count, size_t size, cb_join *join)
+{
+    for (size_t p = 0; p <= o->sizes.ranks; p++) o->rank_offsets[p] = count * p / o->sizes.ranks;
+    CB_TRY(cb_ranks_reduce(o->ranks, what, values, size, o->rank_offsets, join));
+    return cb_ranks_spread(o->ranks, what, values, size, o->rank_offsets);
+}
+
+static void join_nearest(void *values, const void *other, size_t offset, size_t bytes)
+{
+    cb_neighbour *best = (cb_neighbour *)values + offset / sizeof *best;
+    const cb_neighbour *candidates = other;
+    for (size_t i = 0; i < bytes / sizeof *best; i++)
+        if (candidates[i].index >= 0) cb_neighbours_keep(&best[i], 1, candidates[i]);
+}
+
+cribo_status cb_objective_exchange_nearest(cb_objective *o)
+{
+    return join_all(
+        o, "nearest entries", o->nearest, 2 * o->targets.objects, sizeof *o->nearest, join_nearest);
+}
+
+static void join_matches(void *values, const void *other, size_t offset, size_t bytes)
+{
+    uint8_t *match = (uint8_t *)values + offset;
+    const uint8_t *more = other;
+    for (size_t i = 0; i < bytes; i++) match[i] |= more[i];
+}
+
 cribo_status cb_objective_exchange_matches(cb_objective *o)
 {
-    cb_targets *t = &o->targets;
-    for (int v = 0; o->ranks && v < 2; v++) {
-        CB_TRY(share_by_object(o, "neighbours", t->index[v], sizeof *t->index[v]));
-        CB_TRY(share_by_object(o, "cycle test", t->match[v], sizeof *t->match[v]));
+    const cb_targets *t = &o->targets;
+    CB_TRY(join_all(o, "cycle test", t->match[0], t->objects, sizeof *t->match[0], join_matches));
+    return join_all(o, "cycle test", t->match[1], t->objects, sizeof *t->match[1], join_matches);
+}
+
+static bool is_needed(const cb_objective *o, int v, size_t object, size_t owner)
+{
+    const cb_targets *t = &o->targets;
+    return t->match[v][object] && cb_memory_bank_owner(o->bank, t->index[v][object]) == owner;
+}
+
+/* Copies the neighbours that are entries of this rank for the objects of rank `peer`; returns how many. */
+static size_t copy_entries(const cb_objective *o, size_t peer, cb_real *to)
+{
+    size_t count = 0;
+    for (int v = 0; v < 2; v++)
+        for (size_t i = o->rank_offsets[peer]; i < o->rank_offsets[peer + 1]; i++)
+            if (is_needed(o, v, i, o->sizes.rank))
+                cb_memory_bank_copy(o->bank, v, o->targets.index[v][i], to + count++ * o->sizes.width);
+    return count;
+}
+
+/* Gives the neighbours that are entries of rank `peer` their places, in the order of copy_entries. */
+static void place_entries(cb_objective *o, size_t peer)
+{
+    const cb_share *own = &o->targets.own;
+    for (int v = 0; v < 2; v++)
+        for (size_t i = 0; i < own->objects; i++)
+            if (is_needed(o, v, own->first_object + i, peer))
+                o->neighbours.place[v][i] = o->neighbours.count++;
+}
+
+cribo_status cb_objective_exchange_neighbours(cb_objective *o)
+{
+    cb_neighbour_vectors *n = &o->neighbours;
+    size_t width = o->sizes.width, row = width * sizeof(cb_real);
+    if (!o->ranks) return CRIBO_OK;
+    place_ranks(o, 1);
+    n->count = 0;
+    copy_entries(o, o->sizes.rank, n->vector);
+    place_entries(o, o->sizes.rank);
+    for (size_t bits = 1; bits < o->sizes.ranks; bits++) {
+        size_t peer = o->sizes.rank ^ bits, before = n->count, sent = copy_entries(o, peer, n->sent);
+        place_entries(o, peer);
+        CB_TRY(cb_ranks_swap(o->ranks, "neighbours", peer, n->sent, sent * row, n->vector + before * width,
+            (n->count - before) * row));
     }
     return CRIBO_OK;
 }

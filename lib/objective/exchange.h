@@ -17,8 +17,14 @@ cribo_status cb_objective_count_images(cb_objective *objective, size_t own, size
 /* After the last observe: ids, global vectors and objects of all images, and the groups' objects. */
 cribo_status cb_objective_exchange_objects(cb_objective *objective);
 
-/* After the search: every object's neighbours and cycle test. */
+/* After the search: of each object's nearest entries of all ranks the nearest. */
+cribo_status cb_objective_exchange_nearest(cb_objective *objective);
+
+/* After the cycle test: every object's outcome, known to the rank that stores its nearest entry. */
 cribo_status cb_objective_exchange_matches(cb_objective *objective);
+
+/* The matched neighbours of this rank's objects, from the ranks that store them. */
+cribo_status cb_objective_exchange_neighbours(cb_objective *objective);
 
 /* After the last projection: the bottlenecks for Sinkhorn-Knopp centring. */
 cribo_status cb_objective_exchange_bottlenecks(cb_objective *objective);

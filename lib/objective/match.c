@@ -4,25 +4,31 @@
 #include "base/clock.h"
 #include "objective/exchange.h"
 
-/* Of a group's objects, those of this rank. */
-static cb_range own_rows(const cb_group *group, const cb_share *own)
+static void search_group(cb_objective *o, const cb_group *group)
 {
-    size_t first = group->first_object, end = first + group->objects;
-    size_t own_end = own->first_object + own->objects;
-    if (own_end <= first || own->first_object >= end) return (cb_range){0, 0};
-    return (cb_range){
-        own->first_object > first ? own->first_object - first : 0, cb_min(own_end, end) - first};
+    cb_objects objects = cb_targets_of_group(&o->targets, group, o->sizes.width);
+    cb_neighbour *first = o->nearest + group->first_object;
+    cb_memory_bank_search(o->bank, &objects, (cb_neighbour *const[2]){first, first + o->targets.objects});
 }
 
-static void match_group(cb_objective *o, const cb_group *group)
+static void test_group(cb_objective *o, const cb_group *group)
 {
     cb_targets *t = &o->targets;
     size_t first = group->first_object;
     cb_objects objects = cb_targets_of_group(t, group, o->sizes.width);
-    cb_match match = {.index = {t->index[0] + first, t->index[1] + first},
-        .match = {t->match[0] + first, t->match[1] + first}};
-    cb_range rows = own_rows(group, &t->own);
-    if (rows.begin < rows.end) cb_memory_bank_query_some(o->bank, &objects, rows, &match);
+    cb_memory_bank_test(o->bank, &objects, (int64_t *const[2]){t->index[0] + first, t->index[1] + first},
+        (uint8_t *const[2]){t->match[0] + first, t->match[1] + first});
+}
+
+/* The nearest entries of all ranks. */
+static cribo_status find_nearest(cb_objective *o)
+{
+    cb_targets *t = &o->targets;
+    for (size_t g = 0; g < t->groups; g++) search_group(o, &t->group[g]);
+    CB_TRY(cb_objective_exchange_nearest(o));
+    for (size_t v = 0; v < 2; v++)
+        for (size_t r = 0; r < t->objects; r++) t->index[v][r] = o->nearest[v * t->objects + r].index;
+    return CRIBO_OK;
 }
 
 static void count_matches(const cb_targets *t, cb_group *group)
@@ -37,11 +43,13 @@ cribo_status cb_objective_match(cb_objective *o)
 {
     cb_targets *t = &o->targets;
     double start = cb_clock_ms();
-    for (size_t g = 0; g < t->groups; g++) match_group(o, &t->group[g]);
+    CB_TRY(find_nearest(o));
+    for (size_t g = 0; g < t->groups; g++) test_group(o, &t->group[g]);
     CB_TRY(cb_objective_exchange_matches(o));
     for (size_t g = 0; g < t->groups; g++) count_matches(t, &t->group[g]);
     t->cross_image = o->now.cross_image && cb_uses_neighbours(&o->config) &&
                      cb_memory_bank_count(o->bank) >= (size_t)o->config.cross_image_objects;
+    if (t->cross_image) CB_TRY(cb_objective_exchange_neighbours(o));
     o->tally.match_ms += cb_clock_ms() - start;
     return CRIBO_OK;
 }

@@ -18,7 +18,19 @@ static cribo_status create_bank(const cb_runtime *runtime, cb_objective *o)
         .width = o->config.width,
         .max_objects = o->config.batch_size * o->config.clusters,
     };
-    return cb_memory_bank_create(runtime, &o->bank, &config);
+    return cb_memory_bank_create(runtime, &o->bank, &config, o->ranks);
+}
+
+static cribo_status create_search(const cb_allocator *allocator, cb_objective *o)
+{
+    const cb_target_sizes *s = &o->sizes;
+    size_t images = (s->images + s->ranks - 1) / s->ranks, own = images * s->clusters;
+    cb_neighbour_vectors *n = &o->neighbours;
+    CB_TRY(CB_ALLOCATE(allocator, &o->nearest, 2 * s->images * s->clusters, "nearest entries"));
+    if (!o->ranks) return CRIBO_OK;
+    for (int view = 0; view < 2; view++) CB_TRY(CB_ALLOCATE(allocator, &n->place[view], own, "neighbours"));
+    CB_TRY(CB_ALLOCATE(allocator, &n->vector, 2 * own * s->width, "neighbours"));
+    return CB_ALLOCATE(allocator, &n->sent, 2 * own * s->width, "neighbours");
 }
 
 static cribo_status create_layer(
@@ -143,6 +155,7 @@ static cribo_status create_parts(
     CB_TRY(create_clusterer(runtime, o));
     o->sizes.entries = o->layout.global_count + cb_clusterer_max_entries(o->clusterer);
     CB_TRY(create_bank(runtime, o));
+    CB_TRY(create_search(allocator, o));
     CB_TRY(create_projection(allocator, &o->student, student, bf16));
     CB_TRY(create_projection(allocator, &o->teacher, teacher, bf16));
     CB_TRY(cb_targets_allocate(allocator, &o->targets, &o->sizes));
@@ -206,7 +219,8 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
 {
     if (!o) return;
     const cb_allocator *allocator = &runtime->allocator;
-    void *const arrays[] = {o->rank_used, o->rank_offsets, o->leaf, o->group_tokens, o->means,
+    void *const arrays[] = {o->neighbours.sent, o->neighbours.vector, o->neighbours.place[1],
+        o->neighbours.place[0], o->nearest, o->rank_used, o->rank_offsets, o->leaf, o->group_tokens, o->means,
         o->masked_centre, o->object_centre, o->centre, o->tally.object_signs.used, o->tally.object_signs.mean,
         o->tally.cls_signs.used, o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale,
         o->student.objects.scale, o->student.cls.scale};

@@ -66,6 +66,14 @@ typedef struct cb_leaf_tally {
     int64_t cls_rows, object_rows;
 } cb_leaf_tally;
 
+/* Raw vectors of the matched neighbours of this rank's objects. */
+typedef struct cb_neighbour_vectors {
+    cb_real *vector;  /* [2 R_own, D] in the order of their arrival */
+    size_t *place[2]; /* [R_own] where the neighbour of each object is, for matched ones */
+    size_t count;
+    cb_real *sent; /* [2 R_own, D] of this rank's entries, for one other rank */
+} cb_neighbour_vectors;
+
 typedef struct cb_objective {
     const cb_runtime *runtime;
     cb_ranks *ranks; /* borrowed; NULL: one */
@@ -87,6 +95,10 @@ typedef struct cb_objective {
     cb_leaf_tally *leaf;  /* [shards] */
     size_t *rank_offsets; /* [ranks + 1] of the exchanged bytes */
     uint8_t *rank_used;   /* [ranks, P or P'] prototypes used */
+
+    /* The search for neighbours; the vectors of other ranks' entries with several ranks only. */
+    cb_neighbour *nearest; /* [2, R] of both views; R: the batch's objects */
+    cb_neighbour_vectors neighbours;
 
     cb_centring cls_centring, object_centring, masked_centring; /* zeroed: the centre is the moving mean */
 

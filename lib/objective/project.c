@@ -3,6 +3,17 @@
 
 #include <string.h>
 
+/* The neighbour of object `object` of the batch; over several ranks it has been fetched. */
+static void copy_neighbour(const cb_objective *o, int v, size_t object, cb_real *to)
+{
+    const cb_neighbour_vectors *n = &o->neighbours;
+    size_t width = o->sizes.width, own = object - o->targets.own.first_object;
+    if (o->ranks)
+        memcpy(to, n->vector + n->place[v][own] * width, width * sizeof *to);
+    else
+        cb_memory_bank_copy(o->bank, v, o->targets.index[v][object], to);
+}
+
 /* Copies the neighbours of a micro-batch's objects that passed the cycle test; returns how many. */
 static size_t copy_neighbours(const cb_objective *o, const cb_micro_batch *micro, cb_real *to)
 {
@@ -10,8 +21,7 @@ static size_t copy_neighbours(const cb_objective *o, const cb_micro_batch *micro
     size_t copied = 0;
     for (int v = 0; v < 2 && t->cross_image; v++)
         for (size_t r = micro->first_object; r < micro->first_object + micro->objects; r++)
-            if (t->match[v][r])
-                cb_memory_bank_copy(o->bank, v, t->index[v][r], to + copied++ * o->sizes.width);
+            if (t->match[v][r]) copy_neighbour(o, v, r, to + copied++ * o->sizes.width);
     return copied;
 }
 

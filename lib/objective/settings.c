@@ -11,6 +11,7 @@ static const cb_field fields[] = {
     CB_CENTRING_SETTING(T),
     CB_RATE_SETTING(T),
     CB_KOLEO_SETTINGS(T),
+    CB_EXCHANGE_SETTING(T),
 };
 #undef T
 

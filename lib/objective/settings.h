@@ -119,6 +119,11 @@ extern const cb_config_table cb_objective_settings;
         "parts of a batch whose gradients are added by a fixed binary tree, a power of two; results are " \
         "bit-identical for every number of processes that divides it")
 
+#define CB_EXCHANGE_SETTING(T) \
+    CB_CHOICE(T, exchange_precision, cb_precisions, CRIBO_FLOAT32, \
+        "precision to which the gradients of shards are rounded before they are added: float32, or bf16, " \
+        "which halves the gradients' bytes that processes exchange")
+
 #define CB_CENTRING_SETTING(T) \
     CB_INTEGER(T, sinkhorn_centring, 0, 100, 0, \
         "iterations of Sinkhorn-Knopp centring of the teacher's distributions (DINOv2: 3); 0: moving mean")

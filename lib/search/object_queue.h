@@ -6,6 +6,10 @@
  * `first + i` of the blocks in their order from the newest on. New entries grow downwards from the front, so
  * order in memory is order in age, and a search processes whole blocks. An empty block is the next to be used
  * again, so only the memory of the stored entries is touched.
+ *
+ * A queue may store one of `parts` equal parts of the entries: number l of the stored ones is entry
+ * l * parts + offset of all. Every push moves `offset`, so that an entry stays in its part. The counts and
+ * ids of images are those of all entries. Rows and blocks are those of the stored entries.
  */
 #ifndef CB_SEARCH_OBJECT_QUEUE_H
 #define CB_SEARCH_OBJECT_QUEUE_H
@@ -23,8 +27,15 @@ typedef struct cb_objects {
     const int64_t *ids;       /* [images], CB_NO_ID for an image without an id; NULL: no image has one */
 } cb_objects;
 
+/* One of several equal parts. */
+typedef struct cb_division {
+    size_t part, parts;
+} cb_division;
+
 typedef struct cb_object_queue {
     size_t max_images, max_per_image, width; /* Q, K, D */
+    cb_division division;
+    size_t offset; /* of the part's entries */
 
     size_t block_rows, blocks;
     cb_real *vector[2];  /* [blocks * block_rows, D] raw */
@@ -36,19 +47,20 @@ typedef struct cb_object_queue {
     size_t *idle; /* [blocks] a stack of the other block numbers */
     size_t idle_count;
     size_t first;   /* row of entry 0 in the newest block */
-    size_t entries; /* number of stored ones */
+    size_t entries; /* number of all */
+    size_t stored;  /* and of the stored ones */
 
     int64_t *per_image; /* [Q] a ring, newest first from `newest_image` */
     int64_t *image_id;  /* [Q] the same */
     size_t newest_image;
-    size_t images; /* number of stored ones */
+    size_t images; /* number of them */
 } cb_object_queue;
 
 /*
  * On failure the memory allocated so far stays for cb_object_queue_destroy, which takes a zeroed queue too.
  */
 cribo_status cb_object_queue_create(const cb_allocator *allocator, cb_object_queue *queue, size_t max_images,
-    size_t max_per_image, size_t width);
+    size_t max_per_image, size_t width, cb_division division);
 void cb_object_queue_destroy(const cb_allocator *allocator, cb_object_queue *queue);
 
 /* Removes all entries. */
@@ -57,10 +69,28 @@ void cb_object_queue_clear(cb_object_queue *queue);
 /* Image 0 of the batch becomes the newest; of a batch larger than the queue the first Q images are kept. */
 void cb_object_queue_push(cb_object_queue *queue, const cb_objects *objects);
 
-/* The row of `vector` and the parallel arrays where entry `index` is stored. */
-size_t cb_object_queue_row(const cb_object_queue *queue, size_t index);
+/*
+ * Replaces all entries by at most Q images. `view` has only the vectors of this part: of `count` entries
+ * those with the numbers cb_object_queue_restored_offset(queue, count) + l * parts.
+ */
+void cb_object_queue_restore(cb_object_queue *queue, const cb_objects *objects);
+size_t cb_object_queue_restored_offset(const cb_object_queue *queue, size_t count);
 
-/* Entries that are contiguous in memory: `rows` of them from entry `index`, stored from row `row`. */
+/* The part that stores entry `index` of all. */
+size_t cb_object_queue_part_with(const cb_object_queue *queue, size_t index);
+
+/* The number of entries before entry `index` of all that part `part` stores. */
+size_t cb_object_queue_stored_before(const cb_object_queue *queue, size_t part, size_t index);
+
+/* The number of all that stored entry `stored` of part `part` has. */
+size_t cb_object_queue_index(const cb_object_queue *queue, size_t part, size_t stored);
+
+/* The row of `vector` and the parallel arrays where stored entry number `stored` is. */
+size_t cb_object_queue_row(const cb_object_queue *queue, size_t stored);
+
+/*
+ * Entries that are contiguous in memory: `rows` of them from stored entry number `index`, from row `row` on.
+ */
 typedef struct cb_object_block {
     size_t index, row, rows;
 } cb_object_block;

@@ -22,6 +22,7 @@ static cribo_status create_leaves(const cb_allocator *allocator, cb_learner *l)
     cb_sum_array arrays[CB_LEAF_ARRAYS] = {
         {l->student->gradients + l->student->frozen, l->student->total - l->student->frozen}};
     cb_objective_sums(l->objective, arrays + 1);
+    l->leaves.rounded = l->objective->config.exchange_precision == CRIBO_BF16;
     return cb_leaves_create(allocator, &l->leaves, sizes->shards / sizes->ranks, arrays);
 }
 
@@ -144,7 +145,7 @@ static cribo_status join_sums(cb_learner *l)
     for (size_t a = 1; a < CB_LEAF_ARRAYS; a++) {
         const cb_sum_array *array = &l->leaves.arrays[a];
         for (size_t p = 0; p <= ranks; p++) offsets[p] = array->count * p / ranks;
-        CB_TRY(cb_ranks_sum(l->ranks, "signs of collapse", array->values, offsets));
+        CB_TRY(cb_ranks_sum(l->ranks, "signs of collapse", array->values, offsets, false));
         CB_TRY(cb_ranks_spread(l->ranks, "signs of collapse", array->values, sizeof(cb_real), offsets));
     }
     return CRIBO_OK;
@@ -156,7 +157,7 @@ static cribo_status join_ranks(cb_learner *l, cribo_status status)
     end_leaves(l, l->leaves.count);
     CB_TRY(cb_objective_finish_learning(l->objective));
     if (!l->ranks) return CRIBO_OK;
-    CB_TRY(cb_optimiser_sum_gradients(&l->optimiser));
+    CB_TRY(cb_optimiser_sum_gradients(&l->optimiser, l->leaves.rounded));
     return join_sums(l);
 }
 

@@ -1,12 +1,14 @@
 /* The leaves of a batch. See leaves.h. */
 #include "training/leaves.h"
 
+#include "tensor/rounding.h"
+
 #include <string.h>
 
 cribo_status cb_leaves_create(
     const cb_allocator *allocator, cb_leaves *leaves, size_t count, const cb_sum_array arrays[CB_LEAF_ARRAYS])
 {
-    *leaves = (cb_leaves){.count = count};
+    *leaves = (cb_leaves){.count = count, .rounded = leaves->rounded};
     memcpy(leaves->arrays, arrays, sizeof leaves->arrays);
     for (size_t a = 0; a < CB_LEAF_ARRAYS; a++) leaves->total += arrays[a].count;
     for (size_t l = 0; (size_t)1 << l < count; l++)
@@ -25,6 +27,7 @@ typedef enum sweep_kind { CLEAR, STORE, ADD } sweep_kind;
 /* One sweep over an array: clears it, stores it, or adds the stored array to it. */
 typedef struct sweep {
     sweep_kind kind;
+    bool rounded;
     cb_sum_array array;
     cb_real *stored;
     size_t parts;
@@ -37,6 +40,10 @@ static void sweep_part(void *context, size_t part, size_t worker)
     cb_real *values = s->array.values + some.begin;
     size_t n = some.end - some.begin, from = some.begin;
     (void)worker;
+    if (s->kind == ADD && s->rounded) {
+        cb_round_to_bf16(values, n);
+        cb_round_to_bf16(s->stored + from, n);
+    }
     if (s->kind == ADD)
         for (size_t i = 0; i < n; i++) values[i] = s->stored[from + i] + values[i];
     if (s->kind == STORE) memcpy(s->stored + from, values, n * sizeof *values);
@@ -46,7 +53,8 @@ static void sweep_part(void *context, size_t part, size_t worker)
 static void sweep_all(const cb_leaves *leaves, cb_pool *pool, sweep_kind kind, cb_real *stored)
 {
     for (size_t a = 0; a < CB_LEAF_ARRAYS; a++) {
-        sweep s = {kind, leaves->arrays[a], stored, cb_pool_parts(pool, leaves->arrays[a].count)};
+        sweep s = {kind, leaves->rounded && a == 0, leaves->arrays[a], stored,
+            cb_pool_parts(pool, leaves->arrays[a].count)};
         cb_pool_run(pool, s.parts, sweep_part, &s);
         if (stored) stored += leaves->arrays[a].count;
     }

@@ -4,6 +4,9 @@
  *
  *   ((leaf 0 + leaf 1) + (leaf 2 + leaf 3)) + ...
  *
+ * `rounded`: both terms of each of these additions are rounded to bfloat16, whether they are on one rank or
+ * on two, so the bits do not depend on the number of ranks; the result of the last addition is not rounded.
+ *
  * A rank has a whole subtree: this file adds the rank's leaves, and cb_ranks_sum adds the sums of the ranks.
  */
 #ifndef CB_TRAINING_LEAVES_H
@@ -16,6 +19,7 @@
 
 typedef struct cb_leaves {
     size_t count, ended; /* of this rank, a power of two; those that have ended in the current step */
+    bool rounded;        /* gradients are rounded to bfloat16 before they are added; set before creation */
     size_t total;        /* numbers of all arrays */
     cb_sum_array arrays[CB_LEAF_ARRAYS];
     cb_real *level[CB_MAX_LEAF_LEVELS]; /* [total] a sum of 2^l leaves, until the next is complete */

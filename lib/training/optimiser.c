@@ -29,21 +29,21 @@ static size_t cut(const cb_parameters *parameters, cb_piece *pieces)
 
 static cribo_status allocate(const cb_allocator *allocator, cb_optimiser *o)
 {
-    size_t total = o->student->total, count = o->student->count;
-    CB_TRY(CB_ALLOCATE(allocator, &o->first, total, "first moments"));
-    CB_TRY(CB_ALLOCATE(allocator, &o->second, total, "second moments"));
+    size_t count = o->student->count;
     CB_TRY(CB_ALLOCATE(allocator, &o->updates, count, "update counts"));
     CB_TRY(CB_ALLOCATE(allocator, &o->norms, count, "gradient norms"));
     CB_TRY(CB_ALLOCATE(allocator, &o->squares, o->piece_count, "gradient norms"));
     return CB_ALLOCATE(allocator, &o->pieces, o->piece_count, "optimiser's pieces");
 }
 
-/* Pieces in equal parts, and where they begin. */
+/* Whole pieces in nearly equal parts, and where they begin. */
 static void divide(cb_optimiser *o)
 {
     size_t ranks = cb_ranks_size(o->ranks), part = cb_ranks_part(o->ranks);
+    size_t trained = o->student->total - o->student->frozen, piece = 0;
     for (size_t p = 0; p <= ranks; p++) {
-        size_t piece = o->piece_count * p / ranks;
+        size_t begin = o->student->frozen + (size_t)((double)trained * (double)p / (double)ranks);
+        while (piece < o->piece_count && (p == ranks || o->pieces[piece].begin < begin)) piece++;
         o->part_pieces[p] = piece;
         o->part_numbers[p] = piece < o->piece_count ? o->pieces[piece].begin : o->student->total;
     }
@@ -51,21 +51,24 @@ static void divide(cb_optimiser *o)
     o->own = (cb_range){o->part_pieces[part], o->part_pieces[part + 1]};
 }
 
-static size_t own_numbers(const cb_optimiser *o)
+static size_t held_numbers(const cb_optimiser *o)
 {
-    size_t part = cb_ranks_part(o->ranks);
-    return o->part_numbers[part + 1] - o->part_numbers[part];
+    return o->held.end - o->held.begin;
 }
 
 static cribo_status create_parts(const cb_allocator *allocator, cb_optimiser *o)
 {
-    size_t ranks = cb_ranks_size(o->ranks);
+    size_t ranks = cb_ranks_size(o->ranks), part = cb_ranks_part(o->ranks);
     CB_TRY(CB_ALLOCATE(allocator, &o->part_pieces, ranks + 1, "optimiser's parts"));
     CB_TRY(CB_ALLOCATE(allocator, &o->part_numbers, ranks + 1, "optimiser's parts"));
     cut(o->student, o->pieces);
     divide(o);
+    o->held = o->ranks ? (cb_range){o->part_numbers[part], o->part_numbers[part + 1]}
+                       : (cb_range){0, o->student->total};
+    CB_TRY(CB_ALLOCATE(allocator, &o->first, held_numbers(o), "first moments"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->second, held_numbers(o), "second moments"));
     if (!o->ranks) return CRIBO_OK;
-    return CB_ALLOCATE(allocator, &o->backup, 3 * own_numbers(o), "optimiser's backup");
+    return CB_ALLOCATE(allocator, &o->gradients, held_numbers(o), "gradients of a rank's part");
 }
 
 cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimiser,
@@ -81,15 +84,15 @@ cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimi
 
 void cb_optimiser_free(const cb_runtime *runtime, cb_optimiser *optimiser)
 {
-    cb_release(&runtime->allocator, optimiser->backup);
+    cb_release(&runtime->allocator, optimiser->gradients);
+    cb_release(&runtime->allocator, optimiser->second);
+    cb_release(&runtime->allocator, optimiser->first);
     cb_release(&runtime->allocator, optimiser->part_numbers);
     cb_release(&runtime->allocator, optimiser->part_pieces);
     cb_release(&runtime->allocator, optimiser->pieces);
     cb_release(&runtime->allocator, optimiser->squares);
     cb_release(&runtime->allocator, optimiser->norms);
     cb_release(&runtime->allocator, optimiser->updates);
-    cb_release(&runtime->allocator, optimiser->second);
-    cb_release(&runtime->allocator, optimiser->first);
     *optimiser = (cb_optimiser){0};
 }
 
@@ -108,9 +111,9 @@ static void measure_piece(void *context, size_t task, size_t worker)
     o->squares[index] = cb_rows()->sum_squares(o->student->gradients + piece->begin, piece->count);
 }
 
-cribo_status cb_optimiser_sum_gradients(cb_optimiser *o)
+cribo_status cb_optimiser_sum_gradients(cb_optimiser *o, bool rounded)
 {
-    return cb_ranks_sum(o->ranks, "gradients", o->student->gradients, o->part_numbers);
+    return cb_ranks_sum(o->ranks, "gradients", o->student->gradients, o->part_numbers, rounded);
 }
 
 cribo_status cb_optimiser_measure(
@@ -187,18 +190,48 @@ static void update_piece(void *context, size_t task, size_t worker)
 
 /* --- over several ranks --- */
 
-/* The new values of a piece of this rank's part. */
+/* Copies of a strip's value, first and second moment. */
+typedef struct strip_copy {
+    cb_real value[STRIP], first[STRIP], second[STRIP];
+} strip_copy;
+
+/*
+ * The new values of a piece of this rank's part, in place of the gradients, which are kept. Values and
+ * moments do not change before all ranks have the new values.
+ */
 static void advance_piece(void *context, size_t task, size_t worker)
 {
     const update_job *job = context;
     cb_optimiser *o = job->optimiser;
     const cb_piece *piece = &o->pieces[o->own.begin + task];
-    size_t at = piece->begin;
+    const bool trained = moves(job, piece);
+    const cb_adamw adamw = trained ? step_of(job, piece->parameter) : (cb_adamw){0};
+    strip_copy copy;
+    (void)worker;
+    for (size_t done = 0; done < piece->count; done += STRIP) {
+        size_t at = piece->begin + done, held = at - o->held.begin;
+        size_t n = cb_min(STRIP, piece->count - done), bytes = n * sizeof(cb_real);
+        memcpy(o->gradients + held, o->student->gradients + at, bytes);
+        memcpy(copy.value, o->student->values + at, bytes);
+        memcpy(copy.first, o->first + held, bytes);
+        memcpy(copy.second, o->second + held, bytes);
+        if (trained) cb_rows()->adamw(copy.value, copy.first, copy.second, o->gradients + held, &adamw, n);
+        memcpy(o->student->gradients + at, copy.value, bytes);
+    }
+}
+
+/* The same update once more, of values and moments in place. */
+static void settle_piece(void *context, size_t task, size_t worker)
+{
+    const update_job *job = context;
+    cb_optimiser *o = job->optimiser;
+    const cb_piece *piece = &o->pieces[o->own.begin + task];
+    size_t held = piece->begin - o->held.begin;
     (void)worker;
     if (!moves(job, piece)) return;
     const cb_adamw adamw = step_of(job, piece->parameter);
-    cb_rows()->adamw(o->student->values + at, o->first + at, o->second + at, o->student->gradients + at,
-        &adamw, piece->count);
+    cb_rows()->adamw(o->student->values + piece->begin, o->first + held, o->second + held,
+        o->gradients + held, &adamw, piece->count);
 }
 
 /* Copies the new values from the gradients' buffer and updates the teacher. */
@@ -213,17 +246,6 @@ static void follow_piece(void *context, size_t task, size_t worker)
     cb_rows()->ema(o->teacher + piece->begin, values, (cb_real)job->step->ema_momentum, piece->count);
 }
 
-/* Copies this rank's part of values and moments to the backup, or back. */
-static void copy_own(cb_optimiser *o, bool back)
-{
-    size_t n = own_numbers(o), at = o->part_numbers[cb_ranks_part(o->ranks)];
-    cb_real *const arrays[3] = {o->student->values + at, o->first + at, o->second + at};
-    for (int a = 0; a < 3; a++) {
-        cb_real *kept = o->backup + (size_t)a * n;
-        memcpy(back ? arrays[a] : kept, back ? kept : arrays[a], n * sizeof *kept);
-    }
-}
-
 static update_job job_of(cb_optimiser *o, const cb_optimiser_step *step)
 {
     update_job job = {o, step, 0};
@@ -236,28 +258,33 @@ cribo_status cb_optimiser_exchange(cb_optimiser *o, cb_pool *pool, const cb_opti
 {
     if (!o->ranks) return CRIBO_OK;
     update_job job = job_of(o, step);
-    size_t at = o->part_numbers[cb_ranks_part(o->ranks)], bytes = own_numbers(o) * sizeof(cb_real);
-    copy_own(o, false);
     cb_pool_run(pool, o->own.end - o->own.begin, advance_piece, &job);
-    memcpy(o->student->gradients + at, o->student->values + at, bytes);
-    memcpy(o->student->values + at, o->backup, bytes); /* the student changes on all ranks or on none */
-    cribo_status status =
-        cb_ranks_spread(o->ranks, "new parameters", o->student->gradients, sizeof(cb_real), o->part_numbers);
-    if (status == CRIBO_OK) status = cb_ranks_agree(o->ranks, CRIBO_OK);
-    if (status != CRIBO_OK) copy_own(o, true);
-    return status;
+    CB_TRY(
+        cb_ranks_spread(o->ranks, "new parameters", o->student->gradients, sizeof(cb_real), o->part_numbers));
+    return cb_ranks_agree(o->ranks, CRIBO_OK); /* the student changes on all ranks or on none */
 }
 
 void cb_optimiser_update(cb_optimiser *o, cb_pool *pool, const cb_optimiser_step *step)
 {
     update_job job = job_of(o, step);
+    if (o->ranks) cb_pool_run(pool, o->own.end - o->own.begin, settle_piece, &job);
     cb_pool_run(pool, o->piece_count, o->ranks ? follow_piece : update_piece, &job);
     for (size_t p = 0; p < o->student->count; p++)
         if (!is_frozen(&o->student->list[p], step->frozen_parts)) o->updates[p]++;
 }
 
-cribo_status cb_optimiser_spread_moments(cb_optimiser *o)
+cribo_status cb_optimiser_collect(
+    const cb_optimiser *o, cb_moment moment, size_t begin, size_t count, cb_real *to)
 {
-    CB_TRY(cb_ranks_spread(o->ranks, "first moments", o->first, sizeof(cb_real), o->part_numbers));
-    return cb_ranks_spread(o->ranks, "second moments", o->second, sizeof(cb_real), o->part_numbers);
+    const cb_real *held = moment == CB_FIRST_MOMENT ? o->first : o->second;
+    size_t end = begin + count;
+    if (cb_ranks_own(o->ranks) == 0) memset(to, 0, count * sizeof *to); /* frozen parameters have none */
+    for (size_t p = 0; p < cb_ranks_size(o->ranks); p++) {
+        size_t from = cb_max(begin, o->part_numbers[p]), until = cb_min(end, o->part_numbers[p + 1]);
+        if (from >= until) continue;
+        const cb_real *mine = p == cb_ranks_part(o->ranks) ? held + (from - o->held.begin) : NULL;
+        CB_TRY(cb_ranks_collect(o->ranks, "moments", cb_ranks_owner(o->ranks, p), mine,
+            (until - from) * sizeof *to, to ? to + (from - begin) : NULL));
+    }
+    return CRIBO_OK;
 }

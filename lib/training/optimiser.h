@@ -10,8 +10,8 @@
  * has the same values. The division into pieces is fixed at creation, so results do not depend on the
  * threads.
  *
- * Over several ranks each rank has the moments of one part of the pieces, and updates that part; the others
- * get the new values. Every rank updates the teacher.
+ * Over several ranks each rank holds the moments of one part of the flat buffers, and updates that part; the
+ * others get the new values. Every rank updates the teacher.
  */
 #ifndef CB_TRAINING_OPTIMISER_H
 #define CB_TRAINING_OPTIMISER_H
@@ -27,19 +27,21 @@ typedef struct cb_piece {
 typedef struct cb_optimiser {
     const cb_parameters *student;
     cb_real *teacher; /* the teacher's flat values */
-    cb_real *first;   /* m, flat */
-    cb_real *second;  /* v, flat */
     int64_t *updates; /* [parameters] */
     double *norms;    /* [parameters] of the gradients, by cb_optimiser_measure; 0 for frozen ones */
     cb_piece *pieces;
     double *squares; /* [pieces] */
     size_t piece_count;
 
+    cb_range held;   /* of the flat buffers, the numbers whose moments this rank holds: one rank all */
+    cb_real *first;  /* [held] m */
+    cb_real *second; /* [held] v */
+
     cb_ranks *ranks;      /* borrowed; NULL: one */
     cb_range own;         /* the pieces of this rank's part */
     size_t *part_pieces;  /* [ranks + 1] where the parts begin, in pieces */
     size_t *part_numbers; /* [ranks + 1] and in the flat buffers */
-    cb_real *backup;      /* [3, own numbers] values and moments, until all ranks have the new values */
+    cb_real *gradients;   /* [held] with several ranks, until all have the new values */
 } cb_optimiser;
 
 cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimiser,
@@ -58,8 +60,8 @@ typedef struct cb_optimiser_step {
     cb_frozen_parts frozen_parts;
 } cb_optimiser_step;
 
-/* This rank's part of the gradients becomes the sum over all ranks. Collective. */
-cribo_status cb_optimiser_sum_gradients(cb_optimiser *optimiser);
+/* This rank's part of the gradients becomes the sum over all ranks (cb_ranks_sum). Collective. */
+cribo_status cb_optimiser_sum_gradients(cb_optimiser *optimiser, bool rounded);
 
 /*
  * Computes the global L2 norm of the gradients. It is not finite if some gradient is not; `norms` then shows
@@ -69,8 +71,8 @@ cribo_status cb_optimiser_measure(
     cb_optimiser *optimiser, cb_pool *pool, cb_frozen_parts frozen_parts, double *norm);
 
 /*
- * With several ranks: updates this rank's part, with the norms of the last measure, and gives every rank the
- * new values, which replace the gradients in their buffer. On failure only gradients have changed.
+ * With several ranks: computes the new values of this rank's part, with the norms of the last measure, and
+ * gives them to every rank. They replace the gradients in their buffer; on failure nothing else has changed.
  * Collective; with one rank it does nothing.
  */
 cribo_status cb_optimiser_exchange(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
@@ -78,7 +80,12 @@ cribo_status cb_optimiser_exchange(cb_optimiser *optimiser, cb_pool *pool, const
 /* Updates student, moments and teacher. */
 void cb_optimiser_update(cb_optimiser *optimiser, cb_pool *pool, const cb_optimiser_step *step);
 
-/* Gives every rank the moments of all parts, for a checkpoint. Collective. */
-cribo_status cb_optimiser_spread_moments(cb_optimiser *optimiser);
+/*
+ * The first or second moments of the numbers begin ... begin + count - 1 of the flat buffers, in `to` on rank
+ * 0. Collective.
+ */
+typedef enum cb_moment { CB_FIRST_MOMENT, CB_SECOND_MOMENT } cb_moment;
+cribo_status cb_optimiser_collect(
+    const cb_optimiser *optimiser, cb_moment moment, size_t begin, size_t count, cb_real *to);
 
 #endif

@@ -45,6 +45,7 @@ static const cb_field fields[] = {
     CB_INTEGER(T, local_size, 1, 16384, 96, "side of local crops in pixels; a multiple of patch_size"),
     CB_REAL(T, local_weight, 0, 1e6, 1, "weight of the [CLS] loss of local crops; 0: not computed"),
     CB_STEM_FIELD(T),
+    CB_EXCHANGE_SETTING(T),
 };
 #undef T
 

@@ -22,14 +22,19 @@ static void add(cb_state *state, cb_state_array array)
     state->count++;
 }
 
-static void add_parameters(cb_state *state, const cb_parameters *layout, const char *prefix, cb_real *values)
+/* values NULL: they are divided over the ranks. */
+static void add_parameters(
+    cb_state *state, const cb_parameters *layout, const char *prefix, cb_real *values, cb_state_kind kind)
 {
     for (size_t p = 0; p < layout->count; p++) {
         const cb_parameter *parameter = &layout->list[p];
         cb_state_array array = {.prefix = prefix,
             .name = parameter->name,
             .axes = parameter->axes,
-            .target = values + parameter->offset};
+            .target = values ? values + parameter->offset : NULL,
+            .kind = kind,
+            .divided = !values,
+            .begin = parameter->offset};
         memcpy(array.shape, parameter->shape, sizeof array.shape);
         add(state, array);
     }
@@ -37,25 +42,33 @@ static void add_parameters(cb_state *state, const cb_parameters *layout, const c
 
 static void add_vector(cb_state *state, const char *name, bool integers, void *values, size_t count)
 {
-    add(state,
-        (cb_state_array){
-            .prefix = "", .name = name, .integers = integers, .axes = 1, .shape = {count}, .target = values});
+    add(state, (cb_state_array){.prefix = "",
+                   .name = name,
+                   .integers = integers,
+                   .axes = 1,
+                   .shape = {count},
+                   .target = values,
+                   .kind = CB_STATE_OTHER});
 }
 
 static void list_all(cb_learner *learner, cb_state *state)
 {
     const cb_parameters *layout = learner->student;
     size_t width = learner->objective->sizes.width;
+    bool divided = learner->ranks != NULL;
+    cb_real *first = divided ? NULL : learner->optimiser.first;
+    cb_real *second = divided ? NULL : learner->optimiser.second;
     state->count = 0;
-    add_parameters(state, layout, CB_STUDENT_PREFIX, layout->values);
-    add_parameters(state, layout, CB_TEACHER_PREFIX, learner->teacher->values);
-    if (learner->anchor) add_parameters(state, learner->anchor, CB_ANCHOR_PREFIX, learner->anchor->values);
+    add_parameters(state, layout, CB_STUDENT_PREFIX, layout->values, CB_STATE_OTHER);
+    add_parameters(state, layout, CB_TEACHER_PREFIX, learner->teacher->values, CB_STATE_OTHER);
+    if (learner->anchor)
+        add_parameters(state, learner->anchor, CB_ANCHOR_PREFIX, learner->anchor->values, CB_STATE_OTHER);
     if (learner->average) {
-        add_parameters(state, layout, CB_AVERAGE_PREFIX, learner->average);
+        add_parameters(state, layout, CB_AVERAGE_PREFIX, learner->average, CB_STATE_OTHER);
         add_vector(state, "average_steps", true, &learner->averaged, 1);
     }
-    add_parameters(state, layout, "optimiser.first.", learner->optimiser.first);
-    add_parameters(state, layout, "optimiser.second.", learner->optimiser.second);
+    add_parameters(state, layout, "optimiser.first.", first, CB_STATE_FIRST);
+    add_parameters(state, layout, "optimiser.second.", second, CB_STATE_SECOND);
     add_vector(state, "optimiser.updates", true, learner->optimiser.updates, layout->count);
     add_vector(state, "centre", false, learner->objective->centre, learner->objective->teacher.cls.count);
     add_vector(state, "object_centre", false, learner->objective->object_centre,
@@ -70,7 +83,8 @@ static void list_all(cb_learner *learner, cb_state *state)
                        .name = v == 0 ? "bank.view1" : "bank.view2",
                        .axes = 2,
                        .shape = {state->objects, width},
-                       .view = v});
+                       .kind = v == 0 ? CB_STATE_VIEW1 : CB_STATE_VIEW2,
+                       .divided = divided});
     add_vector(state, "collapse.steps", true, learner->collapse.steps, CB_SIGNS);
 }
 
@@ -84,6 +98,8 @@ static cribo_status make_list(cb_learner *learner, cb_state *state)
 
 void cb_state_free(cb_state *state)
 {
+    for (int kind = 0; kind < CB_STATE_OTHER; kind++) cb_release(state->allocator, state->own[kind]);
+    cb_release(state->allocator, state->piece);
     cb_release(state->allocator, state->names);
     cb_release(state->allocator, state->memory);
     cb_release(state->allocator, state->arrays);
@@ -113,6 +129,82 @@ static cb_state_array *find(const cb_state *state, const char *name)
     return (cb_state_array *)cb_state_find(state, name);
 }
 
+/* --- divided arrays --- */
+
+#define PIECE ((size_t)1 << 20) /* numbers */
+
+static bool is_view(const cb_state_array *array)
+{
+    return array->kind == CB_STATE_VIEW1 || array->kind == CB_STATE_VIEW2;
+}
+
+size_t cb_state_piece(const cb_state_array *array)
+{
+    size_t row = is_view(array) ? array->shape[1] : 1;
+    return cb_max(PIECE / row, 1) * row;
+}
+
+cribo_status cb_state_fetch(cb_learner *learner, const cb_state *state, const cb_state_array *array,
+    size_t first, size_t count, cb_real *to)
+{
+    size_t width = learner->objective->sizes.width;
+    if (is_view(array))
+        return cb_memory_bank_collect(learner->objective->bank, array->kind == CB_STATE_VIEW2, first / width,
+            count / width, state->piece, to);
+    return cb_optimiser_collect(&learner->optimiser,
+        array->kind == CB_STATE_FIRST ? CB_FIRST_MOMENT : CB_SECOND_MOMENT, array->begin + first, count, to);
+}
+
+/* Rows offset, offset + ranks, ... of the bank are this rank's. */
+static void store_rows(const cb_learner *learner, const cb_state *stage, const cb_state_array *array,
+    size_t first, size_t count, const cb_real *values)
+{
+    size_t ranks = cb_ranks_size(learner->ranks), width = array->shape[1], begin = first / width;
+    size_t offset = cb_memory_bank_restored_offset(learner->objective->bank, stage->objects);
+    for (size_t row = begin + (offset + ranks - begin % ranks) % ranks; row < begin + count / width;
+        row += ranks)
+        memcpy(stage->own[array->kind] + row / ranks * width, values + (row - begin) * width,
+            width * sizeof *values);
+}
+
+void cb_state_store(const cb_learner *learner, const cb_state *stage, const cb_state_array *array,
+    size_t first, size_t count, const cb_real *values)
+{
+    const cb_range held = learner->optimiser.held;
+    size_t begin = array->begin + first;
+    size_t from = cb_max(begin, held.begin), end = cb_min(begin + count, held.end);
+    if (is_view(array))
+        store_rows(learner, stage, array, first, count, values);
+    else if (from < end)
+        memcpy(stage->own[array->kind] + (from - held.begin), values + (from - begin),
+            (end - from) * sizeof *values);
+}
+
+static cribo_status allocate_piece(const cb_learner *learner, cb_state *state)
+{
+    if (!learner->ranks) return CRIBO_OK;
+    return CB_ALLOCATE(
+        state->allocator, &state->piece, cb_max(PIECE, learner->objective->sizes.width), "piece of a state");
+}
+
+/* The number of this rank's rows of the bank in a state. */
+static size_t own_rows(const cb_learner *learner, const cb_state *state)
+{
+    size_t ranks = cb_ranks_size(learner->ranks);
+    size_t offset = cb_memory_bank_restored_offset(learner->objective->bank, state->objects);
+    return (state->objects + ranks - 1 - offset) / ranks;
+}
+
+static cribo_status allocate_own(const cb_learner *learner, cb_state *stage)
+{
+    const cb_range held = learner->optimiser.held;
+    size_t rows = own_rows(learner, stage), width = learner->objective->sizes.width;
+    for (int kind = 0; learner->ranks && kind < CB_STATE_OTHER; kind++)
+        CB_TRY(CB_ALLOCATE(stage->allocator, &stage->own[kind],
+            kind < CB_STATE_VIEW1 ? held.end - held.begin : rows * width, "state that is read"));
+    return allocate_piece(learner, stage);
+}
+
 /* --- a trainer's own state --- */
 
 /* An empty list, for the present size of the bank. */
@@ -127,6 +219,7 @@ static cribo_status collect(cb_learner *learner, cb_state *state)
 {
     int64_t *images;
     CB_TRY(make_list(learner, state));
+    CB_TRY(allocate_piece(learner, state));
     CB_TRY(CB_ALLOCATE(state->allocator, &images, 2 * state->images, "list of the bank's images"));
     state->memory = images;
     cb_memory_bank_export(learner->objective->bank, images, images + state->images, NULL, NULL);
@@ -139,17 +232,17 @@ static cribo_status collect(cb_learner *learner, cb_state *state)
 cribo_status cb_state_of(cb_learner *learner, cb_state *state)
 {
     *state = begin_state(learner, &learner->runtime->allocator);
-    CB_TRY(cb_optimiser_spread_moments(&learner->optimiser));
     return complete(state, collect(learner, state));
 }
 
 /* --- places in separate memory --- */
 
-/* Sets the place of each array, one after the other; returns the bytes of all. */
-static size_t lay_out(cb_state *state)
+/* Sets the place of each array, with or without divided ones; returns the bytes of all. */
+static size_t lay_out(cb_state *state, bool divided)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < state->count; i++) {
+        if (state->arrays[i].divided && !divided) continue;
         if (state->memory) state->arrays[i].values = (unsigned char *)state->memory + bytes;
         bytes += (bytes_of(&state->arrays[i]) + CB_ALIGNMENT - 1) / CB_ALIGNMENT * CB_ALIGNMENT;
     }
@@ -157,18 +250,20 @@ static size_t lay_out(cb_state *state)
 }
 
 /* A list whose arrays have separate memory. `what` names their content in messages. */
-static cribo_status prepare(cb_learner *learner, cb_state *state, const char *what)
+static cribo_status prepare(cb_learner *learner, cb_state *state, bool divided, const char *what)
 {
     CB_TRY(make_list(learner, state));
-    CB_TRY(cb_allocate(state->allocator, &state->memory, lay_out(state), 1, what));
-    lay_out(state);
+    CB_TRY(cb_allocate(state->allocator, &state->memory, lay_out(state, divided), 1, what));
+    lay_out(state, divided);
     return CRIBO_OK;
 }
 
 cribo_status cb_state_stage(cb_learner *learner, size_t images, size_t objects, cb_state *state)
 {
     *state = (cb_state){.allocator = &learner->runtime->allocator, .images = images, .objects = objects};
-    return complete(state, prepare(learner, state, "state that is read"));
+    cribo_status status = prepare(learner, state, false, "state that is read");
+    if (status == CRIBO_OK) status = allocate_own(learner, state);
+    return complete(state, status);
 }
 
 /* --- a copy --- */
@@ -180,25 +275,53 @@ static void copy_array(void *context, size_t task, size_t worker)
     if (array->target) memcpy(array->values, array->target, bytes_of(array));
 }
 
-static cribo_status copy(cb_learner *learner, cb_state *state)
+static cribo_status prepare_copy(cb_learner *learner, cb_state *state)
 {
-    CB_TRY(prepare(learner, state, "copy of a trainer's state"));
-    CB_TRY(CB_ALLOCATE(state->allocator, &state->names, state->count, "names"));
+    CB_TRY(prepare(learner, state, true, "copy of a trainer's state"));
+    return CB_ALLOCATE(state->allocator, &state->names, state->count, "names");
+}
+
+/* Copies everything that this rank has. */
+static void copy_held(cb_learner *learner, cb_state *state)
+{
     for (size_t i = 0; i < state->count; i++) {
         memcpy(state->names[i], state->arrays[i].name, strlen(state->arrays[i].name) + 1);
         state->arrays[i].name = state->names[i];
     }
     cb_pool_run(learner->runtime->pool, state->count, copy_array, state);
+    cb_real *view1 = find(state, "bank.view1")->values, *view2 = find(state, "bank.view2")->values;
     cb_memory_bank_export(learner->objective->bank, find(state, "bank.objects_per_image")->values,
-        find(state, "bank.ids")->values, find(state, "bank.view1")->values,
-        find(state, "bank.view2")->values);
+        find(state, "bank.ids")->values, learner->ranks ? NULL : view1, learner->ranks ? NULL : view2);
+}
+
+/* Fetches divided arrays from all ranks; only rank 0 has places for them. */
+static cribo_status fetch_divided(cb_learner *learner, const cb_state *state)
+{
+    for (size_t i = 0; i < state->count; i++) {
+        const cb_state_array *array = &state->arrays[i];
+        size_t piece = cb_state_piece(array);
+        for (size_t first = 0; array->divided && first < array->count; first += piece)
+            CB_TRY(cb_state_fetch(learner, state, array, first, cb_min(piece, array->count - first),
+                array->values ? (cb_real *)array->values + first : NULL));
+    }
+    return CRIBO_OK;
+}
+
+static cribo_status copy(cb_learner *learner, cb_state *state)
+{
+    bool copies = cb_ranks_own(learner->ranks) == 0;
+    cribo_status status = copies ? prepare_copy(learner, state) : make_list(learner, state);
+    if (status == CRIBO_OK) status = allocate_piece(learner, state);
+    CB_TRY(cb_ranks_agree(learner->ranks, status));
+    if (copies) copy_held(learner, state);
+    CB_TRY(fetch_divided(learner, state));
+    if (!copies) cb_state_free(state);
     return CRIBO_OK;
 }
 
 cribo_status cb_state_copy(cb_learner *learner, const cb_allocator *allocator, cb_state *state)
 {
     *state = begin_state(learner, allocator);
-    CB_TRY(cb_optimiser_spread_moments(&learner->optimiser));
     return complete(state, copy(learner, state));
 }
 
@@ -213,9 +336,24 @@ static cribo_status refuse(const cb_state_array *array, const char *origin, size
 /* Moments may have overflowed in a sound run; everything else is finite. */
 static cribo_status check_numbers(const cb_learner *learner, const cb_state_array *array, const char *origin)
 {
-    if (array->integers || cb_starts_with(array->prefix, "optimiser.")) return CRIBO_OK;
+    if (array->integers || cb_starts_with(array->prefix, "optimiser.") || array->divided) return CRIBO_OK;
     size_t bad = cb_pool_first_not_finite(learner->runtime->pool, array->values, array->count);
     return bad == array->count ? CRIBO_OK : refuse(array, origin, bad, "is not finite");
+}
+
+/* The same for this rank's rows of the bank. */
+static cribo_status check_own_rows(const cb_learner *learner, const cb_state *stage, const char *origin)
+{
+    size_t ranks = cb_ranks_size(learner->ranks), width = learner->objective->sizes.width;
+    size_t count = own_rows(learner, stage) * width;
+    size_t offset = cb_memory_bank_restored_offset(learner->objective->bank, stage->objects);
+    for (int v = 0; learner->ranks && v < 2; v++) {
+        size_t bad = cb_pool_first_not_finite(learner->runtime->pool, stage->own[CB_STATE_VIEW1 + v], count);
+        if (bad < count)
+            return refuse(find(stage, v == 0 ? "bank.view1" : "bank.view2"), origin,
+                (bad / width * ranks + offset) * width + bad % width, "is not finite");
+    }
+    return CRIBO_OK;
 }
 
 static cribo_status check_integers(
@@ -229,8 +367,10 @@ static cribo_status check_integers(
 
 static cb_objects objects_of(const cb_state *stage)
 {
+    const cb_state_array *view1 = find(stage, "bank.view1"), *view2 = find(stage, "bank.view2");
     return (cb_objects){stage->images, find(stage, "bank.objects_per_image")->values,
-        {find(stage, "bank.view1")->values, find(stage, "bank.view2")->values},
+        {view1->divided ? stage->own[CB_STATE_VIEW1] : view1->values,
+            view2->divided ? stage->own[CB_STATE_VIEW2] : view2->values},
         find(stage, "bank.ids")->values};
 }
 
@@ -249,10 +389,19 @@ static cribo_status check_bank(const cb_learner *learner, const cb_state *stage,
 cribo_status cb_state_check(const cb_learner *learner, const cb_state *stage, const char *origin)
 {
     for (size_t i = 0; i < stage->count; i++) CB_TRY(check_numbers(learner, &stage->arrays[i], origin));
+    CB_TRY(check_own_rows(learner, stage, origin));
     CB_TRY(check_integers(find(stage, "optimiser.updates"), 0, INT64_MAX / 2, origin));
     CB_TRY(check_integers(find(stage, "collapse.steps"), 0, INT64_MAX / 2, origin));
     if (learner->average) CB_TRY(check_integers(find(stage, "average_steps"), 0, INT64_MAX / 2, origin));
     return check_bank(learner, stage, origin);
+}
+
+static void adopt_own_moments(cb_optimiser *optimiser, const cb_state *stage)
+{
+    size_t bytes = (optimiser->held.end - optimiser->held.begin) * sizeof(cb_real);
+    if (!optimiser->ranks) return;
+    memcpy(optimiser->first, stage->own[CB_STATE_FIRST], bytes);
+    memcpy(optimiser->second, stage->own[CB_STATE_SECOND], bytes);
 }
 
 void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step)
@@ -262,9 +411,10 @@ void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step)
     for (size_t i = 0; i < stage->count; i++)
         if (stage->arrays[i].target)
             memcpy(stage->arrays[i].target, stage->arrays[i].values, bytes_of(&stage->arrays[i]));
+    adopt_own_moments(&learner->optimiser, stage);
     memset(student->gradients + student->frozen, 0,
         (student->total - student->frozen) * sizeof *student->gradients);
-    cb_memory_bank_replace(learner->objective->bank, &objects);
+    cb_memory_bank_restore(learner->objective->bank, &objects);
     learner->step = step;
     cb_learner_forget_targets(learner);
 }

@@ -25,15 +25,26 @@
 #define CB_AVERAGE_PREFIX "average."
 #define CB_ANCHOR_PREFIX "gram."
 
+/* What may be divided over ranks. */
+typedef enum cb_state_kind {
+    CB_STATE_FIRST,
+    CB_STATE_SECOND,
+    CB_STATE_VIEW1,
+    CB_STATE_VIEW2,
+    CB_STATE_OTHER
+} cb_state_kind;
+
 typedef struct cb_state_array {
     const char *prefix, *name; /* its name is the one after the other */
     bool integers;             /* int64_t; else cb_real */
     size_t axes, shape[4];
     size_t count;
-    /* in the trainer or in the stage; NULL: the bank's vectors, in stretches */
+    /* in the trainer or in the stage; NULL: the bank's vectors, in stretches, or a divided array */
     void *values;
-    void *target; /* their place in the trainer; NULL: in the bank */
-    int view;     /* of the bank's vectors, 0 or 1 */
+    void *target; /* their place in the trainer; NULL: in the bank, or divided */
+    cb_state_kind kind;
+    bool divided; /* over several ranks */
+    size_t begin; /* of moments, in the flat buffers */
 } cb_state_array;
 
 typedef struct cb_state {
@@ -43,6 +54,10 @@ typedef struct cb_state {
     size_t images, objects;       /* in the bank */
     void *memory;                 /* the stage or copy, or arrays that the bank has in several pieces */
     char (*names)[CB_NAME_BYTES]; /* [count] a copy's own; NULL: the trainer's */
+
+    /* With divided arrays. */
+    cb_real *piece;               /* scratch for a piece of one */
+    cb_real *own[CB_STATE_OTHER]; /* a stage's: this rank's moments, and its rows of the bank */
 } cb_state;
 
 /*
@@ -50,13 +65,29 @@ typedef struct cb_state {
  */
 cribo_status cb_state_of(cb_learner *learner, cb_state *state);
 
-/* A copy of the state with all `values`, independent of the trainer. `allocator` must outlive it. */
+/*
+ * A copy of the state with all `values`, independent of the trainer. `allocator` must outlive it. Of several
+ * ranks rank 0 gets it, the others an empty state. Collective.
+ */
 cribo_status cb_state_copy(cb_learner *learner, const cb_allocator *allocator, cb_state *state);
 
 /* A stage for a state with this number of images and objects in the bank, which must have room for them. */
 cribo_status cb_state_stage(cb_learner *learner, size_t images, size_t objects, cb_state *state);
 
 void cb_state_free(cb_state *state);
+
+/*
+ * Divided arrays are passed piece by piece: `count` numbers from `first` on, a multiple of the piece, up to
+ * the next piece.
+ *
+ * fetch   gets a piece from all ranks, in `to` on rank 0. Collective
+ * store   keeps this rank's part of a piece for a stage
+ */
+size_t cb_state_piece(const cb_state_array *array);
+cribo_status cb_state_fetch(cb_learner *learner, const cb_state *state, const cb_state_array *array,
+    size_t first, size_t count, cb_real *to);
+void cb_state_store(const cb_learner *learner, const cb_state *stage, const cb_state_array *array,
+    size_t first, size_t count, const cb_real *values);
 
 /* The array with this name, or NULL. */
 const cb_state_array *cb_state_find(const cb_state *state, const char *name);

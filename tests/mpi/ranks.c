@@ -44,7 +44,7 @@ static int check_exchanges(cb_ranks *ranks)
     EXPECT(values != NULL);
     for (size_t i = 0; i < NUMBERS; i++) values[i] = number_of(rank, i);
     for (size_t p = 0; p <= size; p++) offsets[p] = p * NUMBERS / size;
-    EXPECT(cb_ranks_sum(ranks, "numbers", values, offsets) == CRIBO_OK);
+    EXPECT(cb_ranks_sum(ranks, "numbers", values, offsets, false) == CRIBO_OK);
     EXPECT(cb_ranks_spread(ranks, "numbers", values, sizeof *values, offsets) == CRIBO_OK);
     for (size_t i = 0; i < NUMBERS; i++) EXPECT(values[i] == tree_sum(0, size, i));
     free(values);

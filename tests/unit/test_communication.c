@@ -126,7 +126,7 @@ static void sum_numbers(rank_test *test, cb_ranks *ranks)
     ck_assert_ptr_nonnull(values);
     for (size_t i = 0; i < NUMBERS; i++) values[i] = tree_sum((size_t)test->rank * leaves, leaves, i);
     for (size_t p = 0; p <= size; p++) offsets[p] = p * NUMBERS / size;
-    test->status = cb_ranks_sum(ranks, "numbers", values, offsets);
+    test->status = cb_ranks_sum(ranks, "numbers", values, offsets, false);
     if (test->status == CRIBO_OK)
         test->status = cb_ranks_spread(ranks, "numbers", values, sizeof *values, offsets);
     size_t wrong = 0;

@@ -777,7 +777,8 @@ START_TEST(test_object_queue_emptied_blocks_are_used_again)
     static const int64_t count = EACH;
     cb_objects objects = {1, &count, {x, x}, NULL};
     size_t last = 0;
-    ck_assert_int_eq(cb_object_queue_create(&allocator, &queue, IMAGES, MOST, WIDTH), CRIBO_OK);
+    ck_assert_int_eq(
+        cb_object_queue_create(&allocator, &queue, IMAGES, MOST, WIDTH, (cb_division){0, 1}), CRIBO_OK);
     for (size_t step = 0; step < 10 * IMAGES; step++) {
         cb_object_queue_push(&queue, &objects);
         size_t row = cb_object_queue_row(&queue, 0);

@@ -3,6 +3,7 @@
  * between numbers of ranks, and failures that all ranks share.
  */
 #include "base/status.h"
+#include "support/faulty.h"
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
@@ -25,6 +26,11 @@ typedef struct run_job {
     int leaving_rank, leaves; /* a rank that leaves before batch `leaves`; rank -1: none */
     double rate;              /* learning_rate from the second step on; 0: unchanged */
     int other_rank;           /* a rank that wants twice this rate; -1: none */
+    bool retries;             /* a step that failed is taken again, with sound data */
+    bool refused_save;        /* a save to a folder that does not exist comes before the others */
+    const char *snapshot;     /* a checkpoint saved from a snapshot; NULL: none */
+    faulty memory;            /* of the trainer, before its end */
+    size_t sent;              /* bytes */
     cribo_status status;
     char message[512];
     cribo_report report; /* of the last step */
@@ -65,6 +71,28 @@ static cribo_status change_rate(const run_job *job, cribo_trainer *trainer)
     return job->rate > 0 ? cribo_trainer_set_setting(trainer, "learning_rate", rate) : CRIBO_OK;
 }
 
+static cribo_status save_snapshot(const cribo_trainer *trainer, const char *path)
+{
+    const cribo_runtime runtime = training_runtime(1);
+    cribo_snapshot *snapshot;
+    cribo_status status = cribo_snapshot_create(&snapshot, trainer, &runtime);
+    if (status == CRIBO_OK) status = cribo_snapshot_save(snapshot, path, NULL);
+    cribo_snapshot_free(snapshot);
+    return status;
+}
+
+/* A part of the bank cannot be queried or saved. */
+static void assert_bank_is_divided(cribo_trainer *trainer)
+{
+    cribo_memory_bank *bank = cribo_trainer_memory_bank(trainer);
+    cribo_object_batch none = {.struct_size = sizeof none};
+    cribo_match match = {.struct_size = sizeof match};
+    REFUSED(cribo_memory_bank_query(bank, &none, &match), CRIBO_WRONG_STATE, "divided over");
+    REFUSED(cribo_memory_bank_save(bank, "/nowhere/bank", ""), CRIBO_WRONG_STATE, "divided over");
+    float vector[1];
+    REFUSED(cribo_memory_bank_export(bank, NULL, NULL, vector, NULL), CRIBO_WRONG_STATE, "divided over");
+}
+
 static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
 {
     cribo_status status = CRIBO_OK;
@@ -73,22 +101,67 @@ static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
         if (job->rank == job->leaving_rank && number == job->leaves) return CRIBO_OK;
         if (number == job->first + 1) CB_TRY(change_rate(job, trainer));
         status = take_step(job, trainer, number);
+        if (status == CRIBO_OK || !job->retries) continue;
+        job->broken_rank = -1;
+        status = take_step(job, trainer, number);
     }
+    if (status == CRIBO_OK && job->refused_save)
+        ck_assert_int_eq(cribo_trainer_save(trainer, "/nowhere/checkpoint", NULL), CRIBO_IO_ERROR);
+    if (status == CRIBO_OK && job->snapshot) status = save_snapshot(trainer, job->snapshot);
+    if (status == CRIBO_OK && job->ranks > 1) assert_bank_is_divided(trainer);
     if (status == CRIBO_OK && job->save) status = cribo_trainer_save(trainer, job->save, NULL);
     return status;
+}
+
+/* A communicator that counts the bytes sent. */
+typedef struct counted {
+    cribo_communicator inner;
+    size_t *sent;
+} counted;
+
+static int count_send(void *context, int64_t peer, const void *data, size_t bytes, int64_t *request)
+{
+    const counted *c = context;
+    *c->sent += bytes;
+    return c->inner.send(c->inner.context, peer, data, bytes, request);
+}
+
+static int pass_receive(void *context, int64_t peer, void *data, size_t bytes, int64_t *request)
+{
+    const counted *c = context;
+    return c->inner.receive(c->inner.context, peer, data, bytes, request);
+}
+
+static int pass_test(void *context, int64_t request)
+{
+    const counted *c = context;
+    return c->inner.test(c->inner.context, request);
+}
+
+static void pass_cancel(void *context, int64_t request)
+{
+    const counted *c = context;
+    c->inner.cancel(c->inner.context, request);
 }
 
 static void *run_rank(void *context)
 {
     run_job *job = context;
-    cribo_communicator communicator = {.struct_size = sizeof communicator};
+    counted c = {{.struct_size = sizeof c.inner}, &job->sent};
     cribo_runtime runtime = training_runtime(1);
     cribo_trainer *trainer = NULL;
-    job->status = cribo_thread_group_communicator(job->group, job->rank, &communicator);
-    communicator.deadline = job->deadline;
+    runtime.allocate = faulty_allocate;
+    runtime.release = faulty_release;
+    runtime.allocator_user = &job->memory;
+    job->status = cribo_thread_group_communicator(job->group, job->rank, &c.inner);
+    cribo_communicator communicator = {sizeof communicator, job->rank, job->ranks, job->deadline, &c,
+        count_send, pass_receive, pass_test, pass_cancel};
     if (job->status == CRIBO_OK)
         job->status = cribo_trainer_create_distributed(&trainer, &job->config, &runtime, &communicator);
+    size_t bytes = job->memory.bytes;
     if (job->status == CRIBO_OK) job->status = run_steps(job, trainer);
+    if (job->status == CRIBO_OK)
+        ck_assert_uint_eq(job->memory.bytes, bytes); /* saves and loads keep nothing */
     snprintf(job->message, sizeof job->message, "%s", job->status == CRIBO_OK ? "" : cribo_last_error());
     cribo_trainer_free(trainer);
     return NULL;
@@ -128,6 +201,7 @@ static run_job make_job(int steps)
     job.config.batch_size = BATCH;
     job.config.shards = 8;
     job.config.drop_path = 0.2;
+    job.config.bank_images = 20; /* two and a half batches */
     return job;
 }
 
@@ -221,6 +295,10 @@ END_TEST
 
 /* Losses beside the paper's three. */
 static const char *const ingredients[] = {
+    "bank_images=7",
+    "exchange_precision=bf16",
+    "exchange_precision=bf16 precision=bf16 group_images=3",
+    "frozen_blocks=2 layer_decay=0.8 average_steps=3",
     "koleo_weight=0.3 object_koleo_weight=0.2",
     "koleo_weight=0.3 object_koleo_weight=0.2 group_images=4",
     "gram_weight=3 gram_start_steps=1 gram_refresh_steps=2",
@@ -234,6 +312,19 @@ START_TEST(test_ranks_give_the_same_bits_with_further_losses)
     run_job job = make_job(4);
     training_set(&job.config, ingredients[_i]);
     assert_same_bits(&job);
+}
+END_TEST
+
+START_TEST(test_rounded_exchange_changes_gradients_a_little)
+{
+    run_job job = make_job(1), plain[MAX_RANKS], rounded[MAX_RANKS];
+    run_jobs(plain, &job, 2);
+    job.config.exchange_precision = CRIBO_BF16;
+    run_jobs(rounded, &job, 2);
+    double expected = plain[0].report.gradient_norm, got = rounded[0].report.gradient_norm;
+    ck_assert(got != expected);
+    ck_assert_double_lt(fabs(got - expected), 0.01 * expected);
+    ck_assert_uint_lt(rounded[0].sent, plain[0].sent);
 }
 END_TEST
 
@@ -276,7 +367,101 @@ START_TEST(test_checkpoints_pass_between_numbers_of_ranks)
 }
 END_TEST
 
+/* Saved by a snapshot, and after a save that failed on the rank that writes. */
+START_TEST(test_ranks_save_the_bytes_of_one_rank)
+{
+    run_job job = make_job(4), jobs[MAX_RANKS];
+    job.save = scratch_path("one");
+    run_jobs(jobs, &job, 1);
+    assert_all_ok(jobs, 1);
+    job.snapshot = scratch_path("snapshot");
+    job.save = scratch_path("several");
+    job.refused_save = true;
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    assert_same_files("one", "snapshot");
+    assert_same_files("one", "several");
+}
+END_TEST
+
+/* --- memory and bytes --- */
+
+/* What a trainer of `ranks` ranks with these settings holds on its first rank. */
+static double bytes_of(const char *settings, size_t ranks)
+{
+    run_job job = make_job(0), jobs[MAX_RANKS];
+    training_set(&job.config, settings);
+    job.config.shards = (int64_t)ranks; /* so that no rank keeps sums of shards */
+    run_jobs(jobs, &job, ranks);
+    assert_all_ok(jobs, ranks);
+    return (double)jobs[0].memory.peak;
+}
+
+START_TEST(test_each_rank_holds_its_part_of_the_bank)
+{
+    const char *const small = "clusters=8 bank_images=1000", *const large = "clusters=8 bank_images=5000";
+    double one = bytes_of(large, 1) - bytes_of(small, 1);
+    for (size_t ranks = 2; ranks <= MAX_RANKS; ranks *= 2) {
+        double part = bytes_of(large, ranks) - bytes_of(small, ranks);
+        double lists = 4000 * 2 * sizeof(int64_t); /* counts and ids of images are on all ranks */
+        ck_assert_double_lt(fabs(part - lists - (one - lists) / (double)ranks), 0.02 * one);
+    }
+}
+END_TEST
+
+/* Student, gradients and teacher are whole on each rank; two moments, and gradients, are divided. */
+START_TEST(test_each_rank_holds_its_part_of_the_moments)
+{
+    const char *const small = "micro_batch=1 prototypes=1000";
+    const char *const large = "micro_batch=1 prototypes=101000";
+    const double piece = 3 * 65536 * sizeof(float); /* parts are whole pieces */
+    double one = bytes_of(large, 1) - bytes_of(small, 1), layer = 100000 * (8 + 1) * sizeof(float);
+    for (size_t ranks = 2; ranks <= MAX_RANKS; ranks *= 2) {
+        double whole = one - 2 * layer, part = bytes_of(large, ranks) - bytes_of(small, ranks);
+        double lists = 100000 * (double)ranks; /* prototypes used on each rank */
+        ck_assert_double_lt(fabs(part - lists - whole - 3 * layer / (double)ranks), piece);
+    }
+}
+END_TEST
+
+START_TEST(test_gradients_of_frozen_blocks_are_not_exchanged)
+{
+    run_job job = make_job(1), all[MAX_RANKS], some[MAX_RANKS];
+    cribo_trainer *trainer = training_begin(&job.config, 1);
+    cribo_parameter parameter;
+    size_t frozen = 0;
+    for (int64_t i = 0; training_parameter(trainer, i, &parameter); i++)
+        if (strstr(parameter.name, "embed") || strstr(parameter.name, "cls_token") ||
+            strstr(parameter.name, "blocks.0.") || strstr(parameter.name, "blocks.1."))
+            frozen += (size_t)parameter.count;
+    cribo_trainer_free(trainer);
+    run_jobs(all, &job, 2);
+    job.config.frozen_blocks = 2;
+    run_jobs(some, &job, 2);
+    size_t sent = all[0].sent + all[1].sent - some[0].sent - some[1].sent;
+    ck_assert_uint_gt(frozen, 1000);
+    ck_assert_uint_ge(sent, 2 * frozen * sizeof(float)); /* half of gradients and parameters by each rank */
+    ck_assert_uint_lt(sent, 2 * frozen * sizeof(float) * 11 / 10);
+}
+END_TEST
+
 /* --- failures --- */
+
+START_TEST(test_a_step_that_failed_changes_nothing)
+{
+    run_job job = make_job(5), jobs[MAX_RANKS];
+    job.save = scratch_path("sound");
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    job.save = scratch_path("failed");
+    job.broken_rank = 1;
+    job.broken = 3;
+    job.retries = true;
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    assert_same_files("sound", "failed");
+}
+END_TEST
 
 START_TEST(test_a_rank_that_fails_makes_all_fail)
 {
@@ -349,9 +534,15 @@ int main(void)
     tcase_add_test(bits, test_ranks_give_the_same_bits_with_sinkhorn_centring);
     tcase_add_loop_test(bits, test_ranks_give_the_same_bits_with_further_losses, 0,
         (int)(sizeof ingredients / sizeof *ingredients));
+    tcase_add_test(bits, test_rounded_exchange_changes_gradients_a_little);
+    tcase_add_test(bits, test_ranks_save_the_bytes_of_one_rank);
+    tcase_add_test(bits, test_each_rank_holds_its_part_of_the_bank);
+    tcase_add_test(bits, test_each_rank_holds_its_part_of_the_moments);
+    tcase_add_test(bits, test_gradients_of_frozen_blocks_are_not_exchanged);
     tcase_add_test(bits, test_one_shard_is_as_before_shards);
     tcase_add_test(bits, test_checkpoints_pass_between_numbers_of_ranks);
     tcase_set_timeout(failures, 120);
+    tcase_add_test(failures, test_a_step_that_failed_changes_nothing);
     tcase_add_test(failures, test_a_rank_that_fails_makes_all_fail);
     tcase_add_test(failures, test_a_rank_that_is_gone_ends_the_others_steps);
     tcase_add_test(failures, test_shares_that_do_not_fit_are_refused_on_all_ranks);

@@ -139,6 +139,7 @@ class ObjectiveSettings(TypedDict, total=False):
     learning_rate_batch: int
     koleo_weight: float
     object_koleo_weight: float
+    exchange_precision: Literal["float32", "bf16", 0, 1]
 
 
 class ProbeSettings(TypedDict, total=False):
@@ -248,3 +249,4 @@ class TrainerSettings(TypedDict, total=False):
     local_size: int
     local_weight: float
     stem: Literal["patch", "convolution", 0, 1]
+    exchange_precision: Literal["float32", "bf16", 0, 1]
