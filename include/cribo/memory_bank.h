@@ -153,8 +153,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_memory_bank_export(
     const cribo_memory_bank *bank, int64_t *objects_per_image, int64_t *ids, float *view1, float *view2);
 
 /*
- * Arrays for a copy of the bank, and what they hold. Any array may be NULL.
+ * Arrays for a copy of the bank, in the shapes of cribo_memory_bank_export. Any array may be NULL.
  *
+ * image_capacity          images for which objects_per_image and ids have room
+ * object_capacity         objects for which view1 and view2 have room
  * objects_per_image, ids  [image_capacity]
  * view1, view2            [object_capacity, D]
  */

@@ -236,8 +236,10 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_model_features(cribo_model *model,
     int64_t height, int64_t width, const float *pixels, float *dense, float *cls, float *attention);
 
 /*
- * Arrays for features, with the numbers that each has room for; NULL: not computed. The shapes are those of
- * cribo_model_features.
+ * Arrays for features, in the shapes of cribo_model_features.
+ *
+ * dense, cls, attention  the features; NULL: not computed
+ * dense_capacity, cls_capacity, attention_capacity  numbers for which each array has room
  */
 typedef struct cribo_feature_arrays {
     size_t struct_size; /* sizeof(cribo_feature_arrays) */
