@@ -12,10 +12,10 @@ set_of test 6
 printf 'background\nred\ngreen\nblue\n' >"$work/train/classes.txt"
 cp "$work/train/classes.txt" "$work/test"
 
-# Evaluation during pretraining: at the ends of epochs and at the end of the run; it changes nothing in the run.
+# Evaluation during pretraining: before it, at the ends of epochs and at its end; it changes nothing in the run.
 expect 0 "mIoU" pretrain "$work/train/images" -o "$work/run" $small --epochs 5 --evaluate "$work/train" --evaluate-test "$work/test" \
     --evaluate-epochs 2 --save-every 6
-grep -o '"step":[0-9]*' "$work/run/evaluation.jsonl" | tr '\n' ' ' | grep -q '^"step":6 "step":12 "step":15 $' ||
+grep -o '"step":[0-9]*' "$work/run/evaluation.jsonl" | tr '\n' ' ' | grep -q '^"step":0 "step":6 "step":12 "step":15 $' ||
     fail "evaluated at other steps: $(cat "$work/run/evaluation.jsonl")"
 for step in 06 12 15; do is_png "$work/run/clusters-000000$step.png"; done
 expect 0 "" pretrain "$work/train/images" -o "$work/plain" $small --epochs 5
@@ -25,7 +25,52 @@ cmp "$work/run/weights.safetensors" "$work/plain/weights.safetensors" || fail "e
 rm "$work/run/checkpoint-00000015.safetensors.gz"
 echo '{"step":15,"torn' >>"$work/run/evaluation.jsonl"
 expect 0 "" pretrain "$work/train/images" -o "$work/run" --evaluate "$work/train" --evaluate-test "$work/test" --evaluate-epochs 2
-[ "$(grep -c '"step"' "$work/run/evaluation.jsonl")" -eq 3 ] || fail "resumed: $(cat "$work/run/evaluation.jsonl")"
+[ "$(grep -c '"step"' "$work/run/evaluation.jsonl")" -eq 4 ] || fail "resumed: $(cat "$work/run/evaluation.jsonl")"
+
+# The weights with the best score are kept, with the score; the folder of the run is a model with them, too.
+scores="$work/run/evaluation.jsonl"
+best=$(sed -n 's/.*"mean_iou":\([0-9.]*\),.*"step":\([0-9]*\).*/\1 \2/p' "$scores" | sort -k 1,1gr -k 2,2n | head -n 1)
+[ "$(grep '"best":true' "$scores" | tail -n 1 | sed 's/.*"mean_iou":\([0-9.]*\),.*"step":\([0-9]*\).*/\1 \2/')" = "$best" ] ||
+    fail "the best is $best: $(cat "$scores")"
+head -c 20000 "$work/run/best.safetensors" | grep -aq "\"caller.mean_iou\":\"${best% *}\"" || fail "best.safetensors has another score"
+expect 0 "steps       ${best#* }" info "$work/run/best.safetensors"
+expect 0 "" evaluate "$work/run" "$work/train" "$work/test" --best --json "$work/best.json" -q
+grep -q "\"mean_iou\": ${best% *}" "$work/best.json" || fail "--best has another score: $(cat "$work/best.json")"
+expect 1 "best.safetensors: No such file" evaluate "$work/plain" "$work/train" "$work/test" --best
+expect 1 "best applies to the folder of a run" evaluate "$work/run/best.safetensors" "$work/train" "$work/test" --best
+
+# Patience ends the run at the same step, with the same files, whether it is interrupted or not; more patience goes on.
+patient="--evaluate $work/train --evaluate-steps 1 --save-every 2"
+eager="$small --epochs 20 --warmup-steps 1 --ema-momentum 0.5 --learning-rate 0.05"
+expect 0 "the run ends: no evaluation after that of step" pretrain "$work/train/images" -o "$work/ended" $eager $patient \
+    --patience 3
+ended=$(sed -n 's/.*"step":\([0-9]*\).*"ends_run":true.*/\1/p' "$work/ended/evaluation.jsonl")
+[ -e "$work/ended/checkpoint-$(printf %08d "$ended").safetensors.gz" ] || fail "no checkpoint of step $ended: $(ls "$work/ended")"
+[ "$(sed -n '$s/.*"ends_run":\(true\).*/\1/p' "$work/ended/evaluation.jsonl")" = true ] || fail "evaluated after the end"
+expect 0 "" pretrain "$work/train/images" -o "$work/pieces" $eager $patient --patience 3 --stop-after $((ended - 1))
+expect 0 "the run ends" pretrain "$work/train/images" -o "$work/pieces" $patient --patience 3
+for file in weights.safetensors best.safetensors; do
+    cmp "$work/ended/$file" "$work/pieces/$file" || fail "an interrupted run has another $file"
+done
+sed 's/seconds":[0-9.e-]*//g' "$work/ended/evaluation.jsonl" >"$work/one"
+sed 's/seconds":[0-9.e-]*//g' "$work/pieces/evaluation.jsonl" | cmp - "$work/one" || fail "an interrupted run has other scores"
+expect 0 "nothing to do" pretrain "$work/train/images" -o "$work/pieces" $patient --patience 3
+expect 0 "" report "$work/ended"
+grep -q "Ended after $ended of 60 steps" "$work/ended/report.html" || fail "the page does not say that patience ended the run"
+expect 0 "step $((ended + 1)): mIoU" pretrain "$work/train/images" -o "$work/pieces" $patient --patience 20 --stop-after $((ended + 1))
+
+# Weights of a run bring the mean and the deviation of its pixels, from the folder, a file or a checkpoint; options win.
+expect 0 "" pretrain "$work/train/images" -o "$work/grey" $small --steps 1 --mean 0.5,0.5,0.5 --deviation 0.25,0.25,0.25
+for weights in "$work/grey" "$work/grey/weights.safetensors" "$work/grey/checkpoint-00000001.safetensors.gz"; do
+    expect 0 "pixels: mean 0.5, 0.5, 0.5 and deviation 0.25" pretrain "$work/train/images" -o "$work/after" --overwrite $small --steps 1 \
+        --weights "$weights"
+    grep -q '"mean": "0.5,0.5,0.5"' "$work/after/config.json" || fail "$weights: $(cat "$work/after/config.json")"
+done
+expect 0 "pixels: mean 0.4, 0.5, 0.6 and deviation 0.25" pretrain "$work/train/images" -o "$work/after" --overwrite $small --steps 1 \
+    --weights "$work/grey" --mean 0.4,0.5,0.6
+expect 0 "" embed "$work/grey" "$work/test/images" -o "$work/folder.npy" -q
+expect 0 "" embed "$work/grey/weights.safetensors" "$work/test/images" -o "$work/file.npy" -q
+cmp "$work/folder.npy" "$work/file.npy" || fail "a file of weights normalises pixels otherwise than its run"
 
 # The command finds what the run found at its end; more threads change nothing.
 expect 0 "retrieval      mIoU" evaluate "$work/run" "$work/train" "$work/test" --linear --json "$work/scores.json" --threads 1
@@ -150,6 +195,8 @@ expect 0 "2 of 4 classes are in the memory but not in the scored pictures: 2, 3"
 expect 2 "name a model and a data set" evaluate "$work/run"
 expect 2 "unexpected argument 'x'" evaluate "$work/run" a b x
 expect 2 "--temperature=0" evaluate "$work/run" "$work/train" --temperature 0
+expect 2 "--patience needs --evaluate" pretrain "$work/train/images" -o "$work/run9" --patience 2
+expect 2 "give one of them" pretrain "$work/train/images" -o "$work/run9" --evaluate "$work/train" --evaluate-epochs 1 --evaluate-steps 1
 expect 2 "--evaluate-test needs --evaluate" pretrain "$work/train/images" -o "$work/run9" --evaluate-test "$work/test"
 expect 1 "$work/voc/JPEGImages: no data set with labels" evaluate "$work/run" "$work/voc/JPEGImages"
 expect 1 "$work/missing" evaluate "$work/missing" "$work/train" --classes 4

@@ -35,6 +35,8 @@ enum {
     KEY_EVALUATE_EPOCHS,
     KEY_COMMUNICATOR,
     KEY_DEADLINE,
+    KEY_EVALUATE_STEPS,
+    KEY_PATIENCE,
     KEY_SETTINGS = 1024,
     KEY_VIEWS = 2048
 };
@@ -103,8 +105,9 @@ static const struct argp_option own[] = {
         "differ",
         GROUP_OWN},
     {"evaluate", KEY_EVALUATE, "DIR", 0,
-        "Folder of labelled pictures (see cribo evaluate): segment some of them during the run and write the "
-        "mIoU to RUN/evaluation.jsonl",
+        "Folder of labelled pictures (see cribo evaluate): segment some of them before, during and after the "
+        "run, write the mIoU to RUN/evaluation.jsonl, and keep the weights with the best one in "
+        "RUN/best.safetensors",
         GROUP_OWN},
     {"evaluate-test", KEY_EVALUATE_TEST, "DIR", 0,
         "Folder of labelled pictures to segment; default: half of the --evaluate folder", GROUP_OWN},
@@ -119,6 +122,11 @@ static const struct argp_option own[] = {
     {"deadline", KEY_DEADLINE, "SECONDS", 0,
         "Time after which a process that does not answer the others is lost, and they end; default 300",
         GROUP_OWN},
+    {"evaluate-steps", KEY_EVALUATE_STEPS, "N", 0,
+        "Evaluate and draw RUN/clusters-STEP.png every N steps and at the end, in place of --evaluate-epochs",
+        GROUP_OWN},
+    {"patience", KEY_PATIENCE, "N", 0,
+        "End the run when N evaluations in a row have not exceeded the best mIoU; default: never", GROUP_OWN},
     {"overwrite", KEY_OVERWRITE, NULL, 0, "Replace the run in RUN instead of continuing it", GROUP_OWN},
     {"quiet", 'q', NULL, 0, "Print warnings and errors only", GROUP_OWN},
     {NULL, 0, NULL, 0,
@@ -260,7 +268,11 @@ static void check(struct argp_state *state, struct parsing *parsing)
     if (options->save_minutes < 0) options->save_minutes = options->save_every ? 0 : 10;
     if (options->look.data.test && !options->look.data.train)
         argp_error(state, "--evaluate-test needs --evaluate, the pictures that are remembered");
-    if (options->look.data.train && !options->look.epochs) options->look.epochs = 10;
+    if (options->look.patience && !options->look.data.train)
+        argp_error(state, "--patience needs --evaluate, the pictures that are scored");
+    if (options->look.steps && options->look.epochs)
+        argp_error(state, "--evaluate-epochs and --evaluate-steps both give the interval; give one of them");
+    if (options->look.data.train && !options->look.epochs && !options->look.steps) options->look.epochs = 10;
     if (!options->source_count) argp_error(state, "no folder of pictures; name one");
     if (!parsing->options.out) argp_error(state, "no output folder; name one with -o RUN");
     if (parsing->options.resume && parsing->options.overwrite)
@@ -316,6 +328,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_COMMUNICATOR: options->ranks.communicator = value; return 0;
     case KEY_DEADLINE: options->ranks.deadline = command_positive(state, "deadline", value); return 0;
+    case KEY_EVALUATE_STEPS:
+        options->look.steps = command_integer(state, "evaluate-steps", value, 1, INT64_MAX);
+        return 0;
+    case KEY_PATIENCE:
+        options->look.patience = command_integer(state, "patience", value, 1, INT64_MAX);
+        return 0;
     case KEY_OVERWRITE: options->overwrite = true; return 0;
     case KEY_SAVE_MINUTES:
         options->save_minutes = command_integer(state, "save-minutes", value, 0, 1000000);

@@ -279,6 +279,23 @@ static double retrieval_of(json_t *evaluation, const char *name)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
+/* The first of the evaluations with the highest mIoU; NULL: none. */
+static json_t *best_evaluation(const struct report *report)
+{
+    json_t *best = NULL, *evaluation;
+    size_t i;
+    json_array_foreach(report->evaluations, i, evaluation)
+    {
+        if (!best || retrieval_of(evaluation, "mean_iou") > retrieval_of(best, "mean_iou")) best = evaluation;
+    }
+    return best;
+}
+
+static int64_t step_of(json_t *evaluation)
+{
+    return (int64_t)json_integer_value(json_object_get(evaluation, "step"));
+}
+
 /* --- the verdict --- */
 
 /* The mean over the first twentieth of the points that have a value. */
@@ -343,14 +360,24 @@ static bool has_collapsed(const struct report *report)
     return false;
 }
 
+/* "36.1 % after 120 steps" */
+static void write_score(const struct report *report, const char *when, json_t *evaluation)
+{
+    double score = 100 * retrieval_of(evaluation, "mean_iou");
+    int64_t step = step_of(evaluation);
+    if (step == 0)
+        fprintf(report->page, "%s %.1f %% before training", when, score);
+    else
+        fprintf(report->page, "%s %.1f %% after %lld steps", when, score, (long long)step);
+}
+
 static void write_scores(const struct report *report)
 {
-    double first = retrieval_of(json_array_get(report->evaluations, 0), "mean_iou"),
-           last = retrieval_of(newest_evaluation(report), "mean_iou");
-    if (isfinite(last))
-        fprintf(report->page,
-            "<li>mIoU by dense retrieval: %.1f %% at the first evaluation, %.1f %% at the last.\n",
-            100 * first, 100 * last);
+    if (!newest_evaluation(report)) return;
+    write_score(report, "<li>mIoU by dense retrieval:", json_array_get(report->evaluations, 0));
+    write_score(report, ",", newest_evaluation(report));
+    write_score(report, "; the best is", best_evaluation(report));
+    fputs(".\n", report->page);
 }
 
 /* View retrieval in per cent: the measurement with this number, -1: the last; NaN without two of them. */
@@ -383,7 +410,10 @@ static void write_verdict(const struct report *report)
         : !risen         ? "Look closer: view retrieval is no better than before training."
         : fallen < there ? "Look closer: not all losses fell."
                          : "Look closer: there were warnings.");
-    if (planned > report->steps)
+    if (json_is_true(json_object_get(newest_evaluation(report), "ends_run")))
+        fprintf(report->page, "<li>Ended after %zu of %zu steps: the evaluations did not get better.\n",
+            report->steps, planned);
+    else if (planned > report->steps)
         fprintf(report->page, "<li>Not finished: %zu of %zu steps.\n", report->steps, planned);
     else if (planned)
         fprintf(report->page, "<li>Finished: %zu steps.\n", report->steps);
@@ -651,39 +681,50 @@ static void write_time(struct report *report)
 static void write_progress(const struct report *report)
 {
     size_t count = json_array_size(report->evaluations);
-    double *steps = malloc(2 * count * sizeof *steps), *scores = steps + count;
+    double *steps = malloc(3 * count * sizeof *steps), *scores = steps + count, *first = scores + count;
     if (!steps) return;
     for (size_t i = 0; i < count; i++) {
         json_t *evaluation = json_array_get(report->evaluations, i);
         steps[i] = json_number_value(json_object_get(evaluation, "step"));
         scores[i] = retrieval_of(evaluation, "mean_iou");
+        first[i] = scores[0];
     }
     struct chart chart = {.title = "mIoU by dense retrieval",
         .note = "Patches of labelled pictures label those of others by their nearest neighbours.",
         .steps = steps,
         .points = count,
         .percent = true,
-        .lines = 1,
-        .line = {{"mIoU", scores, sheet_colours[0], 0}}};
+        .lines = 2,
+        .line = {{"mIoU", scores, sheet_colours[0], 0}, {"first evaluation", first, sheet_ink, 0}}};
     write_chart(report, &chart, false);
     free(steps);
 }
 
+static json_t *iou_of(json_t *evaluation, const char *class)
+{
+    return json_object_get(json_object_get(json_object_get(evaluation, "retrieval"), "iou"), class);
+}
+
+/* The first evaluation, the best and the last. */
 static void write_classes(const struct report *report)
 {
-    json_t *evaluation = newest_evaluation(report), *value;
+    json_t *shown[] = {
+        json_array_get(report->evaluations, 0), best_evaluation(report), newest_evaluation(report)};
     const char *name;
-    fprintf(report->page, "<figure><figcaption>IoU of each class after %lld steps</figcaption><table>",
-        (long long)json_integer_value(json_object_get(evaluation, "step")));
-    json_object_foreach(json_object_get(json_object_get(evaluation, "retrieval"), "iou"), name, value)
+    json_t *value;
+    fputs("<figure><figcaption>IoU of each class</figcaption><table><tr><th>", report->page);
+    for (int i = 0; i < 3; i++)
+        fprintf(report->page, "<th>%s%lld steps", i == 1 ? "best: " : "", (long long)step_of(shown[i]));
+    fputs("<th>", report->page);
+    json_object_foreach(json_object_get(json_object_get(shown[2], "retrieval"), "iou"), name, value)
     {
         if (!json_is_number(value)) continue;
-        double percent = 100 * json_number_value(value);
         fputs("<tr><td>", report->page);
         write_text(report->page, name);
-        fprintf(report->page,
-            "<td class=n>%.1f %%<td style='width:50%%'><div class=bar style='width:%.1f%%'></div>", percent,
-            percent);
+        for (int i = 0; i < 3; i++)
+            fprintf(report->page, "<td class=n>%.1f %%", 100 * json_number_value(iou_of(shown[i], name)));
+        fprintf(report->page, "<td style='width:30%%'><div class=bar style='width:%.1f%%'></div>",
+            100 * json_number_value(value));
     }
     fputs("</table></figure>\n", report->page);
 }

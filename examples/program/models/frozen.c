@@ -1,6 +1,7 @@
 /* See frozen.h. */
 #include "models/frozen.h"
 
+#include "models/weights.h"
 #include "pictures/augment.h"
 #include "base/arguments.h"
 #include "models/plain_features.h"
@@ -18,7 +19,17 @@
 
 #include <jansson.h>
 
-enum { KEY_PRESET = 512, KEY_MODEL, KEY_PREFIX, KEY_STUDENT, KEY_SIZE, KEY_THREADS, KEY_MEAN, KEY_DEVIATION };
+enum {
+    KEY_PRESET = 512,
+    KEY_MODEL,
+    KEY_PREFIX,
+    KEY_STUDENT,
+    KEY_BEST,
+    KEY_SIZE,
+    KEY_THREADS,
+    KEY_MEAN,
+    KEY_DEVIATION
+};
 
 static const struct argp_option options[] = {
     {"preset", KEY_PRESET, "NAME", 0,
@@ -34,6 +45,8 @@ static const struct argp_option options[] = {
         "file has student and teacher",
         10},
     {"student", KEY_STUDENT, NULL, 0, "Use the student instead of the teacher", 10},
+    {"best", KEY_BEST, NULL, 0,
+        "Use the weights of the run with the best evaluation (best.safetensors) instead of the newest", 10},
     {"size", KEY_SIZE, "PIXELS", 0,
         "Side in pixels to which pictures are resized; default: the training's image_size", 10},
     {"mean", KEY_MEAN, "R,G,B", 0,
@@ -57,6 +70,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_MODEL: chosen->settings = value; return 0;
     case KEY_PREFIX: chosen->prefix = value; return 0;
     case KEY_STUDENT: chosen->prefix = "student."; return 0;
+    case KEY_BEST: chosen->best = true; return 0;
     case KEY_SIZE: chosen->size = (int)command_integer(state, "size", value, 1, 16384); return 0;
     case KEY_THREADS: chosen->threads = (int)command_integer(state, "threads", value, 1, 256); return 0;
     case KEY_MEAN: chosen->mean = value; return 0;
@@ -68,22 +82,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 const struct argp frozen_argp = {.options = options, .parser = parse};
 
-/* Runs of earlier versions have no such object: the published recipe. */
-static bool read_recipe(struct recipe *recipe, const json_t *root, const char *path, struct problem *problem)
-{
-    struct problem why;
-    for (size_t i = 0; i < RECIPE_SETTINGS; i++) {
-        const char *name = recipe_settings[i].name;
-        const char *value = json_string_value(json_object_get(json_object_get(root, "augmentation"), name));
-        if (value && !recipe_set(recipe, name, value, &why))
-            return problem_set(problem, "%s: %s", path, why.text);
-    }
-    return true;
-}
-
 /* The settings that a run's config.json has. */
-static bool read_settings(
-    cribo_trainer_config *config, struct recipe *recipe, const char *path, struct problem *problem)
+static bool read_settings(cribo_trainer_config *config, const char *path, struct problem *problem)
 {
     json_error_t error;
     json_t *root = json_load_file(path, 0, &error), *value;
@@ -101,7 +101,6 @@ static bool read_settings(
             if (cribo_trainer_config_set(config, name, text) != CRIBO_OK)
                 read = problem_set(problem, "%s: %s", path, cribo_last_error());
         }
-    read = read && read_recipe(recipe, root, path, problem);
     json_decref(root);
     return read;
 }
@@ -122,20 +121,32 @@ static bool check_model(const char *path, struct problem *problem)
            problem_set(problem, "%s: not the folder of a run: it has no config.json", path);
 }
 
+/* The newest or the best weights of a run; to be freed, NULL after a problem. */
+static char *choose_weights(const struct frozen_options *chosen, struct problem *problem)
+{
+    char *path = path_join(chosen->path, chosen->best ? "best.safetensors" : "weights.safetensors");
+    if (!path) problem_no_memory(problem);
+    if (!path || !chosen->best || access(path, F_OK) == 0) return path;
+    problem_set(problem, "%s: %s; a run has it after an evaluation (cribo pretrain --evaluate)", path,
+        strerror(errno));
+    free(path);
+    return NULL;
+}
+
 /* Settings and weights of a run's folder or a file. *weights is to be freed. */
-static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config *config,
-    struct recipe *recipe, char **weights, struct problem *problem)
+static bool find_parts(const struct frozen_options *chosen, cribo_trainer_config *config, char **weights,
+    struct problem *problem)
 {
     struct stat status;
     *weights = NULL;
     if (cribo_trainer_config_init(config, sizeof *config) != CRIBO_OK) return problem_library(problem);
     if (stat(chosen->path, &status) == 0 && S_ISDIR(status.st_mode)) {
         char *settings = path_join(chosen->path, "config.json");
-        *weights = path_join(chosen->path, "weights.safetensors");
-        bool read = settings && *weights && read_settings(config, recipe, settings, problem);
+        bool read = settings && read_settings(config, settings, problem);
         free(settings);
-        return read;
+        return read && (*weights = choose_weights(chosen, problem));
     }
+    if (chosen->best) return problem_set(problem, "%s: --best applies to the folder of a run", chosen->path);
     *weights = strdup(chosen->path);
     if (!*weights) return problem_no_memory(problem);
     if (chosen->preset)
@@ -200,7 +211,8 @@ bool frozen_open(struct frozen *frozen, const struct frozen_options *chosen, str
     char *weights = NULL;
     *frozen = (struct frozen){.recipe = recipe_published()};
     if (!check_model(chosen->path, problem)) return false;
-    bool opened = find_parts(chosen, &frozen->config, &frozen->recipe, &weights, problem) &&
+    bool opened = find_parts(chosen, &frozen->config, &weights, problem) &&
+                  weights_recipe(&frozen->recipe, chosen->path, problem) &&
                   set_normalisation(&frozen->recipe, chosen, problem) &&
                   load(frozen, chosen, weights, problem);
     free(weights);

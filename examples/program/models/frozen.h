@@ -12,10 +12,11 @@
 
 /* The choice of the model, from the options of frozen_argp. */
 struct frozen_options {
-    const char *path;             /* a run's folder, one of its checkpoints, or a safetensors file */
-    const char *preset;           /* settings of the clustering, where the file does not have them */
-    const char *settings;         /* "name=value,..." in place of those found; NULL: none */
-    const char *prefix;           /* of the parameters' names; NULL: the teacher's */
+    const char *path;     /* a run's folder, one of its checkpoints, or a safetensors file */
+    const char *preset;   /* settings of the clustering, where the file does not have them */
+    const char *settings; /* "name=value,..." in place of those found; NULL: none */
+    bool best;            /* of a run's folder, the weights with the best evaluation, not the newest */
+    const char *prefix;   /* of the parameters' names; NULL: the teacher's */
     const char *mean, *deviation; /* of pixels, "R,G,B"; NULL: those of the training, else ImageNet's */
     int size;                     /* side of its input pictures; 0: that of its training */
     int threads;                  /* of the library; 0: its choice */

@@ -39,7 +39,8 @@ static bool ends_with(const char *name, const char *ending)
 static int is_left_over(const struct dirent *entry)
 {
     const char *name = entry->d_name;
-    return (!strncmp(name, "checkpoint-", 11) || !strncmp(name, "weights.safetensors.", 20)) &&
+    return (!strncmp(name, "checkpoint-", 11) || !strncmp(name, "weights.safetensors.", 20) ||
+               !strncmp(name, "best.safetensors.", 17)) &&
            ends_with(name, ".tmp");
 }
 

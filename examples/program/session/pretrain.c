@@ -100,10 +100,10 @@ static bool finish(struct session *session)
 /* Whether the process before this one ended between the checkpoint and the weights of its last step. */
 static bool weights_lag(struct session *session)
 {
-    char step[32];
-    int64_t lag = session->checkpoint &&
-                  (cribo_checkpoint_metadata(session->run.weights, "step", step, sizeof step) != CRIBO_OK ||
-                      strtoll(step, NULL, 10) != session->step);
+    cribo_weights_info info = {.struct_size = sizeof info};
+    int64_t lag =
+        session->checkpoint &&
+        (cribo_weights_describe(session->run.weights, NULL, &info) != CRIBO_OK || info.step != session->step);
     return ranks_follow(&session->ranks, &lag, &session->problem) && lag;
 }
 

@@ -74,14 +74,15 @@ static bool name_files(struct run *run, const char *folder)
     run->config = path_join(folder, "config.json");
     run->log = path_join(folder, "log.jsonl");
     run->weights = path_join(folder, "weights.safetensors");
+    run->best = path_join(folder, "best.safetensors");
     run->losses = path_join(folder, "loss.png");
     run->clusters_start = path_join(folder, "clusters-start.png");
     run->clusters = path_join(folder, "clusters.png");
     run->colours = path_join(folder, "clusters-start.json");
     run->pictures = path_join(folder, "pictures.index");
     run->board = path_join(folder, "events.out.tfevents.cribo");
-    return run->config && run->log && run->weights && run->losses && run->clusters_start && run->clusters &&
-           run->colours && run->pictures && run->board;
+    return run->config && run->log && run->weights && run->best && run->losses && run->clusters_start &&
+           run->clusters && run->colours && run->pictures && run->board;
 }
 
 /* A run that was stopped before its first save has only a log and settings, so nothing would be lost. */
@@ -155,6 +156,8 @@ bool run_name(struct run *run, const char *folder, struct problem *problem)
 
 bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem)
 {
+    if (mode != RUN_RESUME && unlink(run->best) && errno != ENOENT)
+        return problem_set(problem, "cannot remove %s: %s", run->best, strerror(errno));
     run->log_file = output_append(run->log, mode != RUN_RESUME, problem);
     return run->log_file && events_open(&run->events, run->board, mode == RUN_RESUME ? step + 1 : 0, problem);
 }
@@ -288,6 +291,12 @@ void run_log_start(struct run *run, double view_retrieval)
 {
     const char *tags[] = {retrieval_tag};
     events_scalars(&run->events, 0, 1, tags, &view_retrieval);
+}
+
+void run_log_score(struct run *run, int64_t step, double mean_iou)
+{
+    const char *tags[] = {"watch/mean_iou"};
+    events_scalars(&run->events, step, 1, tags, &mean_iou);
 }
 
 static void write_event(struct run *run, const struct log_line *line)
@@ -428,6 +437,7 @@ void run_close(struct run *run)
     free(run->config);
     free(run->log);
     free(run->weights);
+    free(run->best);
     free(run->losses);
     free(run->clusters_start);
     free(run->clusters);

@@ -17,7 +17,7 @@
 #include <stdio.h>
 
 struct run {
-    char *config, *log, *weights, *losses, *clusters_start, *clusters, *colours, *pictures,
+    char *config, *log, *weights, *best, *losses, *clusters_start, *clusters, *colours, *pictures,
         *board;           /* paths */
     int lock, folder;     /* both kept open */
     char place[PATH_MAX]; /* the folder, through its open descriptor */
@@ -40,8 +40,8 @@ bool run_open(struct run *run, const char *folder, enum run_mode mode, struct pr
 bool run_name(struct run *run, const char *folder, struct problem *problem);
 
 /*
- * Begins the log and TensorBoard's events anew, or, in RUN_RESUME, continues after those of the steps before
- * `step`; run_rewind then cuts the log.
+ * Begins the log and TensorBoard's events anew and removes the best weights of a replaced run, or, in
+ * RUN_RESUME, continues after those of the steps before `step`; run_rewind then cuts the log.
  */
 bool run_open_log(struct run *run, enum run_mode mode, int64_t step, struct problem *problem);
 
@@ -81,6 +81,9 @@ struct log_line {
 
 /* The event of view retrieval, in per cent, before training. */
 void run_log_start(struct run *run, double view_retrieval);
+
+/* The event of an evaluation's score, 0 ... 1, after `step` steps. */
+void run_log_score(struct run *run, int64_t step, double mean_iou);
 
 /* Appends a line of JSON, numbers that are not finite as null, and an event of all numbers of a step. */
 void run_log(struct run *run, const struct log_line *line);

@@ -11,14 +11,25 @@ static void add_failure(bool kept, struct problem *problem)
         problem_set(problem, "%.480s; %.480s", first.text, cribo_last_error());
 }
 
+/* The weights carry the settings of the views, of which models need the mean and the deviation. */
+static cribo_status save_weights(
+    struct state_source source, const char *path, const struct position *position)
+{
+    const char *const keys[] = {"augmentation"}, *const values[] = {position->recipe};
+    const cribo_save_options options = {
+        .struct_size = sizeof options, .metadata_count = 1, .metadata_keys = keys, .metadata_values = values};
+    return source.snapshot ? cribo_snapshot_save_weights_with(source.snapshot, path, &options)
+                           : cribo_trainer_save_weights_with(source.trainer, path, &options);
+}
+
 bool saving_now(const struct saving_place *place, const cribo_trainer *trainer, int64_t step,
     struct position *position, struct problem *problem)
 {
     struct state_source source = {.trainer = trainer};
     bool kept = checkpoints_save(place->folder, source, step, position, place->keeping, problem);
-    position_free(position);
     /* Weights are saved even if the checkpoint fails. */
-    bool saved = cribo_trainer_save_weights(trainer, place->weights) == CRIBO_OK;
+    bool saved = save_weights(source, place->weights, position) == CRIBO_OK;
+    position_free(position);
     if (!saved) add_failure(kept, problem);
     return kept && saved;
 }
@@ -29,7 +40,7 @@ static void *save(void *argument)
     struct state_source source = {.snapshot = saving->snapshot};
     saving->saved = checkpoints_save(saving->place.folder, source, saving->step, &saving->position,
         saving->place.keeping, &saving->problem);
-    if (cribo_snapshot_save_weights(saving->snapshot, saving->place.weights) != CRIBO_OK) {
+    if (save_weights(source, saving->place.weights, &saving->position) != CRIBO_OK) {
         add_failure(saving->saved, &saving->problem);
         saving->saved = false;
     }

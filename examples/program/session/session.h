@@ -97,6 +97,12 @@ double session_retrieve(struct session *session);
 /* A batch of the loader for the trainer; the arrays are borrowed. */
 cribo_batch session_batch(const struct loader_batch *loaded, const struct recipe *recipe);
 
+/* Looks at the run after the present step. A failure is a warning. */
+void session_look(struct session *session);
+
+/* Ends the session at the present step if the scores of looks have not risen for too long. */
+void session_end_without_gain(struct session *session);
+
 /* One batch: a step, or one that is skipped; logged, watched, and saved when it is due. */
 bool session_step(struct session *session, const struct loader_batch *loaded, double began);
 
@@ -105,6 +111,9 @@ bool session_save(struct session *session, bool in_background);
 
 /* The same when it is due, with a picture of the objects. A failure is a warning: the next may work. */
 void session_save_when_due(struct session *session);
+
+/* Saves the weights as those of the best evaluation, with its score. */
+bool session_save_best(struct session *session);
 
 /* The progress line of a step, when one is due. */
 void session_say_step(struct session *session, const cribo_report *report);

@@ -376,6 +376,18 @@ static bool plan_time(struct session *session, struct settings *settings)
     return measured;
 }
 
+/* Weights of a run expect pixels as in that run. */
+static void say_normalisation(const struct session *session)
+{
+    const struct recipe *recipe = &session->recipe, published = recipe_published();
+    if (session->options->weights &&
+        (memcmp(recipe->mean, published.mean, sizeof recipe->mean) != 0 ||
+            memcmp(recipe->deviation, published.deviation, sizeof recipe->mean) != 0))
+        say_note("pixels: mean %.4g, %.4g, %.4g and deviation %.4g, %.4g, %.4g", recipe->mean[0],
+            recipe->mean[1], recipe->mean[2], recipe->deviation[0], recipe->deviation[1],
+            recipe->deviation[2]);
+}
+
 static bool begin(struct session *session)
 {
     struct settings chosen = session->options->settings, *settings = &chosen;
@@ -392,7 +404,9 @@ static bool begin(struct session *session)
     /* So that the run can later have fewer ranks, but not more. */
     if (!settings_was_given(settings, "shards") && session->config.shards < session->ranks.size)
         session->config.shards = session->ranks.size;
-    return settings_recipe(settings, &session->recipe, &session->problem) && make_trainer(session) &&
+    if (!settings_recipe(settings, &session->recipe, &session->problem)) return false;
+    say_normalisation(session);
+    return make_trainer(session) &&
            agree(session, !options->weights || weights_load(session->trainer, options->weights,
                                                    options->weights_heads, &session->problem));
 }
@@ -538,6 +552,8 @@ bool session_prepare(struct session *session)
         config->total_steps ? config->total_steps : llround(config->epochs * (double)config->steps_per_epoch);
     int64_t stop = session->options->stop_after;
     session->last_step = stop && stop < session->total_steps ? stop : session->total_steps;
+    if (prepared && !session->checkpoint && session->look.options->data.train) session_look(session);
+    if (prepared) session_end_without_gain(session);
     return prepared;
 }
 

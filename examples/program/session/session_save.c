@@ -4,6 +4,7 @@
 #include "base/say.h"
 #include "models/size.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* The position of the run, for its checkpoint; free with position_free. */
@@ -51,6 +52,18 @@ bool session_save(struct session *session, bool in_background)
     struct problem before;
     if (!saving_end(&session->saving, &before)) say_warning("%s", before.text);
     return saving_now(&place, session->trainer, session->step, &position, &session->problem);
+}
+
+bool session_save_best(struct session *session)
+{
+    char score[32];
+    const char *const keys[] = {"augmentation", "mean_iou"}, *const values[] = {
+                                                                 session->position.recipe, score};
+    const cribo_save_options options = {
+        .struct_size = sizeof options, .metadata_count = 2, .metadata_keys = keys, .metadata_values = values};
+    snprintf(score, sizeof score, "%.9g", session->look.scores.best);
+    return cribo_trainer_save_weights_with(session->trainer, session->run.best, &options) == CRIBO_OK ||
+           problem_library(&session->problem);
 }
 
 /* Whether the ends of epochs are rarer than saves; then they are saved, too. */

@@ -42,7 +42,7 @@ static bool line_is_due(const struct session *session, int64_t step)
 }
 
 /* The parts of the progress line; the last ones are left out first where the terminal is narrow. */
-enum { PARTS = 6, PART = 128 };
+enum { PARTS = 7, PART = 128 };
 
 /* Means over the newest steps, as the end of the run has them too. */
 static void print_losses(char parts[PARTS][PART], const struct history *history)
@@ -53,7 +53,7 @@ static void print_losses(char parts[PARTS][PART], const struct history *history)
     for (int k = 0; k < HISTORY_CURVES; k++) means[k] = history_mean(history, k, first, history->count);
     if (!isnan(means[3])) snprintf(between, sizeof between, "%.3f", means[3]);
     snprintf(parts[1], PART, "mean loss %.3f", means[0]);
-    snprintf(parts[4], PART, "[CLS] %.3f, other view %.3f, other image %s", means[1], means[2], between);
+    snprintf(parts[5], PART, "[CLS] %.3f, other view %.3f, other image %s", means[1], means[2], between);
 }
 
 /* The newest, and before training. */
@@ -68,6 +68,15 @@ static void print_retrieval(char part[PART], const struct history *history)
         snprintf(part, PART, "view retrieval %.1f %% (began at %.1f %%)", newest, start);
 }
 
+/* Of the newest evaluation; empty if there was none. */
+static void print_score(char part[PART], const struct look_scores *scores)
+{
+    part[0] = '\0';
+    if (isfinite(scores->newest))
+        snprintf(part, PART, "mIoU %.1f %% (best %.1f %% at step %lld)", 100 * scores->newest,
+            100 * scores->best, (long long)scores->best_step);
+}
+
 void session_say_step(struct session *session, const cribo_report *report)
 {
     char left[32], parts[PARTS][PART], line[PARTS * PART] = "";
@@ -79,10 +88,11 @@ void session_say_step(struct session *session, const cribo_report *report)
         parts[0], PART, "step %lld/%lld, %s left", (long long)done, (long long)session->total_steps, left);
     print_losses(parts, &session->history);
     print_retrieval(parts[2], &session->history);
-    snprintf(parts[3], PART, "%.1f pictures/s", session->images_per_step / session->seconds_per_step);
-    snprintf(parts[5], PART, "epoch %lld", (long long)report->epoch + 1);
+    print_score(parts[3], &session->look.scores);
+    snprintf(parts[4], PART, "%.1f pictures/s", session->images_per_step / session->seconds_per_step);
+    snprintf(parts[6], PART, "epoch %lld", (long long)report->epoch + 1);
     for (int i = 0; i < PARTS && strlen(line) + 2 + strlen(parts[i]) <= say_width(); i++) {
-        strcat(line, i ? ", " : "");
+        strcat(line, i && parts[i][0] ? ", " : "");
         strcat(line, parts[i]);
     }
     say_progress("%s", line[0] ? line : parts[0]);
@@ -150,6 +160,13 @@ static void say_retrieval(const struct history *history)
         newest > start ? "" : ": no better than before training");
 }
 
+static void say_scores(const struct look_scores *scores)
+{
+    if (!isfinite(scores->newest)) return;
+    say_note("%-24s first %.2f %%, last %.2f %%, best %.2f %% at step %lld", "mIoU by retrieval",
+        100 * scores->first, 100 * scores->newest, 100 * scores->best, (long long)scores->best_step);
+}
+
 /* Names an existing result, with the folder's present name. */
 static void say_result(const struct session *session, const char *what, const char *path)
 {
@@ -173,7 +190,9 @@ void session_say_summary(struct session *session)
     say_note("%lld steps in %s", (long long)(session->step - session->first_step), took);
     say_losses(&session->history);
     say_retrieval(&session->history);
+    say_scores(&session->look.scores);
     say_result(session, "weights", session->run.weights);
+    say_result(session, "best", session->run.best);
     say_result(session, "losses", session->run.losses);
     say_result(session, "before", session->run.clusters_start);
     say_result(session, "objects", session->run.clusters);

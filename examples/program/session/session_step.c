@@ -52,17 +52,38 @@ static bool note_step(struct session *session, const struct outcome_of_step *don
 static bool look(void *argument, struct problem *problem)
 {
     struct session *session = argument;
-    return look_now(&session->look, session->trainer, &session->config, &session->recipe, &session->showcase,
-        session->step, problem);
+    const struct look_subject subject = {
+        session->trainer, &session->config, &session->recipe, &session->showcase, session->step};
+    return look_now(&session->look, &subject, problem);
+}
+
+void session_look(struct session *session)
+{
+    bool looked = ranks_alone(&session->ranks, look, session, &session->problem);
+    if (!looked) session_warn_and_go_on(session);
+    if (!looked || !session->look.options->data.train) return;
+    if (session_writes(session)) run_log_score(&session->run, session->step, session->look.scores.newest);
+    int64_t best = look_is_best(&session->look);
+    if (ranks_follow(&session->ranks, &best, &session->problem) && best && !session_save_best(session))
+        session_warn_and_go_on(session);
+}
+
+void session_end_without_gain(struct session *session)
+{
+    int64_t ends = look_ends_run(&session->look);
+    if (!ranks_follow(&session->ranks, &ends, &session->problem) || !ends) return;
+    session->last_step = session->step;
+    say_note("the run ends: no evaluation after that of step %lld was better (--patience %lld)",
+        (long long)session->look.scores.best_step, (long long)session->look.options->patience);
 }
 
 /* Before a save, so that a resumed run does not repeat the look. A failure does not stop the run. */
 static void look_when_due(struct session *session)
 {
-    bool last = session->step == session->last_step;
-    if (look_is_due(&session->look, session->step, session->config.steps_per_epoch, last) &&
-        !ranks_alone(&session->ranks, look, session, &session->problem))
-        session_warn_and_go_on(session);
+    bool last = session->step == session->total_steps;
+    if (!look_is_due(&session->look, session->step, session->config.steps_per_epoch, last)) return;
+    session_look(session);
+    session_end_without_gain(session);
 }
 
 /* A measurement by rank 0, and its result. */

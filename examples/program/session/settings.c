@@ -425,9 +425,20 @@ static bool give_views(const struct settings *settings, struct recipe *recipe, s
     return recipe_check(recipe, problem);
 }
 
+/* Weights expect pixels that are normalised as in their training; crops and colours are the run's choice. */
+static bool adopt_normalisation(const char *weights, struct recipe *recipe, struct problem *problem)
+{
+    struct recipe theirs = *recipe;
+    if (!weights_recipe(&theirs, weights, problem)) return false;
+    memcpy(recipe->mean, theirs.mean, sizeof recipe->mean);
+    memcpy(recipe->deviation, theirs.deviation, sizeof recipe->deviation);
+    return true;
+}
+
 bool settings_recipe(const struct settings *settings, struct recipe *recipe, struct problem *problem)
 {
     *recipe = recipe_published();
+    if (settings->weights && !adopt_normalisation(settings->weights, recipe, problem)) return false;
     return give_views(settings, recipe, problem);
 }
 

@@ -62,7 +62,10 @@ bool settings_apply(
  */
 void settings_say_choice(const struct settings *settings, size_t pictures, char *text, size_t size);
 
-/* The published recipe of views, with what was given. */
+/*
+ * The published recipe of views, with the mean and deviation of the run that the weights come from, and with
+ * what was given.
+ */
 bool settings_recipe(const struct settings *settings, struct recipe *recipe, struct problem *problem);
 
 /* The same for a resumed run: as settings_resume. */
