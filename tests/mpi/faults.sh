@@ -4,30 +4,6 @@
 . "$(dirname "$0")/runs.sh"
 deadline=3
 
-# pid_of RUN RANK: the process of a rank.
-pid_of() {
-    for pid in $(pgrep -x cribo); do
-        { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qx "$work/$1" || continue
-        { tr '\0' '\n' <"/proc/$pid/environ"; } 2>/dev/null | grep -qx "\(OMPI_COMM_WORLD_RANK\|PMI_RANK\)=$2" && echo "$pid" && return
-    done
-}
-
-# ended RUN: waits for the launcher, at most the deadline and a minute for a loaded machine; no rank may be left.
-ended() {
-    tries=0
-    while kill -0 "$launched" 2>/dev/null; do
-        tries=$((tries + 1))
-        [ $tries -lt $((10 * (deadline + 60))) ] || { kill -KILL "$launched"; fail "$1 does not end"; }
-        sleep 0.1
-    done
-    wait "$launched"
-    status=$?
-    sleep 0.2
-    for rank in 0 1 2 3; do
-        [ -z "$(pid_of "$1" $rank)" ] || { kill -KILL "$(pid_of "$1" $rank)"; fail "$1: rank $rank is left"; }
-    done
-}
-
 # go_on RUN RANKS: the run from its newest checkpoint to the end, which has the bits of a run of one process.
 go_on() {
     pretrain "$2" 0 "$1" $small --resume -q

@@ -1,4 +1,4 @@
-# Common parts of program.sh and faults.sh, which read this file: runs of the program in $work, pictures for them, and comparisons.
+# Common parts of program.sh, faults.sh and ../soak/ranks.sh, which read this file: runs of the program in $work, pictures for them, and comparisons.
 flavour=$1 cribo=$2 pictures=$3
 LD_LIBRARY_PATH=$4${LD_LIBRARY_PATH+:$LD_LIBRARY_PATH}
 export LD_LIBRARY_PATH
@@ -49,6 +49,30 @@ begin() {
         tries=$((tries + 1))
         [ $tries -lt 600 ] || fail "$run does not begin"
         sleep 0.1
+    done
+}
+
+# pid_of RUN RANK: the process of a rank.
+pid_of() {
+    for pid in $(pgrep -x cribo); do
+        { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qx "$work/$1" || continue
+        { tr '\0' '\n' <"/proc/$pid/environ"; } 2>/dev/null | grep -qx "\(OMPI_COMM_WORLD_RANK\|PMI_RANK\)=$2" && echo "$pid" && return
+    done
+}
+
+# ended RUN: waits for the launcher, at most the deadline and a minute for a loaded machine; no rank may be left.
+ended() {
+    tries=0
+    while kill -0 "$launched" 2>/dev/null; do
+        tries=$((tries + 1))
+        [ $tries -lt $((10 * (deadline + 60))) ] || { kill -KILL "$launched"; fail "$1 does not end"; }
+        sleep 0.1
+    done
+    wait "$launched"
+    status=$?
+    sleep 0.2
+    for rank in 0 1 2 3; do
+        [ -z "$(pid_of "$1" $rank)" ] || { kill -KILL "$(pid_of "$1" $rank)"; fail "$1: rank $rank is left"; }
     done
 }
 
