@@ -271,21 +271,21 @@ static rntm_t alone(void)
 }
 
 /*
- * One operand; its lines are the rows or the columns of BLIS's object. Lines that end with zeros may have
- * more elements than BLIS accepts for their distance, which only our packing uses.
+ * One operand; its lines are the rows or the columns of BLIS's object. For our packing, which reads the lines
+ * themselves, the object only counts the elements, among them the zeros at the end of a line.
  */
-static obj_t view_lines(const cb_gemm_lines *x, size_t lines, size_t elements, bool rows)
+static obj_t view_lines(const path *by, const cb_gemm_lines *x, size_t lines, size_t elements, bool rows)
 {
-    size_t line = x->line == 1 ? 1 : cb_max(x->line, elements);
-    return rows ? view(x->numbers, lines, elements, line, x->step)
-                : view(x->numbers, elements, lines, x->step, line);
+    size_t line = by->own ? elements : x->line, step = by->own ? 1 : x->step;
+    return rows ? view(x->numbers, lines, elements, line, step)
+                : view(x->numbers, elements, lines, step, line);
 }
 
 /* One call of BLIS. */
 static void multiply_by(const path *by, const product *p)
 {
     size_t k = by->own ? cb_gemm_elements(by->own, p->a.length) : p->a.length;
-    obj_t a = view_lines(&p->a, p->m, k, true), b = view_lines(&p->b, p->n, k, false);
+    obj_t a = view_lines(by, &p->a, p->m, k, true), b = view_lines(by, &p->b, p->n, k, false);
     obj_t c = view(p->c.numbers, p->m, p->n, p->c.stride, 1);
     cntx_t *blis_context = NULL;
 #ifdef CB_OWN_KERNELS
