@@ -199,10 +199,11 @@ for change in mv rm; do
     esac
 done
 
-# A signal finishes the step and saves.
+# A signal finishes the step and saves. The program respects an ignored SIGHUP, as under nohup, so it starts with the default.
 for signal in INT TERM HUP; do
     run="$work/run-$signal"
-    "$cribo" pretrain "$work/pictures" -o "$run" $small --epochs 100000 --log-every 1 >"$work/messages" 2>&1 &
+    env --default-signal=HUP "$cribo" pretrain "$work/pictures" -o "$run" $small --epochs 100000 --log-every 1 \
+        >"$work/messages" 2>&1 &
     process=$!
     tries=0
     while [ ! -s "$run/log.jsonl" ] && [ $tries -lt 600 ]; do
