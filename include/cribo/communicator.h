@@ -32,7 +32,8 @@ extern "C" {
  *               is not written afterwards
  *
  * send and receive return 0, or another number if they fail, and set *request. None of the functions waits.
- * Two transfers between the same ranks in the same direction arrive in the order in which they were started.
+ * Transfers between the same ranks in the same direction arrive in the order in which they were started, and
+ * are tested in this order.
  * `bytes` is 1 ... 2^22. At most 8 requests of a rank are under way at once.
  *
  * Threads: the library calls the functions on the thread that called it, one at a time for each trainer.

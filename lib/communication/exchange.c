@@ -120,18 +120,18 @@ static int end_notices(transfer *t)
 
 /*
  * Ends all requests that are complete and passes on the received chunks. Returns 1 if there were any,
- * negative after a failure.
+ * negative after a failure. In each direction requests are tested in their order, the notice first.
  */
 static int advance(transfer *t)
 {
     size_t at = t->in.ended;
     int notices = end_notices(t);
     if (notices != 0) return notices;
-    int in = end_oldest(t, &t->in);
+    int in = t->notice.receiving ? 0 : end_oldest(t, &t->in);
     if (in < 0) return in;
     if (in > 0 && t->exchange->arrived)
         t->exchange->arrived(t->exchange->context, place_of(t->exchange, at), at, t->in.ended - at);
-    int out = end_oldest(t, &t->out);
+    int out = t->notice.sending ? 0 : end_oldest(t, &t->out);
     return out < 0 ? out : in > 0 || out > 0;
 }
 

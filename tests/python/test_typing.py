@@ -89,7 +89,7 @@ print(cribo.Probe().settings["temprature"])
         self.assertIn("program.py:3: error: Argument", found)
         self.assertIn("program.py:4: error: Argument", found)
         self.assertIn('Unexpected keyword argument "momentum" for "set" of "Loss"', found)
-        self.assertRegex(found, 'program.py:6: error: Argument 1 to "Trainer" .*"adopt"')
+        self.assertRegex(found, 'program.py:6: error: Argument 1 to "Trainer" .*\'adopt\'')
         self.assertIn('TypedDict "ProbeSettings" has no key "temprature"', found)
 
 

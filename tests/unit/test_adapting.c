@@ -25,8 +25,7 @@ static const char *const families[] = {
     "precision=bf16",
     "layer_scale=0.5 registers=2 position_antialias=1 position_offset=0 position_grid=4",
     "layer_scale=0.5 registers=1 position_embedding=rope qkv_bias=no_key mlp=swiglu mlp_hidden=20",
-    "precision=bf16 layer_scale=0.5 position_embedding=rope qkv_bias=no_key mlp=swiglu cls_position=0 "
-    "stem=convolution",
+    "precision=bf16 layer_scale=0.5 position_embedding=rope qkv_bias=no_key mlp=swiglu stem=convolution",
 };
 #define FAMILIES (sizeof families / sizeof families[0])
 

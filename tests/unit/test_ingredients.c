@@ -19,8 +19,8 @@ static const char *const ingredients[] = {
     "gram_weight=2",
     "gram_weight=2 gram_start_steps=1 gram_refresh_steps=2 frozen_blocks=1 registers=2 heads_only_steps=2",
     "local_crops=3 local_size=16",
-    "local_crops=2 local_size=32 sinkhorn_centring=2 authors_normalisation=1 global_weight=0 frozen_blocks=1 "
-    "heads_only_steps=1",
+    ("local_crops=2 local_size=32 sinkhorn_centring=2 authors_normalisation=1 global_weight=0 "
+     "frozen_blocks=1 heads_only_steps=1"),
 };
 #define INGREDIENTS (int)(sizeof ingredients / sizeof *ingredients)
 
