@@ -169,8 +169,9 @@ END_TEST
 START_TEST(test_sharing_without_memory_fails_and_leaves_nothing)
 {
     cribo_model *source = model_with(CRIBO_FLOAT32, NULL), *shared = source;
+    faulty memory; /* until the last handle is freed */
     for (size_t call = 1;; call++) {
-        faulty memory = {.fail_at = call};
+        memory = (faulty){.fail_at = call};
         cribo_runtime runtime = runtime_with(2, &memory);
         cribo_status status = cribo_model_share(&shared, source, &runtime);
         if (status == CRIBO_OK) break;

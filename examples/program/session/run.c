@@ -205,8 +205,8 @@ static json_t *recipe_of(const struct run_facts *facts)
 
 static json_t *time_of(const struct time_plan *time)
 {
-    json_t *plan = json_object();
     if (time->budget <= 0) return NULL;
+    json_t *plan = json_object();
     put(plan, "budget_s", json_real(time->budget));
     put(plan, "measured_steps", json_integer(time->measured));
     put(plan, "seconds_per_step", json_real(time->seconds_per_step));
