@@ -10,7 +10,7 @@ launcher=$(command -v "mpirun.$flavour") || { echo "there is no mpirun.$flavour"
 [ "$(id -u)" = 0 ] && command -v ip >/dev/null || { echo 'network namespaces need root and iproute2'; exit 77; }
 
 tag=cb$$
-work=$(mktemp -d "${TMPDIR:-/tmp}/namespaces-XXXXXX") || exit 2
+work=$(mktemp -d /tmp/cribo-XXXXXX) || exit 2 # short: sockets are made in it
 cleanup() {
     for i in 0 1 2 3; do
         ip netns pids "$tag-$i" 2>/dev/null | xargs -r kill -9 2>/dev/null
@@ -42,8 +42,10 @@ cat > "$work/agent" <<END
 while [ "\${1#-}" != "\$1" ]; do shift; done
 host=\$1
 shift
-exec ip netns exec "$tag-\$((\${host##*.} - 1))" sh -c "\$*"
+number=\$((\${host##*.} - 1))
+exec ip netns exec "$tag-\$number" env TMPDIR="$work/\$number" sh -c "\$*"
 END
+mkdir "$work/0" "$work/1" "$work/2" "$work/3" # each host has temporary files of its own: Open MPI's daemons collide else
 chmod +x "$work/agent"
 
 addresses=$(seq 1 $hosts | sed 's/^/10.77.0./' | paste -sd, -)
@@ -55,7 +57,7 @@ if [ "$flavour" = openmpi ]; then
 else
     set -- -hosts "$addresses" -launcher ssh -launcher-exec "$work/agent" -iface eth0 -n $hosts "$@"
 fi
-run() { timeout -k 5 120 ip netns exec "$tag-0" "$launcher" "$@" </dev/null; }
+run() { timeout -k 5 120 ip netns exec "$tag-0" env TMPDIR="$work/0" "$launcher" "$@" </dev/null; }
 if [ "$judge" = exit ]; then
     run "$@"
     exit
