@@ -37,19 +37,7 @@ cribo_status cribo_memory_bank_create(
     return status;
 }
 
-cribo_status cribo_memory_bank_memory(
-    const cribo_memory_bank_config *config, const cribo_runtime *runtime, int64_t *bytes)
-{
-    cribo_memory_bank *planned;
-    cribo_runtime hooks;
-    cb_memory_plan plan;
-    CB_REQUIRE_POINTER(bytes);
-    CB_TRY(cb_runtime_plan(&hooks, runtime, &plan));
-    CB_TRY(cribo_memory_bank_create(&planned, config, &hooks));
-    cribo_memory_bank_free(planned);
-    *bytes = (int64_t)plan.peak;
-    return CRIBO_OK;
-}
+CB_MEMORY_ESTIMATE(memory_bank)
 
 void cribo_memory_bank_free(cribo_memory_bank *bank)
 {

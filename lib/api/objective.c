@@ -78,19 +78,7 @@ cribo_status cribo_objective_create(
     return status;
 }
 
-cribo_status cribo_objective_memory(
-    const cribo_objective_config *config, const cribo_runtime *runtime, int64_t *bytes)
-{
-    cribo_objective *planned;
-    cribo_runtime hooks;
-    cb_memory_plan plan;
-    CB_REQUIRE_POINTER(bytes);
-    CB_TRY(cb_runtime_plan(&hooks, runtime, &plan));
-    CB_TRY(cribo_objective_create(&planned, config, &hooks));
-    cribo_objective_free(planned);
-    *bytes = (int64_t)plan.peak;
-    return CRIBO_OK;
-}
+CB_MEMORY_ESTIMATE(objective)
 
 void cribo_objective_free(cribo_objective *objective)
 {

@@ -83,19 +83,7 @@ cribo_status cribo_trainer_create_distributed(cribo_trainer **out, const cribo_t
     return status;
 }
 
-cribo_status cribo_trainer_memory(
-    const cribo_trainer_config *config, const cribo_runtime *runtime, int64_t *bytes)
-{
-    cribo_trainer *planned;
-    cribo_runtime hooks;
-    cb_memory_plan plan;
-    CB_REQUIRE_POINTER(bytes);
-    CB_TRY(cb_runtime_plan(&hooks, runtime, &plan));
-    CB_TRY(cribo_trainer_create(&planned, config, &hooks));
-    cribo_trainer_free(planned);
-    *bytes = (int64_t)plan.peak;
-    return CRIBO_OK;
-}
+CB_MEMORY_ESTIMATE(trainer)
 
 void cribo_trainer_free(cribo_trainer *trainer)
 {

@@ -1,6 +1,7 @@
 /* An allocator that counts and fails. See faulty.h. */
 #include "support/faulty.h"
 
+#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,4 +33,17 @@ void faulty_release(void *user, void *memory)
     state->held--;
     state->bytes -= *(size_t *)(void *)block;
     free(block);
+}
+
+cribo_runtime faulty_runtime(int64_t threads, faulty *memory)
+{
+    cribo_runtime runtime;
+    ck_assert_int_eq(cribo_runtime_init(&runtime, sizeof runtime), CRIBO_OK);
+    runtime.threads = threads;
+    if (memory) {
+        runtime.allocate = faulty_allocate;
+        runtime.release = faulty_release;
+        runtime.allocator_user = memory;
+    }
+    return runtime;
 }

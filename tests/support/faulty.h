@@ -5,6 +5,8 @@
 #ifndef TESTS_FAULTY_H
 #define TESTS_FAULTY_H
 
+#include "cribo/base.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -23,5 +25,8 @@ typedef struct faulty {
 /* The hooks of a runtime or an allocator; `user` is a faulty. */
 void *faulty_allocate(void *user, size_t bytes);
 void faulty_release(void *user, void *memory);
+
+/* A runtime with this number of threads, whose allocator is `memory`; NULL: the default one. */
+cribo_runtime faulty_runtime(int64_t threads, faulty *memory);
 
 #endif

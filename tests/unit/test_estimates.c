@@ -8,15 +8,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-static cribo_runtime counted(int64_t threads, faulty *memory)
-{
-    cribo_runtime runtime = training_runtime(threads);
-    runtime.allocate = faulty_allocate;
-    runtime.release = faulty_release;
-    runtime.allocator_user = memory;
-    return runtime;
-}
-
 /* The hooks of the runtime are not called for an estimate. */
 static void *refuse(void *user, size_t bytes)
 {
@@ -99,7 +90,8 @@ START_TEST(test_estimates_trainer_is_the_peak_of_creation_and_steps)
     cribo_trainer *trainer;
     cribo_trainer_config config = training_config();
     trainers[_i].change(&config);
-    cribo_runtime quiet = silent(trainers[_i].threads), runtime = counted(trainers[_i].threads, &memory);
+    cribo_runtime quiet = silent(trainers[_i].threads),
+                  runtime = faulty_runtime(trainers[_i].threads, &memory);
     int64_t bytes = 0;
     OK(cribo_trainer_memory(&config, &quiet, &bytes));
     OK(cribo_trainer_create(&trainer, &config, &runtime));
@@ -145,7 +137,7 @@ START_TEST(test_estimates_objective_is_the_peak_of_creation_and_steps)
     faulty memory = {0};
     cribo_objective *objective;
     cribo_objective_config config = objective_config();
-    cribo_runtime quiet = silent(1 + _i), runtime = counted(1 + _i, &memory);
+    cribo_runtime quiet = silent(1 + _i), runtime = faulty_runtime(1 + _i, &memory);
     int64_t bytes;
     OK(cribo_objective_memory(&config, &quiet, &bytes));
     OK(cribo_objective_create(&objective, &config, &runtime));
@@ -163,7 +155,7 @@ START_TEST(test_estimates_memory_bank_is_the_peak_of_creation)
     OK(cribo_memory_bank_config_init(&config, sizeof config));
     config.bank_images = _i ? 3000 : 10;
     config.width = 24;
-    cribo_runtime quiet = silent(2), runtime = counted(2, &memory);
+    cribo_runtime quiet = silent(2), runtime = faulty_runtime(2, &memory);
     int64_t bytes;
     OK(cribo_memory_bank_memory(&config, &quiet, &bytes));
     OK(cribo_memory_bank_create(&bank, &config, &runtime));
@@ -179,7 +171,7 @@ START_TEST(test_estimates_clusterer_is_the_peak_of_creation)
     cribo_clusterer_config config;
     OK(cribo_clusterer_config_init(&config, sizeof config));
     config.clusters = 8;
-    cribo_runtime quiet = silent(2), runtime = counted(2, &memory);
+    cribo_runtime quiet = silent(2), runtime = faulty_runtime(2, &memory);
     int64_t bytes;
     OK(cribo_clusterer_memory(&config, &quiet, 1 + 40 * _i, 196, 33, &bytes));
     OK(cribo_clusterer_create(&clusterer, &config, &runtime, 1 + 40 * _i, 196, 33));
@@ -207,7 +199,7 @@ static void assert_model(int64_t precision, int64_t height, int64_t width)
     faulty memory = {0};
     cribo_model *model;
     cribo_model_config config = model_config(precision);
-    cribo_runtime quiet = silent(2), runtime = counted(2, &memory);
+    cribo_runtime quiet = silent(2), runtime = faulty_runtime(2, &memory);
     int64_t bytes, images = 2;
     OK(cribo_model_memory(&config, &quiet, height, width, &bytes));
     OK(cribo_model_create(&model, &config, &runtime));

@@ -320,24 +320,13 @@ START_TEST(test_loss_create_bad_settings_are_refused)
 }
 END_TEST
 
-static cribo_runtime faulty_runtime(faulty *allocator)
-{
-    cribo_runtime runtime;
-    ck_assert_int_eq(cribo_runtime_init(&runtime, sizeof runtime), CRIBO_OK);
-    runtime.threads = 2;
-    runtime.allocate = faulty_allocate;
-    runtime.release = faulty_release;
-    runtime.allocator_user = allocator;
-    return runtime;
-}
-
 START_TEST(test_loss_create_out_of_memory_leaks_nothing)
 {
     for (int for_ever = 0; for_ever < 2; for_ever++) {
         cribo_status status = CRIBO_OUT_OF_MEMORY;
         for (size_t n = 1; status != CRIBO_OK; n++) {
             faulty allocator = {.fail_at = n, .for_ever = for_ever};
-            cribo_runtime runtime = faulty_runtime(&allocator);
+            cribo_runtime runtime = faulty_runtime(2, &allocator);
             cribo_loss *loss = (cribo_loss *)&allocator;
             status = create(&loss, &runtime);
             ck_assert(status == CRIBO_OK || (status == CRIBO_OUT_OF_MEMORY && !loss));
@@ -355,7 +344,7 @@ START_TEST(test_loss_calls_allocate_nothing)
 {
     logits *l = new_logits();
     faulty allocator = {0};
-    cribo_runtime runtime = faulty_runtime(&allocator);
+    cribo_runtime runtime = faulty_runtime(2, &allocator);
     cribo_loss *loss;
     ck_assert_int_eq(create(&loss, &runtime), CRIBO_OK);
     size_t created = allocator.calls;

@@ -41,23 +41,10 @@ static cribo_model_config small_config(void)
     return c;
 }
 
-static cribo_runtime runtime_with(int64_t threads, faulty *memory)
-{
-    cribo_runtime runtime;
-    OK(cribo_runtime_init(&runtime, sizeof runtime));
-    runtime.threads = threads;
-    if (memory) {
-        runtime.allocate = faulty_allocate;
-        runtime.release = faulty_release;
-        runtime.allocator_user = memory;
-    }
-    return runtime;
-}
-
 static cribo_model *model_with(const cribo_model_config *config, int64_t threads)
 {
     cribo_model *model;
-    cribo_runtime runtime = runtime_with(threads, NULL);
+    cribo_runtime runtime = faulty_runtime(threads, NULL);
     OK(cribo_model_create(&model, config, &runtime));
     return model;
 }
@@ -208,7 +195,7 @@ START_TEST(test_model_too_large_is_out_of_memory)
 {
     cribo_model_config config;
     faulty memory = {.largest = (size_t)1 << 30};
-    cribo_runtime runtime = runtime_with(1, &memory);
+    cribo_runtime runtime = faulty_runtime(1, &memory);
     cribo_model *model;
     OK(cribo_model_config_init(&config, sizeof config));
     config.image_size = 16384;
@@ -659,7 +646,7 @@ START_TEST(test_model_features_keep_their_workspace)
 {
     faulty memory = {0};
     cribo_model_config config = small_config();
-    cribo_runtime runtime = runtime_with(2, &memory);
+    cribo_runtime runtime = faulty_runtime(2, &memory);
     cribo_model *model;
     OK(cribo_model_create(&model, &config, &runtime));
     float *pixels = some_pixels(4 * 3 * 18 * 18);
@@ -966,7 +953,7 @@ END_TEST
 static cribo_status create_in(faulty *memory, cribo_model **model)
 {
     cribo_model_config config = small_config();
-    cribo_runtime runtime = runtime_with(2, memory);
+    cribo_runtime runtime = faulty_runtime(2, memory);
     return cribo_model_create(model, &config, &runtime);
 }
 

@@ -32,24 +32,11 @@ static cribo_model_config config_of(int64_t precision)
     return c;
 }
 
-static cribo_runtime runtime_with(int64_t threads, faulty *memory)
-{
-    cribo_runtime runtime;
-    OK(cribo_runtime_init(&runtime, sizeof runtime));
-    runtime.threads = threads;
-    if (memory) {
-        runtime.allocate = faulty_allocate;
-        runtime.release = faulty_release;
-        runtime.allocator_user = memory;
-    }
-    return runtime;
-}
-
 static cribo_model *model_with(int64_t precision, faulty *memory)
 {
     cribo_model *model;
     cribo_model_config config = config_of(precision);
-    cribo_runtime runtime = runtime_with(1, memory);
+    cribo_runtime runtime = faulty_runtime(1, memory);
     OK(cribo_model_create(&model, &config, &runtime));
     return model;
 }
@@ -57,7 +44,7 @@ static cribo_model *model_with(int64_t precision, faulty *memory)
 static cribo_model *share_of(const cribo_model *source, int64_t threads, faulty *memory)
 {
     cribo_model *model;
-    cribo_runtime runtime = runtime_with(threads, memory);
+    cribo_runtime runtime = faulty_runtime(threads, memory);
     OK(cribo_model_share(&model, source, &runtime));
     return model;
 }
@@ -172,7 +159,7 @@ START_TEST(test_sharing_without_memory_fails_and_leaves_nothing)
     faulty memory; /* until the last handle is freed */
     for (size_t call = 1;; call++) {
         memory = (faulty){.fail_at = call};
-        cribo_runtime runtime = runtime_with(2, &memory);
+        cribo_runtime runtime = faulty_runtime(2, &memory);
         cribo_status status = cribo_model_share(&shared, source, &runtime);
         if (status == CRIBO_OK) break;
         ck_assert_int_eq(status, CRIBO_OUT_OF_MEMORY);

@@ -111,15 +111,6 @@ END_TEST
 
 /* --- memory --- */
 
-static cribo_runtime faulty_runtime(faulty *memory)
-{
-    cribo_runtime runtime = training_runtime(2);
-    runtime.allocate = faulty_allocate;
-    runtime.release = faulty_release;
-    runtime.allocator_user = memory;
-    return runtime;
-}
-
 START_TEST(test_snapshot_create_without_memory_leaves_nothing)
 {
     cribo_trainer_config c = training_config();
@@ -128,7 +119,7 @@ START_TEST(test_snapshot_create_without_memory_leaves_nothing)
     size_t at = 1;
     for (;; at++) {
         faulty memory = {.fail_at = at, .for_ever = _i};
-        cribo_runtime runtime = faulty_runtime(&memory);
+        cribo_runtime runtime = faulty_runtime(2, &memory);
         cribo_status status = cribo_snapshot_create(&snapshot, trainer, &runtime);
         if (status == CRIBO_OK) {
             cribo_snapshot_free(snapshot);
@@ -149,7 +140,7 @@ START_TEST(test_snapshot_save_without_memory_leaves_the_old_file)
     cribo_trainer_config c = training_config();
     cribo_trainer *trainer = trained(&c, 1);
     faulty memory = {0};
-    cribo_runtime runtime = faulty_runtime(&memory);
+    cribo_runtime runtime = faulty_runtime(2, &memory);
     cribo_snapshot *snapshot;
     const char *path = scratch_path("file");
     size_t at = 1;
@@ -182,7 +173,7 @@ START_TEST(test_snapshot_takes_the_memory_that_is_promised)
     c.width = 64;
     cribo_trainer *trainer = trained(&c, 1);
     faulty memory = {0};
-    cribo_runtime runtime = faulty_runtime(&memory);
+    cribo_runtime runtime = faulty_runtime(2, &memory);
     cribo_snapshot *snapshot;
     cribo_parameter p;
     int64_t images, objects;

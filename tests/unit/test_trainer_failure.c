@@ -291,20 +291,11 @@ END_TEST
 
 /* --- no memory --- */
 
-static cribo_runtime faulty_runtime(faulty *memory)
-{
-    cribo_runtime runtime = training_runtime(2);
-    runtime.allocate = faulty_allocate;
-    runtime.release = faulty_release;
-    runtime.allocator_user = memory;
-    return runtime;
-}
-
 START_TEST(test_trainer_create_without_memory_leaves_nothing)
 {
     cribo_trainer_config c = training_config();
     faulty whole = {0};
-    cribo_runtime runtime = faulty_runtime(&whole);
+    cribo_runtime runtime = faulty_runtime(2, &whole);
     cribo_trainer *trainer;
     OK(cribo_trainer_create(&trainer, &c, &runtime));
     cribo_trainer_free(trainer);
@@ -312,7 +303,7 @@ START_TEST(test_trainer_create_without_memory_leaves_nothing)
     ck_assert_uint_eq(whole.held, 0);
     for (size_t at = 1; at <= whole.calls; at++) {
         faulty memory = {.fail_at = at, .for_ever = _i};
-        runtime = faulty_runtime(&memory);
+        runtime = faulty_runtime(2, &memory);
         trainer = (cribo_trainer *)&c;
         REFUSED(cribo_trainer_create(&trainer, &c, &runtime), CRIBO_OUT_OF_MEMORY, "no memory");
         ck_assert_ptr_null(trainer);
@@ -325,7 +316,7 @@ START_TEST(test_trainer_save_without_memory_leaves_the_old_file)
 {
     cribo_trainer_config c = training_config();
     faulty memory = {0};
-    cribo_runtime runtime = faulty_runtime(&memory);
+    cribo_runtime runtime = faulty_runtime(2, &memory);
     cribo_trainer *trainer;
     scratch_begin();
     const char *path = scratch_path("weights");
@@ -359,7 +350,7 @@ START_TEST(test_trainer_too_large_is_refused)
         {"depth", 1024}};
     cribo_trainer_config c = training_config();
     faulty memory = {.fail_at = 400, .for_ever = true};
-    cribo_runtime runtime = faulty_runtime(&memory);
+    cribo_runtime runtime = faulty_runtime(2, &memory);
     cribo_trainer *trainer;
     char text[32];
     for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
