@@ -233,6 +233,12 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_memory(
  * rank's share. Gradients, moments and the memory bank's vectors are divided over the ranks: they cannot be
  * read, and the bank cannot be queried or saved (CRIBO_WRONG_STATE). All ranks push to the bank, import or
  * load it with the same objects.
+ *
+ * Creation and each collective call compare the ranks' settings, library versions (at creation) and the
+ * names of their calls. The first step after creation, after load, or after a rank has written parameters,
+ * centres or the bank compares the digests of all that is not divided; for that it allocates some KiB. A
+ * difference is CRIBO_INVALID_ARGUMENT (another call: CRIBO_WRONG_STATE) on all ranks, and the message names
+ * it. Threads, allocator and deadline may differ.
  * Ownership: as cribo_trainer_create; the communicator's struct is copied; everything it refers to must
  * outlive the trainer.
  * Errors: as cribo_trainer_create, CRIBO_TIMED_OUT.

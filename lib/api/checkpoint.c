@@ -8,6 +8,7 @@
 #include "api/trainer.h"
 #include "base/structs.h"
 #include "base/text.h"
+#include "communication/meeting.h"
 #include "training/settings.h"
 
 #include <stdio.h>
@@ -66,10 +67,11 @@ cribo_status cb_save_weights(const cb_subject *subject, cb_place place, const cr
 }
 
 /* A trainer's state in place; free with cb_state_free. */
-static cribo_status subject_of(const cribo_trainer *trainer, cb_state *state, cb_subject *subject)
+static cribo_status subject_of(
+    const cribo_trainer *trainer, const char *call, cb_state *state, cb_subject *subject)
 {
     cb_trainer *core = trainer->core;
-    cribo_status own = cb_state_of(&core->learner, state), status = cb_ranks_agree(core->ranks, own);
+    cribo_status own = cb_state_of(&core->learner, state), status = cb_trainer_meet(core, call, own);
     if (status != CRIBO_OK && own == CRIBO_OK) cb_state_free(state);
     CB_TRY(status);
     *subject = (cb_subject){
@@ -82,7 +84,7 @@ static cribo_status save_weights(
 {
     cb_state state;
     cb_subject subject;
-    CB_TRY(subject_of(trainer, &state, &subject));
+    CB_TRY(subject_of(trainer, "cribo_trainer_save_weights", &state, &subject));
     bool writes = cb_ranks_own(trainer->core->ranks) == 0; /* weights are the same on all ranks */
     cribo_status status = writes ? cb_save_weights(&subject, place, options) : CRIBO_OK;
     cb_state_free(&state);
@@ -115,7 +117,7 @@ static cribo_status save(const cribo_trainer *trainer, cb_place place, const cri
     cb_state state;
     cb_subject subject;
     CB_TRY(cb_check_idle(&trainer->core->learner, "a checkpoint is written"));
-    CB_TRY(subject_of(trainer, &state, &subject));
+    CB_TRY(subject_of(trainer, "cribo_trainer_save", &state, &subject));
     cribo_status status = cb_save_checkpoint(&subject, place, options);
     cb_state_free(&state);
     return cb_ranks_agree(trainer->core->ranks, status);
@@ -163,21 +165,24 @@ static cribo_status open_checked(const cb_run_kind *kind, const cb_learner *lear
 }
 
 cribo_status cb_load_checkpoint(const cb_run_kind *kind, cb_learner *learner, const void *config,
-    cb_place place, const cribo_load_options *options)
+    const char *call, cb_place place, const cribo_load_options *options)
 {
     cb_checkpoint checkpoint;
     const char *overrides = "";
-    CB_TRY(
-        cb_ranks_agree(learner->ranks, open_checked(kind, learner, place, options, &overrides, &checkpoint)));
-    cribo_status status = cb_checkpoint_restore(&checkpoint, learner, config, overrides);
+    const cb_meeting meeting = {call, kind->settings, config};
+    cribo_status opened = open_checked(kind, learner, place, options, &overrides, &checkpoint),
+                 status = cb_ranks_meet(learner->ranks, &meeting, opened);
+    if (status != CRIBO_OK && opened == CRIBO_OK) cb_checkpoint_close(&checkpoint);
+    CB_TRY(status);
+    status = cb_checkpoint_restore(&checkpoint, learner, config, overrides);
     cb_checkpoint_close(&checkpoint);
     return status;
 }
 
 static cribo_status load(cribo_trainer *trainer, cb_place place, const cribo_load_options *options)
 {
-    return cb_load_checkpoint(
-        &cb_trainer_run, &trainer->core->learner, &trainer->core->config, place, options);
+    return cb_load_checkpoint(&cb_trainer_run, &trainer->core->learner, &trainer->core->config,
+        "cribo_trainer_load", place, options);
 }
 
 cribo_status cribo_trainer_load(cribo_trainer *trainer, const char *path, const cribo_load_options *options)

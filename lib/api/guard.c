@@ -19,3 +19,10 @@ cribo_status cb_check_between_steps(const cb_guard *guard, const char *what)
 {
     return guard->learner ? cb_check_idle(guard->learner, what) : CRIBO_OK;
 }
+
+cribo_status cb_begin_writing(cb_guard *guard, const char *what)
+{
+    CB_TRY(cb_check_between_steps(guard, what));
+    if (guard->learner) guard->learner->compared = false;
+    return CRIBO_OK;
+}

@@ -11,7 +11,7 @@
 
 typedef struct cb_guard {
     atomic_bool busy;
-    const cb_learner *learner; /* whose current step needs this data unchanged; NULL: none */
+    cb_learner *learner; /* whose current step needs this data unchanged; NULL: none */
 } cb_guard;
 
 /* CRIBO_WRONG_STATE where a call is under way; else one is, until cb_leave. */
@@ -32,5 +32,8 @@ void cb_leave(cb_guard **entered);
  * written") comes after it.
  */
 cribo_status cb_check_between_steps(const cb_guard *guard, const char *what);
+
+/* The same before the lender's state is written; its ranks then compare their states before the next step. */
+cribo_status cb_begin_writing(cb_guard *guard, const char *what);
 
 #endif

@@ -94,7 +94,7 @@ cribo_status cribo_memory_bank_push(cribo_memory_bank *bank, const cribo_object_
     cb_objects batch;
     CB_ENTER(bank);
     CB_TRY(check_batch(bank, objects, &batch));
-    CB_TRY(cb_check_between_steps(bank->guard, "objects are pushed"));
+    CB_TRY(cb_begin_writing(bank->guard, "objects are pushed"));
     cb_memory_bank_push(bank->bank, &batch);
     return CRIBO_OK;
 }
@@ -149,7 +149,7 @@ cribo_status cribo_memory_bank_import(cribo_memory_bank *bank, const cribo_objec
     cb_objects batch;
     CB_ENTER(bank);
     CB_TRY(translate(&batch, objects));
-    CB_TRY(cb_check_between_steps(bank->guard, "the memory bank is replaced"));
+    CB_TRY(cb_begin_writing(bank->guard, "the memory bank is replaced"));
     return cb_memory_bank_import(bank->bank, &batch);
 }
 
@@ -177,7 +177,7 @@ cribo_status cribo_memory_bank_save_to(
 
 static cribo_status load(cribo_memory_bank *bank, cb_place place, const char *prefix)
 {
-    CB_TRY(cb_check_between_steps(bank->guard, "the memory bank is replaced"));
+    CB_TRY(cb_begin_writing(bank->guard, "the memory bank is replaced"));
     return cb_bank_read(&bank->runtime.allocator, bank->bank, place, prefix ? prefix : "");
 }
 

@@ -96,7 +96,7 @@ static cribo_status check_unshared(const cribo_model *model, const char *what)
 cribo_status cb_check_writable(const cribo_model *model, const char *what)
 {
     CB_TRY(check_unshared(model, what));
-    return cb_check_between_steps(model->guard, what);
+    return cb_begin_writing(model->guard, what);
 }
 
 cribo_status cribo_model_pack(cribo_model *model)

@@ -385,7 +385,7 @@ cribo_status cribo_objective_write_parameter(
     CB_ENTER(objective);
     CB_TRY(find_counted(objective, name, values, count, &p));
     CB_TRY(find_values(objective, network, &to));
-    CB_TRY(cb_check_between_steps(objective->guard, "parameters are written"));
+    CB_TRY(cb_begin_writing(objective->guard, "parameters are written"));
     CB_TRY(cb_check_finite(objective->runtime.pool, "values", values, p->count));
     memcpy(to + p->offset, values, p->count * sizeof *values);
     return CRIBO_OK;
@@ -462,7 +462,7 @@ cribo_status cribo_objective_set_centres(
     cribo_objective *objective, const float *centre, const float *object_centre)
 {
     CB_ENTER(objective);
-    CB_TRY(cb_check_between_steps(objective->guard, "centres are written"));
+    CB_TRY(cb_begin_writing(objective->guard, "centres are written"));
     return cb_import_centres(&objective->core->learner, centre, object_centre);
 }
 
@@ -513,8 +513,8 @@ cribo_status cribo_objective_save_to(
 
 static cribo_status load(cribo_objective *objective, cb_place place, const cribo_load_options *options)
 {
-    return cb_load_checkpoint(
-        &cb_objective_run, &objective->core->learner, &objective->core->config, place, options);
+    return cb_load_checkpoint(&cb_objective_run, &objective->core->learner, &objective->core->config,
+        "cribo_objective_load", place, options);
 }
 
 cribo_status cribo_objective_load(

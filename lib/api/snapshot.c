@@ -29,10 +29,12 @@ cribo_status cribo_snapshot_create(
     CB_REQUIRE_POINTER(out);
     *out = NULL;
     CB_ENTER(trainer);
-    CB_TRY(cb_check_idle(&trainer->core->learner, "a snapshot is taken"));
-    CB_TRY(cb_handle_begin(&own, runtime, &snapshot, sizeof *snapshot, "snapshot"));
+    cribo_status begun = cb_check_idle(&trainer->core->learner, "a snapshot is taken");
+    if (begun == CRIBO_OK) begun = cb_handle_begin(&own, runtime, &snapshot, sizeof *snapshot, "snapshot");
+    cribo_status status = cb_trainer_meet(trainer->core, "cribo_snapshot_create", begun);
+    if (begun != CRIBO_OK) return status;
     snapshot->runtime = own;
-    cribo_status status = take(snapshot, trainer);
+    if (status == CRIBO_OK) status = take(snapshot, trainer);
     if (status == CRIBO_OK)
         *out = snapshot;
     else

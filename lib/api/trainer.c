@@ -46,9 +46,9 @@ static void lend_model(cribo_trainer *trainer, struct cribo_model *model, cb_mod
 static cribo_status build(
     cribo_trainer *trainer, const cribo_trainer_config *config, const cribo_communicator *communicator)
 {
-    cribo_trainer_config full;
-    CB_TRY(cb_config_import(&cb_trainer_settings, &full, config));
-    CB_TRY(cb_trainer_create(&trainer->runtime, &trainer->core, &full, communicator));
+    cribo_trainer_config full = {0};
+    cribo_status checked = cb_config_import(&cb_trainer_settings, &full, config);
+    CB_TRY(cb_trainer_create(&trainer->runtime, &trainer->core, checked, &full, communicator));
     trainer->own_guard.learner = &trainer->core->learner;
     lend_model(trainer, &trainer->student, trainer->core->student);
     lend_model(trainer, &trainer->teacher, trainer->core->teacher);
@@ -97,13 +97,11 @@ void cribo_trainer_free(cribo_trainer *trainer)
     cb_runtime_end(&runtime);
 }
 
-/* The arguments of a call, on all ranks or on none. */
-static cribo_status import_on_all(
+static cribo_status import_step(
     const cribo_trainer *trainer, cribo_batch *full, const cribo_batch *batch, const cribo_report *report)
 {
-    cribo_status status = cb_check_report(report);
-    if (status == CRIBO_OK) status = cb_import_batch(trainer->core, full, batch);
-    return cb_ranks_agree(trainer->core->ranks, status);
+    CB_TRY(cb_check_report(report));
+    return cb_import_batch(trainer->core, full, batch);
 }
 
 cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch, cribo_report *report)
@@ -112,7 +110,7 @@ cribo_status cribo_trainer_step(cribo_trainer *trainer, const cribo_batch *batch
     cribo_report done;
     CB_ENTER(trainer);
     cb_learner_forget_targets(&trainer->core->learner);
-    CB_TRY(import_on_all(trainer, &given, batch, report));
+    CB_TRY(cb_trainer_meet(trainer->core, "cribo_trainer_step", import_step(trainer, &given, batch, report)));
     CB_TRY(cb_train_step(trainer->core, &given, &done));
     cb_export_report(&done, report);
     return CRIBO_OK;
@@ -123,7 +121,8 @@ cribo_status cribo_trainer_teach(cribo_trainer *trainer, const cribo_batch *batc
     cribo_batch given;
     CB_ENTER(trainer);
     cb_learner_forget_targets(&trainer->core->learner);
-    CB_TRY(import_on_all(trainer, &given, batch, NULL));
+    CB_TRY(
+        cb_trainer_meet(trainer->core, "cribo_trainer_teach", cb_import_batch(trainer->core, &given, batch)));
     CB_TRY(cb_train_teach(trainer->core, &given));
     cb_train_note_batch(trainer->core, &given);
     return CRIBO_OK;
@@ -141,7 +140,7 @@ cribo_status cribo_trainer_learn(cribo_trainer *trainer, const cribo_batch *batc
 {
     cribo_batch given;
     CB_ENTER(trainer);
-    CB_TRY(cb_ranks_agree(trainer->core->ranks, check_learn(trainer, &given, batch)));
+    CB_TRY(cb_trainer_meet(trainer->core, "cribo_trainer_learn", check_learn(trainer, &given, batch)));
     return cb_train_learn(trainer->core, &given);
 }
 
@@ -156,7 +155,7 @@ cribo_status cribo_trainer_update(cribo_trainer *trainer, cribo_report *report)
 {
     cribo_report done;
     CB_ENTER(trainer);
-    CB_TRY(cb_ranks_agree(trainer->core->ranks, check_update(trainer, report)));
+    CB_TRY(cb_trainer_meet(trainer->core, "cribo_trainer_update", check_update(trainer, report)));
     CB_TRY(cb_train_update(trainer->core, &done));
     cb_export_report(&done, report);
     return CRIBO_OK;
@@ -297,6 +296,6 @@ cribo_status cribo_trainer_set_centres(
     cribo_trainer *trainer, const float *centre, const float *object_centre)
 {
     CB_ENTER(trainer);
-    CB_TRY(cb_check_between_steps(trainer->guard, "centres are written"));
+    CB_TRY(cb_begin_writing(trainer->guard, "centres are written"));
     return cb_import_centres(&trainer->core->learner, centre, object_centre);
 }

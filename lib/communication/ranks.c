@@ -6,15 +6,20 @@
 #include "tensor/rounding.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_DEADLINE 300 /* seconds */
 #define NOTICE_SECONDS 0.8   /* beyond the deadline, until all ranks know of a loss */
 #define MESSAGE_BYTES 512    /* of cribo_last_error */
+#define CALL_BYTES 64        /* of a public function's name */
+#define VERSION_BYTES 64     /* the first bytes that ranks exchange: the same in every version */
 
-/* A rank's status. */
+/* A rank's status, and what it compares with the others. */
 typedef struct outcome {
     int64_t status;
+    uint64_t numbers[2];   /* a digest of settings; a place in a list and the value there */
+    char call[CALL_BYTES]; /* the public call under way */
     char message[MESSAGE_BYTES];
 } outcome;
 
@@ -23,6 +28,7 @@ struct cb_ranks {
     size_t rank, size;
     outcome failure;       /* what broke the connection; status CRIBO_OK: nothing */
     bool descending;       /* the present exchanges begin with the highest bit of the ranks' numbers */
+    const char *call;      /* the public call under way */
     outcome *outcomes;     /* [size] */
     size_t *offsets;       /* [size + 1] of equal parts */
     unsigned char *chunks; /* [CB_CHUNKS, CB_CHUNK_BYTES] */
@@ -59,6 +65,19 @@ static cribo_status allocate(const cb_allocator *allocator, cb_ranks *ranks)
     return cb_allocate(allocator, &ranks->chunks, CB_CHUNKS, CB_CHUNK_BYTES, "communicator");
 }
 
+/* Ranks with different versions may disagree about the sizes of all that follows. */
+static cribo_status compare_versions(cb_ranks *ranks)
+{
+    char own[VERSION_BYTES] = "", (*all)[VERSION_BYTES] = (void *)ranks->chunks;
+    snprintf(own, sizeof own, "%d.%d.%d", CRIBO_VERSION_MAJOR, CRIBO_VERSION_MINOR, CRIBO_VERSION_PATCH);
+    CB_TRY(cb_ranks_gather(ranks, "versions", own, sizeof own, all));
+    for (size_t r = 1; r < ranks->size; r++)
+        CB_REQUIRE(memcmp(all[r], all[0], sizeof own) == 0,
+            "rank 0 has libcribo %.63s, but rank %zu has %.63s: all ranks have the same version", all[0], r,
+            all[r]);
+    return CRIBO_OK;
+}
+
 cribo_status cb_ranks_create(
     const cb_runtime *runtime, cb_ranks **out, const cribo_communicator *communicator)
 {
@@ -69,8 +88,10 @@ cribo_status cb_ranks_create(
     CB_TRY(import(&full, communicator));
     if (full.size == 1) return CRIBO_OK;
     CB_TRY(CB_ALLOCATE(&runtime->allocator, &ranks, 1, "communicator"));
-    *ranks = (cb_ranks){.communicator = full, .rank = (size_t)full.rank, .size = (size_t)full.size};
+    *ranks =
+        (cb_ranks){.communicator = full, .rank = (size_t)full.rank, .size = (size_t)full.size, .call = ""};
     cribo_status status = allocate(&runtime->allocator, ranks);
+    if (status == CRIBO_OK) status = compare_versions(ranks);
     if (status == CRIBO_OK)
         *out = ranks;
     else
@@ -213,18 +234,75 @@ cribo_status cb_ranks_gather(cb_ranks *ranks, const char *what, const void *mine
     return cb_ranks_share(ranks, what, all, ranks->offsets);
 }
 
-cribo_status cb_ranks_agree(cb_ranks *ranks, cribo_status status)
+/* --- agreement --- */
+
+static cribo_status check_calls(const cb_ranks *ranks)
 {
-    if (!ranks) return status;
-    const outcome mine = outcome_of(status);
+    const outcome *all = ranks->outcomes;
+    for (size_t r = 1; r < ranks->size; r++)
+        if (strcmp(all[r].call, all[0].call) != 0)
+            return cb_fail(CRIBO_WRONG_STATE,
+                "rank 0 calls %s, but rank %zu calls %s: all ranks make the same calls in the same order",
+                all[0].call, r, all[r].call);
+    return CRIBO_OK;
+}
+
+/* Gathers the outcomes of all ranks, and returns that of the lowest that failed. */
+static cribo_status join_outcomes(cb_ranks *ranks, outcome *mine)
+{
+    strncpy(mine->call, ranks->call, CALL_BYTES - 1);
     CB_TRY(
-        cb_ranks_gather(ranks, "agreement on the outcome of a phase", &mine, sizeof mine, ranks->outcomes));
+        cb_ranks_gather(ranks, "agreement on the outcome of a phase", mine, sizeof *mine, ranks->outcomes));
+    CB_TRY(check_calls(ranks));
     for (size_t r = 0; r < ranks->size; r++) {
         const outcome *theirs = &ranks->outcomes[r];
         if (theirs->status == CRIBO_OK) continue;
-        if (r == ranks->rank) return cb_fail((cribo_status)theirs->status, "%s", mine.message);
+        if (r == ranks->rank) return cb_fail((cribo_status)theirs->status, "%s", mine->message);
         return cb_fail((cribo_status)theirs->status, "rank %zu: %s", r, theirs->message);
     }
+    return CRIBO_OK;
+}
+
+cribo_status cb_ranks_agree(cb_ranks *ranks, cribo_status status)
+{
+    if (!ranks) return status;
+    outcome mine = outcome_of(status);
+    return join_outcomes(ranks, &mine);
+}
+
+cribo_status cb_ranks_compare(cb_ranks *ranks, const char *what, const uint64_t *own, uint64_t *first,
+    size_t count, cb_difference *difference)
+{
+    outcome mine = {.status = CRIBO_OK};
+    size_t at = 0;
+    *difference = (cb_difference){.index = count};
+    memcpy(first, own, count * sizeof *own);
+    if (!ranks) return CRIBO_OK;
+    ranks->offsets[0] = 0;
+    for (size_t r = 1; r <= ranks->size; r++) ranks->offsets[r] = count * sizeof *own;
+    CB_TRY(cb_ranks_share(ranks, what, first, ranks->offsets));
+    while (at < count && own[at] == first[at]) at++;
+    mine.numbers[0] = at;
+    mine.numbers[1] = at < count ? own[at] : 0;
+    CB_TRY(join_outcomes(ranks, &mine));
+    for (size_t r = 0; r < ranks->size; r++) {
+        const uint64_t *found = ranks->outcomes[r].numbers;
+        if (found[0] < difference->index) *difference = (cb_difference){(size_t)found[0], r, found[1]};
+    }
+    return CRIBO_OK;
+}
+
+cribo_status cb_ranks_begin(
+    cb_ranks *ranks, const char *call, cribo_status status, uint64_t digest, bool *same)
+{
+    *same = true;
+    if (!ranks) return status;
+    outcome mine = outcome_of(status);
+    ranks->call = call;
+    mine.numbers[0] = digest;
+    CB_TRY(join_outcomes(ranks, &mine));
+    for (size_t r = 1; r < ranks->size; r++)
+        *same = *same && ranks->outcomes[r].numbers[0] == ranks->outcomes[0].numbers[0];
     return CRIBO_OK;
 }
 

@@ -21,7 +21,11 @@ typedef struct cb_ranks cb_ranks;
 
 #define CB_MAX_RANKS 4096
 
-/* Checks and copies the communicator. *out is NULL if it has a single rank or is NULL. */
+/*
+ * Checks and copies the communicator, and compares the versions of the ranks' libraries:
+ * CRIBO_INVALID_ARGUMENT, on all ranks, if they differ. *out is NULL if the communicator has a single rank or
+ * is NULL. Collective.
+ */
 cribo_status cb_ranks_create(
     const cb_runtime *runtime, cb_ranks **out, const cribo_communicator *communicator);
 void cb_ranks_free(const cb_runtime *runtime, cb_ranks *ranks);
@@ -37,6 +41,25 @@ cribo_status cb_ranks_check(const cb_ranks *ranks);
  * ranks the status and message of the lowest rank that failed. The connection remains usable.
  */
 cribo_status cb_ranks_agree(cb_ranks *ranks, cribo_status status);
+
+/*
+ * The beginning of the public call `call`, a constant: cb_ranks_agree on the outcome of its checks. On all
+ * ranks CRIBO_WRONG_STATE, with both names, if a rank begins another call. *same: `digest` is equal on all
+ * ranks.
+ */
+cribo_status cb_ranks_begin(
+    cb_ranks *ranks, const char *call, cribo_status status, uint64_t digest, bool *same);
+
+/* The first place where the list of some rank differs from that of rank 0. */
+typedef struct cb_difference {
+    size_t index;   /* `count`: the lists are equal */
+    size_t rank;    /* the lowest with another value there */
+    uint64_t value; /* of that rank */
+} cb_difference;
+
+/* Compares the ranks' lists `own` [count]; `first` [count] becomes that of rank 0. */
+cribo_status cb_ranks_compare(cb_ranks *ranks, const char *what, const uint64_t *own, uint64_t *first,
+    size_t count, cb_difference *difference);
 
 /*
  * Every rank's `bytes` bytes, in the order of ranks, into all [size, bytes] on every rank. `what` is for

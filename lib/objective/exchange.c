@@ -5,16 +5,35 @@
 
 /* --- images --- */
 
-static cribo_status check_shares(const cb_objective *o, const size_t *counts, size_t images)
+static const char *given(uint64_t here)
+{
+    return here ? "has" : "has no";
+}
+
+/* An array that the whole batch has or has not, and values that all images share. */
+static cribo_status check_batch(const cb_share_notice *first, const cb_share_notice *other, size_t rank)
+{
+    CB_REQUIRE(other->ids == first->ids, "the batch of rank 0 %s ids, but that of rank %zu %s ids",
+        given(first->ids), rank, given(other->ids));
+    CB_REQUIRE(other->seed_tokens == first->seed_tokens,
+        "the batch of rank 0 %s seed_tokens, but that of rank %zu %s seed_tokens", given(first->seed_tokens),
+        rank, given(other->seed_tokens));
+    CB_REQUIRE(other->values == first->values,
+        "the values of the step (learning rate, temperatures ...) on rank %zu are not those of rank 0", rank);
+    return CRIBO_OK;
+}
+
+static cribo_status check_shares(const cb_objective *o, const cb_share_notice *shares, size_t images)
 {
     const cb_target_sizes *s = &o->sizes;
+    for (size_t r = 1; r < s->ranks; r++) CB_TRY(check_batch(&shares[0], &shares[r], r));
     CB_REQUIRE(images <= s->images, "the ranks' batches have %zu images together, but batch_size = %zu",
         images, s->images);
     for (size_t r = 0; r < s->ranks; r++) {
         size_t share = cb_targets_first(s, images, r + 1) - cb_targets_first(s, images, r);
-        CB_REQUIRE(counts[r] == share,
-            "rank %zu has %zu images of a batch of %zu: with shards = %zu its share is %zu", r, counts[r],
-            images, s->shards, share);
+        CB_REQUIRE(shares[r].images == share,
+            "rank %zu has %zu images of a batch of %zu: with shards = %zu its share is %zu", r,
+            (size_t)shares[r].images, images, s->shards, share);
         CB_REQUIRE(!o->config.batch_cost || r == 0 || cb_targets_first(s, images, r) % s->group_images == 0,
             "batch_cost = 1 with %zu ranks: the share of rank %zu begins inside a group; set group_images to "
             "a divisor of a rank's share",
@@ -23,15 +42,18 @@ static cribo_status check_shares(const cb_objective *o, const size_t *counts, si
     return CRIBO_OK;
 }
 
-cribo_status cb_objective_count_images(cb_objective *o, size_t own, size_t *images)
+cribo_status cb_objective_join_shares(cb_objective *o, const cb_share_notice *own, cb_share_notice *whole)
 {
-    size_t *counts = o->rank_offsets;
-    *images = own;
+    const cb_share_notice *all = o->rank_share;
+    *whole = *own;
     if (!o->ranks) return CRIBO_OK;
-    CB_TRY(cb_ranks_gather(o->ranks, "number of images", &own, sizeof own, counts));
-    *images = 0;
-    for (size_t r = 0; r < o->sizes.ranks; r++) *images += counts[r];
-    return check_shares(o, counts, *images);
+    CB_TRY(cb_ranks_gather(o->ranks, "shares of a batch", own, sizeof *own, o->rank_share));
+    whole->images = 0;
+    for (size_t r = 0; r < o->sizes.ranks; r++) {
+        whole->images += all[r].images;
+        whole->compared &= all[r].compared;
+    }
+    return check_shares(o, all, (size_t)whole->images);
 }
 
 /* --- objects --- */

@@ -8,11 +8,12 @@
 #include "objective/objective.h"
 
 /*
- * Computes the number of images of the whole batch from this rank's share. CRIBO_INVALID_ARGUMENT, on all
- * ranks, if a rank's share differs from that by `shards`, or if batch_cost normalises over images of several
- * ranks.
+ * Joins the ranks' shares of a batch: *whole has the images of all, and `compared` where it is on all.
+ * CRIBO_INVALID_ARGUMENT, on all ranks, if a rank's share differs from that by `shards`, if batch_cost
+ * normalises over images of several ranks, or if the shares differ in a way that a batch cannot.
  */
-cribo_status cb_objective_count_images(cb_objective *objective, size_t own, size_t *images);
+cribo_status cb_objective_join_shares(
+    cb_objective *objective, const cb_share_notice *own, cb_share_notice *whole);
 
 /* After the last observe: ids, global vectors and objects of all images, and the groups' objects. */
 cribo_status cb_objective_exchange_objects(cb_objective *objective);

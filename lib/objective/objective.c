@@ -71,6 +71,7 @@ static cribo_status create_sums(const cb_allocator *allocator, cb_objective *o)
     if (o->ranks)
         CB_TRY(CB_ALLOCATE(allocator, &o->rank_used, o->sizes.ranks * (cls > objects ? cls : objects),
             "exchange between ranks"));
+    CB_TRY(CB_ALLOCATE(allocator, &o->rank_share, o->sizes.ranks, "exchange between ranks"));
     return CB_ALLOCATE(allocator, &o->means, cb_objective_kinds(o) * o->sizes.bottleneck, "mean bottlenecks");
 }
 
@@ -220,10 +221,10 @@ void cb_objective_free(const cb_runtime *runtime, cb_objective *o)
     if (!o) return;
     const cb_allocator *allocator = &runtime->allocator;
     void *const arrays[] = {o->neighbours.sent, o->neighbours.vector, o->neighbours.place[1],
-        o->neighbours.place[0], o->nearest, o->rank_used, o->rank_offsets, o->leaf, o->group_tokens, o->means,
-        o->masked_centre, o->object_centre, o->centre, o->tally.object_signs.used, o->tally.object_signs.mean,
-        o->tally.cls_signs.used, o->tally.cls_signs.mean, o->teacher.objects.scale, o->teacher.cls.scale,
-        o->student.objects.scale, o->student.cls.scale};
+        o->neighbours.place[0], o->nearest, o->rank_share, o->rank_used, o->rank_offsets, o->leaf,
+        o->group_tokens, o->means, o->masked_centre, o->object_centre, o->centre, o->tally.object_signs.used,
+        o->tally.object_signs.mean, o->tally.cls_signs.used, o->tally.cls_signs.mean,
+        o->teacher.objects.scale, o->teacher.cls.scale, o->student.objects.scale, o->student.cls.scale};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) cb_release(allocator, arrays[i]);
     cb_arena_destroy(allocator, &o->koleo_arena);
     release_vectors(allocator, &o->koleo_objects);

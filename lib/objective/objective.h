@@ -66,6 +66,14 @@ typedef struct cb_leaf_tally {
     int64_t cls_rows, object_rows;
 } cb_leaf_tally;
 
+/* What a rank tells the others of its share of a batch. Numbers of one size, without padding. */
+typedef struct cb_share_notice {
+    uint64_t images;
+    uint64_t ids, seed_tokens; /* 1: given */
+    uint64_t values;           /* the digest of the step's values */
+    uint64_t compared;         /* 1: the rank's state has changed by steps alone since the last comparison */
+} cb_share_notice;
+
 /* Raw vectors of the matched neighbours of this rank's objects. */
 typedef struct cb_neighbour_vectors {
     cb_real *vector;  /* [2 R_own, D] in the order of their arrival */
@@ -91,10 +99,11 @@ typedef struct cb_objective {
     cribo_step_values now;
     const int64_t *seed_tokens; /* [B, K] borrowed from begin to the last observe, or NULL */
     cb_targets targets;
-    cb_tally tally;       /* of the current shard; after finish_learning of the batch */
-    cb_leaf_tally *leaf;  /* [shards] */
-    size_t *rank_offsets; /* [ranks + 1] of the exchanged bytes */
-    uint8_t *rank_used;   /* [ranks, P or P'] prototypes used */
+    cb_tally tally;              /* of the current shard; after finish_learning of the batch */
+    cb_leaf_tally *leaf;         /* [shards] */
+    size_t *rank_offsets;        /* [ranks + 1] of the exchanged bytes */
+    uint8_t *rank_used;          /* [ranks, P or P'] prototypes used */
+    cb_share_notice *rank_share; /* [ranks] */
 
     /* The search for neighbours; the vectors of other ranks' entries with several ranks only. */
     cb_neighbour *nearest; /* [2, R] of both views; R: the batch's objects */

@@ -2,6 +2,7 @@
 #include "training/learner.h"
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "objective/centring.h"
 #include "objective/commit.h"
 #include "objective/exchange.h"
@@ -59,14 +60,21 @@ cribo_status cb_learner_begin(cb_learner *l, size_t images, const int64_t *ids, 
     const cribo_step_values *values, float **positions)
 {
     cribo_step_values now;
-    size_t all;
+    cb_share_notice whole;
     l->teach_start = cb_clock_ms();
     l->heads_only = l->renews_anchor = false;
     cb_learner_forget_targets(l);
-    CB_TRY(cb_objective_count_images(l->objective, images, &all));
     cb_schedule_at(&l->objective->config, l->step, &now);
+    if (values) now = *values;
+    const cb_share_notice own = {.images = images,
+        .ids = ids != NULL,
+        .seed_tokens = seed_tokens != NULL,
+        .values = cb_digest(0, &now, sizeof now),
+        .compared = l->compared};
+    CB_TRY(cb_objective_join_shares(l->objective, &own, &whole));
+    l->compared = whole.compared != 0;
     *positions = cb_objective_begin(
-        l->objective, &(cb_objective_batch){all, ids, seed_tokens, l->step, values ? values : &now});
+        l->objective, &(cb_objective_batch){(size_t)whole.images, ids, seed_tokens, l->step, &now});
     return CRIBO_OK;
 }
 

@@ -41,6 +41,7 @@ typedef struct cb_learner {
     cb_leaves leaves;
     cb_collapse_watch collapse;
     int64_t step;
+    bool compared;        /* the state has changed by steps alone since the ranks last compared theirs */
     cb_real *average;     /* flat mean of the student's values over the last steps; NULL: none is kept */
     int64_t average_from; /* the first of these steps; the owner sets both */
     int64_t averaged;     /* steps in the mean */
@@ -61,6 +62,8 @@ void cb_learner_free(cb_learner *learner);
 /*
  * Begins a step with `images` images of this rank; an unfinished step is discarded. `values` NULL: those of
  * the schedules. The caller writes the positions [images, 2, N, 2] to *positions.
+ * Afterwards `compared` holds for all ranks; where it does not, their states are to be compared
+ * (cb_state_compare).
  */
 cribo_status cb_learner_begin(cb_learner *learner, size_t images, const int64_t *ids,
     const int64_t *seed_tokens, const cribo_step_values *values, float **positions);

@@ -6,11 +6,9 @@
  */
 #include "training/live.h"
 
-#include "base/digest.h"
+#include "communication/meeting.h"
 #include "training/schedule.h"
 #include "training/settings.h"
-
-#include <string.h>
 
 static const cb_setting_group groups[] = {
     {"drop_path, position_weight, position_weight_final, sinkhorn_lambda, sinkhorn_iterations, "
@@ -64,34 +62,6 @@ cribo_status cb_token_trainer_change(cb_token_trainer *trainer, const char *name
     return CRIBO_OK;
 }
 
-/* A setting and its value, to be compared over the ranks. */
-typedef struct proposal {
-    uint64_t name; /* its digest */
-    double value;
-} proposal;
-
-static bool same_everywhere(const proposal *all, size_t count)
-{
-    for (size_t r = 1; r < count; r++)
-        if (memcmp(&all[r], &all[0], sizeof *all) != 0) return false;
-    return true;
-}
-
-static cribo_status compare_ranks(const cb_trainer *trainer, const char *name, double value)
-{
-    const cb_allocator *allocator = &trainer->runtime->allocator;
-    const proposal own = {cb_digest(0, name, strlen(name)), value};
-    size_t ranks = cb_ranks_size(trainer->ranks);
-    proposal *all;
-    CB_TRY(cb_ranks_agree(trainer->ranks, CB_ALLOCATE(allocator, &all, ranks, "settings of the ranks")));
-    cribo_status status = cb_ranks_gather(trainer->ranks, "a setting", &own, sizeof own, all);
-    if (status == CRIBO_OK && !same_everywhere(all, ranks))
-        status = cb_fail(CRIBO_INVALID_ARGUMENT,
-            "%s = %.17g here, but another rank changes another setting or gives another value", name, value);
-    cb_release(allocator, all);
-    return status;
-}
-
 static cribo_status check_change(const cb_trainer *trainer, cribo_status status, const char *name,
     double value, cribo_trainer_config *changed)
 {
@@ -121,8 +91,9 @@ static void adopt(cb_trainer *trainer, const cribo_trainer_config *changed)
 cribo_status cb_trainer_change(cb_trainer *trainer, cribo_status status, const char *name, double value)
 {
     cribo_trainer_config changed = trainer->config;
-    CB_TRY(cb_ranks_agree(trainer->ranks, check_change(trainer, status, name, value, &changed)));
-    if (trainer->ranks) CB_TRY(compare_ranks(trainer, name, value));
+    status = check_change(trainer, status, name, value, &changed);
+    CB_TRY(cb_ranks_meet(
+        trainer->ranks, &(cb_meeting){"cribo_trainer_set_setting", &cb_trainer_settings, &changed}, status));
     adopt(trainer, &changed);
     return CRIBO_OK;
 }

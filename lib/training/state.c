@@ -1,6 +1,7 @@
 /* The trainer's state as named arrays. See state.h. */
 #include "training/state.h"
 
+#include "base/digest.h"
 #include "base/text.h"
 #include "tensor/finite.h"
 
@@ -325,6 +326,62 @@ cribo_status cb_state_copy(cb_learner *learner, const cb_allocator *allocator, c
     return complete(state, copy(learner, state));
 }
 
+/* --- comparison of ranks --- */
+
+/* The digests of a state's arrays, and then the step. */
+typedef struct digests {
+    const cb_state *state;
+    uint64_t *own, *first; /* [arrays + 1] of this rank, and of rank 0 */
+} digests;
+
+static void digest_array(void *context, size_t task, size_t worker)
+{
+    const digests *d = context;
+    const cb_state_array *array = &d->state->arrays[task];
+    (void)worker;
+    d->own[task] = cb_digest(0, array->values, array->values ? bytes_of(array) : 0);
+}
+
+static cribo_status compare_digests(cb_learner *learner, const digests *d)
+{
+    size_t count = d->state->count;
+    cb_difference found;
+    cb_pool_run(learner->runtime->pool, count, digest_array, (void *)d);
+    d->own[count] = (uint64_t)learner->step;
+    CB_TRY(cb_ranks_compare(learner->ranks, "digests of the states", d->own, d->first, count + 1, &found));
+    CB_REQUIRE(found.index != count,
+        "rank 0 is at step %lld, but rank %zu at step %lld: all load the same checkpoint",
+        (long long)d->first[count], found.rank, (long long)found.value);
+    CB_REQUIRE(found.index > count,
+        "%s%s has other values on rank %zu than on rank 0: all ranks begin with the same weights",
+        d->state->arrays[found.index].prefix, d->state->arrays[found.index].name, found.rank);
+    return CRIBO_OK;
+}
+
+static cribo_status compare_states(cb_learner *learner)
+{
+    const cb_allocator *allocator = &learner->runtime->allocator;
+    cb_state state;
+    digests d = {&state, NULL, NULL};
+    cribo_status status = cb_state_of(learner, &state);
+    bool listed = status == CRIBO_OK;
+    if (listed) status = CB_ALLOCATE(allocator, &d.own, 2 * (state.count + 1), "digests of a state");
+    if (status == CRIBO_OK) d.first = d.own + state.count + 1;
+    status = cb_ranks_agree(learner->ranks, status);
+    if (status == CRIBO_OK) status = compare_digests(learner, &d);
+    cb_release(allocator, d.own);
+    if (listed) cb_state_free(&state);
+    return status;
+}
+
+cribo_status cb_state_compare(cb_learner *learner)
+{
+    cribo_status status = learner->ranks && !learner->compared ? compare_states(learner) : CRIBO_OK;
+    learner->compared = status == CRIBO_OK;
+    if (status != CRIBO_OK) cb_learner_forget_targets(learner);
+    return status;
+}
+
 /* --- a stage --- */
 
 static cribo_status refuse(const cb_state_array *array, const char *origin, size_t index, const char *problem)
@@ -416,5 +473,6 @@ void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step)
         (student->total - student->frozen) * sizeof *student->gradients);
     cb_memory_bank_restore(learner->objective->bank, &objects);
     learner->step = step;
+    learner->compared = false;
     cb_learner_forget_targets(learner);
 }

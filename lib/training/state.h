@@ -98,6 +98,13 @@ const cb_state_array *cb_state_find(const cb_state *state, const char *name);
  */
 cribo_status cb_state_check(const cb_learner *learner, const cb_state *stage, const char *origin);
 
+/*
+ * After cb_learner_begin: CRIBO_INVALID_ARGUMENT, on all ranks, if the ranks' states differ in their steps or
+ * in an array that is not divided; the message names it, and there is no current step. Does nothing where
+ * learner->compared. Allocates some KiB. Collective.
+ */
+cribo_status cb_state_compare(cb_learner *learner);
+
 /* Replaces the trainer's state by a checked stage, before step `step`; an unfinished step is discarded. */
 void cb_state_adopt(cb_learner *learner, const cb_state *stage, int64_t step);
 

@@ -15,6 +15,7 @@
 #include "tensor/rows.h"
 #include "training/batch_digest.h"
 #include "training/networks.h"
+#include "training/state.h"
 
 #include <math.h>
 #include <string.h>
@@ -45,6 +46,7 @@ static cribo_status begin_step(cb_trainer *trainer, const cribo_batch *batch)
     float *positions;
     CB_TRY(cb_learner_begin(
         &trainer->learner, (size_t)batch->images, batch->ids, batch->seed_tokens, NULL, &positions));
+    CB_TRY(cb_state_compare(&trainer->learner));
     cb_batch_positions(
         batch, &trainer->learner.objective->layout, (size_t)trainer->config.patch_size, positions);
     trainer->learner.heads_only = trainer->learner.step < trainer->config.heads_only_steps;

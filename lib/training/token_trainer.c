@@ -7,6 +7,7 @@
 #include "objective/project.h"
 #include "tensor/gemm.h"
 #include "training/schedule.h"
+#include "training/state.h"
 
 #include <string.h>
 
@@ -178,6 +179,7 @@ cribo_status cb_token_teach(cb_token_trainer *t, const cb_token_batch *batch)
     float *positions;
     CB_TRY(cb_learner_begin(
         &t->learner, batch->images, batch->ids, batch->seed_tokens, batch->values, &positions));
+    CB_TRY(cb_state_compare(&t->learner));
     memcpy(positions, batch->positions, batch->images * 2 * (size_t)t->config.tokens * 2 * sizeof *positions);
     t->learned = 0;
     return cb_learner_end_teaching(&t->learner, observe_all(t, batch));

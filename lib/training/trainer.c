@@ -1,6 +1,7 @@
 /* Making a trainer: its networks, its learner, and the plan of its passes. See trainer.h. */
 #include "training/trainer.h"
 
+#include "communication/meeting.h"
 #include "objective/anchor.h"
 #include "objective/koleo.h"
 #include "objective/learn.h"
@@ -188,7 +189,20 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_trainer *trainer)
     return plan_passes(runtime, trainer);
 }
 
-cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
+cribo_status cb_trainer_meet(const cb_trainer *trainer, const char *call, cribo_status status)
+{
+    return cb_ranks_meet(trainer->ranks, &(cb_meeting){call, &cb_trainer_settings, &trainer->config}, status);
+}
+
+/* The ranks have compared their settings before they use them. */
+static cribo_status connect(cb_trainer *trainer, cribo_status checked, const cribo_communicator *communicator)
+{
+    CB_TRY(cb_ranks_create(trainer->runtime, &trainer->ranks, communicator));
+    CB_TRY(cb_trainer_meet(trainer, "cribo_trainer_create_distributed", checked));
+    return cb_ranks_agree(trainer->ranks, create_parts(trainer->runtime, trainer));
+}
+
+cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out, cribo_status checked,
     const cribo_trainer_config *config, const cribo_communicator *communicator)
 {
     cb_trainer *trainer;
@@ -196,8 +210,7 @@ cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
     CB_TRY(CB_ALLOCATE(&runtime->allocator, &trainer, 1, "trainer"));
     trainer->runtime = runtime;
     trainer->config = *config;
-    cribo_status status = cb_ranks_create(runtime, &trainer->ranks, communicator);
-    if (status == CRIBO_OK) status = cb_ranks_agree(trainer->ranks, create_parts(runtime, trainer));
+    cribo_status status = connect(trainer, checked, communicator);
     if (status != CRIBO_OK) {
         cb_trainer_free(runtime, trainer);
         return status;

@@ -21,9 +21,12 @@ typedef struct cb_trainer {
     uint64_t *digests; /* [2, B] of teach's batch, and of the current one */
 } cb_trainer;
 
-/* `communicator` NULL: one rank. */
-cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out,
+/* `communicator` NULL: one rank. `status`: the outcome of the config's checks, which the ranks join. */
+cribo_status cb_trainer_create(const cb_runtime *runtime, cb_trainer **out, cribo_status status,
     const cribo_trainer_config *config, const cribo_communicator *communicator);
+
+/* The ranks begin the public call `call`, with the outcome of its checks: cb_ranks_meet. */
+cribo_status cb_trainer_meet(const cb_trainer *trainer, const char *call, cribo_status status);
 
 /* The place of the frozen blocks' outputs [2 b T, D] for some of a batch's images. */
 cb_tensor cb_trainer_trunk(const cb_trainer *trainer, size_t first, size_t images);

@@ -82,8 +82,8 @@ static void problem_begin(problem *p, const char *settings)
     ck_assert_int_eq(cribo_runtime_init(&hooks, sizeof hooks), CRIBO_OK);
     hooks.threads = 1;
     ck_assert_int_eq(cb_runtime_begin(&p->runtime, &hooks), CRIBO_OK);
-    ck_assert_msg(
-        cb_trainer_create(&p->runtime, &p->trainer, &config, NULL) == CRIBO_OK, "%s", cribo_last_error());
+    ck_assert_msg(cb_trainer_create(&p->runtime, &p->trainer, CRIBO_OK, &config, NULL) == CRIBO_OK, "%s",
+        cribo_last_error());
     for (uint64_t batch = 0; batch < 2; batch++) {
         fill(p, batch);
         ck_assert_int_eq(cb_train_step(p->trainer, &p->batch, &report), CRIBO_OK);

@@ -75,6 +75,23 @@ pretrain 2 1 stopped $small --learning-rate 0.5
 says "--learning-rate is 0.004 in the checkpoint" 1
 pretrain 2 1 ranks-2 $small --shards 1 --override shards
 says "--shards is 1, which 2 ranks do not divide; start at most 1, or give --override shards=2" 1
+# Ranks that were given other options, or whose pictures or weights are not the same.
+pretrain 1 1 none $small : -n 1 "$cribo" pretrain "$images" -o "$work/none" $small --save-every 7
+says "rank 1: --save-every=7 here, but --save-every=0 on rank 0: all ranks must have the same" 1
+pretrain 1 1 none $small : -n 1 "$cribo" pretrain "$images" -o "$work/none" $small --learning-rate 0.5
+says "rank 1: --learning-rate=0.5 here, but --learning-rate=0.004 on rank 0" 1
+pretrain 1 1 none $small --jitter 0.5 : -n 1 "$cribo" pretrain "$images" -o "$work/none" $small
+says "rank 1: no --jitter here, but --jitter=0.5 on rank 0" 1
+cp -r "$images" "$work/others"
+mv "$work/others/005-broken.jpg" "$work/others/006-broken.jpg"
+rm -rf "$work/none"
+pretrain 1 1 none $small : -n 1 env TMPDIR="$work" "$cribo" pretrain "$work/others" -o "$work/none-1" $small
+says "which are not the 26 of rank 0" 1
+pretrain 0 0 other-weights $small --seed 5 --steps 1
+pretrain 1 1 none $small --weights "$work/whole/weights.safetensors" : \
+    -n 1 "$cribo" pretrain "$images" -o "$work/none" $small --weights "$work/other-weights/weights.safetensors"
+says "has other values on rank 1 than on rank 0: all ranks begin with the same weights" 1
+
 case $flavour in openmpi) other=mpich ;; *) other=openmpi ;; esac
 if [ -e "$4/libcribo-$other.so.0" ]; then
     pretrain 2 1 none $small --communicator "$other"

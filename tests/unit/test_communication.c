@@ -215,6 +215,73 @@ START_TEST(test_ranks_that_exchange_different_sizes_fail)
 }
 END_TEST
 
+/* Another library's rank: its first message has another version. */
+static cribo_communicator real;
+
+static int send_version(void *context, int64_t peer, const void *data, size_t bytes, int64_t *request)
+{
+    static char version[64] = "0.0.1";
+    return real.send(context, peer, bytes == sizeof version ? version : data, bytes, request);
+}
+
+static void *create_rank(void *context)
+{
+    rank_test *test = context;
+    cribo_communicator communicator = {.struct_size = sizeof communicator};
+    const cb_runtime runtime = {0};
+    cb_ranks *ranks;
+    test->status = cribo_thread_group_communicator(test->ranks, test->rank, &communicator);
+    if (test->rank == 1) {
+        real = communicator;
+        communicator.send = send_version;
+    }
+    if (test->status == CRIBO_OK) test->status = cb_ranks_create(&runtime, &ranks, &communicator);
+    snprintf(test->message, sizeof test->message, "%s", cribo_last_error());
+    return NULL;
+}
+
+START_TEST(test_ranks_with_other_versions_are_refused)
+{
+    pthread_t threads[2];
+    rank_test tests[2];
+    cribo_thread_group *group;
+    ck_assert_int_eq(cribo_thread_group_create(&group, 2), CRIBO_OK);
+    for (int r = 0; r < 2; r++) {
+        tests[r] = (rank_test){.ranks = group, .rank = r};
+        ck_assert_int_eq(pthread_create(&threads[r], NULL, create_rank, &tests[r]), 0);
+    }
+    for (int r = 0; r < 2; r++) ck_assert_int_eq(pthread_join(threads[r], NULL), 0);
+    ck_assert_int_eq(tests[0].status, CRIBO_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(tests[0].message, "but rank 1 has 0.0.1"));
+    cribo_thread_group_free(group);
+}
+END_TEST
+
+/* --- lists --- */
+
+static void compare_lists(rank_test *test, cb_ranks *ranks)
+{
+    uint64_t own[5] = {1, 2, 3, 4, 5}, first[5];
+    cb_difference found;
+    test->status = cb_ranks_compare(ranks, "lists", own, first, 5, &found);
+    ck_assert_uint_eq(found.index, 5);
+    if (test->rank == 1) own[4] = 50;
+    if (test->rank >= 2) own[3] = 10 * (uint64_t)test->rank;
+    if (test->status == CRIBO_OK) test->status = cb_ranks_compare(ranks, "lists", own, first, 5, &found);
+    ck_assert_uint_eq(found.index, 3);
+    ck_assert_uint_eq(found.rank, 2);
+    ck_assert_uint_eq(found.value, 20);
+    ck_assert_uint_eq(first[3], 4);
+}
+
+START_TEST(test_the_first_difference_of_lists_is_found_on_all_ranks)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 60, compare_lists);
+    for (size_t r = 0; r < 4; r++) ck_assert_int_eq(tests[r].status, CRIBO_OK);
+}
+END_TEST
+
 static double cpu_ms(void)
 {
     struct timespec now;
@@ -279,7 +346,9 @@ int main(void)
     tcase_add_test(exchanges, test_share_takes_parts_of_different_lengths);
     tcase_add_loop_test(exchanges, test_sums_have_the_same_bits_for_every_number_of_ranks, 0, 4);
     tcase_add_test(exchanges, test_order_of_sums_matters);
+    tcase_add_test(exchanges, test_the_first_difference_of_lists_is_found_on_all_ranks);
     tcase_set_timeout(failures, 60);
+    tcase_add_test(failures, test_ranks_with_other_versions_are_refused);
     tcase_add_test(failures, test_agreement_gives_all_ranks_the_failure_of_the_lowest);
     tcase_add_test(failures, test_a_rank_that_is_gone_ends_the_wait_of_all_others);
     tcase_add_test(failures, test_ranks_that_exchange_different_sizes_fail);

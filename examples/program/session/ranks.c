@@ -327,6 +327,43 @@ bool ranks_agree(struct ranks *ranks, bool worked, struct problem *problem)
     return gathered && (first == ranks->size || share_problem(ranks, first, problem));
 }
 
+/* --- equal texts --- */
+
+/* The line at `text` without its end; the next one is behind it. */
+static const char *next_line(const char **text, int *length)
+{
+    const char *line = *text;
+    *length = (int)strcspn(line, "\n");
+    *text += *length + (line[*length] != '\0');
+    return line;
+}
+
+static bool compare_lines(const char *own, const char *first, struct problem *problem)
+{
+    while (*own || *first) {
+        int own_length, first_length;
+        const char *mine = next_line(&own, &own_length), *other = next_line(&first, &first_length);
+        if (own_length == first_length && !memcmp(mine, other, (size_t)own_length)) continue;
+        return problem_set(problem, "%.*s here, but %.*s on rank 0: all ranks must have the same", own_length,
+            mine, first_length, other);
+    }
+    return true;
+}
+
+bool ranks_same(struct ranks *ranks, const char *lines, struct problem *problem)
+{
+    int64_t bytes = (int64_t)strlen(lines) + 1;
+    if (ranks->size == 1) return true;
+    if (!ranks_follow(ranks, &bytes, problem)) return false;
+    char *first = calloc(1, (size_t)bytes);
+    bool taken = ranks_agree(ranks, first || problem_no_memory(problem), problem);
+    if (taken && ranks->rank == 0) memcpy(first, lines, (size_t)bytes);
+    taken = taken && spread(ranks, first, (size_t)bytes, problem);
+    bool same = taken && ranks_agree(ranks, compare_lines(lines, first, problem), problem);
+    free(first);
+    return same;
+}
+
 /* --- work of rank 0 alone --- */
 
 struct job {

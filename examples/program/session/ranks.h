@@ -52,6 +52,12 @@ bool ranks_agree(struct ranks *ranks, bool worked, struct problem *problem);
 /* The `bytes` bytes of each rank, in their order: all [size, bytes]. */
 bool ranks_gather(struct ranks *ranks, const void *mine, size_t bytes, void *all, struct problem *problem);
 
+/*
+ * True if all ranks have the same `lines`, a text; otherwise the problem has the first line that differs,
+ * here and on rank 0.
+ */
+bool ranks_same(struct ranks *ranks, const char *lines, struct problem *problem);
+
 /* *value becomes rank 0's on all ranks. */
 bool ranks_follow(struct ranks *ranks, int64_t *value, struct problem *problem);
 

@@ -4,6 +4,7 @@
 #include "base/say.h"
 #include "models/weights.h"
 #include "pictures/kind.h"
+#include "session/common_options.h"
 
 #include <errno.h>
 #include <math.h>
@@ -411,6 +412,14 @@ static bool begin(struct session *session)
                                                    options->weights_heads, &session->problem));
 }
 
+/* The views may follow from a file of weights, which each rank reads. */
+static bool compare_views(struct session *session)
+{
+    char text[16 + RECIPE_WHOLE_TEXT] = "views ";
+    recipe_write(&session->recipe, text + strlen(text));
+    return ranks_same(&session->ranks, text, &session->problem);
+}
+
 /* The log ends at the trainer's step. */
 static bool open_log(struct session *session)
 {
@@ -533,8 +542,9 @@ bool session_prepare(struct session *session)
 {
     const cribo_trainer_config *config = &session->config;
     bool prepared =
+        common_options_compare(&session->ranks, session->options, &session->problem) &&
         agree(session, check_sources(session)) && open_run(session) && list_pictures(session) &&
-        (session->checkpoints.count ? go_on(session) : begin(session)) &&
+        (session->checkpoints.count ? go_on(session) : begin(session)) && compare_views(session) &&
         agree(session, open_log(session) && open_look(session) && write_config(session) &&
                            make_loader(session) && make_showcase(session) && make_view_retrieval(session));
     if (prepared) begin_retrieval(session);

@@ -238,11 +238,18 @@ bool settings_give(struct settings *settings, const char *name, const char *valu
     return true;
 }
 
+const char *settings_given_value(const struct settings *settings, const char *name)
+{
+    for (size_t i = settings->count; i > 0; i--)
+        if (!strcmp(settings->given[i - 1].name, name)) return settings->given[i - 1].value;
+    for (size_t i = settings->view_count; i > 0; i--)
+        if (!strcmp(settings->views[i - 1].name, name)) return settings->views[i - 1].value;
+    return NULL;
+}
+
 bool settings_was_given(const struct settings *settings, const char *name)
 {
-    for (size_t i = 0; i < settings->count; i++)
-        if (!strcmp(settings->given[i].name, name)) return true;
-    return false;
+    return settings_given_value(settings, name);
 }
 
 /* Shares of the run in place of the published epochs, which would be longer than a short run. */

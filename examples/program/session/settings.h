@@ -91,6 +91,9 @@ bool settings_resume(const struct settings *settings, const cribo_trainer_config
  */
 bool settings_too_large(int64_t needed, int64_t available, struct problem *found);
 
+/* The value that a setting of the trainer or of the views was last given; NULL: none. */
+const char *settings_given_value(const struct settings *settings, const char *name);
+
 /* Whether a setting of the trainer was given a value. */
 bool settings_was_given(const struct settings *settings, const char *name);
 
