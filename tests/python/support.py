@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ REFERENCE = Path(os.environ.get("CRIBO_REFERENCE") or SOURCE / "tests" / "refere
 sys.path.insert(0, str(SOURCE / "examples" / "python"))
 
 import cribo  # noqa: E402
+
+PROGRAM = Path(os.environ["CRIBO_LIBRARY"]).parents[1] / "examples" / "program" / "cribo"
 
 _DTYPES = {"F32": np.float32, "I64": np.int64, "U8": np.uint8}
 
@@ -79,3 +82,44 @@ def small_batch(seed: int = 0, images: int = 4, **changes) -> cribo.Batch:
     batch = {"view1": pixels, "view2": pixels * 0.9 - 0.1, "crops1": crops, "crops2": crops}
     batch.update(changes)
     return cribo.Batch(**batch)
+
+
+# ---- Photographs for the experiments ----------------------------------------------------------------
+
+
+def write_png(path, pixels):
+    """Bytes [H, W] or [H, W, 3] as a PNG."""
+
+    def chunk(kind, content):
+        return (
+            len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+        )
+
+    height, width = pixels.shape[:2]
+    head = (
+        width.to_bytes(4, "big")
+        + height.to_bytes(4, "big")
+        + bytes([8, 0 if pixels.ndim == 2 else 2, 0, 0, 0])
+    )
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def make_drives(folder):
+    """Two drives of four pictures: two classes, a bright one and a dark one, in two halves."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    (folder / "classes.txt").write_text("dark\nbright\n")
+    for drive in ("east", "west"):
+        for number in range(4):
+            label = np.zeros((64, 64), np.uint8)
+            label[:, rng.integers(24, 40) :] = 1
+            pixels = (160 * label[..., None] + rng.integers(0, 80, (64, 64, 3))).astype(np.uint8)
+            write_png(folder / "images" / f"{drive}_{number}.png", pixels)
+            write_png(folder / "labels" / f"{drive}_{number}.png", label)

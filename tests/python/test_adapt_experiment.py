@@ -2,16 +2,13 @@
 
 import contextlib
 import io
-import os
 import sys
 import tempfile
 import unittest
-import zlib
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-from support import SMALL, SOURCE, cribo
+from support import PROGRAM, SMALL, SOURCE, cribo, make_drives
 
 sys.path.insert(0, str(SOURCE / "examples" / "python"))
 
@@ -21,46 +18,6 @@ try:
     import PIL
 except ImportError:
     PIL = None
-
-PROGRAM = Path(os.environ["CRIBO_LIBRARY"]).parents[1] / "examples" / "program" / "cribo"
-
-
-def write_png(path, pixels):
-    """Bytes [H, W] or [H, W, 3] as a PNG."""
-
-    def chunk(kind, content):
-        return (
-            len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
-        )
-
-    height, width = pixels.shape[:2]
-    head = (
-        width.to_bytes(4, "big")
-        + height.to_bytes(4, "big")
-        + bytes([8, 0 if pixels.ndim == 2 else 2, 0, 0, 0])
-    )
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-
-
-def make_data(folder):
-    """Two drives of four pictures: two classes, a bright one and a dark one, in two halves."""
-    rng = np.random.default_rng(0)
-    for kind in ("images", "labels"):
-        (folder / kind).mkdir(parents=True)
-    (folder / "classes.txt").write_text("dark\nbright\n")
-    for drive in ("east", "west"):
-        for number in range(4):
-            label = np.zeros((64, 64), np.uint8)
-            label[:, rng.integers(24, 40) :] = 1
-            pixels = (160 * label[..., None] + rng.integers(0, 80, (64, 64, 3))).astype(np.uint8)
-            write_png(folder / "images" / f"{drive}_{number}.png", pixels)
-            write_png(folder / "labels" / f"{drive}_{number}.png", label)
 
 
 def run(*arguments):
@@ -77,7 +34,7 @@ class Adapting(unittest.TestCase):
         self.addCleanup(temporary.cleanup)
         self.folder = Path(temporary.name)
         self.weights = self.folder / "weights.safetensors"
-        make_data(self.folder / "data")
+        make_drives(self.folder / "data")
         with cribo.Model(**SMALL, threads=1) as model:
             model.save(self.weights)
 

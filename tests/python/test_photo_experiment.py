@@ -1,0 +1,92 @@
+"""The experiment from scratch, with pictures and transformers small enough for seconds."""
+
+import contextlib
+import importlib.util
+import io
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from support import PROGRAM, SOURCE, make_drives
+
+sys.path.insert(0, str(SOURCE / "examples" / "python"))
+
+import photo_experiment  # noqa: E402
+
+LABELS = all(importlib.util.find_spec(name) for name in ("PIL", "torch", "safetensors"))
+SMALL = """image-size=32 width=32 depth=1 heads=2 head-hidden=32 head-bottleneck=16 prototypes=64
+object-prototypes=64 clusters=4 batch-size=2 micro-batch=2""".split()
+
+
+def run(*arguments):
+    """The experiment's output."""
+    with mock.patch.object(sys, "argv", ["photo_experiment.py", *map(str, arguments)]):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            photo_experiment.main()
+    return output.getvalue()
+
+
+@unittest.skipUnless(PROGRAM.exists(), "the program is not built")
+class FromScratch(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+        self.out = self.folder / "out"
+        make_drives(self.folder / "data")
+
+    def train(self, *more, arms=("plain", "wider:width=48")):
+        options = ["--out", self.out, "--cribo", PROGRAM, "--sizes", 32, "--cpu-seconds", 0.05]
+        options += ["--arms", *arms]
+        options += [f"--set={text}" for text in SMALL]
+        options += [f"--labels=--{text}" for text in ("size=32", "width=32", "depth=1", "batch=2")]
+        return run("run", self.folder / "data", *options, *more)
+
+    def rows(self):
+        """The table's cells: drive, size, arm, network, runs, steps, seconds, retrieval, gain, ..."""
+        lines = run("table", self.out).splitlines()[2:]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    def test_gives_every_arm_the_same_time_and_tabulates_the_floors(self):
+        said = self.train("--seeds", 1, 2)
+        self.assertEqual(said.count("done:"), 2 * 2 * 3)
+        rows = {(row[0], row[2], row[3]): row for row in self.rows()}
+        for drive, runs in (("east", "2"), ("west", "2"), ("all", "4")):
+            for arm in ("plain", "wider"):
+                for network in ("teacher", "student"):
+                    self.assertEqual(rows[drive, arm, network][4], runs)
+                    self.assertGreaterEqual(int(rows[drive, arm, network][5]), 1)
+            untrained = rows[drive, "untrained", "teacher"]
+            self.assertEqual(untrained[8], "0.00 ± 0.00")
+            self.assertRegex(untrained[7], r"^\d+\.\d\d ± \d+\.\d\d$")
+            self.assertIn((drive, "colour + HOG", ""), rows)
+        settings = (self.out / "runs" / "east,wider,1" / "config.json").read_text()
+        self.assertRegex(settings, r'"width": ?"?48')
+
+    def test_does_not_repeat_finished_runs_and_adds_others(self):
+        self.train("--seeds", 1, "--drives", "east", arms=["plain"])
+        log = self.out / "runs" / "east,plain,1.log"
+        before = log.read_bytes(), self.rows()
+        self.train("--seeds", 1, "--drives", "east", arms=["plain"])
+        self.assertEqual((log.read_bytes(), self.rows()), before)
+        self.train("--seeds", 1, 2, "--drives", "east", arms=["plain"])
+        self.assertEqual(log.read_bytes(), before[0])
+        self.assertEqual([row[4] for row in self.rows() if row[2] == "plain"], ["2", "2"])
+
+    def test_rejects_an_unknown_arm(self):
+        with contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
+            self.train(arms=["nonsense"])
+        self.assertIn("nonsense: no such arm", said.getvalue())
+
+    @unittest.skipUnless(LABELS, "needs Pillow, PyTorch and safetensors")
+    def test_labels_bring_more_than_an_untrained_network(self):
+        self.train("--seeds", 1, "--cpu-seconds", 2, arms=["labels"])
+        rows = {row[2]: row for row in self.rows() if row[0] == "all"}
+        self.assertGreater(float(rows["labels"][7].split()[0]), 50)
+        self.assertEqual(rows["one class"][4], "2")
+
+
+if __name__ == "__main__":
+    unittest.main()
