@@ -56,15 +56,23 @@ def plain(tokens: Tensor) -> Tensor:
 
 class Objective:
     """cribo.Objective with tensors. Keyword arguments are its settings; batch_size counts the images of all
-    processes. With several processes (`group`, by default all of torch.distributed) tokens are gathered, so
-    that every process has the same heads, centres and memory bank."""
+    processes. With several processes either `communicator` connects their objectives, which divide the work
+    and the memory bank, or (`group`, by default all of torch.distributed) tokens are gathered, and every
+    process computes all. Heads and centres are the same on every process."""
 
-    def __init__(self, *presets: cribo.Preset, group: Any = None, **settings: Any):
-        self.parts = cribo.Objective(*presets, **settings)
-        several = distributed.is_available() and distributed.is_initialized()
+    def __init__(
+        self,
+        *presets: cribo.Preset,
+        group: Any = None,
+        communicator: cribo.Communicator | None = None,
+        **settings: Any,
+    ):
+        self.parts = cribo.Objective(*presets, communicator=communicator, **settings)
+        several = distributed.is_available() and distributed.is_initialized() and not communicator
         self.group = group
         self.rank = distributed.get_rank(group) if several else 0
-        self.ranks = distributed.get_world_size(group) if several else 1
+        self.ranks = distributed.get_world_size(group) if several else 1  # whose tokens are gathered
+        self.processes = communicator.size if communicator else self.ranks
         nccl = several and distributed.get_backend(group) == "nccl"
         self.device = torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
         self._learned: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
@@ -119,7 +127,7 @@ class Objective:
         own = slice(self.rank * images, (self.rank + 1) * images)
         # Data parallelism averages gradients over processes, but losses are those of the whole batch.
         gradients = (
-            self.ranks * torch.from_numpy(gradient)[own]
+            self.processes * torch.from_numpy(gradient)[own]
             for gradient in (found.dense_gradient, found.global_gradient)
         )
         return torch.tensor(found.loss - before), (next(gradients), next(gradients))

@@ -14,6 +14,7 @@
 #ifndef CRIBO_OBJECTIVE_H
 #define CRIBO_OBJECTIVE_H
 
+#include "cribo/communicator.h"
 #include "cribo/memory_bank.h"
 #include "cribo/model.h"
 
@@ -139,6 +140,36 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_create(
     cribo_objective **out, const cribo_objective_config *config, const cribo_runtime *runtime);
 
 /*
+ * Makes an objective that is one of several ranks (docs/distributed.md), each with a network of the
+ * caller; `communicator` NULL or of one rank: as cribo_objective_create. All ranks call it with the same
+ * settings; config.batch_size is that of the whole batch, and config.shards a multiple of the number of
+ * ranks. Rank r gives teach and learn its share of the batch: images r B / size ... (r + 1) B / size - 1,
+ * whose chunks count from 0. Losses, objects, neighbours, centres, heads and the memory bank are those of
+ * the whole batch, with the same bits for every number of ranks.
+ *
+ * The gradients of tokens that learn returns are those of the whole batch's losses, for the share's
+ * tokens. The caller adds the gradients of the network's parameters over the ranks: their sum, not their
+ * mean. Where it is taken over shards in the order of the library's tree, ((0 + 1) + (2 + 3)) + ..., a
+ * network whose backward pass has equal bits has equal weights, too.
+ *
+ * Teach, the last learn of a step, update, set_setting, load and save are collective: all ranks call them
+ * in the same order. An earlier chunk of learn that fails ends the step's learn on all ranks, at their
+ * last chunk; with KoLeo each learn is collective. All else holds as for cribo_trainer_create_distributed:
+ * a failure of one rank is one of all, calls, settings and states are compared, rank 0 writes files;
+ * gradients and moments of the heads cannot be read or written, nor the bank queried or saved
+ * (CRIBO_WRONG_STATE). Losses before the last chunk are those of the rank's shards so far; the report is
+ * of the whole batch.
+ * Ownership: as cribo_objective_create; the communicator's struct is copied; everything it refers to must
+ * outlive the objective.
+ * Errors: as cribo_objective_create, CRIBO_TIMED_OUT.
+ * Cost: as cribo_objective_create, but of moments and memory bank each rank holds one part of `size` equal
+ * parts.
+ */
+CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_create_distributed(cribo_objective **out,
+    const cribo_objective_config *config, const cribo_runtime *runtime,
+    const cribo_communicator *communicator);
+
+/*
  * The most bytes at once that cribo_objective_create and all steps take from the allocator. See
  * cribo_trainer_memory.
  * Errors: as cribo_objective_create; CRIBO_OUT_OF_MEMORY only where the address space is too small.
@@ -171,7 +202,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_sizes(
  * Changes a setting between two steps; those of cribo_trainer_set_setting that an objective has can change.
  * Its comment has the rules.
  * Errors: CRIBO_INVALID_ARGUMENT (NULL, no such setting, one that cannot change, with the reason, a value
- * that is out of range or contradicts other settings), CRIBO_WRONG_STATE (a step is under way).
+ * that is out of range or contradicts other settings, ranks that differ), CRIBO_WRONG_STATE (a step is under
+ * way), CRIBO_TIMED_OUT.
  */
 CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_objective_set_setting(
     cribo_objective *objective, const char *name, double value);

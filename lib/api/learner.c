@@ -92,6 +92,13 @@ cribo_status cb_export_targets(const cb_learner *learner, const char *teach, con
     return CRIBO_OK;
 }
 
+cribo_status cb_check_whole(const cb_learner *learner, const char *what)
+{
+    if (!learner->ranks) return CRIBO_OK;
+    return cb_fail(
+        CRIBO_WRONG_STATE, "the %s are divided over %zu ranks", what, cb_ranks_size(learner->ranks));
+}
+
 void cb_export_moments(
     const cb_learner *learner, const cb_parameter *parameter, float *first, float *second, int64_t *updates)
 {

@@ -27,6 +27,9 @@ cribo_sizes cb_learner_sizes(const cb_learner *learner);
 /* CRIBO_WRONG_STATE, naming `teach`, where there are none. */
 cribo_status cb_export_targets(const cb_learner *learner, const char *teach, const cribo_targets *targets);
 
+/* CRIBO_WRONG_STATE over several ranks, each of which has a part of `what` only. */
+cribo_status cb_check_whole(const cb_learner *learner, const char *what);
+
 void cb_export_moments(
     const cb_learner *learner, const cb_parameter *parameter, float *first, float *second, int64_t *updates);
 

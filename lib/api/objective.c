@@ -32,12 +32,16 @@ struct cribo_objective {
 CB_CONFIG_FUNCTIONS(objective, &cb_objective_settings)
 CB_SETTING_GETTERS(objective, &cb_objective_settings, &objective->core->config)
 
+static cribo_status check_set_setting(const cribo_objective *objective, const char *name)
+{
+    CB_REQUIRE_POINTER(name);
+    return cb_check_between_steps(objective->guard, "settings are changed");
+}
+
 cribo_status cribo_objective_set_setting(cribo_objective *objective, const char *name, double value)
 {
     CB_ENTER(objective);
-    CB_REQUIRE_POINTER(name);
-    CB_TRY(cb_check_between_steps(objective->guard, "settings are changed"));
-    return cb_token_trainer_change(objective->core, name, value);
+    return cb_token_trainer_change(objective->core, check_set_setting(objective, name), name, value);
 }
 
 cribo_status cribo_objective_config_preset(cribo_objective_config *config, const char *name)
@@ -48,11 +52,12 @@ cribo_status cribo_objective_config_preset(cribo_objective_config *config, const
 
 /* --- making --- */
 
-static cribo_status build(cribo_objective *objective, const cribo_objective_config *config)
+static cribo_status build(
+    cribo_objective *objective, const cribo_objective_config *config, const cribo_communicator *communicator)
 {
-    cribo_objective_config full;
-    CB_TRY(cb_config_import(&cb_objective_settings, &full, config));
-    CB_TRY(cb_token_trainer_create(&objective->runtime, &objective->core, &full));
+    cribo_objective_config full = {0};
+    cribo_status checked = cb_config_import(&cb_objective_settings, &full, config);
+    CB_TRY(cb_token_trainer_create(&objective->runtime, &objective->core, checked, &full, communicator));
     objective->own_guard.learner = &objective->core->learner;
     objective->bank.guard = objective->guard;
     objective->bank.runtime = objective->runtime;
@@ -63,6 +68,12 @@ static cribo_status build(cribo_objective *objective, const cribo_objective_conf
 cribo_status cribo_objective_create(
     cribo_objective **out, const cribo_objective_config *config, const cribo_runtime *runtime)
 {
+    return cribo_objective_create_distributed(out, config, runtime, NULL);
+}
+
+cribo_status cribo_objective_create_distributed(cribo_objective **out, const cribo_objective_config *config,
+    const cribo_runtime *runtime, const cribo_communicator *communicator)
+{
     cribo_objective *objective;
     cb_runtime own;
     CB_REQUIRE_POINTER(out);
@@ -70,7 +81,7 @@ cribo_status cribo_objective_create(
     CB_TRY(cb_handle_begin(&own, runtime, &objective, sizeof *objective, "objective"));
     objective->guard = &objective->own_guard;
     objective->runtime = own;
-    cribo_status status = build(objective, config);
+    cribo_status status = build(objective, config, communicator);
     if (status == CRIBO_OK)
         *out = objective;
     else
@@ -232,7 +243,8 @@ cribo_status cribo_objective_teach(cribo_objective *objective, const cribo_objec
     cribo_step_values values;
     CB_ENTER(objective);
     cb_learner_forget_targets(&objective->core->learner);
-    CB_TRY(import_batch(objective, &given, &values, batch));
+    CB_TRY(cb_token_trainer_meet(
+        objective->core, "cribo_objective_teach", import_batch(objective, &given, &values, batch)));
     return cb_token_teach(objective->core, &given);
 }
 
@@ -240,7 +252,8 @@ cribo_status cribo_objective_teach(cribo_objective *objective, const cribo_objec
 
 static cribo_status check_range(const cb_token_trainer *core, const cribo_objective_chunk *chunk)
 {
-    int64_t batch = (int64_t)core->learner.objective->targets.images, next = (int64_t)cb_token_learned(core);
+    int64_t batch = (int64_t)core->learner.objective->targets.own.images,
+            next = (int64_t)cb_token_learned(core);
     CB_REQUIRE(chunk->images >= 1 && chunk->images <= batch,
         "chunk.images = %lld must be in 1 ... %lld, the images of the batch", (long long)chunk->images,
         (long long)batch);
@@ -262,6 +275,8 @@ static cribo_status import_chunk(
     const cribo_objective *objective, cb_token_chunk *chunk, const cribo_objective_chunk *from)
 {
     cribo_objective_chunk given = {0};
+    CB_TRY(cb_check_phase(
+        &objective->core->learner, CB_PHASE_TAUGHT, "cribo_objective_learn", "cribo_objective_teach"));
     CB_TRY(cb_struct_import("chunk", &given, CB_SIZE_THROUGH(given, global_gradient), sizeof given, from));
     CB_TRY(check_range(objective->core, &given));
     *chunk = (cb_token_chunk){.first = (size_t)given.first,
@@ -278,21 +293,23 @@ cribo_status cribo_objective_learn(cribo_objective *objective, const cribo_objec
 {
     cb_token_chunk given;
     CB_ENTER(objective);
-    CB_TRY(cb_check_phase(
-        &objective->core->learner, CB_PHASE_TAUGHT, "cribo_objective_learn", "cribo_objective_teach"));
-    CB_TRY(import_chunk(objective, &given, chunk));
-    return cb_token_learn(objective->core, &given);
+    return cb_token_learn(objective->core, import_chunk(objective, &given, chunk), &given);
 }
 
 /* --- update, and results of a step --- */
+
+static cribo_status check_update(const cribo_objective *objective, const cribo_report *report)
+{
+    CB_TRY(cb_check_report(report));
+    return cb_check_phase(
+        &objective->core->learner, CB_PHASE_LEARNED, "cribo_objective_update", "cribo_objective_learn");
+}
 
 cribo_status cribo_objective_update(cribo_objective *objective, cribo_report *report)
 {
     cribo_report done;
     CB_ENTER(objective);
-    CB_TRY(cb_check_report(report));
-    CB_TRY(cb_check_phase(
-        &objective->core->learner, CB_PHASE_LEARNED, "cribo_objective_update", "cribo_objective_learn"));
+    CB_TRY(cb_token_trainer_meet(objective->core, "cribo_objective_update", check_update(objective, report)));
     CB_TRY(cb_learner_update(&objective->core->learner, &done));
     cb_export_report(&done, report);
     return CRIBO_OK;
@@ -397,6 +414,7 @@ cribo_status cribo_objective_gradient(
     const cb_parameter *p = NULL;
     CB_ENTER(objective);
     CB_TRY(find_counted(objective, name, values, count, &p));
+    CB_TRY(cb_check_whole(&objective->core->learner, "gradients"));
     memcpy(values, objective->core->student.gradients + p->offset, p->count * sizeof *values);
     return CRIBO_OK;
 }
@@ -406,6 +424,7 @@ static cribo_status change_gradient(cribo_objective *objective, const char *call
 {
     const cb_parameter *p = NULL;
     CB_TRY(find_counted(objective, name, values, count, &p));
+    CB_TRY(cb_check_whole(&objective->core->learner, "gradients"));
     CB_TRY(cb_check_phase(&objective->core->learner, CB_PHASE_LEARNED, call, "cribo_objective_learn"));
     return cb_import_gradient(&objective->core->learner, p, values, change);
 }
@@ -430,6 +449,7 @@ cribo_status cribo_objective_moments(const cribo_objective *objective, const cha
     const cb_parameter *p = NULL;
     CB_ENTER(objective);
     CB_TRY(cb_find_counted(&objective->core->student, HEADS, name, count, &p));
+    CB_TRY(cb_check_whole(&objective->core->learner, "moments"));
     cb_export_moments(&objective->core->learner, p, first, second, updates);
     return CRIBO_OK;
 }
@@ -484,14 +504,17 @@ cribo_status cribo_objective_step_count(const cribo_objective *objective, int64_
 static cribo_status save(const cribo_objective *objective, cb_place place, const cribo_save_options *options)
 {
     cb_state state;
+    cb_token_trainer *core = objective->core;
     CB_TRY(cb_check_between_steps(objective->guard, "a checkpoint is written"));
-    cb_learner *learner = &objective->core->learner;
-    CB_TRY(cb_state_of(learner, &state));
-    cb_subject subject = {
-        &objective->runtime, &cb_objective_run, &objective->core->config, learner->step, &state, learner};
-    cribo_status status = cb_save_checkpoint(&subject, place, options);
+    cribo_status own = cb_state_of(&core->learner, &state),
+                 status = cb_token_trainer_meet(core, "cribo_objective_save", own);
+    if (status != CRIBO_OK && own == CRIBO_OK) cb_state_free(&state);
+    CB_TRY(status);
+    const cb_subject subject = {
+        &objective->runtime, &cb_objective_run, &core->config, core->learner.step, &state, &core->learner};
+    status = cb_save_checkpoint(&subject, place, options);
     cb_state_free(&state);
-    return status;
+    return cb_ranks_agree(core->ranks, status);
 }
 
 cribo_status cribo_objective_save(

@@ -184,14 +184,6 @@ cribo_status cribo_trainer_targets(const cribo_trainer *trainer, const cribo_tar
     return cb_export_targets(&trainer->core->learner, "cribo_trainer_teach", targets);
 }
 
-/* Of several ranks each has a part only. */
-static cribo_status check_whole(const cribo_trainer *trainer, const char *what)
-{
-    if (!trainer->core->ranks) return CRIBO_OK;
-    return cb_fail(
-        CRIBO_WRONG_STATE, "the %s are divided over %zu ranks", what, cb_ranks_size(trainer->core->ranks));
-}
-
 cribo_status cribo_trainer_gradient(
     const cribo_trainer *trainer, const char *name, float *values, int64_t count)
 {
@@ -200,7 +192,7 @@ cribo_status cribo_trainer_gradient(
     CB_REQUIRE_POINTER(values);
     const cb_parameters *student = &trainer->core->student->parameters;
     CB_TRY(cb_find_counted(student, "the student", name, count, &parameter));
-    CB_TRY(check_whole(trainer, "gradients"));
+    CB_TRY(cb_check_whole(&trainer->core->learner, "gradients"));
     memcpy(values, student->gradients + parameter->offset, parameter->count * sizeof *values);
     return CRIBO_OK;
 }
@@ -212,7 +204,7 @@ static cribo_status change_gradient(cribo_trainer *trainer, const char *call, co
     cb_learner *learner = &trainer->core->learner;
     CB_REQUIRE_POINTER(values);
     CB_TRY(cb_find_counted(learner->student, "the student", name, count, &parameter));
-    CB_TRY(check_whole(trainer, "gradients"));
+    CB_TRY(cb_check_whole(&trainer->core->learner, "gradients"));
     CB_TRY(cb_check_phase(learner, CB_PHASE_LEARNED, call, "cribo_trainer_learn"));
     return cb_import_gradient(learner, parameter, values, change);
 }
@@ -237,7 +229,7 @@ cribo_status cribo_trainer_moments(const cribo_trainer *trainer, const char *nam
     const cb_parameter *parameter = NULL;
     CB_ENTER(trainer);
     CB_TRY(cb_find_counted(&trainer->core->student->parameters, "the student", name, count, &parameter));
-    CB_TRY(check_whole(trainer, "moments"));
+    CB_TRY(cb_check_whole(&trainer->core->learner, "moments"));
     cb_export_moments(&trainer->core->learner, parameter, first, second, updates);
     return CRIBO_OK;
 }

@@ -51,12 +51,22 @@ static void configure(cb_learner *learner, const cribo_objective_config *config)
     cb_clusterer_configure(objective->clusterer, &clusterer);
 }
 
-cribo_status cb_token_trainer_change(cb_token_trainer *trainer, const char *name, double value)
+static cribo_status check_token_change(const cb_token_trainer *trainer, cribo_status status, const char *name,
+    double value, cribo_objective_config *changed)
+{
+    CB_TRY(status);
+    CB_TRY(cb_config_change(&cb_objective_settings, groups, changed, name, value));
+    CB_TRY(cb_schedule_settle(&cb_objective_settings, changed));
+    return check_memory(trainer->learner.objective, changed);
+}
+
+cribo_status cb_token_trainer_change(
+    cb_token_trainer *trainer, cribo_status status, const char *name, double value)
 {
     cribo_objective_config changed = trainer->config;
-    CB_TRY(cb_config_change(&cb_objective_settings, groups, &changed, name, value));
-    CB_TRY(cb_schedule_settle(&cb_objective_settings, &changed));
-    CB_TRY(check_memory(trainer->learner.objective, &changed));
+    status = check_token_change(trainer, status, name, value, &changed);
+    CB_TRY(cb_ranks_meet(trainer->ranks,
+        &(cb_meeting){"cribo_objective_set_setting", &cb_objective_settings, &changed}, status));
     trainer->config = changed;
     configure(&trainer->learner, &changed);
     return CRIBO_OK;

@@ -10,10 +10,10 @@
  * Errors: CRIBO_INVALID_ARGUMENT (no such setting, one that cannot change, a value that is out of range or
  * contradicts other settings).
  *
- * Over several ranks the trainer's is collective: `status` is joined first, and all ranks give the same
- * setting and value.
+ * Collective: `status` is joined first, and all ranks give the same setting and value.
  */
 cribo_status cb_trainer_change(cb_trainer *trainer, cribo_status status, const char *name, double value);
-cribo_status cb_token_trainer_change(cb_token_trainer *trainer, const char *name, double value);
+cribo_status cb_token_trainer_change(
+    cb_token_trainer *trainer, cribo_status status, const char *name, double value);
 
 #endif

@@ -2,6 +2,7 @@
 #include "training/token_trainer.h"
 
 #include "base/clock.h"
+#include "communication/meeting.h"
 #include "objective/koleo.h"
 #include "objective/learn.h"
 #include "objective/project.h"
@@ -10,6 +11,8 @@
 #include "training/state.h"
 
 #include <string.h>
+
+#define LEARN "cribo_objective_learn"
 
 /* --- heads --- */
 
@@ -117,29 +120,43 @@ static cribo_status create_parts(const cb_runtime *runtime, cb_token_trainer *t)
 {
     static const cb_pass_plan plans[] = {{measure_tokens, false}, {measure_targets, false},
         {measure_collection, false}, {measure_student, true}};
+    CB_TRY(cb_gemm_begin(runtime));
+    CB_TRY(cb_schedule_settle(&cb_objective_settings, &t->config));
     CB_TRY(create_networks(runtime, t));
     cb_learner_parts parts = {.config = t->config,
         .layout = layout_of(&t->config),
         .student = &t->student,
         .teacher = &t->teacher,
         .student_heads = &t->student_heads,
-        .teacher_heads = &t->teacher_heads};
+        .teacher_heads = &t->teacher_heads,
+        .ranks = t->ranks};
     CB_TRY(cb_learner_create(runtime, &t->learner, &parts));
     return cb_pass_create(runtime, &t->learner.pass, t->config.precision == CRIBO_BF16, plans,
         sizeof plans / sizeof plans[0], t);
 }
 
-cribo_status cb_token_trainer_create(
-    const cb_runtime *runtime, cb_token_trainer **out, const cribo_objective_config *config)
+cribo_status cb_token_trainer_meet(const cb_token_trainer *t, const char *call, cribo_status status)
+{
+    return cb_ranks_meet(t->ranks, &(cb_meeting){call, &cb_objective_settings, &t->config}, status);
+}
+
+/* The ranks have compared their settings before they use them. */
+static cribo_status connect(cb_token_trainer *t, cribo_status checked, const cribo_communicator *communicator)
+{
+    CB_TRY(cb_ranks_create(t->runtime, &t->ranks, communicator));
+    CB_TRY(cb_token_trainer_meet(t, "cribo_objective_create_distributed", checked));
+    return cb_ranks_agree(t->ranks, create_parts(t->runtime, t));
+}
+
+cribo_status cb_token_trainer_create(const cb_runtime *runtime, cb_token_trainer **out, cribo_status checked,
+    const cribo_objective_config *config, const cribo_communicator *communicator)
 {
     cb_token_trainer *t;
     *out = NULL;
     CB_TRY(CB_ALLOCATE(&runtime->allocator, &t, 1, "objective"));
     t->runtime = runtime;
     t->config = *config;
-    cribo_status status = cb_gemm_begin(runtime);
-    if (status == CRIBO_OK) status = cb_schedule_settle(&cb_objective_settings, &t->config);
-    if (status == CRIBO_OK) status = create_parts(runtime, t);
+    cribo_status status = connect(t, checked, communicator);
     if (status != CRIBO_OK) {
         cb_token_trainer_free(runtime, t);
         return status;
@@ -152,12 +169,19 @@ void cb_token_trainer_free(const cb_runtime *runtime, cb_token_trainer *t)
 {
     if (!t) return;
     cb_learner_free(&t->learner);
+    cb_ranks_free(runtime, t->ranks);
     cb_parameters_release(&runtime->allocator, &t->teacher);
     cb_parameters_release(&runtime->allocator, &t->student);
     cb_release(&runtime->allocator, t);
 }
 
 /* --- teach --- */
+
+/* A micro-batch's first image, of this rank's share. */
+static size_t first_of(const cb_targets *targets, const cb_micro_batch *micro)
+{
+    return micro->first - targets->own.first;
+}
 
 static cribo_status observe_all(cb_token_trainer *t, const cb_token_batch *batch)
 {
@@ -168,7 +192,7 @@ static cribo_status observe_all(cb_token_trainer *t, const cb_token_batch *batch
         CB_TRY(cb_progress(t->runtime, "teach", (double)m / (double)targets->micro_batches));
         cb_tape tape = cb_pass_begin(&t->learner.pass, false);
         cb_tensor tokens = token_rows(t, &tape, micro->images);
-        gather(t, &batch->teacher, micro->first, micro->images, tokens.value);
+        gather(t, &batch->teacher, first_of(targets, micro), micro->images, tokens.value);
         cb_objective_observe(objective, m, tokens.value);
     }
     return CRIBO_OK;
@@ -190,18 +214,19 @@ cribo_status cb_token_teach(cb_token_trainer *t, const cb_token_batch *batch)
 size_t cb_token_learned(const cb_token_trainer *t)
 {
     const cb_targets *targets = &t->learner.objective->targets;
-    return t->learned < targets->micro_batches ? targets->micro[t->learned].first : targets->images;
+    return t->learned < targets->micro_batches ? first_of(targets, &targets->micro[t->learned])
+                                               : targets->own.images;
 }
 
 bool cb_token_chunk_ends(const cb_token_trainer *t, size_t image)
 {
     const cb_targets *targets = &t->learner.objective->targets;
     for (size_t m = 0; m < targets->micro_batches; m++)
-        if (targets->micro[m].first + targets->micro[m].images == image) return true;
+        if (first_of(targets, &targets->micro[m]) + targets->micro[m].images == image) return true;
     return false;
 }
 
-/* The chunk is the whole batch. */
+/* The chunk is the whole share. */
 static cribo_status collect_all(cb_token_trainer *t, const cb_token_chunk *chunk)
 {
     cb_objective *objective = t->learner.objective;
@@ -210,7 +235,7 @@ static cribo_status collect_all(cb_token_trainer *t, const cb_token_chunk *chunk
         CB_TRY(cb_progress(t->runtime, "learn", 0));
         cb_tape tape = cb_pass_begin(&t->learner.pass, false);
         cb_tensor tokens = token_rows(t, &tape, micro->images);
-        gather(t, &chunk->student, micro->first, micro->images, tokens.value);
+        gather(t, &chunk->student, first_of(&objective->targets, micro), micro->images, tokens.value);
         cb_objective_collect(objective, m, &tape, tokens);
     }
     return CRIBO_OK;
@@ -218,8 +243,9 @@ static cribo_status collect_all(cb_token_trainer *t, const cb_token_chunk *chunk
 
 static cribo_status learn_micro_batch(cb_token_trainer *t, const cb_token_chunk *chunk, size_t m)
 {
-    const cb_micro_batch *micro = &t->learner.objective->targets.micro[m];
-    size_t first = micro->first - chunk->first;
+    const cb_targets *targets = &t->learner.objective->targets;
+    const cb_micro_batch *micro = &targets->micro[m];
+    size_t first = first_of(targets, micro) - chunk->first;
     cb_tape tape = cb_pass_begin(&t->learner.pass, true);
     cb_tensor tokens = token_rows(t, &tape, micro->images);
     gather(t, &chunk->student, first, micro->images, tokens.value);
@@ -228,11 +254,17 @@ static cribo_status learn_micro_batch(cb_token_trainer *t, const cb_token_chunk 
     return CRIBO_OK;
 }
 
+/* KoLeo compares the vectors of all ranks: they meet before the first micro-batch, too. */
+static cribo_status collect(cb_token_trainer *t, cribo_status checked, const cb_token_chunk *chunk)
+{
+    if (!cb_objective_collects(t->learner.objective)) return checked;
+    CB_TRY(cb_token_trainer_meet(t, LEARN, checked));
+    return cb_learner_end_collecting(&t->learner, collect_all(t, chunk));
+}
+
 static cribo_status learn_chunk(cb_token_trainer *t, const cb_token_chunk *chunk)
 {
     const cb_targets *targets = &t->learner.objective->targets;
-    if (cb_objective_collects(t->learner.objective))
-        CB_TRY(cb_learner_end_collecting(&t->learner, collect_all(t, chunk)));
     while (cb_token_learned(t) < chunk->first + chunk->images) {
         CB_TRY(cb_progress(t->runtime, "learn", (double)t->learned / (double)targets->micro_batches));
         CB_TRY(learn_micro_batch(t, chunk, t->learned));
@@ -241,17 +273,26 @@ static cribo_status learn_chunk(cb_token_trainer *t, const cb_token_chunk *chunk
     return CRIBO_OK;
 }
 
-cribo_status cb_token_learn(cb_token_trainer *t, const cb_token_chunk *chunk)
+/* A chunk, and the ranks' meeting where it is the last or has failed. */
+static cribo_status learn(cb_token_trainer *t, cribo_status checked, const cb_token_chunk *chunk)
+{
+    cribo_status status = checked == CRIBO_OK ? learn_chunk(t, chunk) : checked;
+    if (status == CRIBO_OK && t->learned < t->learner.objective->targets.micro_batches) return CRIBO_OK;
+    CB_TRY(cb_token_trainer_meet(t, LEARN, status));
+    return cb_learner_end_learning(&t->learner, CRIBO_OK);
+}
+
+cribo_status cb_token_learn(cb_token_trainer *t, cribo_status checked, const cb_token_chunk *chunk)
 {
     double start = cb_clock_ms();
-    if (chunk->first == 0) {
+    if (checked != CRIBO_OK && !t->ranks) return checked;
+    if (checked == CRIBO_OK && chunk->first == 0) {
         t->learned = 0;
         cb_learner_begin_learning(&t->learner);
     }
-    cribo_status status = learn_chunk(t, chunk);
+    cribo_status status = collect(t, checked, chunk);
+    if (status == CRIBO_OK || !cb_objective_collects(t->learner.objective)) status = learn(t, status, chunk);
     t->learner.learn_ms += cb_clock_ms() - start;
-    if (status == CRIBO_OK && t->learned == t->learner.objective->targets.micro_batches)
-        status = cb_learner_end_learning(&t->learner, status);
     if (status != CRIBO_OK) t->learned = 0;
     return status;
 }

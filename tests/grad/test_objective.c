@@ -51,14 +51,14 @@ static double learn(problem *p)
         .student = view_of(p->student),
         .dense_gradient = p->gradient + D,
         .global_gradient = p->gradient};
-    ck_assert_int_eq(cb_token_learn(p->trainer, &chunk), CRIBO_OK);
+    ck_assert_int_eq(cb_token_learn(p->trainer, CRIBO_OK, &chunk), CRIBO_OK);
     return cb_tally_loss(&p->trainer->learner.objective->tally);
 }
 
 static void problem_begin(problem *p, const cribo_objective_config *settings)
 {
     ck_assert_int_eq(cb_runtime_begin(&p->runtime, NULL), CRIBO_OK);
-    ck_assert_int_eq(cb_token_trainer_create(&p->runtime, &p->trainer, settings), CRIBO_OK);
+    ck_assert_int_eq(cb_token_trainer_create(&p->runtime, &p->trainer, CRIBO_OK, settings, NULL), CRIBO_OK);
     cribo_report report;
     for (uint64_t batch = 1; batch < 3; batch++) { /* centres and a bank */
         fill(p, batch);

@@ -59,6 +59,32 @@ def train(path: Path, communicator: "cribo.Communicator | None" = None) -> None:
         trainer.save(path)
 
 
+OBJECTIVE = dict(
+    width=12, tokens=9, head_hidden=16, head_bottleneck=8, prototypes=12, object_prototypes=10, clusters=3,
+    bank_images=8, batch_size=BATCH, micro_batch=1, shards=BATCH, total_steps=10, steps_per_epoch=1,
+    freeze_last_layer_epochs=0, cross_image_epochs=0, warmup_epochs=0,
+)  # fmt: skip
+
+
+def follow(path: Path, communicator: "cribo.Communicator | None" = None) -> list:
+    """Some steps of an objective on tokens of no network, then a checkpoint: the gradients of the tokens."""
+    rank, size = (communicator.rank, communicator.size) if communicator else (0, 1)
+    part, found = slice(BATCH * rank // size, BATCH * (rank + 1) // size), []
+    with cribo.Objective(threads=1, communicator=communicator, **OBJECTIVE) as objective:
+        for step in range(STEPS):
+            random = np.random.default_rng(step)
+            dense = random.normal(size=(2, BATCH, 2, 9, 12)).astype(np.float32)[:, part]
+            vectors = random.normal(size=(2, BATCH, 2, 12)).astype(np.float32)[:, part]
+            places = random.normal(size=(BATCH, 2, 9, 2)).astype(np.float32)[part]
+            objective.teach(dense[0], vectors[0], places)
+            learned = objective.learn(dense[1], vectors[1])
+            report = objective.update()
+            found.append((learned.loss, report.loss, report.cross_image_loss))
+            found.append((learned.dense_gradient, learned.global_gradient))
+        objective.save(path)
+    return found
+
+
 def mpi_launcher() -> list[str]:
     """The command that starts processes of mpi4py's MPI; none without mpi4py or the command."""
     version = "from mpi4py import MPI; print(MPI.Get_library_version())"
@@ -127,6 +153,48 @@ class Ranks(unittest.TestCase):
             self.assertEqual(path.read_bytes(), self.one.read_bytes())
             group.close()
 
+    def test_objectives_of_threads_compute_what_one_does(self) -> None:
+        expected = follow(self.one)
+        for size in (2, 4):
+            group, found = cribo.ThreadGroup(size), [[] for _ in range(size)]
+            path = Path(self.folder.name, "several")
+
+            def run(rank: int, group=group, found=found, path=path) -> None:
+                found[rank] = follow(path, group.communicator(rank, 60))
+
+            threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(path.read_bytes(), self.one.read_bytes())
+            for step in range(STEPS):
+                for rank in range(size):
+                    self.assertEqual(found[rank][2 * step], expected[2 * step])
+                for array in range(2):
+                    parts = [found[rank][2 * step + 1][array] for rank in range(size)]
+                    np.testing.assert_array_equal(np.concatenate(parts), expected[2 * step + 1][array])
+            group.close()
+
+    def test_ranks_with_other_settings_raise(self) -> None:
+        group, raised = cribo.ThreadGroup(2), {}
+
+        def run(rank: int) -> None:
+            try:
+                cribo.Objective(communicator=group.communicator(rank, 60), **{**OBJECTIVE, "seed": rank})
+            except cribo.InvalidArgument as error:
+                raised[rank] = str(error)
+
+        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(raised), 2)
+        for text in raised.values():
+            self.assertIn("seed = 0 on rank 0, but 1 on rank 1", text)
+        group.close()
+
     def test_a_communicator_in_python_writes_the_bytes_of_one_rank(self) -> None:
         lines: dict = {}
         path = self.run_threads([Pipes(rank, lines, 60) for rank in range(2)])
@@ -155,6 +223,9 @@ class Ranks(unittest.TestCase):
         ]
         self.assertEqual([rank.wait(300) for rank in ranks], [0, 0])
         self.assertEqual(path.read_bytes(), self.one.read_bytes())
+        objective = Path(self.folder.name, "gloo-objective")
+        follow(self.one)
+        self.assertEqual(objective.read_bytes(), self.one.read_bytes())
 
     @unittest.skipUnless(mpi_launcher(), "needs mpi4py and the mpirun of its MPI")
     def test_processes_over_mpi_write_the_bytes_of_one_rank(self) -> None:
@@ -178,7 +249,9 @@ def over_gloo() -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(size)
     )
-    train(Path(path), cribo.TorchCommunicator(deadline=120))
+    communicator = cribo.TorchCommunicator(deadline=120)
+    train(Path(path), communicator)
+    follow(Path(f"{path}-objective"), communicator)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

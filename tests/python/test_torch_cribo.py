@@ -279,18 +279,19 @@ from torch.nn.parallel import DistributedDataParallel
 import torch_cribo
 from test_torch_cribo import Run, backbone, batch
 
-rank, folder, chunk = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+rank, folder, chunk, divides = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
 torch.set_num_threads(1)
 distributed.init_process_group("gloo", init_method="file://" + folder + "/meet", rank=rank, world_size=2)
-run = Run()
+communicator = torch_cribo.cribo.TorchCommunicator(deadline=120) if divides else None
+run = Run(shards=2, communicator=communicator)
 teacher = run.teacher
 student, run.student = run.student, DistributedDataParallel(run.student)
 optimiser = torch.optim.SGD(student.parameters(), lr=0.1)
 losses = []
 for seed in range(3):
     views, positions, ids = batch(seed)
-    # Chunk after chunk, in each the images of process 0 and then those of process 1.
-    own = torch.arange(4).reshape(-1, 2, chunk)[:, rank].reshape(-1)
+    # Divided: one half. Gathered: chunk after chunk, in each the images of process 0, then those of process 1.
+    own = torch.arange(4).reshape(-1, 2, 2 if divides else chunk)[:, rank].reshape(-1)
     run.teach((views[own], positions[own], ids[own]), chunk=chunk)
     optimiser.zero_grad()
     total = 0.0
@@ -304,7 +305,9 @@ for seed in range(3):
     report = run.objective.update()
     torch_cribo.follow(teacher, student, 0.9)
     losses.append(total)
-state = [torch.from_numpy(array) for array in run.state()]
+parts = run.objective.parts
+arrays = [*parts.centres(), *parts.state_dict().values()] if divides else run.state()
+state = [torch.from_numpy(array) for array in arrays]
 torch.save(dict(losses=losses, weights=student.state_dict(), state=state), folder + f"/rank{{rank}}.pth")
 distributed.destroy_process_group()
 """
@@ -312,7 +315,7 @@ distributed.destroy_process_group()
 
 class Processes(unittest.TestCase):
     def test_two_processes_are_one_with_both_batches(self):
-        expected = Run()
+        expected = Run(shards=2)
         optimiser = torch.optim.SGD(expected.student.parameters(), lr=0.1)
         losses = []
         for seed in range(3):
@@ -320,13 +323,15 @@ class Processes(unittest.TestCase):
             losses.append(expected.step(batch(seed)))
             optimiser.step()
             torch_cribo.follow(expected.teacher, expected.student, 0.9)
-        for chunk in (2, 1):
-            with self.subTest(chunk=chunk), tempfile.TemporaryDirectory() as folder:
+        parts = expected.objective.parts
+        divided = [*parts.centres(), *parts.state_dict().values()]
+        for chunk, divides in ((2, False), (1, False), (2, True), (1, True)):
+            with self.subTest(chunk=chunk, divides=divides), tempfile.TemporaryDirectory() as folder:
                 program = Path(folder, "worker.py")
                 program.write_text(WORKER.format(paths=sys.path))
                 workers = [
                     subprocess.Popen(
-                        [sys.executable, "-B", str(program), str(rank), folder, str(chunk)],
+                        [sys.executable, "-B", str(program), str(rank), folder, str(chunk), str(divides)],
                         env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
                         stderr=subprocess.PIPE,
                         text=True,
@@ -342,7 +347,9 @@ class Processes(unittest.TestCase):
                     np.testing.assert_allclose(rank["losses"], losses, rtol=1e-5)
                     for name, values in expected.student.state_dict().items():
                         torch.testing.assert_close(rank["weights"][name], values, rtol=1e-4, atol=1e-5)
-                    for ours, theirs in zip(rank["state"], expected.state()):
+                    state = divided if divides else expected.state()
+                    self.assertEqual(len(rank["state"]), len(state))
+                    for ours, theirs in zip(rank["state"], state):
                         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-3, atol=1e-4)
 
 

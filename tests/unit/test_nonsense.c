@@ -2141,6 +2141,23 @@ static void objective_memory(void)
     BAD_MEMORY(objective, c, );
 }
 
+static void objective_create_distributed(void)
+{
+    cribo_objective *objective = (cribo_objective *)&objective;
+    cribo_objective_config config = objective_config();
+    cribo_communicator c = {.struct_size = sizeof c, .size = 2};
+    BAD(cribo_objective_create_distributed(NULL, &config, NULL, NULL), "out");
+    BAD(cribo_objective_create_distributed(&objective, NULL, NULL, NULL), "config");
+    ck_assert_ptr_null(objective);
+    BAD(cribo_objective_create_distributed(&objective, &config, NULL, &c), "communicator");
+    for (size_t i = 0; i < COUNT(bad_sizes); i++) {
+        c.struct_size = bad_sizes[i];
+        BAD(cribo_objective_create_distributed(&objective, &config, NULL, &c), "communicator");
+    }
+    config.shards = 3;
+    BAD(cribo_objective_create_distributed(&objective, &config, NULL, NULL), "shards");
+}
+
 static void objective_free(void)
 {
     cribo_objective_free(NULL);
@@ -3184,6 +3201,7 @@ static const entry table[] = {
     ENTRY(crop_positions),
     ENTRY(objective_config_preset),
     ENTRY(objective_create),
+    ENTRY(objective_create_distributed),
     ENTRY(objective_memory),
     ENTRY(objective_free),
     ENTRY(objective_set_setting),

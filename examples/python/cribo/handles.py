@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, TypeVar
 
 from .callbacks import Hooks, Log, Progress
+from .communicator import Communicator
 from .configs import config_of, config_values, setting_number
 from .errors import WrongState
 from .library import check, native, new, text_bytes
@@ -51,10 +52,15 @@ class Handle:
         progress: Progress | None,
         sizes: Sequence[int] = (),
         presets: Sequence[str] = (),
+        communicator: Communicator | None = None,
     ):
         config = config_of(self._kind, presets, values)
         self._hooks = Hooks(threads, log, progress)
-        self._create(f"cribo_{self._kind}_create", ctypes.byref(config), *sizes)
+        self._communicator = communicator  # lives as long as the handle
+        function, more = f"cribo_{self._kind}_create", tuple(sizes)
+        if communicator:
+            function, more = f"{function}_distributed", (*more, ctypes.byref(communicator.struct()))
+        self._create(function, ctypes.byref(config), *more)
         self._read_settings()
 
     @classmethod

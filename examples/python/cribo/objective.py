@@ -11,6 +11,7 @@ import numpy as np
 from .arrays import Array, Found, Wanted, address, apart, input_array, natural, optional_array, output_array
 from .callbacks import Log, Progress
 from .checkpoints import load, save
+from .communicator import Communicator
 from .configs import config_values, with_settings
 from .declarations import CONSTANTS
 from .handles import Handle, Sizes
@@ -76,7 +77,10 @@ class Objective(Handle):
     tokens of any network: `tokens` of a view, of `width` numbers.
 
     A step is teach (the teacher's tokens), learn (the student's, in one or several chunks) and update.
-    Presets come first, by name, and settings on top of them."""
+    Presets come first, by name, and settings on top of them.
+    With a communicator the objective is one of several ranks: batch_size is that of the whole batch, and
+    teach and learn take this rank's share. The losses are those of the whole batch, so the gradients of the
+    network's parameters are to be summed over the ranks, not averaged."""
 
     _kind = "objective"
     settings: ObjectiveSettings
@@ -87,9 +91,10 @@ class Objective(Handle):
         threads: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
+        communicator: Communicator | None = None,
         **settings: Unpack[ObjectiveSettings],
     ):
-        super().__init__(settings, threads, log, progress, presets=presets)
+        super().__init__(settings, threads, log, progress, presets=presets, communicator=communicator)
 
     def sizes(self) -> Sizes:
         """The sizes of the objective, its bank and its latest targets, for arrays."""

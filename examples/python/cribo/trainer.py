@@ -92,8 +92,7 @@ class Trainer(Handle):
         communicator: Communicator | None = None,
         **settings: Unpack[TrainerSettings],
     ):
-        self._communicator = communicator
-        super().__init__(settings, threads, log, progress, presets=presets)
+        super().__init__(settings, threads, log, progress, presets=presets, communicator=communicator)
         self._taught: tuple[Any, list[Any]] | None = None  # its pixels stay until learn
 
     def sizes(self) -> Sizes:
@@ -109,11 +108,6 @@ class Trainer(Handle):
     def memory_bytes(cls, *presets: Preset, threads: int = 0, **settings: Unpack[TrainerSettings]) -> int:
         """The most bytes at once that creation and all steps of such a trainer need; nothing is made."""
         return cls._memory(settings, threads, presets=presets)
-
-    def _create(self, function: str, source: Any, *more: Any) -> None:
-        if self._communicator:
-            function, more = f"{function}_distributed", (ctypes.byref(self._communicator.struct()),)
-        super()._create(function, source, *more)
 
     def _part(self, cls: type[H], part: str) -> H:
         with self._use():
