@@ -58,7 +58,7 @@ echo nonsense >"$work/pictures/broken.jpg"
 expect 0 "broken.jpg: a text, not a JPEG" pretrain "$work/pictures" -o "$work/run3" $small --epochs 3
 [ "$(grep -c 'broken.jpg' "$work/output")" -eq 1 ] || fail "the broken file was not reported exactly once"
 grep -q "1 of 13 pictures could not be read" "$work/output" || fail "broken files were not counted"
-for file in config.json log.jsonl weights.safetensors loss.png clusters-start.png clusters.png; do
+for file in config.json log.jsonl weights.safetensors loss.png clusters-start.png clusters.png clusters-before-after.png; do
     [ -s "$work/run3/$file" ] || fail "no $file"
 done
 [ "$(wc -l <"$work/run3/log.jsonl")" -eq 9 ] || fail "the log has not one line for each of 9 steps"

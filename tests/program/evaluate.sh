@@ -262,6 +262,7 @@ expect 1 "none of its pictures could be read" embed "$work/run" "$work/test/imag
 rm "$work/test/images/001.png"
 
 # Pictures.
+expect 0 "" pretrain "$work/train/images" -o "$work/finer" $small --patch-size 4 --steps 1 -q
 for command in attention clusters neighbours; do
     expect 0 "" $command "$work/run" "$work/test/images" -o "$work/$command.png" -n 2
     is_png "$work/$command.png"
@@ -276,6 +277,22 @@ for command in attention clusters neighbours; do
     is_png "$work/out.png"
 done
 [ -e ./- ] && fail "-o - made a file of that name"
+
+# The same pictures by two models: wider or higher drawings, which name both; another model changes them.
+width_of() { od -An -tu1 -j16 -N8 "$1" | awk '{ print ($3 * 256 + $4) "x" ($7 * 256 + $8) }'; }
+for command in attention clusters neighbours; do
+    expect 0 "" $command "$work/run" "$work/test/images" -o "$work/both.png" -n 2 --before "$work/ended/weights.safetensors"
+    is_png "$work/both.png"
+    [ "$(width_of "$work/both.png")" = "$(width_of "$work/$command.png")" ] && fail "$command --before: no larger drawing"
+    expect 0 "" $command "$work/run" "$work/test/images" -o "$work/other.png" -n 2 --before "$work/run"
+    cmp -s "$work/both.png" "$work/other.png" && fail "$command --before: another model gives the same drawing"
+    expect 0 "" $command "$work/run" "$work/test/images" -o "$work/both.svg" -n 2 --before "$work/ended/weights.safetensors" --student
+    expect 1 "$work/nowhere: No such file" $command "$work/run" "$work/test/images" -o "$work/x.png" --before "$work/nowhere"
+    expect 1 "its patches have 4 pixels, those of $work/run have 8" $command "$work/run" "$work/test/images" -o "$work/x.png" \
+        --before "$work/finer"
+done
+expect 0 "ended/weights.safetensors: " neighbours "$work/run" "$work/test/images" -o "$work/both.png" -n 2 --before "$work/ended/weights.safetensors"
+expect 0 "" clusters "$work/run" "$work/test/images" -o "$work/best.png" -n 2 --best --before "$work/run"
 expect 2 "name a file, whose ending tells the format" embed "$work/run" "$work/test/images" -o -
 [ "$(grep -c 'pictures seen' "$work/output")" -eq 0 ] || fail "a progress line for each picture in a file"
 expect 1 "$work/nowhere: No such file or directory; a MODEL is" clusters "$work/nowhere" "$work/test/images" -o "$work/x.png"
@@ -303,6 +320,15 @@ grep -q '[>,. -]nan' "$work/page" && fail "a number on the page is none"
 expect 1 "$work/train/log.jsonl: No such file" report "$work/train"
 mkdir "$work/nonsense" && echo nonsense >"$work/nonsense/log.jsonl"
 expect 1 "log.jsonl: not the log of a run" report "$work/nonsense"
+[ "$(grep -c 'Before and after' "$work/run/report.html")" -eq 1 ] || fail "no picture of before and after on the page"
+rm "$work/run/clusters-before-after.png"
+expect 0 "" report "$work/run"
+grep -q 'Before training' "$work/run/report.html" || fail "no picture of the start on the page of an older run"
+expect 0 "" pretrain "$work/train/images" -o "$work/adapted" $small --steps 2 --weights "$work/run" --stop-after 1 -q
+expect 0 "" pretrain "$work/train/images" -o "$work/adapted" -q
+is_png "$work/adapted/clusters-before-after.png"
+expect 0 "" report "$work/adapted"
+grep -q ", weights $work/run<" "$work/adapted/report.html" || fail "the page does not name the weights of a continued run"
 for text in "of training" "class='verdict " "Finished: 15 steps" "processors"; do
     grep -qF -e "$text" "$work/run/report.html" || fail "no '$text' on the page"
 done

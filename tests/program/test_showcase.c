@@ -1,4 +1,5 @@
 /* The picture of found objects: one colour for an object in both views, grey for what is in one view only. */
+#include "drawing/components.h"
 #include "drawing/sheet.h"
 #include "drawing/showcase.h"
 #include "files.h"
@@ -26,29 +27,41 @@ static struct showcase make_showcase(void)
     return showcase;
 }
 
-/* The colour in the middle of a token of one of the four squares of a drawing with one picture. */
-static const uint8_t *colour_at(const struct image *drawing, int square, int token)
+/* The colour in the middle of a token of one of the squares of a drawing with one picture. */
+static const uint8_t *colour_below(const struct image *drawing, int header, int square, int token)
 {
-    int edge = 15, header = 84 + 24, side = 192, step = side + 6;
+    int edge = 15, side = 192, step = side + 6;
     int x = edge + square * step + token % 2 * side / 2 + side / 4,
         y = header + token / 2 * side / 2 + side / 4;
     return drawing->pixels + 3 * (y * drawing->width + x);
 }
 
-/* Draws to a file and reads it again. */
-static struct image draw(struct showcase *showcase)
+/* The same where the drawing has one network, with four squares. */
+static const uint8_t *colour_at(const struct image *drawing, int square, int token)
+{
+    return colour_below(drawing, 84 + 24, square, token);
+}
+
+/* Writes the sheet to a file and reads it again. */
+static struct image read_sheet(struct sheet *sheet)
 {
     char *folder = files_make_folder();
     const char *path = files_path(folder, "objects.png");
     struct problem problem;
-    struct sheet sheet;
     struct image image;
-    ck_assert_msg(showcase_draw(showcase, "objects", SHEET_PNG, &sheet, &problem), "%s", problem.text);
-    ck_assert_msg(sheet_write(&sheet, path, &problem), "%s", problem.text);
+    ck_assert_msg(sheet_write(sheet, path, &problem), "%s", problem.text);
     ck_assert_msg(image_load(&image, path, 3, 0, &problem), "%s", problem.text);
-    sheet_free(&sheet);
+    sheet_free(sheet);
     files_remove(folder);
     return image;
+}
+
+static struct image draw(struct showcase *showcase)
+{
+    struct problem problem;
+    struct sheet sheet;
+    ck_assert_msg(showcase_draw(showcase, "objects", SHEET_PNG, &sheet, &problem), "%s", problem.text);
+    return read_sheet(&sheet);
 }
 
 static bool same(const uint8_t *a, const uint8_t *b)
@@ -114,6 +127,72 @@ START_TEST(test_showcase_gives_an_object_the_colour_that_it_had)
 }
 END_TEST
 
+/* Objects of two networks beside each other: the same object has one colour, whatever its number. */
+START_TEST(test_showcase_draws_two_networks_in_the_same_colours)
+{
+    static const int64_t later[8] = {3, 0, 1, 1, 0, 0, 2, 2};
+    static const uint8_t valid[CLUSTERS] = {1, 0, 0, 1};
+    static const char *const names[] = {"before: a", "after: b"};
+    struct showcase showcase = make_showcase();
+    struct problem problem;
+    struct sheet sheet;
+    ck_assert_msg(showcase_refer(&showcase, &problem), "%s", problem.text);
+    memcpy(showcase.labels, later, sizeof later);
+    memcpy(showcase.valid, valid, sizeof valid);
+    ck_assert_msg(
+        showcase_draw_both(&showcase, "both", names, SHEET_PNG, &sheet, &problem), "%s", problem.text);
+    struct image drawing = read_sheet(&sheet);
+    ck_assert_int_eq(drawing.width, 30 + 6 * 198 - 6);
+    const int header = 84 + 22 + 24;
+    for (int v = 0; v < 2; v++)
+        ck_assert(same(colour_below(&drawing, header, v, 0), (const uint8_t[3]){128, 128, 128}));
+    for (int token = 0; token < 2; token++) /* as before in view 1 */
+        ck_assert(same(colour_below(&drawing, header, 2, token), colour_below(&drawing, header, 4, token)));
+    ck_assert(!same(colour_below(&drawing, header, 2, 0), colour_below(&drawing, header, 2, 1)));
+    /* In view 2 the first token has the object of the second now, which it had not before. */
+    ck_assert(same(colour_below(&drawing, header, 3, 0), colour_below(&drawing, header, 5, 0)));
+    ck_assert(!same(colour_below(&drawing, header, 3, 1), colour_below(&drawing, header, 5, 1)));
+    ck_assert(same(colour_below(&drawing, header, 5, 0), colour_below(&drawing, header, 5, 1)));
+    image_free(&drawing);
+    showcase_free(&showcase);
+}
+END_TEST
+
+enum { POINTS = 200 };
+
+/* Components of a network that are those of another one, permuted, mirrored and rotated, are turned back. */
+START_TEST(test_components_of_two_networks_get_the_same_colours)
+{
+    static const float turn[3][3] = {{0, -0.6f, 0.8f}, {0, 0.8f, 0.6f}, {-1, 0, 0}};
+    float reference[3 * POINTS], turned[3 * POINTS];
+    struct sheet_pixel before[POINTS], after[POINTS];
+    struct problem problem;
+    int differ = 0;
+    for (int i = 0; i < 3 * POINTS; i++) reference[i] = (float)((i * 7919 + 13) % 1009) / 1009 - 0.5f;
+    for (int i = 0; i < POINTS; i++)
+        for (int c = 0; c < 3; c++) {
+            turned[3 * i + c] = 0;
+            for (int b = 0; b < 3; b++) turned[3 * i + c] += 3 * reference[3 * i + b] * turn[b][c];
+        }
+    ck_assert(components_colours(reference, POINTS, before, &problem));
+    for (int aligned = 0; aligned < 2; aligned++, differ = 0) {
+        if (aligned) components_align(turned, reference, POINTS);
+        ck_assert(components_colours(turned, POINTS, after, &problem));
+        for (int i = 0; i < POINTS; i++)
+            differ += abs(before[i].colour.red - after[i].colour.red) > 1 ||
+                      abs(before[i].colour.green - after[i].colour.green) > 1 ||
+                      abs(before[i].colour.blue - after[i].colour.blue) > 1;
+        ck_assert(aligned ? differ == 0 : differ > POINTS / 2);
+    }
+    for (int i = 0; i < 3 * POINTS; i++)
+        if (i % 3 == 2) turned[i] = 0;
+    float flat[3 * POINTS];
+    memcpy(flat, turned, sizeof flat);
+    components_align(flat, reference, POINTS); /* of two axes: left as they are */
+    ck_assert_mem_eq(flat, turned, sizeof flat);
+}
+END_TEST
+
 /* Names of files may be no UTF-8, and long. */
 START_TEST(test_sheet_draws_any_text)
 {
@@ -153,5 +232,7 @@ START_TEST(test_sheet_format_is_the_ending)
 END_TEST
 
 RUN_TESTS("showcase", test_showcase_draws_an_object_alike_in_both_views,
-    test_showcase_gives_an_object_the_colour_that_it_had, test_sheet_draws_any_text,
+    test_showcase_gives_an_object_the_colour_that_it_had,
+    test_showcase_draws_two_networks_in_the_same_colours,
+    test_components_of_two_networks_get_the_same_colours, test_sheet_draws_any_text,
     test_sheet_format_is_the_ending)

@@ -1,9 +1,8 @@
 /* cribo attention: draws the attention of a model's [CLS] token, and its tokens as colours. */
-#include "drawing/sheet.h"
 #include "commands/model_command.h"
+#include "drawing/components.h"
+#include "drawing/sheet.h"
 #include "base/say.h"
-
-#include <cribo/evaluation.h>
 
 #include <math.h>
 #include <stdio.h>
@@ -20,43 +19,83 @@ struct view {
     float *attention; /* [H, N] */
 };
 
-/* The drawing: a row for each picture. */
-struct gallery {
+/* What a network computes. */
+struct network {
     const struct frozen *frozen;
-    int pictures, columns;
+    char *name;       /* "before: FILE", "after: FILE"; NULL: the only network */
+    float *tokens;    /* [pictures, N, D] of all pictures, whose principal components are common */
+    float *projected; /* [pictures, N, 3] */
+};
+
+/* The drawing: for each picture a row of each network. */
+struct gallery {
+    int networks, pictures, columns;
+    size_t tokens; /* N */
+    struct network network[2];
     struct view view;
-    float *tokens;              /* [pictures, N, D] of all, whose principal components are common */
-    float *projected;           /* [pictures, N, 3] */
-    struct sheet_pixel *pixels; /* [N] of one map */
+    struct sheet_pixel *pixels; /* [pictures, N] */
     struct sheet sheet;
 };
 
-static bool make_gallery(struct gallery *gallery, const struct frozen *frozen, int pictures,
-    enum sheet_format format, struct problem *problem)
+static bool make_network(
+    struct network *network, const struct frozen *frozen, int pictures, struct problem *problem)
+{
+    size_t all = (size_t)pictures * frozen_tokens(frozen);
+    *network = (struct network){.frozen = frozen,
+        .tokens = malloc(all * (size_t)frozen->width * sizeof(float)),
+        .projected = malloc(all * 3 * sizeof(float))};
+    return (network->tokens && network->projected) || problem_no_memory(problem);
+}
+
+/* The second model, before, is above the first, after. */
+static bool make_networks(struct gallery *gallery, const struct model_command *command,
+    const struct frozen *frozen, struct problem *problem)
+{
+    const struct frozen *const both[] = {command->before ? &command->other : frozen, frozen};
+    gallery->networks = command->before ? 2 : 1;
+    for (int n = 0; n < gallery->networks; n++) {
+        struct network *network = &gallery->network[n];
+        if (!make_network(network, both[n], gallery->pictures, problem)) return false;
+        if (command->before && !(network->name = model_command_name(command, n == 0, problem))) return false;
+    }
+    return true;
+}
+
+static int64_t most_heads(const struct gallery *gallery)
+{
+    int64_t most = 0;
+    for (int n = 0; n < gallery->networks; n++)
+        if (gallery->network[n].frozen->heads > most) most = gallery->network[n].frozen->heads;
+    return most;
+}
+
+static bool make_gallery(struct gallery *gallery, const struct model_command *command,
+    const struct frozen *frozen, int pictures, struct problem *problem)
 {
     size_t plane = (size_t)frozen->size * (size_t)frozen->size, tokens = frozen_tokens(frozen);
-    size_t all = (size_t)pictures * tokens;
-    *gallery = (struct gallery){.frozen = frozen, .pictures = pictures, .columns = (int)frozen->heads + 3};
+    *gallery = (struct gallery){.pictures = pictures, .tokens = tokens};
+    if (!make_networks(gallery, command, frozen, problem)) return false;
+    gallery->columns = (int)most_heads(gallery) + 3;
     gallery->view.bytes = malloc(3 * plane);
     gallery->view.pixels = malloc(3 * plane * sizeof(float));
-    gallery->view.attention = malloc((size_t)frozen->heads * tokens * sizeof(float));
-    gallery->tokens = malloc(all * (size_t)frozen->width * sizeof(float));
-    gallery->projected = malloc(all * 3 * sizeof(float));
-    gallery->pixels = malloc(tokens * sizeof *gallery->pixels);
-    if (!gallery->view.bytes || !gallery->view.pixels || !gallery->view.attention || !gallery->tokens ||
-        !gallery->projected || !gallery->pixels)
+    gallery->view.attention = malloc((size_t)most_heads(gallery) * tokens * sizeof(float));
+    gallery->pixels = malloc((size_t)pictures * tokens * sizeof *gallery->pixels);
+    if (!gallery->view.bytes || !gallery->view.pixels || !gallery->view.attention || !gallery->pixels)
         return problem_no_memory(problem);
-    return sheet_make(&gallery->sheet, format, 2 * MARGIN + gallery->columns * (CELL + GAP) - GAP,
-        HEADER + pictures * (NAME + CELL + GAP) + MARGIN, problem);
+    return sheet_make(&gallery->sheet, command->format, 2 * MARGIN + gallery->columns * (CELL + GAP) - GAP,
+        HEADER + gallery->networks * pictures * (NAME + CELL + GAP) + MARGIN, problem);
 }
 
 static void free_gallery(struct gallery *gallery)
 {
+    for (int n = 0; n < 2; n++) {
+        free(gallery->network[n].name);
+        free(gallery->network[n].tokens);
+        free(gallery->network[n].projected);
+    }
     free(gallery->view.bytes);
     free(gallery->view.pixels);
     free(gallery->view.attention);
-    free(gallery->tokens);
-    free(gallery->projected);
     free(gallery->pixels);
     sheet_free(&gallery->sheet);
 }
@@ -83,112 +122,100 @@ static struct colour heat(double share)
     return (struct colour){(uint8_t)mixed[0], (uint8_t)mixed[1], (uint8_t)mixed[2]};
 }
 
-/* Draws the colours of all patches, from gallery->pixels, into a cell. */
-static void draw_pixels(struct gallery *gallery, int row, int column)
+/* Draws the colours of all patches into a cell. */
+static void draw_pixels(struct gallery *gallery, int row, int column, const struct sheet_pixel *pixels)
 {
-    int side = gallery->frozen->side;
-    sheet_pixels(&gallery->sheet, place_x(column), place_y(row), CELL, gallery->pixels, side, side);
+    int side = gallery->network[0].frozen->side;
+    sheet_pixels(&gallery->sheet, place_x(column), place_y(row), CELL, pixels, side, side);
 }
 
 /* A map of patches: the smallest value is dark, the largest is bright. */
 static void draw_map(struct gallery *gallery, int row, int column, const float *map)
 {
-    size_t tokens = frozen_tokens(gallery->frozen);
     float least = INFINITY, most = -INFINITY;
-    for (size_t i = 0; i < tokens; i++) {
+    for (size_t i = 0; i < gallery->tokens; i++) {
         least = fminf(least, map[i]);
         most = fmaxf(most, map[i]);
     }
-    for (size_t i = 0; i < tokens; i++)
+    for (size_t i = 0; i < gallery->tokens; i++)
         gallery->pixels[i] =
             (struct sheet_pixel){heat(most > least ? (map[i] - least) / (most - least) : 0), 255};
-    draw_pixels(gallery, row, column);
+    draw_pixels(gallery, row, column, gallery->pixels);
 }
 
 /* The maps of the heads, and their mean over the heads, into the row. */
-static void draw_attention(struct gallery *gallery, int row)
+static void draw_attention(struct gallery *gallery, int row, size_t heads)
 {
-    size_t tokens = frozen_tokens(gallery->frozen), heads = (size_t)gallery->frozen->heads;
+    size_t tokens = gallery->tokens;
     float *maps = gallery->view.attention;
     for (size_t h = 0; h < heads; h++) draw_map(gallery, row, 1 + (int)h, maps + h * tokens);
     for (size_t i = 0; i < tokens; i++)
         for (size_t h = 1; h < heads; h++) maps[i] += maps[h * tokens + i];
-    draw_map(gallery, row, 1 + (int)heads, maps);
+    draw_map(gallery, row, gallery->columns - 2, maps);
 }
 
-static bool show_picture(
-    struct gallery *gallery, const struct pictures *pictures, size_t index, int row, struct problem *problem)
+/* The picture's name, and that of one of two networks. */
+static void draw_name(struct gallery *gallery, int row, const char *picture, const char *network)
 {
-    const struct frozen *frozen = gallery->frozen;
-    struct image image;
-    if (!frozen_load_listed(frozen, &image, pictures, index, problem)) return false;
-    bool made = frozen_bytes(frozen, &image, gallery->view.bytes, problem);
-    image_free(&image);
-    if (!made) return false;
+    struct sheet *sheet = &gallery->sheet;
+    double x = MARGIN, y = place_y(row) - 7;
+    if (network) {
+        sheet_text_within(sheet, x, y, sheet->width / 2.0 - MARGIN, SHEET_SMALL, sheet_ink, network);
+        x = fmin(sheet->width / 2.0, x + sheet_text_width(sheet, SHEET_SMALL, network) + 24);
+    }
+    sheet_text_within(
+        sheet, x, y, sheet->width - x - MARGIN, SHEET_SMALL, network ? sheet_soft : sheet_ink, picture);
+}
+
+/* Features of picture number `number` by a network, and its row. */
+static bool show_features(struct gallery *gallery, struct network *network, int number, int row,
+    const char *name, struct problem *problem)
+{
+    const struct frozen *frozen = network->frozen;
+    float *dense = network->tokens + (size_t)number * gallery->tokens * (size_t)frozen->width;
     frozen_normalise(frozen, gallery->view.bytes, gallery->view.pixels);
-    float *dense = gallery->tokens + (size_t)row * frozen_tokens(frozen) * (size_t)frozen->width;
     if (cribo_model_features(frozen->model, 1, frozen->size, frozen->size, gallery->view.pixels, dense, NULL,
             gallery->view.attention) != CRIBO_OK)
         return problem_library(problem);
-    char name[512];
-    pictures_name(pictures, index, name, sizeof name);
-    sheet_text_within(&gallery->sheet, MARGIN, place_y(row) - 7, gallery->sheet.width - 2 * MARGIN,
-        SHEET_SMALL, sheet_ink, name);
+    draw_name(gallery, row, name, network->name);
     sheet_picture(&gallery->sheet, place_x(0), place_y(row), CELL, gallery->view.bytes, frozen->size);
-    draw_attention(gallery, row);
+    draw_attention(gallery, row, (size_t)frozen->heads);
     return true;
 }
 
-static int compare(const void *a, const void *b)
+static bool show_picture(struct gallery *gallery, const struct pictures *pictures, size_t index, int number,
+    struct problem *problem)
 {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
+    const struct frozen *frozen = gallery->network[0].frozen;
+    struct image image;
+    char name[512];
+    if (!frozen_load_listed(frozen, &image, pictures, index, problem)) return false;
+    bool shown = frozen_bytes(frozen, &image, gallery->view.bytes, problem);
+    image_free(&image);
+    pictures_name(pictures, index, name, sizeof name);
+    for (int n = 0; shown && n < gallery->networks; n++)
+        shown = show_features(
+            gallery, &gallery->network[n], number, gallery->networks * number + n, name, problem);
+    return shown;
 }
 
 /*
- * The range of a component's colours. A hundredth of the values at each end is cut off, because outliers
- * would make all others grey.
- */
-static bool find_range(const float *projected, size_t count, size_t component, float *low, float *high)
-{
-    float *sorted = malloc(count * sizeof *sorted);
-    if (!sorted) return false;
-    for (size_t i = 0; i < count; i++) sorted[i] = projected[3 * i + component];
-    qsort(sorted, count, sizeof *sorted, compare);
-    *low = sorted[count / 100];
-    *high = sorted[count - 1 - count / 100];
-    free(sorted);
-    return true;
-}
-
-static uint8_t level(float value, float low, float high)
-{
-    float share = high > low ? (value - low) / (high - low) : 0.5f;
-    return (uint8_t)lrintf(255 * fminf(fmaxf(share, 0), 1));
-}
-
-/*
- * The colours of all tokens by their first three principal components, which are common to all pictures:
- * similar tokens have similar colours.
+ * The colours of all tokens by their first three principal components, which are common to all pictures. The
+ * components of the second network are rotated to those of the first, so that the colours can be compared.
  */
 static bool draw_components(struct gallery *gallery, int threads, struct problem *problem)
 {
-    size_t tokens = frozen_tokens(gallery->frozen), count = (size_t)gallery->pictures * tokens;
-    float low[3], high[3];
-    cribo_runtime runtime;
-    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK) return problem_library(problem);
-    runtime.threads = threads;
-    if (cribo_principal_components((int64_t)count, gallery->frozen->width, gallery->tokens, 3, NULL,
-            gallery->projected, NULL, &runtime) != CRIBO_OK)
-        return problem_library(problem);
-    for (size_t c = 0; c < 3; c++)
-        if (!find_range(gallery->projected, count, c, &low[c], &high[c])) return problem_no_memory(problem);
-    for (size_t i = 0; i < count; i++) {
-        const float *p = gallery->projected + 3 * i;
-        struct colour colour = {
-            level(p[0], low[0], high[0]), level(p[1], low[1], high[1]), level(p[2], low[2], high[2])};
-        gallery->pixels[i % tokens] = (struct sheet_pixel){colour, 255};
-        if (i % tokens == tokens - 1) draw_pixels(gallery, (int)(i / tokens), gallery->columns - 1);
+    size_t tokens = gallery->tokens, count = (size_t)gallery->pictures * tokens;
+    for (int n = 0; n < gallery->networks; n++) {
+        struct network *network = &gallery->network[n];
+        float *projected = network->projected;
+        if (!components_project(network->tokens, count, network->frozen->width, threads, projected, problem))
+            return false;
+        if (n > 0) components_align(projected, gallery->network[0].projected, count);
+        if (!components_colours(projected, count, gallery->pixels, problem)) return false;
+        for (int i = 0; i < gallery->pictures; i++)
+            draw_pixels(gallery, gallery->networks * i + n, gallery->columns - 1,
+                gallery->pixels + (size_t)i * tokens);
     }
     return true;
 }
@@ -198,7 +225,7 @@ static void draw_header(struct gallery *gallery)
 {
     static const char least[] = "least attention", most[] = "most";
     struct sheet *sheet = &gallery->sheet;
-    int heads = (int)gallery->frozen->heads;
+    int heads = gallery->columns - 3;
     double x = MARGIN + sheet_text_width(sheet, SHEET_SMALL, least) + 8;
     sheet_title(sheet, MARGIN, 28, "Attention of [CLS] to the patches");
     sheet_text(sheet, MARGIN, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, least);
@@ -221,9 +248,11 @@ static bool run(struct model_command *command, const struct frozen *frozen, cons
 {
     struct gallery gallery = {0};
     int shown = (size_t)command->count < pictures->count ? command->count : (int)pictures->count;
-    if (frozen_tokens(frozen) * (size_t)shown < 4 || frozen->width < 3)
+    int64_t width = frozen->width;
+    if (command->before && command->other.width < width) width = command->other.width;
+    if (frozen_tokens(frozen) * (size_t)shown < 4 || width < 3)
         return problem_set(problem, "%s: too few tokens for colours", command->pictures);
-    bool drawn = make_gallery(&gallery, frozen, shown, command->format, problem);
+    bool drawn = make_gallery(&gallery, command, frozen, shown, problem);
     for (int i = 0; drawn && i < shown; i++)
         drawn = show_picture(&gallery, pictures, model_command_spread(pictures, shown, i), i, problem);
     drawn = drawn && draw_components(&gallery, command->model.threads, problem);
@@ -253,7 +282,9 @@ int command_attention(int count, char **arguments)
         .doc =
             "Draws pictures with the attention of [CLS] to their patches, for each head of the last block "
             "and as the mean of the heads, and with the first three principal components of their tokens as "
-            "red, green and blue."};
+            "red, green and blue. With --before, the rows of that model stand above those of MODEL, and the "
+            "components of MODEL are rotated to those of that model, so that similar tokens keep their "
+            "colour."};
     struct model_command command = {.draws = true};
     return model_command_run("cribo attention", &argp, count, arguments, &command, run);
 }

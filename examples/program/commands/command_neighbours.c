@@ -14,6 +14,8 @@
 
 enum { KEY_MEMORY = 256 };
 enum { NEIGHBOURS = 5, OBJECTS = 2, CELL = 156, GAP = 8, FRAME = 4, HEADER = 84, MARGIN = 14, CAPTION = 42 };
+enum { ROW = CELL + 2 * FRAME + CAPTION, PANEL = (1 + NEIGHBOURS) * (CELL + 2 * FRAME + GAP) + 2 * GAP };
+enum { BETWEEN = 24 }; /* the panels of two networks */
 
 static const struct argp_option table[] = {
     {"memory", KEY_MEMORY, "N", 0, "Number of pictures in the memory, spread over the folder; default 200",
@@ -30,9 +32,14 @@ struct remembered {
     int64_t objects, first; /* the number of its rows, and the first of them */
 };
 
-struct gallery {
+struct arguments {
     struct model_command command; /* must be first: model_command_run uses only this part */
     int memory;
+};
+
+/* The objects that a network finds. */
+struct gallery {
+    const struct model_command *command;
     const struct frozen *frozen;
     struct object_finder finder;
     struct remembered *pictures;
@@ -45,15 +52,17 @@ struct gallery {
     uint8_t *match;             /* [rows] the cycle test's verdict on the nearest */
     int64_t *nearest;           /* [rows] the index of the nearest; -1: none */
     struct sheet_pixel *pixels; /* [N] */
-    struct sheet sheet;
+    cribo_probe *probe;         /* finds the nearest objects of the memory */
+    struct sheet *sheet;        /* that all networks draw on, this one to the right of `left` */
+    double left;
 };
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
-    struct gallery *gallery = state->input;
+    struct arguments *arguments = state->input;
     switch (key) {
-    case KEY_MEMORY: gallery->memory = (int)command_integer(state, "memory", value, 2, 100000); return 0;
-    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &gallery->command; return 0;
+    case KEY_MEMORY: arguments->memory = (int)command_integer(state, "memory", value, 2, 100000); return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &arguments->command; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -92,7 +101,7 @@ static void release(struct gallery *gallery)
     free(gallery->nearest);
     object_finder_free(&gallery->finder);
     free(gallery->pixels);
-    sheet_free(&gallery->sheet);
+    cribo_probe_free(gallery->probe);
 }
 
 /* Adds the valid objects of the newest picture to the rows; found vectors are [2, clusters, D]. */
@@ -162,7 +171,7 @@ static bool remember_all(
     struct gallery *gallery, const struct pictures *pictures, size_t most, struct problem *problem)
 {
     const struct frozen *frozen = gallery->frozen;
-    size_t shown = (size_t)gallery->command.count < most / 2 ? (size_t)gallery->command.count : most / 2;
+    size_t shown = (size_t)gallery->command->count < most / 2 ? (size_t)gallery->command->count : most / 2;
     float *workspace = malloc(augment_workspace(frozen->size) * sizeof *workspace);
     float *vectors = malloc(2 * (size_t)frozen->config.clusters * (size_t)frozen->width * sizeof *vectors);
     bool done = (workspace && vectors) || problem_no_memory(problem);
@@ -181,7 +190,7 @@ static bool remember_all(
     free(vectors);
     if (done && (gallery->queries == 0 || gallery->rows == gallery->queries))
         return problem_set(
-            problem, "%s: two pictures with objects are needed at least", gallery->command.pictures);
+            problem, "%s: two pictures with objects are needed at least", gallery->command->pictures);
     return done;
 }
 
@@ -228,10 +237,10 @@ static void draw_object(struct gallery *gallery, double x, double y, int64_t row
     for (size_t i = 0; i < frozen_tokens(frozen); i++)
         gallery->pixels[i] =
             (struct sheet_pixel){sheet_white, picture->labels[i] == gallery->cluster[row] ? 0 : 184};
-    sheet_box(&gallery->sheet, x - FRAME, y - FRAME, CELL + 2 * FRAME, CELL + 2 * FRAME, frame, 1);
-    sheet_picture(&gallery->sheet, x, y, CELL, picture->view[0], frozen->size);
-    sheet_pixels(&gallery->sheet, x, y, CELL, gallery->pixels, frozen->side, frozen->side);
-    sheet_text_within(&gallery->sheet, x - FRAME, y + CELL + FRAME + 15, CELL + 2 * FRAME, SHEET_SMALL,
+    sheet_box(gallery->sheet, x - FRAME, y - FRAME, CELL + 2 * FRAME, CELL + 2 * FRAME, frame, 1);
+    sheet_picture(gallery->sheet, x, y, CELL, picture->view[0], frozen->size);
+    sheet_pixels(gallery->sheet, x, y, CELL, gallery->pixels, frozen->side, frozen->side);
+    sheet_text_within(gallery->sheet, x - FRAME, y + CELL + FRAME + 15, CELL + 2 * FRAME, SHEET_SMALL,
         sheet_soft, picture->name);
 }
 
@@ -266,7 +275,7 @@ static int choose_objects(
 static void draw_row(
     struct gallery *gallery, double y, int64_t row, const int64_t *index, const float *cosine)
 {
-    double x = MARGIN + FRAME;
+    double x = gallery->left + FRAME;
     draw_object(gallery, x, y, row, sheet_ink);
     x += 2 * GAP;
     for (int j = 0; j < NEIGHBOURS && index[j] >= 0; j++) {
@@ -281,7 +290,7 @@ static void draw_row(
             !tested ? ""
             : match ? ", passes"
                     : ", fails");
-        sheet_text_within(&gallery->sheet, x - FRAME, y + CELL + FRAME + 31, CELL + 2 * FRAME + GAP,
+        sheet_text_within(gallery->sheet, x - FRAME, y + CELL + FRAME + 31, CELL + 2 * FRAME + GAP,
             SHEET_SMALL,
             !tested ? sheet_ink
             : match ? pass_green
@@ -290,9 +299,24 @@ static void draw_row(
     }
 }
 
-/* A probe that finds the nearest objects of the memory. */
-static bool find_nearest(
-    struct gallery *gallery, const cribo_runtime *runtime, cribo_probe **probe, struct problem *problem)
+/* The object with the most tokens of view 1 in common with an object of another network; -1: none. */
+static int64_t find_same(const struct gallery *gallery, const struct gallery *other, int64_t row)
+{
+    const struct remembered *picture = &gallery->pictures[other->picture[row]];
+    const int64_t *theirs = other->pictures[other->picture[row]].labels;
+    int64_t best = -1, most = 0;
+    for (int64_t own = picture->first; own < picture->first + picture->objects; own++) {
+        int64_t common = 0;
+        for (size_t i = 0; i < frozen_tokens(gallery->frozen); i++)
+            common += theirs[i] == other->cluster[row] && picture->labels[i] == gallery->cluster[own];
+        if (common <= most) continue;
+        most = common;
+        best = own;
+    }
+    return best;
+}
+
+static bool make_probe(struct gallery *gallery, const cribo_runtime *runtime, struct problem *problem)
 {
     cribo_probe_config config;
     int32_t *labels = calloc((size_t)gallery->rows, sizeof *labels);
@@ -303,33 +327,41 @@ static bool find_nearest(
     config.width = gallery->frozen->width;
     config.classes = 1;
     config.neighbours = NEIGHBOURS;
-    made = made && cribo_probe_create(probe, &config, runtime) == CRIBO_OK &&
-           cribo_probe_add(*probe, &maps, labels) == CRIBO_OK;
+    made = made && cribo_probe_create(&gallery->probe, &config, runtime) == CRIBO_OK &&
+           cribo_probe_add(gallery->probe, &maps, labels) == CRIBO_OK;
     free(labels);
     return made || problem_library(problem);
 }
 
-static bool draw_rows(struct gallery *gallery, cribo_probe *probe, struct problem *problem)
+/* An object and its nearest, on the gallery's part of the sheet. */
+static bool draw_nearest(struct gallery *gallery, double y, int64_t row, struct problem *problem)
 {
-    double y = HEADER + FRAME;
     int64_t index[NEIGHBOURS];
     float cosine[NEIGHBOURS];
-    bool drawn = true;
-    for (size_t i = 0; drawn && i < gallery->shown; i++) {
-        int64_t chosen[OBJECTS];
-        int objects = choose_objects(gallery, &gallery->pictures[i], chosen);
-        for (int o = 0; drawn && o < objects; o++, y += CELL + 2 * FRAME + CAPTION) {
-            const float *x = gallery->vectors[0] + (size_t)chosen[o] * (size_t)gallery->frozen->width;
-            drawn = cribo_probe_search(probe, 1, x, index, cosine) == CRIBO_OK || problem_library(problem);
-            if (drawn) draw_row(gallery, y, chosen[o], index, cosine);
-        }
-    }
-    return drawn;
+    const float *x = gallery->vectors[0] + (size_t)row * (size_t)gallery->frozen->width;
+    if (cribo_probe_search(gallery->probe, 1, x, index, cosine) != CRIBO_OK) return problem_library(problem);
+    draw_row(gallery, y, row, index, cosine);
+    return true;
+}
+
+/* Below the header: names of the columns, and above them that of one of two networks. */
+static bool draw_names(const struct gallery *gallery, double y, bool before, struct problem *problem)
+{
+    double second = gallery->left + CELL + 4 * FRAME + 3 * GAP;
+    sheet_text(gallery->sheet, gallery->left, y, SHEET_SMALL, SHEET_LEFT, sheet_soft, "object");
+    sheet_text(gallery->sheet, second, y, SHEET_SMALL, SHEET_LEFT, sheet_soft,
+        "nearest objects, the most similar first");
+    if (!gallery->command->before) return true;
+    char *name = model_command_name(gallery->command, before, problem);
+    if (name)
+        sheet_text_within(
+            gallery->sheet, gallery->left, y - 22, PANEL - 3 * GAP, SHEET_TEXT, sheet_ink, name);
+    free(name);
+    return name != NULL;
 }
 
 static void draw_header(struct sheet *sheet)
 {
-    double second = MARGIN + CELL + 4 * FRAME + 3 * GAP;
     sheet_title(sheet, MARGIN, 28, "Objects and their nearest in other pictures");
     static const char cosine[] = "Numbers: cosine similarity. Cycle test of the nearest object:",
                       pass[] = "passes, its nearest object here is the first", fail[] = "fails";
@@ -341,50 +373,85 @@ static void draw_header(struct sheet *sheet)
     x += 18 + sheet_text_width(sheet, SHEET_SMALL, pass) + 16;
     sheet_box(sheet, x, 41, 12, 12, fail_red, 1);
     sheet_text(sheet, x + 18, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, fail);
-    sheet_text(sheet, MARGIN, HEADER - 8, SHEET_SMALL, SHEET_LEFT, sheet_soft, "object");
-    sheet_text(sheet, second, HEADER - 8, SHEET_SMALL, SHEET_LEFT, sheet_soft,
-        "nearest objects, the most similar first");
 }
 
-static bool draw(struct gallery *gallery, const cribo_runtime *runtime, struct problem *problem)
+/*
+ * Draws the rows of all networks beside each other. The first chooses the objects; the others show their
+ * object at the same place.
+ */
+static bool draw_rows(struct gallery *galleries, int networks, double y, struct problem *problem)
 {
-    int64_t chosen[OBJECTS];
-    int step = CELL + 2 * FRAME, rows = 0;
-    cribo_probe *probe = NULL;
-    for (size_t i = 0; i < gallery->shown; i++)
-        rows += choose_objects(gallery, &gallery->pictures[i], chosen);
-    bool drawn = sheet_make(&gallery->sheet, gallery->command.format,
-        2 * MARGIN + (1 + NEIGHBOURS) * (step + GAP) + GAP, HEADER + rows * (step + CAPTION) + MARGIN,
-        problem);
-    if (drawn) draw_header(&gallery->sheet);
-    drawn = drawn && find_nearest(gallery, runtime, &probe, problem) && draw_rows(gallery, probe, problem) &&
-            sheet_write(&gallery->sheet, gallery->command.out, problem);
-    cribo_probe_free(probe);
+    const struct gallery *first = &galleries[0];
+    bool drawn = true;
+    for (size_t i = 0; drawn && i < first->shown; i++) {
+        int64_t chosen[OBJECTS];
+        int objects = choose_objects(first, &first->pictures[i], chosen);
+        for (int o = 0; drawn && o < objects; o++, y += ROW)
+            for (int n = 0; drawn && n < networks; n++) {
+                int64_t row = n == 0 ? chosen[o] : find_same(&galleries[n], first, chosen[o]);
+                drawn = row < 0 || draw_nearest(&galleries[n], y, row, problem);
+            }
+    }
     return drawn;
 }
 
-static void say_share(const struct gallery *gallery)
+static bool draw(struct gallery *galleries, int networks, struct sheet *sheet, struct problem *problem)
+{
+    int64_t chosen[OBJECTS];
+    int rows = 0, header = networks > 1 ? HEADER + 22 : HEADER;
+    for (size_t i = 0; i < galleries->shown; i++)
+        rows += choose_objects(galleries, &galleries->pictures[i], chosen);
+    if (!sheet_make(sheet, galleries->command->format,
+            2 * MARGIN + networks * PANEL - GAP + (networks - 1) * BETWEEN, header + rows * ROW + MARGIN,
+            problem))
+        return false;
+    draw_header(sheet);
+    for (int n = 0; n < networks; n++) {
+        galleries[n].sheet = sheet;
+        galleries[n].left = MARGIN + n * (PANEL + BETWEEN);
+        if (!draw_names(&galleries[n], header - 8, n < networks - 1, problem)) return false;
+    }
+    return draw_rows(galleries, networks, header + FRAME, problem);
+}
+
+static void say_share(const struct gallery *gallery, const char *name)
 {
     int64_t passed = 0;
     for (int64_t i = 0; i < gallery->queries; i++) passed += gallery->match[i];
-    say_note("%lld objects of %zu pictures; for %.1f %% the nearest of %lld passes the cycle test",
-        (long long)gallery->queries, gallery->shown, 100.0 * (double)passed / (double)gallery->queries,
-        (long long)(gallery->rows - gallery->queries));
+    say_note("%s%s%lld objects of %zu pictures; for %.1f %% the nearest of %lld passes the cycle test", name,
+        name[0] ? ": " : "", (long long)gallery->queries, gallery->shown,
+        100.0 * (double)passed / (double)gallery->queries, (long long)(gallery->rows - gallery->queries));
+}
+
+/* Finds the objects of all pictures and their nearest by a network. */
+static bool fill(struct gallery *gallery, const struct frozen *frozen, const struct arguments *arguments,
+    const struct pictures *pictures, struct problem *problem)
+{
+    size_t most = (size_t)arguments->memory < pictures->count ? (size_t)arguments->memory : pictures->count;
+    cribo_runtime runtime;
+    *gallery = (struct gallery){.command = &arguments->command, .frozen = frozen};
+    return frozen_runtime(&arguments->command.model, &runtime, problem) &&
+           object_finder_make(&gallery->finder, frozen, &runtime, problem) &&
+           make_room(gallery, most, problem) && remember_all(gallery, pictures, most, problem) &&
+           test_cycles(gallery, &runtime, problem) && make_probe(gallery, &runtime, problem);
 }
 
 static bool run(struct model_command *command, const struct frozen *frozen, const struct pictures *pictures,
     struct problem *problem)
 {
-    struct gallery *gallery = (struct gallery *)command;
-    size_t most = (size_t)gallery->memory < pictures->count ? (size_t)gallery->memory : pictures->count;
-    cribo_runtime runtime;
-    gallery->frozen = frozen;
-    bool done = frozen_runtime(&command->model, &runtime, problem) &&
-                object_finder_make(&gallery->finder, frozen, &runtime, problem) &&
-                make_room(gallery, most, problem) && remember_all(gallery, pictures, most, problem);
-    done = done && test_cycles(gallery, &runtime, problem) && draw(gallery, &runtime, problem);
-    if (done) say_share(gallery);
-    release(gallery);
+    const struct arguments *arguments = (const struct arguments *)command;
+    const struct frozen *const both[] = {command->before ? &command->other : frozen, frozen};
+    struct gallery galleries[2] = {{0}};
+    struct sheet sheet = {0};
+    int networks = command->before ? 2 : 1;
+    bool done = true;
+    for (int n = 0; done && n < networks; n++)
+        done = fill(&galleries[n], both[n], arguments, pictures, problem);
+    done = done && draw(galleries, networks, &sheet, problem) && sheet_write(&sheet, command->out, problem);
+    for (int n = 0; done && n < networks; n++)
+        say_share(&galleries[n], networks == 1 ? "" : n == 0 ? command->before : command->model.path);
+    for (int n = 0; n < networks; n++) release(&galleries[n]);
+    sheet_free(&sheet);
     return done;
 }
 
@@ -400,7 +467,8 @@ int command_neighbours(int count, char **arguments)
             "Draws objects of some pictures and the most similar objects of other pictures. The frame of the "
             "nearest object is green if the pair passes the cycle test, so that training would use it, and "
             "red if it fails. As in training, each object is found in two views, and the pictures shown "
-            "are the batch of the cycle test."};
-    struct gallery gallery = {.memory = 200, .command = {.count = 4, .draws = true}};
-    return model_command_run("cribo neighbours", &argp, count, arguments, &gallery.command, run);
+            "are the batch of the cycle test. With --before, the left half shows the objects of that model, "
+            "and the right half those of MODEL at the same places."};
+    struct arguments parsed = {.memory = 200, .command = {.count = 4, .draws = true}};
+    return model_command_run("cribo neighbours", &argp, count, arguments, &parsed.command, run);
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_KEYS = 768 };
+enum { KEY_KEYS = 768, KEY_BEFORE };
 
 static const struct argp_option options[] = {
     {"output", 'o', "FILE", 0, "File to write the result to (required)", 5},
@@ -22,6 +22,11 @@ static const struct argp_option options[] = {
 };
 static const struct argp_option shown[] = {
     {"count", 'n', "N", 0, "Number of pictures to show, spread over the folder; default 8, neighbours: 4", 5},
+    {"before", KEY_BEFORE, "MODEL", 0,
+        "Draw the same pictures also by this model, a run or a file of weights, beside those of MODEL: "
+        "before and after. Its patches must have the same size; options that choose weights or settings of "
+        "the model apply to MODEL only",
+        5},
     {0},
 };
 
@@ -63,9 +68,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
 static error_t parse_shown(int key, char *value, struct argp_state *state)
 {
     struct model_command *command = state->input;
-    if (key != 'n') return ARGP_ERR_UNKNOWN;
-    command->count = (int)command_integer(state, "count", value, 1, 64);
-    return 0;
+    switch (key) {
+    case 'n': command->count = (int)command_integer(state, "count", value, 1, 64); return 0;
+    case KEY_BEFORE: command->before = value; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
 }
 
 const struct argp shown_argp = {.options = shown, .parser = parse_shown};
@@ -90,6 +97,42 @@ static bool list_pictures(struct pictures *pictures, char *source, const char *k
     return listed && (pictures->count || problem_set(problem, "%s: no %s files in it", source, kind_formats));
 }
 
+/*
+ * Opens the second model for the same pictures. Its clusters are made with the settings of the first, so that
+ * drawings differ by the networks only.
+ */
+static bool open_other(struct model_command *command, const struct frozen *first, struct problem *problem)
+{
+    const struct frozen_options *given = &command->model;
+    struct frozen_options chosen = {.path = command->before,
+        .mean = given->mean,
+        .deviation = given->deviation,
+        .size = first->size,
+        .threads = given->threads};
+    struct frozen *other = &command->other;
+    if (!command->before) return true;
+    if (!frozen_open(other, &chosen, problem)) return false;
+    if (other->patch != first->patch)
+        return problem_set(problem,
+            "%s: its patches have %d pixels, those of %s have %d; choose two models "
+            "with patches of the same size",
+            command->before, other->patch, given->path, first->patch);
+    other->config = first->config; /* the sizes of the network are in `other` itself */
+    return true;
+}
+
+char *model_command_name(const struct model_command *command, bool before, struct problem *problem)
+{
+    const struct frozen_options *model = &command->model;
+    bool student = !before && model->prefix && !strcmp(model->prefix, "student.");
+    char *name;
+    if (asprintf(&name, "%s: %s%s%s", before ? "before" : "after", before ? command->before : model->path,
+            student ? ", student" : "", !before && model->best ? ", best weights" : "") >= 0)
+        return name;
+    problem_no_memory(problem);
+    return NULL;
+}
+
 int model_command_run(const char *name, const struct argp *own, int count, char **arguments,
     struct model_command *base,
     bool (*run)(struct model_command *base, const struct frozen *frozen, const struct pictures *pictures,
@@ -102,9 +145,11 @@ int model_command_run(const char *name, const struct argp *own, int count, char 
     if (!base->count) base->count = 8;
     if (argp_parse(own, count, arguments, 0, NULL, base)) return 1;
     bool done = list_pictures(&pictures, base->pictures, base->keys, &problem) &&
-                frozen_open(&frozen, &base->model, &problem) && run(base, &frozen, &pictures, &problem);
+                frozen_open(&frozen, &base->model, &problem) && open_other(base, &frozen, &problem) &&
+                run(base, &frozen, &pictures, &problem);
     if (!done) say_error("%s", problem.text);
     frozen_free(&frozen);
+    frozen_free(&base->other);
     pictures_close(&pictures);
     return done ? 0 : 1;
 }

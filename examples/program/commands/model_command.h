@@ -17,7 +17,10 @@ struct model_command {
     const char *out;
     enum sheet_format format; /* of a picture, by the name's ending */
     bool draws;               /* the result is a picture: its name ends in .png or .svg */
-    int count;                /* number of shown pictures, if shown_argp is among the options; default 8 */
+    /* With shown_argp among the options: */
+    int count;           /* number of shown pictures; default 8 */
+    char *before;        /* a second model to draw beside the first; NULL: none */
+    struct frozen other; /* that model, opened; without one other.model is NULL */
 };
 
 /*
@@ -25,7 +28,7 @@ struct model_command {
  */
 extern const struct argp model_command_argp;
 
-/* The option for the number of shown pictures; the same input. */
+/* The options for the number of shown pictures and for a second model; the same input. */
 extern const struct argp shown_argp;
 
 /*
@@ -36,6 +39,9 @@ int model_command_run(const char *name, const struct argp *own, int count, char 
     struct model_command *base,
     bool (*run)(struct model_command *base, const struct frozen *frozen, const struct pictures *pictures,
         struct problem *problem));
+
+/* The name of the second model in a drawing, or of the first: "before: FILE", "after: FILE". To be freed. */
+char *model_command_name(const struct model_command *command, bool before, struct problem *problem);
 
 /* The number in the list of picture `index` of `count` evenly spread pictures. */
 size_t model_command_spread(const struct pictures *pictures, int count, int index);

@@ -453,6 +453,7 @@ static void write_circumstances(const struct report *report)
     FILE *page = report->page;
     const char *folder = json_string_value(json_array_get(json_object_get(report->config, "sources"), 0));
     const char *preset = json_string_value(json_object_get(report->config, "preset"));
+    const char *weights = json_string_value(json_object_get(report->config, "weights"));
     const char *machine = json_string_value(json_object_get(report->config, "machine"));
     const char *library = json_string_value(json_object_get(report->config, "library"));
     fputs("<p class=sub>Pretraining with CrIBo", page);
@@ -463,6 +464,8 @@ static void write_circumstances(const struct report *report)
     }
     fputs(preset ? ", preset " : "", page);
     write_text(page, preset ? preset : "");
+    fputs(weights ? ", weights " : "", page);
+    write_text(page, weights ? weights : "");
     fputs("<br>", page);
     write_time_of(report, "%Y-%m-%d %H:%M", report->began);
     write_time_of(report, " to %Y-%m-%d %H:%M, ", report->ended);
@@ -766,15 +769,16 @@ static void write_retrieval(const struct report *report)
 /* --- pictures --- */
 
 /* A PNG file as a part of the page; one that cannot be read is left out. */
-static void write_picture(const struct report *report, const char *path, const char *title)
+static bool write_picture(const struct report *report, const char *path, const char *title)
 {
     FILE *file = fopen(path, "re");
-    if (!file) return;
+    if (!file) return false;
     fseek(file, 0, SEEK_END);
     long size = ftell(file);
     rewind(file);
     uint8_t *bytes = size > 0 ? malloc((size_t)size) : NULL;
-    if (bytes && fread(bytes, 1, (size_t)size, file) == (size_t)size) {
+    bool read = bytes && fread(bytes, 1, (size_t)size, file) == (size_t)size;
+    if (read) {
         fprintf(report->page,
             "<figure class=wide><figcaption>%s</figcaption><img alt='' src='data:image/png;base64,", title);
         write_base64(report->page, bytes, (size_t)size);
@@ -782,22 +786,25 @@ static void write_picture(const struct report *report, const char *path, const c
     }
     free(bytes);
     fclose(file);
+    return read;
 }
 
-static void write_named(const struct report *report, const char *name, const char *title)
+static bool write_named(const struct report *report, const char *name, const char *title)
 {
     char *path = path_join(report->run, name);
-    if (path) write_picture(report, path, title);
+    bool written = path && write_picture(report, path, title);
     free(path);
+    return written;
 }
 
-/* The start, at most PICTURES looks spread over the run, the end. */
+/* Before and after beside each other; at most PICTURES looks spread over the run. */
 static void write_pictures(const struct report *report)
 {
     char *pattern = path_join(report->run, "clusters-[0-9]*.png");
     glob_t found = {0};
     begin_section(report, "Objects over time");
-    write_named(report, "clusters-start.png", "Before training");
+    bool both = write_named(report, "clusters-before-after.png", "Before and after");
+    if (!both) write_named(report, "clusters-start.png", "Before training");
     size_t count = pattern && glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
     size_t shown = count < PICTURES ? count : PICTURES;
     for (size_t i = 0; i < shown; i++) {
@@ -806,7 +813,7 @@ static void write_pictures(const struct report *report)
         snprintf(title, sizeof title, "After %lld steps", strtoll(strrchr(path, '-') + 1, NULL, 10));
         write_picture(report, path, title);
     }
-    if (count == 0) write_named(report, "clusters.png", "At the end");
+    if (count == 0 && !both) write_named(report, "clusters.png", "At the end");
     end_section(report);
     globfree(&found);
     free(pattern);

@@ -289,64 +289,104 @@ static void draw_objects(struct sheet *sheet, double x, double y, const struct s
     draw_edges(sheet, x, y, side, numbers);
 }
 
-/* The picture's name, and below it view 1, view 2, objects 1, objects 2 side by side. */
-static void draw_block(struct sheet *sheet, double x, double y, const struct showcase *showcase, int image,
-    const int *numbers, struct sheet_pixel *pixels)
+/* A drawing of the objects of one network, or of two networks beside each other. */
+struct drawing {
+    const struct showcase *showcase;
+    struct sheet *sheet;
+    const char *title;
+    int networks, columns, header; /* 1 or 2; blocks side by side; height above the blocks */
+    const char *names[2];          /* of two networks */
+    const int *numbers[2];         /* [images, 2, N] of each network */
+    struct sheet_pixel *pixels;    /* [N], scratch */
+};
+
+/* The place of view or map number `cell` of a block. */
+static double cell_x(int cell)
 {
+    return cell * (CELL + GAP);
+}
+
+static double block_width(const struct drawing *drawing)
+{
+    return cell_x(2 + 2 * drawing->networks) - GAP + BLOCK_GAP;
+}
+
+/* The picture's name, and below it view 1, view 2, and for each network objects 1, objects 2 side by side. */
+static void draw_block(const struct drawing *drawing, double x, double y, int image)
+{
+    const struct showcase *showcase = drawing->showcase;
+    struct sheet *sheet = drawing->sheet;
     size_t bytes = 3 * (size_t)showcase->size * (size_t)showcase->size, tokens = tokens_of(showcase);
-    double step = CELL + GAP;
-    sheet_text_within(sheet, x, y + NAME - 8, 4 * step - GAP, SHEET_SMALL, sheet_ink, showcase->names[image]);
+    sheet_text_within(sheet, x, y + NAME - 8, block_width(drawing) - BLOCK_GAP, SHEET_SMALL, sheet_ink,
+        showcase->names[image]);
     for (int v = 0; v < 2; v++) {
         const uint8_t *view = showcase->views[v] + (size_t)image * bytes;
-        const int *own = numbers + ((size_t)image * 2 + (size_t)v) * tokens;
-        sheet_picture(sheet, x + v * step, y + NAME, CELL, view, showcase->size);
-        sheet_picture(sheet, x + (2 + v) * step, y + NAME, CELL, view, showcase->size);
-        draw_objects(sheet, x + (2 + v) * step, y + NAME, showcase, own, pixels);
+        size_t first = ((size_t)image * 2 + (size_t)v) * tokens;
+        sheet_picture(sheet, x + cell_x(v), y + NAME, CELL, view, showcase->size);
+        for (int n = 0; n < drawing->networks; n++) {
+            double left = x + cell_x(2 + 2 * n + v);
+            sheet_picture(sheet, left, y + NAME, CELL, view, showcase->size);
+            draw_objects(sheet, left, y + NAME, showcase, drawing->numbers[n] + first, drawing->pixels);
+        }
     }
 }
 
-/* Title, legend, and names of the columns. */
-static void draw_header(struct sheet *sheet, const char *title, int columns, double block)
+/* Names of the networks and of the columns above a block. */
+static void draw_names(const struct drawing *drawing, double x)
 {
     static const char *const names[] = {"view 1", "view 2", "objects in view 1", "objects in view 2"};
+    for (int n = 0; n < 2 && drawing->networks > 1; n++)
+        sheet_text_within(drawing->sheet, x + cell_x(2 + 2 * n), drawing->header - 26, cell_x(2) - GAP,
+            SHEET_TEXT, sheet_ink, drawing->names[n]);
+    for (int cell = 0; cell < 2 + 2 * drawing->networks; cell++)
+        sheet_text(drawing->sheet, x + cell_x(cell), drawing->header - 6, SHEET_SMALL, SHEET_LEFT, sheet_soft,
+            names[cell < 2 ? cell : 2 + cell % 2]);
+}
+
+/* Title, legend, and names of the columns. */
+static void draw_header(const struct drawing *drawing)
+{
     static const struct colour grey = {150, 150, 150};
+    struct sheet *sheet = drawing->sheet;
     double x = BLOCK_GAP / 2.0, text = x;
-    sheet_title(sheet, x, 28, title);
+    sheet_title(sheet, x, 28, drawing->title);
     for (int i = 0; i < 3; i++, text += 16) sheet_box(sheet, text, 41, 12, 12, colour_of(i), 0.8);
     static const char one[] = "one colour: one object, found in both views";
     sheet_text(sheet, text + 4, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, one);
     text += 34 + sheet_text_width(sheet, SHEET_SMALL, one);
     sheet_box(sheet, text, 41, 12, 12, grey, 1);
     sheet_text(sheet, text + 20, 52, SHEET_SMALL, SHEET_LEFT, sheet_soft, "not found in both views");
-    for (int c = 0; c < columns; c++)
-        for (int i = 0; i < 4; i++)
-            sheet_text(sheet, x + c * block + i * (CELL + GAP), HEADER - 6, SHEET_SMALL, SHEET_LEFT,
-                sheet_soft, names[i]);
+    for (int c = 0; c < drawing->columns; c++) draw_names(drawing, x + c * block_width(drawing));
 }
 
-/* The numbers become the reference if there is none yet. */
-static bool draw(struct showcase *showcase, const char *title, enum sheet_format format, struct sheet *sheet,
-    struct problem *problem)
+/* Makes the sheet and draws all; numbers and names are in the drawing. */
+static bool draw(struct drawing *drawing, enum sheet_format format, struct problem *problem)
 {
-    size_t tokens = tokens_of(showcase);
-    double block = 4 * (CELL + GAP) - GAP + BLOCK_GAP;
-    int columns = showcase->images < COLUMNS ? showcase->images : COLUMNS,
-        rows = (showcase->images + COLUMNS - 1) / COLUMNS;
-    int *numbers = malloc((size_t)showcase->images * 2 * tokens * sizeof *numbers);
-    struct sheet_pixel *pixels = malloc(tokens * sizeof *pixels);
-    bool drawn = (numbers && pixels && number_colours(showcase, numbers)) || problem_no_memory(problem);
-    drawn = drawn && sheet_make(sheet, format, (int)(columns * block),
-                         HEADER + rows * (NAME + CELL + GAP) + FOOTER, problem);
-    if (drawn) draw_header(sheet, title, columns, block);
+    const struct showcase *showcase = drawing->showcase;
+    int most = drawing->networks > 1 ? 1 : COLUMNS, block = NAME + CELL + GAP;
+    drawing->columns = showcase->images < most ? showcase->images : most;
+    drawing->header = drawing->networks > 1 ? HEADER + 22 : HEADER;
+    int rows = (showcase->images + drawing->columns - 1) / drawing->columns;
+    drawing->pixels = malloc(tokens_of(showcase) * sizeof *drawing->pixels);
+    bool drawn = (drawing->pixels || problem_no_memory(problem)) &&
+                 sheet_make(drawing->sheet, format, (int)(drawing->columns * block_width(drawing)),
+                     drawing->header + rows * block + FOOTER, problem);
+    if (drawn) draw_header(drawing);
     for (int i = 0; drawn && i < showcase->images; i++)
-        draw_block(sheet, BLOCK_GAP / 2.0 + i % COLUMNS * block, HEADER + i / COLUMNS * (NAME + CELL + GAP),
-            showcase, i, numbers, pixels);
-    free(pixels);
-    if (!drawn || showcase->reference)
-        free(numbers);
-    else
-        showcase->reference = numbers;
+        draw_block(drawing, BLOCK_GAP / 2.0 + i % drawing->columns * block_width(drawing),
+            drawing->header + i / drawing->columns * block, i);
+    free(drawing->pixels);
     return drawn;
+}
+
+/* The numbers of the colours of the objects found now, to be freed; NULL after a problem. */
+static int *numbers_now(const struct showcase *showcase, struct problem *problem)
+{
+    int *numbers = malloc((size_t)showcase->images * 2 * tokens_of(showcase) * sizeof *numbers);
+    if (numbers && number_colours(showcase, numbers)) return numbers;
+    free(numbers);
+    problem_no_memory(problem);
+    return NULL;
 }
 
 void showcase_title(char *title, size_t size, int64_t step)
@@ -357,10 +397,47 @@ void showcase_title(char *title, size_t size, int64_t step)
         snprintf(title, size, "Objects that the teacher finds after %lld steps", (long long)step);
 }
 
+static bool has_pictures(const struct showcase *showcase, struct problem *problem)
+{
+    return showcase->images > 0 || problem_set(problem, "no picture to show");
+}
+
 bool showcase_draw(struct showcase *showcase, const char *title, enum sheet_format format,
     struct sheet *sheet, struct problem *problem)
 {
     *sheet = (struct sheet){0};
-    if (showcase->images == 0) return problem_set(problem, "no picture to show");
-    return draw(showcase, title, format, sheet, problem);
+    int *numbers = has_pictures(showcase, problem) ? numbers_now(showcase, problem) : NULL;
+    struct drawing drawing = {
+        .showcase = showcase, .sheet = sheet, .title = title, .networks = 1, .numbers = {numbers}};
+    bool drawn = numbers && draw(&drawing, format, problem);
+    if (!drawn || showcase->reference)
+        free(numbers);
+    else
+        showcase->reference = numbers;
+    return drawn;
+}
+
+bool showcase_refer(struct showcase *showcase, struct problem *problem)
+{
+    int *numbers = has_pictures(showcase, problem) ? numbers_now(showcase, problem) : NULL;
+    if (!numbers) return false;
+    free(showcase->reference);
+    showcase->reference = numbers;
+    return true;
+}
+
+bool showcase_draw_both(const struct showcase *showcase, const char *title, const char *const names[2],
+    enum sheet_format format, struct sheet *sheet, struct problem *problem)
+{
+    *sheet = (struct sheet){0};
+    int *numbers = has_pictures(showcase, problem) ? numbers_now(showcase, problem) : NULL;
+    struct drawing drawing = {.showcase = showcase,
+        .sheet = sheet,
+        .title = title,
+        .networks = 2,
+        .names = {names[0], names[1]},
+        .numbers = {showcase->reference, numbers}};
+    bool drawn = numbers && draw(&drawing, format, problem);
+    free(numbers);
+    return drawn;
 }

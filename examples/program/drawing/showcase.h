@@ -54,6 +54,16 @@ void showcase_title(char *title, size_t size, int64_t step);
 bool showcase_draw(struct showcase *showcase, const char *title, enum sheet_format format,
     struct sheet *sheet, struct problem *problem);
 
+/* The objects found now become the reference. */
+bool showcase_refer(struct showcase *showcase, struct problem *problem);
+
+/*
+ * Draws each picture's two views, the objects of the reference and the objects found now beside each other,
+ * in the colours of the reference. `names` are those of the two networks. There must be a reference.
+ */
+bool showcase_draw_both(const struct showcase *showcase, const char *title, const char *const names[2],
+    enum sheet_format format, struct sheet *sheet, struct problem *problem);
+
 /*
  * Writes the reference to a JSON file, and reads it. A file that is missing or belongs to other pictures is
  * ignored: the next drawing is then the reference.

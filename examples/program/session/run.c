@@ -78,11 +78,12 @@ static bool name_files(struct run *run, const char *folder)
     run->losses = path_join(folder, "loss.png");
     run->clusters_start = path_join(folder, "clusters-start.png");
     run->clusters = path_join(folder, "clusters.png");
+    run->clusters_both = path_join(folder, "clusters-before-after.png");
     run->colours = path_join(folder, "clusters-start.json");
     run->pictures = path_join(folder, "pictures.index");
     run->board = path_join(folder, "events.out.tfevents.cribo");
     return run->config && run->log && run->weights && run->best && run->losses && run->clusters_start &&
-           run->clusters && run->colours && run->pictures && run->board;
+           run->clusters && run->clusters_both && run->colours && run->pictures && run->board;
 }
 
 /* A run that was stopped before its first save has only a log and settings, so nothing would be lost. */
@@ -214,15 +215,30 @@ static json_t *time_of(const struct time_plan *time)
     return plan;
 }
 
-bool run_write_config(const struct run *run, const cribo_trainer_config *config,
-    const struct run_facts *facts, struct problem *problem)
+/* The file of weights in config.json; NULL: none. To be freed. */
+static char *read_weights(const char *config)
+{
+    json_t *root = json_load_file(config, 0, NULL);
+    const char *name = json_string_value(json_object_get(root, "weights"));
+    char *weights = name ? strdup(name) : NULL;
+    json_decref(root);
+    return weights;
+}
+
+bool run_write_config(struct run *run, const cribo_trainer_config *config, const struct run_facts *facts,
+    struct problem *problem)
 {
     json_t *root = json_object();
+    free(run->first_weights);
+    run->first_weights = facts->continued ? read_weights(run->config)
+                         : facts->weights ? strdup(facts->weights)
+                                          : NULL;
     put(root, "library", json_string(cribo_version()));
     put(root, "sources", sources_of(facts));
     put(root, "keys", facts->keys ? json_string(facts->keys) : json_null());
     put(root, "pictures", json_integer((json_int_t)facts->pictures));
     put(root, "preset", facts->preset ? json_string(facts->preset) : json_null());
+    put(root, "weights", run->first_weights ? json_string(run->first_weights) : json_null());
     put(root, "time", time_of(facts->time));
     char machine[512];
     machine_describe(machine, sizeof machine);
@@ -441,6 +457,8 @@ void run_close(struct run *run)
     free(run->losses);
     free(run->clusters_start);
     free(run->clusters);
+    free(run->clusters_both);
+    free(run->first_weights);
     free(run->colours);
     free(run->pictures);
     free(run->board);

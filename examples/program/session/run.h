@@ -17,10 +17,11 @@
 #include <stdio.h>
 
 struct run {
-    char *config, *log, *weights, *best, *losses, *clusters_start, *clusters, *colours, *pictures,
-        *board;           /* paths */
-    int lock, folder;     /* both kept open */
-    char place[PATH_MAX]; /* the folder, through its open descriptor */
+    char *config, *log, *weights, *best, *losses, *clusters_start, *clusters, *clusters_both, *colours,
+        *pictures, *board; /* paths */
+    char *first_weights;   /* the file that the run began with; NULL: none */
+    int lock, folder;      /* both kept open */
+    char place[PATH_MAX];  /* the folder, through its open descriptor */
     FILE *log_file;
     struct events events; /* for TensorBoard */
     bool log_failed;      /* reported once; training continues */
@@ -58,14 +59,16 @@ struct run_facts {
     size_t source_count;
     const char *keys;            /* of --keys; NULL: none */
     const char *preset;          /* NULL: none */
+    const char *weights;         /* the file that the run begins with; NULL: none */
+    bool continued;              /* config.json of the earlier part names the file of weights */
     const struct recipe *recipe; /* of the views */
     size_t pictures;
     const struct time_plan *time; /* of the run's length; budget 0: it was not given as a time */
     int threads, workers;         /* threads 0: by the library */
 };
 
-bool run_write_config(const struct run *run, const cribo_trainer_config *config,
-    const struct run_facts *facts, struct problem *problem);
+bool run_write_config(struct run *run, const cribo_trainer_config *config, const struct run_facts *facts,
+    struct problem *problem);
 
 /* A line of the log: a step's report, and further facts of the program. */
 struct log_line {

@@ -466,6 +466,8 @@ static bool write_config(struct session *session)
         .source_count = options->source_count,
         .keys = options->keys,
         .preset = session->position.preset[0] ? session->position.preset : NULL,
+        .weights = options->weights,
+        .continued = session->checkpoint != NULL,
         .recipe = &session->recipe,
         .pictures = session->pictures.count,
         .time = &session->time,
@@ -514,6 +516,24 @@ struct drawing {
     bool event;
 };
 
+/* The objects before training, and those found now, beside each other. */
+static bool show_both(struct session *session, struct problem *problem)
+{
+    const char *weights = session->run.first_weights;
+    struct sheet sheet = {0};
+    char *before, after[64];
+    snprintf(after, sizeof after, "after %lld steps", (long long)session->step);
+    if (asprintf(&before, "before training%s%s", weights ? ": " : "", weights ? weights : "") < 0)
+        return problem_no_memory(problem);
+    const char *const names[] = {before, after};
+    bool shown = showcase_draw_both(&session->showcase, "Objects that the teacher finds", names, SHEET_PNG,
+                     &sheet, problem) &&
+                 sheet_write(&sheet, session->run.clusters_both, problem);
+    sheet_free(&sheet);
+    free(before);
+    return shown;
+}
+
 static bool show_clusters(void *argument, struct problem *problem)
 {
     const struct drawing *drawing = argument;
@@ -529,7 +549,7 @@ static bool show_clusters(void *argument, struct problem *problem)
                  showcase_draw(showcase, title, SHEET_PNG, &sheet, problem) &&
                  run_show(&session->run, drawing->path, session->step, &sheet, drawing->event, problem);
     sheet_free(&sheet);
-    return shown && (!first || keep_colours(session, problem));
+    return shown && (first ? keep_colours(session, problem) : show_both(session, problem));
 }
 
 bool session_show_clusters(struct session *session, const char *path, bool event)
