@@ -197,11 +197,15 @@ class PyTorch:
         ]
         self.loss_sums = compiling(loss_sums, dynamic=True)
 
+    def make_backbone(self) -> Any:
+        o = self.o
+        return pytorch_networks.Backbone(o.image, o.patch, o.width, o.depth, o.heads)
+
     def make_networks(self, weights: str) -> None:
         o = self.o
         self.student, self.teacher = (
             pytorch_networks.Network(
-                pytorch_networks.Backbone(o.image, o.patch, o.width, o.depth, o.heads),
+                self.make_backbone(),
                 pytorch_networks.Heads(o.width, o.hidden, o.bottleneck, o.prototypes, o.prototypes),
             )
             for _ in range(2)
@@ -253,7 +257,7 @@ class PyTorch:
         return self.see[network](views.flatten(0, 1)).unflatten(0, (len(views), 2)).float()
 
     def step(self, precision: str) -> Outcome:
-        clock, start = Clock(), time.perf_counter()
+        clock, start, used = Clock(), time.perf_counter(), time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             self.teach(clock)
             with clock("learn"):
@@ -261,6 +265,7 @@ class PyTorch:
         with clock("update"):
             self.update()
         clock.ms["step"] = 1e3 * (time.perf_counter() - start)
+        clock.ms["cpu"] = 1e3 * (time.process_time() - used)
         matched = sum(len(rows) for rows in self.rows) / max(1, 2 * self.objects.shape[1])
         return Outcome(losses, self.objects.shape[1] / self.o.batch, matched, clock.ms)
 

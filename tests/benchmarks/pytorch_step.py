@@ -95,10 +95,11 @@ class Ours:
     def step(self, precision: str) -> Outcome:
         if precision != self.precision:
             self.begin(precision)
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         report = self.trainer.step(self.batch)
         ms = {
             "step": 1e3 * (time.perf_counter() - start),
+            "cpu": 1e3 * (time.process_time() - used),
             "teacher": report.teach_ms - report.cluster_ms - report.match_ms,
             "cluster": report.cluster_ms,
             "match": report.match_ms,
@@ -130,10 +131,14 @@ def pytorch(o: argparse.Namespace, weights: str, compiled: bool) -> Any:
     return PyTorch(o, weights, compiled)
 
 
-def serve(connection: Any, side: str, o: argparse.Namespace, weights: str) -> None:
+def make_worker(side: str, o: argparse.Namespace, weights: str) -> Any:
+    return Ours(o, weights) if side == "libcribo" else pytorch(o, weights, side == "compiled")
+
+
+def serve(connection: Any, make: Any, side: str, o: argparse.Namespace, weights: str) -> None:
     """A side's process: answers "step" with an Outcome and "peak" and "reset" with MiB."""
     try:
-        worker: Any = Ours(o, weights) if side == "libcribo" else pytorch(o, weights, side == "compiled")
+        worker = make(side, o, weights)
         connection.send("ready")
         while True:
             verb, *arguments = connection.recv()
@@ -158,13 +163,13 @@ def environment(added: dict[str, str]) -> Iterator[None]:
 
 
 class Side:
-    """One implementation in a separate process."""
+    """One implementation, a worker of `make`, in a separate process."""
 
-    def __init__(self, name: str, o: argparse.Namespace, weights: str):
+    def __init__(self, name: str, o: argparse.Namespace, weights: str, make: Any = make_worker):
         context = multiprocessing.get_context("spawn")
         self.name = name
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, name, o, weights), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, make, name, o, weights), daemon=True)
         with environment(KEPT_MEMORY if name != "libcribo" and o.keep_memory else {}):
             self.process.start()
         theirs.close()
@@ -237,7 +242,7 @@ def table(outcomes: dict[str, list[Outcome]], peaks: dict[str, float]) -> str:
     others = [name for name in outcomes if name != "libcribo"]
     lines = ["| | libcribo |" + "".join(f" PyTorch {name} | ratio |" for name in others)]
     lines.append("| --- | ---: |" + " ---: | ---: |" * len(others))
-    for phase, label in {"step": "whole step, ms", **PHASES}.items():
+    for phase, label in {"step": "whole step, ms", "cpu": "processor time, ms", **PHASES}.items():
         ms = {name: [outcome.ms[phase] for outcome in found] for name, found in outcomes.items()}
         cells = [f" {statistics.median(ms['libcribo']):.1f} |"]
         for name in others:
@@ -305,22 +310,27 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     return o
 
 
+def compare_sides(o: argparse.Namespace, make: Any = make_worker) -> None:
+    """Checks the sides, times them and prints the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder) / "weights.npz")
+        ours = Side("libcribo", o, weights, make)
+        others = [Side(name, o, weights, make) for name in o.against]
+    try:
+        check(ours, others, o.check_steps)
+        if not o.check:
+            print(table(*measure([ours, *others], o)), flush=True)
+    except Disagreement as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    for side in (ours, *others):
+        side.end()
+
+
 def main() -> None:
     o = options()
     os.environ["OMP_NUM_THREADS"] = str(o.threads)
     print(machine(o))
-    with tempfile.TemporaryDirectory() as folder:
-        weights = str(Path(folder) / "weights.npz")
-        ours = Side("libcribo", o, weights)
-        others = [Side(name, o, weights) for name in o.against]
-    try:
-        check(ours, others, o.check_steps)
-        if not o.check:
-            print(table(*measure([ours, *others], o)))
-    except Disagreement as error:
-        sys.exit(f"pytorch_step: {error}")
-    for side in (ours, *others):
-        side.end()
+    compare_sides(o)
 
 
 if __name__ == "__main__":
