@@ -110,16 +110,23 @@ def write_png(path, pixels):
     )
 
 
-def make_drives(folder):
-    """Two drives of four pictures: two classes, a bright one and a dark one, in two halves."""
+def make_pairs(folder, names, void=False):
+    """Pictures of two classes, a bright one and a dark one, in two halves; with `void`, some pixels count
+    nowhere."""
     rng = np.random.default_rng(0)
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
     (folder / "classes.txt").write_text("dark\nbright\n")
-    for drive in ("east", "west"):
-        for number in range(4):
-            label = np.zeros((64, 64), np.uint8)
-            label[:, rng.integers(24, 40) :] = 1
-            pixels = (160 * label[..., None] + rng.integers(0, 80, (64, 64, 3))).astype(np.uint8)
-            write_png(folder / "images" / f"{drive}_{number}.png", pixels)
-            write_png(folder / "labels" / f"{drive}_{number}.png", label)
+    for name in names:
+        label = np.zeros((64, 64), np.uint8)
+        label[:, rng.integers(24, 40) :] = 1
+        pixels = (160 * label[..., None] + rng.integers(0, 80, (64, 64, 3))).astype(np.uint8)
+        if void:
+            label[rng.integers(8, 56) :][:9, :40] = 255
+        write_png(folder / "images" / f"{name}.png", pixels)
+        write_png(folder / "labels" / f"{name}.png", label)
+
+
+def make_drives(folder):
+    """Two drives of four pictures."""
+    make_pairs(folder, [f"{drive}_{number}" for drive in ("east", "west") for number in range(4)])
