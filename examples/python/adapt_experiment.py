@@ -3,11 +3,16 @@ by some of the losses; the features are scored on the labelled photographs of th
 dense retrieval and a linear probe. docs/adapt.md has the results.
 
     adapt_experiment.py run DATA WEIGHTS --out DIR [--arms b c d] [--seeds 1 2 3] [--steps 240] [--sizes 224]
-    adapt_experiment.py matches DATA MODEL --drive NAME     how often matched objects share a class
+    adapt_experiment.py run DATA WEIGHTS --out DIR --scenes TEST    adapts to DATA, scores TEST
+    adapt_experiment.py matches DATA MODEL [--drive NAME]   how often matched objects share a class
     adapt_experiment.py table DIR
 
 DATA has the folders images and labels and the file classes.txt; a drive is the beginning of a name up to the
-first underscore. Finished runs in DIR are not repeated. Runs take one thread each, --jobs of them at a time.
+first underscore. With --scenes there are no drives: DATA and TEST are two such folders, as `cribo scenes`
+writes them. Finished runs in DIR are not repeated. Runs take one thread each, --jobs of them at a time.
+
+--matches-every N counts the matched objects of the scored pictures that share a class, before training and
+after every N steps: the weights of these steps are kept until they are counted. Needs Pillow.
 
 Arms: a, the weights as they are; b, the global loss only; c, with the loss of objects between views; d, all
 three losses; e, without the global loss.
@@ -35,6 +40,7 @@ ARMS: dict[str, list[str]] = {
     "e": ["--global-weight=0"],
 }
 SCORES = ("retrieval", "linear_probe")
+SCENES = "scenes"  # the name in place of a drive's
 
 
 # ---- Data ----------------------------------------------------------------------------------------
@@ -100,7 +106,9 @@ def train(job: Job, options: argparse.Namespace) -> Path:
     if log.exists() and "done\n" in log.read_text():
         return weights
     settings = [f"--steps={job.steps}", f"--seed={job.seed}", f"--image-size={options.train_size}"]
-    settings += ["--threads=1", "--workers=1", "--keep=1", "--level=0", "--quiet"]
+    every = options.matches_every
+    settings += [f"--save-every={every}", f"--keep={job.steps // every + 1}"] if every else ["--keep=1"]
+    settings += ["--threads=1", "--workers=1", "--level=0", "--quiet"]
     call(
         [
             options.cribo,
@@ -113,7 +121,11 @@ def train(job: Job, options: argparse.Namespace) -> Path:
         + ["--weights", options.weights, *settings, *(f"--{text}" for text in options.set), *ARMS[job.arm]],
         log,
     )
-    for checkpoint in run.glob("checkpoint-*"):
+    for checkpoint in sorted(run.glob("checkpoint-*")):
+        if every:
+            step = int(checkpoint.name.split("-")[1].split(".")[0])
+            for network in options.networks:
+                record_matches(job, step, checkpoint, network, options)
         checkpoint.unlink()  # large
     with log.open("a") as file:
         print("done", file=file)
@@ -137,22 +149,46 @@ def score(job: Job, weights: Path, size: int, network: str, options: argparse.Na
     return json.loads(result.read_text())
 
 
+def record_matches(job: Job, step: int, model: Path, network: str, options: argparse.Namespace) -> None:
+    """Counts the matched objects of the scored pictures, if they are not counted yet."""
+    result = options.out / "matches" / f"{job.name}-{network}-{step}.json"
+    if result.exists():
+        return
+    data = options.out / f"{job.drive}-test"
+    counted = count_matches(data, pictures(data), model, network, Counting(size=options.sizes[0]))
+    partial = result.with_suffix(".partial")
+    partial.write_text(json.dumps(counted._asdict()))
+    partial.rename(result)
+
+
 def finish(job: Job, options: argparse.Namespace) -> None:
     weights = options.weights if job.arm == "a" else train(job, options)
+    if job.arm == "a" and options.matches_every:
+        record_matches(job, 0, weights, "weights", options)
     for size in options.sizes:
         for network in ["weights"] if job.arm == "a" else options.networks:
             score(job, weights, size, network, options)
     print("done:", job.name, flush=True)
 
 
-def run(options: argparse.Namespace) -> None:
-    for folder in ("runs", "scores"):
-        (options.out / folder).mkdir(parents=True, exist_ok=True)
+def link_sets(options: argparse.Namespace) -> list[str]:
+    """The folders NAME-train and NAME-test of each drive that is left out; the names."""
     all_pictures = pictures(options.data)
+    if options.scenes:
+        link(options.data, options.out / f"{SCENES}-train", all_pictures)
+        link(options.scenes, options.out / f"{SCENES}-test", pictures(options.scenes))
+        return [SCENES]
     drives = options.drives or sorted({drive_of(path) for path in all_pictures})
     for drive in drives:
         link(options.data, options.out / f"{drive}-train", (p for p in all_pictures if drive_of(p) != drive))
         link(options.data, options.out / f"{drive}-test", (p for p in all_pictures if drive_of(p) == drive))
+    return drives
+
+
+def run(options: argparse.Namespace) -> None:
+    for folder in ("runs", "scores", "matches"):
+        (options.out / folder).mkdir(parents=True, exist_ok=True)
+    drives = link_sets(options)
     jobs = [Job(drive, "a", 0, 0) for drive in drives]
     jobs += [
         Job(drive, arm, seed, options.steps)
@@ -174,12 +210,39 @@ def scores_of(path: Path) -> list[float]:
     return [100 * result[name]["mean_iou"] for name in SCORES]
 
 
+def split_name(stem: str) -> tuple[str, str, int, str, str]:
+    """Drive, arm, steps, network and the last word of the name of a result."""
+    *words, network, last = stem.split("-")
+    return words[0], words[1], int(words[2]) if len(words) > 2 else 0, network, last
+
+
 def table(options: argparse.Namespace) -> None:
+    score_table(options.dir / "scores")
+    found = sorted((options.dir / "matches").glob("*.json"))
+    if found:
+        print()
+        match_table(found)
+
+
+def match_table(paths: list[Path]) -> None:
+    """The matched objects by step, means over the runs; step 0 is before training."""
+    rows: dict[tuple[str, int, str, str, int], list[Matched]] = defaultdict(list)
+    for path in paths:
+        drive, arm, steps, network, step = split_name(path.stem)
+        rows[drive, steps, arm, network, int(step)].append(Matched(**json.loads(path.read_text())))
+    print("matched objects of the scored pictures; the same class:")
+    print("drive    steps  arm  network   step  runs  objects  pass     of those  of all    by chance")
+    for (drive, steps, arm, network, step), found in sorted(rows.items()):
+        means = [100 * float(np.nanmean(values)) for values in list(zip(*found))[1:]]
+        texts = "  ".join(f"{mean:6.2f} %" for mean in means)
+        objects = np.mean([one.objects for one in found])
+        print(f"{drive:8} {steps:5}  {arm:3}  {network:7} {step:6}  {len(found):4}  {objects:7.0f}  {texts}")
+
+
+def score_table(folder: Path) -> None:
     rows: dict[tuple[str, str, int, str, str], list[list[float]]] = defaultdict(list)
-    for path in sorted((options.dir / "scores").glob("*.json")):
-        *words, network, size = path.stem.split("-")
-        drive, arm = words[:2]
-        steps = int(words[2]) if len(words) > 2 else 0
+    for path in sorted(folder.glob("*.json")):
+        drive, arm, steps, network, size = split_name(path.stem)
         rows[drive, size, steps, arm, network].append(scores_of(path))
     print("drive    size  steps  arm  network  runs   retrieval mIoU          linear probe mIoU")
     for (drive, size, steps, arm, network), values in sorted(rows.items()):
@@ -239,7 +302,8 @@ def objects_of(
     places = np.ascontiguousarray([[v[2] for v in pair] for pair in views], np.float32)
     dense = model.features(pixels, cls=False).dense
     tokens = dense.reshape(len(batch), 2, *dense.shape[1:])
-    with cribo.Clusterer(len(batch), tokens.shape[2], tokens.shape[3], clusters=clusters) as clusterer:
+    shape = (len(batch), *tokens.shape[2:])
+    with cribo.Clusterer(*shape, clusters=clusters, threads=1) as clusterer:
         found = clusterer.run(tokens, places, call=int(rng.integers(1 << 30)))
     of = [
         [
@@ -256,27 +320,52 @@ def objects_of(
     )
 
 
-def matches(options: argparse.Namespace) -> None:
-    """Objects of one half of a drive's pictures are matched with those of the other half."""
+class Counting(NamedTuple):
+    """Settings of count_matches."""
+
+    clusters: int = 12
+    size: int = 224
+    seed: int = 0
+
+
+class Matched(NamedTuple):
+    """Shares of the objects: those that pass the cycle test, and those whose class is that of the nearest
+    object, of those that pass, of all, and by chance."""
+
+    objects: int
+    passed: float
+    same_of_passed: float
+    same_of_all: float
+    by_chance: float
+
+
+def share(x: np.ndarray) -> float:
+    return float(x.mean()) if len(x) else float("nan")
+
+
+def count_matches(
+    data: Path, chosen: list[Path], model_path: Path, network: str, counting: Counting
+) -> Matched:
+    """Matches the objects of one half of the pictures with those of the other half."""
     import cribo
     from PIL import Image
 
-    chosen = [path for path in pictures(options.data) if drive_of(path) == options.drive]
-    opened = [
-        (Image.open(p).convert("RGB"), Image.open(options.data / "labels" / (p.stem + ".png")))
-        for p in chosen
-    ]
-    rng = np.random.default_rng(options.seed)
+    opened = [(Image.open(p).convert("RGB"), Image.open(data / "labels" / (p.stem + ".png"))) for p in chosen]
+    rng = np.random.default_rng(counting.seed)
     order = rng.permutation(len(opened))
     halves = [[opened[i] for i in order[h::2]] for h in range(2)]
-    prefix = None if options.network == "weights" else options.network + ".backbone."
-    with cribo.Model.open(options.model, prefix=prefix) as model:
+    prefix = None if network == "weights" else network + ".backbone."
+    with cribo.Model.open(model_path, prefix=prefix, threads=1) as model:
         (bank1, bank2), bank_labels, bank_counts = objects_of(
-            model, halves[0], rng, options.size, options.clusters
+            model, halves[0], rng, counting.size, counting.clusters
         )
-        (view1, view2), labels, counts = objects_of(model, halves[1], rng, options.size, options.clusters)
+        (view1, view2), labels, counts = objects_of(model, halves[1], rng, counting.size, counting.clusters)
     with cribo.MemoryBank(
-        width=view1.shape[1], bank_images=len(bank_counts), objects_per_image=options.clusters
+        width=view1.shape[1],
+        bank_images=len(bank_counts),
+        objects_per_image=counting.clusters,
+        max_objects=max(len(view1), len(bank1)),
+        threads=1,
     ) as bank:
         bank.push(bank1, bank2, bank_counts)
         found = bank.query(view1, view2, counts)
@@ -286,10 +375,19 @@ def matches(options: argparse.Namespace) -> None:
     shares = [
         np.bincount(x[x < 255], minlength=255) / max(1, (x < 255).sum()) for x in (own, bank_labels[:, 0])
     ]
+    return Matched(
+        len(own), share(passed), share(same[known & passed]), share(same[known]), float(shares[0] @ shares[1])
+    )
+
+
+def matches(options: argparse.Namespace) -> None:
+    chosen = [p for p in pictures(options.data) if options.drive in (None, drive_of(p))]
+    counting = Counting(options.clusters, options.size, options.seed)
+    found = count_matches(options.data, chosen, options.model, options.network, counting)
     print(
-        f"{len(own)} objects, {100 * passed.mean():.1f} % pass the cycle test; the same class: "
-        f"{100 * same[known & passed].mean():.1f} % of those that pass, "
-        f"{100 * same[known].mean():.1f} % of all, {100 * float(shares[0] @ shares[1]):.1f} % by chance"
+        f"{found.objects} objects, {100 * found.passed:.1f} % pass the cycle test; the same class: "
+        f"{100 * found.same_of_passed:.1f} % of those that pass, "
+        f"{100 * found.same_of_all:.1f} % of all, {100 * found.by_chance:.1f} % by chance"
     )
 
 
@@ -306,24 +404,27 @@ def parsed() -> argparse.Namespace:
     one.add_argument("weights", type=Path)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--cribo", default="cribo", help="the program")
-    one.add_argument("--drives", nargs="+", help="drives to leave out, a run each; default: all")
+    sets = one.add_mutually_exclusive_group()
+    sets.add_argument("--drives", nargs="+", help="drives to leave out, a run each; default: all")
+    sets.add_argument("--scenes", type=Path, metavar="TEST", help="folder to score; DATA has no drives then")
     one.add_argument("--arms", nargs="+", default=["b", "c", "d"], choices=ARMS)
     one.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     one.add_argument("--steps", type=int, default=240)
     one.add_argument("--train-size", type=int, default=168, help="side of the views in pixels")
     one.add_argument("--sizes", nargs="+", type=int, default=[224], help="sides of the scored pictures")
     one.add_argument("--networks", nargs="+", default=["student"], choices=("student", "teacher"))
+    one.add_argument("--matches-every", type=int, metavar="N", help="count matched objects every N steps")
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting")
     one.add_argument("--jobs", type=int, default=os.cpu_count())
     one.set_defaults(work=run)
     two = commands.add_parser("matches", help="classes of matched objects")
     two.add_argument("data", type=Path)
     two.add_argument("model", type=Path)
-    two.add_argument("--drive", required=True)
+    two.add_argument("--drive", help="only its pictures; default: all of DATA")
     two.add_argument("--network", choices=("weights", "student", "teacher"), default="weights")
-    two.add_argument("--clusters", type=int, default=12)
-    two.add_argument("--size", type=int, default=224)
-    two.add_argument("--seed", type=int, default=0)
+    two.add_argument("--clusters", type=int, default=Counting().clusters)
+    two.add_argument("--size", type=int, default=Counting().size)
+    two.add_argument("--seed", type=int, default=Counting().seed)
     two.set_defaults(work=matches)
     three = commands.add_parser("table", help="print the scores")
     three.add_argument("dir", type=Path)

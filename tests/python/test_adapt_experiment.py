@@ -2,13 +2,15 @@
 
 import contextlib
 import io
+import json
+import os
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-from support import PROGRAM, SMALL, SOURCE, cribo, make_drives
+from support import SMALL, SOURCE, cribo, make_drives, make_pairs
 
 sys.path.insert(0, str(SOURCE / "examples" / "python"))
 
@@ -18,6 +20,8 @@ try:
     import PIL
 except ImportError:
     PIL = None
+
+PROGRAM = Path(os.environ["CRIBO_LIBRARY"]).parents[1] / "examples" / "program" / "cribo"
 
 
 def run(*arguments):
@@ -38,35 +42,63 @@ class Adapting(unittest.TestCase):
         with cribo.Model(**SMALL, threads=1) as model:
             model.save(self.weights)
 
+    def train(self, *options):
+        """Runs of one seed with a small head; what they say."""
+        small = ["head-hidden=32", "prototypes=64", "object-prototypes=64", "clusters=4"]
+        command = ["run", self.folder / "data", self.weights, "--out", self.folder / "out"]
+        command += ["--cribo", PROGRAM, "--train-size", 32, "--sizes", 32, "--jobs", 2, *options]
+        return run(*command, *(f"--set={text}" for text in small))
+
+    def table(self):
+        """The words of the table's lines, without the first."""
+        return [line.split() for line in run("table", self.folder / "out").splitlines()[1:]]
+
     @unittest.skipUnless(PROGRAM.exists(), "the program is not built")
     def test_leaves_out_one_drive_after_the_other_and_tabulates(self):
-        small = ["head-hidden=32", "prototypes=64", "object-prototypes=64", "clusters=4"]
-        options = ["--out", self.folder / "out", "--cribo", PROGRAM, "--arms", "b", "d", "--seeds", 1, 2]
-        options += [
-            "--steps",
-            1,
-            "--train-size",
-            32,
-            "--sizes",
-            32,
-            "--jobs",
-            2,
-            *(f"--set={text}" for text in small),
-        ]
-        said = run("run", self.folder / "data", self.weights, *options)
+        said = self.train("--arms", "b", "d", "--seeds", 1, 2, "--steps", 1)
         self.assertEqual(said.count("done:"), 2 + 2 * 2 * 2)
         trained = sorted(path.name for path in (self.folder / "out" / "east-train" / "images").iterdir())
         self.assertEqual(trained, [f"west_{number}.png" for number in range(4)])
-        rows = [line.split() for line in run("table", self.folder / "out").splitlines()[1:]]
+        rows = self.table()
         self.assertEqual(
-            [row[:6] for row in rows[:3]],
+            [row[:6] for row in rows],
             [
                 ["east", "32", "0", "a", "weights", "1"],
                 ["east", "32", "1", "b", "student", "2"],
                 ["east", "32", "1", "d", "student", "2"],
+                ["west", "32", "0", "a", "weights", "1"],
+                ["west", "32", "1", "b", "student", "2"],
+                ["west", "32", "1", "d", "student", "2"],
             ],
         )
         self.assertTrue(all(0 <= float(row[6]) <= 100 for row in rows))
+
+    @unittest.skipUnless(PROGRAM.exists() and PIL, "needs Pillow and the program")
+    def test_counts_matched_objects_over_the_steps_of_a_run_on_scenes(self):
+        make_pairs(self.folder / "test", [f"{number:06}" for number in range(8)])
+        self.train(
+            *("--scenes", self.folder / "test", "--arms", "d", "--seeds", 1, 2, "--steps", 5),
+            *("--matches-every", 2, "--networks", "student", "teacher"),
+        )
+        out = self.folder / "out"
+        self.assertEqual(len(list((out / "scenes-train" / "images").iterdir())), 8)
+        self.assertEqual(len(list((out / "scenes-test" / "images").iterdir())), 8)
+        self.assertEqual(list(out.glob("runs/*/checkpoint-*")), [])
+        rows = self.table()
+        middle = rows.index([])
+        self.assertEqual([row[:2] for row in rows[:middle]], [["scenes", "32"]] * 3)
+        found = [row[:6] for row in rows[middle + 3 :]]
+        expected = [["scenes", "0", "a", "weights", "0", "1"]]
+        for network in ("student", "teacher"):
+            expected += [["scenes", "5", "d", network, str(step), "2"] for step in (2, 4, 5)]
+        self.assertEqual(found, expected)
+        for row in rows[middle + 3 :]:
+            self.assertTrue(all(0 <= float(value) <= 100 for value in row[7::2]), row)
+        first = json.loads((out / "matches" / "scenes-a-weights-0.json").read_text())
+        later = json.loads((out / "matches" / "scenes-d-5-1-student-5.json").read_text())
+        self.assertEqual(set(first), set(later))
+        said = run("matches", out / "scenes-test", self.weights, "--size", 32)
+        self.assertIn(f"{first['objects']} objects, {100 * first['passed']:.1f} % pass", said)
 
     @unittest.skipUnless(PIL, "needs Pillow")
     def test_counts_matched_objects_of_one_class(self):
