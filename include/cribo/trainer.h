@@ -229,7 +229,8 @@ CRIBO_API CRIBO_MUST_CHECK cribo_status cribo_trainer_memory(
  * call them in the same order. A call that fails on one rank fails on all, with the message of the lowest
  * rank that failed, and changes no state. CRIBO_TIMED_OUT names a rank that did not answer; every later
  * collective call then fails at once. Of several ranks, rank 0 writes the files; a snapshot holds the state
- * on rank 0 only, and saving it on another rank does nothing. Reports are of the whole batch, targets of the
+ * on rank 0 only, and saving it on another rank does nothing. A save may take longer than the deadline, but
+ * not one call of a caller's writer. Reports are of the whole batch, targets of the
  * rank's share. Gradients, moments and the memory bank's vectors are divided over the ranks: they cannot be
  * read, and the bank cannot be queried or saved (CRIBO_WRONG_STATE). All ranks push to the bank, import or
  * load it with the same objects.

@@ -62,7 +62,8 @@ cribo_status cb_save_checkpoint(const cb_subject *subject, cb_place place, const
 cribo_status cb_save_weights(const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
     cribo_save_options chosen;
-    CB_TRY(choose_options(&chosen, options));
+    cribo_status status = choose_options(&chosen, options);
+    CB_TRY(cb_ranks_agree(subject->learner ? subject->learner->ranks : NULL, status));
     return cb_run_weights_write(subject, place, &chosen);
 }
 
@@ -85,8 +86,7 @@ static cribo_status save_weights(
     cb_state state;
     cb_subject subject;
     CB_TRY(subject_of(trainer, "cribo_trainer_save_weights", &state, &subject));
-    bool writes = cb_ranks_own(trainer->core->ranks) == 0; /* weights are the same on all ranks */
-    cribo_status status = writes ? cb_save_weights(&subject, place, options) : CRIBO_OK;
+    cribo_status status = cb_save_weights(&subject, place, options);
     cb_state_free(&state);
     return cb_ranks_agree(trainer->core->ranks, status);
 }

@@ -78,7 +78,7 @@ static cribo_status start(transfer *t)
 {
     const cribo_communicator *c = t->communicator;
     const cb_exchange *e = t->exchange;
-    while (may_start(&t->in)) {
+    while (may_start(&t->in) && !(e->signs && t->notice.receiving)) {
         size_t at = t->in.started, bytes = chunk_at(&t->in, at);
         if (c->receive(c->context, (int64_t)e->peer, place_of(e, at), bytes, &t->in.request[slot_of(at)]) !=
             0)
@@ -106,6 +106,17 @@ static int end_oldest(const transfer *t, direction *d)
     return outcome;
 }
 
+/* A sign of life has come: the notice, or another sign, follows. */
+static int receive_again(transfer *t)
+{
+    const cribo_communicator *c = t->communicator;
+    notice *n = &t->notice;
+    if (c->receive(c->context, (int64_t)t->exchange->peer, &n->received, sizeof n->received, &n->in) != 0)
+        return -1;
+    n->receiving = true;
+    return 1;
+}
+
 /* Returns 1 if a notice has come or gone, negative after a failure. */
 static int end_notices(transfer *t)
 {
@@ -115,6 +126,7 @@ static int end_notices(transfer *t)
         out = n->sending ? c->test(c->context, n->out) : 0;
     if (in != 0) n->receiving = false;
     if (out != 0) n->sending = false;
+    if (in > 0 && n->received == CB_ALIVE) in = receive_again(t);
     return in < 0 || out < 0 ? -1 : in > 0 || out > 0;
 }
 
@@ -200,13 +212,14 @@ cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_ex
     return status;
 }
 
-void cb_exchange_tell(const cribo_communicator *c, size_t peer, int64_t lost, double seconds)
+bool cb_exchange_tell(const cribo_communicator *c, size_t peer, int64_t lost, double seconds)
 {
     const double begin = cb_clock_ms();
     int64_t request;
     int outcome = c->send(c->context, (int64_t)peer, &lost, sizeof lost, &request);
-    if (outcome != 0) return;
+    if (outcome != 0) return false;
     while ((outcome = c->test(c->context, request)) == 0 && cb_clock_ms() - begin < 1000 * seconds)
         pause_for(SHORTEST_SLEEP);
     if (outcome == 0) c->cancel(c->context, request);
+    return outcome > 0;
 }

@@ -3,13 +3,16 @@
  * processed during the transfer of the next. Requests are polled with short sleeps, so that a waiting rank
  * uses almost no CPU time; a deadline ends the wait.
  *
- * Before its bytes each side sends a notice: that all is well, or the number of a rank that is lost.
+ * Before its bytes each side sends a notice: that all is well, or the number of a rank that is lost. A side
+ * that works while the other waits sends signs of life before its notice, and the wait begins anew with each.
  */
 #ifndef CB_COMMUNICATION_EXCHANGE_H
 #define CB_COMMUNICATION_EXCHANGE_H
 
 #include "base/status.h"
 #include "cribo/communicator.h"
+
+#include <stdbool.h>
 
 #define CB_CHUNK_BYTES ((size_t)1 << 20)
 #define CB_CHUNKS 2 /* requests at a time, in each direction */
@@ -27,11 +30,13 @@ typedef struct cb_exchange {
     unsigned char *chunks; /* [CB_CHUNKS, CB_CHUNK_BYTES] */
     cb_arrival *arrived;
     void *context;
+    bool signs;      /* the peer may send signs of life: nothing is received before its notice */
     double patience; /* seconds beyond the deadline in which a notice may come */
     int64_t *lost;   /* out: the rank that did not answer, by the peer's notice or the deadline; or CB_NONE */
 } cb_exchange;
 
 #define CB_NONE (-1)
+#define CB_ALIVE (-2) /* a sign of life, in place of a notice */
 
 /*
  * Fails with CRIBO_TIMED_OUT after the communicator's deadline without progress, and with CRIBO_SYSTEM_ERROR
@@ -40,9 +45,9 @@ typedef struct cb_exchange {
 cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_exchange *exchange);
 
 /*
- * Sends the notice that rank `lost` is lost, which the peer reads at the beginning of its next exchange with
- * this rank. Waits for at most `seconds`; a peer that has gone, too, needs none.
+ * Sends the notice that rank `lost` is lost, or CB_ALIVE, which the peer reads at the beginning of its next
+ * exchange with this rank. Waits for at most `seconds`; false: the peer has not received it.
  */
-void cb_exchange_tell(const cribo_communicator *communicator, size_t peer, int64_t lost, double seconds);
+bool cb_exchange_tell(const cribo_communicator *communicator, size_t peer, int64_t lost, double seconds);
 
 #endif

@@ -1,19 +1,26 @@
 /* The ranks of one training run. See ranks.h. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#endif
 #include "communication/ranks.h"
 
+#include "base/clock.h"
 #include "base/structs.h"
 #include "communication/exchange.h"
 #include "tensor/rounding.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define DEFAULT_DEADLINE 300 /* seconds */
 #define NOTICE_SECONDS 0.8   /* beyond the deadline, until all ranks know of a loss */
-#define MESSAGE_BYTES 512    /* of cribo_last_error */
-#define CALL_BYTES 64        /* of a public function's name */
-#define VERSION_BYTES 64     /* the first bytes that ranks exchange: the same in every version */
+#define WAKE_NANOSECONDS 10000000
+#define MESSAGE_BYTES 512 /* of cribo_last_error */
+#define CALL_BYTES 64     /* of a public function's name */
+#define VERSION_BYTES 64  /* the first bytes that ranks exchange: the same in every version */
 
 /* A rank's status, and what it compares with the others. */
 typedef struct outcome {
@@ -29,6 +36,8 @@ struct cb_ranks {
     outcome failure;       /* what broke the connection; status CRIBO_OK: nothing */
     bool descending;       /* the present exchanges begin with the highest bit of the ranks' numbers */
     const char *call;      /* the public call under way */
+    size_t led;            /* rank 0 works, and the ranks from this one on wait for it; 0: it does not */
+    double next_sign;      /* ms: when rank 0 sends signs of life again */
     outcome *outcomes;     /* [size] */
     size_t *offsets;       /* [size + 1] of equal parts */
     unsigned char *chunks; /* [CB_CHUNKS, CB_CHUNK_BYTES] */
@@ -142,29 +151,49 @@ static size_t highest_bit(size_t n)
     return bit;
 }
 
+/* Seconds between signs of life. */
+static double sign_interval(const cb_ranks *ranks)
+{
+    return ranks->communicator.deadline / 4;
+}
+
 /*
  * The rank that waits for the lost one reaches its deadline first and tells the others. Those that wait for
- * it in a later round of exchanges are more patient, so that they name the rank that is lost.
+ * it in a later round of exchanges are more patient, so that they name the rank that is lost; and so are
+ * those that wait for rank 0 while it waits for the lost one.
  */
 static double patience_with(const cb_ranks *ranks, size_t peer)
 {
     size_t rounds = highest_bit(ranks->size), bit = highest_bit(ranks->rank ^ peer);
     double longest = fmin(NOTICE_SECONDS, ranks->communicator.deadline);
+    if (ranks->led && ranks->rank != 0) return sign_interval(ranks) + longest;
     return longest * (double)(ranks->descending ? rounds - 1 - bit : bit) / (double)rounds;
 }
 
 /*
  * All partners of later exchanges learn of the loss, and through them all ranks. The present peer is the lost
- * rank or knows it.
+ * rank or knows it. While rank 0 leads, all ranks are its partners, and it is theirs.
  */
 static void tell_partners(const cb_ranks *ranks, size_t peer, int64_t lost)
 {
     double seconds = NOTICE_SECONDS / (4.0 * (double)highest_bit(ranks->size));
-    for (size_t bit = 1; bit < ranks->size; bit *= 2) {
+    if (ranks->led && ranks->rank != 0) return;
+    for (size_t bit = 1; !ranks->led && bit < ranks->size; bit *= 2) {
         size_t partner = ranks->rank ^ bit;
         if (partner != peer && (int64_t)partner != lost)
             cb_exchange_tell(&ranks->communicator, partner, lost, seconds);
     }
+    for (size_t r = ranks->led; ranks->led && r < ranks->size; r++)
+        if (r != peer && (int64_t)r != lost)
+            cb_exchange_tell(&ranks->communicator, r, lost, NOTICE_SECONDS / (double)ranks->size);
+}
+
+/* Notes the failure that breaks the connection, and tells the others. */
+static cribo_status lose(cb_ranks *ranks, size_t peer, int64_t lost, cribo_status status)
+{
+    ranks->failure = outcome_of(status);
+    tell_partners(ranks, peer, lost);
+    return cb_fail(status, "%s", ranks->failure.message);
 }
 
 static cribo_status run(cb_ranks *ranks, const cb_exchange *exchange)
@@ -173,12 +202,11 @@ static cribo_status run(cb_ranks *ranks, const cb_exchange *exchange)
     cb_exchange whole = *exchange;
     int64_t lost = CB_NONE;
     whole.patience = patience_with(ranks, exchange->peer);
+    whole.signs = ranks->led && ranks->rank != 0;
     whole.lost = &lost;
     cribo_status status = cb_exchange_run(&ranks->communicator, &whole);
     if (status == CRIBO_OK) return status;
-    ranks->failure = outcome_of(status);
-    tell_partners(ranks, exchange->peer, lost != CB_NONE ? lost : (int64_t)exchange->peer);
-    return cb_fail(status, "%s", ranks->failure.message);
+    return lose(ranks, exchange->peer, lost != CB_NONE ? lost : (int64_t)exchange->peer, status);
 }
 
 cribo_status cb_ranks_swap(cb_ranks *ranks, const char *what, size_t peer, const void *send,
@@ -196,6 +224,7 @@ cribo_status cb_ranks_collect(
     cb_ranks *ranks, const char *what, size_t from, const void *bytes, size_t count, void *to)
 {
     size_t own = cb_ranks_own(ranks);
+    CB_TRY(cb_ranks_sign(ranks));
     if (own == from && own == 0 && count > 0) memcpy(to, bytes, count);
     if (own == from && own != 0) return cb_ranks_swap(ranks, what, 0, bytes, count, NULL, 0);
     if (own != from && own == 0) return cb_ranks_swap(ranks, what, from, NULL, 0, to, count);
@@ -304,6 +333,117 @@ cribo_status cb_ranks_begin(
     for (size_t r = 1; r < ranks->size; r++)
         *same = *same && ranks->outcomes[r].numbers[0] == ranks->outcomes[0].numbers[0];
     return CRIBO_OK;
+}
+
+/* --- work of rank 0 --- */
+
+void cb_ranks_lead(cb_ranks *ranks)
+{
+    if (!ranks) return;
+    ranks->led = 1;
+    ranks->next_sign = cb_clock_ms() + 1000 * sign_interval(ranks);
+}
+
+static cribo_status send_sign(cb_ranks *ranks, size_t peer)
+{
+    const double deadline = ranks->communicator.deadline;
+    if (cb_exchange_tell(&ranks->communicator, peer, CB_ALIVE, deadline)) return CRIBO_OK;
+    return lose(ranks, peer, (int64_t)peer,
+        cb_fail(CRIBO_TIMED_OUT, "rank %zu did not answer within %g seconds (sign of life)", peer, deadline));
+}
+
+cribo_status cb_ranks_sign(cb_ranks *ranks)
+{
+    if (!ranks || ranks->rank != 0 || !ranks->led || cb_clock_ms() < ranks->next_sign) return CRIBO_OK;
+    CB_TRY(cb_ranks_check(ranks));
+    ranks->next_sign = cb_clock_ms() + 1000 * sign_interval(ranks);
+    for (size_t r = ranks->led; r < ranks->size; r++) CB_TRY(send_sign(ranks, r));
+    return CRIBO_OK;
+}
+
+/* Work in a thread of its own. */
+typedef struct side_job {
+    cribo_status (*work)(void *argument);
+    void *argument;
+    outcome outcome;
+    int error;            /* the errno of a failure */
+    pthread_mutex_t lock; /* of `ended` */
+    pthread_cond_t end;
+    bool ended;
+} side_job;
+
+static void *do_side_job(void *context)
+{
+    side_job *job = context;
+    job->outcome = outcome_of(job->work(job->argument));
+    job->error = cribo_last_errno();
+    pthread_mutex_lock(&job->lock);
+    job->ended = true;
+    pthread_cond_signal(&job->end);
+    pthread_mutex_unlock(&job->lock);
+    return NULL;
+}
+
+/* Sends signs until the job has ended; returns the first failure to do so. */
+static cribo_status sign_until_end(cb_ranks *ranks, side_job *job)
+{
+    cribo_status status = CRIBO_OK;
+    pthread_mutex_lock(&job->lock);
+    while (!job->ended) {
+        struct timespec wake;
+        clock_gettime(CLOCK_REALTIME, &wake); /* a jump of the clock moves one sign */
+        wake.tv_nsec += WAKE_NANOSECONDS;
+        if (wake.tv_nsec >= 1000000000) wake.tv_sec++, wake.tv_nsec -= 1000000000;
+        pthread_cond_timedwait(&job->end, &job->lock, &wake);
+        pthread_mutex_unlock(&job->lock);
+        if (status == CRIBO_OK) status = cb_ranks_sign(ranks);
+        pthread_mutex_lock(&job->lock);
+    }
+    pthread_mutex_unlock(&job->lock);
+    return status;
+}
+
+cribo_status cb_ranks_aside(cb_ranks *ranks, cribo_status (*work)(void *argument), void *argument)
+{
+    side_job job = {.work = work,
+        .argument = argument,
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .end = PTHREAD_COND_INITIALIZER};
+    pthread_t thread;
+    if (!ranks || pthread_create(&thread, NULL, do_side_job, &job) != 0) return work(argument);
+    cribo_status status = sign_until_end(ranks, &job);
+    pthread_join(thread, NULL);
+    if (job.outcome.status != CRIBO_OK)
+        return cb_fail_errno((cribo_status)job.outcome.status, job.error, "%s", job.outcome.message);
+    return status;
+}
+
+static cribo_status release_all(cb_ranks *ranks, cribo_status status)
+{
+    const outcome mine = outcome_of(status);
+    const int error = cribo_last_errno();
+    while (ranks->led < ranks->size) {
+        CB_TRY(cb_ranks_sign(ranks));
+        CB_TRY(cb_ranks_swap(ranks, "outcome of rank 0", ranks->led, &mine, sizeof mine, NULL, 0));
+        ranks->led++;
+    }
+    return status == CRIBO_OK ? status : cb_fail_errno(status, error, "%s", mine.message);
+}
+
+static cribo_status wait_for_release(cb_ranks *ranks)
+{
+    outcome theirs;
+    CB_TRY(cb_ranks_swap(ranks, "outcome of rank 0", 0, NULL, 0, &theirs, sizeof theirs));
+    if (theirs.status == CRIBO_OK) return CRIBO_OK;
+    return cb_fail((cribo_status)theirs.status, "rank 0: %s", theirs.message);
+}
+
+cribo_status cb_ranks_release(cb_ranks *ranks, cribo_status status)
+{
+    if (!ranks) return status;
+    status = ranks->rank == 0 ? release_all(ranks, status) : wait_for_release(ranks);
+    ranks->led = 0;
+    return status;
 }
 
 /* --- parts and their owners --- */

@@ -82,6 +82,23 @@ cribo_status cb_ranks_collect(
     cb_ranks *ranks, const char *what, size_t from, const void *bytes, size_t count, void *to);
 
 /*
+ * Work of rank 0 that the others wait for, however long it takes. All ranks call cb_ranks_lead before it and
+ * cb_ranks_release after it, which gives all the outcome of rank 0. Between them only cb_ranks_collect may be
+ * called on the other ranks. Rank 0 sends signs of life, so that the deadline does not pass:
+ *
+ * sign    sends them where they are due, several times in a deadline; rank 0 calls it between pieces of its
+ *         work. cb_ranks_collect does so, too. Fails if a rank does not receive one within the deadline
+ * aside   does work that may take longer than a deadline, in a thread of its own, and sends signs meanwhile.
+ *         `work` allocates nothing and calls no function of the caller
+ *
+ * On other ranks than 0, and without ranks, sign does nothing; aside just works without ranks.
+ */
+void cb_ranks_lead(cb_ranks *ranks);
+cribo_status cb_ranks_sign(cb_ranks *ranks);
+cribo_status cb_ranks_aside(cb_ranks *ranks, cribo_status (*work)(void *argument), void *argument);
+cribo_status cb_ranks_release(cb_ranks *ranks, cribo_status status);
+
+/*
  * Values that are divided over the ranks: part p are the numbers offsets[p] ... offsets[p + 1] - 1, and the
  * rank that owns part p is the one whose number has p's bits in reverse order.
  *

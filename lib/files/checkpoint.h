@@ -41,6 +41,7 @@ cribo_status cb_checkpoint_write(
 /*
  * Replaces the file at `place` atomically by the parameters of student and teacher, with all settings and the
  * caller's strings as metadata. `options` is complete and checked; its level is not used.
+ * Of several ranks rank 0 writes. Collective.
  */
 cribo_status cb_run_weights_write(
     const cb_subject *subject, cb_place place, const cribo_save_options *options);

@@ -1,6 +1,7 @@
 /* Writing a run's state: its weights, or all of it. See checkpoint.h. */
 #include "files/bank.h"
 #include "files/checkpoint.h"
+#include "files/led_file.h"
 #include "files/metadata.h"
 
 #include <stdio.h>
@@ -118,8 +119,7 @@ static bool is_weight(const cb_state *state, const cb_state_array *array)
     return strcmp(array->prefix, CB_STUDENT_PREFIX) == 0 || strcmp(array->prefix, CB_TEACHER_PREFIX) == 0;
 }
 
-static cribo_status write_weights(
-    document *d, const cb_subject *subject, cb_place place, const cribo_save_options *options)
+static cribo_status list_weights(document *d, const cb_subject *subject, const cribo_save_options *options)
 {
     CB_TRY(begin_document(d, subject, CB_KIND_WEIGHTS, (size_t)options->metadata_count));
     CB_TRY(add_metadata(d, options));
@@ -127,14 +127,29 @@ static cribo_status write_weights(
         const cb_state_array *array = &subject->state->arrays[i];
         if (is_weight(subject->state, array)) add_array(d, array);
     }
-    return cb_safetensors_write(d->allocator, place, d->entries, d->count, d->pairs, d->pair_count);
+    return CRIBO_OK;
+}
+
+/* The weights are the same on all ranks: rank 0 writes them. */
+static cribo_status write_weights(
+    document *d, const cb_subject *subject, cb_place place, const cribo_save_options *options)
+{
+    cb_ranks *ranks = subject->learner ? subject->learner->ranks : NULL;
+    cb_led_file file;
+    CB_TRY(list_weights(d, subject, options));
+    CB_TRY(cb_led_file_begin(&file, ranks, &place));
+    return cb_led_file_end(
+        &file, cb_safetensors_write(d->allocator, place, d->entries, d->count, d->pairs, d->pair_count));
 }
 
 cribo_status cb_run_weights_write(
     const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
     document d = {0};
-    cribo_status status = write_weights(&d, subject, place, options);
+    cb_ranks *ranks = subject->learner ? subject->learner->ranks : NULL;
+    cb_ranks_lead(ranks);
+    cribo_status status = cb_ranks_own(ranks) == 0 ? write_weights(&d, subject, place, options) : CRIBO_OK;
+    status = cb_ranks_release(ranks, status);
     free_document(&d);
     return status;
 }
@@ -190,15 +205,29 @@ static cribo_status list_state(document *d, const cb_subject *subject, const cri
     return CRIBO_OK;
 }
 
+/* All pieces are fetched, also where the file cannot begin. */
+static cribo_status write_file(const document *d, cb_ranks *ranks, cb_compression compression, cb_place place)
+{
+    cb_led_file file;
+    cribo_status begun = cb_led_file_begin(&file, ranks, &place);
+    if (begun != CRIBO_OK) {
+        CB_TRY(cb_safetensors_fetch_only(d->entries, d->count));
+        return begun;
+    }
+    return cb_led_file_end(&file, cb_safetensors_write_gzip(d->allocator, &compression, place, d->entries,
+                                      d->count, d->pairs, d->pair_count));
+}
+
 static cribo_status write_state(
     document *d, const cb_subject *subject, cb_place place, const cribo_save_options *options)
 {
-    cb_compression compression = {subject->runtime->pool, (int)options->level};
+    const cb_compression compression = {subject->runtime->pool, (int)options->level};
     cb_ranks *ranks = subject->learner ? subject->learner->ranks : NULL;
     CB_TRY(cb_ranks_agree(ranks, list_state(d, subject, options)));
-    if (cb_ranks_own(ranks) != 0) return cb_safetensors_fetch_only(d->entries, d->count);
-    return cb_safetensors_write_gzip(
-        d->allocator, &compression, place, d->entries, d->count, d->pairs, d->pair_count);
+    cb_ranks_lead(ranks);
+    cribo_status status = cb_ranks_own(ranks) == 0 ? write_file(d, ranks, compression, place)
+                                                   : cb_safetensors_fetch_only(d->entries, d->count);
+    return cb_ranks_release(ranks, status);
 }
 
 cribo_status cb_checkpoint_write(const cb_subject *subject, cb_place place, const cribo_save_options *options)

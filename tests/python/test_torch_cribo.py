@@ -290,7 +290,7 @@ optimiser = torch.optim.SGD(student.parameters(), lr=0.1)
 losses = []
 for seed in range(3):
     views, positions, ids = batch(seed)
-    # Divided: one half. Gathered: chunk after chunk, in each the images of process 0, then those of process 1.
+    # Divided: one half. Gathered: chunk after chunk, in each the images of process 0, then of process 1.
     own = torch.arange(4).reshape(-1, 2, 2 if divides else chunk)[:, rank].reshape(-1)
     run.teach((views[own], positions[own], ids[own]), chunk=chunk)
     optimiser.zero_grad()

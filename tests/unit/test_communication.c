@@ -282,6 +282,95 @@ START_TEST(test_the_first_difference_of_lists_is_found_on_all_ranks)
 }
 END_TEST
 
+/* --- work of rank 0 --- */
+
+static void sleep_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+static cribo_status long_work(void *argument)
+{
+    sleep_ms(1200);
+    *(bool *)argument = true;
+    return cb_fail(CRIBO_IO_ERROR, "the disk is full");
+}
+
+/* A piece from each rank, short work, long work, and its failure on all. */
+static void wait_for_work(rank_test *test, cb_ranks *ranks)
+{
+    int64_t number = 10 * test->rank, got[4] = {0};
+    bool worked = false;
+    cb_ranks_lead(ranks);
+    for (int piece = 0; piece < 3; piece++)
+        for (size_t r = 0; r < 4; r++) {
+            test->status = cb_ranks_collect(ranks, "pieces", r, &number, sizeof number, &got[r]);
+            ck_assert_int_eq(test->status, CRIBO_OK);
+            if (test->rank != 0) continue;
+            sleep_ms(60);
+            ck_assert_int_eq(cb_ranks_sign(ranks), CRIBO_OK);
+        }
+    cribo_status status = test->rank == 0 ? cb_ranks_aside(ranks, long_work, &worked) : CRIBO_OK;
+    test->status = cb_ranks_release(ranks, status);
+    ck_assert_int_eq(worked, test->rank == 0);
+    for (int64_t r = 0; test->rank == 0 && r < 4; r++) ck_assert_int_eq(got[r], 10 * r);
+    ck_assert_int_eq(cb_ranks_agree(ranks, CRIBO_OK), CRIBO_OK); /* the connection is whole */
+}
+
+/* The deadline is a small part of the time that rank 0 takes. */
+START_TEST(test_work_of_rank_0_may_take_longer_than_the_deadline)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 0.4, wait_for_work);
+    for (size_t r = 0; r < 4; r++) {
+        ck_assert_int_eq(tests[r].status, CRIBO_IO_ERROR);
+        ck_assert_str_eq(tests[r].message, r == 0 ? "the disk is full" : "rank 0: the disk is full");
+    }
+}
+END_TEST
+
+static void wait_for_rank_0(rank_test *test, cb_ranks *ranks)
+{
+    cb_ranks_lead(ranks);
+    if (test->rank == 0) sleep_ms(150);
+    if (test->rank == 0) test->status = cb_ranks_sign(ranks);
+    if (test->rank != 0) test->status = cb_ranks_release(ranks, CRIBO_OK);
+}
+
+START_TEST(test_a_rank_0_that_is_gone_ends_the_wait_for_its_work)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 0.4, wait_for_rank_0);
+    ck_assert_int_eq(tests[0].status, CRIBO_OK);
+    for (size_t r = 1; r < 4; r++) {
+        ck_assert_int_eq(tests[r].status, CRIBO_TIMED_OUT);
+        ck_assert_ptr_nonnull(strstr(tests[r].message, "rank 0 did not answer"));
+    }
+}
+END_TEST
+
+static void lead_without_rank_2(rank_test *test, cb_ranks *ranks)
+{
+    bool worked = false;
+    cb_ranks_lead(ranks);
+    if (test->rank == 2) return;
+    cribo_status status = test->rank == 0 ? cb_ranks_aside(ranks, long_work, &worked) : CRIBO_OK;
+    if (test->rank == 0) ck_assert(worked);
+    test->status = cb_ranks_release(ranks, status == CRIBO_IO_ERROR ? CRIBO_OK : status);
+}
+
+START_TEST(test_a_rank_that_is_gone_is_named_during_work_of_rank_0)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 0.4, lead_without_rank_2);
+    for (size_t r = 0; r < 4; r++) {
+        if (r == 2) continue;
+        ck_assert_int_eq(tests[r].status, CRIBO_TIMED_OUT);
+        ck_assert_msg(strstr(tests[r].message, "rank 2 did not answer") != NULL, "%s", tests[r].message);
+    }
+}
+END_TEST
+
 static double cpu_ms(void)
 {
     struct timespec now;
@@ -352,6 +441,9 @@ int main(void)
     tcase_add_test(failures, test_agreement_gives_all_ranks_the_failure_of_the_lowest);
     tcase_add_test(failures, test_a_rank_that_is_gone_ends_the_wait_of_all_others);
     tcase_add_test(failures, test_ranks_that_exchange_different_sizes_fail);
+    tcase_add_test(exchanges, test_work_of_rank_0_may_take_longer_than_the_deadline);
+    tcase_add_test(failures, test_a_rank_0_that_is_gone_ends_the_wait_for_its_work);
+    tcase_add_test(failures, test_a_rank_that_is_gone_is_named_during_work_of_rank_0);
     tcase_add_test(failures, test_waiting_sleeps);
     tcase_add_test(failures, test_groups_refuse_what_is_no_communicator);
     suite_add_tcase(suite, exchanges);

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_RANKS = 8, BATCH = 8 };
 
@@ -29,8 +30,10 @@ typedef struct run_job {
     bool retries;             /* a step that failed is taken again, with sound data */
     bool refused_save;        /* a save to a folder that does not exist comes before the others */
     const char *snapshot;     /* a checkpoint saved from a snapshot; NULL: none */
-    faulty memory;            /* of the trainer, before its end */
-    size_t sent;              /* bytes */
+    long slow_ms;    /* what each call of a writer takes, to which a checkpoint is saved; 0: none is */
+    int64_t written; /* calls of that writer on this rank */
+    faulty memory;   /* of the trainer, before its end */
+    size_t sent;     /* bytes */
     cribo_status status;
     char message[512];
     cribo_report report; /* of the last step */
@@ -93,6 +96,23 @@ static void assert_bank_is_divided(cribo_trainer *trainer)
     REFUSED(cribo_memory_bank_export(bank, NULL, NULL, vector, NULL), CRIBO_WRONG_STATE, "divided over");
 }
 
+static int write_slowly(void *user, const void *bytes, size_t count)
+{
+    run_job *job = user;
+    (void)bytes, (void)count;
+    job->written++;
+    nanosleep(&(struct timespec){.tv_nsec = 1000000 * job->slow_ms}, NULL);
+    return 0;
+}
+
+static cribo_status save_slowly(run_job *job, const cribo_trainer *trainer)
+{
+    const cribo_writer writer = {.struct_size = sizeof writer, .write = write_slowly, .user = job};
+    const cribo_save_options stored = {.struct_size = sizeof stored};
+    CB_TRY(cribo_trainer_save_to(trainer, &writer, &stored));
+    return cribo_trainer_save_weights_to(trainer, &writer);
+}
+
 static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
 {
     cribo_status status = CRIBO_OK;
@@ -108,6 +128,7 @@ static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
     if (status == CRIBO_OK && job->refused_save)
         ck_assert_int_eq(cribo_trainer_save(trainer, "/nowhere/checkpoint", NULL), CRIBO_IO_ERROR);
     if (status == CRIBO_OK && job->snapshot) status = save_snapshot(trainer, job->snapshot);
+    if (status == CRIBO_OK && job->slow_ms) status = save_slowly(job, trainer);
     if (status == CRIBO_OK && job->ranks > 1) assert_bank_is_divided(trainer);
     if (status == CRIBO_OK && job->save) status = cribo_trainer_save(trainer, job->save, NULL);
     return status;
@@ -384,6 +405,20 @@ START_TEST(test_ranks_save_the_bytes_of_one_rank)
 }
 END_TEST
 
+/* The writer takes many times the deadline, and much less in a call. */
+START_TEST(test_a_save_may_take_longer_than_the_deadline)
+{
+    run_job job = make_job(1), jobs[MAX_RANKS];
+    job.config.prototypes = 100000;
+    job.deadline = 1;
+    job.slow_ms = 250;
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    ck_assert_int_gt(jobs[0].written * job.slow_ms, 3 * 1000 * (int64_t)job.deadline);
+    for (int r = 1; r < 4; r++) ck_assert_int_eq(jobs[r].written, 0);
+}
+END_TEST
+
 /* --- memory and bytes --- */
 
 /* What a trainer of `ranks` ranks with these settings holds on its first rank. */
@@ -536,6 +571,7 @@ int main(void)
         (int)(sizeof ingredients / sizeof *ingredients));
     tcase_add_test(bits, test_rounded_exchange_changes_gradients_a_little);
     tcase_add_test(bits, test_ranks_save_the_bytes_of_one_rank);
+    tcase_add_test(bits, test_a_save_may_take_longer_than_the_deadline);
     tcase_add_test(bits, test_each_rank_holds_its_part_of_the_bank);
     tcase_add_test(bits, test_each_rank_holds_its_part_of_the_moments);
     tcase_add_test(bits, test_gradients_of_frozen_blocks_are_not_exchanged);

@@ -25,7 +25,7 @@ CANCEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 
 
 class Communicator:
-    """Connects this rank with the others; give it to a Trainer.
+    """Connects this rank with the others; give it to a Trainer or an Objective.
 
     A subclass moves bytes between two ranks: `send` and `receive` start a transfer of an array of uint8 and
     return a request, `ended` says whether it has ended, `cancel` gives it up. None of them waits. Transfers
