@@ -44,6 +44,21 @@ pretrain 4 0 skips-4 $small --steps 80 --skip-spikes=0.2 -q
 grep -q '"skipped":true' "$work/skips/log.jsonl" || fail "nothing was skipped"
 same skips skips-4 80
 
+# A length as a time: all ranks step, rank 0 plans, and the plan stays when the run goes on, with other numbers of ranks.
+pretrain 4 0 timed $small --time 2s --stop-after 1
+says 'timing some steps' 1
+says 'were timed), so the run has' 1
+steps=$(sed -n '/"time"/,/}/s/.*"steps": \([0-9]*\).*/\1/p' "$work/timed/config.json")
+grep -q "\"total_steps\": $steps," "$work/timed/config.json" || fail "the settings have another length than the plan"
+[ "$steps" -gt 1 ] || fail "$steps steps in 2 s"
+pretrain 2 0 timed $small --time 2s --stop-after 2 -q
+pretrain 0 0 timed $small -q
+pretrain 0 0 counted $small --steps "$steps" -q
+[ "$(wc -l <"$work/timed/log.jsonl")" = "$(wc -l <"$work/counted/log.jsonl")" ] || fail "not $steps steps in the log"
+cmp "$work/timed/weights.safetensors" "$work/counted/weights.safetensors" || fail "timed: other weights"
+pretrain 2 1 timed $small --time 1m
+says "--time is 2s in the checkpoint, not 1m" 1
+
 # So many broken pictures that batches get smaller: the ranks' parts are cut anew.
 images=$work/few
 mkdir "$images"
@@ -67,8 +82,6 @@ pretrain 3 1 none $small
 says "started 3 processes: their number must be a power of two" 1
 pretrain 2 1 none $small --communicator gloo
 says 'communicator "gloo": expected openmpi, mpich or none' 1
-pretrain 2 1 none $small --time 1h
-says "--time is for one process; give --steps to several" 1
 pretrain 2 2 none $small --no-such-option
 says "unrecognized option '--no-such-option'" 1
 pretrain 2 1 stopped $small --learning-rate 0.5

@@ -291,7 +291,7 @@ static void sleep_ms(long ms)
 
 static cribo_status long_work(void *argument)
 {
-    sleep_ms(1200);
+    sleep_ms(3000);
     *(bool *)argument = true;
     return cb_fail(CRIBO_IO_ERROR, "the disk is full");
 }
@@ -307,7 +307,7 @@ static void wait_for_work(rank_test *test, cb_ranks *ranks)
             test->status = cb_ranks_collect(ranks, "pieces", r, &number, sizeof number, &got[r]);
             ck_assert_int_eq(test->status, CRIBO_OK);
             if (test->rank != 0) continue;
-            sleep_ms(60);
+            sleep_ms(150);
             ck_assert_int_eq(cb_ranks_sign(ranks), CRIBO_OK);
         }
     cribo_status status = test->rank == 0 ? cb_ranks_aside(ranks, long_work, &worked) : CRIBO_OK;
@@ -321,7 +321,7 @@ static void wait_for_work(rank_test *test, cb_ranks *ranks)
 START_TEST(test_work_of_rank_0_may_take_longer_than_the_deadline)
 {
     rank_test tests[MOST_RANKS];
-    run_ranks(tests, 4, 0.4, wait_for_work);
+    run_ranks(tests, 4, 1, wait_for_work);
     for (size_t r = 0; r < 4; r++) {
         ck_assert_int_eq(tests[r].status, CRIBO_IO_ERROR);
         ck_assert_str_eq(tests[r].message, r == 0 ? "the disk is full" : "rank 0: the disk is full");
@@ -332,7 +332,7 @@ END_TEST
 static void wait_for_rank_0(rank_test *test, cb_ranks *ranks)
 {
     cb_ranks_lead(ranks);
-    if (test->rank == 0) sleep_ms(150);
+    if (test->rank == 0) sleep_ms(300);
     if (test->rank == 0) test->status = cb_ranks_sign(ranks);
     if (test->rank != 0) test->status = cb_ranks_release(ranks, CRIBO_OK);
 }
@@ -340,7 +340,7 @@ static void wait_for_rank_0(rank_test *test, cb_ranks *ranks)
 START_TEST(test_a_rank_0_that_is_gone_ends_the_wait_for_its_work)
 {
     rank_test tests[MOST_RANKS];
-    run_ranks(tests, 4, 0.4, wait_for_rank_0);
+    run_ranks(tests, 4, 1, wait_for_rank_0);
     ck_assert_int_eq(tests[0].status, CRIBO_OK);
     for (size_t r = 1; r < 4; r++) {
         ck_assert_int_eq(tests[r].status, CRIBO_TIMED_OUT);
@@ -362,7 +362,7 @@ static void lead_without_rank_2(rank_test *test, cb_ranks *ranks)
 START_TEST(test_a_rank_that_is_gone_is_named_during_work_of_rank_0)
 {
     rank_test tests[MOST_RANKS];
-    run_ranks(tests, 4, 0.4, lead_without_rank_2);
+    run_ranks(tests, 4, 1, lead_without_rank_2);
     for (size_t r = 0; r < 4; r++) {
         if (r == 2) continue;
         ck_assert_int_eq(tests[r].status, CRIBO_TIMED_OUT);

@@ -294,10 +294,15 @@ bool ranks_gather(struct ranks *ranks, const void *mine, size_t bytes, void *all
     return ranks->size == 1 || spread(ranks, all, (size_t)ranks->size * bytes, problem);
 }
 
-bool ranks_follow(struct ranks *ranks, int64_t *value, struct problem *problem)
+bool ranks_share(struct ranks *ranks, void *data, size_t bytes, struct problem *problem)
 {
     if (!is_whole(ranks, problem)) return false;
-    return ranks->size == 1 || spread(ranks, value, sizeof *value, problem);
+    return ranks->size == 1 || spread(ranks, data, bytes, problem);
+}
+
+bool ranks_follow(struct ranks *ranks, int64_t *value, struct problem *problem)
+{
+    return ranks_share(ranks, value, sizeof *value, problem);
 }
 
 /* Of several problems, that of the lowest rank, with its number. */
@@ -358,7 +363,7 @@ bool ranks_same(struct ranks *ranks, const char *lines, struct problem *problem)
     char *first = calloc(1, (size_t)bytes);
     bool taken = ranks_agree(ranks, first || problem_no_memory(problem), problem);
     if (taken && ranks->rank == 0) memcpy(first, lines, (size_t)bytes);
-    taken = taken && spread(ranks, first, (size_t)bytes, problem);
+    taken = taken && ranks_share(ranks, first, (size_t)bytes, problem);
     bool same = taken && ranks_agree(ranks, compare_lines(lines, first, problem), problem);
     free(first);
     return same;

@@ -58,6 +58,9 @@ bool ranks_gather(struct ranks *ranks, const void *mine, size_t bytes, void *all
  */
 bool ranks_same(struct ranks *ranks, const char *lines, struct problem *problem);
 
+/* The `bytes` bytes become rank 0's on all ranks. */
+bool ranks_share(struct ranks *ranks, void *data, size_t bytes, struct problem *problem);
+
 /* *value becomes rank 0's on all ranks. */
 bool ranks_follow(struct ranks *ranks, int64_t *value, struct problem *problem);
 

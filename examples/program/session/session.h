@@ -1,7 +1,7 @@
 /*
- * A training run from its command line to its end, in parts: the beginning (session_prepare.c), batches
- * (session_batch.c), steps (session_step.c), saving (session_save.c), messages (session_say.c). pretrain.c
- * joins them.
+ * A training run from its command line to its end, in parts: the beginning (session_prepare.c),
+ * batches (session_batch.c), steps (session_step.c), its length as a time (session_time.c), saving
+ * (session_save.c), messages (session_say.c). pretrain.c joins them.
  * Of several ranks each makes all of these calls; rank 0 alone writes to the run's folder.
  */
 #ifndef SESSION_H
@@ -69,6 +69,18 @@ void session_warn_and_go_on(struct session *session);
 
 /* Everything up to the first step of this session. On failure the session is still to be freed. */
 bool session_prepare(struct session *session);
+
+/* The trainer's settings and the views of a new run. */
+bool session_apply(struct session *session, const struct settings *settings);
+
+/* Whether every rank has at least one image of a batch, and whole shards. */
+bool session_check_ranks(struct session *session);
+
+/*
+ * Of a run whose length is a time: times steps, on all ranks, and sets session->time and settings->time_steps
+ * by the clock of rank 0.
+ */
+bool session_plan_time(struct session *session, struct settings *settings);
 
 /* Whether this process is the one that writes. */
 bool session_writes(const struct session *session);

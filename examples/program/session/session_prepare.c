@@ -185,8 +185,18 @@ static bool check_memory(struct session *session, const cribo_runtime *runtime)
     return true;
 }
 
+bool session_apply(struct session *session, const struct settings *settings)
+{
+    cribo_trainer_config *config = &session->config;
+    if (!settings_apply(settings, session->pictures.count, config, &session->problem)) return false;
+    /* So that the run can later have fewer ranks, but not more. */
+    if (!settings_was_given(settings, "shards") && config->shards < session->ranks.size)
+        config->shards = session->ranks.size;
+    return settings_recipe(settings, &session->recipe, &session->problem);
+}
+
 /* Every rank has at least one image of a batch, and whole shards. */
-static bool check_ranks(struct session *session)
+bool session_check_ranks(struct session *session)
 {
     int64_t size = session->ranks.size, batch = session->config.batch_size;
     if ((int64_t)session->pictures.count < batch) batch = (int64_t)session->pictures.count;
@@ -207,7 +217,7 @@ static bool make_trainer(struct session *session)
     runtime.threads = session->options->threads;
     runtime.log = say_message;
     runtime.log_user = session;
-    if (!check_ranks(session) || !check_memory(session, &runtime)) return false;
+    if (!session_check_ranks(session) || !check_memory(session, &runtime)) return false;
     return cribo_trainer_create_distributed(&session->trainer, &session->config, &runtime,
                ranks_communicator(&session->ranks)) == CRIBO_OK ||
            problem_library(&session->problem);
@@ -329,54 +339,6 @@ static bool go_on(struct session *session)
     return false;
 }
 
-/* A trainer to time: all losses from the first step on, and weights that stay. */
-static bool make_trial(const struct session *session, const cribo_trainer_config *config,
-    cribo_trainer **trainer, struct problem *problem)
-{
-    cribo_trainer_config trial = *config;
-    cribo_runtime runtime;
-    trial.cross_image_steps = trial.freeze_last_layer_steps = trial.cross_image_objects = 1;
-    trial.learning_rate = trial.learning_rate_final = 0;
-    if (cribo_runtime_init(&runtime, sizeof runtime) != CRIBO_OK) return problem_library(problem);
-    runtime.threads = session->options->threads;
-    return cribo_trainer_create(trainer, &trial, &runtime) == CRIBO_OK || problem_library(problem);
-}
-
-static void say_nothing(void *user, const char *name, const char *reason)
-{
-    (void)user, (void)name, (void)reason;
-}
-
-/* The number of steps that fit into the given time, by timing some. */
-static bool plan_time(struct session *session, struct settings *settings)
-{
-    cribo_trainer_config config;
-    cribo_trainer *trainer = NULL;
-    session->time.budget = settings->time;
-    if (settings->time <= 0) return true;
-    if (session->ranks.size > 1)
-        return problem_set(&session->problem, "--time is for one process; give --steps to several");
-    if (!settings_apply(settings, session->pictures.count, &config, &session->problem) ||
-        !settings_recipe(settings, &session->recipe, &session->problem) ||
-        !make_trial(session, &config, &trainer, &session->problem))
-        return false;
-    say_note("timing some steps");
-    struct loader_options how = {.pictures = &session->pictures,
-        .recipe = session->recipe,
-        .image_size = (int)config.image_size,
-        .local_crops = (int)config.local_crops,
-        .local_size = (int)config.local_size,
-        .batch = (size_t)config.batch_size,
-        .workers = session->options->workers,
-        .seed = (uint64_t)config.seed,
-        .say_broken = say_nothing};
-    bool measured = time_measure(&session->time, trainer, &how, &session->problem);
-    cribo_trainer_free(trainer);
-    if (measured) time_plan_steps(&session->time, session_now() - session->started);
-    settings->time_steps = session->time.steps;
-    return measured;
-}
-
 /* Weights of a run expect pixels as in that run. */
 static void say_normalisation(const struct session *session)
 {
@@ -399,13 +361,9 @@ static bool begin(struct session *session)
     position->files = session->pictures.count;
     snprintf(position->preset, sizeof position->preset, "%s", session->options->settings.presets);
     const struct pretrain_options *options = session->options;
-    if (!plan_time(session, settings)) return false;
+    if (!session_plan_time(session, settings)) return false;
     time_plan_print(&session->time, position->time);
-    if (!settings_apply(settings, session->pictures.count, &session->config, &session->problem)) return false;
-    /* So that the run can later have fewer ranks, but not more. */
-    if (!settings_was_given(settings, "shards") && session->config.shards < session->ranks.size)
-        session->config.shards = session->ranks.size;
-    if (!settings_recipe(settings, &session->recipe, &session->problem)) return false;
+    if (!session_apply(session, settings)) return false;
     say_normalisation(session);
     return make_trainer(session) &&
            agree(session, !options->weights || weights_load(session->trainer, options->weights,

@@ -1,8 +1,6 @@
 /* See time_budget.h. */
 #include "session/time_budget.h"
 
-#include "session/session.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +11,7 @@
  */
 #define SHARE_OF_STEPS 0.95
 
-/* The first steps take longer: memory is touched for the first time, and the loader has nothing ready. */
-enum { UNCOUNTED = 2, AT_LEAST = 3 };
+enum { AT_LEAST = 3 };
 #define SHARE_OF_MEASUREMENT 0.03
 #define LONGEST_MEASUREMENT 30.0
 
@@ -60,33 +57,10 @@ void time_print(char text[TIME_TEXT], double seconds)
     if (length == 0) snprintf(text, TIME_TEXT, "0s");
 }
 
-static bool step(
-    cribo_trainer *trainer, struct loader *loader, const struct recipe *recipe, struct problem *problem)
+bool time_goes_on(const struct time_plan *plan, double spent)
 {
-    struct loader_batch loaded;
-    cribo_report report = {.struct_size = sizeof report};
-    if (!loader_next(loader, &loaded, problem)) return false;
-    if (loaded.images == 0) return true;
-    cribo_batch batch = session_batch(&loaded, recipe);
-    return cribo_trainer_step(trainer, &batch, &report) == CRIBO_OK || problem_library(problem);
-}
-
-bool time_measure(
-    struct time_plan *plan, cribo_trainer *trainer, const struct loader_options *how, struct problem *problem)
-{
-    struct loader *loader;
-    if (!loader_create(&loader, how, problem)) return false;
-    double limit = fmin(SHARE_OF_MEASUREMENT * plan->budget, LONGEST_MEASUREMENT), began = 0, spent = 0;
-    bool stepped = true;
-    plan->measured = 0;
-    for (int i = 0; i < UNCOUNTED && stepped; i++) stepped = step(trainer, loader, &how->recipe, problem);
-    for (began = session_now(); stepped && (plan->measured < AT_LEAST || spent < limit); plan->measured++) {
-        stepped = step(trainer, loader, &how->recipe, problem);
-        spent = session_now() - began;
-    }
-    plan->seconds_per_step = plan->measured ? spent / (double)plan->measured : 0;
-    loader_free(loader);
-    return stepped;
+    return plan->measured < AT_LEAST ||
+           spent < fmin(SHARE_OF_MEASUREMENT * plan->budget, LONGEST_MEASUREMENT);
 }
 
 void time_plan_steps(struct time_plan *plan, double spent)

@@ -5,9 +5,8 @@
 #ifndef TIME_BUDGET_H
 #define TIME_BUDGET_H
 
-#include "pictures/loader.h"
-
-#include <cribo/trainer.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 /* The longest budget, in seconds. */
 #define TIME_BUDGET_MOST (366.0 * 86400)
@@ -29,11 +28,12 @@ bool time_parse(const char *text, double *seconds);
 void time_print(char text[TIME_TEXT], double seconds);
 
 /*
- * Times steps of a trainer that is used for nothing else, for about a thirtieth of the budget (at most half a
- * minute), after some that are not counted, with batches by `how`. The trainer's state is changed.
+ * The measurement: TIME_UNCOUNTED steps, which take longer than others, and then steps that are counted in
+ * plan->measured, until time_goes_on is false after `spent` seconds of them: for about a thirtieth of the
+ * budget, at most half a minute.
  */
-bool time_measure(struct time_plan *plan, cribo_trainer *trainer, const struct loader_options *how,
-    struct problem *problem);
+enum { TIME_UNCOUNTED = 2 };
+bool time_goes_on(const struct time_plan *plan, double spent);
 
 /* Sets plan->steps: those that fit into the budget after `spent` seconds of it, at least 1. */
 void time_plan_steps(struct time_plan *plan, double spent);
