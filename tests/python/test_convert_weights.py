@@ -446,38 +446,38 @@ class Layouts(Temporary):
         self.assertEqual(set(found), {f"backbone.{name}" for name in family(scale=1)})
 
 
+def write_graph(path: Path, weights: dict) -> None:
+    """An ONNX graph with Hugging Face's weights, as an exporter writes it: transposed weights and positions
+    have names without a meaning. A decoder is in it as well."""
+    try:
+        import onnx
+        from onnx import helper, numpy_helper
+    except ImportError:
+        raise unittest.SkipTest("needs onnx") from None
+    tensors, nodes = [], []
+
+    def node(operator, name, values, operand):
+        tensors.append(numpy_helper.from_array(np.ascontiguousarray(values), operand))
+        nodes.append(helper.make_node(operator, ["x", operand], [name], name=f"/{name}"))
+
+    for number, (name, values) in enumerate(weights.items()):
+        module = "backbone/" + "/".join(name.split(".")[:-1]).replace("layer/", "layer.")
+        if name.endswith("position_embeddings"):
+            node("Concat", module + "/Concat", values[:, :1].numpy(), "onnx::Concat_1")
+            node("Reshape", module + "/Reshape", values[:, 1:].numpy(), "onnx::Reshape_2")
+        elif name.endswith(".weight") and values.ndim == 2:
+            node("MatMul", module + "/MatMul", values.T.numpy(), f"onnx::MatMul_{number}")
+        else:
+            node("Add", module + "/Add", values.numpy(), "backbone." + name)
+    node("Conv", "decoder/conv/Conv", np.zeros((1, 1), np.float32), "decoder.conv.weight")
+    onnx.save(helper.make_model(helper.make_graph(nodes, "graph", [], [], tensors)), path)
+
+
 class Onnx(Temporary):
-    """Graphs of an exporter: transposed weights and positions under names without a meaning."""
-
-    def graph(self, weights: dict) -> Path:
-        try:
-            import onnx
-            from onnx import helper, numpy_helper
-        except ImportError:
-            raise unittest.SkipTest("needs onnx") from None
-        tensors, nodes = [], []
-
-        def node(operator, name, values, operand):
-            tensors.append(numpy_helper.from_array(np.ascontiguousarray(values), operand))
-            nodes.append(helper.make_node(operator, ["x", operand], [name], name=f"/{name}"))
-
-        for number, (name, values) in enumerate(weights.items()):
-            module = "backbone/" + "/".join(name.split(".")[:-1]).replace("layer/", "layer.")
-            if name.endswith("position_embeddings"):
-                node("Concat", module + "/Concat", values[:, :1].numpy(), "onnx::Concat_1")
-                node("Reshape", module + "/Reshape", values[:, 1:].numpy(), "onnx::Reshape_2")
-            elif name.endswith(".weight") and values.ndim == 2:
-                node("MatMul", module + "/MatMul", values.T.numpy(), f"onnx::MatMul_{number}")
-            else:
-                node("Add", module + "/Add", values.numpy(), "backbone." + name)
-        node("Conv", "decoder/conv/Conv", np.zeros((1, 1), np.float32), "decoder.conv.weight")
-        path = self.folder / "model.onnx"
-        onnx.save(helper.make_model(helper.make_graph(nodes, "graph", [], [], tensors)), path)
-        return path
-
     def test_parameters_are_found_through_the_nodes(self):
         weights = layouts.from_library(family(scale=1), "huggingface-dinov2")
-        path = self.graph(weights)
+        path = self.folder / "model.onnx"
+        write_graph(path, weights)
         convert_weights.convert(path, self.folder / "b.safetensors")
         found = safetensors.torch.load_file(self.folder / "b.safetensors")
         self.assertEqual(set(found), set(weights))
