@@ -163,6 +163,6 @@ int pretrain(const struct pretrain_options *given)
         !failed(&session, session_prepare(&session)))
         status = train_and_finish(&session);
     session_free(&session);
-    ranks_close(&session.ranks);
+    ranks_close(&session.ranks, status);
     return status;
 }

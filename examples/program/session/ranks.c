@@ -134,12 +134,11 @@ bool ranks_open(struct ranks *ranks, const struct ranks_options *options, const 
     const char *name = chosen(options, launcher);
     *ranks = (struct ranks){.size = 1, .own.struct_size = sizeof ranks->own};
     if (!strcmp(name, "none")) return true;
-    if (!load(ranks, name, problem) || !begin(ranks, name, problem) ||
-        !check_size(ranks, name, launcher, problem))
-        return false;
+    if (!load(ranks, name, problem) || !begin(ranks, name, problem)) return false;
+    ranks->own.deadline = options->deadline > 0 ? options->deadline : DEFAULT_DEADLINE;
+    if (!check_size(ranks, name, launcher, problem)) return false;
     ranks->rank = ranks->own.rank;
     ranks->size = ranks->own.size;
-    ranks->own.deadline = options->deadline > 0 ? options->deadline : DEFAULT_DEADLINE;
     ranks->shared = ranks->own;
     ranks->shared.context = ranks;
     ranks->shared.send = start_send;
@@ -153,10 +152,35 @@ bool ranks_open(struct ranks *ranks, const struct ranks_options *options, const 
  * MPI ends all processes at once after a broken connection, so this waits until the others have had the time
  * for their messages. The library stays loaded: MPI's threads may be in it.
  */
-void ranks_close(struct ranks *ranks)
+/* How a process ends whose MPI does not: after the deadline, with this status. */
+static struct ending {
+    struct timespec wait;
+    int status;
+} ending;
+
+static void *end_anyway(void *unused)
+{
+    (void)unused;
+    nanosleep(&ending.wait, NULL);
+    _exit(ending.status);
+}
+
+/* MPICH's MPI_Finalize has waited for ever behind slow links, with all ranks in it. */
+static void watch_the_end(double deadline, int status)
+{
+    pthread_t thread;
+    double seconds = floor(deadline);
+    ending = (struct ending){{(time_t)seconds, (long)((deadline - seconds) * 1e9)}, status};
+    if (pthread_create(&thread, NULL, end_anyway, NULL) == 0) pthread_detach(thread);
+}
+
+void ranks_close(struct ranks *ranks, int status)
 {
     if (ranks->broken) sleep(1);
-    if (ranks->mpi) ranks->end(ranks->mpi);
+    if (ranks->mpi) {
+        watch_the_end(ranks->own.deadline, status);
+        ranks->end(ranks->mpi);
+    }
     *ranks = (struct ranks){.size = 1};
 }
 

@@ -40,8 +40,11 @@ bool ranks_check(
 bool ranks_open(struct ranks *ranks, const struct ranks_options *options, const struct launcher *launcher,
     struct problem *problem);
 
-/* Ends MPI. After a broken connection MPI ends the other ranks and this process. */
-void ranks_close(struct ranks *ranks);
+/*
+ * Ends MPI, and the process with `status` if MPI does not end within the deadline. After a broken connection
+ * MPI ends the other ranks and this process.
+ */
+void ranks_close(struct ranks *ranks, int status);
 
 /* The communicator for a trainer; NULL with one rank. */
 const cribo_communicator *ranks_communicator(const struct ranks *ranks);
