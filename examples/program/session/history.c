@@ -56,6 +56,16 @@ double history_retrieval_newest(const struct history *history)
     return history->retrieval_count ? history->retrievals[history->retrieval_count - 1].percent : NAN;
 }
 
+bool history_retrieval_rose(const struct history *history)
+{
+    size_t taken = 0;
+    double start = history_retrieval_start(history), newest = history_retrieval_newest(history), sum = 0;
+    /* The first entry is the start. */
+    for (size_t i = history->retrieval_count; i > 1 && taken < 3; i--, taken++)
+        sum += history->retrievals[i - 1].percent;
+    return taken == 0 || !isfinite(start) || newest > start || sum / (double)taken > start;
+}
+
 void history_free(struct history *history)
 {
     free(history->losses);

@@ -133,7 +133,8 @@ static double retrieve_when_due(struct session *session, const cribo_report *rep
     double start = history_retrieval_start(&session->history), percent;
     if (!view_retrieval_is_due(session->step, session->total_steps)) return NAN;
     percent = session_retrieve(session);
-    if (view_retrieval_is_conclusive(session->step, session->total_steps) && percent <= start)
+    if (view_retrieval_is_conclusive(session->step, session->total_steps) && isfinite(percent) &&
+        !history_retrieval_rose(&session->history))
         session_warn(session,
             "step %lld: view retrieval is %.1f %%, before training it was %.1f %%; %s (docs/program.md, "
             "\"View retrieval\")",
