@@ -57,9 +57,9 @@ class Handle:
         config = config_of(self._kind, presets, values)
         self._hooks = Hooks(threads, log, progress)
         self._communicator = communicator  # lives as long as the handle
-        function, more = f"cribo_{self._kind}_create", tuple(sizes)
+        function, more = f"cribo_{self._kind}_create", list[Any](sizes)
         if communicator:
-            function, more = f"{function}_distributed", (*more, ctypes.byref(communicator.struct()))
+            function, more = f"{function}_distributed", [*more, ctypes.byref(communicator.struct())]
         self._create(function, ctypes.byref(config), *more)
         self._read_settings()
 
