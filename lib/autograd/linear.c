@@ -247,3 +247,19 @@ void cb_op_hold(cb_tape *tape, cb_tensor x, size_t first, size_t count)
     hold_node f = {.x = x, .first = first, .count = count};
     if (x.gradient || !cb_tape_runs(tape)) cb_tape_record(tape, &f.node, sizeof f, hold_backward);
 }
+
+typedef struct complete_node {
+    cb_node node;
+    cb_tensor x;
+} complete_node;
+
+static void complete_backward(cb_tape *tape, cb_node *node)
+{
+    tape->complete = ((complete_node *)node)->x.gradient;
+}
+
+void cb_op_complete(cb_tape *tape, cb_tensor x)
+{
+    complete_node f = {.x = x};
+    if (x.gradient || !cb_tape_runs(tape)) cb_tape_record(tape, &f.node, sizeof f, complete_backward);
+}

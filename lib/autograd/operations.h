@@ -119,6 +119,13 @@ cb_tensor cb_op_rotate(
 void cb_op_hold(cb_tape *tape, cb_tensor x, size_t first, size_t count);
 
 /*
+ * Operations that are recorded later use the parameter x and parameters after it in the flat buffer, those
+ * before use none of these: the backward pass reaches this place with their gradients complete
+ * (cb_tape_watch). Not in a segment of cb_op_recomputed.
+ */
+void cb_op_complete(cb_tape *tape, cb_tensor x);
+
+/*
  * Adds a gradient [rows, columns] that is computed elsewhere to that of x, after all operations that are
  * recorded later. The gradient is borrowed until the backward pass has ended; its content may be computed
  * until then.

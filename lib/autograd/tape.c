@@ -67,5 +67,8 @@ void cb_tape_record(cb_tape *tape, cb_node *node, size_t bytes, void (*backward)
 
 void cb_tape_backward(cb_tape *tape)
 {
-    for (; tape->last; tape->last = tape->last->before) tape->last->backward(tape, tape->last);
+    for (; tape->last; tape->last = tape->last->before) {
+        tape->last->backward(tape, tape->last);
+        if (tape->watch) tape->watch(tape->watcher, tape->complete);
+    }
 }

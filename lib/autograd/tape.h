@@ -51,6 +51,12 @@ typedef struct cb_node {
     struct cb_node *before;
 } cb_node;
 
+/*
+ * Called after each operation of a backward pass: the gradients of parameters at `complete` and after it in
+ * their flat buffer have their values of this pass (cb_op_complete); NULL: not yet known of any.
+ */
+typedef void cb_tape_watch(void *context, const cb_real *complete);
+
 struct cb_tape {
     cb_arena *arena;
     cb_pool *pool;
@@ -61,6 +67,9 @@ struct cb_tape {
     void *scratch;         /* used by one operation at a time */
     size_t scratch_bytes;  /* while measuring: maximum over the operations */
     size_t backward_bytes; /* while measuring: maximum that the backward pass takes from the arena */
+    cb_tape_watch *watch;  /* set before the backward pass; NULL: none */
+    void *watcher;
+    const cb_real *complete;
 };
 
 /*

@@ -38,10 +38,42 @@ typedef struct cb_exchange {
 #define CB_NONE (-1)
 #define CB_ALIVE (-2) /* a sign of life, in place of a notice */
 
+/* The transfers in one direction. */
+typedef struct cb_direction {
+    size_t bytes, started, ended; /* of all; started and ended are multiples of the chunk but for the last */
+    int64_t request[CB_CHUNKS];
+} cb_direction;
+
+/* The notices: requests under way, and their content. */
+typedef struct cb_notice {
+    bool sending, receiving;
+    int64_t sent, received; /* CB_NONE or the rank that is lost */
+    int64_t out, in;        /* requests */
+} cb_notice;
+
+/* An exchange under way. The struct stays at its address, since requests refer to it. */
+typedef struct cb_transfer {
+    const cribo_communicator *communicator;
+    cb_exchange exchange;
+    cb_direction out, in;
+    cb_notice notice;
+} cb_transfer;
+
 /*
- * Fails with CRIBO_TIMED_OUT after the communicator's deadline without progress, and with CRIBO_SYSTEM_ERROR
- * if the transport fails. Afterwards no request is in progress.
+ * begin     starts an exchange
+ * advance   does what is possible without waiting: *ended is true when the exchange has ended
+ * finish    waits for the end. Fails with CRIBO_TIMED_OUT after the communicator's deadline without progress
+ *           during the wait
+ *
+ * Each fails with CRIBO_SYSTEM_ERROR if the transport fails, and advance with CRIBO_TIMED_OUT if the peer's
+ * notice names a lost rank. After a failure no request is in progress.
  */
+cribo_status cb_exchange_begin(
+    cb_transfer *transfer, const cribo_communicator *communicator, const cb_exchange *exchange);
+cribo_status cb_exchange_advance(cb_transfer *transfer, bool *ended);
+cribo_status cb_exchange_finish(cb_transfer *transfer);
+
+/* All of an exchange. */
 cribo_status cb_exchange_run(const cribo_communicator *communicator, const cb_exchange *exchange);
 
 /*

@@ -30,6 +30,43 @@ typedef struct outcome {
     char message[MESSAGE_BYTES];
 } outcome;
 
+/* What the ranks do with values. */
+typedef struct reduction {
+    const char *what;
+    size_t size, sent_size;                   /* bytes of a value, and of one that is sent */
+    void (*pack)(void *values, size_t count); /* makes values that are sent, in place; NULL: they are */
+    cb_join *join;
+} reduction;
+
+/* The target of an exchange's chunks. */
+typedef struct joined {
+    cb_join *join;
+    void *values;
+} joined;
+
+/* The parts first ... first + count - 1 that a rank keeps before the exchange by `bit`. */
+typedef struct halving {
+    size_t bit, first, count;
+    joined to;
+} halving;
+
+/*
+ * Sums in the background (cb_ranks_begin_sums): the agreement's exchanges, then those of each bucket, one
+ * after the other.
+ */
+typedef struct background {
+    cb_bucket_sums sums;
+    size_t complete; /* of the buckets, from the last on */
+    bool agreed;
+    size_t summed;   /* buckets whose exchanges have ended */
+    halving state;   /* of the agreement or the present bucket: the next exchange or the one under way */
+    bool exchanging; /* one is under way */
+    cb_transfer transfer;
+    int64_t lost;
+    cribo_status status;
+    char message[MESSAGE_BYTES]; /* of a failure */
+} background;
+
 struct cb_ranks {
     cribo_communicator communicator;
     size_t rank, size;
@@ -41,6 +78,7 @@ struct cb_ranks {
     outcome *outcomes;     /* [size] */
     size_t *offsets;       /* [size + 1] of equal parts */
     unsigned char *chunks; /* [CB_CHUNKS, CB_CHUNK_BYTES] */
+    background background;
 };
 
 /* --- making them --- */
@@ -196,14 +234,21 @@ static cribo_status lose(cb_ranks *ranks, size_t peer, int64_t lost, cribo_statu
     return cb_fail(status, "%s", ranks->failure.message);
 }
 
+/* The exchange with what depends on the ranks. */
+static cb_exchange complete(const cb_ranks *ranks, const cb_exchange *exchange, int64_t *lost)
+{
+    cb_exchange whole = *exchange;
+    whole.patience = patience_with(ranks, exchange->peer);
+    whole.signs = ranks->led && ranks->rank != 0;
+    whole.lost = lost;
+    return whole;
+}
+
 static cribo_status run(cb_ranks *ranks, const cb_exchange *exchange)
 {
     CB_TRY(cb_ranks_check(ranks));
-    cb_exchange whole = *exchange;
     int64_t lost = CB_NONE;
-    whole.patience = patience_with(ranks, exchange->peer);
-    whole.signs = ranks->led && ranks->rank != 0;
-    whole.lost = &lost;
+    cb_exchange whole = complete(ranks, exchange, &lost);
     cribo_status status = cb_exchange_run(&ranks->communicator, &whole);
     if (status == CRIBO_OK) return status;
     return lose(ranks, exchange->peer, lost != CB_NONE ? lost : (int64_t)exchange->peer, status);
@@ -265,6 +310,8 @@ cribo_status cb_ranks_gather(cb_ranks *ranks, const char *what, const void *mine
 
 /* --- agreement --- */
 
+static const char agreement[] = "agreement on the outcome of a phase";
+
 static cribo_status check_calls(const cb_ranks *ranks)
 {
     const outcome *all = ranks->outcomes;
@@ -276,20 +323,34 @@ static cribo_status check_calls(const cb_ranks *ranks)
     return CRIBO_OK;
 }
 
-/* Gathers the outcomes of all ranks, and returns that of the lowest that failed. */
-static cribo_status join_outcomes(cb_ranks *ranks, outcome *mine)
+/* Whether a message begins with "rank R: ", from an agreement before this one. */
+static bool names_rank(const char *message)
 {
-    strncpy(mine->call, ranks->call, CALL_BYTES - 1);
-    CB_TRY(
-        cb_ranks_gather(ranks, "agreement on the outcome of a phase", mine, sizeof *mine, ranks->outcomes));
+    const size_t word = sizeof "rank " - 1;
+    return strncmp(message, "rank ", word) == 0 &&
+           message[word + strspn(message + word, "0123456789")] == ':';
+}
+
+/* The failure of the lowest rank that failed. */
+static cribo_status joint_outcome(const cb_ranks *ranks)
+{
     CB_TRY(check_calls(ranks));
     for (size_t r = 0; r < ranks->size; r++) {
         const outcome *theirs = &ranks->outcomes[r];
         if (theirs->status == CRIBO_OK) continue;
-        if (r == ranks->rank) return cb_fail((cribo_status)theirs->status, "%s", mine->message);
+        if (r == ranks->rank || names_rank(theirs->message))
+            return cb_fail((cribo_status)theirs->status, "%s", theirs->message);
         return cb_fail((cribo_status)theirs->status, "rank %zu: %s", r, theirs->message);
     }
     return CRIBO_OK;
+}
+
+/* Gathers the outcomes of all ranks, and returns that of the lowest that failed. */
+static cribo_status join_outcomes(cb_ranks *ranks, outcome *mine)
+{
+    strncpy(mine->call, ranks->call, CALL_BYTES - 1);
+    CB_TRY(cb_ranks_gather(ranks, agreement, mine, sizeof *mine, ranks->outcomes));
+    return joint_outcome(ranks);
 }
 
 cribo_status cb_ranks_agree(cb_ranks *ranks, cribo_status status)
@@ -435,7 +496,8 @@ static cribo_status wait_for_release(cb_ranks *ranks)
     outcome theirs;
     CB_TRY(cb_ranks_swap(ranks, "outcome of rank 0", 0, NULL, 0, &theirs, sizeof theirs));
     if (theirs.status == CRIBO_OK) return CRIBO_OK;
-    return cb_fail((cribo_status)theirs.status, "rank 0: %s", theirs.message);
+    const char *by = names_rank(theirs.message) ? "" : "rank 0: ";
+    return cb_fail((cribo_status)theirs.status, "%s%s", by, theirs.message);
 }
 
 cribo_status cb_ranks_release(cb_ranks *ranks, cribo_status status)
@@ -466,20 +528,6 @@ size_t cb_ranks_owner(const cb_ranks *ranks, size_t part)
     return part_of(part, cb_ranks_size(ranks)); /* reversing twice changes nothing */
 }
 
-/* What the ranks do with values. */
-typedef struct reduction {
-    const char *what;
-    size_t size, sent_size;                   /* bytes of a value, and of one that is sent */
-    void (*pack)(void *values, size_t count); /* makes values that are sent, in place; NULL: they are */
-    cb_join *join;
-} reduction;
-
-/* The target of an exchange's chunks. */
-typedef struct joined {
-    cb_join *join;
-    void *values;
-} joined;
-
 static void join_arrived(void *context, const void *data, size_t offset, size_t bytes)
 {
     const joined *to = context;
@@ -491,27 +539,44 @@ static void join_arrived(void *context, const void *data, size_t offset, size_t 
  * parts of the rank whose number differs in bit `bit`, and sends that rank the other half. The lowest bit
  * selects half of all parts, so a rank's last part is part_of its number, and the order is that of the tree.
  */
+static halving begin_halving(const cb_ranks *ranks)
+{
+    return (halving){.bit = 1, .count = cb_ranks_size(ranks) / 2};
+}
+
+static cb_exchange halving_exchange(
+    const cb_ranks *ranks, const reduction *r, unsigned char *values, const size_t *offsets, halving *h)
+{
+    size_t upper = h->first + h->count, kept = ranks->rank & h->bit ? upper : h->first;
+    size_t given = kept == h->first ? upper : h->first, sent = offsets[given + h->count] - offsets[given];
+    unsigned char *send = values + r->size * offsets[given];
+    if (r->pack) r->pack(send, sent);
+    h->to = (joined){r->join, values + r->size * offsets[kept]};
+    return (cb_exchange){
+        .what = r->what,
+        .peer = ranks->rank ^ h->bit,
+        .send = send,
+        .send_bytes = r->sent_size * sent,
+        .receive_bytes = r->sent_size * (offsets[kept + h->count] - offsets[kept]),
+        .chunks = ranks->chunks,
+        .arrived = join_arrived,
+        .context = &h->to,
+    };
+}
+
+static void go_on_halving(const cb_ranks *ranks, halving *h)
+{
+    if (ranks->rank & h->bit) h->first += h->count;
+    h->bit *= 2;
+    h->count /= 2;
+}
+
 static cribo_status reduce(cb_ranks *ranks, const reduction *r, unsigned char *values, const size_t *offsets)
 {
-    size_t first = 0, count = cb_ranks_size(ranks);
-    for (size_t bit = 1; ranks && bit < ranks->size; bit *= 2) {
-        count /= 2;
-        size_t upper = first + count, kept = ranks->rank & bit ? upper : first;
-        size_t given = kept == first ? upper : first, sent = offsets[given + count] - offsets[given];
-        unsigned char *send = values + r->size * offsets[given];
-        joined to = {r->join, values + r->size * offsets[kept]};
-        if (r->pack) r->pack(send, sent);
-        CB_TRY(run(ranks, &(cb_exchange){
-                              .what = r->what,
-                              .peer = ranks->rank ^ bit,
-                              .send = send,
-                              .send_bytes = r->sent_size * sent,
-                              .receive_bytes = r->sent_size * (offsets[kept + count] - offsets[kept]),
-                              .chunks = ranks->chunks,
-                              .arrived = join_arrived,
-                              .context = &to,
-                          }));
-        first = kept;
+    halving h = begin_halving(ranks);
+    for (; h.count > 0; go_on_halving(ranks, &h)) {
+        cb_exchange exchange = halving_exchange(ranks, r, values, offsets, &h);
+        CB_TRY(run(ranks, &exchange));
     }
     return CRIBO_OK;
 }
@@ -539,13 +604,16 @@ static void pack_bf16(void *values, size_t count)
     cb_pack_bf16(values, count);
 }
 
+static reduction sum_of(const char *what, bool rounded)
+{
+    return rounded ? (reduction){what, sizeof(cb_real), sizeof(cb_bf16), pack_bf16, add_bf16}
+                   : (reduction){what, sizeof(cb_real), sizeof(cb_real), NULL, add_real};
+}
+
 cribo_status cb_ranks_sum(
     cb_ranks *ranks, const char *what, cb_real *values, const size_t *offsets, bool rounded)
 {
-    static const reduction plain = {NULL, sizeof(cb_real), sizeof(cb_real), NULL, add_real};
-    static const reduction in_bf16 = {NULL, sizeof(cb_real), sizeof(cb_bf16), pack_bf16, add_bf16};
-    reduction r = rounded ? in_bf16 : plain;
-    r.what = what;
+    const reduction r = sum_of(what, rounded);
     return reduce(ranks, &r, (unsigned char *)values, offsets);
 }
 
@@ -564,4 +632,114 @@ cribo_status cb_ranks_spread(
     }
     if (ranks) ranks->descending = false;
     return status;
+}
+
+/* --- sums in the background --- */
+
+void cb_ranks_begin_sums(cb_ranks *ranks, const cb_bucket_sums *sums)
+{
+    if (!ranks) return;
+    ranks->background = (background){.sums = *sums, .state = {.bit = 1}};
+    ranks->outcomes[ranks->rank] = (outcome){.status = CRIBO_OK};
+    strncpy(ranks->outcomes[ranks->rank].call, ranks->call, CALL_BYTES - 1);
+    cb_ranks_advance_sums(ranks, 0);
+}
+
+/* The exchange of outcomes with the rank whose number differs in the present bit, as in cb_ranks_share. */
+static cb_exchange agreement_exchange(const cb_ranks *ranks)
+{
+    size_t held = ranks->background.state.bit, first = ranks->rank & ~(held - 1);
+    return (cb_exchange){.what = agreement,
+        .peer = ranks->rank ^ held,
+        .send = (unsigned char *)(ranks->outcomes + first),
+        .send_bytes = held * sizeof(outcome),
+        .receive = (unsigned char *)(ranks->outcomes + (first ^ held)),
+        .receive_bytes = held * sizeof(outcome)};
+}
+
+static cb_exchange bucket_exchange(cb_ranks *ranks)
+{
+    background *b = &ranks->background;
+    const reduction r = sum_of(b->sums.what, b->sums.rounded);
+    size_t bucket = b->sums.buckets - 1 - b->summed;
+    return halving_exchange(
+        ranks, &r, (unsigned char *)b->sums.values, b->sums.offsets + bucket * (ranks->size + 1), &b->state);
+}
+
+static cribo_status begin_exchange(cb_ranks *ranks)
+{
+    background *b = &ranks->background;
+    CB_TRY(cb_ranks_check(ranks));
+    cb_exchange exchange = b->agreed ? bucket_exchange(ranks) : agreement_exchange(ranks);
+    exchange = complete(ranks, &exchange, &b->lost);
+    b->exchanging = true;
+    return cb_exchange_begin(&b->transfer, &ranks->communicator, &exchange);
+}
+
+/* After an exchange. */
+static cribo_status end_exchange(cb_ranks *ranks)
+{
+    background *b = &ranks->background;
+    b->exchanging = false;
+    if (b->agreed)
+        go_on_halving(ranks, &b->state);
+    else
+        b->state.bit *= 2;
+    if (b->state.bit < ranks->size) return CRIBO_OK;
+    b->state = begin_halving(ranks);
+    if (b->agreed) {
+        b->summed++;
+        return CRIBO_OK;
+    }
+    b->agreed = true;
+    return joint_outcome(ranks);
+}
+
+static void fail(cb_ranks *ranks, cribo_status status)
+{
+    background *b = &ranks->background;
+    size_t peer = b->transfer.exchange.peer;
+    if (b->exchanging) status = lose(ranks, peer, b->lost != CB_NONE ? b->lost : (int64_t)peer, status);
+    b->exchanging = false;
+    b->status = status;
+    strncpy(b->message, cribo_last_error(), MESSAGE_BYTES - 1);
+}
+
+/* Whether there is an exchange that can begin or is under way. */
+static bool has_exchange(const background *b)
+{
+    return b->status == CRIBO_OK && (!b->agreed || b->summed < b->complete);
+}
+
+/* One exchange, or what is possible of it. *ended is false if it would have to wait. */
+static cribo_status step(cb_ranks *ranks, bool waits, bool *ended)
+{
+    background *b = &ranks->background;
+    if (!b->exchanging) CB_TRY(begin_exchange(ranks));
+    CB_TRY(waits ? cb_exchange_finish(&b->transfer) : cb_exchange_advance(&b->transfer, ended));
+    return *ended ? end_exchange(ranks) : CRIBO_OK;
+}
+
+void cb_ranks_advance_sums(cb_ranks *ranks, size_t complete)
+{
+    if (!ranks) return;
+    background *b = &ranks->background;
+    b->complete = complete;
+    for (bool ended = true; ended && has_exchange(b);) {
+        cribo_status status = step(ranks, false, &ended);
+        if (status != CRIBO_OK) fail(ranks, status);
+    }
+}
+
+cribo_status cb_ranks_end_sums(cb_ranks *ranks)
+{
+    if (!ranks) return CRIBO_OK;
+    background *b = &ranks->background;
+    b->complete = b->sums.buckets;
+    while (has_exchange(b)) {
+        bool ended = true;
+        cribo_status status = step(ranks, true, &ended);
+        if (status != CRIBO_OK) fail(ranks, status);
+    }
+    return b->status == CRIBO_OK ? CRIBO_OK : cb_fail(b->status, "%s", b->message);
 }

@@ -123,4 +123,28 @@ cribo_status cb_ranks_sum(
 cribo_status cb_ranks_spread(
     cb_ranks *ranks, const char *what, void *values, size_t size, const size_t *offsets);
 
+/*
+ * Sums while the caller does other work. The values are in buckets, each of which is divided over the ranks:
+ * bucket b has the offsets from offsets[b (size + 1)] on. Sums begin with the last bucket, as gradients are
+ * complete from the end on. Before them the ranks agree, as by cb_ranks_agree, that none has failed: a rank
+ * that has calls cb_ranks_agree instead, and no sum begins.
+ *
+ * begin    this rank has not failed. The arrays stay until the end
+ * advance  the last `complete` buckets have their values. Does what is possible without waiting. A failure is
+ *          returned by the end
+ * end      all buckets have their values; waits for all sums
+ *
+ * No other collective call is made between begin and end.
+ */
+typedef struct cb_bucket_sums {
+    const char *what;
+    cb_real *values;
+    const size_t *offsets; /* [buckets, size + 1] */
+    size_t buckets;
+    bool rounded; /* as in cb_ranks_sum */
+} cb_bucket_sums;
+void cb_ranks_begin_sums(cb_ranks *ranks, const cb_bucket_sums *sums);
+void cb_ranks_advance_sums(cb_ranks *ranks, size_t complete);
+cribo_status cb_ranks_end_sums(cb_ranks *ranks);
+
 #endif

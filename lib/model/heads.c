@@ -33,6 +33,7 @@ void cb_heads_describe(cb_heads *heads, cb_parameters *parameters)
 
 cb_tensor cb_heads_forward(const cb_heads *heads, cb_tape *tape, cb_tensor x)
 {
+    cb_op_complete(tape, heads->mlp0.weight);
     x = cb_op_gelu(tape, cb_linear(tape, x, &heads->mlp0));
     x = cb_op_gelu(tape, cb_linear(tape, x, &heads->mlp2));
     return cb_op_normalise(tape, cb_linear_real(tape, x, &heads->mlp4));

@@ -293,6 +293,7 @@ static cb_tensor run_blocks(
         pass.block = i;
         pass.keep = keep ? keep + 2 * i * pass.images : NULL;
         pass.shares = i + 1 == pass.vit->depth ? options->attention : NULL;
+        cb_op_complete(tape, pass.vit->blocks[i].norm1.weight);
         x = pass.vit->recompute ? cb_op_recomputed(tape, x, block_forward, &pass, sizeof pass)
                                 : block_forward(tape, x, &pass);
     }

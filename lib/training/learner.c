@@ -119,6 +119,8 @@ void cb_learner_begin_learning(cb_learner *l)
 {
     l->learn_ms = 0;
     l->phase = CB_PHASE_TAUGHT;
+    l->tallied = 0;
+    l->joins = false;
     cb_leaves_begin(&l->leaves, l->runtime->pool);
     cb_objective_begin_learning(l->objective);
 }
@@ -129,21 +131,63 @@ cribo_status cb_learner_end_collecting(cb_learner *l, cribo_status status)
     return cb_objective_koleo(l->objective);
 }
 
+/* The objective's part of the shards before shard `next` of this rank. */
+static void tally_leaves(cb_learner *l, size_t next)
+{
+    for (; l->tallied < next; l->tallied++) cb_objective_end_leaf(l->objective, l->tallied);
+}
+
 /* Ends the shards before shard `next` of this rank. */
 static void end_leaves(cb_learner *l, size_t next)
 {
     while (l->leaves.ended < next) {
-        cb_objective_end_leaf(l->objective, l->leaves.ended);
+        tally_leaves(l, l->leaves.ended + 1);
         cb_leaves_end(&l->leaves, l->runtime->pool);
     }
 }
 
-cribo_status cb_learner_learn(cb_learner *l, size_t m, cb_tape *tape, cb_tensor tokens)
+void cb_learner_learn(cb_learner *l, size_t m, cb_tape *tape, cb_tensor tokens)
 {
     end_leaves(l, l->objective->targets.micro[m].leaf);
     cb_objective_learn(l->objective, m, tape, tokens);
+}
+
+/* Between two operations of the last backward pass. */
+static void join_complete(void *context, const cb_real *complete)
+{
+    cb_learner *l = context;
+    size_t from = complete ? (size_t)(complete - l->student->gradients) : l->student->total;
+    size_t buckets = cb_optimiser_buckets_from(&l->optimiser, from);
+    if (buckets > 0)
+        cb_leaves_complete(
+            &l->leaves, l->runtime->pool, cb_optimiser_begin_of(&l->optimiser, buckets) - l->student->frozen);
+    cb_ranks_advance_sums(l->ranks, buckets);
+}
+
+static void begin_joining(cb_learner *l)
+{
+    const cb_bucket_sums sums = cb_optimiser_sums(&l->optimiser, l->leaves.rounded);
+    l->joins = true;
+    cb_ranks_begin_sums(l->ranks, &sums);
+}
+
+/* The last shard may have no images; then the gradients are joined later. */
+static bool joins_early(const cb_learner *l, size_t m)
+{
+    return l->ranks && l->objective->targets.micro[m].leaf + 1 == l->leaves.count;
+}
+
+cribo_status cb_learner_backward(cb_learner *l, size_t m, cb_tape *tape, bool last)
+{
+    CB_TRY(cb_objective_check_losses(l->objective));
+    if (last && joins_early(l, m)) {
+        tally_leaves(l, l->leaves.count); /* all losses are known, and the last layers' gradients */
+        tape->watch = join_complete;
+        tape->watcher = l;
+        begin_joining(l);
+    }
     cb_tape_backward(tape);
-    return cb_objective_check_losses(l->objective);
+    return CRIBO_OK;
 }
 
 /* The objective's sums, over all ranks; the arrays are small. */
@@ -159,14 +203,20 @@ static cribo_status join_sums(cb_learner *l)
     return CRIBO_OK;
 }
 
+/* The gradients of all ranks. After begin_joining nothing fails on one rank alone. */
+static cribo_status join_gradients(cb_learner *l, cribo_status status)
+{
+    if (status != CRIBO_OK) return cb_ranks_agree(l->ranks, status);
+    end_leaves(l, l->leaves.count);
+    if (!l->joins) begin_joining(l);
+    return cb_ranks_end_sums(l->ranks);
+}
+
 static cribo_status join_ranks(cb_learner *l, cribo_status status)
 {
-    CB_TRY(cb_ranks_agree(l->ranks, status));
-    end_leaves(l, l->leaves.count);
+    CB_TRY(join_gradients(l, status));
     CB_TRY(cb_objective_finish_learning(l->objective));
-    if (!l->ranks) return CRIBO_OK;
-    CB_TRY(cb_optimiser_sum_gradients(&l->optimiser, l->leaves.rounded));
-    return join_sums(l);
+    return l->ranks ? join_sums(l) : CRIBO_OK;
 }
 
 cribo_status cb_learner_end_learning(cb_learner *l, cribo_status status)

@@ -4,9 +4,9 @@
  * of this library's networks (step.h), a token trainer those of another network (token_trainer.h).
  *
  * A step: begin; cb_objective_observe for each micro-batch; end_teaching; begin_learning; with KoLeo over
- * several micro-batches cb_objective_collect for each, and end_collecting; cb_learner_learn for each
- * micro-batch; end_learning; update. Permanent state changes only in update, after everything that can
- * fail, so after an error the learner is unchanged.
+ * several micro-batches cb_objective_collect for each, and end_collecting; cb_learner_learn or other losses,
+ * and cb_learner_backward, for each micro-batch; end_learning; update. Permanent state changes only in
+ * update, after everything that can fail, so after an error the learner is unchanged.
  *
  * Over several ranks every rank makes the same calls, each with its share of the batch. The calls that take a
  * status join it: all ranks get the failure of the lowest that failed (cb_ranks_agree).
@@ -49,6 +49,8 @@ typedef struct cb_learner {
     bool renews_anchor;          /* the current step's update copies the teacher; the owner sets both */
     bool heads_only;             /* the current step trains only the heads; the owner sets it after begin */
 
+    size_t tallied; /* leaves whose sums the objective has */
+    bool joins;     /* gradients are being added to those of the other ranks */
     cb_phase phase;
     double teach_start, teach_ms, learn_ms; /* the owner adds to learn_ms */
     cb_pass pass;                           /* its owner plans it */
@@ -86,8 +88,15 @@ void cb_learner_begin_learning(cb_learner *learner);
  */
 cribo_status cb_learner_end_collecting(cb_learner *learner, cribo_status status);
 
-/* The losses of micro-batch m's student tokens [b 2 T, D], and the backward pass of the whole tape. */
-cribo_status cb_learner_learn(cb_learner *learner, size_t m, cb_tape *tape, cb_tensor tokens);
+/* The losses of micro-batch m's student tokens [b 2 T, D]. */
+void cb_learner_learn(cb_learner *learner, size_t m, cb_tape *tape, cb_tensor tokens);
+
+/*
+ * The backward pass of a tape with losses of micro-batch m. Fails before it if a loss is not finite. `last`:
+ * it is the step's last, and the gradients are added to those of the other ranks as soon as they are
+ * complete.
+ */
+cribo_status cb_learner_backward(cb_learner *learner, size_t m, cb_tape *tape, bool last);
 
 /* After the last micro-batch, with its outcome `status`: the gradients and losses of the whole batch. */
 cribo_status cb_learner_end_learning(cb_learner *learner, cribo_status status);

@@ -50,12 +50,19 @@ static void sweep_part(void *context, size_t part, size_t worker)
     if (s->kind != ADD) memset(values, 0, n * sizeof *values);
 }
 
+static void sweep_array(cb_pool *pool, sweep s)
+{
+    s.parts = cb_pool_parts(pool, s.array.count);
+    cb_pool_run(pool, s.parts, sweep_part, &s);
+}
+
+/* Of the first array the numbers before `open`. */
 static void sweep_all(const cb_leaves *leaves, cb_pool *pool, sweep_kind kind, cb_real *stored)
 {
     for (size_t a = 0; a < CB_LEAF_ARRAYS; a++) {
-        sweep s = {kind, leaves->rounded && a == 0, leaves->arrays[a], stored,
-            cb_pool_parts(pool, leaves->arrays[a].count)};
-        cb_pool_run(pool, s.parts, sweep_part, &s);
+        cb_sum_array array = leaves->arrays[a];
+        if (a == 0) array.count = leaves->open;
+        sweep_array(pool, (sweep){kind, leaves->rounded && a == 0, array, stored, 0});
         if (stored) stored += leaves->arrays[a].count;
     }
 }
@@ -63,7 +70,17 @@ static void sweep_all(const cb_leaves *leaves, cb_pool *pool, sweep_kind kind, c
 void cb_leaves_begin(cb_leaves *leaves, cb_pool *pool)
 {
     leaves->ended = 0;
+    leaves->open = leaves->arrays[0].count;
     sweep_all(leaves, pool, CLEAR, NULL);
+}
+
+void cb_leaves_complete(cb_leaves *leaves, cb_pool *pool, size_t from)
+{
+    if (from >= leaves->open) return;
+    cb_sum_array some = {leaves->arrays[0].values + from, leaves->open - from};
+    for (size_t l = 0; (size_t)1 << l < leaves->count; l++)
+        sweep_array(pool, (sweep){ADD, leaves->rounded, some, leaves->level[l] + from, 0});
+    leaves->open = from;
 }
 
 /* Like the carry of a binary counter: leaf i completes one subtree for each trailing 1 bit of i. */

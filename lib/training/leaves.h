@@ -21,6 +21,7 @@ typedef struct cb_leaves {
     size_t count, ended; /* of this rank, a power of two; those that have ended in the current step */
     bool rounded;        /* gradients are rounded to bfloat16 before they are added; set before creation */
     size_t total;        /* numbers of all arrays */
+    size_t open;         /* numbers of the first array that cb_leaves_complete has not joined */
     cb_sum_array arrays[CB_LEAF_ARRAYS];
     cb_real *level[CB_MAX_LEAF_LEVELS]; /* [total] a sum of 2^l leaves, until the next is complete */
 } cb_leaves;
@@ -35,6 +36,12 @@ void cb_leaves_free(const cb_allocator *allocator, cb_leaves *leaves);
 
 /* Begins a step: the arrays are zero. */
 void cb_leaves_begin(cb_leaves *leaves, cb_pool *pool);
+
+/*
+ * In the last leaf, the numbers of the first array from `from` on, which decreases from call to call, are
+ * complete: they become the sums of all leaves now. cb_leaves_end joins what is left.
+ */
+void cb_leaves_complete(cb_leaves *leaves, cb_pool *pool, size_t from);
 
 /* Ends a leaf. The arrays are zero again for the next one, and hold the sum of all leaves after the last. */
 void cb_leaves_end(cb_leaves *leaves, cb_pool *pool);

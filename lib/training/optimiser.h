@@ -10,8 +10,9 @@
  * has the same values. The division into pieces is fixed at creation, so results do not depend on the
  * threads.
  *
- * Over several ranks each rank holds the moments of one part of the flat buffers, and updates that part; the
- * others get the new values. Every rank updates the teacher.
+ * Over several ranks the flat buffers are cut into buckets, and each bucket into one part for each rank. A
+ * rank holds the moments of its parts, and updates them; the others get the new values. Every rank updates
+ * the teacher. The gradients of a bucket can be summed as soon as they are complete.
  */
 #ifndef CB_TRAINING_OPTIMISER_H
 #define CB_TRAINING_OPTIMISER_H
@@ -24,6 +25,11 @@ typedef struct cb_piece {
     size_t parameter, begin, count; /* begin: in the flat buffers */
 } cb_piece;
 
+/* A piece that this rank updates, and where its numbers begin in the moments. */
+typedef struct cb_own_piece {
+    size_t piece, held;
+} cb_own_piece;
+
 typedef struct cb_optimiser {
     const cb_parameters *student;
     cb_real *teacher; /* the teacher's flat values */
@@ -33,16 +39,25 @@ typedef struct cb_optimiser {
     double *squares; /* [pieces] */
     size_t piece_count;
 
-    cb_range held;   /* of the flat buffers, the numbers whose moments this rank holds: one rank all */
+    size_t held;     /* numbers whose moments this rank holds: one rank all */
     cb_real *first;  /* [held] m */
     cb_real *second; /* [held] v */
 
-    cb_ranks *ranks;      /* borrowed; NULL: one */
-    cb_range own;         /* the pieces of this rank's part */
-    size_t *part_pieces;  /* [ranks + 1] where the parts begin, in pieces */
-    size_t *part_numbers; /* [ranks + 1] and in the flat buffers */
-    cb_real *gradients;   /* [held] with several ranks, until all have the new values */
+    cb_ranks *ranks; /* borrowed; NULL: one */
+    size_t buckets;
+    size_t *part_pieces;  /* [buckets, ranks + 1] where the parts begin, in pieces */
+    size_t *part_numbers; /* [buckets, ranks + 1] and in the flat buffers */
+    size_t *held_before;  /* [buckets] numbers that this rank holds of the buckets before */
+    cb_own_piece *own;    /* [own_count] the pieces of this rank's parts */
+    size_t own_count;
+    cb_real *gradients; /* [held] with several ranks, until all have the new values */
 } cb_optimiser;
+
+/*
+ * The number of buckets over several ranks. 0: as many as have at least 2^22 numbers, and 4 pieces for each
+ * rank, so that the parts are of nearly one size. Tests set it before creation. No result depends on it.
+ */
+extern size_t cb_optimiser_chosen_buckets;
 
 cribo_status cb_optimiser_create(const cb_runtime *runtime, cb_optimiser *optimiser,
     const cb_parameters *student, cb_real *teacher, cb_ranks *ranks);
@@ -60,8 +75,17 @@ typedef struct cb_optimiser_step {
     cb_frozen_parts frozen_parts;
 } cb_optimiser_step;
 
-/* This rank's part of the gradients becomes the sum over all ranks (cb_ranks_sum). Collective. */
-cribo_status cb_optimiser_sum_gradients(cb_optimiser *optimiser, bool rounded);
+/*
+ * The sums of the gradients over all ranks, in this rank's parts of the buckets, for cb_ranks_begin_sums.
+ */
+cb_bucket_sums cb_optimiser_sums(const cb_optimiser *optimiser, bool rounded);
+
+/*
+ * How many buckets, from the last on, have no number before `number` of the flat buffers; and the first
+ * number of the last `buckets` buckets, of which there is one at least.
+ */
+size_t cb_optimiser_buckets_from(const cb_optimiser *optimiser, size_t number);
+size_t cb_optimiser_begin_of(const cb_optimiser *optimiser, size_t buckets);
 
 /*
  * Computes the global L2 norm of the gradients. It is not finite if some gradient is not; `norms` then shows
@@ -87,5 +111,12 @@ void cb_optimiser_update(cb_optimiser *optimiser, cb_pool *pool, const cb_optimi
 typedef enum cb_moment { CB_FIRST_MOMENT, CB_SECOND_MOMENT } cb_moment;
 cribo_status cb_optimiser_collect(
     const cb_optimiser *optimiser, cb_moment moment, size_t begin, size_t count, cb_real *to);
+
+/*
+ * Of `values`, numbers begin ... begin + count - 1 of the flat buffers, keeps those whose moments this rank
+ * holds in `held`, which is laid out as the moments.
+ */
+void cb_optimiser_keep(
+    const cb_optimiser *optimiser, size_t begin, size_t count, const cb_real *values, cb_real *held);
 
 #endif

@@ -171,14 +171,10 @@ static void store_rows(const cb_learner *learner, const cb_state *stage, const c
 void cb_state_store(const cb_learner *learner, const cb_state *stage, const cb_state_array *array,
     size_t first, size_t count, const cb_real *values)
 {
-    const cb_range held = learner->optimiser.held;
-    size_t begin = array->begin + first;
-    size_t from = cb_max(begin, held.begin), end = cb_min(begin + count, held.end);
     if (is_view(array))
         store_rows(learner, stage, array, first, count, values);
-    else if (from < end)
-        memcpy(stage->own[array->kind] + (from - held.begin), values + (from - begin),
-            (end - from) * sizeof *values);
+    else
+        cb_optimiser_keep(&learner->optimiser, array->begin + first, count, values, stage->own[array->kind]);
 }
 
 static cribo_status allocate_piece(const cb_learner *learner, cb_state *state)
@@ -198,11 +194,10 @@ static size_t own_rows(const cb_learner *learner, const cb_state *state)
 
 static cribo_status allocate_own(const cb_learner *learner, cb_state *stage)
 {
-    const cb_range held = learner->optimiser.held;
     size_t rows = own_rows(learner, stage), width = learner->objective->sizes.width;
     for (int kind = 0; learner->ranks && kind < CB_STATE_OTHER; kind++)
         CB_TRY(CB_ALLOCATE(stage->allocator, &stage->own[kind],
-            kind < CB_STATE_VIEW1 ? held.end - held.begin : rows * width, "state that is read"));
+            kind < CB_STATE_VIEW1 ? learner->optimiser.held : rows * width, "state that is read"));
     return allocate_piece(learner, stage);
 }
 
@@ -455,7 +450,7 @@ cribo_status cb_state_check(const cb_learner *learner, const cb_state *stage, co
 
 static void adopt_own_moments(cb_optimiser *optimiser, const cb_state *stage)
 {
-    size_t bytes = (optimiser->held.end - optimiser->held.begin) * sizeof(cb_real);
+    size_t bytes = optimiser->held * sizeof(cb_real);
     if (!optimiser->ranks) return;
     memcpy(optimiser->first, stage->own[CB_STATE_FIRST], bytes);
     memcpy(optimiser->second, stage->own[CB_STATE_SECOND], bytes);

@@ -164,6 +164,17 @@ static void compute_anchor(cb_trainer *trainer, const cribo_batch *batch, const 
     memcpy(trainer->anchor_tokens, tokens.value, tokens.rows * tokens.columns * sizeof *tokens.value);
 }
 
+/* Whether a micro-batch has local crops, which take a pass of their own after that of the views. */
+static bool learns_local(const cb_trainer *trainer)
+{
+    return trainer->config.local_crops > 0 && trainer->config.local_weight > 0;
+}
+
+static bool is_last(const cb_trainer *trainer, size_t m)
+{
+    return m + 1 == trainer->learner.objective->targets.micro_batches;
+}
+
 static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *batch, size_t m)
 {
     cb_objective *objective = trainer->learner.objective;
@@ -176,16 +187,16 @@ static cribo_status learn_micro_batch(cb_trainer *trainer, const cribo_batch *ba
     tape.training = true;
     if (anchored)
         cb_objective_anchor(objective, &tape, tokens, trainer->anchor_tokens, trainer->config.gram_weight);
-    return cb_learner_learn(&trainer->learner, m, &tape, tokens);
+    cb_learner_learn(&trainer->learner, m, &tape, tokens);
+    return cb_learner_backward(&trainer->learner, m, &tape, is_last(trainer, m) && !learns_local(trainer));
 }
 
-/* The local crops of a micro-batch: a pass of their own. */
 static cribo_status learn_local(cb_trainer *trainer, const cribo_batch *batch, size_t m)
 {
     cb_objective *objective = trainer->learner.objective;
     const cb_micro_batch *micro = &objective->targets.micro[m];
     size_t crops = (size_t)trainer->config.local_crops, side = (size_t)trainer->config.local_size;
-    if (!crops || !(trainer->config.local_weight > 0)) return CRIBO_OK;
+    if (!learns_local(trainer)) return CRIBO_OK;
     cb_images images =
         cb_batch_local_crops(batch, crops, side, micro->first - objective->targets.own.first, micro->images);
     cb_tape tape = cb_pass_begin(&trainer->learner.pass, true);
@@ -198,8 +209,7 @@ static cribo_status learn_local(cb_trainer *trainer, const cribo_batch *batch, s
         .crops = crops};
     tape.training = true;
     cb_objective_learn_local(objective, m, &tape, &local, trainer->config.local_weight);
-    cb_tape_backward(&tape);
-    return cb_objective_check_losses(objective);
+    return cb_learner_backward(&trainer->learner, m, &tape, is_last(trainer, m));
 }
 
 static cribo_status learn_all(cb_trainer *trainer, const cribo_batch *batch)

@@ -249,7 +249,8 @@ static cribo_status learn_micro_batch(cb_token_trainer *t, const cb_token_chunk 
     cb_tape tape = cb_pass_begin(&t->learner.pass, true);
     cb_tensor tokens = token_rows(t, &tape, micro->images);
     gather(t, &chunk->student, first, micro->images, tokens.value);
-    CB_TRY(cb_learner_learn(&t->learner, m, &tape, tokens));
+    cb_learner_learn(&t->learner, m, &tape, tokens);
+    CB_TRY(cb_learner_backward(&t->learner, m, &tape, false));
     scatter(t, chunk, first, micro->images, tokens.gradient);
     return CRIBO_OK;
 }

@@ -1,15 +1,17 @@
 #!/bin/sh
 # Runs a program under an MPI on four hosts that are network namespaces of this machine, joined by a bridge:
 # namespaces.sh openmpi|mpich exit|each PROGRAM [ARGUMENT ...], judged as by run.sh. LINK in the environment shapes each
-# host's link by tc, for example LINK='netem delay 20ms' or LINK='tbf rate 100mbit burst 64kb latency 100ms'.
-# 77 without root, ip or the MPI.
+# host's link by tc, for example LINK='netem delay 20ms' or LINK='tbf rate 100mbit burst 64kb latency 100ms'. LIMIT is the most
+# seconds that the program may take, NAME the beginning of the namespaces' names (NAME-0 ... NAME-3).
+# 77 without root, ip or the MPI. MPICH over UCX notices that the hosts are one machine, and uses its memory; UCX_TLS=tcp,self in the
+# environment sends over the links, but MPICH 4.0.2 then sometimes hangs in MPI_Finalize.
 flavour=$1 judge=$2
 shift 2
 hosts=4
 launcher=$(command -v "mpirun.$flavour") || { echo "there is no mpirun.$flavour"; exit 77; }
 [ "$(id -u)" = 0 ] && command -v ip >/dev/null || { echo 'network namespaces need root and iproute2'; exit 77; }
 
-tag=cb$$
+tag=${NAME-cb$$}
 work=$(mktemp -d /tmp/cribo-XXXXXX) || exit 2 # short: sockets are made in it
 cleanup() {
     for i in 0 1 2 3; do
@@ -51,13 +53,13 @@ chmod +x "$work/agent"
 addresses=$(seq 1 $hosts | sed 's/^/10.77.0./' | paste -sd, -)
 if [ "$flavour" = openmpi ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    set -- --host "$addresses" --mca plm_rsh_agent "$work/agent" --mca btl tcp,self \
+    set -- --host "$addresses" --mca plm_rsh_agent "$work/agent" --mca pml ob1 --mca btl tcp,self \
         --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 -n $hosts \
         -x LD_LIBRARY_PATH "$@"
 else
     set -- -hosts "$addresses" -launcher ssh -launcher-exec "$work/agent" -iface eth0 -n $hosts "$@"
 fi
-run() { timeout -k 5 120 ip netns exec "$tag-0" env TMPDIR="$work/0" "$launcher" "$@" </dev/null; }
+run() { timeout -k 5 "${LIMIT-120}" ip netns exec "$tag-0" env TMPDIR="$work/0" "$launcher" "$@" </dev/null; }
 if [ "$judge" = exit ]; then
     run "$@"
     exit

@@ -15,7 +15,7 @@ if [ "$flavour" = openmpi ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     options='--oversubscribe --mca btl self,vader,tcp --mca mpi_yield_when_idle 0'
 fi
-if [ "$judge" = exit ]; then exec timeout -k 5 120 "$launcher" $options -n "$ranks" "$@"; fi
-output=$(timeout -k 5 120 "$launcher" $options -n "$ranks" "$@" 2>&1)
+if [ "$judge" = exit ]; then exec timeout -k 5 "${LIMIT-120}" "$launcher" $options -n "$ranks" "$@"; fi
+output=$(timeout -k 5 "${LIMIT-120}" "$launcher" $options -n "$ranks" "$@" 2>&1)
 found=$(printf '%s\n' "$output" | grep -c '^rank [0-9]*: as expected$')
 [ "$found" = "$ranks" ] || { printf '%s\n' "$output"; echo "$found of $ranks ranks ended as expected"; exit 1; }

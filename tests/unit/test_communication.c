@@ -8,6 +8,7 @@
 #include <check.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -141,6 +142,115 @@ START_TEST(test_sums_have_the_same_bits_for_every_number_of_ranks)
     size_t size = (size_t)1 << _i;
     run_ranks(tests, size, 60, sum_numbers);
     for (size_t r = 0; r < size; r++) ck_assert_int_eq(tests[r].status, CRIBO_OK);
+}
+END_TEST
+
+/* --- sums in the background --- */
+
+enum { BUCKETS = 3 };
+
+/* Bucket b are the numbers from b NUMBERS / BUCKETS on. */
+static size_t bucket_begin(size_t bucket)
+{
+    return bucket * NUMBERS / BUCKETS;
+}
+
+/* Whether this rank's part of a bucket has the sums of all ranks. */
+static bool bucket_is_summed(
+    const cb_ranks *ranks, const cb_real *values, const size_t *offsets, size_t bucket)
+{
+    const size_t *part = offsets + bucket * (cb_ranks_size(ranks) + 1) + cb_ranks_part(ranks);
+    for (size_t i = part[0]; i < part[1]; i++)
+        if (values[i] != tree_sum(0, MOST_RANKS, i)) return false;
+    return true;
+}
+
+/* Bucket after bucket gets its values; each but the last is summed without a call that waits. */
+static void sum_in_background(rank_test *test, cb_ranks *ranks)
+{
+    size_t size = cb_ranks_size(ranks), leaves = MOST_RANKS / size, offsets[BUCKETS * (MOST_RANKS + 1)];
+    cb_real *values = calloc(NUMBERS, sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    for (size_t b = 0; b < BUCKETS; b++)
+        for (size_t p = 0; p <= size; p++)
+            offsets[b * (size + 1) + p] =
+                bucket_begin(b) + p * (bucket_begin(b + 1) - bucket_begin(b)) / size;
+    cb_ranks_begin_sums(ranks, &(cb_bucket_sums){"numbers", values, offsets, BUCKETS, false});
+    for (size_t complete = 1; complete <= BUCKETS; complete++) {
+        size_t bucket = BUCKETS - complete;
+        for (size_t i = bucket_begin(bucket); i < bucket_begin(bucket + 1); i++)
+            values[i] = tree_sum((size_t)test->rank * leaves, leaves, i);
+        while (complete < BUCKETS && !bucket_is_summed(ranks, values, offsets, bucket))
+            cb_ranks_advance_sums(ranks, complete);
+    }
+    test->status = cb_ranks_end_sums(ranks);
+    for (size_t b = 0; b < BUCKETS; b++) ck_assert(bucket_is_summed(ranks, values, offsets, b));
+    free(values);
+}
+
+START_TEST(test_sums_in_the_background_need_no_wait)
+{
+    rank_test tests[MOST_RANKS];
+    size_t size = (size_t)1 << _i;
+    run_ranks(tests, size, 60, sum_in_background);
+    for (size_t r = 0; r < size; r++) ck_assert_int_eq(tests[r].status, CRIBO_OK);
+}
+END_TEST
+
+/* Rank 1 has failed before its sums begin. */
+static void fail_before_sums(rank_test *test, cb_ranks *ranks)
+{
+    const size_t offsets[5] = {0, 1, 2, 3, 4};
+    cb_real values[4] = {1, 2, 3, 4};
+    if (test->rank == 1) {
+        test->status = cb_ranks_agree(ranks, cb_fail(CRIBO_NOT_FINITE, "a reason"));
+    } else {
+        cb_ranks_begin_sums(ranks, &(cb_bucket_sums){"numbers", values, offsets, 1, false});
+        cb_ranks_advance_sums(ranks, 1);
+        test->status = cb_ranks_end_sums(ranks);
+        for (size_t i = 0; i < 4; i++) ck_assert(values[i] == (cb_real)(i + 1));
+    }
+    int64_t all[MOST_RANKS]; /* the ranks are still together */
+    ck_assert_int_eq(cb_ranks_gather(ranks, "numbers", &test->rank, sizeof test->rank, all), CRIBO_OK);
+    if (test->status != CRIBO_OK) snprintf(test->message, sizeof test->message, "%s", cribo_last_error());
+}
+
+START_TEST(test_no_sum_begins_after_a_failure)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 60, fail_before_sums);
+    for (size_t r = 0; r < 4; r++) {
+        ck_assert_int_eq(tests[r].status, CRIBO_NOT_FINITE);
+        ck_assert_msg(strstr(tests[r].message, "a reason") != NULL, "%s", tests[r].message);
+    }
+}
+END_TEST
+
+/* Rank 2 leaves when its first bucket is complete. */
+static void leave_during_sums(rank_test *test, cb_ranks *ranks)
+{
+    size_t offsets[2 * 5];
+    cb_real *values = calloc(NUMBERS, sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    for (size_t i = 0; i < 10; i++) offsets[i] = (i / 5 * 4 + i % 5) * (NUMBERS / 8);
+    cb_ranks_begin_sums(ranks, &(cb_bucket_sums){"numbers", values, offsets, 2, false});
+    double begin = cb_clock_ms();
+    while (cb_clock_ms() - begin < 200) cb_ranks_advance_sums(ranks, 1);
+    test->status = test->rank == 2 ? CRIBO_OK : cb_ranks_end_sums(ranks);
+    if (test->status != CRIBO_OK) ck_assert_int_eq(cb_ranks_agree(ranks, CRIBO_OK), CRIBO_TIMED_OUT);
+    if (test->rank == 2) nanosleep(&(struct timespec){.tv_sec = 4}, NULL); /* alive, but silent */
+    free(values);
+}
+
+START_TEST(test_a_rank_that_leaves_during_sums_is_named)
+{
+    rank_test tests[MOST_RANKS];
+    run_ranks(tests, 4, 0.5, leave_during_sums);
+    for (size_t r = 0; r < 4; r++) {
+        if (r == 2) continue;
+        ck_assert_int_eq(tests[r].status, CRIBO_TIMED_OUT);
+        ck_assert_msg(strstr(tests[r].message, "rank 2 did not answer") != NULL, "%s", tests[r].message);
+    }
 }
 END_TEST
 
@@ -436,6 +546,7 @@ int main(void)
     tcase_add_loop_test(exchanges, test_sums_have_the_same_bits_for_every_number_of_ranks, 0, 4);
     tcase_add_test(exchanges, test_order_of_sums_matters);
     tcase_add_test(exchanges, test_the_first_difference_of_lists_is_found_on_all_ranks);
+    tcase_add_loop_test(exchanges, test_sums_in_the_background_need_no_wait, 0, 4);
     tcase_set_timeout(failures, 60);
     tcase_add_test(failures, test_ranks_with_other_versions_are_refused);
     tcase_add_test(failures, test_agreement_gives_all_ranks_the_failure_of_the_lowest);
@@ -444,6 +555,8 @@ int main(void)
     tcase_add_test(exchanges, test_work_of_rank_0_may_take_longer_than_the_deadline);
     tcase_add_test(failures, test_a_rank_0_that_is_gone_ends_the_wait_for_its_work);
     tcase_add_test(failures, test_a_rank_that_is_gone_is_named_during_work_of_rank_0);
+    tcase_add_test(failures, test_no_sum_begins_after_a_failure);
+    tcase_add_test(failures, test_a_rank_that_leaves_during_sums_is_named);
     tcase_add_test(failures, test_waiting_sleeps);
     tcase_add_test(failures, test_groups_refuse_what_is_no_communicator);
     suite_add_tcase(suite, exchanges);

@@ -8,6 +8,7 @@
 #include "support/scratch.h"
 #include "support/suite.h"
 #include "support/training.h"
+#include "training/optimiser.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -33,6 +34,12 @@ typedef struct run_job {
     const char *snapshot;     /* a checkpoint saved from a snapshot; NULL: none */
     long slow_ms;    /* what each call of a writer takes, to which a checkpoint is saved; 0: none is */
     int64_t written; /* calls of that writer on this rank */
+    int poor_rank;   /* a rank whose allocator fails, first at call `fails_at` of creation; -1: none */
+    size_t fails_at; /* 0: not in creation */
+    bool poor_steps; /* its allocator fails in every step; a step that fails is repeated */
+    bool poor_files; /* and at each call of a save and of a load, which are then repeated */
+    int failed;      /* calls that failed for lack of memory */
+    size_t calls;    /* allocations of creation */
     faulty memory;   /* of the trainer, before its end */
     size_t sent;     /* bytes */
     cribo_status status;
@@ -114,6 +121,32 @@ static cribo_status save_slowly(run_job *job, const cribo_trainer *trainer)
     return cribo_trainer_save_weights_to(trainer, &writer);
 }
 
+/* Every rank sees that the poor one has no memory, and whose message this is. */
+static void assert_poor(run_job *job, cribo_status status)
+{
+    const char *message = cribo_last_error();
+    ck_assert_str_eq(cribo_status_name(status), cribo_status_name(CRIBO_OUT_OF_MEMORY));
+    ck_assert_msg(strstr(message, "no memory") != NULL, "%s", message);
+    const char *reason = strncmp(message, "rank 1: ", 8) == 0 ? message + 8 : message;
+    ck_assert_msg(reason > message || job->rank == job->poor_rank, "%s", message);
+    ck_assert_msg(strncmp(reason, "rank ", 5) != 0, "%s", message);
+    job->failed++;
+}
+
+/* One call after the other fails on the poor rank, until saving or loading asks for fewer. */
+static cribo_status repeat_with_failures(run_job *job, cribo_trainer *trainer, bool saves)
+{
+    cribo_status status = CRIBO_OUT_OF_MEMORY;
+    for (size_t at = 1; status != CRIBO_OK; at++) {
+        if (job->rank == job->poor_rank) job->memory.fail_at = job->memory.calls + at;
+        status = saves ? cribo_trainer_save(trainer, job->save, NULL)
+                       : cribo_trainer_load(trainer, job->save, NULL);
+        job->memory.fail_at = 0;
+        if (status != CRIBO_OK) assert_poor(job, status);
+    }
+    return status;
+}
+
 static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
 {
     cribo_status status = CRIBO_OK;
@@ -121,13 +154,21 @@ static cribo_status run_steps(run_job *job, cribo_trainer *trainer)
     for (int number = job->first; status == CRIBO_OK && number < job->first + job->steps; number++) {
         if (job->rank == job->leaving_rank && number == job->leaves) return CRIBO_OK;
         if (number == job->first + 1) CB_TRY(change_rate(job, trainer));
+        if (job->poor_steps && job->rank == job->poor_rank) job->memory.fail_at = job->memory.calls + 1;
         status = take_step(job, trainer, number);
+        job->memory.fail_at = 0;
+        if (job->poor_steps && status != CRIBO_OK) {
+            assert_poor(job, status);
+            status = take_step(job, trainer, number);
+        }
         if (status == CRIBO_OK || !job->retries) continue;
         job->broken_rank = -1;
         status = take_step(job, trainer, number);
     }
     if (status == CRIBO_OK && job->refused_save)
         ck_assert_int_eq(cribo_trainer_save(trainer, "/nowhere/checkpoint", NULL), CRIBO_IO_ERROR);
+    if (status == CRIBO_OK && job->poor_files) status = repeat_with_failures(job, trainer, true);
+    if (status == CRIBO_OK && job->poor_files) status = repeat_with_failures(job, trainer, false);
     if (status == CRIBO_OK && job->snapshot) status = save_snapshot(trainer, job->snapshot);
     if (status == CRIBO_OK && job->slow_ms) status = save_slowly(job, trainer);
     if (status == CRIBO_OK && job->ranks > 1) assert_bank_is_divided(trainer);
@@ -178,8 +219,15 @@ static void *run_rank(void *context)
     job->status = cribo_thread_group_communicator(job->group, job->rank, &c.inner);
     cribo_communicator communicator = {sizeof communicator, job->rank, job->ranks, job->deadline, &c,
         count_send, pass_receive, pass_test, pass_cancel};
+    if (job->rank == job->poor_rank) job->memory.fail_at = job->fails_at;
     if (job->status == CRIBO_OK)
         job->status = cribo_trainer_create_distributed(&trainer, &job->config, &runtime, &communicator);
+    job->calls = job->memory.calls;
+    if (job->poor_rank >= 0 && job->status == CRIBO_OUT_OF_MEMORY) {
+        assert_poor(job, job->status);
+        job->memory.fail_at = 0;
+        job->status = cribo_trainer_create_distributed(&trainer, &job->config, &runtime, &communicator);
+    }
     size_t bytes = job->memory.bytes;
     if (job->status == CRIBO_OK) job->status = run_steps(job, trainer);
     if (job->status == CRIBO_OK)
@@ -219,6 +267,7 @@ static run_job make_job(int steps)
         .steps = steps,
         .broken_rank = -1,
         .leaving_rank = -1,
+        .poor_rank = -1,
         .other_rank = -1};
     job.config.batch_size = BATCH;
     job.config.shards = 8;
@@ -227,10 +276,14 @@ static run_job make_job(int steps)
     return job;
 }
 
-/* Every number of ranks against one rank, after 6 steps. */
+/*
+ * Every number of ranks against one rank. The gradients are in several buckets, which are added while the
+ * backward pass goes on; some of them have no parameters of their own.
+ */
 static void assert_same_bits(const run_job *job)
 {
     run_job one[MAX_RANKS], several[MAX_RANKS], with = *job;
+    cb_optimiser_chosen_buckets = 7;
     with.save = scratch_path("one");
     run_jobs(one, &with, 1);
     assert_all_ok(one, 1);
@@ -319,6 +372,9 @@ END_TEST
 static const char *const ingredients[] = {
     "bank_images=7",
     "exchange_precision=bf16",
+    "exchange_precision=bf16 local_crops=2 local_size=16 micro_batch=1",
+    "recompute=1 micro_batch=1 heads_only_steps=2",
+    "shards=16",
     "exchange_precision=bf16 precision=bf16 group_images=3",
     "frozen_blocks=2 layer_decay=0.8 average_steps=3",
     "koleo_weight=0.3 object_koleo_weight=0.2",
@@ -486,6 +542,7 @@ END_TEST
 START_TEST(test_a_step_that_failed_changes_nothing)
 {
     run_job job = make_job(5), jobs[MAX_RANKS];
+    cb_optimiser_chosen_buckets = 5;
     job.save = scratch_path("sound");
     run_jobs(jobs, &job, 4);
     assert_all_ok(jobs, 4);
@@ -510,6 +567,51 @@ START_TEST(test_a_rank_that_fails_makes_all_fail)
         ck_assert_msg(strstr(jobs[r].message, "view1") != NULL, "%s", jobs[r].message);
         ck_assert_int_eq(strncmp(jobs[r].message, "rank 2: ", 8) == 0, r != 2);
     }
+}
+END_TEST
+
+/*
+ * Creation fails on all ranks at the poor rank's allocations, but for the first ones: without a communicator
+ * there is no agreement. The next creation works, and has the same bits.
+ */
+START_TEST(test_a_rank_without_memory_makes_all_fail_to_create)
+{
+    enum { FIRST = 12, STRIDE = 9 };
+    run_job job = make_job(2), jobs[MAX_RANKS];
+    job.save = scratch_path("sound");
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    size_t calls = jobs[1].calls;
+    ck_assert_uint_gt(calls, FIRST + 5 * STRIDE);
+    job.save = scratch_path("poor");
+    job.poor_rank = 1;
+    for (job.fails_at = FIRST; job.fails_at <= calls; job.fails_at += STRIDE) {
+        job.steps = job.fails_at == FIRST ? 2 : 0;
+        run_jobs(jobs, &job, 4);
+        assert_all_ok(jobs, 4);
+        for (size_t r = 0; r < 4; r++) ck_assert_int_eq(jobs[r].failed, 1);
+        if (job.steps) assert_same_files("sound", "poor");
+    }
+}
+END_TEST
+
+/*
+ * The first step, which compares the ranks' weights, saves and loads fail on all ranks, and work with memory,
+ * with the same bits. The other steps need no memory.
+ */
+START_TEST(test_a_rank_without_memory_makes_all_fail)
+{
+    run_job job = make_job(3), jobs[MAX_RANKS];
+    job.save = scratch_path("sound");
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    job.poor_rank = 1;
+    job.poor_steps = job.poor_files = true;
+    job.save = scratch_path("poor");
+    run_jobs(jobs, &job, 4);
+    assert_all_ok(jobs, 4);
+    for (size_t r = 0; r < 4; r++) ck_assert_int_gt(jobs[r].failed, 5);
+    assert_same_files("sound", "poor");
 }
 END_TEST
 
@@ -579,6 +681,9 @@ int main(void)
     tcase_add_test(bits, test_one_shard_is_as_before_shards);
     tcase_add_test(bits, test_checkpoints_pass_between_numbers_of_ranks);
     tcase_set_timeout(failures, 120);
+    tcase_add_checked_fixture(failures, scratch_begin, scratch_end);
+    tcase_add_test(failures, test_a_rank_without_memory_makes_all_fail_to_create);
+    tcase_add_test(failures, test_a_rank_without_memory_makes_all_fail);
     tcase_add_test(failures, test_a_step_that_failed_changes_nothing);
     tcase_add_test(failures, test_a_rank_that_fails_makes_all_fail);
     tcase_add_test(failures, test_a_rank_that_is_gone_ends_the_others_steps);
