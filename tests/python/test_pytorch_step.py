@@ -70,6 +70,11 @@ class Benchmark(unittest.TestCase):
         lines = run("--check", "--frozen-blocks=0", "--published", program="pytorch_adapt.py")
         self.assertEqual(lines[-2], "all losses agree to 0.0001 in 3 steps")
 
+    def test_cache_of_frozen_blocks_is_measured(self):
+        lines = run("--pairs=1", program="trunk_cache.py")
+        self.assertRegex(lines[1], r"^step \d+ ms of processor time, the frozen blocks \d+ ms of it: .*%$")
+        self.assertRegex(lines[-1], r"^float32: 3264 bytes a view, \d+ MB/s, .* ms to read a batch$")
+
     def test_other_losses_are_noticed(self):
         def outcome(loss):
             return pytorch_step.Outcome((1.0, 2.0, loss), 3.0, 0.5, {})

@@ -196,4 +196,5 @@ void session_say_summary(struct session *session)
     say_result(session, "losses", session->run.losses);
     say_result(session, "before", session->run.clusters_start);
     say_result(session, "objects", session->run.clusters);
+    say_result(session, "both", session->run.clusters_both);
 }
