@@ -3,18 +3,21 @@ photographs of all drives but one, each arm for the same CPU time, and the featu
 that was left out, by dense retrieval and a linear probe. docs/experiment.md has the results.
 
     photo_experiment.py run DATA --out DIR [--arms plain stem masked] [--seeds 1 2 3] [--cpu-seconds 300]
+    photo_experiment.py run DATA --out DIR --scenes TEST    trains on DATA, scores TEST
     photo_experiment.py table DIR
 
 DATA has the folders images and labels and the file classes.txt; a drive is the beginning of a name up to the
-first underscore. An arm is one of the names below, or NAME:OPTION,OPTION with options of `cribo pretrain`
+first underscore. With --scenes there are no drives: DATA and TEST are two such folders, as `cribo scenes`
+writes them. An arm is one of the names below, or NAME:OPTION,OPTION with options of `cribo pretrain`
 (fine:patch-size=4,depth=2). The first steps of an arm are timed on one drive, and every run of the arm gets
 the number of steps that fits into the CPU time, schedules included. Finished runs in DIR are not repeated, so
 a longer list of seeds, drives or arms continues an earlier one. Runs take one thread each, --jobs of them at
 a time.
 
-The floors are one class for all pixels, colour and gradients (HOG) without a network, and the untrained
-network. The arm `labels` is a network of the default size trained with labels for the same time; it needs
-PyTorch.
+The floors are one class for all pixels, the mean labels at each place, colour and gradients (HOG) without a
+network, and the untrained network. `true shares` gives each patch the true shares of its classes: the most
+that features of patches can be expected to reach. The arm `labels` is a network of the default size trained
+with labels for the same time; it needs PyTorch.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
-from adapt_experiment import SCORES, drive_of, link, pictures
+from adapt_experiment import SCORES, link_sets
 
 # The settings without a preset, and one change at a time.
 ARMS: dict[str, list[str]] = {
@@ -66,6 +69,7 @@ ARMS: dict[str, list[str]] = {
 }
 UNTRAINED, LABELS = "untrained", "labels"
 NETWORKS = ("teacher", "student")
+FLOORS = {"one class": "constant", "place": "place", "colour + HOG": "floor", "true shares": "shares"}
 PILOT = (4, 12)  # steps after which an arm's time is read
 
 
@@ -111,7 +115,7 @@ class Experiment:
             (options.out / folder).mkdir(parents=True, exist_ok=True)
 
     def folder(self, drive: str, part: str) -> Path:
-        return self.o.out / f"{drive}-{part}"
+        return Path(self.o.out) / f"{drive}-{part}"
 
     def pretrain(self, job: Job, run: Path, *more: str) -> float:
         options = [*self.o.set, *self.arms[job.arm], f"seed={job.seed}", *more]
@@ -120,7 +124,7 @@ class Experiment:
         return call([*command, *(f"--{option}" for option in options)], run.with_suffix(".log"))
 
     def steps(self, job: Job) -> int:
-        return self.o.steps or max(1, round(self.o.cpu_seconds / self.seconds_per_step(job)))
+        return int(self.o.steps) or max(1, round(self.o.cpu_seconds / self.seconds_per_step(job)))
 
     def seconds_per_step(self, job: Job) -> float:
         """The CPU time of a step of an arm, measured once for all its runs."""
@@ -158,22 +162,25 @@ class Experiment:
 
     def train_with_labels(self, job: Job, run: Path) -> float:
         script = Path(__file__).with_name("torch_labels.py")
-        command = [sys.executable, script, self.folder(job.drive, "train"), "-o", f"{run}.safetensors"]
+        command: list[str | Path] = [sys.executable, script, self.folder(job.drive, "train")]
+        command += ["-o", f"{run}.safetensors"]
         command += [f"--seed={job.seed}", *self.o.labels]
         command += [f"--steps={self.o.steps}" if self.o.steps else f"--cpu-seconds={self.o.cpu_seconds}"]
         return call(command, run.with_suffix(".log"))
 
     @staticmethod
     def signs(run: Path) -> dict[str, float]:
-        """View retrieval at the start and at the end, in per cent."""
-        lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-        lines = [line for line in lines if "view_retrieval_percent" in line]
-        if not lines:
-            return {}
-        return {
-            "retrieval_before": lines[-1]["view_retrieval_start_percent"],
-            "retrieval_after": lines[-1]["view_retrieval_percent"],
-        }
+        """View retrieval at the start and at the end, in per cent, and the entropy of the last [CLS] targets
+        as a share of that of uniform ones: at 1 there is nothing to learn from."""
+        steps = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        last = [step for step in steps[-20:] if step["uniform_loss"]]
+        shares = [step["teacher_entropy"] / step["uniform_loss"] for step in last]
+        found = {"entropy": float(np.mean(shares))} if shares else {}
+        for step in steps:
+            if step["view_retrieval_percent"] is not None:
+                found["retrieval_before"] = step["view_retrieval_start_percent"]
+                found["retrieval_after"] = step["view_retrieval_percent"]
+        return found
 
     def score(self, job: Job, facts: dict[str, Any], network: str, size: int) -> None:
         """Scores of a run on the drive that was left out, and of the floors, computed if not there yet."""
@@ -190,7 +197,8 @@ class Experiment:
         floors: dict[str, float] = {}
         if job.arm == UNTRAINED:
             command += ["--floor"]
-            floors = constant(*(self.folder(job.drive, part) for part in ("train", "test")))
+            train, test = (self.folder(job.drive, part) for part in ("train", "test"))
+            floors = floors_of(train, test, size, self.o.patch)
         call(command + (["--student"] if network == "student" else []), path.with_suffix(".log"))
         path.write_text(json.dumps({**facts, "network": network, "size": size, **floors, **chosen(partial)}))
         partial.unlink()
@@ -218,29 +226,69 @@ def chosen(path: Path) -> dict[str, float]:
     return scores | ({"floor": 100 * found["floor"]["mean_iou"]} if "floor" in found else {})
 
 
-def constant(train: Path, test: Path) -> dict[str, float]:
-    """mIoU in per cent if all pixels of `test` get the commonest class of `train`; nothing without Pillow."""
+# ---- Floors and the bound from labels alone ------------------------------------------------------
+
+
+def label_maps(folder: Path, size: int) -> np.ndarray:
+    """Label maps [n, S, S] as cribo evaluate scores them: the stored pixel at each pixel's centre."""
+    from PIL import Image
+
+    def read(path: Path) -> np.ndarray:
+        stored = np.asarray(Image.open(path))
+        rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in stored.shape)
+        return stored[np.ix_(rows, columns)]
+
+    return np.stack([read(path) for path in sorted((folder / "labels").iterdir())])
+
+
+def shares_of(maps: np.ndarray, patch: int, classes: int) -> np.ndarray:
+    """The share of each class in each patch, [n, rows, columns, classes]; 0 everywhere without a label."""
+    side = maps.shape[1] // patch
+    patches = maps.reshape(-1, side, patch, side, patch)
+    counts = np.stack([(patches == c).sum((2, 4)) for c in range(classes)], -1).astype(np.float32)
+    return counts / np.maximum(counts.sum(-1, keepdims=True), 1)
+
+
+def enlarged(shares: np.ndarray, size: int) -> np.ndarray:
+    """The commonest class of each pixel [n, S, S]; shares are interpolated linearly between centres."""
+    side = shares.shape[1]
+    place = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
+    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(side))).astype(np.float32)
+    mixed = (np.einsum("yr,rcl,xc->yxl", weights, one, weights, optimize=True) for one in shares)
+    return np.stack([one.argmax(-1) for one in mixed])
+
+
+def mean_iou(maps: np.ndarray, predicted: np.ndarray) -> float:
+    """In per cent, over the classes that occur; 255 counts nowhere."""
+    maps, predicted = np.broadcast_arrays(maps, predicted)
+    known = maps < 255
+    maps, predicted = maps[known], predicted[known]
+    pairs = [(maps == c, predicted == c) for c in np.unique(maps)]
+    return float(100 * np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs]))
+
+
+def floors_of(train: Path, test: Path, size: int, patch: int) -> dict[str, float]:
+    """mIoU that needs no picture: the commonest class of `train` everywhere (constant), the mean labels of
+    `train` at each place (place), and the true shares of classes in each patch of `test` (shares), the most
+    that features of patches can be expected to reach. Nothing without Pillow."""
     try:
-        from PIL import Image
+        known, asked = (label_maps(folder, size) for folder in (train, test))
     except ImportError:
         return {}
+    classes = 1 + int(max(maps[maps < 255].max() for maps in (known, asked)))
+    shares = shares_of(known, patch, classes)
+    return {
+        "constant": mean_iou(asked, np.full((1, 1, 1), np.bincount(known[known < 255]).argmax())),
+        "place": mean_iou(asked, enlarged(shares.mean(0, keepdims=True), size)),
+        "shares": mean_iou(asked, enlarged(shares_of(asked, patch, classes), size)),
+    }
 
-    def count(folder: Path) -> np.ndarray:
-        maps = [np.asarray(Image.open(path)).ravel() for path in sorted((folder / "labels").iterdir())]
-        return np.bincount(np.concatenate(maps), minlength=256)[:255]  # 255 counts nowhere
 
-    asked = count(test)
-    hits = asked[count(train).argmax()]
-    return {"constant": float(100 * hits / asked.sum() / np.count_nonzero(asked))}
+# ---- All runs ------------------------------------------------------------------------------------
 
 
 def run(options: argparse.Namespace) -> None:
-    every = pictures(options.data)
-    drives = options.drives or sorted({drive_of(path) for path in every})
-    for drive in drives:
-        link(options.data, options.out / f"{drive}-train", (p for p in every if drive_of(p) != drive))
-        link(options.data, options.out / f"{drive}-test", (p for p in every if drive_of(p) == drive))
-    Experiment(options).run(drives)
+    Experiment(options).run(link_sets(options))
 
 
 # ---- The table -----------------------------------------------------------------------------------
@@ -266,11 +314,11 @@ def rows_of(scores: Sequence[dict[str, Any]], drive: str, size: int) -> list[str
     untrained = [s for s in own if s["arm"] == UNTRAINED]
     before = {(s["drive"], s["seed"]): s["retrieval"] for s in untrained}
     lines = []
-    for name, key in (("one class", "constant"), ("colour + HOG", "floor")):
+    for name, key in FLOORS.items():
         once = {s["drive"]: s[key] for s in untrained if key in s}
         if once:
             lines.append(
-                f"| {drive} | {size} | {name} | | {len(once)} | | | {spread([*once.values()])} | | | |"
+                f"| {drive} | {size} | {name} | | {len(once)} | | | {spread([*once.values()])} | | | | |"
             )
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for s in own:
@@ -285,7 +333,7 @@ def rows_of(scores: Sequence[dict[str, Any]], drive: str, size: int) -> list[str
             f"| {drive} | {size} | {arm} | {network} | {len(found)} | {steps} "
             f"| {np.mean([s['seconds'] for s in found]):.0f} | {spread([s['retrieval'] for s in found])} "
             f"| {gains(found, before)} | {spread([s['linear_probe'] for s in found if 'linear_probe' in s])} "
-            f"| {' → '.join(signs)} |"
+            f"| {' → '.join(signs)} | {spread([s['entropy'] for s in found if 'entropy' in s])} |"
         )
     return lines
 
@@ -293,8 +341,8 @@ def rows_of(scores: Sequence[dict[str, Any]], drive: str, size: int) -> list[str
 def table(options: argparse.Namespace) -> None:
     scores = [json.loads(path.read_text()) for path in sorted((options.dir / "scores").glob("*.json"))]
     print("| drive | size | arm | network | runs | steps | CPU s | retrieval mIoU | above untrained "
-          "| linear probe | view retrieval |")  # fmt: skip
-    print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+          "| linear probe | view retrieval | [CLS] entropy / uniform |")  # fmt: skip
+    print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for size in sorted({s["size"] for s in scores}):
         drives = sorted({s["drive"] for s in scores})
         for drive in [*drives, *(["all"] if len(drives) > 1 else [])]:
@@ -314,6 +362,7 @@ def parsed() -> argparse.Namespace:
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--cribo", default="cribo", help="the program")
     one.add_argument("--drives", nargs="+", help="drives to leave out, a run each; default: all")
+    one.add_argument("--scenes", type=Path, metavar="TEST", help="pictures to score, in place of drives")
     one.add_argument("--arms", nargs="+", type=parse_arm, default=[(name, ARMS[name]) for name in ARMS])
     one.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     one.add_argument("--cpu-seconds", type=float, default=300, help="of each run")
@@ -322,6 +371,7 @@ def parsed() -> argparse.Namespace:
     one.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of all arms")
     one.add_argument("--linear", action=argparse.BooleanOptionalAction, default=True, help="the linear probe")
+    one.add_argument("--patch", type=int, default=8, help="side of a patch for the floors")
     one.add_argument("--heads", type=int, default=2, help="attention heads of the arm labels")
     one.add_argument("--labels", action="append", default=[], metavar="OPTION", help="of torch_labels.py")
     one.add_argument("--jobs", type=int, default=1)

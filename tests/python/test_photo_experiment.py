@@ -9,11 +9,13 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from support import PROGRAM, SOURCE, make_drives
+import numpy as np
+from support import PROGRAM, SOURCE, cribo, make_drives, make_pairs
 
 sys.path.insert(0, str(SOURCE / "examples" / "python"))
 
 import photo_experiment  # noqa: E402
+from photo_experiment import enlarged, floors_of, mean_iou, shares_of  # noqa: E402
 
 LABELS = all(importlib.util.find_spec(name) for name in ("PIL", "torch", "safetensors"))
 SMALL = """image-size=32 width=32 depth=1 heads=2 head-hidden=32 head-bottleneck=16 prototypes=64
@@ -26,6 +28,38 @@ def run(*arguments):
         with contextlib.redirect_stdout(io.StringIO()) as output:
             photo_experiment.main()
     return output.getvalue()
+
+
+class Floors(unittest.TestCase):
+    def setUp(self):
+        rng = np.random.default_rng(0)
+        self.maps = rng.choice([0, 1, 2, 255], (2, 8, 8)).astype(np.uint8)
+        self.other = rng.integers(0, 3, (2, 8, 8))
+
+    def test_mean_iou_is_the_librarys(self):
+        confusion = cribo.Confusion(3)
+        confusion.add(self.maps.astype(np.int32), self.other.astype(np.int32))
+        self.assertAlmostEqual(mean_iou(self.maps, self.other), 100 * confusion.scores().mean_iou, places=4)
+        self.assertEqual(mean_iou(self.maps, np.where(self.maps < 255, self.maps, 0)), 100)
+
+    def test_enlarged_shares_are_those_of_the_librarys_retrieval(self):
+        """Patches that find themselves get their own shares, so the library must label the same pixels."""
+        rng = np.random.default_rng(1)
+        maps = np.repeat(np.repeat(rng.integers(0, 3, (2, 8, 8)), 2, 1), 2, 2).astype(np.int32)
+        features = np.eye(32, dtype=np.float32).reshape(2, 4, 4, 32)
+        with cribo.Probe(width=32, classes=3, memory_patches=32, neighbours=1) as probe:
+            probe.add(features, maps)
+            found = probe.predict(features, 16, 16).labels
+        ours = enlarged(shares_of(maps, 4, 3), 16)
+        self.assertGreater((ours == found).mean(), 0.99)  # classes with equal shares are a matter of rounding
+
+    @unittest.skipUnless(importlib.util.find_spec("PIL"), "needs Pillow")
+    def test_floors_of_halves(self):
+        """Two classes in halves: place alone is good, the shares of patches are better."""
+        with tempfile.TemporaryDirectory() as folder:
+            make_drives(Path(folder))
+            found = floors_of(Path(folder), Path(folder), 32, 8)
+        self.assertTrue(0 < found["constant"] < 50 < found["place"] < found["shares"] < 100, found)
 
 
 @unittest.skipUnless(PROGRAM.exists(), "the program is not built")
@@ -45,7 +79,7 @@ class FromScratch(unittest.TestCase):
         return run("run", self.folder / "data", *options, *more)
 
     def rows(self):
-        """The table's cells: drive, size, arm, network, runs, steps, seconds, retrieval, gain, ..."""
+        """The table's cells."""
         lines = run("table", self.out).splitlines()[2:]
         return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -58,6 +92,7 @@ class FromScratch(unittest.TestCase):
                 for network in ("teacher", "student"):
                     self.assertEqual(rows[drive, arm, network][4], runs)
                     self.assertGreaterEqual(int(rows[drive, arm, network][5]), 1)
+                    self.assertTrue(0 < float(rows[drive, arm, network][11].split()[0]) <= 1.001)
             untrained = rows[drive, "untrained", "teacher"]
             self.assertEqual(untrained[8], "0.00 ± 0.00")
             self.assertRegex(untrained[7], r"^\d+\.\d\d ± \d+\.\d\d$")
@@ -74,6 +109,13 @@ class FromScratch(unittest.TestCase):
         self.train("--seeds", 1, 2, "--drives", "east", arms=["plain"])
         self.assertEqual(log.read_bytes(), before[0])
         self.assertEqual([row[4] for row in self.rows() if row[2] == "plain"], ["2", "2"])
+
+    def test_trains_on_scenes_and_scores_others(self):
+        make_pairs(self.folder / "test", ["000000", "000001"])
+        self.train("--seeds", 1, "--scenes", self.folder / "test", arms=["plain"])
+        self.assertEqual({row[0] for row in self.rows()}, {"scenes"})
+        scored = list((self.out / "scenes-test" / "images").iterdir())
+        self.assertEqual(sorted(path.name for path in scored), ["000000.png", "000001.png"])
 
     def test_rejects_an_unknown_arm(self):
         with contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
