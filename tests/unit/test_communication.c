@@ -339,7 +339,7 @@ static void *create_rank(void *context)
     rank_test *test = context;
     cribo_communicator communicator = {.struct_size = sizeof communicator};
     const cb_runtime runtime = {0};
-    cb_ranks *ranks;
+    cb_ranks *ranks = NULL;
     test->status = cribo_thread_group_communicator(test->ranks, test->rank, &communicator);
     if (test->rank == 1) {
         real = communicator;
@@ -347,6 +347,7 @@ static void *create_rank(void *context)
     }
     if (test->status == CRIBO_OK) test->status = cb_ranks_create(&runtime, &ranks, &communicator);
     snprintf(test->message, sizeof test->message, "%s", cribo_last_error());
+    cb_ranks_free(&runtime, ranks);
     return NULL;
 }
 
@@ -476,8 +477,9 @@ START_TEST(test_a_rank_that_is_gone_is_named_during_work_of_rank_0)
     for (size_t r = 0; r < 4; r++) {
         if (r == 2) continue;
         ck_assert_int_eq(tests[r].status, CRIBO_TIMED_OUT);
-        ck_assert_msg(strstr(tests[r].message, "rank 2 did not answer") != NULL, "%s", tests[r].message);
+        ck_assert_msg(strstr(tests[r].message, "did not answer") != NULL, "%s", tests[r].message);
     }
+    ck_assert_ptr_nonnull(strstr(tests[0].message, "rank 2 did not answer"));
 }
 END_TEST
 

@@ -289,7 +289,11 @@ static cribo_status communicator_call(room *r)
 {
     cribo_trainer_config config = training_config();
     cribo_trainer *trainer;
+    cribo_objective_config tokens = objective_config();
+    cribo_objective *objective;
     cribo_status status = cribo_trainer_create_distributed(&trainer, &config, NULL, &r->communicator);
+    ck_assert_int_eq(cribo_objective_create_distributed(&objective, &tokens, NULL, &r->communicator), status);
+    cribo_objective_free(objective);
     cribo_trainer_free(trainer);
     return status;
 }
