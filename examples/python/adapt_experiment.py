@@ -228,8 +228,8 @@ def match_table(paths: list[Path]) -> None:
     """The matched objects by step, means over the runs; step 0 is before training."""
     rows: dict[tuple[str, int, str, str, int], list[Matched]] = defaultdict(list)
     for path in paths:
-        drive, arm, steps, network, step = split_name(path.stem)
-        rows[drive, steps, arm, network, int(step)].append(Matched(**json.loads(path.read_text())))
+        drive, arm, steps, network, last = split_name(path.stem)
+        rows[drive, steps, arm, network, int(last)].append(Matched(**json.loads(path.read_text())))
     print("matched objects of the scored pictures; the same class:")
     print("drive    steps  arm  network   step  runs  objects  pass     of those  of all    by chance")
     for (drive, steps, arm, network, step), found in sorted(rows.items()):
