@@ -170,12 +170,12 @@ static cribo_status step_with_other_centres(rank_run *run, cribo_trainer *traine
     return step(run, trainer);
 }
 
+/* Checkpoints; scratch_path is not for several threads. */
+static char one[2048], two[2048];
+
 /* One rank reads an earlier checkpoint than the others, as from a folder that is not shared. */
 static cribo_status step_from_other_checkpoints(rank_run *run, cribo_trainer *trainer)
 {
-    char one[64], two[64];
-    snprintf(one, sizeof one, "%s", scratch_path("one"));
-    snprintf(two, sizeof two, "%s", scratch_path("two"));
     OK(step(run, trainer));
     OK(cribo_trainer_save(trainer, one, NULL));
     OK(step(run, trainer));
@@ -228,6 +228,8 @@ START_TEST(test_ranks_that_do_something_else_are_refused_and_go_on)
 {
     rank_run runs[RANKS];
     begin(runs, actions[_i]);
+    snprintf(one, sizeof one, "%s", scratch_path("one"));
+    snprintf(two, sizeof two, "%s", scratch_path("two"));
     run_all(runs);
     assert_all(runs, CRIBO_OK, "");
 }
