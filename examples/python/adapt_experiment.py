@@ -107,7 +107,7 @@ def train(job: Job, options: argparse.Namespace) -> Path:
         return weights
     settings = [f"--steps={job.steps}", f"--seed={job.seed}", f"--image-size={options.train_size}"]
     every = options.matches_every
-    settings += [f"--save-every={every}", f"--keep={job.steps // every + 1}"] if every else ["--keep=1"]
+    settings += [f"--save-every={every}", f"--keep={job.steps}"] if every else ["--keep=1"]
     settings += ["--threads=1", "--workers=1", "--level=0", "--quiet"]
     call(
         [
@@ -122,10 +122,10 @@ def train(job: Job, options: argparse.Namespace) -> Path:
         log,
     )
     for checkpoint in sorted(run.glob("checkpoint-*")):
-        if every:
-            step = int(checkpoint.name.split("-")[1].split(".")[0])
-            for network in options.networks:
-                record_matches(job, step, checkpoint, network, options)
+        step = int(checkpoint.name.split("-")[1].split(".")[0])
+        # The ends of epochs may be saved as well.
+        for network in options.networks if every and (step % every == 0 or step == job.steps) else ():
+            record_matches(job, step, checkpoint, network, options)
         checkpoint.unlink()  # large
     with log.open("a") as file:
         print("done", file=file)

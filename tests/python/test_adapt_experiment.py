@@ -78,7 +78,8 @@ class Adapting(unittest.TestCase):
         make_pairs(self.folder / "test", [f"{number:06}" for number in range(8)])
         self.train(
             *("--scenes", self.folder / "test", "--arms", "d", "--seeds", 1, 2, "--steps", 5),
-            *("--matches-every", 2, "--networks", "student", "teacher"),
+            *("--matches-every", 3, "--networks", "student", "teacher"),
+            *("--set=batch-size=2", "--set=micro-batch=2"),  # an epoch ends, and is saved, at step 4
         )
         out = self.folder / "out"
         self.assertEqual(len(list((out / "scenes-train" / "images").iterdir())), 8)
@@ -90,7 +91,7 @@ class Adapting(unittest.TestCase):
         found = [row[:6] for row in rows[middle + 3 :]]
         expected = [["scenes", "0", "a", "weights", "0", "1"]]
         for network in ("student", "teacher"):
-            expected += [["scenes", "5", "d", network, str(step), "2"] for step in (2, 4, 5)]
+            expected += [["scenes", "5", "d", network, str(step), "2"] for step in (3, 5)]
         self.assertEqual(found, expected)
         for row in rows[middle + 3 :]:
             self.assertTrue(all(0 <= float(value) <= 100 for value in row[7::2]), row)
