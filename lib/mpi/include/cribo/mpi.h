@@ -47,7 +47,8 @@ CRIBO_API void cribo_mpi_free(cribo_mpi *mpi);
  * For programs that load this library at run time and do not call MPI themselves: begin initialises MPI if
  * that has not been done, and makes a communicator of MPI_COMM_WORLD; end frees it and finalises MPI if begin
  * has initialised it. After a transfer that timed out end calls MPI_Abort in place of MPI_Finalize, which
- * would wait for the lost ranks: then it does not return.
+ * would wait for the lost ranks: then it does not return. With Open MPI begin sets OMPI_MCA_btl_tcp_flags in
+ * the environment to "send" where it is not set: without it TCP has half of a link's rate.
  * Ownership: as cribo_mpi_create. Aliasing: none.
  * Errors: as cribo_mpi_create. Threads: the thread that will use MPI. Cost: that of MPI_Init. Since 0.1.
  */
