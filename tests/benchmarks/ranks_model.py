@@ -77,13 +77,13 @@ def print_check(arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.49, help="computation for an image, ViT-S/16")
-    parser.add_argument("--backward", type=float, default=0.45, help="of it, in the backward pass")
+    parser.add_argument("--backward", type=float, default=0.12, help="of it, hides transfers")
     parser.add_argument("--micro-batch", type=int, default=4)
     parser.add_argument("--images", type=int, default=1024, help="of the whole batch")
     parser.add_argument("--latency", type=float, default=50e-6, help="seconds of a transfer")
     parser.add_argument("--check", nargs="+", metavar="RATE=SECONDS")
     parser.add_argument(
-        "--hidden", type=float, default=0, help="seconds of the last backward pass, for --check"
+        "--hidden", type=float, default=0, help="seconds of transfers that are hidden, for --check"
     )
     arguments = parser.parse_args()
     print_check(arguments) if arguments.check else print_table(arguments)

@@ -91,7 +91,8 @@ while [ $cuts -lt "${5-0}" ]; do
     on "$host" ip link set eth0 down
     lost random
     reports "$host"
+    at=$(grep -c . "$work/random/log.jsonl")
     go_on random $((1 << $(draw 3 3)))
-    echo "cut $cuts: host $host, at step $(grep -c . "$work/random/log.jsonl")"
+    echo "cut $cuts: host $host, after step $at"
 done
 echo "all as expected"

@@ -148,10 +148,6 @@ bool ranks_open(struct ranks *ranks, const struct ranks_options *options, const 
     return true;
 }
 
-/*
- * MPI ends all processes at once after a broken connection, so this waits until the others have had the time
- * for their messages. The library stays loaded: MPI's threads may be in it.
- */
 /* How a process ends whose MPI does not: after the deadline, with this status. */
 static struct ending {
     struct timespec wait;
@@ -174,6 +170,10 @@ static void watch_the_end(double deadline, int status)
     if (pthread_create(&thread, NULL, end_anyway, NULL) == 0) pthread_detach(thread);
 }
 
+/*
+ * MPI ends all processes at once after a broken connection, so this waits until the others have had the time
+ * for their messages. The library stays loaded: MPI's threads may be in it.
+ */
 void ranks_close(struct ranks *ranks, int status)
 {
     if (ranks->broken) sleep(1);

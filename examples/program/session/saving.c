@@ -1,11 +1,13 @@
 /* See saving.h. */
 #include "session/saving.h"
 
-/* The library's message, after that of the checkpoint if that also failed. */
+#include <string.h>
+
+/* The library's message, after that of the checkpoint if that also failed, for another reason. */
 static void add_failure(bool kept, struct problem *problem)
 {
     struct problem first = *problem;
-    if (kept)
+    if (kept || strcmp(first.text, cribo_last_error()) == 0)
         problem_library(problem);
     else
         problem_set(problem, "%.480s; %.480s", first.text, cribo_last_error());
