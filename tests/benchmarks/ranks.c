@@ -14,36 +14,14 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* clock_gettime */
 #endif
-#include "cribo/cribo.h"
 #include "cribo/mpi.h"
+#include "need.h"
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
 enum { STEP, TEACH, LEARN, UPDATE, TIMES, MAX_STEPS = 1000 };
-
-static void need(bool fine, const char *what)
-{
-    if (fine) return;
-    fprintf(stderr, "%s\n", what);
-    exit(1);
-}
-
-static void call(cribo_status status)
-{
-    need(status == CRIBO_OK, cribo_last_error());
-}
-
-static void *numbers(size_t count, size_t size)
-{
-    void *memory = malloc(count * size + 1);
-    need(memory, "no memory");
-    return memory;
-}
 
 /* --- what a rank sends --- */
 

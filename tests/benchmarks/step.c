@@ -11,11 +11,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* wait4 */
 #endif
-#include "cribo/cribo.h"
+#include "need.h"
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -23,25 +20,6 @@
 #include <unistd.h>
 
 #define STEPS 3
-
-static void need(bool fine, const char *what)
-{
-    if (fine) return;
-    fprintf(stderr, "%s\n", what);
-    exit(1);
-}
-
-static void call(cribo_status status)
-{
-    need(status == CRIBO_OK, cribo_last_error());
-}
-
-static void *numbers(size_t count, size_t size)
-{
-    void *memory = malloc(count * size + 1);
-    need(memory, "no memory");
-    return memory;
-}
 
 /* Uniform in -2 ... 2. */
 static float *noise(uint64_t stream, size_t count)
