@@ -90,12 +90,16 @@ class Job(NamedTuple):
         )
 
 
-def call(command: Sequence[str | Path], log: Path) -> None:
+def call(command: Sequence[str | Path], log: Path) -> float:
+    """Runs a command; its CPU seconds, those of its threads included."""
     with log.open("a") as file:
         print("$", *command, file=file, flush=True)
-        done = subprocess.run([str(word) for word in command], stdout=file, stderr=file)
-    if done.returncode:
-        raise RuntimeError(f"status {done.returncode}: see {log}")
+        process = subprocess.Popen([str(word) for word in command], stdout=file, stderr=file)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"status {process.returncode}: see {log}")
+    return used.ru_utime + used.ru_stime
 
 
 def train(job: Job, options: argparse.Namespace) -> Path:

@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -35,7 +33,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
-from adapt_experiment import SCORES, link_sets
+from adapt_experiment import SCORES, call, link_sets
 
 # The settings without a preset, and one change at a time.
 ARMS: dict[str, list[str]] = {
@@ -91,18 +89,6 @@ def parse_arm(text: str) -> tuple[str, list[str]]:
 
 
 # ---- Runs ----------------------------------------------------------------------------------------
-
-
-def call(command: Sequence[str | Path], log: Path) -> float:
-    """Runs a command; its CPU seconds, those of its threads included."""
-    with log.open("a") as file:
-        print("$", *command, file=file, flush=True)
-        process = subprocess.Popen([str(word) for word in command], stdout=file, stderr=file)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"status {process.returncode}: see {log}")
-    return used.ru_utime + used.ru_stime
 
 
 class Experiment:
