@@ -15,7 +15,8 @@ writes them. Finished runs in DIR are not repeated. Runs take one thread each, -
 after every N steps: the weights of these steps are kept until they are counted. Needs Pillow.
 
 Arms: a, the weights as they are; b, the global loss only; c, with the loss of objects between views; d, all
-three losses; e, without the global loss.
+three losses; e, without the global loss; l, with labels in place of these losses, as an estimate of what the
+others can reach (torch_labels.py; needs PyTorch and timm).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ ARMS: dict[str, list[str]] = {
     "d": [],
     "e": ["--global-weight=0"],
 }
+LABELS = "l"
 SCORES = ("retrieval", "linear_probe")
 SCENES = "scenes"  # the name in place of a drive's
 
@@ -109,6 +111,24 @@ def train(job: Job, options: argparse.Namespace) -> Path:
     log = run.with_suffix(".log")
     if log.exists() and "done\n" in log.read_text():
         return weights
+    if job.arm == LABELS:
+        train_with_labels(job, weights, log, options)
+    else:
+        adapt(job, run, log, options)
+    with log.open("a") as file:
+        print("done", file=file)
+    return weights
+
+
+def train_with_labels(job: Job, weights: Path, log: Path, options: argparse.Namespace) -> None:
+    weights.parent.mkdir(exist_ok=True)
+    settings = [f"--steps={job.steps}", f"--seed={job.seed}", f"--size={options.train_size}", "--batch=8"]
+    settings += ["--rate=3e-5", "--weights", options.weights, *options.labels]
+    script = Path(__file__).with_name("torch_labels.py")
+    call([sys.executable, script, options.out / f"{job.drive}-train", "-o", weights, *settings], log)
+
+
+def adapt(job: Job, run: Path, log: Path, options: argparse.Namespace) -> None:
     settings = [f"--steps={job.steps}", f"--seed={job.seed}", f"--image-size={options.train_size}"]
     every = options.matches_every
     settings += [f"--save-every={every}", f"--keep={job.steps}"] if every else ["--keep=1"]
@@ -131,9 +151,6 @@ def train(job: Job, options: argparse.Namespace) -> Path:
         for network in options.networks if every and (step % every == 0 or step == job.steps) else ():
             record_matches(job, step, checkpoint, network, options)
         checkpoint.unlink()  # large
-    with log.open("a") as file:
-        print("done", file=file)
-    return weights
 
 
 def score(job: Job, weights: Path, size: int, network: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -167,10 +184,11 @@ def record_matches(job: Job, step: int, model: Path, network: str, options: argp
 
 def finish(job: Job, options: argparse.Namespace) -> None:
     weights = options.weights if job.arm == "a" else train(job, options)
+    networks = ["weights"] if job.arm in ("a", LABELS) else options.networks
     if job.arm == "a" and options.matches_every:
         record_matches(job, 0, weights, "weights", options)
     for size in options.sizes:
-        for network in ["weights"] if job.arm == "a" else options.networks:
+        for network in networks:
             score(job, weights, size, network, options)
     print("done:", job.name, flush=True)
 
@@ -411,7 +429,7 @@ def parsed() -> argparse.Namespace:
     sets = one.add_mutually_exclusive_group()
     sets.add_argument("--drives", nargs="+", help="drives to leave out, a run each; default: all")
     sets.add_argument("--scenes", type=Path, metavar="TEST", help="folder to score; DATA has no drives then")
-    one.add_argument("--arms", nargs="+", default=["b", "c", "d"], choices=ARMS)
+    one.add_argument("--arms", nargs="+", default=["b", "c", "d"], choices=(*ARMS, LABELS))
     one.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     one.add_argument("--steps", type=int, default=240)
     one.add_argument("--train-size", type=int, default=168, help="side of the views in pixels")
@@ -419,6 +437,7 @@ def parsed() -> argparse.Namespace:
     one.add_argument("--networks", nargs="+", default=["student"], choices=("student", "teacher"))
     one.add_argument("--matches-every", type=int, metavar="N", help="count matched objects every N steps")
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting")
+    one.add_argument("--labels", action="append", default=[], metavar="OPTION", help="of torch_labels.py")
     one.add_argument("--jobs", type=int, default=os.cpu_count())
     one.set_defaults(work=run)
     two = commands.add_parser("matches", help="classes of matched objects")

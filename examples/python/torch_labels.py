@@ -6,6 +6,11 @@ patch.
     torch_labels.py PICTURES -o weights.safetensors [--cpu-seconds 300] [--seed 0]
     cribo evaluate weights.safetensors PICTURES TEST --size 96 --model heads=2
 
+With --weights, a published network is trained further, as an estimate of what adapting it without labels can
+reach. The network is built by timm; the file has any layout that convert_weights.py reads:
+
+    torch_labels.py PICTURES -o out.safetensors --weights dinov2.safetensors --size 168 --batch 8 --rate 3e-5
+
 The last layer is left out of the file: the tokens are scored like those of any other network.
 """
 
@@ -19,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from convert_weights import in_layout
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -74,13 +80,34 @@ def shares(labels: Tensor, patch: int, classes: int) -> Tensor:
     return F.avg_pool2d(known.permute(0, 3, 1, 2), patch).flatten(2).transpose(1, 2)
 
 
+class Published(nn.Module):
+    """A published transformer of timm with the weights of a file."""
+
+    def __init__(self, name: str, weights: Path):
+        super().__init__()
+        import timm
+
+        self.model = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+        self.model.load_state_dict(in_layout(files.networks_of(files.read(weights)), "timm", "teacher"))
+        self.patch = self.model.patch_embed.patch_size[0]
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.model.forward_features(pixels)
+        return tokens[:, self.model.num_prefix_tokens :], tokens[:, 0]
+
+
 def train(network: nn.Module, examples: Sequence[Example], o: argparse.Namespace) -> int:
     """Trains for the time or the steps given; the number of steps. The rate rises, then falls as a cosine."""
     random, began = np.random.default_rng(o.seed), time.process_time()
     classes = max(example.classes for example in examples)
-    last = nn.Linear(o.width, classes)
-    parameters = [*network.parameters(), *last.parameters()]
-    optimiser = torch.optim.AdamW(parameters, weight_decay=0.05)
+    last = nn.LazyLinear(classes)
+    last(network(view(examples[0], o.size, random)[0][None])[0])  # its width
+    # A new last layer beside trained weights needs a higher rate than these.
+    rates = [
+        {"params": network.parameters(), "peak": o.rate},
+        {"params": last.parameters(), "peak": max(o.rate, 1e-3)},
+    ]
+    optimiser = torch.optim.AdamW(rates, weight_decay=0.05)
     steps, done = 0, 0.0
     while done < 1:
         views = [view(examples[i], o.size, random) for i in random.choice(len(examples), o.batch)]
@@ -89,7 +116,8 @@ def train(network: nn.Module, examples: Sequence[Example], o: argparse.Namespace
         loss = F.cross_entropy(last(tokens).flatten(0, 1), shares(labels, o.patch, classes).flatten(0, 1))
         optimiser.zero_grad()
         loss.backward()
-        optimiser.param_groups[0]["lr"] = o.rate * min(20 * done, (1 + math.cos(math.pi * done)) / 2)
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * min(20 * done, (1 + math.cos(math.pi * done)) / 2)
         optimiser.step()
         steps += 1
         done = steps / o.steps if o.steps else (time.process_time() - began) / o.cpu_seconds
@@ -102,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("pictures", type=Path, help="a folder with images and labels")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the file of weights")
+    parser.add_argument("--weights", type=Path, help="begin with the weights of a published network")
+    parser.add_argument("--timm", default="vit_small_patch14_dinov2", help="that network's name in timm")
     parser.add_argument("--cpu-seconds", type=float, default=300)
     parser.add_argument("--steps", type=int, default=0, help="in place of a time")
     parser.add_argument("--seed", type=int, default=0)
@@ -112,9 +142,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     o = parser.parse_args(arguments)
     torch.manual_seed(o.seed)
     torch.set_num_threads(1)
-    network = VisionTransformer(o.size, o.patch, o.width, o.depth, o.heads)
+    if o.weights:
+        network = Published(o.timm, o.weights)
+        o.patch = network.patch
+    else:
+        network = VisionTransformer(o.size, o.patch, o.width, o.depth, o.heads)
     steps = train(network, read(o.pictures), o)
-    files.write(network.state_dict(), o.out)
+    files.write((network.model if o.weights else network).state_dict(), o.out)
     print(f"{steps} steps")
 
 

@@ -1,6 +1,7 @@
 """The experiment on adapting, with pictures and a transformer small enough for seconds."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -21,6 +22,7 @@ try:
 except ImportError:
     PIL = None
 
+TIMM = importlib.util.find_spec("timm")
 PROGRAM = Path(os.environ["CRIBO_LIBRARY"]).parents[1] / "examples" / "program" / "cribo"
 
 
@@ -72,6 +74,22 @@ class Adapting(unittest.TestCase):
             ],
         )
         self.assertTrue(all(0 <= float(row[6]) <= 100 for row in rows))
+
+    @unittest.skipUnless(PROGRAM.exists() and PIL and TIMM, "needs Pillow, timm, PyTorch and the program")
+    def test_trains_a_published_network_with_labels(self):
+        import timm
+        from weights import files
+
+        network = timm.create_model("test_vit", num_classes=0, dynamic_img_size=True)
+        files.write(network.state_dict(), self.weights)
+        self.train(
+            "--arms", "l", "--seeds", 1, "--steps", 2, "--labels=--timm=test_vit", "--labels=--rate=1e-3"
+        )
+        self.assertEqual([row[3:6] for row in self.table() if row[3] == "l"], [["l", "weights", "1"]] * 2)
+        trained = files.read(self.folder / "out" / "runs" / "east-l-2-1" / "weights.safetensors")
+        changed = [name for name, values in network.state_dict().items() if not values.equal(trained[name])]
+        self.assertIn("blocks.0.attn.qkv.weight", changed)
+        self.assertIn("pos_embed", changed)
 
     @unittest.skipUnless(PROGRAM.exists() and PIL, "needs Pillow and the program")
     def test_counts_matched_objects_over_the_steps_of_a_run_on_scenes(self):
