@@ -11,8 +11,8 @@ DATA has the folders images and labels and the file classes.txt; a drive is the 
 first underscore. With --scenes there are no drives: DATA and TEST are two such folders, as `cribo scenes`
 writes them. Finished runs in DIR are not repeated. Runs take one thread each, --jobs of them at a time.
 
---matches-every N counts the matched objects of the scored pictures that share a class, before training and
-after every N steps: the weights of these steps are kept until they are counted. Needs Pillow.
+--follow N also scores the networks, and counts the matched objects of the scored pictures that share a class,
+before training and after every N steps: the weights of these steps are kept until then. Needs Pillow.
 
 Arms: a, the weights as they are; b, the global loss only; c, with the loss of objects between views; d, all
 three losses; e, without the global loss; l, with labels in place of these losses, as an estimate of what the
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -130,7 +131,7 @@ def train_with_labels(job: Job, weights: Path, log: Path, options: argparse.Name
 
 def adapt(job: Job, run: Path, log: Path, options: argparse.Namespace) -> None:
     settings = [f"--steps={job.steps}", f"--seed={job.seed}", f"--image-size={options.train_size}"]
-    every = options.matches_every
+    every = options.follow
     settings += [f"--save-every={every}", f"--keep={job.steps}"] if every else ["--keep=1"]
     settings += ["--threads=1", "--workers=1", "--level=0", "--quiet"]
     call(
@@ -150,24 +151,24 @@ def adapt(job: Job, run: Path, log: Path, options: argparse.Namespace) -> None:
         # The ends of epochs may be saved as well.
         for network in options.networks if every and (step % every == 0 or step == job.steps) else ():
             record_matches(job, step, checkpoint, network, options)
+            if step < job.steps:
+                curve = options.out / "curves" / f"{job.name}-{network}-{step}.json"
+                score(job.drive, checkpoint, options.sizes[0], network, curve, options)
         checkpoint.unlink()  # large
 
 
-def score(job: Job, weights: Path, size: int, network: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The scores of a model on the drive that was left out, computed if they are not there yet."""
-    result = options.out / "scores" / f"{job.name}-{network}-{size}.json"
-    if not result.exists():
-        partial = result.with_suffix(".partial")
-        command = [
-            options.cribo,
-            "evaluate",
-            weights,
-            *(options.out / f"{job.drive}-{part}" for part in ("train", "test")),
-        ]
-        command += [f"--size={size}", "--linear", "--threads=1", "--quiet", "--json", partial]
-        call(command + (["--student"] if network == "student" else []), result.with_suffix(".log"))
-        partial.rename(result)
-    return json.loads(result.read_text())
+def score(
+    drive: str, weights: Path, size: int, network: str, result: Path, options: argparse.Namespace
+) -> None:
+    """Scores a model on the drive that was left out, if the result is not there yet."""
+    if result.exists():
+        return
+    partial = result.with_suffix(".partial")
+    command = [options.cribo, "evaluate", weights]
+    command += [options.out / f"{drive}-{part}" for part in ("train", "test")]
+    command += [f"--size={size}", "--linear", "--threads=1", "--quiet", "--json", partial]
+    call(command + (["--student"] if network == "student" else []), result.with_suffix(".log"))
+    partial.rename(result)
 
 
 def record_matches(job: Job, step: int, model: Path, network: str, options: argparse.Namespace) -> None:
@@ -185,11 +186,16 @@ def record_matches(job: Job, step: int, model: Path, network: str, options: argp
 def finish(job: Job, options: argparse.Namespace) -> None:
     weights = options.weights if job.arm == "a" else train(job, options)
     networks = ["weights"] if job.arm in ("a", LABELS) else options.networks
-    if job.arm == "a" and options.matches_every:
+    follow = job.arm == "a" and options.follow
+    if follow:
         record_matches(job, 0, weights, "weights", options)
     for size in options.sizes:
         for network in networks:
-            score(job, weights, size, network, options)
+            result = options.out / "scores" / f"{job.name}-{network}-{size}.json"
+            score(job.drive, weights, size, network, result, options)
+    if follow:
+        first = options.out / "scores" / f"{job.name}-weights-{options.sizes[0]}.json"
+        shutil.copy(first, options.out / "curves" / f"{job.name}-weights-0.json")
     print("done:", job.name, flush=True)
 
 
@@ -208,7 +214,7 @@ def link_sets(options: argparse.Namespace) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> None:
-    for folder in ("runs", "scores", "matches"):
+    for folder in ("runs", "scores", "curves", "matches"):
         (options.out / folder).mkdir(parents=True, exist_ok=True)
     drives = link_sets(options)
     jobs = [Job(drive, "a", 0, 0) for drive in drives]
@@ -239,7 +245,10 @@ def split_name(stem: str) -> tuple[str, str, int, str, str]:
 
 
 def table(options: argparse.Namespace) -> None:
-    score_table(options.dir / "scores")
+    score_table(options.dir / "scores", "size")
+    if any((options.dir / "curves").glob("*.json")):
+        print("\nduring the runs:")
+        score_table(options.dir / "curves", "step")
     found = sorted((options.dir / "matches").glob("*.json"))
     if found:
         print()
@@ -261,17 +270,20 @@ def match_table(paths: list[Path]) -> None:
         print(f"{drive:8} {steps:5}  {arm:3}  {network:7} {step:6}  {len(found):4}  {objects:7.0f}  {texts}")
 
 
-def score_table(folder: Path) -> None:
-    rows: dict[tuple[str, str, int, str, str], list[list[float]]] = defaultdict(list)
+def score_table(folder: Path, last: str) -> None:
+    """Means and deviations over the runs, and gains over the weights before; last: what a name ends with."""
+    rows: dict[tuple[str, int, int, str, str], list[list[float]]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
-        drive, arm, steps, network, size = split_name(path.stem)
-        rows[drive, size, steps, arm, network].append(scores_of(path))
-    print("drive    size  steps  arm  network  runs   retrieval mIoU          linear probe mIoU")
-    for (drive, size, steps, arm, network), values in sorted(rows.items()):
+        drive, arm, steps, network, end = split_name(path.stem)
+        rows[drive, int(end), steps, arm, network].append(scores_of(path))
+    print(f"drive    {last}  steps  arm  network  runs   retrieval mIoU          linear probe mIoU")
+    for (drive, end, steps, arm, network), values in sorted(rows.items()):
         means, deviations = np.mean(values, 0), np.std(values, 0, ddof=1) if len(values) > 1 else (0, 0)
-        before = np.mean(rows[drive, size, 0, "a", "weights"] or [[np.nan] * 2], 0)
+        before = np.mean(
+            rows.get((drive, 0 if last == "step" else end, 0, "a", "weights"), [[np.nan] * 2]), 0
+        )
         texts = [f"{m:6.2f} ± {d:4.2f} ({m - b:+5.2f})" for m, d, b in zip(means, deviations, before)]
-        print(f"{drive:8} {size:>4}  {steps:5}  {arm:3}  {network:7}  {len(values):4}   {'   '.join(texts)}")
+        print(f"{drive:8} {end:4}  {steps:5}  {arm:3}  {network:7}  {len(values):4}   {'   '.join(texts)}")
 
 
 # ---- Matched objects -----------------------------------------------------------------------------
@@ -435,7 +447,7 @@ def parsed() -> argparse.Namespace:
     one.add_argument("--train-size", type=int, default=168, help="side of the views in pixels")
     one.add_argument("--sizes", nargs="+", type=int, default=[224], help="sides of the scored pictures")
     one.add_argument("--networks", nargs="+", default=["student"], choices=("student", "teacher"))
-    one.add_argument("--matches-every", type=int, metavar="N", help="count matched objects every N steps")
+    one.add_argument("--follow", type=int, metavar="N", help="score and count matched objects every N steps")
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting")
     one.add_argument("--labels", action="append", default=[], metavar="OPTION", help="of torch_labels.py")
     one.add_argument("--jobs", type=int, default=os.cpu_count())

@@ -96,7 +96,7 @@ class Adapting(unittest.TestCase):
         make_pairs(self.folder / "test", [f"{number:06}" for number in range(8)])
         self.train(
             *("--scenes", self.folder / "test", "--arms", "d", "--seeds", 1, 2, "--steps", 5),
-            *("--matches-every", 3, "--networks", "student", "teacher"),
+            *("--follow", 3, "--networks", "student", "teacher"),
             *("--set=batch-size=2", "--set=micro-batch=2"),  # an epoch ends, and is saved, at step 4
         )
         out = self.folder / "out"
@@ -104,14 +104,23 @@ class Adapting(unittest.TestCase):
         self.assertEqual(len(list((out / "scenes-test" / "images").iterdir())), 8)
         self.assertEqual(list(out.glob("runs/*/checkpoint-*")), [])
         rows = self.table()
-        middle = rows.index([])
+        middle, end = (place for place, row in enumerate(rows) if not row)
         self.assertEqual([row[:2] for row in rows[:middle]], [["scenes", "32"]] * 3)
-        found = [row[:6] for row in rows[middle + 3 :]]
+        self.assertEqual(
+            [row[:6] for row in rows[middle + 3 : end]],
+            [
+                ["scenes", "0", "0", "a", "weights", "1"],
+                ["scenes", "3", "5", "d", "student", "2"],
+                ["scenes", "3", "5", "d", "teacher", "2"],
+            ],
+        )
+        self.assertEqual(rows[middle + 3][6:], rows[0][6:])
+        found = [row[:6] for row in rows[end + 3 :]]
         expected = [["scenes", "0", "a", "weights", "0", "1"]]
         for network in ("student", "teacher"):
             expected += [["scenes", "5", "d", network, str(step), "2"] for step in (3, 5)]
         self.assertEqual(found, expected)
-        for row in rows[middle + 3 :]:
+        for row in rows[end + 3 :]:
             self.assertTrue(all(0 <= float(value) <= 100 for value in row[7::2]), row)
         first = json.loads((out / "matches" / "scenes-a-weights-0.json").read_text())
         later = json.loads((out / "matches" / "scenes-d-5-1-student-5.json").read_text())
