@@ -100,7 +100,7 @@ static const preset_value presets[] = {
     {"adapt", "learning_rate_final", 1e-6},
     {"adapt", "warmup_steps", 10},
     {"adapt", "freeze_last_layer_steps", 10},
-    {"adapt", "total_steps", 240},
+    {"adapt", "total_steps", 480},
     {"adapt", "precision", CRIBO_BF16},
 
     {"authors", "authors_normalisation", 1},
