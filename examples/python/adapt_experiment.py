@@ -107,7 +107,7 @@ def call(command: Sequence[str | Path], log: Path) -> float:
 
 def train(job: Job, options: argparse.Namespace) -> Path:
     """The weights of a run, trained if they are not there yet."""
-    run = options.out / "runs" / job.name
+    run: Path = options.out / "runs" / job.name
     weights = run / "weights.safetensors"
     log = run.with_suffix(".log")
     if log.exists() and "done\n" in log.read_text():
@@ -274,8 +274,8 @@ def score_table(folder: Path, last: str) -> None:
     """Means and deviations over the runs, and gains over the weights before; last: what a name ends with."""
     rows: dict[tuple[str, int, int, str, str], list[list[float]]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
-        drive, arm, steps, network, end = split_name(path.stem)
-        rows[drive, int(end), steps, arm, network].append(scores_of(path))
+        drive, arm, steps, network, number = split_name(path.stem)
+        rows[drive, int(number), steps, arm, network].append(scores_of(path))
     print(f"drive    {last}  steps  arm  network  runs   retrieval mIoU          linear probe mIoU")
     for (drive, end, steps, arm, network), values in sorted(rows.items()):
         means, deviations = np.mean(values, 0), np.std(values, 0, ddof=1) if len(values) > 1 else (0, 0)

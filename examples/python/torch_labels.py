@@ -21,6 +21,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,9 +88,8 @@ class Published(nn.Module):
         super().__init__()
         import timm
 
-        self.model = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+        self.model: Any = timm.create_model(name, num_classes=0, dynamic_img_size=True)
         self.model.load_state_dict(in_layout(files.networks_of(files.read(weights)), "timm", "teacher"))
-        self.patch = self.model.patch_embed.patch_size[0]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.model.forward_features(pixels)
@@ -143,12 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(o.seed)
     torch.set_num_threads(1)
     if o.weights:
-        network = Published(o.timm, o.weights)
-        o.patch = network.patch
+        published = Published(o.timm, o.weights)
+        network, o.patch = published.model, published.model.patch_embed.patch_size[0]
+        steps = train(published, read(o.pictures), o)
     else:
         network = VisionTransformer(o.size, o.patch, o.width, o.depth, o.heads)
-    steps = train(network, read(o.pictures), o)
-    files.write((network.model if o.weights else network).state_dict(), o.out)
+        steps = train(network, read(o.pictures), o)
+    files.write(network.state_dict(), o.out)
     print(f"{steps} steps")
 
 
