@@ -6,11 +6,12 @@
 deadline=3 steps=60 name=cl$$
 small="$size --shards 4 --steps $steps"
 long="$small --save-every 5 --deadline $deadline"
+export LIMIT=600 # seconds for a run: ranks that wait busily take the processors from each other on a loaded machine
 export UCX_TLS=tcp,self UCX_NET_DEVICES=eth0,lo # or MPICH over UCX does not use the links: see namespaces.sh
 
 # begin_hosts RUN STEPS: starts a run on four hosts, and waits for this number of lines in its log.
 begin_hosts() {
-    NAME=$name LIMIT=600 sh "$here/namespaces.sh" "$flavour" exit "$cribo" pretrain "$images" -o "$work/$1" $long >"$work/output" 2>&1 &
+    NAME=$name sh "$here/namespaces.sh" "$flavour" exit "$cribo" pretrain "$images" -o "$work/$1" $long >"$work/output" 2>&1 &
     launched=$!
     tries=0
     until [ -s "$work/$1/log.jsonl" ] && [ "$(wc -l <"$work/$1/log.jsonl")" -ge "$2" ]; do
