@@ -113,7 +113,10 @@ def train(job: Job, options: argparse.Namespace) -> Path:
     if log.exists() and "done\n" in log.read_text():
         return weights
     if job.arm == LABELS:
-        train_with_labels(job, weights, log, options)
+        run.mkdir(exist_ok=True)
+        settings = [f"--steps={job.steps}", f"--seed={job.seed}", f"--size={options.train_size}", "--batch=8"]
+        settings += ["--rate=3e-5", f"--weights={options.weights}", *options.labels]
+        train_with_labels(options.out / f"{job.drive}-train", weights, settings, log)
     else:
         adapt(job, run, log, options)
     with log.open("a") as file:
@@ -121,12 +124,10 @@ def train(job: Job, options: argparse.Namespace) -> Path:
     return weights
 
 
-def train_with_labels(job: Job, weights: Path, log: Path, options: argparse.Namespace) -> None:
-    weights.parent.mkdir(exist_ok=True)
-    settings = [f"--steps={job.steps}", f"--seed={job.seed}", f"--size={options.train_size}", "--batch=8"]
-    settings += ["--rate=3e-5", "--weights", options.weights, *options.labels]
+def train_with_labels(pictures: Path, weights: Path, settings: Iterable[str], log: Path) -> float:
+    """Runs torch_labels.py; its CPU seconds."""
     script = Path(__file__).with_name("torch_labels.py")
-    call([sys.executable, script, options.out / f"{job.drive}-train", "-o", weights, *settings], log)
+    return call([sys.executable, script, pictures, "-o", weights, *settings], log)
 
 
 def adapt(job: Job, run: Path, log: Path, options: argparse.Namespace) -> None:
@@ -186,14 +187,12 @@ def record_matches(job: Job, step: int, model: Path, network: str, options: argp
 def finish(job: Job, options: argparse.Namespace) -> None:
     weights = options.weights if job.arm == "a" else train(job, options)
     networks = ["weights"] if job.arm in ("a", LABELS) else options.networks
-    follow = job.arm == "a" and options.follow
-    if follow:
-        record_matches(job, 0, weights, "weights", options)
     for size in options.sizes:
         for network in networks:
             result = options.out / "scores" / f"{job.name}-{network}-{size}.json"
             score(job.drive, weights, size, network, result, options)
-    if follow:
+    if job.arm == "a" and options.follow:
+        record_matches(job, 0, weights, "weights", options)
         first = options.out / "scores" / f"{job.name}-weights-{options.sizes[0]}.json"
         shutil.copy(first, options.out / "curves" / f"{job.name}-weights-0.json")
     print("done:", job.name, flush=True)

@@ -33,7 +33,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
-from adapt_experiment import SCORES, call, link_sets
+from adapt_experiment import SCORES, call, link_sets, train_with_labels
 
 # The settings without a preset, and one change at a time.
 ARMS: dict[str, list[str]] = {
@@ -147,12 +147,10 @@ class Experiment:
         return dict(json.loads(record.read_text()))
 
     def train_with_labels(self, job: Job, run: Path) -> float:
-        script = Path(__file__).with_name("torch_labels.py")
-        command: list[str | Path] = [sys.executable, script, self.folder(job.drive, "train")]
-        command += ["-o", f"{run}.safetensors"]
-        command += [f"--seed={job.seed}", *self.o.labels]
-        command += [f"--steps={self.o.steps}" if self.o.steps else f"--cpu-seconds={self.o.cpu_seconds}"]
-        return call(command, run.with_suffix(".log"))
+        length = f"--steps={self.o.steps}" if self.o.steps else f"--cpu-seconds={self.o.cpu_seconds}"
+        settings = [f"--seed={job.seed}", *self.o.labels, length]
+        weights, log = Path(f"{run}.safetensors"), run.with_suffix(".log")
+        return train_with_labels(self.folder(job.drive, "train"), weights, settings, log)
 
     @staticmethod
     def signs(run: Path) -> dict[str, float]:

@@ -100,12 +100,11 @@ def train(network: nn.Module, examples: Sequence[Example], o: argparse.Namespace
     """Trains for the time or the steps given; the number of steps. The rate rises, then falls as a cosine."""
     random, began = np.random.default_rng(o.seed), time.process_time()
     classes = max(example.classes for example in examples)
-    last = nn.LazyLinear(classes)
-    last(network(view(examples[0], o.size, random)[0][None])[0])  # its width
+    last = nn.Linear(o.width, classes)
     # A new last layer beside trained weights needs a higher rate than these.
     rates = [
         {"params": network.parameters(), "peak": o.rate},
-        {"params": last.parameters(), "peak": max(o.rate, 1e-3)},
+        {"params": last.parameters(), "peak": max(o.rate, 1e-3) if o.weights else o.rate},
     ]
     optimiser = torch.optim.AdamW(rates, weight_decay=0.05)
     steps, done = 0, 0.0
@@ -142,14 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     o = parser.parse_args(arguments)
     torch.manual_seed(o.seed)
     torch.set_num_threads(1)
+    network: nn.Module
     if o.weights:
-        published = Published(o.timm, o.weights)
-        network, o.patch = published.model, published.model.patch_embed.patch_size[0]
-        steps = train(published, read(o.pictures), o)
+        network = Published(o.timm, o.weights)
+        kept = network.model
+        o.patch, o.width = kept.patch_embed.patch_size[0], kept.num_features
     else:
-        network = VisionTransformer(o.size, o.patch, o.width, o.depth, o.heads)
-        steps = train(network, read(o.pictures), o)
-    files.write(network.state_dict(), o.out)
+        network = kept = VisionTransformer(o.size, o.patch, o.width, o.depth, o.heads)
+    steps = train(network, read(o.pictures), o)
+    files.write(kept.state_dict(), o.out)
     print(f"{steps} steps")
 
 
